@@ -1,0 +1,1 @@
+"""The Kafka clients behind the two driver Protocols: ``wire``, ``kafka-python``, ``confluent``."""

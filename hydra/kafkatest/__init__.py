@@ -1,0 +1,1 @@
+"""Where the parts are joined: the batch API, the two tasks, the local stack."""
