@@ -15,7 +15,7 @@
     |   |-- MarathonError            4  Marathon unreachable, or answered what it should not
     |   |   `-- AppLockedError       4  409: another deployment holds the app (retryable)
     |   `-- OutputError              4  a result file that cannot be written
-    `-- Interrupted            130/143  SIGINT, SIGTERM
+    `-- InterruptedRunError  130/143  SIGINT, SIGTERM
 
 Exit codes 0 (pass) and 1 (loss) are verdicts of a run, not errors.
 """
@@ -116,7 +116,7 @@ class OutputError(InfrastructureError):
     """A result file cannot be written; names the path and the reason."""
 
 
-class Interrupted(HydraError):
+class InterruptedRunError(HydraError):
     """SIGINT (exit 130) or SIGTERM (exit 143) reached the controller.
 
     Args:
