@@ -8,6 +8,7 @@
     |   `-- CapacityError            2  this machine cannot hold what was asked for
     |-- DegradedError                3  someone is missing: the result, if there is one, does not answer the question
     |   `-- NotReadyError            3  the start deadline passed; carries the names
+    |-- AccountingError             70  an identity of the accounting does not hold: a bug of ours
     |-- InfrastructureError          4
     |   |-- BrokerError              4  Kafka unreachable, refused us, or died
     |   |-- JavaError                4  no Java, or one that is too old or broken
@@ -78,6 +79,10 @@ class NotReadyError(DegradedError):
     def __init__(self, problem: str, *, way_out: str = "", missing: Sequence[str] = ()) -> None:
         super().__init__(problem, way_out=way_out)
         self.missing = tuple(missing)
+
+
+class AccountingError(HydraError):
+    """An identity that holds in every run does not hold in this one: the figures cannot be trusted."""
 
 
 class InfrastructureError(HydraError):

@@ -1,0 +1,164 @@
+"""hydra.ini: text to settings. Four sections, [marathon] [mesos] [kafka] [hydra].
+
+Beside the options of a run (core/options.py) the keys of the original's file are taken: an ``ip`` and ``port`` pair in
+[marathon] is the ``marathon_url`` and in [kafka] the ``bootstrap_servers``; those of [mesos], its ``clusterN``
+attributes, and ``port``, ``ip`` and ``dev`` in [hydra] are kept for what needs them.
+"""
+
+from __future__ import annotations
+
+import configparser
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from hydra.core import option_kinds as kind
+from hydra.core.errors import ConfigurationError, UsageError
+from hydra.core.options import OPTION_KINDS, parse_option
+
+SECTIONS = ("marathon", "mesos", "kafka", "hydra")
+
+_SHORT_NAMES = {("marathon", "url"): "marathon_url"}
+_ADDRESS_PAIRS = {"marathon": ("marathon_url", "http://{ip}:{port}"), "kafka": ("bootstrap_servers", "{ip}:{port}")}
+_PORT = kind.whole(1, 65_535)
+_HOST = re.compile(r"[A-Za-z0-9._:\[\]-]+", re.ASCII)
+_CLUSTER_KEY = re.compile(r"cluster[0-9]+")
+_UNSET = {"", "local", "embedded"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a hydra.ini says."""
+
+    options: Mapping[str, object] = field(default_factory=dict)
+    """Values by the option's name."""
+    mesos: Mapping[str, str] = field(default_factory=dict)
+    """The address of Mesos and the agent attributes of its clusters, as they stand there."""
+    appserver: Mapping[str, str] = field(default_factory=dict)
+    """``ip``, ``port`` and ``dev`` of [hydra]: where the code hand-out listens."""
+
+
+def parse_ini(text: str, *, name: str) -> Settings:
+    """Read the text of a hydra.ini.
+
+    Args:
+        text: the file's text.
+        name: the file's name, for errors.
+
+    Raises:
+        ConfigurationError: names file, line and key.
+    """
+    parser = configparser.ConfigParser(interpolation=None, strict=True, default_section="\0")
+    try:
+        parser.read_string(text, source=name)
+    except configparser.Error as error:
+        raise ConfigurationError(_syntax(error, name)) from error
+    return _Reader(parser, text, name).settings()
+
+
+def _syntax(error: configparser.Error, name: str) -> str:
+    """One line out of configparser's errors, which run over several."""
+    if isinstance(error, configparser.MissingSectionHeaderError):
+        return f"{name}:{error.lineno}: {error.line.strip()!r} stands before the first [section]"
+    if isinstance(error, configparser.DuplicateOptionError):
+        return f"{name}:{error.lineno}: [{error.section}] {error.option} stands there twice"
+    if isinstance(error, configparser.DuplicateSectionError):
+        return f"{name}:{error.lineno}: [{error.section}] stands there twice"
+    if isinstance(error, configparser.ParsingError) and error.errors:
+        line_number, line = error.errors[0]
+        return f"{name}:{line_number}: {str(line).strip()} is neither [section] nor key = value"
+    return f"{name}: {' '.join(str(error).split())}"
+
+
+class _Reader:
+    """Reads one parsed file; knows the line of every key."""
+
+    def __init__(self, parser: configparser.ConfigParser, text: str, name: str) -> None:
+        self._parser = parser
+        self._name = name
+        self._lines = _key_lines(text)
+
+    def settings(self) -> Settings:
+        options: dict[str, object] = {}
+        kept: dict[str, dict[str, str]] = {"mesos": {}, "hydra": {}}
+        for section in self._parser.sections():
+            if section not in SECTIONS:
+                where = f"{self._name}:{self._lines.get((section, ''), 0)}"
+                raise ConfigurationError(
+                    f"{where}: [{section}] is not a section", way_out=f"one of {', '.join(SECTIONS)}"
+                )
+            for key, value in self._parser.items(section):
+                option = self._option(section, key)
+                if option is not None:
+                    if not (OPTION_KINDS[option].parse in {kind.http_url, kind.host_ports} and value in _UNSET):
+                        options[option] = self._value(section, key, option, value)
+                elif self._kept(section, key, value):
+                    kept.setdefault(section, {})[key] = value
+                else:
+                    raise ConfigurationError(
+                        f"{self._origin(section, key)} is not known", way_out="see the table of options in the README"
+                    )
+        for section, (option, form) in _ADDRESS_PAIRS.items():
+            self._address(kept.get(section, {}), section, option, form, options)
+        return Settings(options=options, mesos=kept["mesos"], appserver=kept["hydra"])
+
+    def _option(self, section: str, key: str) -> str | None:
+        name = _SHORT_NAMES.get((section, key), key)
+        return name if name in OPTION_KINDS and OPTION_KINDS[name].section == section else None
+
+    def _value(self, section: str, key: str, option: str, value: str) -> object:
+        try:
+            return parse_option(option, value, origin=self._origin(section, key))
+        except UsageError as error:
+            raise ConfigurationError(error.problem) from error
+
+    def _kept(self, section: str, key: str, value: str) -> bool:
+        """Whether this is a key of the original's that is no option; its value is checked too."""
+        if section == "mesos" and _CLUSTER_KEY.fullmatch(key):
+            if "." not in value.strip("."):
+                raise ConfigurationError(
+                    f"{self._origin(section, key)} = {value!r} must be attribute.value, such as slave_id.slave-set1_0"
+                )
+            return True
+        if key == "port":
+            try:
+                _PORT(value)
+            except ValueError as error:
+                raise ConfigurationError(f"{self._origin(section, key)} = {value!r} {error}") from error
+            return True
+        if key == "ip" or (key == "dev" and section == "hydra"):
+            if not _HOST.fullmatch(value):
+                raise ConfigurationError(f"{self._origin(section, key)} = {value!r} must be an address or a host name")
+            return True
+        return False
+
+    def _address(
+        self, pair: Mapping[str, str], section: str, option: str, form: str, options: dict[str, object]
+    ) -> None:
+        """Make an option of an ip and port pair."""
+        if not pair:
+            return
+        for key, other in (("ip", "port"), ("port", "ip")):
+            if key in pair and other not in pair:
+                raise ConfigurationError(f"{self._origin(section, key)} stands there without {other}")
+        if option in options:
+            raise ConfigurationError(
+                f"{self._origin(section, 'ip')} and {option.removeprefix('marathon_')} say the same", way_out="keep one"
+            )
+        options[option] = parse_option(option, form.format(**pair), origin=self._origin(section, "ip"))
+
+    def _origin(self, section: str, key: str) -> str:
+        return f"{self._name}:{self._lines.get((section, key), 0)}: [{section}] {key}"
+
+
+def _key_lines(text: str) -> dict[tuple[str, str], int]:
+    """Line numbers by (section, key), and by (section, "") for its heading; configparser keeps none."""
+    lines: dict[tuple[str, str], int] = {}
+    section = ""
+    for line_number, line in enumerate(text.splitlines(), start=1):
+        if heading := configparser.ConfigParser.SECTCRE.match(line.strip()):
+            section = heading["header"]
+            lines.setdefault((section, ""), line_number)
+        elif line.lstrip()[:1] not in {"#", ";"} and (pair := configparser.ConfigParser.OPTCRE.match(line)):
+            lines.setdefault((section, pair["option"].strip().lower()), line_number)
+    return lines

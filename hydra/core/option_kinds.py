@@ -1,0 +1,101 @@
+"""How the text of an option becomes its value. Each kind says what it accepts in the words of its error."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+
+Parse = Callable[[str], object]
+"""Text to value; raises ValueError with the rest of the sentence 'NAME=TEXT ...'."""
+
+_WHOLE = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?", re.ASCII)
+_HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})", re.ASCII)
+_SEGMENT = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", re.ASCII)
+
+
+def whole(low: int, high: int, why: str = "") -> Parse:
+    """A whole number from ``low`` to ``high``."""
+    wanted = f"must be a whole number from {low} to {high}{why and f' ({why})'}"
+
+    def parse(text: str) -> int:
+        if not _WHOLE.fullmatch(text) or not low <= int(text) <= high:
+            raise ValueError(wanted)
+        return int(text)
+
+    return parse
+
+
+def number(low: float, high: float) -> Parse:
+    """A finite number from ``low`` to ``high``."""
+    wanted = f"must be a number from {low:g} to {high:g}"
+
+    def parse(text: str) -> float:
+        if not _NUMBER.fullmatch(text):
+            raise ValueError(wanted)
+        value = float(text)
+        if not math.isfinite(value) or not low <= value <= high:
+            raise ValueError(wanted)
+        return value
+
+    return parse
+
+
+def choice(*values: str) -> Parse:
+    """One of a few words."""
+    wanted = f"must be {', '.join(values[:-1])} or {values[-1]}"
+
+    def parse(text: str) -> str:
+        word = text.lower().replace("_", "-")
+        if word not in values:
+            raise ValueError(wanted)
+        return word
+
+    return parse
+
+
+def switch(text: str) -> bool:
+    """On or off, in the words that configparser takes."""
+    word = text.lower()
+    if word in {"1", "yes", "true", "on"}:
+        return True
+    if word in {"0", "no", "false", "off"}:
+        return False
+    raise ValueError("must be yes or no")
+
+
+def path(text: str) -> str:
+    """A path in the file system."""
+    if not text or "\0" in text:
+        raise ValueError("must be a path")
+    return text
+
+
+def host_ports(text: str) -> str:
+    """host:port pairs with commas between them, as Kafka's ``bootstrap.servers``."""
+    pairs = [pair.strip() for pair in text.split(",")]
+    for pair in pairs:
+        match = _HOST_PORT.fullmatch(pair)
+        if not match or not 1 <= int(match[2]) <= 65535:
+            raise ValueError("must be host:port, or several with commas between them")
+    return ",".join(pairs)
+
+
+def http_url(text: str) -> str:
+    """The address of an HTTP API."""
+    scheme, found, rest = text.partition("://")
+    authority = rest.partition("/")[0]
+    if not found or scheme not in {"http", "https"} or not authority or not text.isascii() or re.search(r"\s", text):
+        raise ValueError("must be a URL such as http://10.0.0.2:8080")
+    if "@" in authority:
+        raise ValueError("must not carry a user name or password")
+    return text.rstrip("/")
+
+
+def app_group(text: str) -> str:
+    """The id of a Marathon group: segments of lower case letters, digits and dashes, with slashes between them."""
+    segments: Sequence[str] = text.strip("/").split("/")
+    if not all(_SEGMENT.fullmatch(segment) for segment in segments):
+        raise ValueError("must be made of lower case letters, digits and dashes, such as g1")
+    return "/".join(segments)

@@ -1,0 +1,193 @@
+"""The options of a run: one table, from which the flags, the keys of hydra.ini and the batch API's attributes are made.
+
+An option's value is the flag's (in the batch API: the attribute's), else that of hydra.ini, else the default.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from hydra.core import option_kinds as kind
+from hydra.core.errors import UsageError
+from hydra.core.identity import IDENTITY_BYTES
+
+PUBLISHER_DRIVERS = ("confluent", "kafka-python")
+SUBSCRIBER_DRIVERS = ("wire", "confluent", "kafka-python")
+
+FAIR_FETCHES_PER_S = 15_000
+"""Fetch requests a second that leave two cores room for the rest: a broker spends 20 to 25 us of CPU on each."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class OptionKind:
+    """What is known of an option beside its name and default."""
+
+    section: str
+    """Section of hydra.ini that its key stands in."""
+    parse: kind.Parse
+    text: str
+    """One line of help."""
+
+
+def _option(default: T, section: str, parse: kind.Parse, text: str) -> T:
+    return field(default=default, metadata={"kind": OptionKind(section, parse, text)})
+
+
+_OFF: bool = False
+
+
+@dataclass(frozen=True)
+class Options:
+    """Everything that a run can be asked for; names are the seed's and Kafka's, units are in the help texts."""
+
+    total_sub_apps: int = _option(100, "hydra", kind.whole(1, 10_000), "subscriber apps")
+    clients_per_app: int = _option(10, "hydra", kind.whole(1, 10_000), "Kafka clients in each subscriber app")
+    test_duration: float = _option(10.0, "hydra", kind.number(0.1, 86_400), "seconds to send for")
+    msg_rate: float = _option(1000.0, "hydra", kind.number(0.1, 10_000_000), "records a second")
+    msg_batch: int = _option(100, "hydra", kind.whole(1, 1_000_000), "records that a producer batch has room for")
+    msg_size: int = _option(
+        14,
+        "hydra",
+        kind.whole(IDENTITY_BYTES, 1_000_000, f"{IDENTITY_BYTES} bytes tell a record from all others"),
+        "bytes of a record's value",
+    )
+    group: str = _option(
+        "own",
+        "kafka",
+        kind.choice("own", "shared"),
+        "own: every client reads a full copy; shared: all clients together read one",
+    )
+    partitions: int = _option(1, "kafka", kind.whole(1, 10_000), "partitions of the topic")
+    acks: str = _option("1", "kafka", kind.choice("0", "1", "all"), "acks that the publisher waits for")
+    linger_ms: int = _option(5, "kafka", kind.whole(0, 900_000), "ms that the publisher holds a batch back to fill it")
+    batch_size: int = _option(
+        0, "kafka", kind.whole(0, 2_147_483_647), "bytes of a producer batch; 0: msg_size x msg_batch"
+    )
+    consumer_max_buffer_size: int = _option(
+        0, "kafka", kind.whole(0, 2_147_483_647), "most bytes that one fetch may bring; 0: as much as there is"
+    )
+    fetch_min_bytes: int = _option(
+        1, "kafka", kind.whole(1, 2_147_483_647), "bytes that the broker waits for before it answers a fetch"
+    )
+    fetch_wait_max_ms: int = _option(500, "kafka", kind.whole(0, 60_000), "ms that the broker waits for them at most")
+    fetch_pace_ms: float | None = _option(
+        None,
+        "kafka",
+        kind.number(0, 10_000),
+        "least ms between two fetch rounds of the wire driver; 0: at once; unset: from the number of clients",
+    )
+    retention_ms: int | None = _option(
+        None, "kafka", kind.whole(1000, 2**62), "retention.ms of the topic; unset: the broker's"
+    )
+    pub_driver: str = _option("confluent", "kafka", kind.choice(*PUBLISHER_DRIVERS), "client library of the publisher")
+    sub_driver: str = _option("wire", "kafka", kind.choice(*SUBSCRIBER_DRIVERS), "client library of the subscribers")
+    bootstrap_servers: str | None = _option(
+        None, "kafka", kind.host_ports, "host:port of the brokers under test; unset: an embedded Kafka"
+    )
+    java: str | None = _option(
+        None, "kafka", kind.path, "java (>= 17) that runs the embedded Kafka; unset: the one that came with Hydra"
+    )
+    marathon_url: str | None = _option(
+        None, "marathon", kind.http_url, "Marathon that runs the apps; unset: a local one"
+    )
+    app_prefix: str = _option("g1", "marathon", kind.app_group, "Marathon group that the apps are created in")
+    start_timeout: float = _option(
+        60.0,
+        "hydra",
+        kind.number(1, 86_400),
+        "seconds for apps and clients to be ready; more is allowed above 100 apps",
+    )
+    drain_timeout: float = _option(
+        30.0, "hydra", kind.number(0, 86_400), "seconds for clients to read on after the last ack"
+    )
+    keep_running: bool = _option(
+        _OFF, "hydra", kind.switch, "leave apps, local Marathon and embedded Kafka up for the next run"
+    )
+    output: str | None = _option(None, "hydra", kind.path, "write the result to this file (JSON)")
+
+    @property
+    def client_count(self) -> int:
+        """Clients asked for."""
+        return self.total_sub_apps * self.clients_per_app
+
+    @property
+    def batch_size_bytes(self) -> int:
+        """The producer's batch.size."""
+        return self.batch_size or self.msg_size * self.msg_batch
+
+    @property
+    def pace_ms(self) -> float:
+        """The pace of fetch rounds: what was asked for, or what keeps all clients together at a fair fetch rate."""
+        if self.fetch_pace_ms is not None:
+            return self.fetch_pace_ms
+        return round(1000 * self.client_count / FAIR_FETCHES_PER_S, 3)
+
+    @property
+    def start_deadline_s(self) -> float:
+        """``start_timeout``, and a quarter of a second more for each app above a hundred."""
+        return self.start_timeout + max(0, self.total_sub_apps - 100) * 0.25
+
+
+OPTION_KINDS: Mapping[str, OptionKind] = {item.name: item.metadata["kind"] for item in dataclasses.fields(Options)}
+"""By the option's name, in the order of the help."""
+
+
+def parse_option(name: str, text: str, *, origin: str) -> object:
+    """The value of one option.
+
+    Args:
+        name: the option.
+        text: its value as text; spaces around it do not count.
+        origin: how the error names the option, such as ``--msg_rate`` or ``hydra.ini:7: [kafka] acks``.
+
+    Raises:
+        UsageError: when the option's kind does not take the text.
+    """
+    try:
+        return OPTION_KINDS[name].parse(text.strip())
+    except ValueError as error:
+        shown = text if len(text) <= 80 else text[:77] + "..."
+        raise UsageError(f"{origin} = {shown!r} {error}") from error
+
+
+def resolve(*layers: Mapping[str, object]) -> Options:
+    """Options out of layers of values by name; a later layer wins over an earlier one, defaults fill the rest.
+
+    Raises:
+        UsageError: for a combination that cannot be.
+    """
+    merged: dict[str, object] = {}
+    for layer in layers:
+        merged.update(layer)
+    return checked(dataclasses.replace(Options(), **merged))  # type: ignore[arg-type]  # each kind made its own type
+
+
+def checked(options: Options) -> Options:
+    """The same options, checked for what does not go together.
+
+    Raises:
+        UsageError: names the two options and their values.
+    """
+    if options.marathon_url is not None and options.bootstrap_servers is None:
+        raise UsageError(
+            f"--marathon_url={options.marathon_url} needs --bootstrap_servers",
+            way_out="tasks on other machines cannot reach an embedded Kafka",
+        )
+    if options.batch_size_bytes > 2_147_483_647:
+        raise UsageError(
+            f"--msg_size={options.msg_size} x --msg_batch={options.msg_batch} is a batch.size of"
+            f" {options.batch_size_bytes} bytes",
+            way_out="Kafka takes 2147483647 at most; set --batch_size",
+        )
+    if options.client_count > 100_000:
+        raise UsageError(
+            f"--total_sub_apps={options.total_sub_apps} x --clients_per_app={options.clients_per_app} is"
+            f" {options.client_count} clients",
+            way_out="100000 at most",
+        )
+    return options

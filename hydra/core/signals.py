@@ -1,0 +1,120 @@
+"""Signals: the seven commands that a task answers, and their bytes.
+
+A request is a JSON object ``{"signal": "ping", "arguments": {...}}``; the reply is ``{"ok": true, "result": {...}}`` or
+``{"ok": false, "error": "..."}``. Every request gets exactly one reply. Both are limited in size; what is larger,
+nested too deep or of another shape is refused with a reply that says so.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeVar, get_args
+
+import msgspec
+
+from hydra.core.errors import HydraError
+
+SignalName = Literal["ping", "teststart", "teststop", "teststatus", "getstats", "resetstats", "updateconfig"]
+SIGNAL_NAMES: tuple[SignalName, ...] = get_args(SignalName)
+
+REQUEST_LIMIT_BYTES = 8 * 1024 * 1024
+"""An ``updateconfig`` takes about 150 bytes a client."""
+
+REPLY_LIMIT_BYTES = 256 * 1024 * 1024
+"""A ``getstats`` takes about 300 bytes a client, and about 20 for each gap in what it received."""
+
+T = TypeVar("T")
+
+
+class SignalError(HydraError):
+    """A request that cannot be carried out; the text goes back to the peer that sent it."""
+
+
+class Request(msgspec.Struct, frozen=True):
+    """A signal and its arguments (JSON)."""
+
+    signal: SignalName
+    arguments: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What came of a request."""
+
+    ok: bool
+    result: msgspec.Raw = msgspec.Raw(b"{}")
+    error: str = ""
+
+
+def request(signal: SignalName, arguments: object = None) -> Request:
+    """A request with ``arguments`` (a dataclass or a mapping) turned into JSON."""
+    return Request(signal, msgspec.Raw(encode({} if arguments is None else arguments)))
+
+
+def encode(fact: object) -> bytes:
+    """A request, a reply, or a dataclass as JSON."""
+    return msgspec.json.encode(fact)
+
+
+def decode(data: bytes | msgspec.Raw, kind: type[T]) -> T:
+    """JSON as ``kind``, every field checked for its type.
+
+    Raises:
+        SignalError: for anything that is not ``kind``; the text names the field.
+    """
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise SignalError(f"not a valid {kind.__name__}: {error}") from error
+
+
+def decode_request(data: bytes) -> Request:
+    """The bytes of one request.
+
+    Raises:
+        SignalError: too large, no JSON, not an object of this shape, or an unknown signal.
+    """
+    if len(data) > REQUEST_LIMIT_BYTES:
+        raise SignalError(f"a request of {len(data)} bytes: the limit is {REQUEST_LIMIT_BYTES}")
+    return decode(data, Request)
+
+
+def decode_reply(data: bytes) -> Reply:
+    """The bytes of one reply.
+
+    Raises:
+        SignalError: too large, or not a reply.
+    """
+    if len(data) > REPLY_LIMIT_BYTES:
+        raise SignalError(f"a reply of {len(data)} bytes: the limit is {REPLY_LIMIT_BYTES}")
+    return decode(data, Reply)
+
+
+def success(result: object = None) -> bytes:
+    """The bytes of a reply that carries ``result`` (a dataclass or a mapping)."""
+    return encode(Reply(ok=True, result=msgspec.Raw(encode({} if result is None else result))))
+
+
+def failure(error: str) -> bytes:
+    """The bytes of a reply that says what went wrong."""
+    return encode(Reply(ok=False, error=error))
+
+
+def to_builtins(fact: object) -> object:
+    """A dataclass as dicts, lists and scalars: what a JSON file holds."""
+    return msgspec.to_builtins(fact)
+
+
+class Ping(msgspec.Struct, frozen=True):
+    """The result of ``ping``: who answers."""
+
+    task_id: str
+    role: Literal["kafka-pub", "kafka-sub"]
+    version: str
+    run_id: str = ""
+    """The run that the task is configured for; empty before the first ``updateconfig``."""
+
+
+class DrainTo(msgspec.Struct, frozen=True):
+    """The arguments of ``teststop`` to a subscriber: how far every client should still read."""
+
+    end_offsets: dict[int, int]
+    """By partition: one past the last record of the run."""

@@ -1,0 +1,153 @@
+"""What one task counted. These facts travel as JSON in the replies to ``teststatus`` and ``getstats``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hydra.core.intervals import Interval
+
+
+@dataclass(frozen=True)
+class PartitionStats:
+    """What one client received from one partition."""
+
+    partition: int
+    start_offset: int
+    next_offset: int
+    """The client's position: one past the last offset that it went through."""
+    received: int
+    """Records of this run, duplicates included: distinct + duplicates."""
+    duplicates: int
+    reordered: int
+    """Records that were new and had a lower sequence than one that had come before."""
+    sequences: tuple[Interval, ...]
+    """Half-open intervals of the distinct sequences received."""
+
+    @property
+    def distinct(self) -> int:
+        """Distinct records received."""
+        return self.received - self.duplicates
+
+
+@dataclass(frozen=True)
+class ClientStats:
+    """What one client received."""
+
+    name: str
+    partitions: tuple[PartitionStats, ...]
+    positioned: bool
+    fetches: int
+    """Fetch responses (wire) or non-empty polls (the library drivers)."""
+    received_bytes: int
+    """Bytes of the record batches (wire) or of the record values (the library drivers)."""
+    receive_window_s: float
+    """From the first record's arrival to the last one's."""
+    foreign: int
+    """Records without this run's identity."""
+    corrupt: int
+    """Record batches whose CRC-32C was wrong, and records that could not be decoded."""
+    error: str
+    """The last trouble, in words; empty when there is none."""
+
+    @property
+    def received(self) -> int:
+        """Records of this run, duplicates included."""
+        return sum(part.received for part in self.partitions)
+
+    @property
+    def distinct(self) -> int:
+        """Distinct records received."""
+        return sum(part.distinct for part in self.partitions)
+
+
+@dataclass(frozen=True)
+class ProcessUsage:
+    """What a task's process used over its window."""
+
+    cpu_percent: float
+    """Percent of one core, user and system."""
+    rss_bytes: int
+    window_s: float
+
+
+@dataclass(frozen=True)
+class HostTraffic:
+    """Bytes per second over all network interfaces of a task's host, loopback included, over the task's window."""
+
+    tx_bytes_per_s: float
+    rx_bytes_per_s: float
+
+
+@dataclass(frozen=True)
+class SubscriberStats:
+    """What one subscriber task counted."""
+
+    run_id: str
+    task_id: str
+    clients: tuple[ClientStats, ...]
+    usage: ProcessUsage
+
+
+@dataclass(frozen=True)
+class PartitionOutcomes:
+    """What became of the records that were handed over for one partition; half-open intervals of sequences."""
+
+    partition: int
+    attempted: int
+    """Sequences 0 .. attempted - 1 were handed to the client library."""
+    acked: tuple[Interval, ...] = ()
+    failed: tuple[Interval, ...] = ()
+    """Proven not to be in the log. What is neither acked nor failed is unknown."""
+
+
+@dataclass(frozen=True)
+class PublisherStats:
+    """What the publisher task counted: ``attempted = acked + failed + unknown``."""
+
+    run_id: str
+    task_id: str
+    planned: int
+    attempted: int
+    acked: int
+    failed: int
+    unknown: int
+    queue_full: int
+    """How often the client library's queue had no room: the plan was then late, no record was lost by it."""
+    send_window_s: float
+    """From the first record handed over to the last one."""
+    ack_window_s: float
+    """From the first record handed over to the last ack."""
+    lag_max_s: float
+    """The most that a record was handed over after its intended time."""
+    partitions: tuple[PartitionOutcomes, ...]
+    usage: ProcessUsage
+    traffic: HostTraffic
+    error: str = ""
+    """The last trouble, in the words of the client library; empty when there is none."""
+
+
+@dataclass(frozen=True)
+class PublisherStatus:
+    """How far the publisher is."""
+
+    phase: str
+    """idle, connecting, ready, sending, flushing, done or failed."""
+    attempted: int = 0
+    acked: int = 0
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class SubscriberStatus:
+    """How far a subscriber is."""
+
+    phase: str
+    """idle, connecting, receiving, drained (teststop named the end offsets and all are reached) or failed."""
+    clients: int = 0
+    positioned: int = 0
+    received: int = 0
+    drained: int = 0
+    """Clients that have read up to the end offsets."""
+    waiting: tuple[str, ...] = field(default=())
+    """Clients that are not positioned yet or, after teststop, not drained; twenty names at most."""
+    error: str = ""

@@ -1,0 +1,51 @@
+"""What a run tells whoever is watching."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class LiveCounts:
+    """A run at one moment."""
+
+    elapsed_s: float
+    """Since the first record was due."""
+    planned: int
+    sent: int
+    acked: int
+    delivered: int
+    """Summed over clients."""
+    backlog: int
+    """Deliveries that are still to come for what has been acked."""
+    clients_missing: int
+
+
+class Progress(Protocol):
+    """Shows a run as it goes. Not in the contract: that anything is shown at all; it never raises."""
+
+    def phase(self, name: str, detail: str = "") -> None:
+        """A phase begins, or its detail changed: starting, configuring, sending, draining, collecting, cleaning up."""
+        ...
+
+    def counts(self, live: LiveCounts) -> None:
+        """New counts while the run sends and drains."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Something that a user should see and that is no phase: a download, a task that went missing."""
+        ...
+
+
+class Silence:
+    """Shows nothing."""
+
+    def phase(self, name: str, detail: str = "") -> None:
+        """Show nothing."""
+
+    def counts(self, live: LiveCounts) -> None:
+        """Show nothing."""
+
+    def note(self, text: str) -> None:
+        """Show nothing."""

@@ -1,0 +1,153 @@
+"""How the publisher walks its plan: an open loop. Send times come from the plan, whatever became of earlier records."""
+
+from __future__ import annotations
+
+from hydra.core.configuration import PublisherConfiguration
+from hydra.core.plan import Plan
+from hydra.core.stats import HostTraffic, ProcessUsage, PublisherStats, PublisherStatus
+from hydra.core.striping import Striping
+from hydra.harness.protocols import AckCount, Clock, PublisherDriver
+
+TICK_S = 0.001
+"""The plan's granularity: what is due is handed over at most this often."""
+
+MAX_RECORDS_AT_ONCE = 5_000
+"""So that acks are taken in often enough while the publisher catches up with its plan."""
+
+IDLE_LOOK_S = 0.05
+OPEN_TIMEOUT_S = 15.0
+
+
+class Publishing:
+    """One run of the publisher, from the first connection to the last ack.
+
+    The loop belongs to the task's main thread; ``status`` and ``stop`` may be used from another one.
+
+    Args:
+        configuration: what to send.
+        driver: the Kafka client that sends it.
+        clock: to walk the plan by.
+    """
+
+    def __init__(self, configuration: PublisherConfiguration, driver: PublisherDriver, clock: Clock) -> None:
+        self.configuration = configuration
+        self.plan = Plan(configuration.msg_rate_per_s, configuration.test_duration_s)
+        self._striping = Striping(configuration.partitions, configuration.msg_batch_records)
+        self._driver = driver
+        self._clock = clock
+        self._phase = "connecting"
+        self._error = ""
+        self._attempted = 0
+        self._queue_full = 0
+        self._lag_max_s = 0.0
+        self._acks = AckCount(0, 0)
+        self._started_s = 0.0
+        self._sent_s = 0.0
+        self._acked_s = 0.0
+        self.stopping = False
+        self.stats: PublisherStats | None = None
+        """What was counted, once it is final."""
+
+    def open(self) -> None:
+        """Connect; afterwards the publisher is ready, or failed with the reason in its status."""
+        self._driver.open(OPEN_TIMEOUT_S)
+        self._phase = "ready"
+
+    def fail(self, reason: str) -> None:
+        """Note that this run cannot go on."""
+        self._error = reason
+        self._phase = "failed"
+
+    def stop(self) -> None:
+        """End the plan here; what was handed over is still flushed."""
+        self.stopping = True
+
+    def status(self) -> PublisherStatus:
+        """How far it is."""
+        return PublisherStatus(self._phase, self._attempted, self._acks.acked, self._error or self._acks.error)
+
+    def send(self) -> None:
+        """Walk the plan to its end (or to ``stop``) and wait for the outcome of every record; then comes ``finish``."""
+        self._phase = "sending"
+        self._started_s = self._sent_s = self._acked_s = self._clock.now_s()
+        while self._attempted < self.plan.records and not self.stopping:
+            self._hand_over_due()
+            self._take_acks(self._driver.poll())
+            next_s = self._started_s + self.plan.intended_s(self._attempted)
+            pause_s = next_s - self._clock.now_s()
+            if pause_s > 0 and self._attempted < self.plan.records:
+                self._clock.sleep(min(max(pause_s, TICK_S), IDLE_LOOK_S))
+        self._flush()
+
+    def _hand_over_due(self) -> None:
+        """Hand over what is due by now and not yet sent."""
+        now_s = self._clock.now_s()
+        first = self._attempted
+        due = min(self.plan.due(now_s - self._started_s) - first, MAX_RECORDS_AT_ONCE)
+        if due <= 0:
+            return
+        for partition, sequence, records in self._striping.runs(first, due):
+            taken = self._driver.send(partition, sequence, records)
+            self._attempted += taken
+            if taken < records:
+                self._queue_full += 1
+                break
+        self._sent_s = now_s
+        # The oldest of them has waited longest; the lag is what it waited, up to when all were handed over.
+        lag_s = self._clock.now_s() - self._started_s - self.plan.intended_s(first)
+        self._lag_max_s = max(self._lag_max_s, lag_s)
+
+    def _flush(self) -> None:
+        self._phase = "flushing"
+        deadline_s = self._clock.now_s() + self.configuration.delivery_timeout_s
+        while self._acks.acked + self._acks.failed < self._attempted and self._clock.now_s() < deadline_s:
+            before = self._acks
+            self._take_acks(self._driver.flush(IDLE_LOOK_S))
+            if self.configuration.acks == "0" and self._acks == before:
+                break
+
+    def _take_acks(self, acks: AckCount) -> None:
+        if acks.acked != self._acks.acked:
+            self._acked_s = self._clock.now_s()
+        self._acks = acks
+
+    def finish(self, task_id: str, usage: ProcessUsage, traffic: HostTraffic) -> PublisherStats:
+        """What was counted. From now on the publisher is done, unless it failed."""
+        stats = self._stats(task_id, usage, traffic)
+        self.stats = stats
+        if self._phase != "failed":
+            self._phase = "done"
+        return stats
+
+    def _stats(self, task_id: str, usage: ProcessUsage, traffic: HostTraffic) -> PublisherStats:
+        outcomes = self._driver.outcomes()
+        acked = sum(_size(part.acked) for part in outcomes)
+        failed = sum(_size(part.failed) for part in outcomes)
+        attempted = sum(part.attempted for part in outcomes)
+        # N records at an even rate take N intervals, of which the last one lies behind the last record.
+        window_s = self._sent_s - self._started_s + 1 / self.plan.rate_per_s if attempted else 0.0
+        return PublisherStats(
+            run_id=self.configuration.run_id,
+            task_id=task_id,
+            planned=self.plan.records,
+            attempted=attempted,
+            acked=acked,
+            failed=failed,
+            unknown=attempted - acked - failed,
+            queue_full=self._queue_full,
+            send_window_s=window_s,
+            ack_window_s=self._acked_s - self._started_s,
+            lag_max_s=self._lag_max_s,
+            partitions=tuple(outcomes),
+            usage=usage,
+            traffic=traffic,
+            error=self._error or self._acks.error,
+        )
+
+    def close(self) -> None:
+        """Let go of the client."""
+        self._driver.close()
+
+
+def _size(intervals: tuple[tuple[int, int], ...]) -> int:
+    return sum(stop - start for start, stop in intervals)

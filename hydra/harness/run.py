@@ -1,0 +1,350 @@
+"""One run from a deployed crew to a result: configure, barrier, send, drain, collect, account.
+
+The order is the point. No record is sent before every client is positioned at a known offset; nothing is called lost
+before every client had its time to read up to where the log ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from hydra.core.accounting import Evidence, MissingTask, account
+from hydra.core.app_spec import Task
+from hydra.core.assignments import assign
+from hydra.core.configuration import PartitionLeader, RunIdentity
+from hydra.core.configuring import delivery_timeout_s, publisher_configuration, subscriber_configuration
+from hydra.core.errors import BrokerError, NotReadyError
+from hydra.core.options import Options
+from hydra.core.result import Result
+from hydra.core.signals import DrainTo, Request, decode, request
+from hydra.core.stats import PublisherStats, PublisherStatus, SubscriberStats, SubscriberStatus
+from hydra.harness.attendance import Attendance
+from hydra.harness.progress import LiveCounts, Progress
+from hydra.harness.protocols import Answer, Clock, Launcher, OffsetRange, Signals, TopicAdmin
+
+LOOK_EVERY_S = 0.25
+SUBSCRIBERS_EVERY_S = 1.0
+CONFIGURE_TIMEOUT_S = 5.0
+STATS_TIMEOUT_S = 5.0
+PUBLISHER_GRACE_S = 5.0
+"""How much longer than its plan and its last ack may take the publisher is waited for."""
+
+SETTLE_TIMEOUT_S = 5.0
+SETTLE_LOOKS = 3
+"""Without acks the log's end is taken once it has not moved for this many looks."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything outside that a run needs."""
+
+    launcher: Launcher
+    signals: Signals
+    admin: TopicAdmin
+    clock: Clock
+    progress: Progress
+    broker_trouble: Callable[[], str]
+    """Why the broker counts as gone; empty while it does not. Cheap: it is asked several times a second."""
+
+
+@dataclass(frozen=True)
+class Crew:
+    """The tasks that take part."""
+
+    publisher: Task
+    subscribers: tuple[Task, ...]
+
+
+@dataclass
+class Findings:
+    """What a run has found out so far; whole after ``perform``, and as far as it got after an error."""
+
+    phases_s: dict[str, float] = field(default_factory=dict)
+    result: Result | None = None
+    publisher: PublisherStats | None = None
+    subscribers: tuple[SubscriberStats, ...] = ()
+
+
+class Run:
+    """One measurement.
+
+    Args:
+        run_id: names the run, its topic and its groups.
+        options: what to measure.
+        bootstrap_servers: where the tasks reach the broker.
+        crew: who takes part.
+        world: everything else.
+    """
+
+    def __init__(self, run_id: str, options: Options, *, bootstrap_servers: str, crew: Crew, world: World) -> None:
+        self.findings = Findings()
+        self._topic = run_id
+        self._identity = RunIdentity(run_id, topic=run_id, bootstrap_servers=bootstrap_servers)
+        self._options = options
+        self._world = world
+        self._clients = assign(
+            run_id,
+            [task.task_id for task in crew.subscribers],
+            clients_per_app=options.clients_per_app,
+            partitions=options.partitions,
+            shared=options.group == "shared",
+        )
+        self._publisher = self._attendance(crew.publisher.app_id, (crew.publisher,))
+        self._subscribers = self._attendance(crew.subscribers[0].app_id, crew.subscribers)
+        self._publisher_trouble = ""
+        self._progress_seen = PublisherStatus("idle")
+        self._delivered = 0
+
+    def _attendance(self, app_id: str, tasks: tuple[Task, ...]) -> Attendance:
+        world = self._world
+        return Attendance(
+            app_id, tasks, launcher=world.launcher, signals=world.signals, clock=world.clock, progress=world.progress
+        )
+
+    def perform(self) -> Result:
+        """Carry the run out; the topic is gone and the tasks are idle again afterwards, whatever happened.
+
+        Raises:
+            NotReadyError: the start deadline passed; names the clients that were not positioned.
+            BrokerError: the broker cannot be reached, or died.
+            MarathonError: Marathon cannot be reached.
+        """
+        try:
+            leaders = self._phase("topic", self._create_topic)
+            self._phase("configure", lambda: self._configure(leaders))
+            self._phase("barrier", self._wait_for_barrier)
+            before = self._world.admin.offsets(self._topic)
+            self._phase("send", self._send)
+            self.findings.publisher = self._publisher_stats()
+            after = self._settled_offsets()
+            self._phase("drain", lambda: self._drain(after))
+            self.findings.subscribers = self._phase("collect", self._subscriber_stats)
+            self.findings.result = account(self._evidence(before, after))
+            return self.findings.result
+        finally:
+            self._let_go()
+
+    def _phase(self, name: str, work: Callable[[], T]) -> T:
+        started_s = self._world.clock.now_s()
+        try:
+            return work()
+        finally:
+            self.findings.phases_s[name] = round(self._world.clock.now_s() - started_s, 3)
+
+    def _create_topic(self) -> tuple[PartitionLeader, ...]:
+        self._world.progress.phase("configuring", f"topic {self._topic}")
+        configs: dict[str, str] = {}
+        if self._options.retention_ms is not None:
+            # A segment expires by its newest record: without short segments nothing would expire within a run.
+            configs = {"retention.ms": str(self._options.retention_ms), "segment.ms": "1000"}
+        if self._options.msg_size > 900_000:
+            configs["max.message.bytes"] = str(2 * self._options.msg_size)
+        return tuple(self._world.admin.create_topic(self._topic, partitions=self._options.partitions, configs=configs))
+
+    def _configure(self, leaders: tuple[PartitionLeader, ...]) -> None:
+        """Tell every task what to do; all at once."""
+        self._world.progress.phase("configuring", "telling every task what to do")
+        publisher = request("updateconfig", publisher_configuration(self._options, self._identity))
+        refused = self._refusals(
+            {
+                **self._publisher.insist(lambda _task: publisher, timeout_s=CONFIGURE_TIMEOUT_S),
+                **self._subscribers.insist(
+                    lambda task: request(
+                        "updateconfig",
+                        subscriber_configuration(self._options, self._identity, self._clients[task.task_id], leaders),
+                    ),
+                    timeout_s=CONFIGURE_TIMEOUT_S,
+                ),
+            }
+        )
+        if refused:
+            raise NotReadyError("; ".join(refused), missing=refused)
+
+    def _refusals(self, answers: Mapping[str, Answer]) -> list[str]:
+        """Everyone who refused, or is gone before it began."""
+        gone = {**self._publisher.gone, **self._subscribers.gone}
+        return [f"{task_id}: {answer.error}" for task_id, answer in answers.items() if not answer.ok] + [
+            f"{task_id}: {reason}" for task_id, reason in gone.items()
+        ]
+
+    def _wait_for_barrier(self) -> None:
+        """Wait until the publisher is ready and every client positioned, or name those that are not."""
+        clock = self._world.clock
+        deadline_s = clock.now_s() + self._options.start_deadline_s
+        asked = self._options.client_count
+        while True:
+            self._check_broker()
+            publisher = self._publisher_status()
+            statuses = self._subscriber_statuses()
+            positioned = sum(status.positioned for status in statuses)
+            self._world.progress.phase("configuring", f"{positioned} of {asked} clients positioned")
+            failed = [publisher.error] if publisher.phase == "failed" else []
+            failed += [status.error for status in statuses if status.phase == "failed"]
+            gone = {**self._publisher.gone, **self._subscribers.gone}
+            if failed or gone:
+                reasons = [*failed, *(f"{task_id}: {reason}" for task_id, reason in gone.items())]
+                raise NotReadyError("not everyone got ready: " + "; ".join(reasons[:3]), missing=reasons)
+            if positioned == asked and publisher.phase == "ready":
+                return
+            if clock.now_s() >= deadline_s:
+                raise self._not_positioned(positioned, statuses, publisher)
+            clock.sleep(LOOK_EVERY_S)
+
+    def _not_positioned(
+        self, positioned: int, statuses: list[SubscriberStatus], publisher: PublisherStatus
+    ) -> NotReadyError:
+        waiting = [name for status in statuses for name in status.waiting]
+        if publisher.phase != "ready":
+            waiting.insert(0, f"the publisher ({publisher.error or publisher.phase})")
+        shown = ", ".join(waiting[:5]) + (" ..." if len(waiting) > 5 else "")
+        errors = sorted({f" ({status.error})" for status in statuses if status.error}) or [""]
+        return NotReadyError(
+            f"{positioned} of {self._options.client_count} clients were positioned after"
+            f" {self._options.start_deadline_s:g} s; waiting for {shown}{errors[0]}",
+            way_out="raise --start_timeout or ask for fewer clients",
+            missing=waiting,
+        )
+
+    def _send(self) -> None:
+        """Let the publisher walk its plan; watch everyone while it does."""
+        self._subscribers.insist(lambda _task: request("teststart"))
+        started = self._publisher.insist(lambda _task: request("teststart"))
+        self._publisher_trouble = "; ".join(self._refusals(started)) if not self._publisher.present else ""
+        clock = self._world.clock
+        started_s = clock.now_s()
+        limit_s = self._options.test_duration + delivery_timeout_s(self._options) + PUBLISHER_GRACE_S
+        subscribers_s = started_s
+        while self._publisher.present and self._subscribers.present:
+            self._check_broker()
+            status = self._publisher_status()
+            if clock.now_s() - subscribers_s >= SUBSCRIBERS_EVERY_S:
+                subscribers_s = clock.now_s()
+                self._delivered = sum(item.received for item in self._subscriber_statuses())
+            self._show("sending" if status.phase == "sending" else "flushing", clock.now_s() - started_s)
+            if status.phase in {"done", "failed"}:
+                self._publisher_trouble = status.error if status.phase == "failed" else ""
+                return
+            if clock.now_s() - started_s > limit_s:
+                self._publisher_trouble = f"it was not done {limit_s:g} s after its start"
+                return
+            clock.sleep(LOOK_EVERY_S)
+
+    def _show(self, phase: str, elapsed_s: float) -> None:
+        status = self._progress_seen
+        readers = self._options.client_count if self._options.group == "own" else 1
+        counted = status.attempted if self._options.acks == "0" else status.acked
+        self._world.progress.phase(phase)
+        self._world.progress.counts(
+            LiveCounts(
+                elapsed_s=elapsed_s,
+                planned=max(1, round(self._options.msg_rate * self._options.test_duration)),
+                sent=status.attempted,
+                acked=status.acked,
+                delivered=self._delivered,
+                backlog=max(0, counted * readers - self._delivered),
+                clients_missing=len(self._subscribers.gone) * self._options.clients_per_app,
+            )
+        )
+
+    def _publisher_stats(self) -> PublisherStats | None:
+        """What the publisher counted, or None when it is gone."""
+        self._publisher.insist(lambda _task: request("teststop"))
+        deadline_s = self._world.clock.now_s() + self._options.drain_timeout + PUBLISHER_GRACE_S
+        while self._publisher.present and self._publisher_status().phase not in {"done", "failed"}:
+            self._check_broker()
+            if self._world.clock.now_s() >= deadline_s:
+                break
+            self._world.clock.sleep(LOOK_EVERY_S)
+        answers = self._publisher.insist(lambda _task: request("getstats"), timeout_s=STATS_TIMEOUT_S)
+        for answer in answers.values():
+            if answer.ok:
+                return decode(answer.body, PublisherStats)
+            self._publisher_trouble = answer.error
+        self._publisher_trouble = self._publisher_trouble or "; ".join(self._publisher.gone.values())
+        return None
+
+    def _settled_offsets(self) -> Mapping[int, OffsetRange]:
+        """The log's end. With every record acked it stands still; otherwise look until it does."""
+        stats = self.findings.publisher
+        offsets = self._world.admin.offsets(self._topic)
+        if stats is not None and not stats.unknown:
+            return offsets
+        deadline_s = self._world.clock.now_s() + SETTLE_TIMEOUT_S
+        still = 0
+        while still < SETTLE_LOOKS and self._world.clock.now_s() < deadline_s:
+            self._world.clock.sleep(LOOK_EVERY_S)
+            newer = self._world.admin.offsets(self._topic)
+            still = still + 1 if newer == offsets else 0
+            offsets = newer
+        return offsets
+
+    def _drain(self, after: Mapping[int, OffsetRange]) -> None:
+        """Let every client read on to the end of the log, or until the drain's time is up."""
+        clock = self._world.clock
+        started_s = clock.now_s()
+        ends = DrainTo({partition: offsets.end for partition, offsets in after.items()})
+        self._subscribers.insist(lambda _task: request("teststop", ends))
+        while self._subscribers.present:
+            self._check_broker()
+            statuses = self._subscriber_statuses()
+            self._delivered = sum(status.received for status in statuses)
+            self._show("draining", clock.now_s() - started_s)
+            answered_all = len(statuses) == len(self._subscribers.present)
+            if answered_all and all(status.phase == "drained" for status in statuses):
+                return
+            if clock.now_s() - started_s >= self._options.drain_timeout:
+                return
+            clock.sleep(LOOK_EVERY_S)
+
+    def _subscriber_stats(self) -> tuple[SubscriberStats, ...]:
+        self._world.progress.phase("collecting", f"stats of {len(self._subscribers.present)} subscribers")
+        answers = self._subscribers.insist(lambda _task: request("getstats"), timeout_s=STATS_TIMEOUT_S)
+        for task_id, answer in answers.items():
+            if not answer.ok:
+                self._subscribers.gone[task_id] = answer.error
+        return tuple(decode(answer.body, SubscriberStats) for answer in answers.values() if answer.ok)
+
+    def _evidence(self, before: Mapping[int, OffsetRange], after: Mapping[int, OffsetRange]) -> Evidence:
+        return Evidence(
+            assignments=tuple(client for clients in self._clients.values() for client in clients),
+            publisher=self.findings.publisher,
+            publisher_trouble=self._publisher_trouble,
+            subscribers=self.findings.subscribers,
+            missing=tuple(
+                MissingTask(task_id, tuple(client.name for client in self._clients[task_id]), reason)
+                for task_id, reason in self._subscribers.gone.items()
+            ),
+            appended={partition: offsets.end - before[partition].end for partition, offsets in after.items()},
+            end_offsets={partition: offsets.end for partition, offsets in after.items()},
+            asked_rate_per_s=self._options.msg_rate,
+            acks=self._options.acks,
+        )
+
+    def _publisher_status(self) -> PublisherStatus:
+        for answer in self._publisher.ask(lambda _task: request("teststatus")).values():
+            if answer.ok:
+                self._progress_seen = decode(answer.body, PublisherStatus)
+        return self._progress_seen
+
+    def _subscriber_statuses(self) -> list[SubscriberStatus]:
+        answers = self._subscribers.ask(lambda _task: request("teststatus"))
+        return [decode(answer.body, SubscriberStatus) for answer in answers.values() if answer.ok]
+
+    def _check_broker(self) -> None:
+        if trouble := self._world.broker_trouble():
+            raise BrokerError(trouble)
+
+    def _let_go(self) -> None:
+        """Make the tasks idle and the topic disappear. What keeps it from that is told, and hides no earlier error."""
+        forget: Callable[[Task], Request] = lambda _task: request("resetstats")  # noqa: E731  # the same for both
+        self._publisher.ask(forget)
+        self._subscribers.ask(forget)
+        try:
+            if not self._world.broker_trouble():
+                self._world.admin.delete_topic(self._topic)
+        except BrokerError as error:
+            self._world.progress.note(f"topic {self._topic} is left behind: {error}")

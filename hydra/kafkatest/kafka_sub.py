@@ -1,0 +1,111 @@
+"""``kafka-sub``: the subscriber task. Hosts the Kafka clients and answers signals about them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+
+from hydra import __version__
+from hydra.core.configuration import SubscriberConfiguration
+from hydra.core.signals import DrainTo, Ping, Request, SignalError, SignalName, decode, success
+from hydra.core.stats import ProcessUsage, SubscriberStats, SubscriberStatus
+from hydra.drivers.registry import subscriber_driver
+from hydra.harness.subscribing import Subscribing
+from hydra.kafkatest.task import MainThread, OrphanWatch, TaskPlace, task_place
+from hydra.transport import usage
+from hydra.transport.zmq_signals import SignalServer
+
+POLL_S = 0.1
+"""How long one poll may wait for records; signals are carried out in between."""
+
+IDLE_S = 0.5
+
+
+class KafkaSub:
+    """The subscriber's answer to each signal, and the loop of its main thread.
+
+    Args:
+        place: who and where this task is.
+    """
+
+    def __init__(self, place: TaskPlace) -> None:
+        self._place = place
+        self._main = MainThread()
+        self._subscribing: Subscribing | None = None
+        self._began = usage.read()
+        self._usage: ProcessUsage | None = None
+        self._signals: Mapping[SignalName, Callable[[Request], bytes]] = {
+            "updateconfig": self._update_config,
+            "teststart": self._test_start,
+            "teststop": self._test_stop,
+            "teststatus": self._test_status,
+            "getstats": self._get_stats,
+            "resetstats": self._reset_stats,
+        }
+
+    def answer(self, request: Request) -> bytes:
+        """The reply to a signal; called on the signal thread."""
+        if request.signal == "ping":
+            subscribing = self._subscribing
+            run_id = subscribing.configuration.run_id if subscribing else ""
+            return success(Ping(self._place.task_id, "kafka-sub", __version__, run_id))
+        return self._main.ask(lambda: self._signals[request.signal](request))
+
+    def loop(self) -> None:
+        """Move the clients on and carry out signals, for ever: Marathon ends a task with a signal of the system."""
+        while True:
+            if self._subscribing is None:
+                self._main.serve(IDLE_S)
+            else:
+                self._subscribing.poll(POLL_S)
+                self._main.serve(0)
+
+    def _update_config(self, request: Request) -> bytes:
+        configuration = decode(request.arguments, SubscriberConfiguration)
+        self._let_go()
+        subscribing = Subscribing(configuration, subscriber_driver(configuration))
+        subscribing.open()
+        self._subscribing = subscribing
+        return success()
+
+    def _test_start(self, _request: Request) -> bytes:
+        self._run()
+        self._began = usage.read()
+        self._usage = None
+        return success()
+
+    def _test_stop(self, request: Request) -> bytes:
+        self._run().drain(decode(request.arguments, DrainTo))
+        self._usage = usage.usage(self._began, usage.read())
+        return success()
+
+    def _test_status(self, _request: Request) -> bytes:
+        return success(self._subscribing.status() if self._subscribing else SubscriberStatus("idle"))
+
+    def _get_stats(self, _request: Request) -> bytes:
+        run = self._run()
+        used = self._usage or usage.usage(self._began, usage.read())
+        return success(SubscriberStats(run.configuration.run_id, self._place.task_id, run.stats(), used))
+
+    def _reset_stats(self, _request: Request) -> bytes:
+        """Forget the run: its counts and its clients."""
+        self._let_go()
+        return success()
+
+    def _let_go(self) -> None:
+        subscribing, self._subscribing = self._subscribing, None
+        if subscribing is not None:
+            subscribing.close()
+
+    def _run(self) -> Subscribing:
+        if self._subscribing is None:
+            raise SignalError("not configured: send updateconfig first")
+        return self._subscribing
+
+
+def main() -> None:
+    """Run as a Marathon task until Marathon ends it."""
+    place = task_place(os.environ)
+    task = KafkaSub(place)
+    SignalServer(place.host, place.port, task.answer, look=OrphanWatch()).start()
+    task.loop()

@@ -1,0 +1,86 @@
+"""What the two tasks have in common: their place in Marathon, and a main thread that others may ask something of."""
+
+from __future__ import annotations
+
+import os
+import queue
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.errors import UsageError
+from hydra.core.signals import SignalError
+
+ANSWER_TIMEOUT_S = 4.0
+"""The main thread's time to carry out a signal; a little less than the peer waits."""
+
+
+@dataclass(frozen=True)
+class TaskPlace:
+    """Where Marathon put this task."""
+
+    task_id: str
+    host: str
+    port: int
+
+
+def task_place(environment: Mapping[str, str]) -> TaskPlace:
+    """Read the place from the environment that Marathon gives its tasks.
+
+    Raises:
+        UsageError: when this is not a Marathon task.
+    """
+    try:
+        return TaskPlace(environment["MESOS_TASK_ID"], environment["HOST"], int(environment["PORT0"]))
+    except (KeyError, ValueError) as error:
+        raise UsageError(
+            f"this command runs as a Marathon task: {error} is not in its environment", way_out="run 'hydra kafka'"
+        ) from error
+
+
+class OrphanWatch:
+    """Ends the process when its parent is gone: a task must not outlive the agent that runs it."""
+
+    def __init__(self) -> None:
+        self._parent_id = os.getppid()
+
+    def __call__(self) -> None:
+        """Look once."""
+        if os.getppid() != self._parent_id:
+            os._exit(1)
+
+
+class MainThread:
+    """Lets the signal thread have work done on the main thread, which alone touches the Kafka clients."""
+
+    def __init__(self) -> None:
+        self._work: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
+
+    def ask(self, work: Callable[[], bytes]) -> bytes:
+        """Have ``work`` done and return what it returns, or raise what it raises.
+
+        Raises:
+            SignalError: when the main thread did not get to it in time.
+        """
+        future: Future[bytes] = Future()
+        self._work.put((work, future))
+        try:
+            return future.result(ANSWER_TIMEOUT_S)
+        except FutureTimeoutError:
+            future.cancel()
+            raise SignalError(f"busy for more than {ANSWER_TIMEOUT_S:g} s") from None
+
+    def serve(self, wait_s: float) -> None:
+        """Do what was asked for; waits ``wait_s`` at most for something to do."""
+        try:
+            work, future = self._work.get(block=wait_s > 0, timeout=wait_s or None)
+        except queue.Empty:
+            return
+        if not future.set_running_or_notify_cancel():
+            return
+        try:
+            future.set_result(work())
+        except Exception as error:  # noqa: BLE001  # it is raised again, in the thread that asked
+            future.set_exception(error)
