@@ -137,7 +137,11 @@ class PublisherDriver(Protocol):
         ...
 
     def flush(self, timeout_s: float) -> AckCount:
-        """Send what is held back and wait ``timeout_s`` at most for the outcome of all records."""
+        """Send what is held back and wait ``timeout_s`` at most for the outcome of all records.
+
+        The last thing that a driver is asked to send: what has no outcome by then is given up, so that nothing enters
+        the log after the count was taken.
+        """
         ...
 
     def outcomes(self) -> Sequence[PartitionOutcomes]:

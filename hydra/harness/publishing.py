@@ -99,12 +99,7 @@ class Publishing:
 
     def _flush(self) -> None:
         self._phase = "flushing"
-        deadline_s = self._clock.now_s() + self.configuration.delivery_timeout_s
-        while self._acks.acked + self._acks.failed < self._attempted and self._clock.now_s() < deadline_s:
-            before = self._acks
-            self._take_acks(self._driver.flush(IDLE_LOOK_S))
-            if self.configuration.acks == "0" and self._acks == before:
-                break
+        self._take_acks(self._driver.flush(self.configuration.delivery_timeout_s))
 
     def _take_acks(self, acks: AckCount) -> None:
         if acks.acked != self._acks.acked:

@@ -213,7 +213,8 @@ class Run:
         """Let the publisher walk its plan; watch everyone while it does."""
         self._subscribers.insist(lambda _task: request("teststart"))
         started = self._publisher.insist(lambda _task: request("teststart"))
-        self._publisher_trouble = "; ".join(self._refusals(started)) if not self._publisher.present else ""
+        if refused := self._refusals(started):
+            raise NotReadyError("the publisher did not start: " + "; ".join(refused), missing=refused)
         clock = self._world.clock
         started_s = clock.now_s()
         limit_s = self._options.test_duration + delivery_timeout_s(self._options) + PUBLISHER_GRACE_S

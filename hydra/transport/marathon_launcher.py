@@ -88,6 +88,15 @@ class MarathonLauncher:
         """
         return str(self._call("be asked for its version", self._client.get_info).version)
 
+    def apps(self) -> Sequence[tuple[str, int, int]]:
+        """(id, instances wanted, tasks that run) of every app.
+
+        Raises:
+            MarathonError: when it cannot be reached.
+        """
+        found = self._call("list its apps", self._client.list_apps)
+        return tuple((app.id, app.instances, app.tasks_running) for app in found)
+
     def apply(self, spec: AppSpec) -> None:
         """Create the app, or change it to the spec; see the Protocol."""
         current = self._app(spec.app_id)

@@ -1,0 +1,23 @@
+"""``hydra`` and ``python -m hydra``.
+
+A task is started a hundred times at once: it goes to its module straight away, without the command line's imports.
+"""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run one command and end the process with its exit code."""
+    if sys.argv[1:2] == ["task"]:
+        from hydra.kafkatest.task_command import task
+
+        sys.exit(task(sys.argv[2:]))
+    from hydra.cli.door import run
+
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""``hydra kafka``: one run."""
+
+from __future__ import annotations
+
+import click
+
+from hydra.cli.interruption import interruptible
+from hydra.cli.option_flags import given, option_flags
+
+
+@click.command()
+@option_flags()
+def command(config_file: str | None, **flags: str | None) -> int:
+    """Deploy one publisher and N subscribers, send at the asked rate, count every record, say what it means.
+
+    Exit code: 0 nothing lost; 1 loss; 2 usage; 3 no answer (someone is missing, or the plan was not kept);
+    4 Kafka, Marathon or Java cannot be used; 130 or 143 interrupted.
+    """
+    from hydra.kafkatest.settings import options_from_flags
+
+    options = options_from_flags(given(flags), config_file)
+    from hydra.cli.live import progress_display
+    from hydra.cli.show import show_result
+    from hydra.core.errors import OutputError
+    from hydra.kafkatest.runtest import RunTestKAFKA
+
+    unwritten: OutputError | None = None
+    with (
+        interruptible(),
+        progress_display() as progress,
+        RunTestKAFKA(options, runtest=False, progress=progress) as runner,
+    ):
+        try:
+            runner.run_test()
+        except OutputError as error:
+            unwritten = error
+    record = runner.record
+    assert record is not None
+    assert record.result is not None
+    show_result(options, record.result)
+    if unwritten is not None:
+        raise unwritten
+    return record.result.exit_code

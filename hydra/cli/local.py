@@ -1,0 +1,81 @@
+"""``hydra local``: a stack (local Marathon and embedded Kafka) that stays up between runs."""
+
+from __future__ import annotations
+
+import click
+
+from hydra.cli.interruption import interruptible
+from hydra.cli.option_flags import given, option_flags
+from hydra.core.errors import UsageError
+
+
+@click.group()
+def command() -> None:
+    """Keep a local stack (Marathon and Kafka) up between runs; 'hydra kafka' uses it while it is up."""
+
+
+@command.command()
+@option_flags("java")
+def up(config_file: str | None, **flags: str | None) -> None:
+    """Start a local Marathon and an embedded Kafka, and leave them up."""
+    from hydra.cli.live import progress_display
+    from hydra.kafkatest import kept_stack
+    from hydra.kafkatest.runtest import new_run_id
+    from hydra.kafkatest.settings import options_from_flags
+    from hydra.kafkatest.stack import LocalStack
+
+    options = options_from_flags(given(flags), config_file)
+    if kept_stack.find() is not None:
+        raise UsageError("a local stack is up already", way_out="see 'hydra local status', 'hydra local down'")
+    with interruptible(), progress_display() as progress:
+        progress.phase("starting", "local Marathon and embedded Kafka")
+        stack = LocalStack(new_run_id(), kafka=True, java=options.java, note=progress.note)
+        try:
+            stack.wait_for_marathon()
+            stack.wait_for_kafka()
+            stack.keep()
+        except BaseException:
+            stack.close()
+            raise
+        stack.release()
+    _show_status()
+
+
+@command.command()
+def status() -> None:
+    """Show the stack that is up, and the apps that run on it."""
+    _show_status()
+
+
+@command.command()
+def down() -> None:
+    """End the stack that is up, with everything that runs on it."""
+    from hydra.kafkatest import kept_stack
+    from hydra.kafkatest.stack import end_kept_stack
+
+    kept = kept_stack.find()
+    if kept is None:
+        click.echo("no local stack is up")
+        return
+    end_kept_stack(kept)
+    click.echo(f"the local stack (process {kept.pid}) is down")
+
+
+def _show_status() -> None:
+    from hydra.kafkatest import kept_stack
+    from hydra.transport.marathon_launcher import MarathonLauncher
+
+    kept = kept_stack.find()
+    if kept is None:
+        click.echo("no local stack is up")
+        return
+    click.echo(f"local stack   process {kept.pid}, up since {kept.since}, Hydra {kept.version}")
+    click.echo(f"  Marathon    {kept.marathon_url}")
+    click.echo(f"  Kafka       {kept.bootstrap_servers or 'none'}")
+    click.echo(f"  folder      {kept.folder}")
+    launcher = MarathonLauncher(kept.marathon_url, local=True)
+    try:
+        for name, instances, running in launcher.apps():
+            click.echo(f"  app         {name}: {running} of {instances} tasks run")
+    finally:
+        launcher.close()

@@ -1,0 +1,46 @@
+"""Flags out of the table of options: one for each, checked by the same code as hydra.ini and the batch API."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import TypeVar
+
+import click
+
+from hydra.core.option_kinds import switch
+from hydra.core.options import OPTION_KINDS, Options
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def option_flags(*names: str) -> Callable[[F], F]:
+    """A decorator that gives a command a flag for each of these options, or for all where none is named."""
+    chosen = names or tuple(OPTION_KINDS)
+
+    def decorate(command: F) -> F:
+        for name in reversed(chosen):
+            command = _flag(name)(command)
+        config = click.option("--config_file", metavar="FILE", help="settings; default: hydra.ini, where there is one")
+        return config(command)
+
+    return decorate
+
+
+def _flag(name: str) -> Callable[[F], F]:
+    defaults = {item.name: item.default for item in dataclasses.fields(Options)}
+    kind = OPTION_KINDS[name]
+    if kind.parse is switch:
+        return click.option(f"--{name}", is_flag=False, flag_value="yes", metavar="[yes|no]", help=kind.text)
+    default = defaults[name]
+    shown = kind.text if default is None else f"{kind.text}  [{_text(default)}]"
+    return click.option(f"--{name}", metavar="VALUE", help=shown)
+
+
+def _text(default: object) -> str:
+    return f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def given(flags: dict[str, str | None]) -> dict[str, str]:
+    """The flags that were given."""
+    return {name: text for name, text in flags.items() if text is not None}

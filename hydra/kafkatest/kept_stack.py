@@ -1,0 +1,88 @@
+"""The record of the stack that was left up, so that the next run finds it and ``hydra local down`` ends it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra.core.signals import SignalError, decode, encode
+
+
+@dataclass(frozen=True)
+class KeptStack:
+    """A stack that stays up between runs."""
+
+    pid: int
+    process_started_s: float
+    """Start time of the process: a number of its own, since pids are used again."""
+    run_id: str
+    folder: str
+    marathon_url: str
+    bootstrap_servers: str
+    """Empty when it has no Kafka."""
+    version: str
+    since: str
+    """ISO 8601, UTC."""
+
+    def alive(self) -> bool:
+        """Whether that very process still runs."""
+        import psutil
+
+        try:
+            process = psutil.Process(self.pid)
+            return abs(process.create_time() - self.process_started_s) < 1 and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.Error:
+            return False
+
+
+def state_folder() -> Path:
+    """Where the record lies: the user's state folder, or one in the temporary folder where that cannot be written."""
+    home = os.environ.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser()
+    for folder in (Path(home) / "hydra-scaletest", Path(tempfile.gettempdir()) / f"hydra-scaletest-{os.getuid()}"):
+        with contextlib.suppress(OSError, RuntimeError):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if os.access(folder, os.W_OK) and folder.stat().st_uid == os.getuid():
+                return folder
+    return Path(tempfile.mkdtemp(prefix="hydra-state-"))
+
+
+def find() -> KeptStack | None:
+    """The stack that was left up, if it still is."""
+    try:
+        kept = decode((state_folder() / "stack.json").read_bytes(), KeptStack)
+    except (OSError, SignalError):
+        return None
+    return kept if kept.alive() else None
+
+
+def remember(kept: KeptStack) -> None:
+    """Write the record, whole or not at all."""
+    path = state_folder() / "stack.json"
+    draft = path.with_suffix(f".{os.getpid()}")
+    draft.write_bytes(encode(kept))
+    draft.replace(path)
+
+
+def forget(pid: int) -> None:
+    """Remove the record, if it is that process's."""
+    path = state_folder() / "stack.json"
+    with contextlib.suppress(OSError, SignalError):
+        if decode(path.read_bytes(), KeptStack).pid == pid:
+            path.unlink()
+
+
+@contextlib.contextmanager
+def in_use() -> Iterator[bool]:
+    """Hold the kept stack for oneself; False when another run holds it."""
+    with (state_folder() / "stack.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+            return
+        yield True

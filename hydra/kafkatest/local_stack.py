@@ -1,0 +1,172 @@
+"""The process of a local stack: the local Marathon and, beside it, an embedded Kafka.
+
+It outlives nobody: it ends when its stdin closes (its controller is gone), at SIGTERM, and, with everything that it
+started, when it is killed. Kafka belongs to the main thread and the local Marathon to a thread of its own, and both
+threads live as long as the process: the kernel ends a child whose starting thread ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+
+from hydra import __version__
+from hydra.core.errors import HydraError
+from hydra.core.signals import decode, encode
+from hydra.kafkatest import kept_stack
+from hydra.kafkatest.kept_stack import KeptStack
+from hydra.kafkatest.stack_channel import KEEP, StackEvent, StackOrder
+from hydra.localmarathon.server import LocalMarathon
+
+KAFKA_START_TIMEOUT_S = 60.0
+MARATHON_TIMEOUT_S = 20.0
+KAFKA_LOOK_S = 0.5
+LAST_RESORT_S = 15.0
+"""Whatever holds up the end of the stack, after this long it ends."""
+
+
+class _EndError(Exception):
+    """The lease is over, or SIGTERM came."""
+
+
+class StackProcess:
+    """One local stack.
+
+    Args:
+        order: what to start.
+    """
+
+    def __init__(self, order: StackOrder) -> None:
+        self._order = order
+        self._folder = Path(order.folder)
+        self._marathon_url = ""
+        self._bootstrap_servers = ""
+        self._kept = threading.Event()
+
+    def run(self) -> None:
+        """Start, stay until the end comes, and clean up."""
+        signal.signal(signal.SIGTERM, _raise_end)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        threading.Thread(target=self._watch_lease, name="lease", daemon=True).start()
+        try:
+            with contextlib.ExitStack() as parts:
+                parts.callback(shutil.rmtree, self._folder, ignore_errors=True)
+                parts.callback(kept_stack.forget, os.getpid())
+                try:
+                    self._be(parts)
+                finally:
+                    _let_nothing_stop_the_end()
+        except _EndError:
+            pass
+        except HydraError as error:
+            _tell(StackEvent("failed", error.problem, type(error).__name__, error.way_out))
+
+    def _be(self, parts: contextlib.ExitStack) -> None:
+        """Start the parts and stay until something raises."""
+        self._marathon_url = parts.enter_context(_marathon(self._folder / "marathon"))
+        _tell(StackEvent("marathon", self._marathon_url))
+        if not self._order.kafka:
+            _tell(StackEvent("kafka"))
+            _wait_for_end()
+        from hydra.broker.embedded import EmbeddedBroker
+        from hydra.broker.jars import resolve_classpath
+        from hydra.broker.java import find_java
+
+        java = find_java(self._order.java)
+        classpath = resolve_classpath(progress=lambda text: _tell(StackEvent("note", text)))
+        broker = EmbeddedBroker(
+            folder=self._folder / "kafka",
+            java=java,
+            classpath=classpath,
+            properties={},
+            heap_mb=1024,
+            env={"HYDRA_RUN_ID": self._order.run_id},
+        )
+        parts.callback(broker.stop)
+        broker.start(timeout_s=KAFKA_START_TIMEOUT_S)
+        self._bootstrap_servers = broker.bootstrap_servers
+        _tell(StackEvent("kafka", self._bootstrap_servers))
+        while broker.returncode() is None:
+            time.sleep(KAFKA_LOOK_S)
+        _tell(StackEvent("kafka_died", " | ".join(broker.last_lines(5))))
+        _wait_for_end()
+
+    def _watch_lease(self) -> None:
+        """Read stdin to its end."""
+        for line in sys.stdin:
+            if line.strip() == KEEP:
+                self._keep()
+        if not self._kept.is_set():
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def _keep(self) -> None:
+        import psutil
+
+        kept_stack.remember(
+            KeptStack(
+                pid=os.getpid(),
+                process_started_s=psutil.Process().create_time(),
+                run_id=self._order.run_id,
+                folder=self._order.folder,
+                marathon_url=self._marathon_url,
+                bootstrap_servers=self._bootstrap_servers,
+                version=__version__,
+                since=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            )
+        )
+        self._kept.set()
+        _tell(StackEvent("kept"))
+
+
+def _wait_for_end() -> None:
+    while True:
+        time.sleep(3600)
+
+
+def _raise_end(_signal_number: int, _frame: object) -> None:
+    raise _EndError
+
+
+def _let_nothing_stop_the_end() -> None:
+    """On the way out: no second SIGTERM may interrupt the cleaning up, and nothing may hold it up for ever."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    last_resort = threading.Timer(LAST_RESORT_S, os._exit, (1,))
+    last_resort.daemon = True
+    last_resort.start()
+
+
+@contextlib.contextmanager
+def _marathon(folder: Path) -> Iterator[str]:
+    """The local Marathon on a thread of its own; yields its URL."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="marathon", daemon=True)
+    thread.start()
+    server = LocalMarathon(folder)
+    try:
+        asyncio.run_coroutine_threadsafe(server.start(), loop).result(MARATHON_TIMEOUT_S)
+        yield server.url
+    finally:
+        asyncio.run_coroutine_threadsafe(server.stop(), loop).result(MARATHON_TIMEOUT_S)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(MARATHON_TIMEOUT_S)
+
+
+def _tell(event: StackEvent) -> None:
+    """A line to the controller; none is lost when it is gone, since nobody is left to read it."""
+    with contextlib.suppress(OSError):
+        sys.stdout.buffer.write(encode(event) + b"\n")
+        sys.stdout.buffer.flush()
+
+
+def main() -> None:
+    """Read the order from stdin and be the stack that it asks for."""
+    StackProcess(decode(sys.stdin.buffer.readline(), StackOrder)).run()

@@ -1,0 +1,76 @@
+"""What this machine must be able to hold before anything is started."""
+
+from __future__ import annotations
+
+import resource
+
+from hydra.core.errors import CapacityError
+from hydra.core.options import Options
+
+TASK_DESCRIPTORS = 64
+"""What a task has open beside its Kafka connections."""
+
+DESCRIPTORS_PER_CLIENT = {"wire": 1, "confluent": 8, "kafka-python": 8}
+"""Connections, and what the library has open beside them, of one client."""
+
+BROKER_DESCRIPTORS = 500
+"""Jars, log segments and listeners of an embedded Kafka, and the connections of publisher and controller."""
+
+BROKER_CONNECTIONS_PER_CLIENT = {"wire": 1, "confluent": 3, "kafka-python": 2}
+
+TASK_MIB = {"wire": 30, "confluent": 45, "kafka-python": 60}
+CLIENT_MIB = {"wire": 0.1, "confluent": 2.0, "kafka-python": 2.0}
+STACK_MIB = 900
+"""The embedded Kafka, the local Marathon and the publisher."""
+
+MIB = 1024 * 1024
+
+
+def check_capacity(options: Options, *, embedded: bool) -> None:
+    """Refuse what cannot fit on this machine. For runs whose tasks are processes of it.
+
+    Args:
+        options: what is asked for.
+        embedded: whether Kafka runs here too.
+
+    Raises:
+        CapacityError: names the number that is needed and the one that there is.
+    """
+    _check_descriptors(options, embedded=embedded)
+    _check_memory(options, embedded=embedded)
+
+
+def _check_descriptors(options: Options, *, embedded: bool) -> None:
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY:
+        return
+    driver = options.sub_driver
+    needs = {
+        f"a subscriber of {options.clients_per_app} clients": (
+            TASK_DESCRIPTORS + options.clients_per_app * DESCRIPTORS_PER_CLIENT[driver]
+        )
+    }
+    if embedded:
+        connections = options.client_count * BROKER_CONNECTIONS_PER_CLIENT[driver]
+        needs[f"an embedded Kafka with {options.client_count} clients"] = BROKER_DESCRIPTORS + connections
+    for what, needed in needs.items():
+        if needed > hard:
+            raise CapacityError(
+                f"{what} needs {needed} file descriptors and a process may open {hard} here",
+                way_out="raise the hard limit (ulimit -Hn) or ask for fewer clients",
+            )
+
+
+def _check_memory(options: Options, *, embedded: bool) -> None:
+    import psutil
+
+    tasks_mib = options.total_sub_apps * TASK_MIB[options.sub_driver]
+    clients_mib = options.client_count * CLIENT_MIB[options.sub_driver]
+    needed_mib = round(tasks_mib + clients_mib + (STACK_MIB if embedded else 0))
+    available_mib = psutil.virtual_memory().available // MIB
+    if needed_mib > available_mib:
+        raise CapacityError(
+            f"{options.total_sub_apps} apps of {options.clients_per_app} clients need about {needed_mib} MiB of memory"
+            f" and {available_mib} MiB are free here",
+            way_out="ask for fewer apps, or for more clients in each",
+        )

@@ -1,0 +1,128 @@
+"""The test rig: the stack, and the controller's connections to it."""
+
+from __future__ import annotations
+
+import contextlib
+
+from hydra.broker.admin import KafkaTopicAdmin
+from hydra.broker.probe import BrokerProbe
+from hydra.core.errors import UsageError
+from hydra.core.options import Options
+from hydra.harness.deployment import Deployment
+from hydra.harness.progress import Progress
+from hydra.harness.protocols import ClusterFacts
+from hydra.harness.run import World
+from hydra.kafkatest.stack import Stack
+from hydra.transport.marathon_launcher import MarathonLauncher
+from hydra.transport.monotonic import MonotonicClock
+from hydra.transport.zmq_signals import ZmqSignals
+
+ADMIN_TIMEOUT_S = 15.0
+EMBEDDED_GRACE_S = 2.0
+EXTERNAL_GRACE_S = 10.0
+"""A cluster's broker may be restarted by whoever runs it; nobody restarts an embedded one."""
+
+FIXED_OPTIONS = ("marathon_url", "bootstrap_servers", "app_prefix", "java")
+"""What a stack that is up cannot follow."""
+
+
+class Rig:
+    """The stack and the connections to it; made once for many runs.
+
+    Args:
+        options: name a Marathon and a Kafka, or neither.
+        run_id: names what is started here.
+        progress: told what happens.
+
+    Raises:
+        HydraError: with everything that had been started taken down again.
+    """
+
+    def __init__(self, options: Options, run_id: str, progress: Progress) -> None:
+        self._options = options
+        self._progress = progress
+        self._closing = contextlib.ExitStack()
+        self._keep = False
+        with contextlib.ExitStack() as undo:
+            self._stack = Stack(options, run_id, note=progress.note)
+            undo.callback(lambda: self._stack.close(keep=self._keep))
+            if options.bootstrap_servers is not None:
+                # A cluster that is given can be looked at before anything is started on it.
+                self._admin(undo).check()
+            self.launcher = MarathonLauncher(self._stack.marathon_url(), local=self._stack.local)
+            undo.callback(self.launcher.close)
+            self.marathon_version = self.launcher.check()
+            self._signals = ZmqSignals()
+            undo.callback(self._signals.close)
+            self._clock = MonotonicClock()
+            self.deployment = Deployment(self.launcher, self._signals, self._clock, progress)
+            self._closing = undo.pop_all()
+        self._facts = ClusterFacts("")
+
+    def _admin(self, closing: contextlib.ExitStack) -> KafkaTopicAdmin:
+        self.bootstrap_servers = self._stack.bootstrap_servers()
+        self.admin = KafkaTopicAdmin(self.bootstrap_servers, timeout_s=ADMIN_TIMEOUT_S)
+        closing.callback(self.admin.close)
+        return self.admin
+
+    def connect_kafka(self) -> None:
+        """Wait until Kafka is up and learn about it.
+
+        Raises:
+            BrokerError: it cannot be reached.
+        """
+        if self._options.bootstrap_servers is None:
+            self._progress.phase("starting", "waiting for the embedded Kafka")
+            self._admin(self._closing)
+        self._facts = self.admin.check()
+        grace_s = EMBEDDED_GRACE_S if self._stack.embedded else EXTERNAL_GRACE_S
+        self._probe = BrokerProbe(self.bootstrap_servers, grace_s=grace_s, note=self._progress.note)
+
+    def world(self) -> World:
+        """What a run is given."""
+        return World(
+            launcher=self.launcher,
+            signals=self._signals,
+            admin=self.admin,
+            clock=self._clock,
+            progress=self._progress,
+            broker_trouble=self._broker_trouble,
+        )
+
+    def kafka_died(self) -> str:
+        """The last lines of an embedded Kafka that died; empty otherwise."""
+        return self._stack.kafka_died()
+
+    def _broker_trouble(self) -> str:
+        died = self._stack.kafka_died()
+        return f"the embedded Kafka died: {died}" if died else self._probe()
+
+    def cluster(self) -> dict[str, object]:
+        """What a result says of Marathon and Kafka."""
+        return {
+            "marathon": "local" if self._stack.local else self._options.marathon_url,
+            "marathon_version": self.marathon_version,
+            "kafka": "embedded" if self._stack.embedded else "external",
+            "kafka_version": self._facts.version,
+            "kafka_cluster_id": self._facts.cluster_id,
+            "brokers": {str(node_id): str(endpoint) for node_id, endpoint in self._facts.brokers.items()},
+        }
+
+    def check_same(self, options: Options) -> None:
+        """See that options are for this very stack.
+
+        Raises:
+            UsageError: names the option that cannot be changed while the stack is up.
+        """
+        for name in FIXED_OPTIONS:
+            now, new = getattr(self._options, name), getattr(options, name)
+            if now != new:
+                raise UsageError(
+                    f"options.{name} cannot change from {now!r} to {new!r} between runs",
+                    way_out="call stop_appserver first",
+                )
+
+    def close(self, *, keep: bool) -> None:
+        """Let go of everything; what was started here ends, unless it is to be kept."""
+        self._keep = keep
+        self._closing.close()

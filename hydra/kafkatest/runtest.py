@@ -1,0 +1,267 @@
+"""The batch API: what the notebook and the command line both use.
+
+::
+
+    runner = RunTestKAFKA(options, False)
+    runner.start_appserver()
+    result = runner.run_test()              # a dict with the seed's eleven keys; all the rest is in runner.record
+    options.msg_rate, options.total_sub_apps = 3000, 5
+    runner.set_options(options)
+    runner.scale_sub_app()
+    result = runner.run_test()
+    runner.delete_all_launched_apps()
+    runner.stop_appserver()
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import secrets
+from datetime import datetime, timezone
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal
+
+from hydra.core.app_spec import Task
+from hydra.core.errors import BrokerError, HydraError, InterruptedRunError, OutputError
+from hydra.core.options import Options
+from hydra.core.result import RunRecord
+from hydra.harness.progress import Progress, Silence
+from hydra.kafkatest.apps import PUBLISHER, SUBSCRIBER, app_id, app_spec
+from hydra.kafkatest.machine import machine, versions
+from hydra.kafkatest.preflight import check_capacity
+from hydra.kafkatest.result_file import check_output, write_record
+from hydra.kafkatest.settings import options_from_attributes
+
+if TYPE_CHECKING:
+    from hydra.harness.run import Findings
+    from hydra.kafkatest.rig import Rig
+
+REMOVE_TIMEOUT_S = 20.0
+
+
+def new_run_id() -> str:
+    """Names a run, its topic, its groups and its folder; sorts by time."""
+    return f"hydra-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+
+
+class RunTestKAFKA:
+    """Runs of the Kafka scaling test on one stack.
+
+    Nothing is started before ``start_appserver`` (or the first call that needs it). Ends with ``stop_appserver``, with
+    the ``with`` block, or with this process, whichever comes first.
+
+    Args:
+        options: an ``Options``, or any object whose attributes are options, such as the notebook's class: a snapshot is
+            taken here and at each ``set_options``.
+        runtest: True runs one test at once, from start to stop; its record is in ``record`` afterwards.
+        progress: shows what happens; nothing is shown without it.
+
+    Raises:
+        UsageError: for an option that cannot be.
+    """
+
+    def __init__(self, options: object, runtest: bool = True, *, progress: Progress | None = None) -> None:  # noqa: FBT001, FBT002  # the seed's signature
+        self._options = _snapshot(options)
+        self._progress: Progress = progress or Silence()
+        self._rig: Rig | None = None
+        self._crew: dict[str, tuple[Task, ...]] = {}
+        self.record: RunRecord | None = None
+        """Everything that is known of the latest run."""
+        if runtest:
+            with self:
+                self.run_test()
+
+    def __enter__(self) -> RunTestKAFKA:  # noqa: PYI034  # typing has Self from 3.11 on
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self.stop_appserver()
+
+    @property
+    def options(self) -> Options:
+        """The options of the next run."""
+        return self._options
+
+    def set_options(self, options: object) -> None:
+        """Take a new snapshot for the next run.
+
+        Raises:
+            UsageError: for an option that cannot be, or one that the running stack cannot follow.
+        """
+        new = _snapshot(options)
+        if self._rig is not None:
+            self._rig.check_same(new)
+            self._check_capacity(new)
+        self._options = new
+
+    def start_appserver(self) -> None:
+        """Bring the stack up (or find it up) and have all tasks answer; harmless when that is so already.
+
+        Raises:
+            HydraError: with everything that had been started taken down again.
+        """
+        if self._rig is not None:
+            return
+        from hydra.kafkatest.rig import Rig
+
+        self._check_capacity(self._options)
+        if self._options.output is not None:
+            check_output(self._options.output)
+        self._progress.phase("starting")
+        try:
+            self._rig = Rig(self._options, new_run_id(), self._progress)
+            self._deploy()
+            self._rig.connect_kafka()
+        except BaseException:
+            self._give_up()
+            raise
+
+    def scale_sub_app(self) -> None:
+        """Have as many subscriber tasks as the options ask for; all of them answer afterwards.
+
+        Raises:
+            HydraError: when they do not get there in time.
+        """
+        if self._rig is None:
+            self.start_appserver()
+            return
+        self._deploy()
+
+    def run_test(self) -> dict[str, int | float]:
+        """One run. Returns the seed's eleven keys (core/result.py, ``Result.seed_keys``).
+
+        Starts the stack and scales the subscribers first where that has not been done. The record of the run is in
+        ``record``, and in the file that ``output`` names, also when the run fails.
+
+        Raises:
+            HydraError: when there is no result.
+        """
+        self.start_appserver()
+        if len(self._crew.get(SUBSCRIBER, ())) != self._options.total_sub_apps or not self._crew_present():
+            self._deploy()
+        assert self._rig is not None
+        from hydra.harness.run import Crew, Run
+
+        run_id, started_at = new_run_id(), datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+        run = Run(
+            run_id,
+            self._options,
+            bootstrap_servers=self._rig.bootstrap_servers,
+            crew=Crew(self._crew[PUBLISHER][0], self._crew[SUBSCRIBER]),
+            world=self._rig.world(),
+        )
+        try:
+            result = run.perform()
+        except BaseException as error:
+            explained = self._explained(error)
+            with contextlib.suppress(OutputError):
+                self._keep_record(run_id, started_at, run.findings, explained)
+            if explained is not error:
+                raise explained from error
+            raise
+        self._keep_record(run_id, started_at, run.findings, None)
+        return result.seed_keys()
+
+    def delete_all_launched_apps(self) -> None:
+        """Remove both apps and wait until the last of their tasks is gone; harmless when there are none."""
+        if self._rig is None:
+            return
+        self._progress.phase("cleaning up")
+        self._crew = {}
+        self._rig.deployment.remove([app_id(self._options, role) for role in (PUBLISHER, SUBSCRIBER)], REMOVE_TIMEOUT_S)
+
+    def stop_appserver(self) -> None:
+        """End what was started; with ``keep_running`` leave it up. Harmless the second time."""
+        if self._rig is None:
+            return
+        keep = self._options.keep_running
+        try:
+            if not keep:
+                self.delete_all_launched_apps()
+        finally:
+            ground, self._rig = self._rig, None
+            self._crew = {}
+            ground.close(keep=keep)
+
+    def _deploy(self) -> None:
+        """Publisher and one subscriber first, which shows what is wrong once and not a hundred times; then the rest."""
+        assert self._rig is not None
+        deployment, options = self._rig.deployment, self._options
+        present = self._rig.launcher.tasks(app_id(options, SUBSCRIBER))
+        first = max(1, min(len(present), options.total_sub_apps))
+        for role, instances in ((PUBLISHER, 1), (SUBSCRIBER, first)):
+            deployment.wish(app_spec(options, role, instances))
+        for role, instances in ((PUBLISHER, 1), (SUBSCRIBER, first)):
+            self._crew[role] = deployment.wait_ready(app_id(options, role), instances, options.start_deadline_s)
+        if first != options.total_sub_apps:
+            deployment.wish(app_spec(options, SUBSCRIBER, options.total_sub_apps))
+            self._crew[SUBSCRIBER] = deployment.wait_ready(
+                app_id(options, SUBSCRIBER), options.total_sub_apps, options.start_deadline_s
+            )
+
+    def _crew_present(self) -> bool:
+        """Whether the tasks of the crew are those that run: Marathon replaces one that died between two runs."""
+        assert self._rig is not None
+        for role, tasks in self._crew.items():
+            running = {task.task_id for task in self._rig.launcher.tasks(app_id(self._options, role)) if task.running}
+            if running != {task.task_id for task in tasks}:
+                return False
+        return True
+
+    def _check_capacity(self, options: Options) -> None:
+        if options.marathon_url is None:
+            check_capacity(options, embedded=options.bootstrap_servers is None)
+
+    def _give_up(self) -> None:
+        """Undo a start that failed; the failure itself is what the caller hears of."""
+        with contextlib.suppress(HydraError):
+            self.stop_appserver()
+
+    def _explained(self, error: BaseException) -> BaseException:
+        """A broker's death is the cause of much else that may be noticed first."""
+        assert self._rig is not None
+        died = self._rig.kafka_died()
+        if died and isinstance(error, HydraError) and not isinstance(error, InterruptedRunError):
+            return BrokerError(f"the embedded Kafka died in mid-run: {died}")
+        return error
+
+    def _keep_record(self, run_id: str, started_at: str, findings: Findings, error: BaseException | None) -> None:
+        assert self._rig is not None
+        status: Literal["complete", "failed", "interrupted"] = "complete"
+        exit_code = findings.result.exit_code if findings.result is not None else 70
+        if error is not None:
+            interrupted = isinstance(error, (InterruptedRunError, KeyboardInterrupt))
+            status = "interrupted" if interrupted else "failed"
+            exit_code = _exit_code(error)
+        self.record = RunRecord(
+            run_id=run_id,
+            status=status,
+            started_at=started_at,
+            options=dataclasses.asdict(self._options),
+            versions=versions(),
+            machine=machine(),
+            cluster=self._rig.cluster(),
+            phases_s=findings.phases_s,
+            error="" if error is None else str(error),
+            exit_code=exit_code,
+            result=findings.result,
+            publisher=findings.publisher,
+            subscribers=findings.subscribers,
+        )
+        if self._options.output is not None:
+            write_record(self.record, self._options.output)
+
+
+def _exit_code(error: BaseException) -> int:
+    if isinstance(error, InterruptedRunError):
+        return error.code
+    if isinstance(error, KeyboardInterrupt):
+        return 130
+    return error.exit_code if isinstance(error, HydraError) else 70
+
+
+def _snapshot(options: object) -> Options:
+    return options if isinstance(options, Options) else options_from_attributes(options)

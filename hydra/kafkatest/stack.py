@@ -1,0 +1,282 @@
+"""The stack that a run uses: a Marathon and a Kafka, each local or given; and the controller's hold on a local one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from hydra.core import errors
+from hydra.core.errors import HydraError, InfrastructureError, UsageError
+from hydra.core.options import Options
+from hydra.core.signals import SignalError, decode, encode
+from hydra.kafkatest import kept_stack
+from hydra.kafkatest.kept_stack import KeptStack
+from hydra.kafkatest.stack_channel import KEEP, StackEvent, StackOrder
+
+MARATHON_TIMEOUT_S = 30.0
+KAFKA_TIMEOUT_S = 90.0
+"""Since the stack's last word: a first download tells how far it is."""
+
+KEEP_TIMEOUT_S = 5.0
+END_TIMEOUT_S = 20.0
+
+Note = Callable[[str], None]
+
+
+class LocalStack:
+    """A local stack of this controller's own, in a process that ends when this one does.
+
+    Args:
+        run_id: stands in the environment of every process of the stack, and in its folder's name.
+        kafka: whether it has an embedded Kafka.
+        java: the java to run it with; None for the one that came along.
+        note: told what the stack has to say while it starts.
+    """
+
+    def __init__(self, run_id: str, *, kafka: bool, java: str | None, note: Note) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{run_id}-"))
+        self._note = note
+        self._events: queue.SimpleQueue[StackEvent | None] = queue.SimpleQueue()
+        self.kafka_died = ""
+        """The broker's last lines, once it has died."""
+        with (self.folder / "stack.log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "hydra.kafkatest.local_stack_main"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
+                env={**os.environ, "HYDRA_RUN_ID": run_id},
+            )
+        self._reader = threading.Thread(target=self._read_events, name="stack-events", daemon=True)
+        self._reader.start()
+        self._say(encode(StackOrder(run_id, str(self.folder), kafka, java)))
+
+    def wait_for_marathon(self) -> str:
+        """The URL of the local Marathon.
+
+        Raises:
+            InfrastructureError: when the stack did not get there.
+        """
+        return self._wait_for("marathon", MARATHON_TIMEOUT_S)
+
+    def wait_for_kafka(self) -> str:
+        """The bootstrap servers of the embedded Kafka; empty for a stack without one.
+
+        Raises:
+            InfrastructureError: (BrokerError, JavaError, JarError) when it did not start.
+        """
+        return self._wait_for("kafka", KAFKA_TIMEOUT_S)
+
+    def keep(self) -> None:
+        """Have the stack stay when this process ends.
+
+        Raises:
+            InfrastructureError: when it did not say that it will.
+        """
+        self._say(KEEP.encode())
+        self._wait_for("kept", KEEP_TIMEOUT_S)
+
+    def release(self) -> None:
+        """Let go of a stack that stays."""
+        self._close_pipes()
+
+    def close(self) -> None:
+        """End the stack and everything that it started; harmless the second time."""
+        self._close_stdin()
+        for end in (None, self._process.terminate, self._process.kill):
+            if end is not None:
+                end()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(END_TIMEOUT_S)
+                break
+        self._close_pipes()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _read_events(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            try:
+                event = decode(line, StackEvent)
+            except SignalError:
+                continue
+            if event.event == "kafka_died":
+                self.kafka_died = event.text or "without a word"
+            self._events.put(event)
+        self._events.put(None)
+
+    def _wait_for(self, wanted: str, timeout_s: float) -> str:
+        while True:
+            try:
+                event = self._events.get(timeout=timeout_s)
+            except queue.Empty:
+                raise InfrastructureError(
+                    f"the local stack said nothing for {timeout_s:g} s {self._last_words()}"
+                ) from None
+            if event is None:
+                self._events.put(None)
+                raise InfrastructureError(f"the local stack ended before it was up {self._last_words()}")
+            if event.event == "failed":
+                raise _failure(event)
+            if event.event == "kafka_died":
+                raise errors.BrokerError(f"the embedded Kafka died: {event.text}")
+            if event.event == wanted:
+                return event.text
+            if event.event == "note":
+                self._note(event.text)
+
+    def _last_words(self) -> str:
+        try:
+            lines = (self.folder / "stack.log").read_text(errors="replace").splitlines()[-3:]
+        except OSError:
+            return ""
+        return f"({' | '.join(lines)})" if lines else ""
+
+    def _say(self, line: bytes) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.write(line + b"\n")
+            self._process.stdin.flush()
+
+    def _close_stdin(self) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+
+    def _close_pipes(self) -> None:
+        self._close_stdin()
+        if self._process.poll() is not None and self._process.stdout is not None:
+            self._reader.join(timeout=5)
+            self._process.stdout.close()
+
+
+def _failure(event: StackEvent) -> HydraError:
+    """The error that the stack failed with."""
+    kind = getattr(errors, event.error, InfrastructureError)
+    if not (isinstance(kind, type) and issubclass(kind, HydraError)):
+        kind = InfrastructureError
+    return kind(event.text, way_out=event.way_out)
+
+
+class Stack:
+    """Marathon and Kafka for a run, wherever they are. Opened once, closed once.
+
+    Args:
+        options: name a Marathon and a Kafka, or neither.
+        run_id: names what is started here.
+        note: told what there is to know while it starts.
+    """
+
+    def __init__(self, options: Options, run_id: str, *, note: Note) -> None:
+        self._options = options
+        self._use = contextlib.ExitStack()
+        self._own: LocalStack | None = None
+        self._kept: KeptStack | None = None
+        self._bootstrap_servers: str | None = options.bootstrap_servers
+        self.embedded = options.bootstrap_servers is None
+        """Whether Kafka is one that Hydra started."""
+        self.local = options.marathon_url is None
+        """Whether Marathon is one that Hydra started."""
+        if not self.local:
+            return
+        self._kept = self._find_kept()
+        if self._kept is None:
+            self._own = LocalStack(run_id, kafka=self.embedded, java=options.java, note=note)
+
+    def _find_kept(self) -> KeptStack | None:
+        """The stack that was left up, if nobody else uses it now and it has what this run needs."""
+        free = self._use.enter_context(kept_stack.in_use())
+        kept = kept_stack.find()
+        if not free or (kept is not None and self.embedded and not kept.bootstrap_servers):
+            if self._options.keep_running and kept is not None:
+                raise UsageError(
+                    "--keep_running: another stack is up already",
+                    way_out="see 'hydra local status', 'hydra local down'",
+                )
+            return None
+        return kept
+
+    @property
+    def kept_url(self) -> str | None:
+        """Marathon's URL, when this is a stack that was up before."""
+        return self._kept.marathon_url if self._kept else None
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of the local stack."""
+        if self._own is not None:
+            return self._own.folder
+        return Path(self._kept.folder) if self._kept else None
+
+    def marathon_url(self) -> str:
+        """Marathon's URL; waits until a local one is up."""
+        if self._options.marathon_url is not None:
+            return self._options.marathon_url
+        if self._kept is not None:
+            return self._kept.marathon_url
+        assert self._own is not None
+        return self._own.wait_for_marathon()
+
+    def bootstrap_servers(self) -> str:
+        """Kafka's bootstrap servers; waits until an embedded one is up."""
+        if self._bootstrap_servers is None:
+            if self._kept is not None:
+                self._bootstrap_servers = self._kept.bootstrap_servers
+            else:
+                assert self._own is not None
+                self._bootstrap_servers = self._own.wait_for_kafka()
+        return self._bootstrap_servers
+
+    def kafka_died(self) -> str:
+        """The last lines of an embedded Kafka of our own that died; empty otherwise."""
+        return self._own.kafka_died if self._own is not None else ""
+
+    def close(self, *, keep: bool) -> None:
+        """Take down what was started here, or with ``keep`` leave it up; harmless the second time."""
+        own, self._own = self._own, None
+        with self._use:
+            if own is None:
+                return
+            if keep:
+                try:
+                    own.keep()
+                    own.release()
+                except HydraError:
+                    own.close()
+                    raise
+                return
+            own.close()
+
+
+def end_kept_stack(kept: KeptStack) -> None:
+    """End a stack that was left up, with everything that it started.
+
+    Raises:
+        InfrastructureError: when it is still there after its time.
+    """
+    import psutil
+
+    process = psutil.Process(kept.pid)
+    children = process.children(recursive=True)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.terminate()
+    _gone, alive = psutil.wait_procs([process, *children], timeout=END_TIMEOUT_S)
+    for left in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            left.kill()
+    _gone, alive = psutil.wait_procs(alive, timeout=END_TIMEOUT_S)
+    if alive:
+        raise InfrastructureError(f"process {alive[0].pid} of the local stack would not end")
+    kept_stack.forget(kept.pid)
+    deadline_s = time.monotonic() + END_TIMEOUT_S
+    while Path(kept.folder).exists() and time.monotonic() < deadline_s:
+        shutil.rmtree(kept.folder, ignore_errors=True)

@@ -1,0 +1,37 @@
+"""What a controller and the process of its local stack say to each other: JSON lines over the stack's stdin and stdout.
+
+The pipe to stdin is also the lease: when it closes, whichever way the controller ended, the stack takes itself down,
+unless it was told to stay.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+KEEP = "keep"
+"""The one thing that a controller says after its order: stay when I am gone."""
+
+
+@dataclass(frozen=True)
+class StackOrder:
+    """The first line to the stack: what to start."""
+
+    run_id: str
+    folder: str
+    """Holds everything the stack writes; gone when the stack is."""
+    kafka: bool
+    """Whether to start an embedded Kafka beside the local Marathon."""
+    java: str | None = None
+
+
+@dataclass(frozen=True)
+class StackEvent:
+    """A line from the stack."""
+
+    event: Literal["note", "marathon", "kafka", "kept", "kafka_died", "failed"]
+    text: str = ""
+    """A note's text; the URL of Marathon; Kafka's bootstrap servers; the last lines of a dead broker; a failure."""
+    error: str = ""
+    """The class of a failure (core.errors)."""
+    way_out: str = ""
