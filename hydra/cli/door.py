@@ -28,8 +28,14 @@ def run(arguments: Sequence[str]) -> int:  # noqa: PLR0911  # one return for eac
     try:
         code = hydra.main(args=list(arguments), prog_name="hydra", standalone_mode=False)
         sys.stdout.flush()
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return error.exit_code
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "hydra"
+        return _say(f"{error.format_message().rstrip('.')}: see '{path} --help'", error.exit_code)
     except click.ClickException as error:
-        return _say(error.format_message(), getattr(error, "exit_code", 2))
+        return _say(error.format_message(), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         return _say("interrupted", 130)
     except InterruptedRunError as error:

@@ -33,6 +33,8 @@ def command(config_file: str | None, **flags: str | None) -> int:
         try:
             runner.run_test()
         except OutputError as error:
+            if runner.record is None:
+                raise
             unwritten = error
     record = runner.record
     assert record is not None

@@ -131,9 +131,16 @@ def _client(
         corrupt=stats.corrupt,
         fetches=stats.fetches,
         received_bytes=stats.received_bytes,
-        rate_per_s=stats.distinct / stats.receive_window_s if stats.receive_window_s > 0 else 0.0,
+        rate_per_s=_rate_per_s(stats),
         trouble=stats.error,
     )
+
+
+def _rate_per_s(stats: ClientStats) -> float:
+    """Distinct records a second over the receive window, which begins with the first arrival: those do not count."""
+    if stats.receive_window_s <= 0:
+        return 0.0
+    return max(0, stats.distinct - stats.first_arrival_records) / stats.receive_window_s
 
 
 def _figures(evidence: Evidence, clients: Sequence[ClientResult], counted: int) -> Figures:

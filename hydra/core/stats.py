@@ -41,7 +41,9 @@ class ClientStats:
     received_bytes: int
     """Bytes of the record batches (wire) or of the record values (the library drivers)."""
     receive_window_s: float
-    """From the first record's arrival to the last one's."""
+    """From the first arrival of records to the last one."""
+    first_arrival_records: int
+    """Records of the first arrival: the window begins with them, so that a rate is of the ones after them."""
     foreign: int
     """Records without this run's identity."""
     corrupt: int

@@ -79,8 +79,8 @@ class ClientTally:
     """
 
     __slots__ = (
-        "corrupt", "error", "fetches", "first_received_s", "foreign", "last_received_s", "name", "partitions",
-        "positioned", "received_bytes", "tag",
+        "corrupt", "error", "fetches", "first_arrival_records", "first_received_s", "foreign", "last_received_s",
+        "name", "partitions", "positioned", "received_bytes", "tag",
     )  # fmt: skip
 
     def __init__(self, name: str, tag: int, starts: Iterable[tuple[int, int]]) -> None:
@@ -94,14 +94,16 @@ class ClientTally:
         self.foreign = 0
         self.corrupt = 0
         self.first_received_s: float | None = None
+        self.first_arrival_records = 0
         self.last_received_s = 0.0
         self.error = ""
         """The last trouble that this client had, in words; empty when all is well again."""
 
     def arrived(self, now_s: float, size_bytes: int) -> None:
-        """Note that records came in at ``now_s`` (monotonic clock), ``size_bytes`` of them."""
+        """Note, once they are counted, that records of ``size_bytes`` came in at ``now_s`` (monotonic clock)."""
         if self.first_received_s is None:
             self.first_received_s = now_s
+            self.first_arrival_records = self.received
         self.last_received_s = now_s
         self.received_bytes += size_bytes
 
@@ -135,6 +137,7 @@ class ClientTally:
             fetches=self.fetches,
             received_bytes=self.received_bytes,
             receive_window_s=window_s,
+            first_arrival_records=self.first_arrival_records,
             foreign=self.foreign,
             corrupt=self.corrupt,
             error=self.error,

@@ -63,12 +63,13 @@ class StackProcess:
                 parts.callback(kept_stack.forget, os.getpid())
                 try:
                     self._be(parts)
+                except HydraError as error:
+                    # Before the rest goes down: its going down is what a controller would notice otherwise.
+                    _tell(StackEvent("failed", error.problem, type(error).__name__, error.way_out))
                 finally:
                     _let_nothing_stop_the_end()
         except _EndError:
             pass
-        except HydraError as error:
-            _tell(StackEvent("failed", error.problem, type(error).__name__, error.way_out))
 
     def _be(self, parts: contextlib.ExitStack) -> None:
         """Start the parts and stay until something raises."""

@@ -6,7 +6,7 @@ import contextlib
 
 from hydra.broker.admin import KafkaTopicAdmin
 from hydra.broker.probe import BrokerProbe
-from hydra.core.errors import UsageError
+from hydra.core.errors import HydraError, MarathonError, UsageError
 from hydra.core.options import Options
 from hydra.harness.deployment import Deployment
 from hydra.harness.progress import Progress
@@ -51,13 +51,19 @@ class Rig:
                 self._admin(undo).check()
             self.launcher = MarathonLauncher(self._stack.marathon_url(), local=self._stack.local)
             undo.callback(self.launcher.close)
-            self.marathon_version = self.launcher.check()
+            self.marathon_version = self._first_word_of_marathon()
             self._signals = ZmqSignals()
             undo.callback(self._signals.close)
             self._clock = MonotonicClock()
             self.deployment = Deployment(self.launcher, self._signals, self._clock, progress)
             self._closing = undo.pop_all()
         self._facts = ClusterFacts("")
+
+    def _first_word_of_marathon(self) -> str:
+        try:
+            return self.launcher.check()
+        except MarathonError as error:
+            raise self._stack.failure() or error from error
 
     def _admin(self, closing: contextlib.ExitStack) -> KafkaTopicAdmin:
         self.bootstrap_servers = self._stack.bootstrap_servers()
@@ -88,6 +94,10 @@ class Rig:
             progress=self._progress,
             broker_trouble=self._broker_trouble,
         )
+
+    def failure(self) -> HydraError | None:
+        """Why the local stack ended by itself; None while it is well."""
+        return self._stack.failure()
 
     def kafka_died(self) -> str:
         """The last lines of an embedded Kafka that died; empty otherwise."""

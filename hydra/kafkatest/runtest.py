@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
 from hydra.core.app_spec import Task
-from hydra.core.errors import BrokerError, HydraError, InterruptedRunError, OutputError
+from hydra.core.errors import BrokerError, HydraError, InterruptedRunError, MarathonError, OutputError
 from hydra.core.options import Options
 from hydra.core.result import RunRecord
 from hydra.harness.progress import Progress, Silence
@@ -115,8 +115,12 @@ class RunTestKAFKA:
             self._rig = Rig(self._options, new_run_id(), self._progress)
             self._deploy()
             self._rig.connect_kafka()
-        except BaseException:
+        except BaseException as error:
+            # Whatever was noticed first: where the stack says why it went down, that is what happened.
+            cause = self._rig.failure() if self._rig is not None and isinstance(error, MarathonError) else None
             self._give_up()
+            if cause is not None:
+                raise cause from error
             raise
 
     def scale_sub_app(self) -> None:

@@ -28,6 +28,8 @@ KAFKA_TIMEOUT_S = 90.0
 
 KEEP_TIMEOUT_S = 5.0
 END_TIMEOUT_S = 20.0
+FAILURE_TIMEOUT_S = 0.5
+"""What the stack says of its end may come a moment after its end is noticed."""
 
 Note = Callable[[str], None]
 
@@ -48,6 +50,8 @@ class LocalStack:
         self._events: queue.SimpleQueue[StackEvent | None] = queue.SimpleQueue()
         self.kafka_died = ""
         """The broker's last lines, once it has died."""
+        self._failure: HydraError | None = None
+        self._over = threading.Event()
         with (self.folder / "stack.log").open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "hydra.kafkatest.local_stack_main"],
@@ -111,8 +115,17 @@ class LocalStack:
                 continue
             if event.event == "kafka_died":
                 self.kafka_died = event.text or "without a word"
+            elif event.event == "failed":
+                self._failure = _failure(event)
+                self._over.set()
             self._events.put(event)
         self._events.put(None)
+        self._over.set()
+
+    def failure(self, timeout_s: float) -> HydraError | None:
+        """Why the stack ended by itself, waited for as long as ``timeout_s``; None when it has not said."""
+        self._over.wait(timeout_s)
+        return self._failure
 
     def _wait_for(self, wanted: str, timeout_s: float) -> str:
         while True:
@@ -239,6 +252,10 @@ class Stack:
     def kafka_died(self) -> str:
         """The last lines of an embedded Kafka of our own that died; empty otherwise."""
         return self._own.kafka_died if self._own is not None else ""
+
+    def failure(self) -> HydraError | None:
+        """Why a stack of our own ended by itself; None while it is well."""
+        return self._own.failure(FAILURE_TIMEOUT_S) if self._own is not None else None
 
     def close(self, *, keep: bool) -> None:
         """Take down what was started here, or with ``keep`` leave it up; harmless the second time."""
