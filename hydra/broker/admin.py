@@ -1,0 +1,244 @@
+"""Topics and offsets of any cluster, by kafka-python's admin client: the `TopicAdmin` of `hydra.harness.protocols`.
+
+Every call is tried again for as long as its time allows when kafka-python says that its error will pass, and becomes a
+BrokerError otherwise. A port that refuses is given up after a few seconds: nobody is there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypedDict, TypeVar
+
+from kafka import KafkaAdminClient, OffsetSpec, TopicPartition
+from kafka.errors import (
+    InvalidTopicError,
+    KafkaError,
+    NoError,
+    TopicAlreadyExistsError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
+from kafka.net.compat import KafkaNetClient
+
+from hydra.broker.reachability import await_reachable, parse_endpoints
+from hydra.core.configuration import Endpoint, PartitionLeader
+from hydra.core.errors import BrokerError
+from hydra.harness.protocols import ClusterFacts, OffsetRange
+
+_T = TypeVar("_T")
+
+_POLL_S = 0.05
+_PAUSE_S = 0.2
+
+
+class _Partition(TypedDict):
+    error_code: int
+    partition_index: int
+    leader_id: int
+
+
+class _Topic(TypedDict):
+    error_code: int
+    partitions: list[_Partition]
+
+
+class KafkaTopicAdmin:
+    """Topics and offsets of one cluster. For one thread. Connects at the first call, and again after a `close`.
+
+    Args:
+        bootstrap_servers: ``host:port``, comma separated.
+        timeout_s: for each call, with all its tries.
+
+    Raises:
+        UsageError: ``bootstrap_servers`` is not that.
+    """
+
+    def __init__(self, bootstrap_servers: str, timeout_s: float = 15.0) -> None:
+        self._endpoints = parse_endpoints(bootstrap_servers)
+        self._where = ", ".join(map(str, self._endpoints))
+        self._timeout_s = timeout_s
+        # A call is at most two tries that run into it, with pauses: a failed request ends the try.
+        self._request_timeout_s = timeout_s / 3
+        self._client: KafkaAdminClient | None = None
+
+    def check(self) -> ClusterFacts:
+        """Reach the cluster and learn about it.
+
+        Raises:
+            BrokerError: it cannot be reached, or refused us.
+        """
+        return self._call("describe the cluster", _cluster_facts)
+
+    def create_topic(self, name: str, *, partitions: int, configs: Mapping[str, str]) -> Sequence[PartitionLeader]:
+        """Create a topic; returns once every partition has a leader, with the leaders in the order of the partitions.
+
+        The replication factor is the cluster's default.
+
+        Raises:
+            BrokerError: it exists, the broker refused it, or it got no leaders in time.
+        """
+        deadline = time.monotonic() + self._timeout_s
+        wish = {name: {"num_partitions": partitions, "replication_factor": -1, "configs": dict(configs)}}
+        tries = 0
+
+        def create(client: KafkaAdminClient) -> None:
+            nonlocal tries
+            tries += 1
+            answer = client.create_topics(wish, timeout_ms=int(self._request_timeout_s * 1000), raise_errors=False)
+            error, reason = for_code(answer["topics"][0]["error_code"]), answer["topics"][0].get("error_message")
+            # One that exists at a later try is ours: the answer to an earlier try was lost on its way.
+            if error is NoError or (error is TopicAlreadyExistsError and tries > 1):
+                return
+            raise error(reason) if reason else error()
+
+        what = f"create the topic {name}"
+        self._call(what, create)
+        while True:
+            leaders = self._call(what, lambda client: _leaders(client, name))
+            if len(leaders) == partitions:
+                return leaders
+            if time.monotonic() > deadline:
+                raise BrokerError(
+                    f"the topic {name} on {self._where} has {len(leaders)} leaders for {partitions} partitions"
+                    f" after {self._timeout_s:g} s",
+                    way_out="see whether all brokers of the cluster are up",
+                )
+            time.sleep(_POLL_S)
+
+    def delete_topic(self, name: str) -> None:
+        """Delete a topic and wait until it is gone; harmless when there is none.
+
+        Raises:
+            BrokerError: the broker refused, or it is still there when the time is over.
+        """
+        deadline = time.monotonic() + self._timeout_s
+
+        def delete(client: KafkaAdminClient) -> None:
+            try:
+                client.delete_topics([name], timeout_ms=int(self._request_timeout_s * 1000))
+            except UnknownTopicOrPartitionError:
+                return
+
+        what = f"delete the topic {name}"
+        self._call(what, delete)
+        while self._call(what, lambda client: _exists(client, name)):
+            if time.monotonic() > deadline:
+                raise BrokerError(
+                    f"the topic {name} on {self._where} was deleted {self._timeout_s:g} s ago and is still there",
+                    way_out="see whether all brokers of the cluster are up",
+                )
+            time.sleep(_POLL_S)
+
+    def offsets(self, topic: str) -> Mapping[int, OffsetRange]:
+        """Log start and end offset of every partition.
+
+        Raises:
+            BrokerError: there is no such topic, or a partition has no leader.
+        """
+        return self._call(f"read the offsets of the topic {topic}", lambda client: _offsets(client, topic))
+
+    def close(self) -> None:
+        """Let go of all connections; harmless the second time."""
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def _call(self, what: str, action: Callable[[KafkaAdminClient], _T]) -> _T:
+        retry_until = time.monotonic() + self._timeout_s - self._request_timeout_s
+        while True:
+            try:
+                return action(self._connected())
+            # RuntimeError: what kafka-python says when the cluster has no controller for a moment
+            except (KafkaError, RuntimeError, OSError) as error:
+                will_pass = getattr(error, "retriable", True)
+                if not will_pass or time.monotonic() >= retry_until:
+                    raise BrokerError(
+                        f"cannot {what} on {self._where} ({_sentence(error)})",
+                        way_out="see whether the broker is up and lets this client do that",
+                    ) from error
+            # A client that lost its broker goes on to reconnect in its own thread, and leaves a socket open each time.
+            self.close()
+            time.sleep(_PAUSE_S)
+            await_reachable(self._endpoints, max(0.0, retry_until - time.monotonic()))
+
+    def _connected(self) -> KafkaAdminClient:
+        if self._client is None:
+            await_reachable(self._endpoints, self._timeout_s)
+            self._client = _open_client([str(endpoint) for endpoint in self._endpoints], self._request_timeout_s)
+        return self._client
+
+
+def _open_client(servers: Sequence[str], request_timeout_s: float) -> KafkaAdminClient:
+    timeout_ms = int(request_timeout_s * 1000)
+    opened: list[KafkaNetClient] = []
+
+    def net_client(**configs: object) -> KafkaNetClient:
+        configs["socket_connection_setup_timeout_ms"] = timeout_ms
+        configs["socket_connection_setup_timeout_max_ms"] = timeout_ms
+        client = KafkaNetClient(**configs)
+        opened.append(client)
+        return client
+
+    try:
+        return KafkaAdminClient(
+            bootstrap_servers=list(servers),
+            client_id="hydra-admin",
+            request_timeout_ms=timeout_ms,
+            bootstrap_timeout_ms=timeout_ms,
+            kafka_client=net_client,
+        )
+    except BaseException:
+        # A constructor that fails leaves its thread and its sockets to whoever still knows them.
+        for client in opened:
+            client.close()
+        raise
+
+
+def _cluster_facts(client: KafkaAdminClient) -> ClusterFacts:
+    cluster = client.describe_cluster()
+    brokers = {
+        broker["broker_id"]: Endpoint(broker["host"], broker["port"])
+        for broker in cluster["brokers"]
+        if not broker.get("is_fenced", False)
+    }
+    version = client.get_broker_version_data(min(brokers)).broker_version if brokers else ()
+    return ClusterFacts(str(cluster["cluster_id"]), brokers, ".".join(map(str, version)))
+
+
+def _topic(client: KafkaAdminClient, name: str) -> _Topic:
+    topic: _Topic = client.describe_topics([name])[0]
+    return topic
+
+
+def _exists(client: KafkaAdminClient, name: str) -> bool:
+    # A name that no topic can have is as good as gone.
+    return for_code(_topic(client, name)["error_code"]) not in (UnknownTopicOrPartitionError, InvalidTopicError)
+
+
+def _leaders(client: KafkaAdminClient, name: str) -> tuple[PartitionLeader, ...]:
+    """The partitions that have a leader whose address is known."""
+    brokers = _cluster_facts(client).brokers
+    partitions = sorted(_topic(client, name)["partitions"], key=lambda partition: partition["partition_index"])
+    return tuple(
+        PartitionLeader(partition["partition_index"], partition["leader_id"], brokers[partition["leader_id"]])
+        for partition in partitions
+        if partition["leader_id"] in brokers
+    )
+
+
+def _offsets(client: KafkaAdminClient, name: str) -> Mapping[int, OffsetRange]:
+    topic = _topic(client, name)
+    if topic["error_code"]:
+        raise for_code(topic["error_code"])(name)
+    partitions = [TopicPartition(name, partition["partition_index"]) for partition in topic["partitions"]]
+    # The end first: the log grows at its end, so that a range is never one that begins behind its end.
+    ends = client.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.LATEST))
+    starts = client.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.EARLIEST))
+    return {p.partition: OffsetRange(starts[p].offset, ends[p].offset) for p in partitions}
+
+
+def _sentence(error: BaseException) -> str:
+    """What an error of kafka-python says, without the request and response that it quotes at length."""
+    text = str(error).partition("Request '")[0].strip().rstrip(":")
+    return text or type(error).__name__

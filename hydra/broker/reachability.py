@@ -1,0 +1,63 @@
+"""Is anyone at a cluster's addresses: plain TCP, so that a wrong address is named within seconds and by its cause."""
+
+from __future__ import annotations
+
+import re
+import socket
+import time
+from collections.abc import Sequence
+
+from hydra.core.configuration import Endpoint
+from hydra.core.errors import BrokerError, UsageError
+
+_REFUSED_FOR_S = 2.5  # a broker that restarts refuses for a while; one that is not there refuses for ever
+_PAUSE_S = 0.25
+_CONNECT_TIMEOUT_S = 5.0
+_ENDPOINT = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[^\s:\[\],]+)):(?P<port>\d{1,5})")
+
+
+def parse_endpoints(bootstrap_servers: str) -> tuple[Endpoint, ...]:
+    """The addresses of ``host:port[,host:port...]``; an IPv6 address stands in square brackets.
+
+    Raises:
+        UsageError: one is not of that form.
+    """
+    endpoints = []
+    for part in bootstrap_servers.split(","):
+        match = _ENDPOINT.fullmatch(part.strip())
+        if match is None or not 0 < int(match["port"]) < 65536:
+            raise UsageError(f"the bootstrap server {part.strip()!r} is no host:port", way_out="such as kafka1:9092")
+        endpoints.append(Endpoint(match["v6"] or match["host"], int(match["port"])))
+    return tuple(endpoints)
+
+
+def await_reachable(endpoints: Sequence[Endpoint], timeout_s: float) -> None:
+    """Wait until one of the addresses takes a connection. Tries each once at least.
+
+    Args:
+        endpoints: of one cluster.
+        timeout_s: for silence; refusals and unknown names are given up sooner.
+
+    Raises:
+        BrokerError: none does; names each with its cause.
+    """
+    started = time.monotonic()
+    while True:
+        causes: list[str] = []
+        refused = True
+        for endpoint in endpoints:
+            left_s = max(0.2, started + timeout_s - time.monotonic())
+            try:
+                # the connection is of no further use: it is closed at once
+                with socket.create_connection((endpoint.host, endpoint.port), min(_CONNECT_TIMEOUT_S, left_s)):
+                    return
+            except OSError as error:
+                causes.append(f"{endpoint}: {error.strerror or error}")
+                refused = refused and not isinstance(error, TimeoutError)
+        waited_s = time.monotonic() - started
+        if waited_s >= (min(timeout_s, _REFUSED_FOR_S) if refused else timeout_s):
+            raise BrokerError(
+                f"no Kafka broker can be reached ({'; '.join(causes)})",
+                way_out="check bootstrap_servers, the network and whether the broker is up",
+            )
+        time.sleep(_PAUSE_S)
