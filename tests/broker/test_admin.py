@@ -1,0 +1,160 @@
+"""Topics and offsets of a real broker, and the ways in which one cannot be asked."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+import warnings
+
+import psutil
+import pytest
+from confluent_kafka import Producer
+
+from hydra.broker.admin import KafkaTopicAdmin
+from hydra.core.configuration import Endpoint
+from hydra.core.errors import BrokerError, UsageError
+from hydra.harness.protocols import OffsetRange, TopicAdmin
+
+
+@pytest.fixture
+def admin(broker):
+    opened = KafkaTopicAdmin(broker.bootstrap_servers)
+    yield opened
+    opened.close()
+
+
+def endpoint(broker) -> Endpoint:
+    host, port = broker.bootstrap_servers.split(":")
+    return Endpoint(host, int(port))
+
+
+@pytest.mark.integration
+class TestARealBroker:
+    def test_it_is_what_the_harness_asks_for(self, admin):
+        asked: TopicAdmin = admin
+        names = [name for name in vars(TopicAdmin) if not name.startswith("_")]
+        assert all(callable(getattr(asked, name)) for name in names)
+        assert "create_topic" in names
+
+    def test_the_cluster_tells_about_itself(self, broker, admin):
+        facts = admin.check()
+        assert len(facts.cluster_id) == 22
+        assert facts.brokers == {1: endpoint(broker)}
+        assert facts.version.startswith("4.")
+
+    def test_a_topic_lives_and_dies(self, broker, admin):
+        leaders = admin.create_topic("short-lived", partitions=3, configs={"retention.ms": "5000"})
+        assert [(leader.partition, leader.node_id, leader.endpoint) for leader in leaders] == [
+            (partition, 1, endpoint(broker)) for partition in range(3)
+        ]
+        assert admin.offsets("short-lived") == {partition: OffsetRange(0, 0) for partition in range(3)}
+        admin.delete_topic("short-lived")
+        admin.delete_topic("short-lived")
+        admin.create_topic("short-lived", partitions=1, configs={})
+        assert set(admin.offsets("short-lived")) == {0}
+        admin.delete_topic("short-lived")
+
+    def test_offsets_follow_the_log(self, broker, admin):
+        admin.create_topic("followed", partitions=2, configs={})
+        producer = Producer({"bootstrap.servers": broker.bootstrap_servers})
+        for value in (b"a", b"b", b"c"):
+            producer.produce("followed", value, partition=1)
+        assert producer.flush(20) == 0
+        assert admin.offsets("followed") == {0: OffsetRange(0, 0), 1: OffsetRange(0, 3)}
+
+    @pytest.mark.parametrize(
+        ("name", "partitions", "configs", "reason"),
+        [
+            ("no spaces please", 1, {}, "Topic name is invalid"),
+            ("none", 0, {}, "InvalidPartitions"),
+            ("none", 1, {"retention.ms": "soon"}, "Invalid value soon for configuration retention.ms"),
+            ("none", 1, {"no.such": "1"}, "Unknown topic config name: no.such"),
+        ],
+    )
+    def test_a_refusal_is_quoted_at_once(self, admin, name, partitions, configs, reason):
+        started = time.monotonic()
+        with pytest.raises(BrokerError, match=rf"cannot create the topic {name} on 127.*{reason}"):
+            admin.create_topic(name, partitions=partitions, configs=configs)
+        assert time.monotonic() - started < 5
+        admin.delete_topic(name)
+
+    def test_a_topic_that_exists_is_not_taken_over(self, admin):
+        admin.create_topic("taken", partitions=1, configs={})
+        with pytest.raises(BrokerError, match="already exists"):
+            admin.create_topic("taken", partitions=1, configs={})
+
+    def test_a_topic_that_is_not_there_has_no_offsets(self, broker):
+        admin = KafkaTopicAdmin(broker.bootstrap_servers, timeout_s=2)
+        with pytest.raises(BrokerError, match=r"offsets of the topic nowhere.*UnknownTopicOrPartition"):
+            admin.offsets("nowhere")
+        admin.close()
+
+    def test_it_may_be_closed_twice_and_used_again(self, admin):
+        admin.check()
+        admin.close()
+        admin.close()
+        assert admin.check().brokers
+
+
+@pytest.fixture
+def sockets_left_open():
+    """kafka-python leaves the socket of a refused connection to the garbage collection: it comes here, unheard."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
+@pytest.mark.integration
+@pytest.mark.usefixtures("sockets_left_open")
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+def test_a_broker_that_pauses_dies_and_returns(make_broker, tmp_path, eventually):
+    with make_broker(tmp_path / "broker", properties={"broker.session.timeout.ms": "2000"}) as broker:
+        admin = KafkaTopicAdmin(broker.bootstrap_servers, timeout_s=3)
+        admin.check()
+        os.kill(broker.pid, signal.SIGSTOP)
+        eventually(lambda: psutil.Process(broker.pid).status() == psutil.STATUS_STOPPED)
+        started = time.monotonic()
+        with pytest.raises(BrokerError, match=r"describe the cluster on 127.*(Timeout|timed out)"):
+            admin.check()
+        assert time.monotonic() - started < 10
+        os.kill(broker.pid, signal.SIGCONT)
+        assert admin.check().brokers
+        os.kill(broker.pid, signal.SIGKILL)
+        eventually(lambda: broker.returncode() is not None)
+        with pytest.raises(BrokerError, match=r"no Kafka broker can be reached.*Connection refused"):
+            admin.check()
+        broker.start()
+        assert admin.check().brokers
+        admin.close()
+
+
+class TestNobody:
+    def test_a_closed_port_is_named_soon_and_quietly(self, capfd, caplog):
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            port = taken.getsockname()[1]
+            started = time.monotonic()
+            with pytest.raises(BrokerError, match=rf"127\.0\.0\.1:{port}: Connection refused"):
+                KafkaTopicAdmin(f"127.0.0.1:{port}").check()
+            assert time.monotonic() - started < 5
+        assert capfd.readouterr() == ("", "")
+        assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+    def test_a_server_that_is_no_kafka_is_given_up_and_leaves_no_thread(self, capfd):
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            started = time.monotonic()
+            with pytest.raises(BrokerError, match=r"cannot describe the cluster on 127\.0\.0\.1"):
+                KafkaTopicAdmin(f"127.0.0.1:{server.getsockname()[1]}", timeout_s=3).check()
+            assert time.monotonic() - started < 10
+        assert capfd.readouterr() == ("", "")
+        assert not [thread for thread in threading.enumerate() if thread.name.startswith("kafka-io-hydra-admin")]
+
+    def test_an_address_that_is_none_is_refused_at_once(self):
+        with pytest.raises(UsageError, match="is no host:port"):
+            KafkaTopicAdmin("localhost")

