@@ -15,6 +15,8 @@ MAX_RECORDS_AT_ONCE = 5_000
 """So that acks are taken in often enough while the publisher catches up with its plan."""
 
 IDLE_LOOK_S = 0.05
+ACK_LOOK_S = 0.02
+MAX_WATCHED_LINGER_MS = 1000
 OPEN_TIMEOUT_S = 15.0
 
 
@@ -99,7 +101,16 @@ class Publishing:
 
     def _flush(self) -> None:
         self._phase = "flushing"
-        self._take_acks(self._driver.flush(self.configuration.delivery_timeout_s))
+        deadline_s = self._clock.now_s() + self.configuration.delivery_timeout_s
+        # Nothing is held back for longer than linger.ms: where that is short, acks can be watched as they come in.
+        if self.configuration.acks != "0" and self.configuration.linger_ms <= MAX_WATCHED_LINGER_MS:
+            while not self._settled() and self._clock.now_s() < deadline_s:
+                self._clock.sleep(ACK_LOOK_S)
+                self._take_acks(self._driver.poll())
+        self._take_acks(self._driver.flush(max(ACK_LOOK_S, deadline_s - self._clock.now_s())))
+
+    def _settled(self) -> bool:
+        return self._acks.acked + self._acks.failed >= self._attempted
 
     def _take_acks(self, acks: AckCount) -> None:
         if acks.acked != self._acks.acked:
