@@ -1,0 +1,176 @@
+"""An agent: the machine that runs tasks, here as child processes of the server."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra.localmarathon.app_definition import DEFAULT_KILL_GRACE_S, AppDefinition
+from hydra.localmarathon.app_ids import task_id_prefix
+from hydra.localmarathon.environment import task_environment, task_mark
+from hydra.localmarathon.ports import HostPorts
+from hydra.localmarathon.process_table import Census
+from hydra.localmarathon.task import Task, TaskState
+from hydra.localmarathon.task_process import TaskProcess, exit_message
+from hydra.localmarathon.timestamps import format_timestamp, utc_now
+
+
+@dataclass
+class _Life:
+    """What makes a task run, and end."""
+
+    ending: asyncio.Event = field(default_factory=asyncio.Event)
+    kill_at: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    course: asyncio.Task[None] | None = None
+
+
+@dataclass(frozen=True)
+class AgentSettings:
+    """What stays the same for all tasks of an agent."""
+
+    agent_id: str
+    framework_id: str
+    host: str
+    folder: Path  # sandboxes are made in it
+    inherited: Mapping[str, str]  # the environment that every task begins with
+    staging_s: float  # from the start of a task's process to TASK_RUNNING
+    max_tasks: int
+
+
+class Agent:
+    """Launches tasks, watches over them, kills them.
+
+    Args:
+        settings: what stays the same for all tasks.
+        ports: the host ports.
+        on_change: called in the event loop after a task's state has changed; after an end, the task is gone altogether.
+    """
+
+    def __init__(self, settings: AgentSettings, ports: HostPorts, on_change: Callable[[Task], None]) -> None:
+        self._settings = settings
+        self._ports = ports
+        self._on_change = on_change
+        self._census = Census()
+        self._lives: dict[str, _Life] = {}
+        self._launch_count = 0
+
+    def launch(self, app: AppDefinition) -> Task | None:
+        """Start one more task of an app; None while this agent has no ports or no room for it."""
+        ports = self._ports.claim(app) if len(self._lives) < self._settings.max_tasks else None
+        if ports is None:
+            return None
+        task = self._new_task(app, ports)
+        life = _Life()
+        self._lives[task.task_id] = life
+        life.course = asyncio.get_running_loop().create_task(self._run(app, task, life))
+        return task
+
+    def kill(self, task: Task, *, grace_s: float | None = None) -> None:
+        """Begin to end a task: SIGTERM, after its grace SIGKILL. Called again, it can only shorten the grace.
+
+        Args:
+            task: any task of this agent; one that has ended already is left alone.
+            grace_s: in place of the app's own grace, if that is longer.
+        """
+        life = self._lives.get(task.task_id)
+        if life is None:
+            return
+        within_s = task.kill_grace_s if grace_s is None else min(grace_s, task.kill_grace_s)
+        if not life.ending.is_set() or grace_s is not None:
+            asyncio.get_running_loop().call_later(within_s, _set_done, life.kill_at)
+        life.ending.set()
+        if task.state in (TaskState.STAGING, TaskState.RUNNING):
+            task.state = TaskState.KILLING
+
+    async def wait_empty(self) -> None:
+        """Wait until every task has ended; bounded by the graces of those that are being killed."""
+        while self._lives:
+            await asyncio.wait({life.course for life in self._lives.values() if life.course is not None})
+
+    async def remove_sandbox(self, sandbox: Path) -> None:
+        """Remove the folder of a task that has ended."""
+        await asyncio.to_thread(shutil.rmtree, sandbox, ignore_errors=True)
+
+    def _new_task(self, app: AppDefinition, ports: tuple[int, ...]) -> Task:
+        self._launch_count += 1
+        task_id = f"{task_id_prefix(app.app_id)}.instance-{uuid.uuid1()}._app.1"
+        return Task(
+            task_id=task_id,
+            app_id=app.app_id,
+            version=app.versions.version,
+            config_version=app.versions.last_config_change_at,
+            number=self._launch_count,
+            host=self._settings.host,
+            agent_id=self._settings.agent_id,
+            ports=ports,
+            service_ports=tuple(port.port for port in app.ports),
+            role=app.role,
+            kill_grace_s=DEFAULT_KILL_GRACE_S if app.kill_grace_s is None else app.kill_grace_s,
+            sandbox=self._settings.folder / task_id,
+            staged_at=format_timestamp(utc_now()),
+        )
+
+    async def _run(self, app: AppDefinition, task: Task, life: _Life) -> None:
+        """A task's life, from its first process to its last."""
+        # Not part of launch: whoever asked for the launch must know the task before it hears of a failure to start it.
+        try:
+            if app.docker_image is not None:
+                _end(task, TaskState.FAILED, "None of the enabled containerizers could create a container: no Docker")
+                return
+            process = self._start(app, task)
+            await self._watch(task, life, process)
+        except OSError as error:
+            _end(task, TaskState.FAILED, f"Failed to launch the command: {error}")
+        finally:
+            self._ports.release(task.ports)
+            del self._lives[task.task_id]
+            self._on_change(task)
+
+    async def _watch(self, task: Task, life: _Life, process: TaskProcess) -> None:
+        loop = asyncio.get_running_loop()
+        staged = loop.call_later(self._settings.staging_s, self._mark_running, task)
+        asked_to_end = loop.create_task(life.ending.wait())
+        first: set[asyncio.Future[Any]] = {process.exited, asked_to_end}
+        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+        staged.cancel()
+        asked_to_end.cancel()
+        if not life.ending.is_set():
+            # Mesos ends what a command leaves running behind it; nobody asked these to go, but nobody waits for them.
+            _set_done(life.kill_at)
+        await process.end(self._census, life.kill_at)
+        if task.state is TaskState.KILLING:
+            _end(task, TaskState.KILLED, "Command terminated by the agent")
+        elif process.exited.done():
+            exit_code = process.exited.result()
+            _end(task, TaskState.FINISHED if exit_code == 0 else TaskState.FAILED, exit_message(exit_code))
+
+    def _start(self, app: AppDefinition, task: Task) -> TaskProcess:
+        task.sandbox.mkdir(parents=True)
+        framework_id = self._settings.framework_id
+        return TaskProcess.start(
+            app.args or ["/bin/sh", "-c", app.cmd or ""],
+            environment=task_environment(app, task, inherited=self._settings.inherited, framework_id=framework_id),
+            sandbox=task.sandbox,
+            mark=task_mark(framework_id, task.task_id),
+        )
+
+    def _mark_running(self, task: Task) -> None:
+        if task.state is TaskState.STAGING:
+            task.state = TaskState.RUNNING
+            task.started_at = format_timestamp(utc_now())
+            self._on_change(task)
+
+
+def _end(task: Task, state: TaskState, message: str) -> None:
+    task.state = state
+    task.message = message
+
+
+def _set_done(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

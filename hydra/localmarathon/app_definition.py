@@ -1,0 +1,164 @@
+"""What an app is: its definition, the canonical JSON of it, and how an update is merged into it.
+
+Honoured: ``id cmd args instances env labels ports portDefinitions requirePorts backoffSeconds backoffFactor
+maxLaunchDelaySeconds killSelection taskKillGracePeriodSeconds upgradeStrategy``.
+
+Stored and echoed, but without effect on one machine that has no cgroups and no Docker: ``cpus mem disk gpus`` (given to
+the tasks in their environment, too), ``constraints`` (checked for their form), ``healthChecks`` (their ports are
+checked), ``container acceptedResourceRoles unreachableStrategy networks role``. An app with a Docker image is accepted;
+its tasks fail to start, as on a Mesos agent without the Docker containerizer: they never run outside of their image.
+
+Everything else (``fetch``, ``uris``, ``secrets``, ``dependencies``, another ``user``, unknown fields, ...) is refused
+with 422.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+
+from hydra.localmarathon.json_fields import Number
+
+DEFAULT_KILL_GRACE_S = 3.0  # that of Mesos' command executor
+OUTPUT_ONLY_FIELDS = frozenset(
+    {
+        "version", "versionInfo", "deployments", "tasks", "tasksStaged", "tasksRunning", "tasksHealthy",
+        "tasksUnhealthy", "lastTaskFailure", "readinessCheckResults", "taskStats",
+    }
+)  # fmt: skip
+
+
+class KillSelection(Enum):
+    """Which task goes first when an app has too many."""
+
+    YOUNGEST_FIRST = "YOUNGEST_FIRST"
+    OLDEST_FIRST = "OLDEST_FIRST"
+
+
+@dataclass(frozen=True)
+class PortDefinition:
+    """One port that every task of an app gets."""
+
+    port: int  # the service port: unique in this Marathon, not the port on the host unless requirePorts; 0 = not chosen
+    protocol: str = "tcp"  # or "udp" or "udp,tcp"
+    name: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def document(self) -> dict[str, object]:
+        """The JSON object of this port."""
+        named = {"name": self.name} if self.name is not None else {}
+        return {"labels": dict(self.labels), **named, "port": self.port, "protocol": self.protocol}
+
+
+@dataclass(frozen=True)
+class UpgradeStrategy:
+    """How far an app may shrink and grow while its tasks are exchanged; shares of ``instances``."""
+
+    minimum_health_capacity: Number = 1
+    maximum_over_capacity: Number = 1
+
+
+@dataclass(frozen=True)
+class Versions:
+    """When an app was changed; timestamps, "" before the app is accepted."""
+
+    version: str = ""
+    last_scaling_at: str = ""
+    last_config_change_at: str = ""
+
+
+@dataclass(frozen=True)
+class AppDefinition:
+    """An app as it was asked for, with the defaults filled in."""
+
+    app_id: str
+    cmd: str | None = None
+    args: tuple[str, ...] | None = None
+    instances: int = 1
+    cpus: Number = 1
+    mem_mb: Number = 128
+    disk_mb: Number = 0
+    gpus: int = 0
+    user: str | None = None
+    executor: str = ""
+    role: str = "*"
+    env: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    ports: tuple[PortDefinition, ...] = ()
+    require_ports: bool = False
+    backoff_s: Number = 1
+    backoff_factor: Number = 1.15
+    max_launch_delay_s: Number = 300
+    kill_selection: KillSelection = KillSelection.YOUNGEST_FIRST
+    kill_grace_s: Number | None = None  # None: DEFAULT_KILL_GRACE_S
+    upgrade_strategy: UpgradeStrategy = UpgradeStrategy()
+    echoed: Mapping[str, object] = field(default_factory=dict)  # JSON fields that are stored as they came
+    versions: Versions = Versions()
+
+    @property
+    def docker_image(self) -> str | None:
+        """The image without which its tasks cannot run, None for plain processes."""
+        container = self.echoed.get("container")
+        docker = container.get("docker") if isinstance(container, dict) else None
+        return docker.get("image") if isinstance(docker, dict) else None
+
+    def same_config(self, other: AppDefinition) -> bool:
+        """Whether tasks of the one are as good as tasks of the other: only the number of instances differs."""
+        return replace(self, instances=0, versions=Versions()) == replace(other, instances=0, versions=Versions())
+
+
+def app_document(app: AppDefinition) -> dict[str, object]:
+    """The canonical JSON object of an app: defaults filled in, deprecated fields translated, absent ones left out.
+
+    Every key is one that the PyPI client ``marathon`` 0.13.0 knows: it raises TypeError on any other.
+    """
+    optional = {
+        "cmd": app.cmd,
+        "args": None if app.args is None else list(app.args),
+        "user": app.user,
+        "taskKillGracePeriodSeconds": app.kill_grace_s,
+    }
+    return {
+        "id": app.app_id,
+        **{name: value for name, value in optional.items() if value is not None},
+        "instances": app.instances,
+        "cpus": app.cpus,
+        "mem": app.mem_mb,
+        "disk": app.disk_mb,
+        "gpus": app.gpus,
+        "executor": app.executor,
+        "role": app.role,
+        "env": dict(app.env),
+        "labels": dict(app.labels),
+        "portDefinitions": [port.document() for port in app.ports],
+        "requirePorts": app.require_ports,
+        "backoffSeconds": app.backoff_s,
+        "backoffFactor": app.backoff_factor,
+        "maxLaunchDelaySeconds": app.max_launch_delay_s,
+        "killSelection": app.kill_selection.value,
+        "upgradeStrategy": {
+            "minimumHealthCapacity": app.upgrade_strategy.minimum_health_capacity,
+            "maximumOverCapacity": app.upgrade_strategy.maximum_over_capacity,
+        },
+        "dependencies": [],
+        "fetch": [],
+        **app.echoed,
+        "version": app.versions.version,
+        "versionInfo": {
+            "lastScalingAt": app.versions.last_scaling_at,
+            "lastConfigChangeAt": app.versions.last_config_change_at,
+        },
+    }
+
+
+def merged_document(app: AppDefinition, update: Mapping[str, object]) -> dict[str, object]:
+    """An app's document with the fields of an update put over it; null means "leave as it is".
+
+    ``cmd`` displaces ``args`` and the other way round; ``ports`` displaces ``portDefinitions``.
+    """
+    given = {name: value for name, value in update.items() if value is not None}
+    displaced = {"cmd": "args", "args": "cmd", "ports": "portDefinitions"}
+    gone = {displaced[name] for name in given if name in displaced}
+    kept = {name: value for name, value in app_document(app).items() if name not in gone}
+    return {**kept, **given}

@@ -1,0 +1,249 @@
+"""The scheduler: the apps that are wanted, the deployments that change them, and the steps that make it so.
+
+Every method runs in the server's event loop and returns at once; what it set in motion goes on in that loop. One story:
+``create`` notes the app and begins a deployment; a moment later ``_look`` compares wanted with seen and has the agent
+launch tasks; each change of a task comes back through ``_on_change``, which looks again; once an app is settled, its
+deployment ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Coroutine, Iterable
+from dataclasses import replace
+
+from hydra.localmarathon.agent import Agent, AgentSettings
+from hydra.localmarathon.app import KEPT_SANDBOXES, App
+from hydra.localmarathon.app_definition import AppDefinition, Versions
+from hydra.localmarathon.deployments import Action, Deployment, Deployments
+from hydra.localmarathon.difference import settled, wanted_minus_seen
+from hydra.localmarathon.ports import HostPorts, kept_service_ports, with_service_ports
+from hydra.localmarathon.refusals import Violation, app_exists, app_missing, rules_broken
+from hydra.localmarathon.task import Task, TaskState, failure_document
+from hydra.localmarathon.timestamps import VersionClock, format_timestamp, utc_now
+
+_FIRST_LOOK_S = 0.01  # an answer is on its way before anything is launched
+_NO_OFFER_S = 1.0  # until the agent is asked again after it had no ports
+_LAUNCHES_A_LOOK = 8  # each takes a millisecond or two; requests are answered in between
+
+
+class Scheduler:
+    """What Marathon's leader does, for one agent.
+
+    Args:
+        settings: of the agent.
+        ports: the agent's ports.
+    """
+
+    def __init__(self, settings: AgentSettings, ports: HostPorts) -> None:
+        self.apps: dict[str, App] = {}
+        self.deployments = Deployments()
+        self._agent = Agent(settings, ports, self._on_change)
+        self._app_of_task: dict[str, App] = {}
+        self._leaving: list[App] = []  # deleted, but with tasks that have not ended
+        self._clock = VersionClock()
+        self._chores: set[asyncio.Task[None]] = set()
+        self._is_closing = False
+
+    def app(self, app_id: str) -> App:
+        """The app of an absolute id.
+
+        Raises:
+            RequestRefusedError: 404.
+        """
+        try:
+            return self.apps[app_id]
+        except KeyError:
+            raise app_missing(app_id) from None
+
+    def create(self, definition: AppDefinition, *, force: bool) -> Deployment:
+        """Begin to start a new app.
+
+        Raises:
+            RequestRefusedError: 409 if the id is taken or locked; 422 if it is that of a group.
+        """
+        if definition.app_id in self.apps:
+            raise app_exists(definition.app_id)
+        return self.put([definition], force=force)
+
+    def put(self, definitions: Collection[AppDefinition], *, force: bool, restart: bool = False) -> Deployment:
+        """Begin to create or change apps, in one deployment.
+
+        Args:
+            definitions: whole definitions, with unset versions.
+            force: take the place of the deployments that hold the apps.
+            restart: exchange the tasks even if the configuration is the same.
+
+        Raises:
+            RequestRefusedError: 409 if one is locked; 422 if an id is that of a group.
+        """
+        self._check_groups(definitions)
+        version = self._clock.next_version()
+        actions = {app.app_id: self._action(app, restart=restart) for app in definitions}
+        begun = {app_id: action for app_id, action in actions.items() if action is not None}
+        self.deployments.check_free(actions, force=force)
+        deployment = self.deployments.begin(begun, version, force=force)
+        for definition in definitions:
+            action = actions[definition.app_id]
+            if action is not None:
+                self._accept(definition, action, version)
+        return deployment
+
+    def delete(self, app_id: str, *, force: bool) -> Deployment:
+        """Forget an app at once, and begin to end its tasks; the deployment ends with the last of them.
+
+        Raises:
+            RequestRefusedError: 404, or 409 if it is locked.
+        """
+        app = self.app(app_id)
+        deployment = self.deployments.begin({app_id: Action.STOP}, self._clock.next_version(), force=force)
+        del self.apps[app_id]
+        app.is_deleted = True
+        app.definition = replace(app.definition, instances=0)
+        self._leaving.append(app)
+        self._look_later(app, _FIRST_LOOK_S)
+        return deployment
+
+    def kill(self, app: App, tasks: Collection[Task]) -> None:
+        """End some tasks of an app; it will launch others in their place."""
+        for task in tasks:
+            self._agent.kill(task)
+        self._look(app)
+
+    def kill_and_scale(self, app: App, tasks: Collection[Task], *, force: bool) -> Deployment:
+        """End some tasks of an app, and want so many fewer from now on.
+
+        Raises:
+            RequestRefusedError: 409 if the app is locked.
+        """
+        instances = max(0, app.definition.instances - len(tasks))
+        deployment = self.put([replace(app.definition, instances=instances)], force=force)
+        self.kill(app, tasks)
+        return deployment
+
+    async def close(self, *, grace_s: float | None) -> None:
+        """End every task, and launch none any more. Called again, it can only shorten the grace.
+
+        Args:
+            grace_s: an upper bound for the tasks' own graces.
+        """
+        self._is_closing = True
+        for app in (*self.apps.values(), *self._leaving):
+            if app.next_look is not None:
+                app.next_look.cancel()
+        for task_id, app in list(self._app_of_task.items()):
+            self._agent.kill(app.tasks[task_id], grace_s=grace_s)
+        await self._agent.wait_empty()
+        while self._chores:
+            await asyncio.wait(self._chores)
+
+    def _check_groups(self, definitions: Iterable[AppDefinition]) -> None:
+        for definition in definitions:
+            app_id = definition.app_id
+            if any(other.startswith(f"{app_id}/") or app_id.startswith(f"{other}/") for other in self.apps):
+                reason = "Groups and Applications may not have the same identifier."
+                raise rules_broken([Violation("/id", f"{reason} ({app_id})")])
+
+    def _action(self, definition: AppDefinition, *, restart: bool) -> Action | None:
+        app = self.apps.get(definition.app_id)
+        if app is None:
+            return Action.START
+        wanted = kept_service_ports(definition, app.definition.ports)
+        if restart or not wanted.same_config(app.definition):
+            return Action.RESTART
+        return Action.SCALE if wanted.instances != app.definition.instances else None
+
+    def _accept(self, definition: AppDefinition, action: Action, version: str) -> None:
+        app = self.apps.get(definition.app_id)
+        others = [other for other in self.apps.values() if other is not app]
+        taken = {port.port for other in others for port in other.definition.ports}
+        before = app.definition if app is not None else definition
+        versions = Versions(
+            version=version,
+            last_scaling_at=version,
+            last_config_change_at=version if action is not Action.SCALE else before.versions.last_config_change_at,
+        )
+        definition = with_service_ports(kept_service_ports(definition, before.ports), taken)
+        definition = replace(definition, versions=versions)
+        if app is None:
+            app = self.apps[definition.app_id] = App(definition)
+        app.change(definition)
+        self._look_later(app, _FIRST_LOOK_S)
+
+    def _look_later(self, app: App, delay_s: float) -> None:
+        if app.next_look is not None:
+            app.next_look.cancel()
+        app.next_look = asyncio.get_running_loop().call_later(delay_s, self._look, app)
+
+    def _look(self, app: App) -> None:
+        """Take the next step towards what is wanted of an app."""
+        if self._is_closing:
+            return
+        difference = wanted_minus_seen(app.definition, app.tasks.values())
+        for task in difference.kill:
+            self._agent.kill(task)
+        if difference.start:
+            self._launch(app, difference.start)
+        if app.is_deleted and not app.tasks and not app.is_gone:
+            app.is_gone = True
+            self._begin(self._leave(app))
+        self._finish_deployments()
+
+    def _launch(self, app: App, count: int) -> None:
+        wait_s = app.delay.until_s - asyncio.get_running_loop().time()
+        if wait_s > 0:
+            self._look_later(app, wait_s)
+            return
+        for _ in range(min(count, _LAUNCHES_A_LOOK)):
+            task = self._agent.launch(app.definition)
+            if task is None:
+                self._look_later(app, _NO_OFFER_S)
+                return
+            app.tasks[task.task_id] = task
+            self._app_of_task[task.task_id] = app
+        if count > _LAUNCHES_A_LOOK:
+            self._look_later(app, 0)
+
+    def _on_change(self, task: Task) -> None:
+        app = self._app_of_task[task.task_id]
+        if task.state is TaskState.RUNNING:
+            self._look(app)
+            return
+        if task.state is not TaskState.KILLED:
+            app.last_failure = failure_document(task, format_timestamp(utc_now()))
+            if task.config_version == app.definition.versions.last_config_change_at:
+                app.delay = app.delay.after_end(app.definition, asyncio.get_running_loop().time())
+        self._begin(self._forget(app, task))
+
+    async def _forget(self, app: App, task: Task) -> None:
+        """A task has ended: drop it, and keep the sandboxes of the latest few for whoever wants to know why."""
+        app.sandboxes.append(task.sandbox)
+        while len(app.sandboxes) > (0 if app.is_deleted else KEPT_SANDBOXES):
+            await self._agent.remove_sandbox(app.sandboxes.popleft())
+        del app.tasks[task.task_id]
+        del self._app_of_task[task.task_id]
+        self._look(app)
+
+    async def _leave(self, app: App) -> None:
+        """The last task of a deleted app has ended."""
+        while app.sandboxes:
+            await self._agent.remove_sandbox(app.sandboxes.popleft())
+        self._leaving.remove(app)
+        self._finish_deployments()
+
+    def _begin(self, chore: Coroutine[None, None, None]) -> None:
+        # The event loop itself keeps only weak references to its tasks.
+        running = asyncio.get_running_loop().create_task(chore)
+        self._chores.add(running)
+        running.add_done_callback(self._chores.discard)
+
+    def _finish_deployments(self) -> None:
+        for deployment in self.deployments.running:
+            if all(self._is_settled(app_id) for app_id in deployment.actions):
+                self.deployments.finish(deployment)
+
+    def _is_settled(self, app_id: str) -> bool:
+        if any(app.definition.app_id == app_id for app in self._leaving):
+            return False
+        app = self.apps.get(app_id)
+        return app is None or settled(app.definition, app.tasks.values())

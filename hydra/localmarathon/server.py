@@ -1,0 +1,160 @@
+"""The local Marathon as a whole: opened and closed in the event loop of whoever needs one."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+from aiohttp import web
+
+from hydra.core.errors import MarathonError, OutputError, UsageError
+from hydra.localmarathon import app_routes, server_routes, task_routes
+from hydra.localmarathon.agent import AgentSettings
+from hydra.localmarathon.environment import inherited_environment
+from hydra.localmarathon.ports import HOST_PORTS, HostPorts
+from hydra.localmarathon.routing import ServerIdentity, make_application
+from hydra.localmarathon.scheduler import Scheduler
+from hydra.localmarathon.watchdog import Watchdog
+
+_ROUTES = (
+    *server_routes.ROUTES,
+    *task_routes.ROUTES,
+    *app_routes.ROUTES,
+)  # tasks before apps: an app's id takes the rest
+_CLOSING_S = 1.0  # for answers that are being written
+
+
+class LocalMarathon:
+    """Marathon's v2 API on one machine; its tasks are child processes.
+
+    An asynchronous context manager; or ``start`` and ``stop``. Both belong in one event loop, which must go on running
+    in between. Installs no signal handlers. If the process that runs it is killed, a watchdog ends its tasks.
+
+    Args:
+        folder: sandboxes are made in a new folder in it; what exists in it already is left alone.
+        host: the address that the API and the ports of the tasks are on.
+        port: of the API; 0 takes a free one.
+        base_env: what every task's environment begins with; left out, a short list is taken from this process's own.
+        host_ports: the ports that tasks get.
+        staging_s: how long a task is TASK_STAGING after its process has started. Real tasks take about a second, and
+            callers count on seeing the deployment of what they have just created.
+        max_tasks: how many tasks may run at once; further ones wait.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        base_env: Mapping[str, str] | None = None,
+        host_ports: range = HOST_PORTS,
+        staging_s: float = 0.25,
+        max_tasks: int = 2000,
+    ) -> None:
+        self._framework_id = f"{uuid.uuid4()}-0000"
+        self._folder = folder / self._framework_id
+        self._host = host
+        self._port = port
+        self._host_ports = host_ports
+        self._inherited = dict(inherited_environment(os.environ) if base_env is None else base_env)
+        self._staging_s = staging_s
+        self._max_tasks = max_tasks
+        self._scheduler: Scheduler | None = None
+        self._runner: web.AppRunner | None = None
+        self._watchdog: Watchdog | None = None
+
+    @property
+    def url(self) -> str:
+        """``http://127.0.0.1:8080``; the port is known once it is started."""
+        return f"http://{self._host}:{self._port}"
+
+    @property
+    def framework_id(self) -> str:
+        """What tells this server apart from every other; its tasks carry it in MESOS_FRAMEWORK_ID."""
+        return self._framework_id
+
+    async def start(self) -> None:
+        """Open the API.
+
+        Raises:
+            UsageError: the port is taken.
+            OutputError: the folder cannot be made.
+            MarathonError: it has been started before.
+        """
+        if self._scheduler is not None:
+            raise MarathonError("this local Marathon has been started before", way_out="make a new one")
+        try:
+            self._folder.mkdir(parents=True)
+        except OSError as error:
+            raise OutputError(f"the folder {self._folder} cannot be made ({error.strerror})") from error
+        settings = AgentSettings(
+            agent_id=f"{self._framework_id}-S0",
+            framework_id=self._framework_id,
+            host=self._host,
+            folder=self._folder,
+            inherited=self._inherited,
+            staging_s=self._staging_s,
+            max_tasks=self._max_tasks,
+        )
+        self._scheduler = Scheduler(settings, HostPorts(self._host, self._host_ports))
+        try:
+            self._watchdog = Watchdog(self._framework_id, self._folder, self._inherited)
+            await self._listen(self._scheduler)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self, *, grace_s: float | None = None) -> None:
+        """End every task, close the port, remove the folder. Harmless the second time; it can only be quicker then.
+
+        Args:
+            grace_s: an upper bound for the time between SIGTERM and SIGKILL, in place of the apps' own.
+        """
+        if self._scheduler is not None:
+            await self._scheduler.close(grace_s=grace_s)
+        if self._runner is not None:
+            runner, self._runner = self._runner, None
+            await runner.cleanup()
+        if self._watchdog is not None:
+            watchdog, self._watchdog = self._watchdog, None
+            await asyncio.to_thread(watchdog.dismiss)
+        await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+
+    async def __aenter__(self) -> LocalMarathon:  # noqa: PYI034  # typing.Self is newer than Python 3.10
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def _listen(self, scheduler: Scheduler) -> None:
+        application = make_application(_ROUTES, scheduler, self._describe)
+        self._runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=_CLOSING_S)
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, self._host, self._port).start()
+        except OSError as error:
+            raise UsageError(
+                f"the local Marathon cannot listen on {self._host}:{self._port} ({error.strerror})",
+                way_out="choose another port, or 0 for any that is free",
+            ) from error
+        self._port = self._runner.addresses[0][1]
+
+    def _describe(self) -> ServerIdentity:
+        return ServerIdentity(framework_id=self._framework_id, host=self._host, port=self._port, own_user=_own_user())
+
+
+def _own_user() -> str:
+    with suppress(OSError, KeyError):
+        return getpass.getuser()
+    return str(os.getuid())

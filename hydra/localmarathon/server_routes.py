@@ -1,0 +1,65 @@
+"""What concerns the server as a whole: ``/ping``, ``/v2/info``, ``/v2/leader``, ``/v2/deployments``."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from hydra.localmarathon.ports import SERVICE_PORTS
+from hydra.localmarathon.routing import Call, Route
+
+MARATHON_VERSION = "1.10.0"  # the version whose API this is
+
+
+async def ping(call: Call) -> web.Response:
+    """``GET /ping``: in the form that the caller accepts, without one if it accepts neither."""
+    accept = call.request.headers.get("Accept", "*/*")
+    if "application/json" in accept:
+        return web.json_response("pong")
+    if "text/plain" in accept or "text/*" in accept or "*/*" in accept:
+        return web.Response(text="pong")
+    return web.Response(status=204)
+
+
+async def get_info(call: Call) -> web.Response:
+    """``GET /v2/info``: only keys that the PyPI client ``marathon`` 0.13.0 knows: others make it raise TypeError."""
+    leader = f"{call.server.host}:{call.server.port}"
+    document = {
+        "name": "marathon",
+        "version": MARATHON_VERSION,
+        "buildref": "hydra.localmarathon",
+        "elected": True,
+        "leader": leader,
+        "frameworkId": call.server.framework_id,
+        "marathon_config": {
+            "executor": "//cmd",
+            "features": [],
+            "framework_name": "marathon",
+            "ha": False,
+            "hostname": call.server.host,
+            "local_port_min": SERVICE_PORTS.start,
+            "local_port_max": SERVICE_PORTS.stop - 1,
+            "mesos_user": call.server.own_user,
+            "webui_url": f"http://{leader}",
+        },
+        "zookeeper_config": {},
+        "http_config": {"http_port": call.server.port, "https_port": 0},
+    }
+    return web.json_response(document)
+
+
+async def get_leader(call: Call) -> web.Response:
+    """``GET /v2/leader``: always this server."""
+    return web.json_response({"leader": f"{call.server.host}:{call.server.port}"})
+
+
+async def list_deployments(call: Call) -> web.Response:
+    """``GET /v2/deployments``: a bare array; what has come to its end is not in it."""
+    return web.json_response([deployment.document() for deployment in call.scheduler.deployments.running])
+
+
+ROUTES = (
+    Route("GET", r"/ping", ping),
+    Route("GET", r"/v2/info", get_info),
+    Route("GET", r"/v2/leader", get_leader),
+    Route("GET", r"/v2/deployments", list_deployments),
+)

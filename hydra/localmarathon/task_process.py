@@ -1,0 +1,135 @@
+"""One task's processes: started as a group of their own, watched, and ended to the last grandchild."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import resource
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.localmarathon.process_table import Census, ProcessIdentity, is_alive, send_signal
+
+_LOG = logging.getLogger(__name__)
+_POLL_S = 0.05
+_GIVE_UP_S = 10.0  # after SIGKILL; only a process that hangs in the kernel lives that long
+
+
+class TaskProcess:
+    """A running task. Make one with ``TaskProcess.start`` inside the event loop that watches over it."""
+
+    def __init__(self, process: subprocess.Popen[bytes], mark: str) -> None:
+        self.pid = process.pid
+        self._process = process
+        self._mark = mark
+        self._loop = asyncio.get_running_loop()
+        self.exited: asyncio.Future[int] = self._loop.create_future()  # the exit code; -N after signal N
+        self._watch()
+
+    @classmethod
+    def start(cls, argv: Sequence[str], *, environment: Mapping[str, str], sandbox: Path, mark: str) -> TaskProcess:
+        """Start the program in its sandbox, with its output in the files ``stdout`` and ``stderr`` there.
+
+        No preexec_fn: it is unsafe beside threads and makes each start three times as slow. What it would be for is
+        done by the shell (limits) and by the watchdog (death of the server).
+
+        Raises:
+            OSError: the program cannot be executed.
+        """
+        with (sandbox / "stdout").open("ab") as stdout, (sandbox / "stderr").open("ab") as stderr:
+            process = subprocess.Popen(
+                [*_limit_prefix(), *argv],
+                env=dict(environment),
+                cwd=sandbox,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                start_new_session=True,
+                close_fds=True,
+            )
+        return cls(process, mark)
+
+    async def end(self, census: Census, kill_at: asyncio.Future[None]) -> None:
+        """End every process of the task and wait until none is left.
+
+        SIGTERM to all; when ``kill_at`` is done, SIGKILL to all that remain. A process that hides all three traces
+        (left the group, outlived its parents, emptied its environment) is not found.
+
+        Args:
+            census: where the process table comes from.
+            kill_at: done when the grace is over; already done for SIGKILL at once.
+        """
+        known = await self._processes(census)
+        if not kill_at.done():
+            send_signal(known, signal.SIGTERM)
+            known = await self._await_end(known, census, kill_at)
+        give_up_at_s = self._loop.time() + _GIVE_UP_S
+        while known or not self.exited.done():
+            if self._loop.time() > give_up_at_s:
+                _LOG.error("task process %d does not end after SIGKILL: it is left behind", self.pid)
+                return
+            send_signal(known, signal.SIGKILL)
+            await asyncio.wait({self.exited}, timeout=_POLL_S)
+            known = {identity for identity in known if is_alive(identity)} | await self._processes(census)
+
+    async def _await_end(
+        self, known: set[ProcessIdentity], census: Census, kill_at: asyncio.Future[None]
+    ) -> set[ProcessIdentity]:
+        """Wait for the end of all, or for the end of the grace; returns those that may be left."""
+        while not kill_at.done():
+            if not self.exited.done():
+                first: set[asyncio.Future[Any]] = {self.exited, kill_at}
+                await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+                continue
+            known = {identity for identity in known if is_alive(identity)}
+            # The known ones may have had children after the first look.
+            known = known or await self._processes(census)
+            if not known:
+                break
+            await asyncio.wait({kill_at}, timeout=_POLL_S)
+        return known
+
+    async def _processes(self, census: Census) -> set[ProcessIdentity]:
+        table = await census.take()
+        return table.task_processes(self.pid, self._mark)
+
+    def _watch(self) -> None:
+        """See to it that ``exited`` is set: through a pidfd where there are any, by looking every 50 ms elsewhere."""
+        try:
+            descriptor = os.pidfd_open(self.pid)
+        except (AttributeError, OSError):
+            self._loop.call_later(_POLL_S, self._look)
+        else:
+            self._loop.add_reader(descriptor, self._on_exit, descriptor)
+
+    def _on_exit(self, descriptor: int) -> None:
+        self._loop.remove_reader(descriptor)
+        os.close(descriptor)
+        self.exited.set_result(self._process.wait())
+
+    def _look(self) -> None:
+        exit_code = self._process.poll()
+        if exit_code is None:
+            self._loop.call_later(_POLL_S, self._look)
+        else:
+            self.exited.set_result(exit_code)
+
+
+def exit_message(exit_code: int) -> str:
+    """Mesos' words for how a command ended."""
+    if exit_code >= 0:
+        return f"Command exited with status {exit_code}"
+    return f"Command terminated with signal {signal.strsignal(-exit_code) or -exit_code}"
+
+
+def _limit_prefix() -> list[str]:
+    """Raises the limit of open files as far as it goes, where it is lower; the shell then becomes the task."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == hard:
+        return []
+    limit = "unlimited" if hard == resource.RLIM_INFINITY else str(hard)
+    return ["/bin/sh", "-c", f'ulimit -S -n {limit}; exec "$@"', "sh"]
