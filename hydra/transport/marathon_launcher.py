@@ -133,9 +133,13 @@ class MarathonLauncher:
         return f"{failure.state}: {failure.message}" if failure is not None else ""
 
     def remove(self, app_id: str) -> None:
-        """Delete the app; see the Protocol."""
+        """Delete the app; see the Protocol.
+
+        With force, which is Marathon's own default for a delete: the lock that it breaks is of our own deployment, such as one
+        that waits for tasks which crash at their start.
+        """
         try:
-            self._call(f"delete {app_id}", lambda: self._client.delete_app(app_id))
+            self._call(f"delete {app_id}", lambda: self._client.delete_app(app_id, force=True))
         except MarathonError as error:
             if error.status != 404:
                 raise

@@ -1,0 +1,172 @@
+"""What tests of real runs share: the command in a place of its own, and a census of what it leaves behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+
+def wait_until(condition: Callable[[], object], timeout_s: float, what: str) -> None:
+    """Look again and again until the condition holds; fail with ``what`` when the time is up."""
+    deadline_s = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() >= deadline_s:
+            pytest.fail(f"not within {timeout_s:g} s: {what}")
+        time.sleep(0.05)
+
+
+class Place:
+    """A state folder and a temporary folder of a test's own: whatever a command leaves behind can be told by them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.temporary = folder / "tmp"
+        self.state = folder / "state"
+        self.work = folder / "work"
+        for each in (self.temporary, self.state, self.work):
+            each.mkdir()
+        self.environment = {
+            **os.environ,
+            "TMPDIR": str(self.temporary),
+            "XDG_STATE_HOME": str(self.state),
+        }
+
+    def processes(self) -> list[psutil.Process]:
+        """Every process of a command that ran here: its environment, its arguments or its folder say so."""
+        mark = str(self.temporary)
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.status() == psutil.STATUS_ZOMBIE:
+                    continue
+                traces = [*process.cmdline(), process.cwd(), process.environ().get("TMPDIR", "")]
+            except psutil.Error:
+                continue
+            if any(mark in trace for trace in traces):
+                found.append(process)
+        return found
+
+    def left_behind(self) -> list[str]:
+        """Processes and folders that are still there."""
+        return [f"process {p.pid}: {' '.join(p.cmdline())[:120]}" for p in self.processes()] + [
+            f"folder {path}" for path in self.temporary.iterdir()
+        ]
+
+    def assert_nothing_left(self, timeout_s: float = 5.0) -> None:
+        """Within ``timeout_s`` no process and no folder of the commands is left."""
+        deadline_s = time.monotonic() + timeout_s
+        while left := self.left_behind():
+            if time.monotonic() >= deadline_s:
+                pytest.fail("left behind: " + "; ".join(left))
+            time.sleep(0.1)
+
+    def tasks(self, role: str) -> list[psutil.Process]:
+        """The task processes of a role that run now, the oldest first."""
+        found = [process for process in self.processes() if role in process.cmdline() and "task" in process.cmdline()]
+        return sorted((p for p in found if p.cmdline()[0] != "/bin/sh"), key=lambda process: process.create_time())
+
+    def kafka(self) -> psutil.Process:
+        """The broker's JVM."""
+        return next(process for process in self.processes() if "kafka.Kafka" in process.cmdline())
+
+    def end_all(self) -> None:
+        """End what a failed test left: only processes of this place."""
+        for process in self.processes():
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                continue
+
+
+class Command:
+    """A running ``hydra``, whose output can be waited for."""
+
+    def __init__(self, place: Place, arguments: list[str], *, prefix: list[str] | None = None) -> None:
+        self.process = subprocess.Popen(
+            [*(prefix or []), sys.executable, "-m", "hydra", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            env=place.environment,
+            cwd=place.work,
+        )
+        self.errors: list[str] = []
+        self.output: list[str] = []
+        self._readers = [
+            threading.Thread(target=self._read, args=(stream, lines), daemon=True)
+            for stream, lines in ((self.process.stderr, self.errors), (self.process.stdout, self.output))
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    @staticmethod
+    def _read(stream, lines) -> None:
+        for line in stream:
+            lines.append(line.rstrip("\n"))
+
+    def wait_for(self, pattern: str, timeout_s: float = 60.0) -> None:
+        """Wait until a line of stderr matches."""
+        wait_until(
+            lambda: any(re.search(pattern, line) for line in list(self.errors)) or self.process.poll() is not None,
+            timeout_s,
+            f"{pattern!r} in {self.errors[-5:]}",
+        )
+        assert any(re.search(pattern, line) for line in self.errors), self.errors
+
+    def send(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def end(self, timeout_s: float = 90.0) -> int:
+        """Wait for its end; returns its exit code."""
+        try:
+            code = self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            pytest.fail(f"still running after {timeout_s:g} s: {self.errors[-5:]}")
+        finally:
+            for reader in self._readers:
+                reader.join(timeout=10)
+            self.process.stdout.close()
+            self.process.stderr.close()
+        return code
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.output)
+
+    @property
+    def complaint(self) -> str:
+        """The last line of stderr."""
+        return self.errors[-1] if self.errors else ""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    """A place of this test's own; nothing may be left in it afterwards."""
+    here = Place(tmp_path)
+    yield here
+    try:
+        here.assert_nothing_left()
+    finally:
+        here.end_all()
+
+
+@pytest.fixture
+def hydra(place: Place) -> Callable[..., Command]:
+    """Start ``hydra`` with arguments."""
+
+    def start(*arguments: str, prefix: list[str] | None = None) -> Command:
+        return Command(place, list(arguments), prefix=prefix)
+
+    return start

@@ -1,0 +1,151 @@
+"""The batch API: the notebook's calls in its order, and every option that changes how a run is made, on one stack."""
+
+from __future__ import annotations
+
+from pprint import pformat
+
+import pytest
+
+from hydra.core.errors import UsageError
+from hydra.core.options import Options
+from hydra.kafkatest.runtest import RunTestKAFKA
+from hydra.report.text import MEANINGS
+
+pytestmark = pytest.mark.integration
+
+
+def test_the_notebook_cell_by_cell(place, monkeypatch) -> None:
+    monkeypatch.chdir(place.work)
+    monkeypatch.setenv("TMPDIR", str(place.temporary))
+    monkeypatch.setenv("XDG_STATE_HOME", str(place.state))
+    monkeypatch.setattr("tempfile.tempdir", None)
+
+    class Options:
+        test_duration = 1
+        msg_batch = 100
+        msg_rate = 2000
+        total_sub_apps = 1
+        config_file = "hydra.ini"
+        keep_running = False
+
+    global_results = {}
+    options = Options()
+    runner = RunTestKAFKA(options, False)
+
+    def run_test(test_name, first_test):
+        if not first_test:
+            runner.start_appserver()
+            first_test = True
+        else:
+            runner.set_options(options)
+            runner.scale_sub_app()
+        res = runner.run_test()
+        assert pformat(res).startswith("{'average_packet_loss': 0")
+        if options.total_sub_apps not in global_results:
+            global_results[options.total_sub_apps] = {}
+        global_results[options.total_sub_apps][test_name] = res
+
+    first_test = False
+    for client_num in [10, 30, 20]:
+        options.total_sub_apps = int(client_num / 10)
+        for msg_rate in [1000, 1500]:
+            options.msg_rate = msg_rate
+            run_test(msg_rate, first_test)
+            first_test = True
+    runner.delete_all_launched_apps()
+    runner.stop_appserver()
+
+    # As in the notebook, the first run takes the options that the runner was made with.
+    assert global_results[1].pop(1000)["packet_tx"] == 2000
+    for apps, by_rate in global_results.items():
+        for rate, res in by_rate.items():
+            assert set(res) == set(MEANINGS)
+            assert (res["client_count"], res["packet_tx"], res["average_packets"]) == (apps * 10, rate, rate)
+            assert res["failing_clients"] == res["average_packet_loss"] == 0
+    place.assert_nothing_left()
+
+
+@pytest.fixture(scope="module")
+def runner():
+    """One stack for all the runs below."""
+    with RunTestKAFKA(Options(total_sub_apps=2, clients_per_app=3, test_duration=1.0), False) as shared:
+        yield shared
+
+
+def run(runner: RunTestKAFKA, **changes: object) -> dict[str, int | float]:
+    """A run with these options."""
+    runner.set_options(Options(**{"total_sub_apps": 2, "clients_per_app": 3, "test_duration": 1.0, **changes}))
+    return runner.run_test()
+
+
+@pytest.mark.parametrize("acks", ["0", "1", "all"])
+@pytest.mark.parametrize("pub_driver", ["confluent", "kafka-python"])
+def test_acks(runner, acks, pub_driver) -> None:
+    res = run(runner, acks=acks, pub_driver=pub_driver)
+    assert (res["packet_tx"], res["average_packets"], res["failing_clients"]) == (1000, 1000, 0)
+    figures = runner.record.result.figures
+    assert figures.records_acked == (0 if acks == "0" else 1000)
+    assert figures.records_appended == 1000
+    assert runner.record.result.verdict == "pass"
+
+
+@pytest.mark.parametrize("group", ["own", "shared"])
+@pytest.mark.parametrize("sub_driver", ["wire", "confluent", "kafka-python"])
+def test_group(runner, sub_driver, group) -> None:
+    res = run(runner, sub_driver=sub_driver, group=group, partitions=4, msg_batch=10)
+    copies = 6 if group == "own" else 1
+    figures = runner.record.result.figures
+    assert figures.records_delivered == 1000 * copies
+    assert figures.clients_expecting == (6 if group == "own" else 4)
+    assert (res["average_packets"], res["average_packet_loss"]) == (1000 * copies / 6, 0)
+    assert figures.records_duplicated == figures.records_reordered == figures.records_foreign == 0
+    assert runner.record.result.verdict == "pass"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"msg_size": 200, "msg_batch": 7, "linger_ms": 0},
+        {"msg_size": 300_000, "msg_rate": 20.0},
+        {"batch_size": 100_000, "linger_ms": 100},
+        {"fetch_min_bytes": 5000, "fetch_wait_max_ms": 50, "fetch_pace_ms": 0.0},
+        {"consumer_max_buffer_size": 2000},
+        {"retention_ms": 60_000},
+        {"msg_rate": 1.0},
+        {"msg_rate": 30_000.0},
+    ],
+    ids=lambda changes: ",".join(f"{name}={value:g}" for name, value in changes.items()),
+)
+def test_options(runner, changes) -> None:
+    res = run(runner, **changes)
+    sent = changes.get("msg_rate", 1000)
+    assert (res["packet_tx"], res["average_packets"], res["failing_clients"]) == (sent, sent, 0)
+
+
+def test_scaling_up_and_down_between_runs(runner) -> None:
+    for apps in (4, 1, 3):
+        res = run(runner, total_sub_apps=apps)
+        assert (res["client_count"], res["average_packets"]) == (apps * 3, 1000)
+
+
+def test_start_twice_and_not_at_all(runner) -> None:
+    runner.start_appserver()
+    runner.start_appserver()
+    assert run(runner)["failing_clients"] == 0
+    runner.delete_all_launched_apps()
+    runner.delete_all_launched_apps()
+    assert run(runner)["failing_clients"] == 0
+
+
+def test_what_a_running_stack_cannot_follow(runner) -> None:
+    runner.start_appserver()
+    with pytest.raises(UsageError, match="app_prefix cannot change from 'g1' to 'other'"):
+        runner.set_options(Options(app_prefix="other"))
+
+
+def test_misspelt_attribute() -> None:
+    class Misspelt:
+        msg_rates = 5
+
+    with pytest.raises(UsageError, match=r"options.msg_rates is no option: did you mean msg_rate\?"):
+        RunTestKAFKA(Misspelt(), False)

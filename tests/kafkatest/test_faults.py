@@ -1,0 +1,169 @@
+"""Bad days: what is killed, paused or interrupted in mid-run, and what Hydra makes of it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+
+import pytest
+
+from tests.conftest import wait_until
+
+pytestmark = pytest.mark.integration
+
+
+def record(place) -> dict:
+    return json.loads((place.work / "result.json").read_text())
+
+
+def test_one_subscriber_killed(hydra, place) -> None:
+    command = hydra("kafka", "--total_sub_apps=3", "--test_duration=6", "--output=result.json")
+    command.wait_for("sending")
+    command.wait_for(r"delivered [1-9]")
+    victim = place.tasks("kafka-sub")[1]
+    victim.kill()
+    killed_s = time.monotonic()
+    command.wait_for("is missing: its process ended", timeout_s=10)
+    assert time.monotonic() - killed_s < 5
+    assert not victim.is_running()
+    assert command.end() == 3
+    assert "10 clients of g1_kafka-sub" in command.text
+    figures = record(place)["result"]["figures"]
+    assert (figures["clients_missing"], figures["clients_ok"], figures["clients_reporting"]) == (10, 20, 20)
+    assert figures["records_lost"] == 0
+    assert record(place)["seed_keys"]["failing_clients"] == 10
+    assert record(place)["result"]["verdict"] == "indeterminate"
+
+
+def test_all_subscribers_killed(hydra, place) -> None:
+    command = hydra("kafka", "--total_sub_apps=2", "--test_duration=60", "--output=result.json")
+    command.wait_for(r"delivered [1-9]")
+    for task in place.tasks("kafka-sub"):
+        task.kill()
+    killed_s = time.monotonic()
+    assert command.end(30) == 3
+    assert time.monotonic() - killed_s < 15
+    assert record(place)["result"]["figures"]["clients_missing"] == 20
+
+
+def test_publisher_killed(hydra, place) -> None:
+    command = hydra("kafka", "--total_sub_apps=2", "--test_duration=60", "--output=result.json")
+    command.wait_for(r"delivered [1-9]")
+    (publisher,) = place.tasks("kafka-pub")
+    publisher.kill()
+    killed_s = time.monotonic()
+    assert command.end(30) == 3
+    assert time.monotonic() - killed_s < 15
+    assert "lower bound" in command.text
+    result = record(place)["result"]
+    assert result["figures"]["records_counted"] > 0
+    assert result["figures"]["records_lost"] == 0
+    assert result["figures"]["clients_ok"] == 20
+
+
+def test_embedded_kafka_killed(hydra, place) -> None:
+    command = hydra("kafka", "--total_sub_apps=2", "--test_duration=60", "--output=result.json")
+    command.wait_for(r"delivered [1-9]")
+    kafka = place.kafka()
+    kafka.kill()
+    killed_s = time.monotonic()
+    assert command.end(30) == 4
+    assert time.monotonic() - killed_s < 20
+    assert "the embedded Kafka died" in command.complaint
+    assert record(place)["status"] == "failed"
+    assert record(place)["exit_code"] == 4
+
+
+def test_external_kafka_killed(hydra, place, start_kafka) -> None:
+    kafka = start_kafka()
+    command = hydra(
+        "kafka", f"--bootstrap_servers={kafka.bootstrap_servers}", "--total_sub_apps=2", "--test_duration=60"
+    )
+    command.wait_for(r"delivered [1-9]")
+    kafka.stop()
+    assert kafka.returncode() is not None
+    killed_s = time.monotonic()
+    command.wait_for("does not answer", timeout_s=5)
+    assert command.end(60) == 4
+    assert time.monotonic() - killed_s < 40
+    assert f"Kafka at {kafka.bootstrap_servers} is gone (Connection refused)" in command.complaint
+
+
+def test_external_kafka_restarted(hydra, place, start_kafka) -> None:
+    kafka = start_kafka()
+    command = hydra(
+        "kafka",
+        f"--bootstrap_servers={kafka.bootstrap_servers}",
+        "--total_sub_apps=2",
+        "--test_duration=12",
+        "--output=result.json",
+    )
+    command.wait_for(r"delivered [1-9]")
+    import psutil
+
+    psutil.Process(kafka.pid).kill()
+    wait_until(lambda: kafka.returncode() is not None, 5, "the broker is dead")
+    kafka.start(60)
+    code = command.end()
+    figures = record(place)["result"]["figures"]
+    assert code in {0, 3}, command.errors
+    assert figures["records_lost"] == 0
+    assert figures["records_acked"] > 0
+    assert any("is back after" in line for line in command.errors) or code == 0
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("moment", ["starting", "configuring", "sending"])
+def test_interrupted(hydra, place, number, code, moment) -> None:
+    command = hydra("kafka", "--total_sub_apps=2", "--test_duration=60", "--output=result.json")
+    command.wait_for(f"^hydra: {moment}")
+    command.send(number)
+    sent_s = time.monotonic()
+    assert command.end(30) == code
+    assert time.monotonic() - sent_s < 12
+    place.assert_nothing_left()
+    if moment == "sending":
+        assert (record(place)["status"], record(place)["exit_code"]) == ("interrupted", code)
+
+
+def test_interrupted_twice(hydra, place) -> None:
+    command = hydra("kafka", "--total_sub_apps=2", "--test_duration=60")
+    command.wait_for("^hydra: sending")
+    command.send(signal.SIGINT)
+    command.wait_for("cleaning up", timeout_s=10)
+    command.send(signal.SIGINT)
+    assert command.end(10) == 130
+    place.assert_nothing_left(10)
+
+
+def test_controller_killed(hydra, place) -> None:
+    command = hydra("kafka", "--total_sub_apps=2", "--test_duration=60")
+    command.wait_for(r"delivered [1-9]")
+    assert len(place.tasks("kafka-sub")) == 2
+    command.process.kill()
+    assert command.end(10) == -signal.SIGKILL
+    wait_until(lambda: not place.processes(), 5, "every process of the run is gone")
+    place.assert_nothing_left(10)
+
+
+def test_local_stack_killed(hydra, place) -> None:
+    """The process that holds Marathon and Kafka dies: its children go with it, and the run ends with the reason."""
+    command = hydra("kafka", "--total_sub_apps=2", "--test_duration=60")
+    command.wait_for(r"delivered [1-9]")
+    stack = next(p for p in place.processes() if "hydra.kafkatest.local_stack_main" in p.cmdline())
+    stack.kill()
+    assert command.end(60) == 4
+    wait_until(lambda: not place.processes(), 10, "every process of the run is gone")
+
+
+def test_subscriber_paused_and_resumed(hydra, place) -> None:
+    command = hydra("kafka", "--total_sub_apps=2", "--test_duration=8", "--output=result.json")
+    command.wait_for(r"delivered [1-9]")
+    paused = place.tasks("kafka-sub")[0]
+    paused.suspend()
+    wait_until(lambda: paused.status() == "stopped", 2, "the subscriber is stopped")
+    time.sleep(3)  # the pause itself: nothing can be waited for, since nothing may happen
+    paused.resume()
+    assert command.end() == 0, command.errors
+    assert record(place)["result"]["figures"]["records_lost"] == 0
