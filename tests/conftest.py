@@ -57,7 +57,7 @@ class Place:
 
     def left_behind(self) -> list[str]:
         """Processes and folders that are still there."""
-        return [f"process {p.pid}: {' '.join(p.cmdline())[:120]}" for p in self.processes()] + [
+        return [f"process {process}" for process in self.processes()] + [
             f"folder {path}" for path in self.temporary.iterdir()
         ]
 

@@ -58,7 +58,7 @@ def down() -> None:
         click.echo("no local stack is up")
         return
     end_kept_stack(kept)
-    click.echo(f"the local stack (process {kept.pid}) is down")
+    click.echo(f"the local stack (process {kept.process.pid}) is down")
 
 
 def _show_status() -> None:
@@ -69,7 +69,7 @@ def _show_status() -> None:
     if kept is None:
         click.echo("no local stack is up")
         return
-    click.echo(f"local stack   process {kept.pid}, up since {kept.since}, Hydra {kept.version}")
+    click.echo(f"local stack   process {kept.process.pid}, up since {kept.since}, Hydra {kept.version}")
     click.echo(f"  Marathon    {kept.marathon_url}")
     click.echo(f"  Kafka       {kept.bootstrap_servers or 'none'}")
     click.echo(f"  folder      {kept.folder}")

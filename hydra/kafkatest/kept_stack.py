@@ -11,15 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hydra.core.signals import SignalError, decode, encode
+from hydra.kafkatest.process_mark import ProcessMark
 
 
 @dataclass(frozen=True)
 class KeptStack:
     """A stack that stays up between runs."""
 
-    pid: int
-    process_started_s: float
-    """Start time of the process: a number of its own, since pids are used again."""
+    process: ProcessMark
     run_id: str
     folder: str
     marathon_url: str
@@ -28,16 +27,6 @@ class KeptStack:
     version: str
     since: str
     """ISO 8601, UTC."""
-
-    def alive(self) -> bool:
-        """Whether that very process still runs."""
-        import psutil
-
-        try:
-            process = psutil.Process(self.pid)
-            return abs(process.create_time() - self.process_started_s) < 1 and process.status() != psutil.STATUS_ZOMBIE
-        except psutil.Error:
-            return False
 
 
 def state_folder() -> Path:
@@ -57,7 +46,7 @@ def find() -> KeptStack | None:
         kept = decode((state_folder() / "stack.json").read_bytes(), KeptStack)
     except (OSError, SignalError):
         return None
-    return kept if kept.alive() else None
+    return kept if kept.process.alive() else None
 
 
 def remember(kept: KeptStack) -> None:
@@ -72,7 +61,7 @@ def forget(pid: int) -> None:
     """Remove the record, if it is that process's."""
     path = state_folder() / "stack.json"
     with contextlib.suppress(OSError, SignalError):
-        if decode(path.read_bytes(), KeptStack).pid == pid:
+        if decode(path.read_bytes(), KeptStack).process.pid == pid:
             path.unlink()
 
 

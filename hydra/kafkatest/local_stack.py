@@ -24,6 +24,8 @@ from hydra.core.errors import HydraError
 from hydra.core.signals import decode, encode
 from hydra.kafkatest import kept_stack
 from hydra.kafkatest.kept_stack import KeptStack
+from hydra.kafkatest.process_mark import this_process
+from hydra.kafkatest.run_folder import own
 from hydra.kafkatest.stack_channel import KEEP, StackEvent, StackOrder
 from hydra.localmarathon.server import LocalMarathon
 
@@ -56,6 +58,7 @@ class StackProcess:
         """Start, stay until the end comes, and clean up."""
         signal.signal(signal.SIGTERM, _raise_end)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        own(self._folder)
         threading.Thread(target=self._watch_lease, name="lease", daemon=True).start()
         try:
             with contextlib.ExitStack() as parts:
@@ -110,12 +113,9 @@ class StackProcess:
             os.kill(os.getpid(), signal.SIGTERM)
 
     def _keep(self) -> None:
-        import psutil
-
         kept_stack.remember(
             KeptStack(
-                pid=os.getpid(),
-                process_started_s=psutil.Process().create_time(),
+                process=this_process(),
                 run_id=self._order.run_id,
                 folder=self._order.folder,
                 marathon_url=self._marathon_url,

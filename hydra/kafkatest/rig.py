@@ -6,6 +6,7 @@ import contextlib
 
 from hydra.broker.admin import KafkaTopicAdmin
 from hydra.broker.probe import BrokerProbe
+from hydra.core.configuring import delivery_timeout_s
 from hydra.core.errors import HydraError, MarathonError, UsageError
 from hydra.core.options import Options
 from hydra.harness.deployment import Deployment
@@ -19,8 +20,7 @@ from hydra.transport.zmq_signals import ZmqSignals
 
 ADMIN_TIMEOUT_S = 15.0
 EMBEDDED_GRACE_S = 2.0
-EXTERNAL_GRACE_S = 10.0
-"""A cluster's broker may be restarted by whoever runs it; nobody restarts an embedded one."""
+"""Nobody restarts an embedded Kafka. A cluster's may be: it is waited for as long as a record waits for its ack."""
 
 FIXED_OPTIONS = ("marathon_url", "bootstrap_servers", "app_prefix", "java")
 """What a stack that is up cannot follow."""
@@ -81,7 +81,7 @@ class Rig:
             self._progress.phase("starting", "waiting for the embedded Kafka")
             self._admin(self._closing)
         self._facts = self.admin.check()
-        grace_s = EMBEDDED_GRACE_S if self._stack.embedded else EXTERNAL_GRACE_S
+        grace_s = EMBEDDED_GRACE_S if self._stack.embedded else delivery_timeout_s(self._options)
         self._probe = BrokerProbe(self.bootstrap_servers, grace_s=grace_s, note=self._progress.note)
 
     def world(self) -> World:

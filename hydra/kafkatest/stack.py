@@ -8,7 +8,6 @@ import queue
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from hydra.core.options import Options
 from hydra.core.signals import SignalError, decode, encode
 from hydra.kafkatest import kept_stack
 from hydra.kafkatest.kept_stack import KeptStack
+from hydra.kafkatest.run_folder import make_run_folder, reap_orphans
 from hydra.kafkatest.stack_channel import KEEP, StackEvent, StackOrder
 
 MARATHON_TIMEOUT_S = 30.0
@@ -45,7 +45,8 @@ class LocalStack:
     """
 
     def __init__(self, run_id: str, *, kafka: bool, java: str | None, note: Note) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix=f"{run_id}-"))
+        reap_orphans()
+        self.folder = make_run_folder(run_id)
         self._note = note
         self._events: queue.SimpleQueue[StackEvent | None] = queue.SimpleQueue()
         self.kafka_died = ""
@@ -59,6 +60,8 @@ class LocalStack:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 start_new_session=True,
+                # Python looks for modules in the working folder first, and a user's may well hold a folder "hydra".
+                cwd=self.folder,
                 env={**os.environ, "HYDRA_RUN_ID": run_id},
             )
         self._reader = threading.Thread(target=self._read_events, name="stack-events", daemon=True)
@@ -282,7 +285,7 @@ def end_kept_stack(kept: KeptStack) -> None:
     """
     import psutil
 
-    process = psutil.Process(kept.pid)
+    process = psutil.Process(kept.process.pid)
     children = process.children(recursive=True)
     with contextlib.suppress(psutil.NoSuchProcess):
         process.terminate()
@@ -293,7 +296,7 @@ def end_kept_stack(kept: KeptStack) -> None:
     _gone, alive = psutil.wait_procs(alive, timeout=END_TIMEOUT_S)
     if alive:
         raise InfrastructureError(f"process {alive[0].pid} of the local stack would not end")
-    kept_stack.forget(kept.pid)
+    kept_stack.forget(kept.process.pid)
     deadline_s = time.monotonic() + END_TIMEOUT_S
     while Path(kept.folder).exists() and time.monotonic() < deadline_s:
         shutil.rmtree(kept.folder, ignore_errors=True)
