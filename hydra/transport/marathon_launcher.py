@@ -135,8 +135,8 @@ class MarathonLauncher:
     def remove(self, app_id: str) -> None:
         """Delete the app; see the Protocol.
 
-        With force, which is Marathon's own default for a delete: the lock that it breaks is of our own deployment, such as one
-        that waits for tasks which crash at their start.
+        With force, which is Marathon's own default for a delete: the lock that it breaks is our own deployment's, such
+        as one that waits for tasks which crash at their start.
         """
         try:
             self._call(f"delete {app_id}", lambda: self._client.delete_app(app_id, force=True))

@@ -32,7 +32,7 @@ from hydra.harness.protocols import Answer
 MAX_REQUESTS_IN_FLIGHT = 256
 """Sockets that the controller has open at once: each takes about three file descriptors."""
 
-STOP_POLL_MS = 200
+STOP_POLL_MS = 500
 
 _log = logging.getLogger(__name__)
 

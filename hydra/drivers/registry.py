@@ -1,0 +1,52 @@
+"""Finds the driver that a configuration names; a client library is imported only when its driver is asked for."""
+
+from __future__ import annotations
+
+from hydra.core.configuration import PublisherConfiguration, SubscriberConfiguration
+from hydra.core.errors import UsageError
+from hydra.core.options import PUBLISHER_DRIVERS, SUBSCRIBER_DRIVERS
+from hydra.harness.protocols import PublisherDriver, SubscriberDriver
+
+__all__ = ["PUBLISHER_DRIVERS", "SUBSCRIBER_DRIVERS", "publisher_driver", "subscriber_driver"]
+
+
+def publisher_driver(configuration: PublisherConfiguration) -> PublisherDriver:
+    """A new publisher with the client library that the configuration names.
+
+    Raises:
+        UsageError: for a driver that there is not.
+    """
+    if configuration.driver == "confluent":
+        from hydra.drivers.confluent_publisher import ConfluentPublisher
+
+        return ConfluentPublisher(configuration)
+    if configuration.driver == "kafka-python":
+        from hydra.drivers.kafka_python_publisher import KafkaPythonPublisher
+
+        return KafkaPythonPublisher(configuration)
+    raise _unknown("publisher", configuration.driver, PUBLISHER_DRIVERS)
+
+
+def subscriber_driver(configuration: SubscriberConfiguration) -> SubscriberDriver:
+    """The clients of a subscriber task with the client library that the configuration names.
+
+    Raises:
+        UsageError: for a driver that there is not.
+    """
+    if configuration.driver == "wire":
+        from hydra.drivers.wire import WireSubscriber
+
+        return WireSubscriber(configuration)
+    if configuration.driver == "confluent":
+        from hydra.drivers.confluent_subscriber import ConfluentSubscriber
+
+        return ConfluentSubscriber(configuration)
+    if configuration.driver == "kafka-python":
+        from hydra.drivers.kafka_python_subscriber import KafkaPythonSubscriber
+
+        return KafkaPythonSubscriber(configuration)
+    raise _unknown("subscriber", configuration.driver, SUBSCRIBER_DRIVERS)
+
+
+def _unknown(role: str, name: str, known: tuple[str, ...]) -> UsageError:
+    return UsageError(f"there is no {role} driver {name!r}", way_out=f"use one of {', '.join(known)}")

@@ -1,0 +1,181 @@
+"""Every option is a flag, with underscores and with dashes, over hydra.ini, over defaults."""
+
+import codecs
+import dataclasses
+
+import pytest
+
+from hydra.core.accounting import Evidence, account
+from hydra.core.options import OPTION_KINDS, Options
+
+EXAMPLES = {
+    "total_sub_apps": ("20", 20),
+    "clients_per_app": ("3", 3),
+    "test_duration": ("2.5", 2.5),
+    "msg_rate": ("1e4", 10_000.0),
+    "msg_batch": ("7", 7),
+    "msg_size": ("100", 100),
+    "group": ("shared", "shared"),
+    "partitions": ("12", 12),
+    "acks": ("ALL", "all"),
+    "linger_ms": ("0", 0),
+    "batch_size": ("16384", 16384),
+    "consumer_max_buffer_size": ("1048576", 1048576),
+    "fetch_min_bytes": ("2", 2),
+    "fetch_wait_max_ms": ("100", 100),
+    "fetch_pace_ms": ("1.5", 1.5),
+    "retention_ms": ("5000", 5000),
+    "pub_driver": ("kafka_python", "kafka-python"),
+    "sub_driver": ("confluent", "confluent"),
+    "bootstrap_servers": ("10.0.0.2:9092, 10.0.0.3:9092", "10.0.0.2:9092,10.0.0.3:9092"),
+    "java": ("/usr/bin/java", "/usr/bin/java"),
+    "marathon_url": ("http://m.lab:8080/", "http://m.lab:8080"),
+    "app_prefix": ("/lab/g2", "lab/g2"),
+    "start_timeout": ("90", 90.0),
+    "drain_timeout": ("0", 0.0),
+    "keep_running": ("yes", True),
+    "output": ("r.json", "r.json"),
+}
+
+
+@pytest.fixture
+def options_of(call, stand_in):
+    """The options that ``hydra kafka`` makes of its arguments."""
+    stand_in.result = account(
+        Evidence(
+            assignments=(), publisher=None, publisher_trouble="", subscribers=(), missing=(), appended={},
+            end_offsets={}, asked_rate_per_s=1.0, acks="1",
+        )
+    )  # fmt: skip
+
+    def options_of(*arguments):
+        code, _out, err = call("kafka", *arguments)
+        assert code == 3, err
+        return stand_in.options
+
+    return options_of
+
+
+def differing(options):
+    return {
+        item.name: getattr(options, item.name)
+        for item in dataclasses.fields(Options)
+        if getattr(options, item.name) != item.default
+    }
+
+
+def test_there_is_an_example_for_every_option():
+    assert list(EXAMPLES) == list(OPTION_KINDS)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("form", ["--{name}={text}", "--{dashes}={text}", "--{name} {text}"])
+def test_a_flag_sets_its_option_and_no_other(options_of, name, form):
+    text, value = EXAMPLES[name]
+    arguments = [form.format(name=name, dashes=name.replace("_", "-"), text="VALUE").replace("VALUE", text)]
+    if form.startswith("--{name} "):
+        arguments = [f"--{name}", text]
+    needed = {"bootstrap_servers": "k:9092"} if name == "marathon_url" else {}
+    arguments += [f"--{other}={value}" for other, value in needed.items()]
+    assert differing(options_of(*arguments)) == {name: value} | needed
+
+
+def test_no_flags_are_the_defaults(options_of):
+    assert options_of() == Options()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kept"),
+    [(["--keep_running"], True), (["--keep-running"], True), (["--keep_running=no"], False), ([], False)],
+)
+def test_a_switch_needs_no_value(options_of, arguments, kept):
+    assert options_of(*arguments).keep_running is kept
+
+
+def test_the_last_of_two_equal_flags_wins(options_of):
+    assert options_of("--msg_rate=1", "--msg-rate=2").msg_rate == 2.0
+
+
+def test_flags_win_over_hydra_ini_and_that_over_defaults(options_of, tmp_path):
+    (tmp_path / "hydra.ini").write_text("[hydra]\nmsg_rate = 5\nmsg_batch = 6\n")
+    assert differing(options_of("--msg_rate=7")) == {"msg_rate": 7.0, "msg_batch": 6}
+
+
+@pytest.mark.parametrize("encode", [str.encode, lambda text: codecs.BOM_UTF8 + text.replace("\n", "\r\n").encode()])
+def test_a_named_file_is_read_whatever_wrote_it(options_of, tmp_path, encode):
+    (tmp_path / "mine.ini").write_bytes(encode("[kafka]\nip = 10.0.0.2\nport = 9092\nacks = 0\n"))
+    options = options_of("--config_file=mine.ini")
+    assert differing(options) == {"bootstrap_servers": "10.0.0.2:9092", "acks": "0"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--total_sub_apps=0"], ["--total_sub_apps = '0' must be a whole number from 1 to 10000"]),
+        (["--total-sub-apps=0"], ["--total_sub_apps = '0'"]),
+        (["--total_sub_apps=-1"], ["--total_sub_apps = '-1'"]),
+        (["--total_sub_apps="], ["--total_sub_apps = ''"]),
+        (["--msg_rate=nan"], ["--msg_rate = 'nan' must be a number from 0.1 to 1e+07"]),
+        (["--msg_rate=" + "9" * 10_000], ["--msg_rate = '999", "..."]),
+        (["--msg_rate=١٠"], ["--msg_rate = "]),
+        (["--acks=2"], ["--acks = '2' must be 0, 1 or all"]),
+        (["--msg_size=13"], ["--msg_size = '13'", "14 bytes"]),
+        (["--keep_running=perhaps"], ["--keep_running = 'perhaps' must be yes or no"]),
+        (["--output="], ["--output = '' must be a path"]),
+        (["--bootstrap_servers=\x1b[31mred"], ["--bootstrap_servers = ", "must be host:port"]),
+        (["--marathon_url=http://m:8080"], ["--marathon_url=http://m:8080", "--bootstrap_servers"]),
+        (["--total_sub_apps=10000", "--clients_per_app=10000"], ["--clients_per_app=10000", "100000 at most"]),
+        (["--config_file=missing.ini"], ["--config_file=missing.ini does not exist"]),
+        (["--config_file=."], ["'.' cannot be read", "directory"]),
+        (["--config_file=a\0b"], ["cannot be read"]),
+        (["--no_such_flag=1"], ["--no_such_flag", "see 'hydra kafka --help'"]),
+        (["--msg_rat=1"], ["--msg_rat"]),
+        (["--msg_rate"], ["--msg_rate", "see 'hydra kafka --help'"]),
+        (["stray"], ["stray", "see 'hydra kafka --help'"]),
+    ],
+)
+def test_what_cannot_be_is_one_line_with_flag_value_and_way_out(call, stand_in, arguments, words):
+    code, out, err = call("kafka", *arguments)
+    assert code == 2
+    assert stand_in.options is None
+    assert out == ""
+    assert err.startswith("hydra: ")
+    assert err.count("\n") == 1
+    assert err.rstrip("\n").isprintable()
+    assert all(word in err for word in words), err
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"[kafka]\nacks = 2\n", "hydra.ini:2: [kafka] acks = '2' must be 0, 1 or all"),
+        (b"[kafka]\nsocks = 2\n", "hydra.ini:2: [kafka] socks is not known"),
+        (b"[kafka]\n\xff\xfe\n", "hydra.ini:2: not UTF-8 text"),
+        (b"\x7fELF\x02\x01\x01\0\0\n", "hydra.ini:1: "),
+        (b"#" * (1024 * 1024 + 1), "hydra.ini is larger than 1048576 bytes"),
+        (b"[kafka]\nacks = \x1b]0;owned\x07\n", "hydra.ini:2: [kafka] acks"),
+    ],
+)
+def test_a_bad_hydra_ini_is_one_line_with_file_line_and_key(call, stand_in, tmp_path, data, words):
+    (tmp_path / "hydra.ini").write_bytes(data)
+    code, _out, err = call("kafka")
+    assert (code, stand_in.options) == (2, None)
+    assert err.startswith(f"hydra: {words}")
+    assert err.count("\n") == 1
+    assert err.rstrip("\n").isprintable()
+
+
+def test_a_password_in_a_flag_is_not_shown_again(call, stand_in):
+    code, _out, err = call("kafka", "--marathon_url=http://me:hunter2@m:8080")
+    assert (code, stand_in.options) == (2, None)
+    assert "hunter2" not in err
+
+
+def test_the_help_names_every_option_with_its_default(call):
+    code, out, _err = call("kafka", "--help")
+    assert code == 0
+    for item in dataclasses.fields(Options):
+        assert f"--{item.name} " in out
+    assert "--config_file" in out
+    assert "[1000]" in out
+    assert "[wire]" in out
