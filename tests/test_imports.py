@@ -1,4 +1,4 @@
-"""The order of the packages, the purity of core, names and docstrings, and what a start-up imports: read and measured."""
+"""The order of the packages, the purity of core, names and docstrings, and what a start-up imports."""
 
 import ast
 import json

@@ -8,6 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from hydra.cli.printable import printable
 from hydra.core.options import Options
 from hydra.core.result import Result
 from hydra.report.text import headline, key_rows, res_line, verdict_lines
@@ -30,7 +31,7 @@ def show_result(options: Options, result: Result) -> None:
     console.print(table)
     style = {"pass": "bold green", "fail": "bold red", "indeterminate": "bold yellow"}[result.verdict]
     first, *others = verdict_lines(result)
-    console.print(first, style=style, soft_wrap=True)
+    console.print(printable(first), style=style, soft_wrap=True)
     for line in others:
-        console.print(line, soft_wrap=True)
+        console.print(printable(line), soft_wrap=True)
     console.print(res_line(result.seed_keys()), soft_wrap=True)

@@ -517,7 +517,7 @@ def test_random_histories_without_the_publisher_are_never_a_pass(history):
 @given(st.integers(0, 3), st.integers(1, 50), st.lists(st.integers(1, 40), min_size=1, max_size=3))
 def test_no_alarm_on_clean_histories(extra_clients, records, partitions):
     numbers = {partition: range(count) for partition, count in enumerate(partitions)}
-    ends = {partition: count for partition, count in enumerate(partitions)}
+    ends = dict(enumerate(partitions))
     clients = [client(f"c{number}", numbers) for number in range(1 + extra_clients)]
     result = account(
         evidence(

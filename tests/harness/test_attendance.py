@@ -34,7 +34,7 @@ class Roll:
 
     def asked(self):
         """How often each task was sent something since the last look."""
-        counts = {name: 0 for name in self.staff}
+        counts = dict.fromkeys(self.staff, 0)
         for endpoint, _signal in self.signals.asked:
             counts[f"t{endpoint.port - 21000}"] += 1
         self.signals.asked.clear()
