@@ -120,7 +120,7 @@ def test_nothing_but_a_main_ends_the_process():
     """Whatever goes wrong is raised; exit codes are made at the door."""
     wrong = []
     for path in MODULES:
-        if relative(path) == "__main__.py":
+        if relative(path) in {"__main__.py", "cli/door.py"}:
             continue
         read = tree(path)
         guarded = {

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import click
 
 from hydra.cli.printable import printable
-from hydra.cli.table import hydra
+from hydra.cli.table import COMMANDS, hydra
 from hydra.core.errors import AccountingError, HydraError, InterruptedRunError
 
 BUG = 70
@@ -32,7 +32,8 @@ def run(arguments: Sequence[str]) -> int:  # noqa: PLR0911  # one return for eac
         click.echo(error.format_message(), err=True)
         return error.exit_code
     except click.UsageError as error:
-        path = error.ctx.command_path if error.ctx else "hydra"
+        known = "hydra " + arguments[0] if arguments and arguments[0] in COMMANDS else "hydra"
+        path = error.ctx.command_path if error.ctx else known
         return _say(f"{error.format_message().rstrip('.')}: see '{path} --help'", error.exit_code)
     except click.ClickException as error:
         return _say(error.format_message(), error.exit_code)
@@ -44,8 +45,9 @@ def run(arguments: Sequence[str]) -> int:  # noqa: PLR0911  # one return for eac
         return _bug(error)
     except HydraError as error:
         return _say(str(error), error.exit_code)
-    except BrokenPipeError:
-        # Whoever read our output has gone: there is nobody left to tell, and the interpreter must not try again.
+    except (BrokenPipeError, SystemExit):
+        # Whoever read our output has gone (click makes an exit of its own of that, and of nothing else): there is
+        # nobody left to tell, and the interpreter must not try again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except Exception as error:  # noqa: BLE001  # the door: whatever comes here is a bug of ours

@@ -23,6 +23,9 @@ _ADDRESS_PAIRS = {"marathon": ("marathon_url", "http://{ip}:{port}"), "kafka": (
 _PORT = kind.whole(1, 65_535)
 _HOST = re.compile(r"[A-Za-z0-9._:\[\]-]+", re.ASCII)
 _CLUSTER_KEY = re.compile(r"cluster[0-9]+")
+_BEHIND_HEADING = re.compile(r"\[[^\]]+\]\s*[^\s#;]")
+"""configparser passes over what stands there."""
+
 _UNSET = {"", "local", "embedded"}
 
 
@@ -53,6 +56,9 @@ def parse_ini(text: str, *, name: str) -> Settings:
         parser.read_string(text, source=name)
     except configparser.Error as error:
         raise ConfigurationError(_syntax(error, name)) from error
+    for line_number, line in enumerate(text.splitlines(), start=1):
+        if _BEHIND_HEADING.match(line):
+            raise ConfigurationError(f"{name}:{line_number}: {line.strip()!r} has something behind its [section]")
     return _Reader(parser, text, name).settings()
 
 
@@ -88,6 +94,11 @@ class _Reader:
                     f"{where}: [{section}] is not a section", way_out=f"one of {', '.join(SECTIONS)}"
                 )
             for key, value in self._parser.items(section):
+                if "\n" in value:
+                    raise ConfigurationError(
+                        f"{self._origin(section, key)} goes on in an indented line",
+                        way_out="begin each key at the margin",
+                    )
                 option = self._option(section, key)
                 if option is not None:
                     if not (OPTION_KINDS[option].parse in {kind.http_url, kind.host_ports} and value in _UNSET):
@@ -145,7 +156,7 @@ class _Reader:
             raise ConfigurationError(
                 f"{self._origin(section, 'ip')} and {option.removeprefix('marathon_')} say the same", way_out="keep one"
             )
-        options[option] = parse_option(option, form.format(**pair), origin=self._origin(section, "ip"))
+        options[option] = self._value(section, "ip", option, form.format(**pair))
 
     def _origin(self, section: str, key: str) -> str:
         return f"{self._name}:{self._lines.get((section, key), 0)}: [{section}] {key}"

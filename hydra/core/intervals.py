@@ -81,6 +81,8 @@ class IntervalSet:
 
     def overlap(self, start: int, stop: int) -> int:
         """How many of start .. stop - 1 are in the set."""
+        if stop <= start:
+            return 0
         first = bisect_right(self._stops, start)
         total = 0
         for place in range(first, len(self._starts)):

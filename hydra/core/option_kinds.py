@@ -12,6 +12,7 @@ Parse = Callable[[str], object]
 _WHOLE = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?", re.ASCII)
 _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})", re.ASCII)
+_URL = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:(?P<port>[0-9]{1,5}))?(/[!-~]*)?", re.ASCII)
 _SEGMENT = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", re.ASCII)
 
 
@@ -84,12 +85,11 @@ def host_ports(text: str) -> str:
 
 def http_url(text: str) -> str:
     """The address of an HTTP API."""
-    scheme, found, rest = text.partition("://")
-    authority = rest.partition("/")[0]
-    if not found or scheme not in {"http", "https"} or not authority or not text.isascii() or re.search(r"\s", text):
-        raise ValueError("must be a URL such as http://10.0.0.2:8080")
-    if "@" in authority:
+    if "@" in text.partition("://")[2].partition("/")[0]:
         raise ValueError("must not carry a user name or password")
+    match = _URL.fullmatch(text)
+    if not match or not 1 <= int(match["port"] or 80) <= 65535:
+        raise ValueError("must be a URL such as http://10.0.0.2:8080")
     return text.rstrip("/")
 
 

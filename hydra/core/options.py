@@ -6,6 +6,7 @@ An option's value is the flag's (in the batch API: the attribute's), else that o
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -155,7 +156,7 @@ def parse_option(name: str, text: str, *, origin: str) -> object:
     try:
         return OPTION_KINDS[name].parse(text.strip())
     except ValueError as error:
-        shown = text if len(text) <= 80 else text[:77] + "..."
+        shown = re.sub(r"//[^/]*@", "//***@", text if len(text) <= 80 else text[:77] + "...")
         raise UsageError(f"{origin} = {shown!r} {error}") from error
 
 

@@ -22,7 +22,10 @@ class Plan:
         """How many records should have been sent ``elapsed_s`` after the start."""
         if elapsed_s < 0:
             return 0
-        return min(self.records, math.floor(elapsed_s * self.rate_per_s) + 1)
+        due = math.floor(elapsed_s * self.rate_per_s) + 1
+        if self.intended_s(due) <= elapsed_s:
+            due += 1  # the product was rounded down past the very moment at which this one is due
+        return min(self.records, due)
 
     def intended_s(self, index: int) -> float:
         """When record ``index`` is due, in seconds after the start."""

@@ -95,7 +95,8 @@ def success(result: object = None) -> bytes:
 
 def failure(error: str) -> bytes:
     """The bytes of a reply that says what went wrong."""
-    return encode(Reply(ok=False, error=error))
+    # A path that is no Unicode text comes as surrogates, which JSON cannot carry.
+    return encode(Reply(ok=False, error=error.encode(errors="backslashreplace").decode()))
 
 
 def to_builtins(fact: object) -> object:

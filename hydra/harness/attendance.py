@@ -77,7 +77,7 @@ class Attendance:
                 self._look_up(silent)
         self._silent_since.clear()
         for task in [task for task in self.present if task.task_id not in answers]:
-            self._miss(task, f"no answer to {TRIES} signals of {timeout_s:g} s each")
+            self.miss(task.task_id, f"no answer to {TRIES} signals of {timeout_s:g} s each")
         return answers
 
     def _ask(
@@ -98,16 +98,17 @@ class Attendance:
             if task.task_id in running:
                 self._silent_since[task.task_id] = self._clock.now_s()
             else:
-                self._miss(task, self._reason())
+                self.miss(task.task_id, self._reason())
 
     def _reason(self) -> str:
         trouble = self._launcher.trouble(self._app_id)
         return f"its process ended ({trouble})" if trouble else "its process ended"
 
-    def _miss(self, task: Task, reason: str) -> None:
-        self.present.remove(task)
-        self.gone[task.task_id] = reason
-        self._progress.note(f"{task.task_id} is missing: {reason}")
+    def miss(self, task_id: str, reason: str) -> None:
+        """Count a task as gone from now on."""
+        self.present = [task for task in self.present if task.task_id != task_id]
+        self.gone[task_id] = reason
+        self._progress.note(f"{task_id} is missing: {reason}")
 
     def _resting(self, task: Task) -> bool:
         since_s = self._silent_since.get(task.task_id)

@@ -15,7 +15,7 @@ from hydra.core.app_spec import Task
 from hydra.core.assignments import assign
 from hydra.core.configuration import PartitionLeader, RunIdentity
 from hydra.core.configuring import delivery_timeout_s, publisher_configuration, subscriber_configuration
-from hydra.core.errors import BrokerError, NotReadyError
+from hydra.core.errors import BrokerError, HydraError, NotReadyError
 from hydra.core.options import Options
 from hydra.core.result import Result
 from hydra.core.signals import DrainTo, Request, decode, request
@@ -30,6 +30,11 @@ CONFIGURE_TIMEOUT_S = 5.0
 STATS_TIMEOUT_S = 5.0
 PUBLISHER_GRACE_S = 5.0
 """How much longer than its plan and its last ack may take the publisher is waited for."""
+
+FLUSHING = ("flushing", "done", "failed")
+"""Phases of a publisher that has come to the end of its plan."""
+
+REPLACED = "its process ended and another one took its place"
 
 SETTLE_TIMEOUT_S = 5.0
 SETTLE_LOOKS = 3
@@ -225,7 +230,7 @@ class Run:
             if clock.now_s() - subscribers_s >= SUBSCRIBERS_EVERY_S:
                 subscribers_s = clock.now_s()
                 self._delivered = sum(item.received for item in self._subscriber_statuses())
-            self._show("sending" if status.phase == "sending" else "flushing", clock.now_s() - started_s)
+            self._show("flushing" if status.phase in FLUSHING else "sending", clock.now_s() - started_s)
             if status.phase in {"done", "failed"}:
                 self._publisher_trouble = status.error if status.phase == "failed" else ""
                 return
@@ -326,14 +331,22 @@ class Run:
         )
 
     def _publisher_status(self) -> PublisherStatus:
-        for answer in self._publisher.ask(lambda _task: request("teststatus")).values():
+        for task_id, answer in self._publisher.ask(lambda _task: request("teststatus")).items():
             if answer.ok:
-                self._progress_seen = decode(answer.body, PublisherStatus)
+                status = decode(answer.body, PublisherStatus)
+                if status.phase == "idle":
+                    self._publisher.miss(task_id, REPLACED)
+                else:
+                    self._progress_seen = status
         return self._progress_seen
 
     def _subscriber_statuses(self) -> list[SubscriberStatus]:
         answers = self._subscribers.ask(lambda _task: request("teststatus"))
-        return [decode(answer.body, SubscriberStatus) for answer in answers.values() if answer.ok]
+        statuses = {task_id: decode(answer.body, SubscriberStatus) for task_id, answer in answers.items() if answer.ok}
+        for task_id, status in statuses.items():
+            if status.phase == "idle":
+                self._subscribers.miss(task_id, REPLACED)
+        return [status for status in statuses.values() if status.phase != "idle"]
 
     def _check_broker(self) -> None:
         if trouble := self._world.broker_trouble():
@@ -342,10 +355,13 @@ class Run:
     def _let_go(self) -> None:
         """Make the tasks idle and the topic disappear. What keeps it from that is told, and hides no earlier error."""
         forget: Callable[[Task], Request] = lambda _task: request("resetstats")  # noqa: E731  # the same for both
-        self._publisher.ask(forget)
-        self._subscribers.ask(forget)
+        try:
+            self._publisher.ask(forget)
+            self._subscribers.ask(forget)
+        except HydraError as error:
+            self._world.progress.note(f"the tasks could not be told to let go: {error}")
         try:
             if not self._world.broker_trouble():
                 self._world.admin.delete_topic(self._topic)
-        except BrokerError as error:
+        except HydraError as error:
             self._world.progress.note(f"topic {self._topic} is left behind: {error}")

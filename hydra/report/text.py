@@ -48,7 +48,7 @@ def headline(options: Options) -> str:
     """What was asked, in a line."""
     return (
         f"{options.client_count:,} clients ({options.total_sub_apps:,} apps x {options.clients_per_app}),"
-        f" {options.msg_rate:,g} records/s of {options.msg_size} bytes for {options.test_duration:g} s,"
+        f" {options.msg_rate:,.10g} records/s of {options.msg_size} bytes for {options.test_duration:g} s,"
         f" acks {options.acks}, {options.pub_driver} -> {options.sub_driver}"
     )
 

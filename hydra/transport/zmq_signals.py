@@ -74,19 +74,27 @@ class SignalServer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Close the port; an answer that is under way is finished first, 5 s at most."""
+        """Close the port; an answer that is under way is finished first, and waited for 5 s at most."""
         self._stopping.set()
-        if self._thread.is_alive():
+        if self._thread.ident is None:
+            self._context.destroy(linger=0)
+        else:
             self._thread.join(timeout=5)
-        self._context.destroy(linger=0)
 
     def _serve(self) -> None:
-        while not self._stopping.is_set():
-            self._look()
-            if not self._socket.poll(STOP_POLL_MS):
-                continue
-            frames = self._socket.recv_multipart()
-            self._socket.send(self._reply(frames))
+        # A ZMQ socket belongs to one thread: this one also closes it, since a second thread that did would crash ZMQ.
+        try:
+            while not self._stopping.is_set():
+                self._look()
+                if not self._socket.poll(STOP_POLL_MS):
+                    continue
+                try:
+                    frames = self._socket.recv_multipart(zmq.DONTWAIT)
+                except zmq.Again:
+                    continue  # it was no request: the socket has dropped it, and there is nobody to answer
+                self._socket.send(self._reply(frames))
+        finally:
+            self._context.destroy(linger=0)
 
     def _reply(self, frames: list[bytes]) -> bytes:
         """One reply for whatever came: a fault in carrying it out is the sender's to know, and no end of the server."""
@@ -118,26 +126,18 @@ class ZmqSignals:
     def ask(self, requests: Mapping[Endpoint, Request], timeout_s: float) -> Mapping[Endpoint, Answer]:
         """Send each peer its request and wait for all answers; see the Protocol."""
         deadline_s = time.monotonic() + timeout_s
-        answers: dict[Endpoint, Answer] = {}
-        remaining = iter(requests.items())
-        while wave := dict(islice(remaining, MAX_REQUESTS_IN_FLIGHT)):
-            answers.update(self._wave(wave, deadline_s, timeout_s))
-        return answers
-
-    def _wave(
-        self, requests: Mapping[Endpoint, Request], deadline_s: float, timeout_s: float
-    ) -> dict[Endpoint, Answer]:
         poller = zmq.Poller()
         waiting: dict[zmq.Socket[bytes], Endpoint] = {}
         answers: dict[Endpoint, Answer] = {}
+        remaining = iter(requests.items())
         try:
-            for endpoint, request in requests.items():
-                peer = self._connect(endpoint)
-                waiting[peer] = endpoint
-                peer.send(encode(request), zmq.DONTWAIT)
-                poller.register(peer, zmq.POLLIN)
-            while waiting:
-                ready = poller.poll(max(0, round((deadline_s - time.monotonic()) * 1000)))
+            while True:
+                for endpoint, request in islice(remaining, MAX_REQUESTS_IN_FLIGHT - len(waiting)):
+                    peer = self._connect(endpoint)
+                    waiting[peer] = endpoint
+                    peer.send(encode(request), zmq.DONTWAIT)
+                    poller.register(peer, zmq.POLLIN)
+                ready = poller.poll(max(0, round((deadline_s - time.monotonic()) * 1000))) if waiting else []
                 if not ready:
                     break
                 for peer, _event in ready:
@@ -147,8 +147,7 @@ class ZmqSignals:
         finally:
             _close(waiting)
         silence = Answer(error=f"no answer within {timeout_s:g} s", silent=True)
-        answers.update(dict.fromkeys(waiting.values(), silence))
-        return answers
+        return {endpoint: answers.get(endpoint, silence) for endpoint in requests}
 
     def _connect(self, endpoint: Endpoint) -> zmq.Socket[bytes]:
         peer = self._context.socket(zmq.REQ)

@@ -177,7 +177,7 @@ def test_a_result_whose_reader_has_gone_is_neither_a_bug_nor_a_verdict(call, sta
     stand_in.result = result("pass")
     reader, writer = os.pipe()
     os.close(reader)
-    with open(writer, "w") as nobody:
+    with os.fdopen(writer, "w") as nobody:
         monkeypatch.setattr(sys, "stdout", nobody)
         code = door.run(["kafka"])
         monkeypatch.undo()

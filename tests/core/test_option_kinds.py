@@ -50,7 +50,9 @@ def test_taken(parse, text, value):
     assert type(found) is type(value)
 
 
-@pytest.mark.parametrize("text", ["", "0", "101", "-1", "1.5", "1e2", "abc", "١", "1_0", "0x1", " 1", "9" * 400, "NaN"])
+@pytest.mark.parametrize(
+    "text", ["", "0", "101", "-1", "1.5", "1e2", "abc", "\u0661", "1_0", "0x1", " 1", "9" * 400, "NaN"]
+)
 def test_no_whole_number(text):
     with pytest.raises(ValueError, match=r"^must be a whole number from 1 to 100$"):
         kind.whole(1, 100)(text)
@@ -62,7 +64,7 @@ def test_a_limit_can_say_why():
 
 
 @pytest.mark.parametrize(
-    "text", ["", "0", "0.09", "10.1", "-1", "nan", "inf", "-inf", "1e400", "1e-400", "1,5", "1_0", "٣", "1 s", "."]
+    "text", ["", "0", "0.09", "10.1", "-1", "nan", "inf", "-inf", "1e400", "1e-400", "1,5", "1_0", "\u0663", "1 s", "."]
 )
 def test_no_number(text):
     with pytest.raises(ValueError, match=r"^must be a number from 0\.1 to 10$"):
