@@ -94,18 +94,13 @@ def _references(evidence: Evidence) -> dict[int, _Reference]:
     if publisher is not None and evidence.acks != "0":
         return {part.partition: _Reference(IntervalSet(part.acked)) for part in publisher.partitions}
     union: dict[int, IntervalSet] = {partition: IntervalSet() for partition in evidence.appended}
-    # A retry may stand in the log twice: a client that went through each offset once has received both. One that
-    # received more than it went through has read some offsets twice, and those do not count.
-    most: dict[int, int] = dict.fromkeys(evidence.appended, 0)
     for stats in evidence.subscribers:
         for client in stats.clients:
             for part in client.partitions:
-                once = min(part.received, part.next_offset - part.start_offset)
-                most[part.partition] = max(most.get(part.partition, 0), once)
                 for start, stop in part.sequences:
                     union.setdefault(part.partition, IntervalSet()).add(start, stop)
     return {
-        partition: _Reference(known, max(0, evidence.appended.get(partition, 0) - max(len(known), most[partition])))
+        partition: _Reference(known, max(0, evidence.appended.get(partition, 0) - len(known)))
         for partition, known in union.items()
     }
 
@@ -121,7 +116,9 @@ def _client(
         gap = len(reference.known.minus(IntervalSet(part.sequences))) + reference.unseen
         expected += reference.records
         lost += gap
-        unread += min(gap, max(0, end_offsets.get(part.partition, 0) - part.next_offset))
+        beyond = max(0, end_offsets.get(part.partition, 0) - part.next_offset)
+        # What nobody can name may also be a retry that stands in the log twice, where the client saw duplicates.
+        unread += min(gap, beyond + min(reference.unseen, part.duplicates))
     return ClientResult(
         name=stats.name,
         task_id=task_id,

@@ -33,7 +33,8 @@ class ClientResult:
     lost: int = 0
     """Expected and not received, ``unread`` included."""
     unread: int = 0
-    """Of those, the ones that stood beyond the client's position when the drain ended: no proof of loss."""
+    """Of those, the ones that are no proof of loss: they stood beyond the client's position when the drain ended, or
+    (without the publisher's word) may be duplicates in the log."""
     foreign: int = 0
     corrupt: int = 0
     fetches: int = 0
