@@ -21,8 +21,9 @@ from kafka.errors import (
 )
 from kafka.net.compat import KafkaNetClient
 
-from hydra.broker.reachability import await_reachable, parse_endpoints
+from hydra.broker.reachability import await_reachable
 from hydra.core.configuration import Endpoint, PartitionLeader
+from hydra.core.endpoints import parse_endpoints
 from hydra.core.errors import BrokerError
 from hydra.harness.protocols import ClusterFacts, OffsetRange
 

@@ -13,7 +13,8 @@ import time
 from collections.abc import Sequence
 
 from hydra.core.configuration import Endpoint, SubscriberConfiguration
-from hydra.core.errors import CapacityError, UsageError
+from hydra.core.endpoints import parse_endpoints
+from hydra.core.errors import CapacityError
 from hydra.core.identity import run_tag
 from hydra.core.tally import ClientTally
 from hydra.drivers.record_batch import BatchCounter
@@ -28,21 +29,6 @@ _LOOK_ROUND_S = 1.0
 _SILENCE_S = 3.0
 _REQUEST_TIMEOUT_S = 30.0
 _CONNECT_TIMEOUT_S = 10.0
-
-
-def parse_servers(bootstrap_servers: str) -> list[Endpoint]:
-    """The endpoints of a list such as ``127.0.0.1:9092,[::1]:9093``.
-
-    Raises:
-        UsageError: for an entry without a port.
-    """
-    servers = []
-    for entry in bootstrap_servers.split(","):
-        host, colon, port = entry.strip().rpartition(":")
-        if not colon or not port.isdecimal():
-            raise UsageError(f"bootstrap_servers has the entry {entry.strip()!r}", way_out="give host:port")
-        servers.append(Endpoint(host.removeprefix("[").removesuffix("]"), int(port)))
-    return servers
 
 
 class WireSubscriber:
@@ -66,7 +52,7 @@ class WireSubscriber:
         self._selector = selectors.DefaultSelector()
         self._scratch = Scratch()
         leaders = {leader.partition: leader.endpoint for leader in configuration.leaders}
-        servers = parse_servers(configuration.bootstrap_servers)
+        servers = parse_endpoints(configuration.bootstrap_servers)
         self._lookup = LeaderLookup(self.topic, leaders, servers, self._selector, self._scratch)
         self._tallies = tuple(
             ClientTally(client.name, tag, ((start.partition, start.offset) for start in client.starts))

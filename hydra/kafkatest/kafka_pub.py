@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import queue
 from collections.abc import Callable, Mapping
 
@@ -14,10 +13,9 @@ from hydra.core.signals import Ping, Request, SignalError, SignalName, decode, s
 from hydra.core.stats import PublisherStatus
 from hydra.drivers.registry import publisher_driver
 from hydra.harness.publishing import Publishing
-from hydra.kafkatest.task import OrphanWatch, TaskPlace, task_place
+from hydra.kafkatest.task import TaskPlace, run_task
 from hydra.transport import usage
 from hydra.transport.monotonic import MonotonicClock
-from hydra.transport.zmq_signals import SignalServer
 
 START_LOOK_S = 0.05
 
@@ -142,7 +140,4 @@ class KafkaPub:
 
 def main() -> None:
     """Run as a Marathon task until Marathon ends it."""
-    place = task_place(os.environ)
-    task = KafkaPub(place)
-    SignalServer(place.host, place.port, task.answer, look=OrphanWatch()).start()
-    task.loop()
+    run_task(KafkaPub)

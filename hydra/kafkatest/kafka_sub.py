@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 
 from hydra import __version__
@@ -11,9 +10,8 @@ from hydra.core.signals import DrainTo, Ping, Request, SignalError, SignalName, 
 from hydra.core.stats import ProcessUsage, SubscriberStats, SubscriberStatus
 from hydra.drivers.registry import subscriber_driver
 from hydra.harness.subscribing import Subscribing
-from hydra.kafkatest.task import MainThread, OrphanWatch, TaskPlace, task_place
+from hydra.kafkatest.task import MainThread, TaskPlace, run_task
 from hydra.transport import usage
-from hydra.transport.zmq_signals import SignalServer
 
 POLL_S = 0.1
 """How long one poll may wait for records; signals are carried out in between."""
@@ -105,7 +103,4 @@ class KafkaSub:
 
 def main() -> None:
     """Run as a Marathon task until Marathon ends it."""
-    place = task_place(os.environ)
-    task = KafkaSub(place)
-    SignalServer(place.host, place.port, task.answer, look=OrphanWatch()).start()
-    task.loop()
+    run_task(KafkaSub)

@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from hydra.core.errors import UsageError
-from hydra.core.signals import SignalError
+from hydra.core.signals import Request, SignalError
+from hydra.transport.zmq_signals import SignalServer
 
 ANSWER_TIMEOUT_S = 4.0
 """The main thread's time to carry out a signal; a little less than the peer waits."""
@@ -38,6 +39,18 @@ def task_place(environment: Mapping[str, str]) -> TaskPlace:
         raise UsageError(
             f"this command runs as a Marathon task: {error} is not in its environment", way_out="run 'hydra kafka'"
         ) from error
+
+
+class SignalledTask(Protocol):
+    """What both tasks are."""
+
+    def answer(self, request: Request) -> bytes:
+        """The reply to a signal; called on the signal thread."""
+        ...
+
+    def loop(self) -> None:
+        """The work of the main thread; never returns."""
+        ...
 
 
 class OrphanWatch:
@@ -84,3 +97,11 @@ class MainThread:
             future.set_result(work())
         except Exception as error:  # noqa: BLE001  # it is raised again, in the thread that asked
             future.set_exception(error)
+
+
+def run_task(kind: Callable[[TaskPlace], SignalledTask]) -> None:
+    """Be a task of this kind until Marathon ends it."""
+    place = task_place(os.environ)
+    task = kind(place)
+    SignalServer(place.host, place.port, task.answer, look=OrphanWatch()).start()
+    task.loop()

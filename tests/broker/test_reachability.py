@@ -1,4 +1,4 @@
-"""Addresses of a cluster: their form, and whether someone is there."""
+"""Whether someone is there at the addresses of a cluster."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from hydra.broker.reachability import await_reachable, parse_endpoints
+from hydra.broker.reachability import await_reachable
 from hydra.core.configuration import Endpoint
-from hydra.core.errors import BrokerError, UsageError
+from hydra.core.errors import BrokerError
 
 
 @pytest.fixture
@@ -18,26 +18,6 @@ def closed_port():
     with socket.socket() as taken:  # bound and not listening: connections are refused, and nobody else gets it
         taken.bind(("127.0.0.1", 0))
         yield taken.getsockname()[1]
-
-
-@pytest.mark.parametrize(
-    ("text", "endpoints"),
-    [
-        ("kafka1:9092", [Endpoint("kafka1", 9092)]),
-        ("127.0.0.1:1, b.example:65535", [Endpoint("127.0.0.1", 1), Endpoint("b.example", 65535)]),
-        ("[::1]:9092", [Endpoint("::1", 9092)]),
-    ],
-)
-def test_addresses_are_read(text, endpoints):
-    assert list(parse_endpoints(text)) == endpoints
-
-
-@pytest.mark.parametrize(
-    "text", ["", "kafka1", "kafka1:", ":9092", "kafka1:0", "kafka1:65536", "a:1,,b:2", "::1:9092", "a:1;b:2", "a b:1"]
-)
-def test_what_is_no_address_is_named(text):
-    with pytest.raises(UsageError, match="is no host:port"):
-        parse_endpoints(text)
 
 
 def test_someone_is_there(closed_port):

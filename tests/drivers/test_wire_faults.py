@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from hydra.core.configuration import Endpoint
-from hydra.core.errors import CapacityError, UsageError
+from hydra.core.errors import CapacityError
 from hydra.drivers import wire, wire_channel
-from hydra.drivers.wire import WireSubscriber, parse_servers
+from hydra.drivers.wire import WireSubscriber
 
 FETCH, LIST_OFFSETS, METADATA, API_VERSIONS = 1, 2, 3, 18
 
@@ -550,24 +550,6 @@ def test_closing_leaves_no_descriptor(scripted, reading, until):
     driver.poll(0.1)
     broker.close()
     assert len(open_descriptors()) == before
-
-
-@pytest.mark.parametrize(
-    ("given", "found"),
-    [
-        ("127.0.0.1:9092", [Endpoint("127.0.0.1", 9092)]),
-        ("a:1, b:2", [Endpoint("a", 1), Endpoint("b", 2)]),
-        ("[::1]:9092", [Endpoint("::1", 9092)]),
-    ],
-)
-def test_bootstrap_servers(given, found):
-    assert parse_servers(given) == found
-
-
-@pytest.mark.parametrize("given", ["", "host", "host:", "host:x", "a:1,,b:2"])
-def test_wrong_bootstrap_servers(given):
-    with pytest.raises(UsageError, match="give host:port"):
-        parse_servers(given)
 
 
 _TASK = """
