@@ -104,6 +104,7 @@ class Venv:
 
 def main(root: Path, arguments: list[str]) -> NoReturn:
     """Set up what is missing, then run the .venv's Python with ``arguments`` in this process."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell is born deaf to it
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     try:
         venv = Venv(root)
