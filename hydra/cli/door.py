@@ -16,7 +16,7 @@ import click
 
 from hydra.cli.printable import printable
 from hydra.cli.table import COMMANDS, hydra
-from hydra.core.errors import AccountingError, HydraError, InterruptedRunError
+from hydra.core.errors import AccountingError, HydraError
 
 BUG = 70
 
@@ -39,8 +39,6 @@ def run(arguments: Sequence[str]) -> int:  # noqa: PLR0911  # one return for eac
         return _say(error.format_message(), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         return _say("interrupted", 130)
-    except InterruptedRunError as error:
-        return _say(str(error), error.code)
     except AccountingError as error:
         return _bug(error)
     except HydraError as error:

@@ -35,7 +35,7 @@ class HydraError(Exception):
         way_out: what the user can do about it; left out where there is nothing.
     """
 
-    exit_code: ClassVar[int] = 70
+    exit_code: int = 70
     retryable: ClassVar[bool] = False
 
     def __init__(self, problem: str, *, way_out: str = "") -> None:
@@ -131,8 +131,4 @@ class InterruptedRunError(HydraError):
     def __init__(self, signal_number: int) -> None:
         super().__init__("interrupted" if signal_number == 2 else "terminated")
         self.signal_number = signal_number
-
-    @property
-    def code(self) -> int:
-        """The exit code: 128 + the signal's number."""
-        return 128 + self.signal_number
+        self.exit_code = 128 + signal_number

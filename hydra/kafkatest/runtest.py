@@ -260,8 +260,6 @@ class RunTestKAFKA:
 
 
 def _exit_code(error: BaseException) -> int:
-    if isinstance(error, InterruptedRunError):
-        return error.code
     if isinstance(error, KeyboardInterrupt):
         return 130
     return error.exit_code if isinstance(error, HydraError) else 70

@@ -1,3 +1,5 @@
+"""The addresses of a ``bootstrap_servers``: their form."""
+
 from __future__ import annotations
 
 import pytest

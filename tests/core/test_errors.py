@@ -33,7 +33,7 @@ def test_exit_codes(kind, code):
 @pytest.mark.parametrize(("number", "code", "text"), [(2, 130, "interrupted"), (15, 143, "terminated")])
 def test_an_interruption_has_the_code_of_its_signal(number, code, text):
     error = errors.InterruptedRunError(number)
-    assert (error.code, str(error)) == (code, text)
+    assert (error.exit_code, str(error)) == (code, text)
 
 
 def test_every_error_of_the_tree_has_a_code_that_was_looked_at():
