@@ -221,18 +221,6 @@ class Stack:
             return None
         return kept
 
-    @property
-    def kept_url(self) -> str | None:
-        """Marathon's URL, when this is a stack that was up before."""
-        return self._kept.marathon_url if self._kept else None
-
-    @property
-    def folder(self) -> Path | None:
-        """The folder of the local stack."""
-        if self._own is not None:
-            return self._own.folder
-        return Path(self._kept.folder) if self._kept else None
-
     def marathon_url(self) -> str:
         """Marathon's URL; waits until a local one is up."""
         if self._options.marathon_url is not None:

@@ -15,7 +15,7 @@ from hydra.core.signals import Request, SignalError
 from hydra.transport.zmq_signals import SignalServer
 
 ANSWER_TIMEOUT_S = 4.0
-"""The main thread's time to carry out a signal; a little less than the peer waits."""
+"""The main thread's time to carry out a signal: a little less than a peer waits for the signals that take longest."""
 
 
 @dataclass(frozen=True)
