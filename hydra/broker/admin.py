@@ -25,7 +25,8 @@ from hydra.broker.reachability import await_reachable
 from hydra.core.configuration import Endpoint, PartitionLeader
 from hydra.core.endpoints import parse_endpoints
 from hydra.core.errors import BrokerError
-from hydra.harness.protocols import ClusterFacts, OffsetRange
+from hydra.core.log import OffsetRange
+from hydra.harness.protocols import ClusterFacts
 
 _T = TypeVar("_T")
 

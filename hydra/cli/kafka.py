@@ -20,7 +20,7 @@ def command(config_file: str | None, **flags: str | None) -> int:
 
     options = options_from_flags(given(flags), config_file)
     from hydra.cli.live import progress_display
-    from hydra.cli.show import show_result
+    from hydra.cli.result_table import print_record
     from hydra.core.errors import OutputError
     from hydra.kafkatest.runtest import RunTestKAFKA
 
@@ -39,7 +39,7 @@ def command(config_file: str | None, **flags: str | None) -> int:
     record = runner.record
     assert record is not None
     assert record.result is not None
-    show_result(options, record.result)
+    print_record(record)
     if unwritten is not None:
         raise unwritten
     return record.result.exit_code

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import click
@@ -33,6 +33,8 @@ def _flag(name: str) -> Callable[[F], F]:
     if kind.parse is switch:
         return click.option(f"--{name}", is_flag=False, flag_value="yes", metavar="[yes|no]", help=kind.text)
     default = defaults[name]
+    if isinstance(default, tuple):
+        return click.option(f"--{name}", multiple=True, metavar="VALUE", help=kind.text)
     shown = kind.text if default is None else f"{kind.text}  [{_text(default)}]"
     return click.option(f"--{name}", metavar="VALUE", help=shown)
 
@@ -41,6 +43,10 @@ def _text(default: object) -> str:
     return f"{default:g}" if isinstance(default, float) else str(default)
 
 
-def given(flags: dict[str, str | None]) -> dict[str, str]:
-    """The flags that were given."""
-    return {name: text for name, text in flags.items() if text is not None}
+def given(flags: Mapping[str, str | Sequence[str] | None]) -> dict[str, str]:
+    """The flags that were given; the values of one that was given several times have commas between them."""
+    return {
+        name: text if isinstance(text, str) else ",".join(text)
+        for name, text in flags.items()
+        if text is not None and text != ()
+    }

@@ -1,29 +1,34 @@
-"""From what the witnesses counted to what it means.
+"""From what the witnesses saw to what it means.
 
-Three witnesses: the publisher (a callback a record), the broker (log offsets before and after), each client (intervals
-of the sequences that it received). Loss is a difference of *sets of sequences*, never of counts: five lost and five
-duplicated records are not "no loss".
+Four witnesses: the publisher (a callback a record), the broker (log offsets before and after), each client (spans of
+what it received), and an auditor (one fresh reader of the whole log after the run). Loss is a difference of *sets of
+sequences*, never of counts: five lost and five duplicated records are not "no loss".
 
 What loss is judged against, per partition:
 
 - with acks, the sequences that the publisher saw acked;
-- without (``acks=0``, or a publisher that did not live to report), what the broker's log grew by. Which sequences those
-  are is known from the union of what all clients received; appended records that no client received were lost to each.
+- without (``acks=0``, or a publisher that did not live to report), what is in the broker's log, or was.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from hydra.core import series
+from hydra.core.bottleneck import Circumstances, find_bottleneck
 from hydra.core.configuration import ClientAssignment
 from hydra.core.errors import AccountingError
-from hydra.core.intervals import IntervalSet
-from hydra.core.result import ClientResult, Figures, Result, Verdict
-from hydra.core.stats import ClientStats, PublisherStats, SubscriberStats
-
-KEPT_RATE_RATIO = 0.7
-"""Below this share of the asked rate a run does not answer the question; the original's own bar."""
+from hydra.core.figures import Figures, LatencyFigures
+from hydra.core.latency import LatencyCounts, LatencyHistogram, LatencySummary
+from hydra.core.log import Audit, OffsetRange
+from hydra.core.loss import Losses, PartitionLog
+from hydra.core.result import ClientResult, Result
+from hydra.core.series import Point
+from hydra.core.spans import receipt
+from hydra.core.stats import ClientStats, MachineSample, PublisherStats, SubscriberStats
+from hydra.core.thresholds import judge
+from hydra.core.verdict import Findings, find_verdict
 
 
 @dataclass(frozen=True)
@@ -36,9 +41,22 @@ class MissingTask:
 
 
 @dataclass(frozen=True)
+class Terms:
+    """What was asked of a run, as far as its result is judged by it."""
+
+    acks: str
+    asked_rate_per_s: float
+    thresholds: tuple[str, ...] = ()
+    sample_every_s: float = 1.0
+    fetch_pace_ms: float = 0.0
+    linger_ms: int = 0
+
+
+@dataclass(frozen=True)
 class Evidence:
     """All that the witnesses say of one run."""
 
+    terms: Terms
     assignments: tuple[ClientAssignment, ...]
     """Every client that was asked for."""
     publisher: PublisherStats | None
@@ -46,112 +64,235 @@ class Evidence:
     """Why there are no publisher stats, or what went wrong while it sent; empty when nothing did."""
     subscribers: tuple[SubscriberStats, ...]
     missing: tuple[MissingTask, ...]
-    appended: Mapping[int, int]
-    """What each partition's log grew by."""
-    end_offsets: Mapping[int, int]
-    """Where each partition's log ended."""
-    asked_rate_per_s: float
-    acks: str
-
-
-@dataclass(frozen=True)
-class _Reference:
-    """What a reader of one partition should have received."""
-
-    known: IntervalSet
-    unseen: int = 0
-    """Appended records whose sequences nobody can name, since no client received them."""
-
-    @property
-    def records(self) -> int:
-        return len(self.known) + self.unseen
+    begin_offsets: Mapping[int, int]
+    """Where each partition's log ended before the run."""
+    log: Mapping[int, OffsetRange]
+    """Each partition's log after the run."""
+    audit: Audit | None = None
+    audit_trouble: str = ""
+    """Why the log was not audited."""
+    machine: tuple[MachineSample, ...] = ()
+    cores: int = 1
+    """Of the controller's machine."""
+    network_percent: float | None = None
+    """How full the publisher's network interface was; None where that is not known."""
+    clock_error_s: float = 0.0
+    notes: tuple[str, ...] = field(default=())
+    """What the run itself noticed."""
 
 
 def account(evidence: Evidence) -> Result:
-    """What the run means."""
-    references = _references(evidence)
+    """What the run means.
+
+    Raises:
+        AccountingError: when an identity that holds in every run does not hold in this one.
+    """
+    logs = _logs(evidence)
+    clients = _clients(evidence, logs)
+    points = _points(evidence)
+    sending = _while_sending(evidence, points)
+    latency = _latency(evidence, clients)
+    figures = _figures(evidence, logs, clients, sending)
+    _check_identities(evidence, figures, clients)
+    terms = evidence.terms
+    thresholds = judge(terms.thresholds, figures, latency, asked_rate_per_s=terms.asked_rate_per_s)
+    bottleneck = find_bottleneck(
+        Circumstances(
+            figures=figures,
+            latency=latency,
+            points=sending,
+            publisher=evidence.publisher,
+            subscribers=evidence.subscribers,
+            broken=[outcome for outcome in thresholds if not outcome.kept],
+            asked_rate_per_s=terms.asked_rate_per_s,
+            sample_every_s=terms.sample_every_s,
+            cores=evidence.cores,
+            network_percent=evidence.network_percent,
+        )
+    )
+    found = Findings(
+        figures=figures,
+        latency=latency,
+        bottleneck=bottleneck,
+        thresholds=thresholds,
+        acks=terms.acks,
+        asked_rate_per_s=terms.asked_rate_per_s,
+        publisher_reported=evidence.publisher is not None,
+        publisher_trouble=evidence.publisher_trouble,
+        missing=tuple((task.task_id, len(task.clients), task.reason) for task in evidence.missing),
+        audited=evidence.audit is not None,
+        audit_trouble=evidence.audit_trouble,
+        corrupt_in_log=evidence.audit.corrupt if evidence.audit else 0,
+        foreign_in_log=evidence.audit.foreign if evidence.audit else 0,
+        notes=evidence.notes,
+    )
+    verdict, reasons, notes = find_verdict(found)
+    return Result(verdict, reasons, notes, figures, latency, bottleneck, thresholds, points, clients)
+
+
+def _logs(evidence: Evidence) -> dict[int, PartitionLog]:
+    """What is known of each partition's log."""
+    outcomes = {part.partition: part for part in evidence.publisher.partitions} if evidence.publisher else {}
+    audited = evidence.audit.partitions if evidence.audit else {}
+    seen: dict[int, list[tuple[tuple[int, int, int], ...]]] = {}
+    for stats in evidence.subscribers:
+        for client in stats.clients:
+            for part in client.partitions:
+                seen.setdefault(part.partition, []).append(part.spans)
+    return {
+        partition: PartitionLog(
+            offsets,
+            begin_offset=evidence.begin_offsets.get(partition, 0),
+            outcomes=outcomes.get(partition),
+            has_acks=evidence.terms.acks != "0",
+            audit=audited.get(partition),
+            seen=seen.get(partition, ()),
+        )
+        for partition, offsets in evidence.log.items()
+    }
+
+
+def _clients(evidence: Evidence, logs: Mapping[int, PartitionLog]) -> tuple[ClientResult, ...]:
     reported = {client.name: (stats.task_id, client) for stats in evidence.subscribers for client in stats.clients}
     gone = {name: task for task in evidence.missing for name in task.clients}
     clients: list[ClientResult] = []
     for assignment in evidence.assignments:
         if assignment.name in reported:
             task_id, stats = reported[assignment.name]
-            clients.append(_client(stats, task_id, references, evidence.end_offsets))
+            clients.append(_client(stats, task_id, logs))
         elif assignment.name in gone:
             task = gone[assignment.name]
             clients.append(ClientResult(assignment.name, task.task_id, "missing", trouble=task.reason))
         else:
             clients.append(ClientResult(assignment.name, "", "never_started", trouble="its task never started"))
-    figures = _figures(evidence, clients, sum(reference.records for reference in references.values()))
-    _check_identities(evidence, figures, clients)
-    verdict, reasons = _verdict(evidence, figures)
-    return Result(verdict, reasons, _notes(evidence, figures), figures, tuple(clients))
+    return tuple(clients)
 
 
-def _references(evidence: Evidence) -> dict[int, _Reference]:
-    """Per partition, what its readers should have received."""
-    publisher = evidence.publisher
-    if publisher is not None and evidence.acks != "0":
-        return {part.partition: _Reference(IntervalSet(part.acked)) for part in publisher.partitions}
-    union: dict[int, IntervalSet] = {partition: IntervalSet() for partition in evidence.appended}
-    for stats in evidence.subscribers:
-        for client in stats.clients:
-            for part in client.partitions:
-                for start, stop in part.sequences:
-                    union.setdefault(part.partition, IntervalSet()).add(start, stop)
-    return {
-        partition: _Reference(known, max(0, evidence.appended.get(partition, 0) - len(known)))
-        for partition, known in union.items()
-    }
-
-
-def _client(
-    stats: ClientStats, task_id: str, references: Mapping[int, _Reference], end_offsets: Mapping[int, int]
-) -> ClientResult:
-    expected = lost = unread = 0
+def _client(stats: ClientStats, task_id: str, logs: Mapping[int, PartitionLog]) -> ClientResult:
+    losses = Losses()
+    expected = had = distinct = duplicates = reordered = ghost = contradicted = 0
     for part in stats.partitions:
-        reference = references.get(part.partition)
-        if reference is None:
+        got = receipt(part.spans)
+        if part.received != len(got.sequences) + got.duplicates:
+            raise AccountingError(
+                f"{stats.name}: received {part.received} is not distinct {len(got.sequences)}"
+                f" + duplicates {got.duplicates}"
+            )
+        distinct += len(got.sequences)
+        duplicates += got.duplicates
+        reordered += got.reordered
+        log = logs.get(part.partition)
+        if log is None:
             continue
-        gap = len(reference.known.minus(IntervalSet(part.sequences))) + reference.unseen
-        expected += reference.records
-        lost += gap
-        beyond = max(0, end_offsets.get(part.partition, 0) - part.next_offset)
-        # What nobody can name may also be a retry that stands in the log twice, where the client saw duplicates.
-        unread += min(gap, beyond + min(reference.unseen, part.duplicates))
+        expected += log.expected_records
+        had += len(log.expected) - len(log.expected.minus(got.sequences))
+        losses += log.losses(part, got.sequences, got.duplicates)
+        ghost += log.ghosts(got.sequences)
+        contradicted += log.contradictions(part.spans)
+    if expected != had + losses.lost:
+        raise AccountingError(f"{stats.name}: expected {expected} is not delivered {had} + lost {losses.lost}")
     return ClientResult(
         name=stats.name,
         task_id=task_id,
-        state="failing" if lost else "ok",
+        state="failing" if losses.lost else "ok",
         expected=expected,
-        distinct=stats.distinct,
-        duplicates=stats.received - stats.distinct,
-        reordered=sum(part.reordered for part in stats.partitions),
-        lost=lost,
-        unread=unread,
+        distinct=distinct,
+        duplicates=duplicates,
+        reordered=reordered,
+        lost=losses.lost,
+        broker_lost=losses.broker_lost,
+        expired=losses.expired,
+        unread=losses.unread,
+        skipped=losses.skipped,
+        ghost=ghost,
+        contradicted=contradicted,
         foreign=stats.foreign,
         corrupt=stats.corrupt,
         fetches=stats.fetches,
         received_bytes=stats.received_bytes,
-        rate_per_s=_rate_per_s(stats),
+        rate_per_s=_rate_per_s(stats, distinct),
+        e2e=stats.e2e,
         trouble=stats.error,
     )
 
 
-def _rate_per_s(stats: ClientStats) -> float:
+def _rate_per_s(stats: ClientStats, distinct: int) -> float:
     """Distinct records a second over the receive window, which begins with the first arrival: those do not count."""
     if stats.receive_window_s <= 0:
         return 0.0
-    return max(0, stats.distinct - stats.first_arrival_records) / stats.receive_window_s
+    return max(0, distinct - stats.first_arrival_records) / stats.receive_window_s
 
 
-def _figures(evidence: Evidence, clients: Sequence[ClientResult], counted: int) -> Figures:
+def _points(evidence: Evidence) -> tuple[Point, ...]:
+    return series.points(
+        evidence.publisher,
+        evidence.subscribers,
+        evidence.machine,
+        every_s=evidence.terms.sample_every_s,
+        cores=evidence.cores,
+        readers=_readers(evidence),
+        has_acks=evidence.terms.acks != "0",
+    )
+
+
+def _readers(evidence: Evidence) -> int:
+    """How many clients read each partition."""
+    read = [start.partition for client in evidence.assignments for start in client.starts]
+    return len(read) // max(1, len(set(read)))
+
+
+def _while_sending(evidence: Evidence, points: Sequence[Point]) -> Sequence[Point]:
+    """The points of the time in which the publisher sent."""
+    window_s = evidence.publisher.send_window_s if evidence.publisher else points[-1].at_s if points else 0.0
+    return [point for point in points if point.at_s <= window_s + evidence.terms.sample_every_s / 2] or points
+
+
+def _latency(evidence: Evidence, clients: Sequence[ClientResult]) -> LatencyFigures:
+    by_p99 = sorted((client.e2e.p99_ms, client.name) for client in clients if client.e2e.deliveries)
+    p99s = [p99_ms for p99_ms, _ in by_p99] or [0.0]
+    lag = [evidence.publisher.lag] if evidence.publisher else []
+    return LatencyFigures(
+        e2e=_merged([stats.e2e for stats in evidence.subscribers]),
+        service=_merged([stats.service for stats in evidence.subscribers]),
+        publisher_lag=_merged(lag),
+        client_p99_min_ms=p99s[0],
+        client_p99_median_ms=p99s[len(p99s) // 2],
+        client_p99_max_ms=p99s[-1],
+        slowest_client=by_p99[-1][1] if by_p99 else "",
+        clock_error_ms=evidence.clock_error_s * 1000,
+        fetch_pace_ms=evidence.terms.fetch_pace_ms,
+        linger_ms=evidence.terms.linger_ms,
+    )
+
+
+def _merged(histograms: Sequence[LatencyCounts]) -> LatencySummary:
+    whole = LatencyHistogram()
+    for histogram in histograms:
+        whole.merge(histogram)
+    return whole.summary()
+
+
+def _figures(
+    evidence: Evidence,
+    logs: Mapping[int, PartitionLog],
+    clients: Sequence[ClientResult],
+    sending: Sequence[Point],
+) -> Figures:
     publisher = evidence.publisher
     by_state = {state: [client for client in clients if client.state == state] for state in ("ok", "failing")}
     reporting = by_state["ok"] + by_state["failing"]
     expecting = [client for client in reporting if client.expected]
     window_s = publisher.send_window_s if publisher else 0.0
-    usages = [stats.usage.cpu_percent for stats in evidence.subscribers]
+    counted = _counted(evidence, logs)
+    usages = [stats.usage for stats in evidence.subscribers]
+    cpu_s = sum(usage.cpu_percent / 100 * usage.window_s for usage in usages)
+    delivered = sum(client.distinct for client in reporting)
+    fetches = sum(client.fetches for client in reporting)
+    sending_fetches = sum(point.fetches for point in sending)
+
+    def total(name: str) -> int:
+        return sum(getattr(client, name) for client in reporting)
+
     return Figures(
         clients_asked=len(clients),
         clients_ok=len(by_state["ok"]),
@@ -165,35 +306,48 @@ def _figures(evidence: Evidence, clients: Sequence[ClientResult], counted: int) 
         records_acked=publisher.acked if publisher else 0,
         records_failed=publisher.failed if publisher else 0,
         records_unknown=publisher.unknown if publisher else 0,
-        records_appended=sum(evidence.appended.values()),
-        records_counted=_counted(evidence, counted),
-        records_delivered=sum(client.distinct for client in reporting),
-        records_duplicated=sum(client.duplicates for client in reporting),
-        records_reordered=sum(client.reordered for client in reporting),
-        records_lost=sum(client.lost for client in reporting),
-        records_unread=sum(client.unread for client in reporting),
-        records_foreign=sum(client.foreign for client in reporting),
-        records_corrupt=sum(client.corrupt for client in reporting),
-        tx_rate_per_s=_counted(evidence, counted) / window_s if window_s > 0 else 0.0,
+        records_appended=sum(log.appended for log in logs.values()),
+        records_duplicated_in_log=sum(log.duplicated for log in logs.values()),
+        records_counted=counted,
+        records_delivered=delivered,
+        records_duplicated=total("duplicates"),
+        records_reordered=total("reordered"),
+        records_lost=total("lost"),
+        records_broker_lost=total("broker_lost"),
+        records_expired=total("expired"),
+        records_unread=total("unread"),
+        records_skipped=total("skipped"),
+        records_ghost=total("ghost"),
+        records_foreign=total("foreign"),
+        records_corrupt=total("corrupt"),
+        offsets_contradicted=total("contradicted"),
+        tx_rate_per_s=counted / window_s if window_s > 0 else 0.0,
         mean_distinct_records=_mean([client.distinct for client in reporting]),
         mean_rx_rate_per_s=_mean([client.rate_per_s for client in reporting]),
         mean_loss_percent=_mean([client.loss_percent for client in expecting]),
         mean_failing_rx_rate_per_s=_mean([client.rate_per_s for client in by_state["failing"]]),
-        publisher_lag_max_s=publisher.lag_max_s if publisher else 0.0,
+        fetches=fetches,
+        fetches_per_s=sending_fetches / sending[-1].at_s if sending and sending[-1].at_s > 0 else 0.0,
+        records_per_fetch=(delivered + total("duplicates")) / fetches if fetches else 0.0,
+        publisher_queue_full=publisher.queue_full if publisher else 0,
         publisher_cpu_percent=publisher.usage.cpu_percent if publisher else 0.0,
         publisher_host_tx_bytes_per_s=publisher.traffic.tx_bytes_per_s if publisher else 0.0,
         publisher_host_rx_bytes_per_s=publisher.traffic.rx_bytes_per_s if publisher else 0.0,
-        subscriber_cpu_percent_max=max(usages, default=0.0),
-        subscriber_cpu_percent_sum=sum(usages),
-        fetches=sum(client.fetches for client in reporting),
+        subscriber_cpu_percent_max=max((usage.cpu_percent for usage in usages), default=0.0),
+        subscriber_cpu_percent_sum=sum(usage.cpu_percent for usage in usages),
+        subscriber_cpu_us_per_delivery=1_000_000 * cpu_s / delivered if delivered else 0.0,
+        subscriber_rss_bytes_sum=sum(usage.rss_bytes for usage in usages),
+        broker_cpu_percent=series.mean([point.broker_cpu_percent for point in sending]),
+        broker_rss_bytes_max=max((sample.broker_rss_bytes or 0 for sample in evidence.machine), default=0) or None,
+        machine_cpu_percent=series.mean([point.machine_cpu_percent for point in sending]),
     )
 
 
-def _counted(evidence: Evidence, referenced: int) -> int:
+def _counted(evidence: Evidence, logs: Mapping[int, PartitionLog]) -> int:
     """Records that count as sent: acked ones, or what the log grew by where nothing was acked."""
-    if evidence.publisher is not None and evidence.acks != "0":
-        return referenced
-    return sum(evidence.appended.values())
+    if evidence.publisher is not None and evidence.terms.acks != "0":
+        return sum(log.expected_records for log in logs.values())
+    return sum(log.appended for log in logs.values())
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -212,77 +366,5 @@ def _check_identities(evidence: Evidence, figures: Figures, clients: Sequence[Cl
             f" + unknown {publisher.unknown}"
         )
     for client in clients:
-        if client.unread > client.lost or client.lost > client.expected:
-            raise AccountingError(f"{client.name}: unread {client.unread}, lost {client.lost} of {client.expected}")
-
-
-def _verdict(evidence: Evidence, figures: Figures) -> tuple[Verdict, tuple[str, ...]]:
-    proven = figures.records_lost - figures.records_unread
-    failures: list[str] = []
-    if proven:
-        failures.append(
-            f"{proven} of {figures.records_lost + figures.records_delivered} deliveries were lost,"
-            f" to {figures.clients_failing} of {figures.clients_reporting} clients"
-        )
-    if figures.records_corrupt:
-        failures.append(f"{figures.records_corrupt} corrupt record batches were received")
-    doubts = _doubts(evidence, figures)
-    if failures:
-        return "fail", (*failures, *doubts)
-    if doubts:
-        return "indeterminate", doubts
-    return "pass", (_praise(figures),)
-
-
-def _praise(figures: Figures) -> str:
-    if figures.records_delivered < figures.records_counted * figures.clients_reporting:
-        return f"each of {figures.records_counted} records was received by the client that reads its partition"
-    return f"every client received every one of {figures.records_counted} records"
-
-
-def _doubts(evidence: Evidence, figures: Figures) -> tuple[str, ...]:
-    """What keeps a run from being an answer."""
-    doubts: list[str] = []
-    if evidence.publisher is None:
-        doubts.append(f"the publisher did not report ({evidence.publisher_trouble}): what it sent is a lower bound")
-    elif evidence.publisher_trouble:
-        doubts.append(f"the publisher had trouble: {evidence.publisher_trouble}")
-    doubts.extend(
-        f"{len(task.clients)} clients of {task.task_id} are missing: {task.reason}" for task in evidence.missing
-    )
-    if figures.clients_never_started:
-        doubts.append(f"{figures.clients_never_started} clients never started")
-    if figures.records_unread:
-        doubts.append(f"{figures.records_unread} deliveries were still unread when the drain ended")
-    if figures.records_unknown and evidence.acks != "0":
-        doubts.append(f"{figures.records_unknown} records were never acknowledged: their fate is unknown")
-    elif figures.records_appended < figures.records_unknown:
-        astray = figures.records_unknown - figures.records_appended
-        doubts.append(f"{astray} records were sent and never reached the log, which acks=0 does not tell the publisher")
-    if figures.records_failed:
-        doubts.append(f"{figures.records_failed} records were refused by the broker")
-    if not figures.records_counted:
-        doubts.append("no record reached the broker")
-    elif evidence.publisher and figures.tx_rate_per_s < KEPT_RATE_RATIO * evidence.asked_rate_per_s:
-        doubts.append(
-            f"the plan was not kept: {figures.tx_rate_per_s:.0f} of {evidence.asked_rate_per_s:.0f} records/s were sent"
-        )
-    if not figures.clients_reporting:
-        doubts.append("no client reported")
-    return tuple(doubts)
-
-
-def _notes(evidence: Evidence, figures: Figures) -> tuple[str, ...]:
-    notes: list[str] = []
-    idle = figures.clients_reporting - figures.clients_expecting
-    if idle and figures.records_counted:
-        notes.append(f"{idle} of {figures.clients_reporting} clients had no partition to read")
-    if evidence.acks == "0":
-        notes.append("acks=0: nothing is acknowledged; loss is judged against what the broker's log grew by")
-    if figures.records_duplicated:
-        notes.append(f"{figures.records_duplicated} duplicate deliveries")
-    if figures.records_reordered:
-        notes.append(f"{figures.records_reordered} deliveries out of order")
-    if figures.records_foreign:
-        notes.append(f"{figures.records_foreign} records of someone else's were in the topic")
-    return tuple(notes)
+        if client.lost != client.broker_lost + client.expired + client.unread + client.skipped:
+            raise AccountingError(f"{client.name}: lost {client.lost} is not the sum of its classes")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hydra.core.identity import FIRST_INCARNATION, identity_prefix, run_tag
+
 
 @dataclass(frozen=True)
 class Endpoint:
@@ -70,6 +72,13 @@ class SubscriberConfiguration:
     """The most that one fetch may bring (fetch.max.bytes and max.partition.fetch.bytes); 0: as much as there is."""
     fetch_pace_ms: float
     """The least time between two fetch rounds of the wire driver; 0: at once."""
+    publisher_incarnation: int = FIRST_INCARNATION
+    """Records of another one are not this run's: its counts are never mixed with this one's."""
+
+    @property
+    def identity_prefix(self) -> bytes:
+        """What the value of each record of this run begins with."""
+        return identity_prefix(run_tag(self.run_id), self.publisher_incarnation)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from hydra.core.configuration import (
     RunIdentity,
     SubscriberConfiguration,
 )
+from hydra.core.identity import FIRST_INCARNATION
 from hydra.core.options import Options
 
 MIN_DELIVERY_TIMEOUT_S = 1.0
@@ -21,7 +22,7 @@ def publisher_configuration(options: Options, run: RunIdentity) -> PublisherConf
         topic=run.topic,
         bootstrap_servers=run.bootstrap_servers,
         driver=options.pub_driver,
-        incarnation=1,
+        incarnation=FIRST_INCARNATION,
         partitions=options.partitions,
         msg_rate_per_s=options.msg_rate,
         test_duration_s=options.test_duration,
@@ -57,4 +58,5 @@ def subscriber_configuration(
         fetch_wait_max_ms=options.fetch_wait_max_ms,
         max_buffer_bytes=options.consumer_max_buffer_size,
         fetch_pace_ms=options.pace_ms,
+        publisher_incarnation=FIRST_INCARNATION,
     )

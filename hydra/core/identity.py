@@ -16,6 +16,7 @@ import struct
 import zlib
 
 IDENTITY_BYTES = 14
+FIRST_INCARNATION = 1
 IDENTITY = struct.Struct(">IHQ")
 """Packs and unpacks (run tag, incarnation, sequence)."""
 

@@ -6,6 +6,8 @@ import math
 import re
 from collections.abc import Callable, Sequence
 
+from hydra.core.thresholds import parse_threshold
+
 Parse = Callable[[str], object]
 """Text to value; raises ValueError with the rest of the sentence 'NAME=TEXT ...'."""
 
@@ -13,6 +15,7 @@ _WHOLE = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?", re.ASCII)
 _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})", re.ASCII)
 _URL = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:(?P<port>[0-9]{1,5}))?(/[!-~]*)?", re.ASCII)
+_IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 _SEGMENT = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", re.ASCII)
 
 
@@ -64,6 +67,33 @@ def switch(text: str) -> bool:
     if word in {"0", "no", "false", "off"}:
         return False
     raise ValueError("must be yes or no")
+
+
+def thresholds(text: str) -> tuple[str, ...]:
+    """Thresholds with commas between them (``core/thresholds.py``), each in its plainest form."""
+    found = []
+    for part in text.split(","):
+        if part.strip():
+            try:
+                found.append(str(parse_threshold(part)))
+            except ValueError as error:
+                raise ValueError(str(error) if part == text else f"{error!s} (in {part.strip()!r})") from error
+    return tuple(found)
+
+
+def driver(*names: str) -> Parse:
+    """The name of a driver, or ``package.module:Class`` for one of the user's own."""
+    wanted = f"must be {', '.join(names[:-1])} or {names[-1]}, or package.module:Class of a driver of your own"
+
+    def parse(text: str) -> str:
+        if _IMPORT_PATH.fullmatch(text):
+            return text
+        word = text.lower().replace("_", "-")
+        if word not in names:
+            raise ValueError(wanted)
+        return word
+
+    return parse
 
 
 def path(text: str) -> str:

@@ -89,8 +89,8 @@ class Options:
     retention_ms: int | None = _option(
         None, "kafka", kind.whole(1000, 2**62), "retention.ms of the topic; unset: the broker's"
     )
-    pub_driver: str = _option("confluent", "kafka", kind.choice(*PUBLISHER_DRIVERS), "client library of the publisher")
-    sub_driver: str = _option("wire", "kafka", kind.choice(*SUBSCRIBER_DRIVERS), "client library of the subscribers")
+    pub_driver: str = _option("confluent", "kafka", kind.driver(*PUBLISHER_DRIVERS), "client library of the publisher")
+    sub_driver: str = _option("wire", "kafka", kind.driver(*SUBSCRIBER_DRIVERS), "client library of the subscribers")
     bootstrap_servers: str | None = _option(
         None, "kafka", kind.host_ports, "host:port of the brokers under test; unset: an embedded Kafka"
     )
@@ -109,6 +109,15 @@ class Options:
     )
     drain_timeout: float = _option(
         30.0, "hydra", kind.number(0, 86_400), "seconds for clients to read on after the last ack"
+    )
+    audit: str = _option(
+        "auto",
+        "hydra",
+        kind.choice("auto", "always", "never"),
+        "read the whole log once more after the run; auto: up to 20 million records and 1 GiB",
+    )
+    threshold: tuple[str, ...] = _option(
+        (), "hydra", kind.thresholds, "what a run must keep, such as e2e_p99<50ms or loss==0; several: again, or commas"
     )
     keep_running: bool = _option(
         _OFF, "hydra", kind.switch, "leave apps, local Marathon and embedded Kafka up for the next run"

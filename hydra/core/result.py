@@ -7,12 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
-from hydra.core.stats import PublisherStats, SubscriberStats
+from hydra.core.bottleneck import Bottleneck
+from hydra.core.figures import Figures, LatencyFigures
+from hydra.core.latency import LatencySummary
+from hydra.core.log import Audit
+from hydra.core.series import Point
+from hydra.core.stats import MachineSample, PublisherStats, SubscriberStats
+from hydra.core.thresholds import ThresholdOutcome
 
 FORMAT = "hydra-result"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 Verdict = Literal["pass", "fail", "indeterminate"]
 EXIT_CODES: Mapping[Verdict, int] = {"pass": 0, "fail": 1, "indeterminate": 3}
@@ -20,7 +26,7 @@ EXIT_CODES: Mapping[Verdict, int] = {"pass": 0, "fail": 1, "indeterminate": 3}
 
 @dataclass(frozen=True)
 class ClientResult:
-    """What one client made of the run."""
+    """What one client made of the run; ``lost = broker_lost + expired + unread + skipped``."""
 
     name: str
     task_id: str
@@ -31,68 +37,33 @@ class ClientResult:
     duplicates: int = 0
     reordered: int = 0
     lost: int = 0
-    """Expected and not received, ``unread`` included."""
+    """Expected and not received; of these:"""
+    broker_lost: int = 0
+    """Absent from the log, and not because they expired."""
+    expired: int = 0
+    """The log's start had passed them before the client got there."""
     unread: int = 0
-    """Of those, the ones that are no proof of loss: they stood beyond the client's position when the drain ended, or
-    (without the publisher's word) may be duplicates in the log."""
+    """Beyond the client's position when the drain ended: no proof of loss."""
+    skipped: int = 0
+    """The client's position passed them while they were in the log."""
+    ghost: int = 0
+    """Received although the publisher says that they are not in the log."""
+    contradicted: int = 0
+    """Offsets at which it received another record than the other witnesses saw there."""
     foreign: int = 0
     corrupt: int = 0
     fetches: int = 0
     received_bytes: int = 0
     rate_per_s: float = 0.0
     """Distinct records a second over the client's own receive window."""
+    e2e: LatencySummary = field(default_factory=LatencySummary)
+    """Percentiles within 1 %."""
     trouble: str = ""
 
     @property
     def loss_percent(self) -> float:
         """Lost of expected, in percent; 0 where nothing was expected."""
         return 100.0 * self.lost / self.expected if self.expected else 0.0
-
-
-@dataclass(frozen=True)
-class Figures:
-    """The figures of a run. Means over clients are over ``clients_reporting``; loss over ``clients_expecting``."""
-
-    clients_asked: int
-    clients_ok: int
-    clients_failing: int
-    """Reported, and lost something."""
-    clients_missing: int
-    """Started, and did not report."""
-    clients_never_started: int
-    clients_reporting: int
-    clients_expecting: int
-    """Reported, and had a partition with records to read (in a shared group some have none)."""
-    records_planned: int
-    records_attempted: int
-    records_acked: int
-    records_failed: int
-    records_unknown: int
-    records_appended: int
-    """What the log grew by: its end offsets after the run less those before it."""
-    records_counted: int
-    """What loss is judged against: acked; without acks, or without the publisher's word, appended."""
-    records_delivered: int
-    """Distinct records, summed over clients."""
-    records_duplicated: int
-    records_reordered: int
-    records_lost: int
-    records_unread: int
-    records_foreign: int
-    records_corrupt: int
-    tx_rate_per_s: float
-    mean_distinct_records: float
-    mean_rx_rate_per_s: float
-    mean_loss_percent: float
-    mean_failing_rx_rate_per_s: float
-    publisher_lag_max_s: float
-    publisher_cpu_percent: float
-    publisher_host_tx_bytes_per_s: float
-    publisher_host_rx_bytes_per_s: float
-    subscriber_cpu_percent_max: float
-    """The busiest subscriber process, percent of one core."""
-    subscriber_cpu_percent_sum: float
-    fetches: int
 
 
 @dataclass(frozen=True)
@@ -105,6 +76,11 @@ class Result:
     notes: tuple[str, ...]
     """What a reader should know beside it."""
     figures: Figures
+    latency: LatencyFigures
+    bottleneck: Bottleneck
+    thresholds: tuple[ThresholdOutcome, ...]
+    points: tuple[Point, ...]
+    """The run over time, about once a second."""
     clients: tuple[ClientResult, ...]
 
     @property
@@ -138,16 +114,20 @@ class RunRecord:
     status: Literal["complete", "failed", "interrupted"]
     started_at: str
     """ISO 8601, UTC."""
-    options: Mapping[str, object]
+    options: Mapping[str, Any]
     versions: Mapping[str, str] = field(default_factory=dict)
-    machine: Mapping[str, object] = field(default_factory=dict)
-    cluster: Mapping[str, object] = field(default_factory=dict)
+    machine: Mapping[str, Any] = field(default_factory=dict)
+    cluster: Mapping[str, Any] = field(default_factory=dict)
     phases_s: Mapping[str, float] = field(default_factory=dict)
     """How long each phase took."""
     error: str = ""
     exit_code: int = 0
+    seed_keys: Mapping[str, int | float] = field(default_factory=dict)
+    """The eleven keys of the original's result dict; none where there is no result."""
     result: Result | None = None
     publisher: PublisherStats | None = None
     subscribers: tuple[SubscriberStats, ...] = ()
+    machine_samples: tuple[MachineSample, ...] = ()
+    audit: Audit | None = None
     format: str = FORMAT
     format_version: int = FORMAT_VERSION

@@ -104,6 +104,16 @@ def to_builtins(fact: object) -> object:
     return msgspec.to_builtins(fact)
 
 
+class ClockReading(msgspec.Struct, frozen=True):
+    """The clocks of a task's host at one moment."""
+
+    monotonic_s: float = 0.0
+    wall_s: float = 0.0
+    """Time of day, seconds since 1970."""
+    boot_id: str = ""
+    """Of the host since it started: tasks with the same one share the monotonic clock. Empty where it is not known."""
+
+
 class Ping(msgspec.Struct, frozen=True):
     """The result of ``ping``: who answers."""
 
@@ -112,6 +122,22 @@ class Ping(msgspec.Struct, frozen=True):
     version: str
     run_id: str = ""
     """The run that the task is configured for; empty before the first ``updateconfig``."""
+    clock: ClockReading = ClockReading()
+
+
+class StartAt(msgspec.Struct, frozen=True):
+    """The arguments of ``teststart``: when the plan starts, and what it is."""
+
+    start_s: float
+    """On the monotonic clock of the task that is told."""
+    start_wall_s: float
+    """The same moment on the publisher's clock of the time of day, which stamps the records; seconds since 1970."""
+    rate_per_s: float
+    duration_s: float
+    partitions: int
+    block_records: int
+    """Records that go to one partition in a row (``core/striping.py``)."""
+    sample_every_s: float = 1.0
 
 
 class DrainTo(msgspec.Struct, frozen=True):

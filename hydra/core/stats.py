@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from hydra.core.intervals import Interval
+from hydra.core.latency import LatencyCounts, LatencySummary
+from hydra.core.spans import Span
 
 
 @dataclass(frozen=True)
@@ -16,17 +18,11 @@ class PartitionStats:
     next_offset: int
     """The client's position: one past the last offset that it went through."""
     received: int
-    """Records of this run, duplicates included: distinct + duplicates."""
-    duplicates: int
-    reordered: int
-    """Records that were new and had a lower sequence than one that had come before."""
-    sequences: tuple[Interval, ...]
-    """Half-open intervals of the distinct sequences received."""
-
-    @property
-    def distinct(self) -> int:
-        """Distinct records received."""
-        return self.received - self.duplicates
+    """Records of this run, duplicates included."""
+    spans: tuple[Span, ...] = ()
+    """What it received, in the order in which it came."""
+    jumps: tuple[tuple[int, int], ...] = ()
+    """(from, to) of each time that the position was out of the log's range and moved to where the log is."""
 
 
 @dataclass(frozen=True)
@@ -50,16 +46,13 @@ class ClientStats:
     """Record batches whose CRC-32C was wrong, and records that could not be decoded."""
     error: str
     """The last trouble, in words; empty when there is none."""
+    e2e: LatencySummary = field(default_factory=LatencySummary)
+    """Latencies of all its deliveries from the intended send time; percentiles within 1 %."""
 
     @property
     def received(self) -> int:
         """Records of this run, duplicates included."""
         return sum(part.received for part in self.partitions)
-
-    @property
-    def distinct(self) -> int:
-        """Distinct records received."""
-        return sum(part.distinct for part in self.partitions)
 
 
 @dataclass(frozen=True)
@@ -81,6 +74,25 @@ class HostTraffic:
 
 
 @dataclass(frozen=True)
+class SubscriberSample:
+    """A subscriber at one moment, about once a second; counts are since the start."""
+
+    at_s: float
+    """Since the start of the plan."""
+    received: int
+    """Summed over clients, duplicates included."""
+    slowest_received: int
+    """Of the client that has received least."""
+    fetches: int
+    received_bytes: int
+    cpu_s: float
+    """CPU time of the process since it began, user and system."""
+    rss_bytes: int
+    e2e: LatencyCounts
+    """Latencies of what arrived since the sample before."""
+
+
+@dataclass(frozen=True)
 class SubscriberStats:
     """What one subscriber task counted."""
 
@@ -88,6 +100,11 @@ class SubscriberStats:
     task_id: str
     clients: tuple[ClientStats, ...]
     usage: ProcessUsage
+    e2e: LatencyCounts = field(default_factory=LatencyCounts)
+    """Every delivery's latency from the intended send time."""
+    service: LatencyCounts = field(default_factory=LatencyCounts)
+    """Every delivery's latency from the actual send time."""
+    samples: tuple[SubscriberSample, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -100,6 +117,21 @@ class PartitionOutcomes:
     acked: tuple[Interval, ...] = ()
     failed: tuple[Interval, ...] = ()
     """Proven not to be in the log. What is neither acked nor failed is unknown."""
+
+
+@dataclass(frozen=True)
+class PublisherSample:
+    """The publisher at one moment, about once a second; counts are since the start."""
+
+    at_s: float
+    """Since the start of the plan."""
+    attempted: int
+    acked: int
+    cpu_s: float
+    """CPU time of the process since it began, user and system."""
+    rss_bytes: int
+    lag_max_s: float
+    """The most that a record was behind its intended time when it was handed over, since the sample before."""
 
 
 @dataclass(frozen=True)
@@ -121,9 +153,12 @@ class PublisherStats:
     """From the first record handed over to the last ack."""
     lag_max_s: float
     """The most that a record was handed over after its intended time."""
+    lag: LatencyCounts
+    """How far behind its intended time each record was handed over."""
     partitions: tuple[PartitionOutcomes, ...]
     usage: ProcessUsage
     traffic: HostTraffic
+    samples: tuple[PublisherSample, ...] = ()
     error: str = ""
     """The last trouble, in the words of the client library; empty when there is none."""
 
@@ -153,3 +188,17 @@ class SubscriberStatus:
     waiting: tuple[str, ...] = field(default=())
     """Clients that are not positioned yet or, after teststop, not drained; twenty names at most."""
     error: str = ""
+
+
+@dataclass(frozen=True)
+class MachineSample:
+    """The controller's machine at one moment, and the broker where Hydra runs it."""
+
+    at_s: float
+    """Since the start of the plan."""
+    busy_cpu_s: float
+    """CPU time of all cores that was not idle, since the machine began."""
+    memory_available_bytes: int
+    broker_cpu_s: float | None = None
+    """CPU time of the broker's process since it began; None where Hydra does not run it."""
+    broker_rss_bytes: int | None = None

@@ -1,15 +1,19 @@
 """What one client received, counted as it arrives. The drivers write into a tally; statistics are read off it.
 
-This is on the path of every fetch: a call a *batch* in the wire driver, a call a record in the other two.
+This is on the path of every fetch: a call a *batch* in the wire driver, a call a record in the other two. So it only
+notes what came, in the order in which it came, as spans; what is missing, double or out of order is found afterwards
+(``core/receipts.py``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from hydra.core.identity import IDENTITY, IDENTITY_BYTES
-from hydra.core.intervals import IntervalSet
+from hydra.core.identity import IDENTITY_BYTES, SEQUENCE, SEQUENCE_OFFSET
+from hydra.core.latency import COARSE_BITS, LatencySummary, SpacedLatencies
+from hydra.core.spans import Span
 from hydra.core.stats import ClientStats, PartitionStats
+from hydra.core.timing import DeliveryTiming
 
 
 class PartitionTally:
@@ -21,15 +25,9 @@ class PartitionTally:
     """
 
     __slots__ = (
-        "duplicates",
-        "highest",
-        "next_offset",
-        "partition",
-        "received",
-        "reordered",
-        "sequences",
-        "start_offset",
-    )
+        "_end_offset", "_end_sequence", "_first_offset", "_first_sequence", "_marked_sequence", "_marked_span",
+        "_spans", "jumps", "next_offset", "partition", "received", "start_offset",
+    )  # fmt: skip
 
     def __init__(self, partition: int, start_offset: int) -> None:
         self.partition = partition
@@ -37,24 +35,53 @@ class PartitionTally:
         self.next_offset = start_offset
         """The client's position: the offset that it asks for next."""
         self.received = 0
-        self.duplicates = 0
-        self.reordered = 0
-        self.highest = -1
-        """The highest sequence seen: one that comes below it, and is new, came out of order."""
-        self.sequences = IntervalSet()
+        self.jumps: list[tuple[int, int]] = []
+        """(from, to) of each time that the position was out of the log's range and moved to where the log is."""
+        self._spans: list[Span] = []
+        # The span that grows now, and how far its records have been given out by ``take_fresh``.
+        self._first_offset = self._end_offset = -1
+        self._first_sequence = self._end_sequence = -1
+        self._marked_span = 0
+        self._marked_sequence = -1
 
-    def add(self, first_sequence: int, records: int) -> None:
-        """Count ``records`` records with the sequences from ``first_sequence`` on, in that order."""
-        fresh = self.sequences.add(first_sequence, first_sequence + records)
+    def add(self, offset: int, sequence: int, records: int) -> None:
+        """Count records with rising sequences from ``sequence`` on, at as many offsets from ``offset`` on."""
+        if offset == self._end_offset and sequence == self._end_sequence:
+            self._end_offset = offset + records
+            self._end_sequence = sequence + records
+        else:
+            self._begin(offset, sequence, records)
         self.received += records
-        last = first_sequence + records - 1
-        if first_sequence > self.highest:
-            self.highest = last
-            return
-        self.duplicates += records - fresh
-        beyond = max(0, last - self.highest)
-        self.reordered += fresh - beyond
-        self.highest += beyond
+
+    def _begin(self, offset: int, sequence: int, records: int) -> None:
+        if self._first_offset < 0:
+            self._marked_sequence = sequence
+        else:
+            self._spans.append(self._growing)
+        self._first_offset, self._end_offset = offset, offset + records
+        self._first_sequence, self._end_sequence = sequence, sequence + records
+
+    @property
+    def _growing(self) -> Span:
+        return self._first_offset, self._first_sequence, self._end_sequence - self._first_sequence
+
+    def take_fresh(self) -> Sequence[tuple[int, int]]:
+        """(first sequence, records) of everything that was counted since the last call, in the order of arrival."""
+        end = self._end_sequence
+        if self._marked_span == len(self._spans):
+            first, self._marked_sequence = self._marked_sequence, end
+            return ((first, end - first),) if end > first else ()
+        _, first, records = self._spans[self._marked_span]
+        fresh = [(self._marked_sequence, first + records - self._marked_sequence)]
+        fresh += [(first, records) for _, first, records in self._spans[self._marked_span + 1 :]]
+        fresh.append((self._first_sequence, end - self._first_sequence))
+        self._marked_span, self._marked_sequence = len(self._spans), end
+        return [part for part in fresh if part[1]]
+
+    def jump(self, offset: int) -> None:
+        """Go on at another offset, since the log does not hold the position."""
+        self.jumps.append((self.next_offset, offset))
+        self.next_offset = offset
 
     def stats(self) -> PartitionStats:
         """The counts so far, as a fact."""
@@ -63,9 +90,8 @@ class PartitionTally:
             start_offset=self.start_offset,
             next_offset=self.next_offset,
             received=self.received,
-            duplicates=self.duplicates,
-            reordered=self.reordered,
-            sequences=tuple(self.sequences),
+            spans=(*self._spans, self._growing) if self._first_offset >= 0 else (),
+            jumps=tuple(self.jumps),
         )
 
 
@@ -74,18 +100,18 @@ class ClientTally:
 
     Args:
         name: the client's name, unique in the run.
-        tag: the run's tag; a record without it is foreign.
+        prefix: what the value of each record of this run begins with (``core/identity.py``); other records are foreign.
         starts: (partition, start offset) of every partition that the client reads.
     """
 
     __slots__ = (
         "corrupt", "error", "fetches", "first_arrival_records", "first_received_s", "foreign", "last_received_s",
-        "name", "partitions", "positioned", "received_bytes", "tag",
+        "latencies", "name", "partitions", "positioned", "prefix", "received_bytes", "timing",
     )  # fmt: skip
 
-    def __init__(self, name: str, tag: int, starts: Iterable[tuple[int, int]]) -> None:
+    def __init__(self, name: str, prefix: bytes, starts: Iterable[tuple[int, int]]) -> None:
         self.name = name
-        self.tag = tag
+        self.prefix = prefix
         self.partitions = {partition: PartitionTally(partition, offset) for partition, offset in starts}
         self.positioned = not self.partitions
         """True once every partition is known to be read from its start offset; at once where there is no partition."""
@@ -98,6 +124,14 @@ class ClientTally:
         self.last_received_s = 0.0
         self.error = ""
         """The last trouble that this client had, in words; empty when all is well again."""
+        self.timing: DeliveryTiming | None = None
+        """Knows the plan, once the start is known; shared by the clients of a task."""
+        self.latencies: SpacedLatencies | None = None
+
+    def time_by(self, timing: DeliveryTiming) -> None:
+        """From now on, know how late what arrives is."""
+        self.timing = timing
+        self.latencies = SpacedLatencies(timing.spacing, COARSE_BITS)
 
     def arrived(self, now_s: float, size_bytes: int) -> None:
         """Note, once they are counted, that records of ``size_bytes`` came in at ``now_s`` (monotonic clock)."""
@@ -106,17 +140,19 @@ class ClientTally:
             self.first_arrival_records = self.received
         self.last_received_s = now_s
         self.received_bytes += size_bytes
+        timing, latencies = self.timing, self.latencies
+        if timing is not None and latencies is not None:
+            for number, part in self.partitions.items():
+                for sequence, records in part.take_fresh():
+                    timing.arrived(latencies, number, sequence, records, now_s)
 
-    def record(self, partition: int, value: bytes | memoryview) -> None:
-        """Count one record by the identity in its value; what carries none, or another run's, is foreign."""
-        if len(value) < IDENTITY_BYTES:
+    def record(self, partition: int, offset: int, value: bytes | memoryview) -> bool:
+        """Count one record by the identity in its value. Returns whether it is this run's: others are foreign."""
+        if len(value) < IDENTITY_BYTES or value[:SEQUENCE_OFFSET] != self.prefix:
             self.foreign += 1
-            return
-        tag, _incarnation, sequence = IDENTITY.unpack_from(value)
-        if tag != self.tag:
-            self.foreign += 1
-            return
-        self.partitions[partition].add(sequence, 1)
+            return False
+        self.partitions[partition].add(offset, SEQUENCE.unpack_from(value, SEQUENCE_OFFSET)[0], 1)
+        return True
 
     @property
     def received(self) -> int:
@@ -138,6 +174,7 @@ class ClientTally:
             received_bytes=self.received_bytes,
             receive_window_s=window_s,
             first_arrival_records=self.first_arrival_records,
+            e2e=self.latencies.fold().summary() if self.latencies is not None else LatencySummary(),
             foreign=self.foreign,
             corrupt=self.corrupt,
             error=self.error,

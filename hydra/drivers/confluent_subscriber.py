@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -58,6 +59,7 @@ class ConfluentClient(PolledClient):
     def poll(self, now_s: float) -> bool:
         """Count what is there."""
         messages = self._consumer.consume(_RECORDS_PER_POLL, 0)
+        arrived_s = time.monotonic()
         if self._unproven:
             self._prove()
         if self._lost_places and now_s >= self._next_look_s:
@@ -74,10 +76,10 @@ class ConfluentClient(PolledClient):
                 continue
             value = message.value()
             size += len(value) if value else 0
-            self.count(message.partition() or 0, message.offset() or 0, value)
+            self.count(message.partition() or 0, message.offset() or 0, value, message.timestamp()[1])
         if size:
             self.tally.fetches += 1
-            self.tally.arrived(now_s, size)
+            self.arrived(arrived_s, size)
             self.well()
         return True
 

@@ -72,6 +72,7 @@ class KafkaPythonClient(PolledClient):
             self.tally.error = str(error)
             self._next_try_s = time.monotonic() + _TRY_AGAIN_S
             return False
+        arrived_s = time.monotonic()
         if self._unproven:
             self._prove()
         if sum(len(records) for records in found.values()) < _RECORDS_PER_POLL:
@@ -82,9 +83,9 @@ class KafkaPythonClient(PolledClient):
         for place, records in found.items():
             for record in records:
                 size += len(record.value or b"")
-                self.count(place.partition, record.offset, record.value)
+                self.count(place.partition, record.offset, record.value, record.timestamp)
         self.tally.fetches += 1
-        self.tally.arrived(time.monotonic(), size)
+        self.arrived(arrived_s, size)
         self.well()
         return True
 

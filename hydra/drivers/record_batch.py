@@ -13,7 +13,7 @@ length, key, value length, value, number of headers; all numbers but the attribu
 1. The CRC is right: these are the bytes that the publisher's library wrote.
 2. ``count == lastOffsetDelta + 1``: no record was taken out since (compaction does that).
 3. The record at the very start of the records has a null key, no headers, the value size of this run's records, and
-   carries the run's tag, an incarnation and a sequence ``first``.
+   carries the run's tag, its publisher's incarnation and a sequence ``first``.
 4. The bytes at the very end are one record: going back from the end by the sizes that all records of this run share,
    there is a length varint that gives exactly the bytes to the end, then attributes 0, one whole timestamp varint, an
    offset delta equal to ``lastOffsetDelta``, a null key, the same value size, no headers; and its value carries the
@@ -30,12 +30,14 @@ inside another record's value, which does not happen by chance. Whenever one of 
 from __future__ import annotations
 
 import struct
+from typing import NamedTuple
 
 from crc32c import crc32c
 
 from hydra.core.errors import BrokerError
-from hydra.core.identity import IDENTITY, IDENTITY_BYTES
+from hydra.core.identity import SEQUENCE, SEQUENCE_OFFSET
 from hydra.core.tally import ClientTally, PartitionTally
+from hydra.core.timing import DeliveryTiming
 from hydra.drivers.compression import inflate
 
 Buffer = bytes | bytearray
@@ -142,20 +144,30 @@ class BatchCounter:
     """Counts record batches into the tallies of a task's clients.
 
     Args:
-        tag: the run's tag.
+        prefix: what the value of each record of this run begins with (``core/identity.py``).
     """
 
-    __slots__ = ("_shape", "_tag")
+    __slots__ = ("_prefix", "_shape")
 
-    def __init__(self, tag: int) -> None:
-        self._tag = tag
+    def __init__(self, prefix: bytes) -> None:
+        self._prefix = prefix
         self._shape: RecordShape | None = None
 
-    def count(self, buffer: Buffer, start: int, stop: int, part: PartitionTally, client: ClientTally) -> str:
+    def count(  # noqa: PLR0917  # hot path: keywords cost
+        self, buffer: Buffer, start: int, stop: int, part: PartitionTally, client: ClientTally, now_s: float = 0.0
+    ) -> str:
         """Count the batches between ``start`` and ``stop`` and move the partition's position past them.
 
         A batch that is cut off at the end is left for the next fetch. Records before the position are not counted:
         a broker answers with whole batches, also when the position lies within one.
+
+        Args:
+            buffer: holds the batches.
+            start: of the first one.
+            stop: of the last one.
+            part: the partition that they are of.
+            client: whose tally it is.
+            now_s: when they arrived (monotonic clock).
 
         Returns:
             What is wrong with a batch that was passed over; empty when all is well.
@@ -165,14 +177,15 @@ class BatchCounter:
         """
         # Hot path: a turn for every batch that any client gets, never one for every record.
         trouble = ""
-        at, position = start, part.next_offset
+        at, position, timing = start, part.next_offset, client.timing
         view = memoryview(buffer)
         while stop - at > MAGIC_AT:
             if buffer[at + MAGIC_AT] != MAGIC:
                 raise BrokerError(_not_a_batch(part, buffer[at + MAGIC_AT]), way_out=_NOT_A_BATCH_WAY_OUT)
             if stop - at < HEADER_BYTES:
                 break
-            base, length, _, _, crc, attributes, last_delta, _, _, _, _, _, count = HEADER.unpack_from(buffer, at)
+            head = HEADER.unpack_from(buffer, at)
+            base, length, _, _, crc, attributes, last_delta, first_ms, last_ms, _, _, _, count = head
             if length < HEADER_BYTES - LENGTH_END:
                 raise BrokerError(f"partition {part.partition} has a record batch of {length} bytes at offset {base}")
             end = at + LENGTH_END + length
@@ -189,12 +202,16 @@ class BatchCounter:
                 if not attributes & _NOT_PLAIN and whole and base >= position:
                     first = self._prove(buffer, at + HEADER_BYTES, end, count)
                     if first >= 0:
-                        part.add(first, count)
+                        part.add(base, first, count)
+                        if timing is not None and not timing.stamped(now_s, first_ms, last_ms, count):
+                            _stamp_each(buffer, (at + HEADER_BYTES, end), (first_ms, count), timing, now_s)
                     else:
-                        trouble = self._walk(buffer, (at + HEADER_BYTES, end), (base, count), part, client) or trouble
+                        batch = BatchHead(base, count, first_ms, last_ms, now_s)
+                        trouble = self._walk(buffer, (at + HEADER_BYTES, end), batch, part, client) or trouble
                 elif not attributes & _CONTROL:
                     body = view[at + HEADER_BYTES : end]
-                    trouble = self._unpack(body, attributes, (base, count), part, client) or trouble
+                    batch = BatchHead(base, count, first_ms, last_ms, now_s)
+                    trouble = self._unpack(body, attributes, batch, part, client) or trouble
                 position = max(position, base + last_delta + 1)
             part.next_offset = position
             at = end
@@ -211,27 +228,33 @@ class BatchCounter:
         last_at = shape.start_of_last(buffer, end, count - 1)
         if last_at != start if count == 1 else last_at <= value_at + shape.value_bytes:
             return -1
-        tag, incarnation, first = IDENTITY.unpack_from(buffer, value_at)
-        last_tag, last_incarnation, last = IDENTITY.unpack_from(buffer, end - 1 - shape.value_bytes)
-        if tag != self._tag or last_tag != tag or last_incarnation != incarnation or last - first + 1 != count:
+        prefix, last_value_at = self._prefix, end - 1 - shape.value_bytes
+        if (
+            buffer[value_at : value_at + SEQUENCE_OFFSET] != prefix
+            or buffer[last_value_at : last_value_at + SEQUENCE_OFFSET] != prefix
+        ):
             return -1
-        return int(first)
+        first: int = SEQUENCE.unpack_from(buffer, value_at + SEQUENCE_OFFSET)[0]
+        last: int = SEQUENCE.unpack_from(buffer, last_value_at + SEQUENCE_OFFSET)[0]
+        return first if last - first + 1 == count else -1
 
     def _unpack(
-        self, body: memoryview, attributes: int, batch: tuple[int, int], part: PartitionTally, client: ClientTally
+        self, body: memoryview, attributes: int, batch: BatchHead, part: PartitionTally, client: ClientTally
     ) -> str:
         """Count a batch that is compressed, or compacted, or that the position lies within."""
         codec = attributes & _CODEC_MASK
-        base, count = batch
         try:
             records = inflate(codec, body) if codec else bytes(body)
         except ValueError as error:
             client.corrupt += 1
-            return f"offset {base} of partition {part.partition}: {error}"
-        if base >= part.next_offset:
-            first = self._prove(records, 0, len(records), count)
+            return f"offset {batch.base} of partition {part.partition}: {error}"
+        if batch.base >= part.next_offset:
+            first = self._prove(records, 0, len(records), batch.records)
             if first >= 0:
-                part.add(first, count)
+                part.add(batch.base, first, batch.records)
+                timing = client.timing
+                if timing is not None and not timing.stamped(batch.now_s, batch.first_ms, batch.last_ms, batch.records):
+                    _stamp_each(records, (0, len(records)), (batch.first_ms, batch.records), timing, batch.now_s)
                 return ""
         return self._walk(records, (0, len(records)), batch, part, client)
 
@@ -239,53 +262,71 @@ class BatchCounter:
         self,
         buffer: Buffer,
         span: tuple[int, int],
-        batch: tuple[int, int],
+        batch: BatchHead,
         part: PartitionTally,
         client: ClientTally,
     ) -> str:
         """Count each record that is at or behind the position by its own identity."""
-        (at, end), (base, count) = span, batch
-        run_first = run_stop = -1
+        at, end = span
+        timing = client.timing
         try:
-            for _ in range(count):
-                at, offset_delta, value_at, value_bytes, bare = _read_record(buffer, at, end)
-                if base + offset_delta < part.next_offset:
+            for _ in range(batch.records):
+                record = _read_record(buffer, at, end)
+                at = record.stop
+                if batch.base + record.offset_delta < part.next_offset:
                     continue
-                tag, sequence = self._identity(buffer, value_at, value_bytes)
-                if tag != self._tag:
-                    client.foreign += 1
+                value = buffer[record.value_at : record.value_at + max(0, record.value_bytes)]
+                if not client.record(part.partition, batch.base + record.offset_delta, bytes(value)):
                     continue
-                if bare and (self._shape is None or self._shape.value_bytes != value_bytes):
-                    self._shape = RecordShape(value_bytes)
-                if sequence == run_stop:
-                    run_stop += 1
-                    continue
-                if run_first >= 0:
-                    part.add(run_first, run_stop - run_first)
-                run_first, run_stop = sequence, sequence + 1
+                if record.bare and (self._shape is None or self._shape.value_bytes != record.value_bytes):
+                    self._shape = RecordShape(record.value_bytes)
+                if timing is not None:
+                    timing.stamped_at(batch.now_s, batch.first_ms + record.timestamp_delta, 1)
         except (IndexError, ValueError) as error:
             client.corrupt += 1
-            return f"a record at offset {base} of partition {part.partition} cannot be decoded: {error}"
-        finally:
-            if run_first >= 0:
-                part.add(run_first, run_stop - run_first)
+            return f"a record at offset {batch.base} of partition {part.partition} cannot be decoded: {error}"
         return ""
 
-    def _identity(self, buffer: Buffer, value_at: int, value_bytes: int) -> tuple[int, int]:
-        """(tag, sequence) in a value; a tag of -1 where there is no room for one."""
-        if value_bytes < IDENTITY_BYTES:
-            return -1, 0
-        tag, _incarnation, sequence = IDENTITY.unpack_from(buffer, value_at)
-        return tag, sequence
+
+class BatchHead(NamedTuple):
+    """What a batch's header says, and when it arrived."""
+
+    base: int
+    records: int
+    first_ms: int
+    last_ms: int
+    now_s: float
 
 
-def _read_record(buffer: Buffer, at: int, end: int) -> tuple[int, int, int, int, bool]:
-    """(end of the record, offset delta, start of its value, the value's size, whether key and headers are absent)."""
+class Record(NamedTuple):
+    """Where the parts of a record are."""
+
+    stop: int
+    timestamp_delta: int
+    offset_delta: int
+    value_at: int
+    value_bytes: int
+    bare: bool
+    """Whether key and headers are absent."""
+
+
+def _stamp_each(
+    buffer: Buffer, span: tuple[int, int], batch: tuple[int, int], timing: DeliveryTiming, now_s: float
+) -> None:
+    """Count the service latency of each record of a batch whose two timestamps do not tell enough."""
+    (at, end), (first_ms, count) = span, batch
+    for _ in range(count):
+        record = _read_record(buffer, at, end)
+        timing.stamped_at(now_s, first_ms + record.timestamp_delta, 1)
+        at = record.stop
+
+
+def _read_record(buffer: Buffer, at: int, end: int) -> Record:
     length, at = read_varint(buffer, at)
     stop = at + length
     if length < 0 or stop > end:
         raise ValueError(f"a record of {length} bytes, where {end - at} are left")
-    _timestamp_delta, at = read_varint(buffer, at + 1)
+    timestamp_delta, at = read_varint(buffer, at + 1)
     offset_delta, at = read_varint(buffer, at)
     key_bytes, at = read_varint(buffer, at)
     at += max(0, key_bytes)
@@ -293,7 +334,7 @@ def _read_record(buffer: Buffer, at: int, end: int) -> tuple[int, int, int, int,
     if at + max(0, value_bytes) >= stop:
         raise ValueError(f"a value of {value_bytes} bytes, where {stop - at} are left")
     headers, _ = read_varint(buffer, at + max(0, value_bytes))
-    return stop, offset_delta, at, value_bytes, key_bytes < 0 and not headers
+    return Record(stop, timestamp_delta, offset_delta, at, value_bytes, key_bytes < 0 and not headers)
 
 
 def _not_a_batch(part: PartitionTally, magic: int) -> str:

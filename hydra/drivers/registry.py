@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import Any
+
 from hydra.core.configuration import PublisherConfiguration, SubscriberConfiguration
 from hydra.core.errors import UsageError
 from hydra.core.options import PUBLISHER_DRIVERS, SUBSCRIBER_DRIVERS
@@ -24,6 +27,9 @@ def publisher_driver(configuration: PublisherConfiguration) -> PublisherDriver:
         from hydra.drivers.kafka_python_publisher import KafkaPythonPublisher
 
         return KafkaPythonPublisher(configuration)
+    if ":" in configuration.driver:
+        made: PublisherDriver = _imported(configuration.driver)(configuration)
+        return made
     raise _unknown("publisher", configuration.driver, PUBLISHER_DRIVERS)
 
 
@@ -45,7 +51,21 @@ def subscriber_driver(configuration: SubscriberConfiguration) -> SubscriberDrive
         from hydra.drivers.kafka_python_subscriber import KafkaPythonSubscriber
 
         return KafkaPythonSubscriber(configuration)
+    if ":" in configuration.driver:
+        made: SubscriberDriver = _imported(configuration.driver)(configuration)
+        return made
     raise _unknown("subscriber", configuration.driver, SUBSCRIBER_DRIVERS)
+
+
+def _imported(path: str) -> Any:  # noqa: ANN401  # whatever stands there
+    """A driver of the user's own, from ``package.module:Class``; it must be importable where the task runs."""
+    module, _, name = path.partition(":")
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(
+            f"the driver {path} cannot be imported ({error})", way_out="put its folder on PYTHONPATH of the tasks"
+        ) from error
 
 
 def _unknown(role: str, name: str, known: tuple[str, ...]) -> UsageError:

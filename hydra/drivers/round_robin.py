@@ -7,7 +7,6 @@ from abc import abstractmethod
 from collections.abc import Sequence
 
 from hydra.core.configuration import SubscriberConfiguration
-from hydra.core.identity import run_tag
 from hydra.core.tally import ClientTally
 
 _NAP_S = 0.002
@@ -27,6 +26,9 @@ class PolledClient:
         self.tally = tally
         self.lasting_trouble = ""
         """Trouble that nothing undoes: records that were gone before they could be read."""
+        self._stamps: list[tuple[int, int]] = []
+        """(timestamp, records) of the arrival that is being counted, and the stretch of equal timestamps at its end:"""
+        self._sent_ms = self._sent_together = 0
 
     @abstractmethod
     def poll(self, now_s: float) -> bool:
@@ -36,10 +38,30 @@ class PolledClient:
     def close(self, timeout_s: float) -> None:
         """Let go of the consumer within about ``timeout_s``."""
 
-    def count(self, partition: int, offset: int, value: bytes | None) -> None:
-        """Count one record."""
+    def count(self, partition: int, offset: int, value: bytes | None, sent_ms: int) -> None:
+        """Count one record; ``sent_ms`` is its timestamp."""
+        ours = self.tally.record(partition, offset, value or b"")
         self.tally.partitions[partition].next_offset = offset + 1
-        self.tally.record(partition, value or b"")
+        if not ours:
+            return
+        if sent_ms == self._sent_ms:
+            self._sent_together += 1
+        else:
+            if self._sent_together:
+                self._stamps.append((self._sent_ms, self._sent_together))
+            self._sent_ms, self._sent_together = sent_ms, 1
+
+    def arrived(self, now_s: float, size_bytes: int) -> None:
+        """Note that what was counted since the last call came in at ``now_s``."""
+        self.tally.arrived(now_s, size_bytes)
+        if self._sent_together:
+            self._stamps.append((self._sent_ms, self._sent_together))
+        timing = self.tally.timing
+        if timing is not None:
+            for sent_ms, records in self._stamps:
+                timing.stamped_at(now_s, sent_ms, records)
+        self._stamps.clear()
+        self._sent_together = 0
 
     def jump(self, partition: int, start_offset: int, end_offset: int) -> int:
         """The position is out of the log's range. Returns where to read on; the gap shows as missing sequences."""
@@ -49,7 +71,7 @@ class PolledClient:
         self.lasting_trouble = self.tally.error = (
             f"offset {at} of partition {partition} is out of range: the log holds {start_offset} to {end_offset}"
         )
-        part.next_offset = to
+        part.jump(to)
         return to
 
     def well(self) -> None:
@@ -65,10 +87,10 @@ class RoundRobinSubscriber:
     """
 
     def __init__(self, configuration: SubscriberConfiguration) -> None:
-        tag = run_tag(configuration.run_id)
+        prefix = configuration.identity_prefix
         self.configuration = configuration
         self._tallies = tuple(
-            ClientTally(client.name, tag, ((start.partition, start.offset) for start in client.starts))
+            ClientTally(client.name, prefix, ((start.partition, start.offset) for start in client.starts))
             for client in configuration.clients
         )
         self._clients: list[PolledClient] = []

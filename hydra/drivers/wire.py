@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from hydra.core.configuration import Endpoint, SubscriberConfiguration
 from hydra.core.endpoints import parse_endpoints
 from hydra.core.errors import CapacityError
-from hydra.core.identity import run_tag
 from hydra.core.tally import ClientTally
 from hydra.drivers.record_batch import BatchCounter
 from hydra.drivers.wire_channel import Channel, Scratch
@@ -42,12 +41,12 @@ class WireSubscriber:
     """
 
     def __init__(self, configuration: SubscriberConfiguration) -> None:
-        tag = run_tag(configuration.run_id)
+        prefix = configuration.identity_prefix
         self.topic = configuration.topic
         self.fetch_min_bytes = configuration.fetch_min_bytes
         self.fetch_wait_max_ms = configuration.fetch_wait_max_ms
         self.max_bytes = configuration.max_buffer_bytes or DEFAULT_MAX_BYTES
-        self.counter = BatchCounter(tag)
+        self.counter = BatchCounter(prefix)
         self._pace_s = configuration.fetch_pace_ms / 1000
         self._selector = selectors.DefaultSelector()
         self._scratch = Scratch()
@@ -55,7 +54,7 @@ class WireSubscriber:
         servers = parse_endpoints(configuration.bootstrap_servers)
         self._lookup = LeaderLookup(self.topic, leaders, servers, self._selector, self._scratch)
         self._tallies = tuple(
-            ClientTally(client.name, tag, ((start.partition, start.offset) for start in client.starts))
+            ClientTally(client.name, prefix, ((start.partition, start.offset) for start in client.starts))
             for client in configuration.clients
         )
         self._clients = [WireClient(tally, self) for tally in self._tallies]

@@ -231,6 +231,7 @@ class LeaderLink:
         tally = client.tally
         error, found = protocol.read_fetch_response(self._version, buffer, start, stop)
         tally.fetches += 1
+        now_s = time.monotonic()
         failed = error
         size = 0
         for partition, code, first, end in found:
@@ -242,11 +243,11 @@ class LeaderLink:
                 continue
             if end > first:
                 size += end - first
-                trouble = client.around.counter.count(buffer, first, end, part, tally)
+                trouble = client.around.counter.count(buffer, first, end, part, tally, now_s)
                 if trouble:
                     client.note(trouble)
         if size:
-            tally.arrived(time.monotonic(), size)
+            tally.arrived(now_s, size)
         if failed:
             self._refused(failed)
             return
@@ -299,4 +300,4 @@ class LeaderLink:
         client.note(f"offset {part.next_offset} of partition {part.partition} is out of range: {where} {offset}")
         if part.partition in client.unproven:
             client.displaced.add(part.partition)
-        part.next_offset = offset
+        part.jump(offset)

@@ -11,8 +11,9 @@ from typing import Protocol
 
 from hydra.core.app_spec import AppSpec, Capabilities, Task
 from hydra.core.configuration import Endpoint, PartitionLeader
-from hydra.core.signals import Request
-from hydra.core.stats import PartitionOutcomes
+from hydra.core.log import Audit, OffsetRange
+from hydra.core.signals import ClockReading, Request
+from hydra.core.stats import MachineSample, PartitionOutcomes
 from hydra.core.tally import ClientTally
 
 
@@ -75,6 +76,9 @@ class Answer:
     error: str = ""
     silent: bool = False
     """No reply came at all; false where the peer refused."""
+    sent_s: float = 0.0
+    received_s: float = 0.0
+    """When the request went out and the reply was there, on the asker's clock."""
 
     @property
     def ok(self) -> bool:
@@ -194,14 +198,6 @@ class ClusterFacts:
     """The broker's version as far as its API versions tell it."""
 
 
-@dataclass(frozen=True)
-class OffsetRange:
-    """A partition's log: ``start`` is the oldest offset still there, ``end`` the one that the next record gets."""
-
-    start: int
-    end: int
-
-
 class TopicAdmin(Protocol):
     """Topics and offsets of the cluster under test. Raises BrokerError, with host:port and cause, from every call."""
 
@@ -223,4 +219,51 @@ class TopicAdmin(Protocol):
 
     def close(self) -> None:
         """Let go of all connections; harmless the second time."""
+        ...
+
+
+@dataclass(frozen=True)
+class AuditOrder:
+    """Which log an auditor reads."""
+
+    run_id: str
+    topic: str
+    bootstrap_servers: str
+    leaders: tuple[PartitionLeader, ...]
+
+
+class Auditor(Protocol):
+    """A fresh reader of a run's whole log. Not in the contract: that it knows what the clients received."""
+
+    def audit(self, order: AuditOrder, log: Mapping[int, OffsetRange], timeout_s: float) -> Audit:
+        """Read every partition from its start to its end.
+
+        Raises:
+            BrokerError: when that took longer, or the log cannot be read.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class ProcessReading:
+    """What a process has used up to now."""
+
+    cpu_s: float
+    rss_bytes: int
+
+
+class Host(Protocol):
+    """The machine that the controller runs on. Not in the contract: a broker that runs elsewhere."""
+
+    @property
+    def cores(self) -> int:
+        """How many it has."""
+        ...
+
+    def clock(self) -> ClockReading:
+        """Its clocks, now."""
+        ...
+
+    def sample(self, at_s: float) -> MachineSample:
+        """What it has used up to now, and the broker where that is a process of it; never raises."""
         ...

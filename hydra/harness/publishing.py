@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from hydra.core.configuration import PublisherConfiguration
+from hydra.core.latency import SpacedLatencies, Spacing
 from hydra.core.plan import Plan
-from hydra.core.stats import HostTraffic, ProcessUsage, PublisherStats, PublisherStatus
+from hydra.core.stats import HostTraffic, ProcessUsage, PublisherSample, PublisherStats, PublisherStatus
 from hydra.core.striping import Striping
-from hydra.harness.protocols import AckCount, Clock, PublisherDriver
+from hydra.harness.protocols import AckCount, Clock, ProcessReading, PublisherDriver
 
 TICK_S = 0.001
 """The plan's granularity: what is due is handed over at most this often."""
@@ -29,9 +32,16 @@ class Publishing:
         configuration: what to send.
         driver: the Kafka client that sends it.
         clock: to walk the plan by.
+        usage: reads what this process has used.
     """
 
-    def __init__(self, configuration: PublisherConfiguration, driver: PublisherDriver, clock: Clock) -> None:
+    def __init__(
+        self,
+        configuration: PublisherConfiguration,
+        driver: PublisherDriver,
+        clock: Clock,
+        usage: Callable[[], ProcessReading],
+    ) -> None:
         self.configuration = configuration
         self.plan = Plan(configuration.msg_rate_per_s, configuration.test_duration_s)
         self._striping = Striping(configuration.partitions, configuration.msg_batch_records)
@@ -41,7 +51,12 @@ class Publishing:
         self._error = ""
         self._attempted = 0
         self._queue_full = 0
+        self._lag = SpacedLatencies(Spacing(1 / configuration.msg_rate_per_s))
         self._lag_max_s = 0.0
+        self._sample_lag_max_s = 0.0
+        self._usage = usage
+        self._samples: list[PublisherSample] = []
+        self._sample_every_s = 1.0
         self._acks = AckCount(0, 0)
         self._started_s = 0.0
         self._sent_s = 0.0
@@ -68,13 +83,23 @@ class Publishing:
         """How far it is."""
         return PublisherStatus(self._phase, self._attempted, self._acks.acked, self._error or self._acks.error)
 
-    def send(self) -> None:
-        """Walk the plan to its end (or to ``stop``) and wait for the outcome of every record; then comes ``finish``."""
+    def send(self, start_s: float, sample_every_s: float = 1.0) -> None:
+        """Walk the plan to its end (or to ``stop``) and wait for the outcome of every record; then comes ``finish``.
+
+        Args:
+            start_s: when the first record is due, on this clock.
+            sample_every_s: how often to note how far it is.
+        """
         self._phase = "sending"
-        self._started_s = self._sent_s = self._acked_s = self._clock.now_s()
+        self._started_s = self._sent_s = self._acked_s = start_s
+        self._sample_every_s = sample_every_s
+        while not self.stopping and (early_s := start_s - self._clock.now_s()) > 0:
+            self._clock.sleep(min(early_s, IDLE_LOOK_S))
+        self._sample()
         while self._attempted < self.plan.records and not self.stopping:
             self._hand_over_due()
             self._take_acks(self._driver.poll())
+            self._sample_if_due()
             next_s = self._started_s + self.plan.intended_s(self._attempted)
             pause_s = next_s - self._clock.now_s()
             if pause_s > 0 and self._attempted < self.plan.records:
@@ -95,9 +120,32 @@ class Publishing:
                 self._queue_full += 1
                 break
         self._sent_s = now_s
-        # The oldest of them has waited longest; the lag is what it waited, up to when all were handed over.
-        lag_s = self._clock.now_s() - self._started_s - self.plan.intended_s(first)
+        # The lag of a record is what it waited up to when all that were due with it were handed over.
+        elapsed_s = self._clock.now_s() - self._started_s
+        if self._attempted > first:
+            self._lag.add(elapsed_s - self.plan.intended_s(self._attempted - 1), self._attempted - first)
+        lag_s = elapsed_s - self.plan.intended_s(first)
         self._lag_max_s = max(self._lag_max_s, lag_s)
+        self._sample_lag_max_s = max(self._sample_lag_max_s, lag_s)
+
+    def _sample_if_due(self) -> None:
+        if self._clock.now_s() - self._started_s >= len(self._samples) * self._sample_every_s:
+            self._sample()
+
+    def _sample(self) -> None:
+        """Note how far it is."""
+        used = self._usage()
+        self._samples.append(
+            PublisherSample(
+                at_s=self._clock.now_s() - self._started_s,
+                attempted=self._attempted,
+                acked=self._acks.acked,
+                cpu_s=used.cpu_s,
+                rss_bytes=used.rss_bytes,
+                lag_max_s=self._sample_lag_max_s,
+            )
+        )
+        self._sample_lag_max_s = 0.0
 
     def _flush(self) -> None:
         self._phase = "flushing"
@@ -107,7 +155,9 @@ class Publishing:
             while not self._settled() and self._clock.now_s() < deadline_s:
                 self._clock.sleep(ACK_LOOK_S)
                 self._take_acks(self._driver.poll())
+                self._sample_if_due()
         self._take_acks(self._driver.flush(max(ACK_LOOK_S, deadline_s - self._clock.now_s())))
+        self._sample()
 
     def _settled(self) -> bool:
         return self._acks.acked + self._acks.failed >= self._attempted
@@ -144,9 +194,11 @@ class Publishing:
             send_window_s=window_s,
             ack_window_s=self._acked_s - self._started_s,
             lag_max_s=self._lag_max_s,
+            lag=self._lag.fold().fact(),
             partitions=tuple(outcomes),
             usage=usage,
             traffic=traffic,
+            samples=tuple(self._samples),
             error=self._error or self._acks.error,
         )
 

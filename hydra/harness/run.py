@@ -10,19 +10,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from hydra.core.accounting import Evidence, MissingTask, account
+from hydra.core.accounting import Evidence, MissingTask, Terms, account
 from hydra.core.app_spec import Task
 from hydra.core.assignments import assign
 from hydra.core.configuration import PartitionLeader, RunIdentity
 from hydra.core.configuring import delivery_timeout_s, publisher_configuration, subscriber_configuration
 from hydra.core.errors import BrokerError, HydraError, NotReadyError
+from hydra.core.log import Audit, OffsetRange
 from hydra.core.options import Options
 from hydra.core.result import Result
-from hydra.core.signals import DrainTo, Request, decode, request
-from hydra.core.stats import PublisherStats, PublisherStatus, SubscriberStats, SubscriberStatus
+from hydra.core.series import sample_every_s
+from hydra.core.signals import DrainTo, Request, StartAt, decode, request
+from hydra.core.stats import MachineSample, PublisherStats, PublisherStatus, SubscriberStats, SubscriberStatus
 from hydra.harness.attendance import Attendance
+from hydra.harness.auditing import audited
+from hydra.harness.host_clocks import HostClocks
 from hydra.harness.progress import LiveCounts, Progress
-from hydra.harness.protocols import Answer, Clock, Launcher, OffsetRange, Signals, TopicAdmin
+from hydra.harness.protocols import Answer, Auditor, AuditOrder, Clock, Host, Launcher, Signals, TopicAdmin
 
 LOOK_EVERY_S = 0.25
 SUBSCRIBERS_EVERY_S = 1.0
@@ -35,6 +39,12 @@ FLUSHING = ("flushing", "done", "failed")
 """Phases of a publisher that has come to the end of its plan."""
 
 REPLACED = "its process ended and another one took its place"
+
+START_LEAD_S = 0.3
+START_LEAD_PER_TASK_S = 0.005
+"""The plan starts so long after the word is sent, so that every task knows the moment before it comes."""
+
+START_TRIES = 3
 
 SETTLE_TIMEOUT_S = 5.0
 SETTLE_LOOKS = 3
@@ -51,6 +61,8 @@ class World:
     signals: Signals
     admin: TopicAdmin
     clock: Clock
+    host: Host
+    auditor: Auditor
     progress: Progress
     broker_trouble: Callable[[], str]
     """Why the broker counts as gone; empty while it does not. Cheap: it is asked several times a second."""
@@ -72,6 +84,8 @@ class Findings:
     result: Result | None = None
     publisher: PublisherStats | None = None
     subscribers: tuple[SubscriberStats, ...] = ()
+    machine: list[MachineSample] = field(default_factory=list)
+    audit: Audit | None = None
 
 
 class Run:
@@ -98,8 +112,13 @@ class Run:
             partitions=options.partitions,
             shared=options.group == "shared",
         )
+        self._publisher_id = crew.publisher.task_id
         self._publisher = self._attendance(crew.publisher.app_id, (crew.publisher,))
         self._subscribers = self._attendance(crew.subscribers[0].app_id, crew.subscribers)
+        self._clocks = HostClocks(world.host.clock)
+        self._sample_every_s = sample_every_s(options.test_duration)
+        self._start_s: float | None = None
+        """When the plan starts, on the controller's clock."""
         self._publisher_trouble = ""
         self._progress_seen = PublisherStatus("idle")
         self._delivered = 0
@@ -128,7 +147,9 @@ class Run:
             after = self._settled_offsets()
             self._phase("drain", lambda: self._drain(after))
             self.findings.subscribers = self._phase("collect", self._subscriber_stats)
-            self.findings.result = account(self._evidence(before, after))
+            log = self._final_log(after)
+            trouble = self._phase("audit", lambda: self._audit(leaders, log))
+            self.findings.result = account(self._evidence(before, log, trouble))
             return self.findings.result
         finally:
             self._let_go()
@@ -216,21 +237,18 @@ class Run:
 
     def _send(self) -> None:
         """Let the publisher walk its plan; watch everyone while it does."""
-        self._subscribers.insist(lambda _task: request("teststart"))
-        started = self._publisher.insist(lambda _task: request("teststart"))
-        if refused := self._refusals(started):
-            raise NotReadyError("the publisher did not start: " + "; ".join(refused), missing=refused)
+        self._start()
         clock = self._world.clock
-        started_s = clock.now_s()
+        started_s = self._start_s or clock.now_s()
         limit_s = self._options.test_duration + delivery_timeout_s(self._options) + PUBLISHER_GRACE_S
         subscribers_s = started_s
         while self._publisher.present and self._subscribers.present:
-            self._check_broker()
+            self._look()
             status = self._publisher_status()
             if clock.now_s() - subscribers_s >= SUBSCRIBERS_EVERY_S:
                 subscribers_s = clock.now_s()
                 self._delivered = sum(item.received for item in self._subscriber_statuses())
-            self._show("flushing" if status.phase in FLUSHING else "sending", clock.now_s() - started_s)
+            self._show("flushing" if status.phase in FLUSHING else "sending", max(0.0, clock.now_s() - started_s))
             if status.phase in {"done", "failed"}:
                 self._publisher_trouble = status.error if status.phase == "failed" else ""
                 return
@@ -238,6 +256,44 @@ class Run:
                 self._publisher_trouble = f"it was not done {limit_s:g} s after its start"
                 return
             clock.sleep(LOOK_EVERY_S)
+
+    def _start(self) -> None:
+        """Tell everyone when the plan starts, a little ahead of it, each by the clock of its own host."""
+        clock = self._world.clock
+        self._clocks.measure([self._publisher, self._subscribers])
+        lead_s = START_LEAD_S + START_LEAD_PER_TASK_S * len(self._subscribers.present)
+        for _ in range(START_TRIES):
+            start_s = clock.now_s() + lead_s
+            self._subscribers.insist(lambda task: request("teststart", self._start_at(start_s, task)))  # noqa: B023
+            if clock.now_s() < start_s:
+                break
+            lead_s = 2 * (lead_s + clock.now_s() - start_s)
+        started = self._publisher.insist(lambda task: request("teststart", self._start_at(start_s, task)))
+        if refused := self._refusals(started):
+            raise NotReadyError("the publisher did not start: " + "; ".join(refused), missing=refused)
+        self._start_s = start_s
+
+    def _start_at(self, start_s: float, task: Task) -> StartAt:
+        options = self._options
+        publisher = self._clocks.of(self._publisher_id)
+        return StartAt(
+            start_s=start_s + self._clocks.of(task.task_id).offset_s,
+            start_wall_s=start_s + publisher.offset_s + publisher.wall_offset_s,
+            rate_per_s=options.msg_rate,
+            duration_s=options.test_duration,
+            partitions=options.partitions,
+            block_records=options.msg_batch,
+            sample_every_s=self._sample_every_s,
+        )
+
+    def _look(self) -> None:
+        """See that the broker is there, and about once a second what the machine does."""
+        self._check_broker()
+        if self._start_s is None:
+            return
+        at_s = self._world.clock.now_s() - self._start_s
+        if at_s >= len(self.findings.machine) * self._sample_every_s:
+            self.findings.machine.append(self._world.host.sample(at_s))
 
     def _show(self, phase: str, elapsed_s: float) -> None:
         status = self._progress_seen
@@ -261,7 +317,7 @@ class Run:
         self._publisher.insist(lambda _task: request("teststop"))
         deadline_s = self._world.clock.now_s() + self._options.drain_timeout + PUBLISHER_GRACE_S
         while self._publisher.present and self._publisher_status().phase not in {"done", "failed"}:
-            self._check_broker()
+            self._look()
             if self._world.clock.now_s() >= deadline_s:
                 break
             self._world.clock.sleep(LOOK_EVERY_S)
@@ -295,7 +351,7 @@ class Run:
         ends = DrainTo({partition: offsets.end for partition, offsets in after.items()})
         self._subscribers.insist(lambda _task: request("teststop", ends))
         while self._subscribers.present:
-            self._check_broker()
+            self._look()
             statuses = self._subscriber_statuses()
             self._delivered = sum(status.received for status in statuses)
             self._show("draining", clock.now_s() - started_s)
@@ -314,8 +370,34 @@ class Run:
                 self._subscribers.gone[task_id] = answer.error
         return tuple(decode(answer.body, SubscriberStats) for answer in answers.values() if answer.ok)
 
-    def _evidence(self, before: Mapping[int, OffsetRange], after: Mapping[int, OffsetRange]) -> Evidence:
+    def _final_log(self, after: Mapping[int, OffsetRange]) -> Mapping[int, OffsetRange]:
+        """The log as it is now: its end as the clients were told, its start as far as retention has moved it since."""
+        starts = self._world.admin.offsets(self._topic)
+        return {
+            partition: OffsetRange(min(offsets.end, starts[partition].start), offsets.end)
+            for partition, offsets in after.items()
+        }
+
+    def _audit(self, leaders: tuple[PartitionLeader, ...], log: Mapping[int, OffsetRange]) -> str:
+        """Read the log once more. Returns why it was not read."""
+        self._world.progress.phase("auditing")
+        order = AuditOrder(self._identity.run_id, self._topic, self._identity.bootstrap_servers, leaders)
+        self.findings.audit, trouble = audited(self._world.auditor, order, log, self._options)
+        return trouble
+
+    def _evidence(
+        self, before: Mapping[int, OffsetRange], log: Mapping[int, OffsetRange], audit_trouble: str
+    ) -> Evidence:
+        options = self._options
         return Evidence(
+            terms=Terms(
+                acks=options.acks,
+                asked_rate_per_s=options.msg_rate,
+                thresholds=options.threshold,
+                sample_every_s=self._sample_every_s,
+                fetch_pace_ms=options.pace_ms if options.sub_driver == "wire" else 0.0,
+                linger_ms=options.linger_ms,
+            ),
             assignments=tuple(client for clients in self._clients.values() for client in clients),
             publisher=self.findings.publisher,
             publisher_trouble=self._publisher_trouble,
@@ -324,10 +406,13 @@ class Run:
                 MissingTask(task_id, tuple(client.name for client in self._clients[task_id]), reason)
                 for task_id, reason in self._subscribers.gone.items()
             ),
-            appended={partition: offsets.end - before[partition].end for partition, offsets in after.items()},
-            end_offsets={partition: offsets.end for partition, offsets in after.items()},
-            asked_rate_per_s=self._options.msg_rate,
-            acks=self._options.acks,
+            begin_offsets={partition: offsets.end for partition, offsets in before.items()},
+            log=log,
+            audit=self.findings.audit,
+            audit_trouble=audit_trouble,
+            machine=tuple(self.findings.machine),
+            cores=self._world.host.cores,
+            clock_error_s=self._clocks.error_s,
         )
 
     def _publisher_status(self) -> PublisherStatus:

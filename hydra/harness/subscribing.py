@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from hydra.core.configuration import SubscriberConfiguration
-from hydra.core.signals import DrainTo
-from hydra.core.stats import ClientStats, SubscriberStatus
-from hydra.harness.protocols import SubscriberDriver
+from hydra.core.latency import COARSE_BITS, LatencyCounts
+from hydra.core.plan import Plan
+from hydra.core.signals import DrainTo, StartAt
+from hydra.core.stats import ProcessUsage, SubscriberSample, SubscriberStats, SubscriberStatus
+from hydra.core.striping import Striping
+from hydra.core.timing import DeliveryTiming
+from hydra.harness.protocols import Clock, ProcessReading, SubscriberDriver
 
 MAX_NAMES = 20
 """Names of waiting clients in one status."""
@@ -17,20 +23,71 @@ class Subscribing:
     Args:
         configuration: which clients read what.
         driver: the Kafka clients.
+        clock: the one that the driver tells arrivals by.
+        usage: reads what this process has used.
     """
 
-    def __init__(self, configuration: SubscriberConfiguration, driver: SubscriberDriver) -> None:
+    def __init__(
+        self,
+        configuration: SubscriberConfiguration,
+        driver: SubscriberDriver,
+        clock: Clock,
+        usage: Callable[[], ProcessReading],
+    ) -> None:
         self.configuration = configuration
         self._driver = driver
+        self._clock = clock
+        self._usage = usage
         self._drain_to: dict[int, int] | None = None
+        self._timing: DeliveryTiming | None = None
+        self._start_s = 0.0
+        self._sample_every_s = 1.0
+        self._next_sample_s = float("inf")
+        self._samples: list[SubscriberSample] = []
 
     def open(self) -> None:
         """Begin to connect all clients."""
         self._driver.open()
 
+    def start(self, start: StartAt) -> None:
+        """Learn when the plan starts; what arrives from now on is timed by it. Told again, the last word counts."""
+        plan = Plan(start.rate_per_s, start.duration_s)
+        striping = Striping(start.partitions, start.block_records)
+        self._timing = DeliveryTiming(plan, striping, start.start_s, start.start_wall_s)
+        for tally in self._driver.tallies:
+            tally.time_by(self._timing)
+        self._start_s, self._sample_every_s = start.start_s, start.sample_every_s
+        self._next_sample_s = start.start_s
+        self._samples.clear()
+
     def poll(self, timeout_s: float) -> None:
         """Move all clients on; waits ``timeout_s`` at most."""
         self._driver.poll(timeout_s)
+        now_s = self._clock.now_s()
+        if now_s >= self._next_sample_s:
+            self._sample(now_s)
+
+    def _sample(self, now_s: float) -> None:
+        """Note how far all clients are."""
+        tallies = self._driver.tallies
+        used = self._usage()
+        at_s = now_s - self._start_s
+        received = [tally.received for tally in tallies]
+        self._samples.append(
+            SubscriberSample(
+                at_s=at_s,
+                received=sum(received),
+                slowest_received=min(received, default=0),
+                fetches=sum(tally.fetches for tally in tallies),
+                received_bytes=sum(tally.received_bytes for tally in tallies),
+                cpu_s=used.cpu_s,
+                rss_bytes=used.rss_bytes,
+                e2e=self._timing.take_sample() if self._timing else LatencyCounts(COARSE_BITS),
+            )
+        )
+        # The next full second, also after one that was missed.
+        whole = int(at_s // self._sample_every_s) + 1
+        self._next_sample_s = self._start_s + whole * self._sample_every_s
 
     def drain(self, drain_to: DrainTo) -> None:
         """From now on, ``drained`` means: read up to these end offsets."""
@@ -59,9 +116,24 @@ class Subscribing:
             error=error,
         )
 
-    def stats(self) -> tuple[ClientStats, ...]:
-        """What every client received so far."""
-        return tuple(tally.stats() for tally in self._driver.tallies)
+    def stats(self, task_id: str, usage: ProcessUsage) -> SubscriberStats:
+        """What every client received so far, and how late.
+
+        Args:
+            task_id: of this task.
+            usage: what it used.
+        """
+        timing = self._timing
+        if timing is not None:
+            self._sample(self._clock.now_s())
+        return SubscriberStats(
+            run_id=self.configuration.run_id,
+            task_id=task_id,
+            clients=tuple(tally.stats() for tally in self._driver.tallies),
+            usage=usage,
+            **({} if timing is None else {"e2e": timing.e2e(), "service": timing.service()}),
+            samples=tuple(self._samples),
+        )
 
     def close(self) -> None:
         """Let go of all clients."""

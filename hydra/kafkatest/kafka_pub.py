@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping
 from hydra import __version__
 from hydra.core.configuration import PublisherConfiguration
 from hydra.core.errors import HydraError
-from hydra.core.signals import Ping, Request, SignalError, SignalName, decode, success
+from hydra.core.signals import Ping, Request, SignalError, SignalName, StartAt, decode, success
 from hydra.core.stats import PublisherStatus
 from hydra.drivers.registry import publisher_driver
 from hydra.harness.publishing import Publishing
 from hydra.kafkatest.task import TaskPlace, run_task
 from hydra.transport import usage
+from hydra.transport.host import read_clock
 from hydra.transport.monotonic import MonotonicClock
 
 START_LOOK_S = 0.05
@@ -35,7 +36,7 @@ class KafkaPub:
         self._place = place
         self._wanted: queue.SimpleQueue[PublisherConfiguration | None] = queue.SimpleQueue()
         self._publishing: Publishing | None = None
-        self._start: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._start: queue.SimpleQueue[tuple[str, StartAt]] = queue.SimpleQueue()
         self._signals: Mapping[SignalName, Callable[[Request], bytes]] = {
             "ping": self._ping,
             "updateconfig": self._update_config,
@@ -63,10 +64,11 @@ class KafkaPub:
         began = usage.read(traffic=True)
         try:
             publishing.open()
-            if not self._wait_for_start(publishing):
+            start = self._wait_for_start(publishing)
+            if start is None:
                 return
             began = usage.read(traffic=True)
-            publishing.send()
+            publishing.send(start.start_s, start.sample_every_s)
         except HydraError as error:
             publishing.fail(str(error))
         except Exception as error:  # noqa: BLE001  # logged, and told to the controller
@@ -77,36 +79,38 @@ class KafkaPub:
             publishing.finish(self._place.task_id, usage.usage(began, ended), usage.traffic(began, ended))
             publishing.close()
 
-    def _wait_for_start(self, publishing: Publishing) -> bool:
-        """Whether the start came, before the run was stopped."""
+    def _wait_for_start(self, publishing: Publishing) -> StartAt | None:
+        """When the plan starts; None when the run was stopped before that was told."""
         while not publishing.stopping:
             try:
-                run_id = self._start.get(timeout=START_LOOK_S)
+                run_id, start = self._start.get(timeout=START_LOOK_S)
             except queue.Empty:
                 continue
             if run_id == publishing.configuration.run_id:
-                return True
-        return False
+                return start
+        return None
 
     def _ping(self, _request: Request) -> bytes:
         run_id = self._publishing.configuration.run_id if self._publishing else ""
-        return success(Ping(self._place.task_id, "kafka-pub", __version__, run_id))
+        return success(Ping(self._place.task_id, "kafka-pub", __version__, run_id, read_clock()))
 
     def _update_config(self, request: Request) -> bytes:
         configuration = decode(request.arguments, PublisherConfiguration)
         self._let_go()
-        self._publishing = Publishing(configuration, publisher_driver(configuration), MonotonicClock())
+        driver = publisher_driver(configuration)
+        self._publishing = Publishing(configuration, driver, MonotonicClock(), usage.process)
         self._wanted.put(configuration)
         return success()
 
-    def _test_start(self, _request: Request) -> bytes:
+    def _test_start(self, request: Request) -> bytes:
         publishing = self._run()
+        start = decode(request.arguments, StartAt)
         phase = publishing.status().phase
         if phase in {"sending", "flushing", "done"}:
             return success()  # the start came twice: the reply to the first one was lost
         if phase != "ready":
             raise SignalError(f"the publisher is {phase}, not ready")
-        self._start.put(publishing.configuration.run_id)
+        self._start.put((publishing.configuration.run_id, start))
         return success()
 
     def _test_stop(self, _request: Request) -> bytes:

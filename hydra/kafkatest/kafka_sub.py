@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping
 
 from hydra import __version__
 from hydra.core.configuration import SubscriberConfiguration
-from hydra.core.signals import DrainTo, Ping, Request, SignalError, SignalName, decode, success
-from hydra.core.stats import ProcessUsage, SubscriberStats, SubscriberStatus
+from hydra.core.signals import DrainTo, Ping, Request, SignalError, SignalName, StartAt, decode, success
+from hydra.core.stats import ProcessUsage, SubscriberStatus
 from hydra.drivers.registry import subscriber_driver
 from hydra.harness.subscribing import Subscribing
 from hydra.kafkatest.task import MainThread, TaskPlace, run_task
 from hydra.transport import usage
+from hydra.transport.host import read_clock
+from hydra.transport.monotonic import MonotonicClock
 
 POLL_S = 0.1
 """How long one poll may wait for records; signals are carried out in between."""
@@ -46,7 +48,7 @@ class KafkaSub:
         if request.signal == "ping":
             subscribing = self._subscribing
             run_id = subscribing.configuration.run_id if subscribing else ""
-            return success(Ping(self._place.task_id, "kafka-sub", __version__, run_id))
+            return success(Ping(self._place.task_id, "kafka-sub", __version__, run_id, read_clock()))
         return self._main.ask(lambda: self._signals[request.signal](request))
 
     def loop(self) -> None:
@@ -61,13 +63,13 @@ class KafkaSub:
     def _update_config(self, request: Request) -> bytes:
         configuration = decode(request.arguments, SubscriberConfiguration)
         self._let_go()
-        subscribing = Subscribing(configuration, subscriber_driver(configuration))
+        subscribing = Subscribing(configuration, subscriber_driver(configuration), MonotonicClock(), usage.process)
         subscribing.open()
         self._subscribing = subscribing
         return success()
 
-    def _test_start(self, _request: Request) -> bytes:
-        self._run()
+    def _test_start(self, request: Request) -> bytes:
+        self._run().start(decode(request.arguments, StartAt))
         self._began = usage.read()
         self._usage = None
         return success()
@@ -83,7 +85,7 @@ class KafkaSub:
     def _get_stats(self, _request: Request) -> bytes:
         run = self._run()
         used = self._usage or usage.usage(self._began, usage.read())
-        return success(SubscriberStats(run.configuration.run_id, self._place.task_id, run.stats(), used))
+        return success(run.stats(self._place.task_id, used))
 
     def _reset_stats(self, _request: Request) -> bytes:
         """Forget the run: its counts and its clients."""

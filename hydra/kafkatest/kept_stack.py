@@ -27,6 +27,7 @@ class KeptStack:
     version: str
     since: str
     """ISO 8601, UTC."""
+    kafka_pid: int = 0
 
 
 def state_folder() -> Path:

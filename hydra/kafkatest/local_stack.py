@@ -52,6 +52,7 @@ class StackProcess:
         self._folder = Path(order.folder)
         self._marathon_url = ""
         self._bootstrap_servers = ""
+        self._kafka_pid = 0
         self._kept = threading.Event()
 
     def run(self) -> None:
@@ -68,7 +69,7 @@ class StackProcess:
                     self._be(parts)
                 except HydraError as error:
                     # Before the rest goes down: its going down is what a controller would notice otherwise.
-                    _tell(StackEvent("failed", error.problem, type(error).__name__, error.way_out))
+                    _tell(StackEvent("failed", error.problem, error=type(error).__name__, way_out=error.way_out))
                 finally:
                     _let_nothing_stop_the_end()
         except _EndError:
@@ -97,8 +98,8 @@ class StackProcess:
         )
         parts.callback(broker.stop)
         broker.start(timeout_s=KAFKA_START_TIMEOUT_S)
-        self._bootstrap_servers = broker.bootstrap_servers
-        _tell(StackEvent("kafka", self._bootstrap_servers))
+        self._bootstrap_servers, self._kafka_pid = broker.bootstrap_servers, broker.pid
+        _tell(StackEvent("kafka", self._bootstrap_servers, pid=broker.pid))
         while broker.returncode() is None:
             time.sleep(KAFKA_LOOK_S)
         _tell(StackEvent("kafka_died", " | ".join(broker.last_lines(5))))
@@ -120,6 +121,7 @@ class StackProcess:
                 folder=self._order.folder,
                 marathon_url=self._marathon_url,
                 bootstrap_servers=self._bootstrap_servers,
+                kafka_pid=self._kafka_pid,
                 version=__version__,
                 since=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             )

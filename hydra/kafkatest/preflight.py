@@ -47,11 +47,11 @@ def _check_descriptors(options: Options, *, embedded: bool) -> None:
     driver = options.sub_driver
     needs = {
         f"a subscriber of {options.clients_per_app} clients": (
-            TASK_DESCRIPTORS + options.clients_per_app * DESCRIPTORS_PER_CLIENT[driver]
+            TASK_DESCRIPTORS + options.clients_per_app * DESCRIPTORS_PER_CLIENT.get(driver, 8)
         )
     }
     if embedded:
-        connections = options.client_count * BROKER_CONNECTIONS_PER_CLIENT[driver]
+        connections = options.client_count * BROKER_CONNECTIONS_PER_CLIENT.get(driver, 3)
         needs[f"an embedded Kafka with {options.client_count} clients"] = BROKER_DESCRIPTORS + connections
     for what, needed in needs.items():
         if needed > hard:
@@ -64,8 +64,8 @@ def _check_descriptors(options: Options, *, embedded: bool) -> None:
 def _check_memory(options: Options, *, embedded: bool) -> None:
     import psutil
 
-    tasks_mib = options.total_sub_apps * TASK_MIB[options.sub_driver]
-    clients_mib = options.client_count * CLIENT_MIB[options.sub_driver]
+    tasks_mib = options.total_sub_apps * TASK_MIB.get(options.sub_driver, 60)
+    clients_mib = options.client_count * CLIENT_MIB.get(options.sub_driver, 2.0)
     needed_mib = round(tasks_mib + clients_mib + (STACK_MIB if embedded else 0))
     available_mib = psutil.virtual_memory().available // MIB
     if needed_mib > available_mib:

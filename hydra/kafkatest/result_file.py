@@ -1,4 +1,4 @@
-"""The result file: written whole or not at all."""
+"""The result file: written whole or not at all, and read again only where its version is known."""
 
 from __future__ import annotations
 
@@ -6,18 +6,11 @@ import json
 import os
 from pathlib import Path
 
-from hydra.core.errors import OutputError
-from hydra.core.result import RunRecord
-from hydra.core.signals import to_builtins
+import msgspec
 
-
-def record_dict(record: RunRecord) -> dict[str, object]:
-    """What the file holds: the record, with the seed's eleven keys on top where there is a result."""
-    body = to_builtins(record)
-    assert isinstance(body, dict)
-    if record.result is not None:
-        body["seed_keys"] = record.result.seed_keys()
-    return body
+from hydra.core.errors import ConfigurationError, OutputError
+from hydra.core.result import FORMAT, FORMAT_VERSION, RunRecord
+from hydra.core.signals import SignalError, decode, to_builtins
 
 
 def check_output(path: str) -> None:
@@ -37,7 +30,7 @@ def check_output(path: str) -> None:
 
 
 def write_record(record: RunRecord, path: str) -> None:
-    """Write the record as JSON.
+    """Write the record as JSON; docs/result.schema.json says what it holds.
 
     Raises:
         OutputError: the file could not be written; what was there before is still there.
@@ -46,7 +39,7 @@ def write_record(record: RunRecord, path: str) -> None:
     draft = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         with draft.open("w", encoding="utf-8") as file:
-            json.dump(record_dict(record), file, indent=1, allow_nan=False)
+            json.dump(to_builtins(record), file, indent=1, allow_nan=False)
             file.write("\n")
             file.flush()
             os.fsync(file.fileno())
@@ -54,3 +47,34 @@ def write_record(record: RunRecord, path: str) -> None:
     except OSError as error:
         draft.unlink(missing_ok=True)
         raise OutputError(f"--output={path} cannot be written ({error.strerror or error})") from error
+
+
+class _Heading(msgspec.Struct):
+    """What tells a result file, and its version, from other JSON."""
+
+    format: str = ""
+    format_version: int = 0
+
+
+def read_record(path: str) -> RunRecord:
+    """Read a result file.
+
+    Raises:
+        ConfigurationError: it cannot be read, is no result file, or is of a version that is not known here.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read ({error.strerror or error})") from error
+    try:
+        heading = decode(data, _Heading)
+        if heading.format != FORMAT:
+            raise ConfigurationError(f"{path} is not a result file of Hydra", way_out="--output=FILE writes one")
+        if heading.format_version != FORMAT_VERSION:
+            raise ConfigurationError(
+                f"{path} has format version {heading.format_version}, this Hydra reads {FORMAT_VERSION}",
+                way_out="use the Hydra that wrote it",
+            )
+        return decode(data, RunRecord)
+    except SignalError as error:
+        raise ConfigurationError(f"{path} is not a result file of Hydra ({error.problem})") from error

@@ -9,11 +9,13 @@ from hydra.broker.probe import BrokerProbe
 from hydra.core.configuring import delivery_timeout_s
 from hydra.core.errors import HydraError, MarathonError, UsageError
 from hydra.core.options import Options
+from hydra.drivers.auditor import WireAuditor
 from hydra.harness.deployment import Deployment
 from hydra.harness.progress import Progress
 from hydra.harness.protocols import ClusterFacts
 from hydra.harness.run import World
 from hydra.kafkatest.stack import Stack
+from hydra.transport.host import LocalHost
 from hydra.transport.marathon_launcher import MarathonLauncher
 from hydra.transport.monotonic import MonotonicClock
 from hydra.transport.zmq_signals import ZmqSignals
@@ -91,6 +93,8 @@ class Rig:
             signals=self._signals,
             admin=self.admin,
             clock=self._clock,
+            host=LocalHost(self._stack.kafka_pid),
+            auditor=WireAuditor(),
             progress=self._progress,
             broker_trouble=self._broker_trouble,
         )

@@ -251,9 +251,12 @@ class RunTestKAFKA:
             phases_s=findings.phases_s,
             error="" if error is None else str(error),
             exit_code=exit_code,
+            seed_keys={} if findings.result is None else findings.result.seed_keys(),
             result=findings.result,
             publisher=findings.publisher,
             subscribers=findings.subscribers,
+            machine_samples=tuple(findings.machine),
+            audit=findings.audit,
         )
         if self._options.output is not None:
             write_record(self.record, self._options.output)

@@ -77,7 +77,8 @@ def options_from_attributes(source: object) -> Options:
                 raise UsageError(f"options.{name} is no option", way_out=f"did you mean {near[0]}?")
             continue
         if value is not None:
-            values[name] = parse_option(name, str(value), origin=f"options.{name}")
+            text = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+            values[name] = parse_option(name, text, origin=f"options.{name}")
     config_file = getattr(source, "config_file", None)
     # The notebook names hydra.ini as a matter of course: it may be missing, as on a command line without the flag.
     named = str(config_file) if config_file and str(config_file) != DEFAULT_CONFIG_FILE else None

@@ -51,6 +51,7 @@ class LocalStack:
         self._events: queue.SimpleQueue[StackEvent | None] = queue.SimpleQueue()
         self.kafka_died = ""
         """The broker's last lines, once it has died."""
+        self.kafka_pid = 0
         self._failure: HydraError | None = None
         self._over = threading.Event()
         with (self.folder / "stack.log").open("wb") as log:
@@ -116,7 +117,9 @@ class LocalStack:
                 event = decode(line, StackEvent)
             except SignalError:
                 continue
-            if event.event == "kafka_died":
+            if event.event == "kafka":
+                self.kafka_pid = event.pid
+            elif event.event == "kafka_died":
                 self.kafka_died = event.text or "without a word"
             elif event.event == "failed":
                 self._failure = _failure(event)
@@ -239,6 +242,14 @@ class Stack:
                 assert self._own is not None
                 self._bootstrap_servers = self._own.wait_for_kafka()
         return self._bootstrap_servers
+
+    def kafka_pid(self) -> int:
+        """The process of an embedded Kafka; 0 where Kafka is not Hydra's."""
+        if not self.embedded:
+            return 0
+        if self._kept is not None:
+            return self._kept.kafka_pid
+        return self._own.kafka_pid if self._own is not None else 0
 
     def kafka_died(self) -> str:
         """The last lines of an embedded Kafka of our own that died; empty otherwise."""

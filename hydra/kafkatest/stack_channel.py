@@ -32,6 +32,8 @@ class StackEvent:
     event: Literal["note", "marathon", "kafka", "kept", "kafka_died", "failed"]
     text: str = ""
     """A note's text; the URL of Marathon; Kafka's bootstrap servers; the last lines of a dead broker; a failure."""
+    pid: int = 0
+    """Kafka's process, beside its bootstrap servers."""
     error: str = ""
     """The class of a failure (core.errors)."""
     way_out: str = ""

@@ -1,11 +1,13 @@
-"""A result as text: the seed's eleven keys with what they mean and their unit, and the verdict with its reasons."""
+"""A result as text: the seed's eleven keys with what they mean and their unit, latencies, the limit, the verdict."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pprint import pformat
 
+from hydra.core.latency import LatencySummary
 from hydra.core.options import Options
-from hydra.core.result import Result
+from hydra.core.result import Result, RunRecord
 
 MEANINGS: dict[str, tuple[str, str]] = {
     "client_count": ("", "clients asked for"),
@@ -35,6 +37,40 @@ def key_rows(result: Result, *, acks: str) -> list[tuple[str, str, str, str]]:
     return [(key, number(values[key]), unit, meaning.format(**names)) for key, (unit, meaning) in MEANINGS.items()]
 
 
+LATENCY_COLUMNS = ("p50", "p90", "p99", "p99.9", "p99.99", "max")
+
+
+def latency_rows(result: Result) -> list[tuple[str, ...]]:
+    """(what, p50, p90, p99, p99.9, p99.99, max, meaning), in milliseconds."""
+    latency = result.latency
+    clients = (
+        f"p99 of clients: {milliseconds(latency.client_p99_min_ms)} to {milliseconds(latency.client_p99_max_ms)},"
+        f" median {milliseconds(latency.client_p99_median_ms)}"
+    )
+    added = f"pace of fetches {latency.fetch_pace_ms:g} ms, linger {latency.linger_ms} ms"
+    if latency.clock_error_ms:
+        added += f"; clocks within {latency.clock_error_ms:.3g} ms"
+    rows = (("end to end", latency.e2e, clients), ("service", latency.service, f"from the actual send; {added}"))
+    return [(name, *_percentiles(summary), meaning) for name, summary, meaning in rows if summary.deliveries]
+
+
+def _percentiles(summary: LatencySummary) -> tuple[str, ...]:
+    values = (
+        summary.p50_ms,
+        summary.p90_ms,
+        summary.p99_ms,
+        summary.p999_ms,
+        summary.p9999_ms,
+        summary.max_ms,
+    )
+    return tuple(milliseconds(value) for value in values)
+
+
+def milliseconds(value_ms: float) -> str:
+    """Three significant digits."""
+    return f"{value_ms:,.0f}" if value_ms >= 100 else f"{value_ms:.3g}"
+
+
 def number(value: float) -> str:
     """A figure for reading: thousands set apart; as many decimals as its size leaves room for."""
     if isinstance(value, int):
@@ -44,13 +80,36 @@ def number(value: float) -> str:
     return f"{value:,.1f}"
 
 
-def headline(options: Options) -> str:
+def headline(options: Mapping[str, object] | Options) -> str:
     """What was asked, in a line."""
+    asked = options if isinstance(options, Options) else _known(options)
     return (
-        f"{options.client_count:,} clients ({options.total_sub_apps:,} apps x {options.clients_per_app}),"
-        f" {options.msg_rate:,.10g} records/s of {options.msg_size} bytes for {options.test_duration:g} s,"
-        f" acks {options.acks}, {options.pub_driver} -> {options.sub_driver}"
+        f"{asked.client_count:,} clients ({asked.total_sub_apps:,} apps x {asked.clients_per_app}),"
+        f" {asked.msg_rate:,.10g} records/s of {asked.msg_size} bytes for {asked.test_duration:g} s,"
+        f" acks {asked.acks}, {asked.pub_driver} -> {asked.sub_driver}"
     )
+
+
+def _known(options: Mapping[str, object]) -> Options:
+    """Options out of a result file; what this version does not know is left out."""
+    names = Options.__dataclass_fields__
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+    return Options(**{name: value for name, value in values.items() if name in names})  # type: ignore[arg-type]
+
+
+def limit_lines(result: Result) -> list[str]:
+    """Who was the limit, from what that is known, and what became of each threshold."""
+    bottleneck = result.bottleneck
+    lines = [f"  limit: {bottleneck.limit}"]
+    if bottleneck.symptoms:
+        lines[0] += f" - {'; '.join(bottleneck.symptoms)}"
+        lines += [f"         {text}" for text in bottleneck.evidence]
+    if bottleneck.advice:
+        lines.append(f"         what to change: {bottleneck.advice}")
+    for item in result.thresholds:
+        state = "kept" if item.kept else "BROKEN"
+        lines.append(f" threshold: {item.threshold} {state}, it was {item.value:,.5g} {item.unit}")
+    return lines
 
 
 def verdict_lines(result: Result) -> list[str]:
@@ -63,6 +122,11 @@ def verdict_lines(result: Result) -> list[str]:
     ]
 
 
-def res_line(keys: dict[str, int | float]) -> str:
+def failure_lines(record: RunRecord) -> list[str]:
+    """What is known of a run that has no result."""
+    return [f"verdict: none - the run was {record.status}: {record.error} (exit code {record.exit_code})"]
+
+
+def res_line(keys: Mapping[str, int | float]) -> str:
     """The line of the original's notebook."""
-    return f"RES = {pformat(keys)}"
+    return f"RES = {pformat(dict(keys))}"

@@ -5,8 +5,15 @@ from __future__ import annotations
 import resource
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from hydra.core.stats import HostTraffic, ProcessUsage
+from hydra.harness.protocols import ProcessReading
+
+_STATM = Path("/proc/self/statm")
+"""Linux: resident pages stand second. Read once a second in each of a hundred tasks: psutil's import costs more."""
+
+_PAGE_BYTES = resource.getpagesize()
 
 
 @dataclass(frozen=True)
@@ -17,6 +24,22 @@ class Reading:
     cpu_s: float
     sent_bytes: int
     received_bytes: int
+
+
+def process() -> ProcessReading:
+    """What this process has used up to now."""
+    times = resource.getrusage(resource.RUSAGE_SELF)
+    return ProcessReading(times.ru_utime + times.ru_stime, _rss_bytes())
+
+
+def _rss_bytes() -> int:
+    try:
+        with _STATM.open("rb") as statm:
+            return int(statm.read().split()[1]) * _PAGE_BYTES
+    except (OSError, ValueError, IndexError):
+        import psutil
+
+        return int(psutil.Process().memory_info().rss)
 
 
 def read(*, traffic: bool = False) -> Reading:
@@ -33,11 +56,9 @@ def read(*, traffic: bool = False) -> Reading:
 
 def usage(begin: Reading, end: Reading) -> ProcessUsage:
     """CPU between two readings, and the memory held now."""
-    import psutil
-
     window_s = end.at_s - begin.at_s
     cpu_percent = 100 * (end.cpu_s - begin.cpu_s) / window_s if window_s > 0 else 0.0
-    return ProcessUsage(cpu_percent=cpu_percent, rss_bytes=psutil.Process().memory_info().rss, window_s=window_s)
+    return ProcessUsage(cpu_percent=cpu_percent, rss_bytes=_rss_bytes(), window_s=window_s)
 
 
 def traffic(begin: Reading, end: Reading) -> HostTraffic:

@@ -127,14 +127,14 @@ class ZmqSignals:
         """Send each peer its request and wait for all answers; see the Protocol."""
         deadline_s = time.monotonic() + timeout_s
         poller = zmq.Poller()
-        waiting: dict[zmq.Socket[bytes], Endpoint] = {}
+        waiting: dict[zmq.Socket[bytes], tuple[Endpoint, float]] = {}
         answers: dict[Endpoint, Answer] = {}
         remaining = iter(requests.items())
         try:
             while True:
                 for endpoint, request in islice(remaining, MAX_REQUESTS_IN_FLIGHT - len(waiting)):
                     peer = self._connect(endpoint)
-                    waiting[peer] = endpoint
+                    waiting[peer] = endpoint, time.monotonic()
                     peer.send(encode(request), zmq.DONTWAIT)
                     poller.register(peer, zmq.POLLIN)
                 ready = poller.poll(max(0, round((deadline_s - time.monotonic()) * 1000))) if waiting else []
@@ -142,7 +142,8 @@ class ZmqSignals:
                     break
                 for peer, _event in ready:
                     poller.unregister(peer)
-                    answers[waiting.pop(peer)] = _answer(peer.recv(zmq.DONTWAIT))
+                    endpoint, sent_s = waiting.pop(peer)
+                    answers[endpoint] = _answer(peer.recv(zmq.DONTWAIT), sent_s)
                     peer.close(linger=0)
         finally:
             _close(waiting)
@@ -169,9 +170,12 @@ def _close(peers: Iterable[zmq.Socket[bytes]]) -> None:
         peer.close(linger=0)
 
 
-def _answer(data: bytes) -> Answer:
+def _answer(data: bytes, sent_s: float) -> Answer:
+    received_s = time.monotonic()
     try:
         reply = decode_reply(data)
     except SignalError as error:
         return Answer(error=str(error))
-    return Answer(body=bytes(reply.result)) if reply.ok else Answer(error=reply.error or "refused without a word")
+    if not reply.ok:
+        return Answer(error=reply.error or "refused without a word")
+    return Answer(body=bytes(reply.result), sent_s=sent_s, received_s=received_s)

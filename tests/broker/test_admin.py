@@ -18,7 +18,8 @@ from confluent_kafka import Producer
 from hydra.broker.admin import KafkaTopicAdmin
 from hydra.core.configuration import Endpoint
 from hydra.core.errors import BrokerError, UsageError
-from hydra.harness.protocols import OffsetRange, TopicAdmin
+from hydra.core.log import OffsetRange
+from hydra.harness.protocols import TopicAdmin
 
 
 @pytest.fixture

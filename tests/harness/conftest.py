@@ -13,7 +13,7 @@ import pytest
 from hydra.core.app_spec import Capabilities, Task
 from hydra.core.configuration import Endpoint, PartitionLeader, PublisherConfiguration, SubscriberConfiguration
 from hydra.core.errors import BrokerError
-from hydra.core.identity import run_tag
+from hydra.core.log import OffsetRange
 from hydra.core.intervals import IntervalSet
 from hydra.core.options import Options
 from hydra.core.plan import Plan
@@ -39,7 +39,7 @@ from hydra.core.stats import (
 )
 from hydra.core.striping import Striping
 from hydra.core.tally import ClientTally
-from hydra.harness.protocols import AckCount, Answer, ClusterFacts, OffsetRange
+from hydra.harness.protocols import AckCount, Answer, ClusterFacts
 from hydra.harness.run import Crew, Run, World
 from hydra.harness.subscribing import Subscribing
 

@@ -1,0 +1,290 @@
+"""Latencies: counted in buckets whose histograms can be added up, and folded in without a look at each record.
+
+**Buckets.** A latency is a whole number of microseconds, v. Up to ``2 ** bits`` every v has a bucket of its own; above
+that each doubling of v is cut into ``2 ** (bits - 1)`` buckets of one width. With ``s = max(0, v.bit_length() - bits)``
+the bucket of v is ``(s << bits - 1) + (v >> s)``. This is the layout of HdrHistogram: a bucket is never wider than
+``2 ** (1 - bits)`` of what it holds, so 11 bits keep three significant digits, from 1 us to as long as anyone waits.
+
+**Folding.** The records that arrive together were due one plan interval apart, so their latencies are evenly spaced,
+and a whole arrival is two numbers: the lowest latency, and how many records. The spacing is cut into ``2 ** k`` ticks
+of at most a microsecond; in ticks the latencies of an arrival are ``low, low + 2 ** k, low + 2 * 2 ** k, ...``, whole
+numbers without a rounding error that grows. Arrivals are only counted by (lowest, records) while the run goes on; the
+buckets are filled from these counts afterwards, over the distinct latencies instead of over the records.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+FINE_BITS = 11
+"""Three significant digits."""
+
+COARSE_BITS = 8
+"""Within 1 %: for what there is one of for each client, and for each second."""
+
+TICKS_PER_S = 1_000_000
+"""Buckets count microseconds."""
+
+_RECORDS_BITS = 24
+_RECORDS_MASK = (1 << _RECORDS_BITS) - 1
+
+
+def bucket_of(latency_us: int, bits: int) -> int:
+    """The bucket of a latency of zero or more."""
+    shift = latency_us.bit_length() - bits
+    return (shift << bits - 1) + (latency_us >> shift) if shift > 0 else latency_us
+
+
+def bucket_end(bucket: int, bits: int) -> int:
+    """The lowest latency, in microseconds, that is above the bucket."""
+    shift = max(0, (bucket >> bits - 1) - 1)
+    return (bucket - (shift << bits - 1) + 1) << shift
+
+
+@dataclass(frozen=True)
+class LatencyCounts:
+    """A histogram as a fact: how many latencies each bucket holds. Travels as JSON."""
+
+    bits: int = FINE_BITS
+    """What the buckets' layout follows from; see the module."""
+    buckets: tuple[int, ...] = ()
+    """Rising."""
+    counts: tuple[int, ...] = ()
+    """One for each bucket; none is zero."""
+    max_us: int = 0
+    """The highest latency, exactly."""
+    negative: int = 0
+    """Latencies below zero: they stand in bucket 0, and mean that two clocks do not agree."""
+
+
+@dataclass(frozen=True)
+class LatencySummary:
+    """What a histogram says. A percentile is the upper end of its bucket, and never more than the highest latency."""
+
+    deliveries: int = 0
+    p50_ms: float = 0.0
+    p90_ms: float = 0.0
+    p99_ms: float = 0.0
+    p999_ms: float = 0.0
+    p9999_ms: float = 0.0
+    max_ms: float = 0.0
+    negative: int = 0
+    """Deliveries whose latency came out below zero (clocks that do not agree); counted as zero."""
+
+
+PERCENTILES: Mapping[str, float] = {
+    "p50_ms": 50.0,
+    "p90_ms": 90.0,
+    "p99_ms": 99.0,
+    "p999_ms": 99.9,
+    "p9999_ms": 99.99,
+}
+"""Percent by the field of LatencySummary."""
+
+
+class LatencyHistogram:
+    """Counts of latencies by bucket; histograms of the same bits can be added up.
+
+    Args:
+        bits: significant bits of a bucket.
+    """
+
+    __slots__ = ("bits", "counts", "max_us", "negative")
+
+    def __init__(self, bits: int = FINE_BITS) -> None:
+        self.bits = bits
+        self.counts: dict[int, int] = {}
+        self.max_us = 0
+        self.negative = 0
+
+    def __len__(self) -> int:
+        """How many latencies were counted."""
+        return sum(self.counts.values())
+
+    def add(self, latency_us: int, records: int = 1) -> None:
+        """Count so many records of this latency; one below zero is counted as zero, and as negative."""
+        if latency_us < 0:
+            self.negative += records
+            latency_us = 0
+        self.max_us = max(self.max_us, latency_us)
+        bucket = bucket_of(latency_us, self.bits)
+        self.counts[bucket] = self.counts.get(bucket, 0) + records
+
+    def merge(self, other: LatencyCounts) -> None:
+        """Add another histogram's counts.
+
+        Raises:
+            ValueError: when its buckets are others.
+        """
+        if other.bits != self.bits:
+            raise ValueError(f"a histogram of {other.bits} bits cannot be added to one of {self.bits}")
+        counts = self.counts
+        for bucket, count in zip(other.buckets, other.counts, strict=True):
+            counts[bucket] = counts.get(bucket, 0) + count
+        self.max_us = max(self.max_us, other.max_us)
+        self.negative += other.negative
+
+    def percentile_us(self, percent: float) -> int:
+        """The lowest latency that so many percent of all are not above; 0 where nothing was counted."""
+        return self.percentiles_us((percent,))[0]
+
+    def percentiles_us(self, percents: Iterable[float]) -> list[int]:
+        """The same for several, in rising order, in one go."""
+        total = len(self)
+        found: list[int] = []
+        reached, buckets, end_us = 0, iter(sorted(self.counts)), 1
+        for percent in percents:
+            # The rank is rounded up: the 50th percentile of three latencies is the second one.
+            wanted = -(-total * percent // 100)
+            while reached < wanted:
+                bucket = next(buckets)
+                reached += self.counts[bucket]
+                end_us = bucket_end(bucket, self.bits)
+            found.append(min(end_us - 1, self.max_us))
+        return found
+
+    def summary(self) -> LatencySummary:
+        """What the histogram says, in milliseconds."""
+        values = [value / 1000 for value in self.percentiles_us(PERCENTILES.values())]
+        return LatencySummary(
+            deliveries=len(self),
+            **dict(zip(PERCENTILES, values, strict=True)),
+            max_ms=self.max_us / 1000,
+            negative=self.negative,
+        )
+
+    def fact(self) -> LatencyCounts:
+        """The counts so far."""
+        buckets = tuple(sorted(self.counts))
+        return LatencyCounts(
+            self.bits, buckets, tuple(self.counts[bucket] for bucket in buckets), self.max_us, self.negative
+        )
+
+
+class Spacing:
+    """The plan's interval, cut into ticks.
+
+    Args:
+        interval_s: from one record of the plan to the next.
+    """
+
+    __slots__ = ("interval_ticks", "ticks_per_s", "us_per_tick")
+
+    def __init__(self, interval_s: float) -> None:
+        interval_us = interval_s * TICKS_PER_S
+        self.interval_ticks = 1
+        while self.interval_ticks < interval_us:
+            self.interval_ticks *= 2
+        self.us_per_tick = interval_us / self.interval_ticks
+        """At most 1."""
+        self.ticks_per_s = TICKS_PER_S / self.us_per_tick
+
+
+class SpacedLatencies:
+    """Counts arrivals of records that were due one interval apart.
+
+    Args:
+        spacing: the interval.
+        bits: significant bits that are kept of an arrival's lowest latency.
+    """
+
+    __slots__ = ("_arrivals", "_bits", "_highest", "_spacing", "negative")
+
+    def __init__(self, spacing: Spacing, bits: int = FINE_BITS) -> None:
+        self._spacing = spacing
+        self._bits = bits
+        self._arrivals: dict[int, int] = {}
+        """How often, by the lowest latency (ticks) and, in the lower bits, the number of records."""
+        self._highest = 0
+        self.negative = 0
+
+    def add(self, lowest_s: float, records: int) -> None:
+        """Count an arrival.
+
+        Args:
+            lowest_s: the latency of its newest record; each older one's is an interval more.
+            records: how many.
+        """
+        # Hot path: a few times for every answer to a fetch.
+        spacing = self._spacing
+        low = int(lowest_s * spacing.ticks_per_s)
+        if lowest_s < 0 or records > _RECORDS_MASK:
+            self._add_slowly(math.floor(lowest_s * spacing.ticks_per_s), records)
+            return
+        high = low + (records - 1) * spacing.interval_ticks
+        self._highest = max(self._highest, high)
+        shift = low.bit_length() - self._bits
+        if shift > 0:
+            low = low >> shift << shift
+        key = low << _RECORDS_BITS | records
+        arrivals = self._arrivals
+        arrivals[key] = arrivals.get(key, 0) + 1
+
+    def _add_slowly(self, low: int, records: int) -> None:
+        spacing = self._spacing
+        if low < 0:
+            below = min(records, -(low // spacing.interval_ticks))
+            self.negative += below
+            zero = 1
+            self._arrivals[zero] = self._arrivals.get(zero, 0) + below
+            low += below * spacing.interval_ticks
+            records -= below
+        while records > 0:
+            part = min(records, _RECORDS_MASK)
+            self.add((low + 0.5) / spacing.ticks_per_s, part)
+            low += part * spacing.interval_ticks
+            records -= part
+
+    def take(self, other: SpacedLatencies) -> None:
+        """Count the arrivals of another one of the same spacing and bits, too."""
+        arrivals = self._arrivals
+        for key, times in other._arrivals.items():  # one of its own kind
+            arrivals[key] = arrivals.get(key, 0) + times
+        self._highest = max(self._highest, other._highest)
+        self.negative += other.negative
+
+    def fold(self, bits: int | None = None) -> LatencyHistogram:
+        """The histogram of all latencies.
+
+        Args:
+            bits: of its buckets; this one's own where it is not given, and no more than those.
+        """
+        kept = self._bits if bits is None else bits
+        histogram = LatencyHistogram(kept)
+        interval = self._spacing.interval_ticks
+        # Latencies meet where their lowest ones differ by whole intervals, so each remainder is a row of its own: along
+        # it an arrival begins, and ends so many records later.
+        rows: dict[int, dict[int, int]] = {}
+        for key, times in self._arrivals.items():
+            low, records = key >> _RECORDS_BITS, key & _RECORDS_MASK
+            shift = low.bit_length() - kept
+            if shift > 0:
+                low = low >> shift << shift
+            first, remainder = divmod(low, interval)
+            row = rows.setdefault(remainder, {})
+            row[first] = row.get(first, 0) + times
+            row[first + records] = row.get(first + records, 0) - times
+        for remainder, row in rows.items():
+            self._fill(histogram, remainder, row)
+        histogram.max_us = int(self._highest * self._spacing.us_per_tick)
+        histogram.negative = self.negative
+        return histogram
+
+    def _fill(self, histogram: LatencyHistogram, remainder: int, row: Mapping[int, int]) -> None:
+        """Count the latencies of one remainder: between two marks of the row all of them occur equally often."""
+        bits, counts = histogram.bits, histogram.counts
+        us_per_tick = self._spacing.us_per_tick
+        step_us = self._spacing.interval_ticks * us_per_tick
+        base_us = remainder * us_per_tick
+        times, place = 0, 0
+        for mark in sorted(row):
+            while times and place < mark:
+                bucket = bucket_of(int(base_us + place * step_us), bits)
+                # As many of them at once as fall into the same bucket.
+                until = min(mark, max(place + 1, -int((base_us - bucket_end(bucket, bits)) // step_us)))
+                counts[bucket] = counts.get(bucket, 0) + times * (until - place)
+                place = until
+            times += row[mark]
+            place = mark

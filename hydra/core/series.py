@@ -1,0 +1,183 @@
+"""A run second by second, put together from what each task, and the controller, noted about once a second.
+
+Tasks note their counts as they pass each full second of the plan. One that stood still notes nothing meanwhile: then
+the seconds that it missed repeat its last counts, and what came since stands in the second in which it went on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Generic, Protocol, TypeVar
+
+from hydra.core.latency import COARSE_BITS, LatencyHistogram
+from hydra.core.stats import MachineSample, PublisherSample, PublisherStats, SubscriberSample, SubscriberStats
+
+MAX_POINTS = 1000
+"""A run that is longer than so many seconds has points further apart."""
+
+
+class _Sample(Protocol):
+    @property
+    def at_s(self) -> float: ...
+
+
+S = TypeVar("S", bound=_Sample)
+
+
+@dataclass(frozen=True)
+class Point:
+    """What happened up to a moment since the point before, and how things stood then."""
+
+    at_s: float
+    """Since the start of the plan."""
+    sent: int
+    acked: int
+    delivered: int
+    """Summed over clients, duplicates included."""
+    slowest_client_records: int
+    """What the client that is furthest behind has received since the start."""
+    backlog: int
+    """Deliveries that were still to come for what had been acked (with acks=0: sent)."""
+    fetches: int
+    received_bytes: int
+    e2e_p50_ms: float
+    e2e_p99_ms: float
+    e2e_max_ms: float
+    publisher_lag_max_ms: float
+    publisher_cpu_percent: float
+    publisher_rss_bytes: int
+    subscriber_cpu_percent_sum: float
+    subscriber_cpu_percent_max: float
+    subscriber_rss_bytes_sum: int
+    broker_cpu_percent: float | None
+    broker_rss_bytes: int | None
+    machine_cpu_percent: float | None
+    """Of all cores."""
+
+
+def sample_every_s(duration_s: float) -> float:
+    """How far apart the points of a run are: a second, or more where that would be too many."""
+    return float(max(1, -(-int(duration_s) // MAX_POINTS)))
+
+
+class _Track(Generic[S]):
+    """The samples of one task by the number of the point that they stand for."""
+
+    def __init__(self, samples: Sequence[S], every_s: float) -> None:
+        self.last = 0
+        self._by_point: dict[int, tuple[S, S]] = {}
+        before = None
+        for sample in samples:
+            number = max(0, round(sample.at_s / every_s))
+            if before is not None and number <= self.last:
+                number = self.last + 1  # the one that was taken at the very end, between two full seconds
+            self.last = number
+            self._by_point[number] = (before or sample, sample)
+            before = sample
+
+    def at(self, number: int) -> tuple[S, S] | None:
+        """(the sample before, the sample) of the point; None where there is none."""
+        return self._by_point.get(number)
+
+
+def points(
+    publisher: PublisherStats | None,
+    subscribers: Sequence[SubscriberStats],
+    machine: Sequence[MachineSample],
+    *,
+    every_s: float,
+    cores: int,
+    readers: int,
+    has_acks: bool,
+) -> tuple[Point, ...]:
+    """The points of a run.
+
+    Args:
+        publisher: its samples; None when it did not report.
+        subscribers: their samples.
+        machine: the controller's.
+        every_s: how far apart the samples are.
+        cores: of the controller's machine.
+        readers: how many clients read each record.
+        has_acks: whether records are acked.
+    """
+    pub = _Track(publisher.samples if publisher else (), every_s)
+    subs = [_Track(stats.samples, every_s) for stats in subscribers]
+    own = _Track(machine, every_s)
+    last = max([pub.last, *(track.last for track in subs)], default=0)
+    found: list[Point] = []
+    sent = acked = delivered = 0
+    standing: dict[int, SubscriberSample] = {}
+    pub_now: PublisherSample | None = None
+    for number in range(1, last + 1):
+        pub_pair = pub.at(number)
+        pub_now = pub_pair[1] if pub_pair else pub_now
+        pairs = [pair for track in subs if (pair := track.at(number))]
+        for index, track in enumerate(subs):
+            if pair := track.at(number):
+                standing[index] = pair[1]
+        totals = (
+            pub_now.attempted if pub_now else 0,
+            pub_now.acked if pub_now else 0,
+            sum(sample.received for sample in standing.values()),
+        )
+        machine_pair = own.at(number)
+        latencies = LatencyHistogram(COARSE_BITS)
+        for _, sample in pairs:
+            latencies.merge(sample.e2e)
+        p50_us, p99_us = latencies.percentiles_us((50, 99))
+        cpus = [_percent(pair, lambda sample: sample.cpu_s) for pair in pairs]
+        found.append(
+            Point(
+                at_s=number * every_s,
+                sent=totals[0] - sent,
+                acked=totals[1] - acked,
+                delivered=totals[2] - delivered,
+                slowest_client_records=min((sample.slowest_received for sample in standing.values()), default=0),
+                backlog=max(0, (totals[1] if has_acks else totals[0]) * readers - totals[2]),
+                fetches=sum(now.fetches - before.fetches for before, now in pairs),
+                received_bytes=sum(now.received_bytes - before.received_bytes for before, now in pairs),
+                e2e_p50_ms=p50_us / 1000,
+                e2e_p99_ms=p99_us / 1000,
+                e2e_max_ms=latencies.max_us / 1000,
+                publisher_lag_max_ms=pub_pair[1].lag_max_s * 1000 if pub_pair else 0.0,
+                publisher_cpu_percent=_percent(pub_pair, lambda sample: sample.cpu_s) if pub_pair else 0.0,
+                publisher_rss_bytes=pub_now.rss_bytes if pub_now else 0,
+                subscriber_cpu_percent_sum=sum(cpus),
+                subscriber_cpu_percent_max=max(cpus, default=0.0),
+                subscriber_rss_bytes_sum=sum(sample.rss_bytes for sample in standing.values()),
+                broker_cpu_percent=_broker_percent(machine_pair),
+                broker_rss_bytes=machine_pair[1].broker_rss_bytes if machine_pair else None,
+                machine_cpu_percent=(
+                    _percent(machine_pair, lambda sample: sample.busy_cpu_s) / max(1, cores) if machine_pair else None
+                ),
+            )
+        )
+        sent, acked, delivered = totals
+    return tuple(found)
+
+
+def _percent(pair: tuple[S, S], cpu_s: Callable[[S], float]) -> float:
+    before, now = pair
+    window_s = now.at_s - before.at_s
+    return max(0.0, 100 * (cpu_s(now) - cpu_s(before)) / window_s) if window_s > 0 else 0.0
+
+
+def _broker_percent(pair: tuple[MachineSample, MachineSample] | None) -> float | None:
+    if pair is None or pair[0].broker_cpu_s is None or pair[1].broker_cpu_s is None:
+        return None
+    return _percent(pair, lambda sample: sample.broker_cpu_s or 0.0)
+
+
+def longest_pause_s(samples: Sequence[_Sample], every_s: float) -> float:
+    """The most that a task was late with a sample: how long it stood still."""
+    times = [sample.at_s for sample in samples]
+    return max((later - earlier - every_s for earlier, later in pairwise(times)), default=0.0)
+
+
+def mean(values: Sequence[float | None]) -> float | None:
+    """The mean of what is known; None where nothing is."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None

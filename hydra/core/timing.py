@@ -1,0 +1,116 @@
+"""How late a delivery is: against the plan, and against the moment at which its record was handed to the library.
+
+Both are counted for whole arrivals (``core/latency.py``), with no loop over records:
+
+- *end to end*: from the **intended** send time, which follows from the plan (a stalled publisher is charged for);
+- *service*: from the actual send time, which the producer's library writes into every record batch, in whole
+  milliseconds of its clock rounded down: a service latency reads up to 1 ms too high.
+"""
+
+from __future__ import annotations
+
+from hydra.core.latency import COARSE_BITS, LatencyCounts, LatencyHistogram, SpacedLatencies, Spacing
+from hydra.core.plan import Plan
+from hydra.core.striping import Striping
+
+STEADY_MS = 2.0
+"""A batch whose timestamps differ from the plan's spacing by no more than this was sent evenly spaced."""
+
+EVEN_SPREAD_MS = 50.0
+"""In a batch that spans no more the records count as evenly spread over it; in a longer one each is read."""
+
+
+class DeliveryTiming:
+    """Counts how late the deliveries of one task are.
+
+    Args:
+        plan: when each record is due.
+        striping: which records of the plan a partition's sequences are.
+        start_s: when the plan starts, on the clock that arrivals are told by.
+        start_wall_s: the same moment on the clock that stamps the records, seconds since 1970.
+    """
+
+    __slots__ = (
+        "_interval_ms", "_interval_s", "_one_partition", "_rate_per_s", "_sample", "_start_s", "_start_wall_s",
+        "_steady", "_striping", "_unsteady", "_whole", "spacing",
+    )  # fmt: skip
+
+    def __init__(self, plan: Plan, striping: Striping, start_s: float, start_wall_s: float) -> None:
+        self._rate_per_s = plan.rate_per_s
+        self._interval_s = 1 / plan.rate_per_s
+        self._interval_ms = 1000 / plan.rate_per_s
+        self._striping = striping
+        self._one_partition = striping.partitions == 1
+        self._start_s = start_s
+        self._start_wall_s = start_wall_s
+        self.spacing = Spacing(self._interval_s)
+        self._whole = SpacedLatencies(self.spacing)
+        self._sample = SpacedLatencies(self.spacing)
+        self._steady = SpacedLatencies(self.spacing)
+        self._unsteady = LatencyHistogram()
+
+    def arrived(self, client: SpacedLatencies, partition: int, sequence: int, records: int, now_s: float) -> None:
+        """Count the end-to-end latencies of records that arrived together, for their client and for the task."""
+        # Hot path: once for every answer to a fetch.
+        since_s = now_s - self._start_s
+        if self._one_partition:
+            lowest_s = since_s - (sequence + records - 1) * self._interval_s
+            client.add(lowest_s, records)
+            self._sample.add(lowest_s, records)
+            return
+        block_records = self._striping.block_records
+        while records > 0:
+            count = min(records, block_records - sequence % block_records)
+            last = self._striping.index(partition, sequence + count - 1)
+            lowest_s = since_s - last * self._interval_s
+            client.add(lowest_s, count)
+            self._sample.add(lowest_s, count)
+            sequence += count
+            records -= count
+
+    def stamped(self, now_s: float, first_ms: int, last_ms: int, records: int) -> bool:
+        """Count the service latencies of a batch that arrived at ``now_s``.
+
+        Args:
+            now_s: when it arrived.
+            first_ms: timestamp of its first record.
+            last_ms: timestamp of its last record.
+            records: how many.
+
+        Returns:
+            False where the two timestamps do not tell enough, and ``stamped_at`` is to be called for every record.
+        """
+        # Hot path: once for every batch.
+        span_ms = last_ms - first_ms
+        off_ms = span_ms - (records - 1) * self._interval_ms
+        if -STEADY_MS <= off_ms <= STEADY_MS:
+            self._steady.add(now_s - self._start_s - last_ms / 1000 + self._start_wall_s, records)
+            return True
+        if not 0 <= span_ms <= EVEN_SPREAD_MS:
+            return False
+        parts = min(records, span_ms + 1)
+        for number in range(parts):
+            count = records * (number + 1) // parts - records * number // parts
+            self.stamped_at(now_s, first_ms + round(span_ms * number / max(1, parts - 1)), count)
+        return True
+
+    def stamped_at(self, now_s: float, sent_ms: int, records: int) -> None:
+        """Count the service latency of records that were sent in the same millisecond."""
+        latency_s = now_s - self._start_s - sent_ms / 1000 + self._start_wall_s
+        self._unsteady.add(int(latency_s * 1_000_000) if latency_s >= 0 else -1, records)
+
+    def take_sample(self) -> LatencyCounts:
+        """The end-to-end latencies since the last call."""
+        sample, self._sample = self._sample, SpacedLatencies(self.spacing)
+        self._whole.take(sample)
+        return sample.fold(COARSE_BITS).fact()
+
+    def e2e(self) -> LatencyCounts:
+        """The end-to-end latencies up to the last sample."""
+        return self._whole.fold().fact()
+
+    def service(self) -> LatencyCounts:
+        """The service latencies so far."""
+        histogram = self._steady.fold()
+        histogram.merge(self._unsteady.fact())
+        return histogram.fact()
