@@ -25,8 +25,8 @@ MAY_IMPORT = {
 """cli -> kafkatest -> {drivers, transport, localmarathon, broker, report} -> harness -> core, one way."""
 
 CORE_MAY_IMPORT = {
-    "__future__", "bisect", "collections", "configparser", "dataclasses", "enum", "functools", "itertools", "json",
-    "math", "msgspec", "operator", "re", "struct", "types", "typing", "zlib",
+    "__future__", "bisect", "collections", "configparser", "dataclasses", "difflib", "enum", "functools", "itertools",
+    "json", "math", "msgspec", "operator", "re", "struct", "types", "typing", "zlib",
 }  # fmt: skip
 """Nothing in here knows a socket, a file, a process, a thread, a clock, a log or chance."""
 

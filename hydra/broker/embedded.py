@@ -52,6 +52,7 @@ class EmbeddedBroker:
         heap_mb: the JVM's heap, MiB.
         env: added to the JVM's environment, such as HYDRA_RUN_ID.
         start_timeout_s: for the ``with`` form.
+        advertised_port: what clients are told to connect to, where a proxy stands in front of the broker.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class EmbeddedBroker:
         heap_mb: int = 1024,
         env: Mapping[str, str] | None = None,
         start_timeout_s: float = 30.0,
+        advertised_port: int | None = None,
     ) -> None:
         self._folder = folder.absolute()
         self._java = java
@@ -72,6 +74,7 @@ class EmbeddedBroker:
         self._heap_mb = heap_mb
         self._env = dict(env or {})
         self._start_timeout_s = start_timeout_s
+        self._advertised_port = advertised_port
         self._log = self._folder / "broker.log"
         self._settings = self._folder / "server.properties"
         self._cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
@@ -160,7 +163,7 @@ class EmbeddedBroker:
     def _start_fresh(self, deadline: float) -> None:
         # Another program may bind a port between our look and the broker's bind: then other ports, on an empty folder.
         for last in (False,) * (_PORT_TRIES - 1) + (True,):
-            ports = Ports(*_free_ports(2))
+            ports = Ports(*_free_ports(2), self._advertised_port)
             self._remove_folder()
             try:
                 self._format(ports, deadline)

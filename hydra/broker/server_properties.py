@@ -32,6 +32,8 @@ class Ports:
 
     broker: int
     controller: int
+    advertised: int | None = None
+    """What clients are told to connect to, where something stands in front of the broker's own port."""
 
 
 def server_properties(ports: Ports, data_folder: str, cores: int, overrides: Mapping[str, str]) -> dict[str, str]:
@@ -57,7 +59,7 @@ def server_properties(ports: Ports, data_folder: str, cores: int, overrides: Map
         "process.roles": "broker,controller",
         "node.id": str(NODE_ID),
         "listeners": f"PLAINTEXT://{broker},CONTROLLER://{controller}",
-        "advertised.listeners": f"PLAINTEXT://{broker}",
+        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{ports.advertised or ports.broker}",
         "controller.listener.names": "CONTROLLER",
         "controller.quorum.voters": f"{NODE_ID}@{controller}",
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",

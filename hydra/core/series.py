@@ -14,6 +14,9 @@ from typing import Generic, Protocol, TypeVar
 from hydra.core.latency import COARSE_BITS, LatencyHistogram
 from hydra.core.stats import MachineSample, PublisherSample, PublisherStats, SubscriberSample, SubscriberStats
 
+MIN_CPU_WINDOW_S = 0.5
+"""CPU time is counted in ticks of up to 10 ms: over a shorter window, at a run's very end, it says nothing."""
+
 MAX_POINTS = 1000
 """A run that is longer than so many seconds has points further apart."""
 
@@ -161,8 +164,8 @@ def points(
 
 def _percent(pair: tuple[S, S], cpu_s: Callable[[S], float]) -> float:
     before, now = pair
-    window_s = now.at_s - before.at_s
-    return max(0.0, 100 * (cpu_s(now) - cpu_s(before)) / window_s) if window_s > 0 else 0.0
+    window_s = max(now.at_s - before.at_s, MIN_CPU_WINDOW_S)
+    return max(0.0, 100 * (cpu_s(now) - cpu_s(before)) / window_s)
 
 
 def _broker_percent(pair: tuple[MachineSample, MachineSample] | None) -> float | None:

@@ -1,5 +1,6 @@
 """The command line, called in this process; nothing is started."""
 
+import dataclasses
 import logging
 import tempfile
 
@@ -49,7 +50,15 @@ def stand_in(monkeypatch):
 
         def run_test(self):
             if self.result is not None:
-                self.record = RunRecord("run-1", "complete", "2026-01-01", options={}, result=self.result)
+                self.record = RunRecord(
+                    "run-1",
+                    "complete",
+                    "2026-01-01",
+                    options=dataclasses.asdict(self.options),
+                    seed_keys=self.result.seed_keys(),
+                    exit_code=self.result.exit_code,
+                    result=self.result,
+                )
             if self.error is not None:
                 raise self.error
 

@@ -10,14 +10,12 @@ import pytest
 from hydra import __version__
 from hydra.cli import door, table
 from hydra.core import errors
-from hydra.core.result import Figures, Result
 from hydra.core.signals import SignalError
-
-FIGURES = Figures(**{item.name: 0 for item in dataclasses.fields(Figures)})
+from tests.facts import NO_FIGURES, made_result
 
 
 def result(verdict, reasons=("because",), notes=()):
-    return Result(verdict, reasons, notes, dataclasses.replace(FIGURES, clients_asked=20), ())
+    return made_result(verdict, reasons, notes, dataclasses.replace(NO_FIGURES, clients_asked=20))
 
 
 def test_without_arguments_it_shows_its_help_and_is_a_usage_error(call):

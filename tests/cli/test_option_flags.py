@@ -5,8 +5,8 @@ import dataclasses
 
 import pytest
 
-from hydra.core.accounting import Evidence, account
 from hydra.core.options import OPTION_KINDS, Options
+from tests.facts import made_result
 
 EXAMPLES = {
     "total_sub_apps": ("20", 20),
@@ -33,6 +33,8 @@ EXAMPLES = {
     "app_prefix": ("/lab/g2", "lab/g2"),
     "start_timeout": ("90", 90.0),
     "drain_timeout": ("0", 0.0),
+    "audit": ("never", "never"),
+    "threshold": ("e2e_p99 < 0.05s, loss==0", ("e2e_p99<50ms", "loss==0")),
     "keep_running": ("yes", True),
     "output": ("r.json", "r.json"),
 }
@@ -41,12 +43,7 @@ EXAMPLES = {
 @pytest.fixture
 def options_of(call, stand_in):
     """The options that ``hydra kafka`` makes of its arguments."""
-    stand_in.result = account(
-        Evidence(
-            assignments=(), publisher=None, publisher_trouble="", subscribers=(), missing=(), appended={},
-            end_offsets={}, asked_rate_per_s=1.0, acks="1",
-        )
-    )  # fmt: skip
+    stand_in.result = made_result("indeterminate")
 
     def options_of(*arguments):
         code, _out, err = call("kafka", *arguments)

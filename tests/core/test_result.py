@@ -4,13 +4,15 @@ import dataclasses
 
 import pytest
 
-from hydra.core.result import EXIT_CODES, ClientResult, Figures, Result, RunRecord
+from hydra.core.figures import Figures
+from hydra.core.result import EXIT_CODES, ClientResult, RunRecord
+from tests.facts import made_result
 
 FIGURES = Figures(**{item.name: number for number, item in enumerate(dataclasses.fields(Figures), start=1)})
 
 
 def result(verdict="pass"):
-    return Result(verdict, ("because",), (), FIGURES, ())
+    return made_result(verdict, figures=FIGURES)
 
 
 def test_the_seeds_keys_are_these_eleven():
@@ -57,5 +59,5 @@ def test_loss_in_percent(lost, expected, percent):
 
 def test_a_record_says_its_format_and_version():
     record = RunRecord("run-1", "failed", "2026-01-01T00:00:00.000+00:00", options={})
-    assert (record.format, record.format_version) == ("hydra-result", 1)
+    assert (record.format, record.format_version) == ("hydra-result", 2)
     assert record.result is None

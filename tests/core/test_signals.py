@@ -70,6 +70,9 @@ def test_the_seven_signals():
     }  # fmt: skip
 
 
+NO_CLOCK = {"monotonic_s": 0.0, "wall_s": 0.0, "boot_id": ""}
+
+
 def test_the_bytes_are_the_documented_json():
     assert json.loads(signals.encode(signals.request("teststop", DrainTo({0: 5})))) == {
         "signal": "teststop",
@@ -78,7 +81,7 @@ def test_the_bytes_are_the_documented_json():
     assert json.loads(signals.success()) == {"ok": True, "result": {}}
     assert json.loads(signals.success(Ping("t", "kafka-pub", "1"))) == {
         "ok": True,
-        "result": {"task_id": "t", "role": "kafka-pub", "version": "1", "run_id": ""},
+        "result": {"task_id": "t", "role": "kafka-pub", "version": "1", "run_id": "", "clock": NO_CLOCK},
     }
     assert json.loads(signals.failure("no")) == {"ok": False, "error": "no"}
 

@@ -9,13 +9,15 @@ from hypothesis import strategies as st
 from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 
 from hydra.core.errors import BrokerError
-from hydra.core.identity import IDENTITY, run_tag
+from hydra.core.identity import IDENTITY, identity_prefix, run_tag
 from hydra.core.tally import ClientTally
 from hydra.drivers.compression import inflate
 from hydra.drivers.record_batch import HEADER_BYTES, BatchCounter, RecordShape, read_varint, varint
+from tests.facts import duplicates, sequences
 
 RUN_ID = "run-1"
 TAG = run_tag(RUN_ID)
+PREFIX = identity_prefix(TAG, 1)
 
 
 class SpiedCounter(BatchCounter):
@@ -32,8 +34,8 @@ class Reader:
     """A counter, and one client of one partition."""
 
     def __init__(self, start_offset=0):
-        self.counter = SpiedCounter(TAG)
-        self.client = ClientTally("c0", TAG, [(0, start_offset)])
+        self.counter = SpiedCounter(PREFIX)
+        self.client = ClientTally("c0", PREFIX, [(0, start_offset)])
         self.part = self.client.partitions[0]
 
     @property
@@ -46,7 +48,7 @@ class Reader:
 
     @property
     def sequences(self):
-        return list(self.part.sequences)
+        return sequences(self.part)
 
 
 @pytest.fixture
@@ -62,8 +64,8 @@ def library_batch(values, *, compression=0, timestamps=None):
     return bytes(builder.build())
 
 
-def identities(sequences, incarnation=1, padding=0):
-    return [IDENTITY.pack(TAG, incarnation, sequence) + bytes(padding) for sequence in sequences]
+def identities(numbers, incarnation=1, padding=0):
+    return [IDENTITY.pack(TAG, incarnation, sequence) + bytes(padding) for sequence in numbers]
 
 
 @given(st.integers(-(2**63), 2**63 - 1))
@@ -82,7 +84,7 @@ def test_a_varint_without_end_is_refused():
 def test_consecutive_sequences_are_proven_after_the_first_batch(reader, run_batch):
     assert reader.read(run_batch(range(100)), run_batch(range(100, 300), 100), run_batch([300], 300)) == ""
     assert reader.sequences == [(0, 301)]
-    assert (reader.part.received, reader.part.duplicates, reader.part.next_offset) == (301, 0, 301)
+    assert (reader.part.stats().spans, reader.part.next_offset) == (((0, 0, 301),), 301)
     assert reader.walked == 1  # the first one teaches the shape
 
 
@@ -108,29 +110,30 @@ def test_batches_of_the_library_are_proven_whatever_their_timestamps(sizes, padd
 
 
 @given(
-    sequences=st.lists(st.integers(0, 150), min_size=1, max_size=120, unique=True),
+    numbers=st.lists(st.integers(0, 150), min_size=1, max_size=120, unique=True),
     two_at=st.none() | st.integers(0, 120),
     padding=st.sampled_from([0, 100]),
 )
 @settings(max_examples=100, deadline=None)
-def test_what_one_producer_writes_is_counted_as_one_by_one(sequences, two_at, padding):
-    values = identities(sorted(sequences), padding=padding)
+def test_what_one_producer_writes_is_counted_as_one_by_one(numbers, two_at, padding):
+    values = identities(sorted(numbers), padding=padding)
     if two_at is not None:
-        values[two_at:] = identities(sorted(sequences)[two_at:], incarnation=2, padding=padding)
-    reader, expected = Reader(), ClientTally("c0", TAG, [(0, 0)])
+        values[two_at:] = identities(sorted(numbers)[two_at:], incarnation=2, padding=padding)
+    reader, expected = Reader(), ClientTally("c0", PREFIX, [(0, 0)])
     for base, rows in ((0, identities([1000], padding=padding)), (1, values)):
         data = bytearray(library_batch(rows))
         data[:8] = base.to_bytes(8, "big")
         assert reader.read(bytes(data)) == ""
-        for each in rows:
-            expected.record(0, each)
-    assert reader.sequences == list(expected.partitions[0].sequences)
+        for offset, each in enumerate(rows, start=base):
+            expected.record(0, offset, each)
+    assert reader.part.stats().spans == expected.partitions[0].stats().spans
+    assert reader.client.foreign == expected.foreign
     assert reader.part.received == expected.partitions[0].received
     assert reader.part.next_offset == len(values) + 1
 
 
 @pytest.mark.parametrize(
-    ("sequences", "intervals", "duplicates"),
+    ("numbers", "intervals", "double"),
     [
         ([0, 1, 3, 4], [(0, 2), (3, 5)], 0),
         ([0, 1, 1, 2, 9], [(0, 3), (9, 10)], 1),
@@ -138,11 +141,11 @@ def test_what_one_producer_writes_is_counted_as_one_by_one(sequences, two_at, pa
         ([0, 0, 0], [(0, 1)], 2),
     ],
 )
-def test_what_is_not_one_interval_is_decoded(reader, run_batch, sequences, intervals, duplicates):
+def test_what_is_not_one_interval_is_decoded(reader, run_batch, numbers, intervals, double):
     reader.read(run_batch([100], 0))
-    assert reader.read(run_batch(sequences, 1)) == ""
+    assert reader.read(run_batch(numbers, 1)) == ""
     assert reader.sequences == [*intervals, (100, 101)]
-    assert reader.part.duplicates == duplicates
+    assert duplicates(reader.part) == double
     assert reader.walked == 2
 
 
@@ -153,13 +156,14 @@ def test_foreign_records_are_counted_as_such(reader, batch, record, value):
 
 
 @pytest.mark.parametrize("which", ["first", "last"])
-def test_another_incarnation_at_one_end_is_decoded(reader, batch, record, value, which):
+def test_another_incarnation_at_one_end_is_decoded_and_foreign(reader, batch, record, value, which):
     reader.read(batch([record(0, value(50))]))
     ends = {"first": 0, "last": 2}
     values = [value(seq, incarnation=2 if seq == ends[which] else 1) for seq in range(3)]
     assert reader.read(batch([record(at, each) for at, each in enumerate(values)], 1)) == ""
     assert reader.walked == 2
-    assert reader.sequences == [(0, 3), (50, 51)]
+    assert reader.sequences == [(1, 3) if which == "first" else (0, 2), (50, 51)]
+    assert reader.client.foreign == 1
 
 
 def test_keys_and_headers_are_decoded(reader, batch, record, value):

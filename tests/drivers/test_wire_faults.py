@@ -18,6 +18,7 @@ from hydra.core.configuration import Endpoint
 from hydra.core.errors import CapacityError
 from hydra.drivers import wire, wire_channel
 from hydra.drivers.wire import WireSubscriber
+from tests.facts import duplicates, sequences
 
 FETCH, LIST_OFFSETS, METADATA, API_VERSIONS = 1, 2, 3, 18
 
@@ -210,7 +211,7 @@ def test_it_reads_with_the_best_version(scripted, subscriber, received, run_batc
     driver = subscriber(broker)
     tally = received(driver, 10)
     assert {version for _, _, version in broker.asked} == {used}
-    assert (tally.positioned, tally.error, list(tally.partitions[0].sequences)) == (True, "", [(0, 10)])
+    assert (tally.positioned, tally.error, sequences(tally.partitions[0])) == (True, "", [(0, 10)])
     assert (tally.fetches > 0, tally.received_bytes) == (True, len(run_batch(range(10))))
 
 
@@ -239,7 +240,7 @@ def test_a_new_leader_is_found(scripted, subscriber, received, run_batch):
     tally = received(driver, 30)
     assert old.metadata_asked > 0
     assert new.asked[0][1] == {0: 10}
-    assert (list(tally.partitions[0].sequences), tally.error, tally.partitions[0].duplicates) == ([(0, 30)], "", 0)
+    assert (sequences(tally.partitions[0]), tally.error, duplicates(tally.partitions[0])) == ([(0, 30)], "", 0)
 
 
 @pytest.mark.parametrize("code", [3, 74, 6])
@@ -270,7 +271,7 @@ def test_each_client_has_a_connection_to_each_leader(scripted, subscriber, until
     until(lambda: all(tally.received == 15 for tally in driver.tallies), lambda: driver.poll(0.05))
     assert (first.connections, second.connections) == (4, 4)
     assert first.metadata_asked == second.metadata_asked == 0
-    assert {part: len(each.sequences) for part, each in driver.tallies[3].partitions.items()} == {0: 3, 1: 5, 2: 7}
+    assert {part: each.received for part, each in driver.tallies[3].partitions.items()} == {0: 3, 1: 5, 2: 7}
 
 
 def test_two_leaders_become_one(scripted, subscriber, until, run_batch):
@@ -286,7 +287,7 @@ def test_two_leaders_become_one(scripted, subscriber, until, run_batch):
     first.append(run_batch(range(5, 9)), 1)
     until(lambda: tally.received == 14 and not tally.error, lambda: driver.poll(0.05), describe=tally.stats)
     until(lambda: first.asked[-1][1] == {0: 5, 1: 9}, lambda: driver.poll(0.05), describe=lambda: first.asked[-1])
-    assert tally.partitions[1].duplicates == 0
+    assert duplicates(tally.partitions[1]) == 0
 
 
 def test_an_answer_that_ends_in_the_middle_is_asked_for_again(scripted, subscriber, received, run_batch):
@@ -310,7 +311,7 @@ def test_an_answer_that_ends_in_the_middle_is_asked_for_again(scripted, subscrib
     tally = received(driver, 100)
     assert len(cuts) == 2
     assert broker.connections >= 3
-    assert (list(tally.partitions[0].sequences), tally.partitions[0].duplicates, tally.error) == ([(0, 100)], 0, "")
+    assert (sequences(tally.partitions[0]), duplicates(tally.partitions[0]), tally.error) == ([(0, 100)], 0, "")
 
 
 @pytest.mark.parametrize("piece", [1, 7, 1000])
@@ -329,7 +330,7 @@ def test_answers_that_come_in_drips(scripted, subscriber, received, run_batch, p
     broker.fetch = lambda asked, version: (drip, broker.good_fetch(asked, version))
     tally = received(subscriber(broker), 60)
     assert len(drips) > 1000 // piece
-    assert list(tally.partitions[0].sequences) == [(0, 60)]
+    assert sequences(tally.partitions[0]) == [(0, 60)]
 
 
 def test_a_huge_answer_is_read_in_turns_with_the_others(scripted, subscriber, until, batch, record, value):
@@ -340,7 +341,7 @@ def test_a_huge_answer_is_read_in_turns_with_the_others(scripted, subscriber, un
         sequence += 50
     driver = subscriber(broker, clients=3)
     until(lambda: all(tally.received == sequence for tally in driver.tallies), lambda: driver.poll(0.05))
-    assert all(list(tally.partitions[0].sequences) == [(0, sequence)] for tally in driver.tallies)
+    assert all(sequences(tally.partitions[0]) == [(0, sequence)] for tally in driver.tallies)
     assert len(driver._scratch.buffer) == wire_channel._SCRATCH_LAST_BYTES
 
 
@@ -351,7 +352,7 @@ def test_a_position_before_the_log_jumps_and_says_so(scripted, subscriber, recei
     broker.starts[0] = 10
     tally = received(subscriber(broker, starts={0: 3}), 20)
     part = tally.partitions[0]
-    assert (list(part.sequences), part.next_offset) == ([(10, 30)], 30)
+    assert (sequences(part), part.next_offset) == ([(10, 30)], 30)
     assert "offset 3 of partition 0 is out of range: the log now starts at 10" in tally.error
     assert not tally.positioned  # it is not read from its start offset, and never will be
 
@@ -376,7 +377,7 @@ def test_a_wrong_crc_stands_in_the_tally(scripted, subscriber, received, run_bat
     broker.append(run_batch(range(5, 10), spoil=True))
     broker.append(run_batch(range(10, 15)))
     tally = received(subscriber(broker), 10)
-    assert (tally.corrupt, list(tally.partitions[0].sequences)) == (1, [(0, 5), (10, 15)])
+    assert (tally.corrupt, sequences(tally.partitions[0])) == (1, [(0, 5), (10, 15)])
     assert "CRC-32C" in tally.error
 
 

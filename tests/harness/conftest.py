@@ -13,14 +13,17 @@ import pytest
 from hydra.core.app_spec import Capabilities, Task
 from hydra.core.configuration import Endpoint, PartitionLeader, PublisherConfiguration, SubscriberConfiguration
 from hydra.core.errors import BrokerError
-from hydra.core.log import OffsetRange
 from hydra.core.intervals import IntervalSet
+from hydra.core.latency import LatencyCounts
+from hydra.core.log import Audit, AuditedPartition, OffsetRange
 from hydra.core.options import Options
 from hydra.core.plan import Plan
 from hydra.core.signals import (
+    ClockReading,
     DrainTo,
     Ping,
     SignalError,
+    StartAt,
     decode,
     decode_reply,
     decode_request,
@@ -30,21 +33,23 @@ from hydra.core.signals import (
 )
 from hydra.core.stats import (
     HostTraffic,
+    MachineSample,
     PartitionOutcomes,
     ProcessUsage,
     PublisherStats,
     PublisherStatus,
-    SubscriberStats,
     SubscriberStatus,
 )
 from hydra.core.striping import Striping
-from hydra.core.tally import ClientTally
-from hydra.harness.protocols import AckCount, Answer, ClusterFacts
+from hydra.core.tally import ClientTally, PartitionTally
+from hydra.harness.protocols import AckCount, Answer, ClusterFacts, ProcessReading
 from hydra.harness.run import Crew, Run, World
 from hydra.harness.subscribing import Subscribing
 
 USAGE = ProcessUsage(cpu_percent=1.0, rss_bytes=1, window_s=1.0)
 TRAFFIC = HostTraffic(tx_bytes_per_s=1.0, rx_bytes_per_s=1.0)
+READING = ProcessReading(cpu_s=0.1, rss_bytes=1)
+BOOT_ID = "memory"
 TICK_S = 0.05
 
 
@@ -144,6 +149,52 @@ class FakeBroker:
         return
 
 
+class FakeAuditor:
+    """Reads the log of the in-memory broker."""
+
+    def __init__(self, broker):
+        self._broker = broker
+        self.orders = []
+        self.error = ""
+
+    def audit(self, order, log, timeout_s):
+        self.orders.append((order, timeout_s))
+        if self.error:
+            raise BrokerError(self.error)
+        parts = {}
+        for partition, offsets in log.items():
+            tally = PartitionTally(partition, offsets.start)
+            for offset in range(offsets.start, offsets.end):
+                tally.add(offset, self._broker.topics[order.topic][partition][offset], 1)
+            parts[partition] = AuditedPartition(offsets.start, offsets.end, tally.stats().spans)
+        return Audit(parts)
+
+
+class FakeHost:
+    """A machine of two cores that is never busy."""
+
+    cores = 2
+
+    def __init__(self, clock):
+        self._clock = clock
+
+    def clock(self):
+        return ClockReading(self._clock.now_s(), 0.0, BOOT_ID)
+
+    def sample(self, at_s):
+        return MachineSample(at_s, busy_cpu_s=0.1 * at_s, memory_available_bytes=1)
+
+
+class ClockAhead:
+    """The clock of a task's host."""
+
+    def __init__(self, task):
+        self._task = task
+
+    def now_s(self):
+        return self._task.clock.now_s() + self._task.clock_ahead_s
+
+
 class FakePublisherDriver:
     """Takes what fits in its queue; whoever holds it says what becomes of the records."""
 
@@ -200,9 +251,10 @@ class FakeSubscriberDriver:
     def __init__(self, configuration, broker):
         self._topic = configuration.topic
         self._broker = broker
-        tag = run_tag(configuration.run_id)
         self._tallies = [
-            ClientTally(client.name, tag, [(start.partition, start.offset) for start in client.starts])
+            ClientTally(
+                client.name, configuration.identity_prefix, [(start.partition, start.offset) for start in client.starts]
+            )
             for client in configuration.clients
         ]
         self.may_position = True
@@ -221,10 +273,10 @@ class FakeSubscriberDriver:
             for part in tally.partitions.values() if tally.positioned else ():
                 log = self._broker.topics.get(self._topic, {part.partition: []})[part.partition]
                 while part.next_offset < min(len(log), self.limit):
-                    sequence = log[part.next_offset]
+                    offset, sequence = part.next_offset, log[part.next_offset]
                     part.next_offset += 1
                     if sequence not in self.skip:
-                        part.add(sequence, 1)
+                        part.add(offset, sequence, 1)
                         tally.arrived(self.now_s, 14)
 
     @property
@@ -246,6 +298,9 @@ class FakeTask:
         self.dead = False
         self.received = []
         self.refuse = {}
+        self.boot_id = BOOT_ID
+        self.clock_ahead_s = 0.0
+        """How far this task's clock is ahead of the controller's."""
         clock.ticking(self._tick_if_well)
 
     def _tick_if_well(self):
@@ -275,7 +330,8 @@ class FakeTask:
         if request.signal in self.refuse:
             return failure(self.refuse[request.signal])
         if request.signal == "ping":
-            return success(Ping(self.task.task_id, self.role, "0"))
+            clock = ClockReading(self.clock.now_s() + self.clock_ahead_s, 0.0, self.boot_id)
+            return success(Ping(self.task.task_id, self.role, "0", clock=clock))
         try:
             return getattr(self, request.signal)(request.arguments)
         except SignalError as error:
@@ -309,10 +365,10 @@ class FakePublisherTask(FakeTask):
         self.phase = "connecting"
         return success()
 
-    def teststart(self, _arguments):
+    def teststart(self, arguments):
         if self.phase not in {"ready", "sending", "done"}:
             return failure(f"the publisher is {self.phase}, not ready")
-        self.started_s = self.started_s or self.clock.now_s()  # the main thread takes it up at its next look
+        self.started_s = self.started_s or decode(arguments, StartAt).start_s - self.clock_ahead_s
         return success()
 
     def teststop(self, _arguments):
@@ -376,6 +432,7 @@ class FakePublisherTask(FakeTask):
                 send_window_s=window_s,
                 ack_window_s=window_s,
                 lag_max_s=0.0,
+                lag=LatencyCounts(),
                 partitions=tuple(
                     PartitionOutcomes(number, count, ((0, count),) if has_acks and count else ())
                     for number, count in enumerate(sent)
@@ -405,7 +462,7 @@ class FakeSubscriberTask(FakeTask):
         self.driver = FakeSubscriberDriver(configuration, self.broker)
         self.driver.may_position = False
         self.driver.limit, self.driver.skip = self.limit, self.skip
-        self.subscribing = Subscribing(configuration, self.driver)
+        self.subscribing = Subscribing(configuration, self.driver, ClockAhead(self), lambda: READING)
         self.subscribing.open()
         self.clock.at(self.position_after_s, self._position)
         return success()
@@ -416,12 +473,14 @@ class FakeSubscriberTask(FakeTask):
     def tick(self):
         if self.subscribing is None:
             return
-        self.driver.now_s = self.clock.now_s()
+        self.driver.now_s = self.clock.now_s() + self.clock_ahead_s
         self.subscribing.poll(0)
         if self.positioned_s is None and all(tally.positioned for tally in self.driver.tallies):
             self.positioned_s = self.clock.now_s()
 
-    def teststart(self, _arguments):
+    def teststart(self, arguments):
+        self.start = decode(arguments, StartAt)
+        self.subscribing.start(self.start)
         return success()
 
     def teststop(self, arguments):
@@ -439,8 +498,7 @@ class FakeSubscriberTask(FakeTask):
     def getstats(self, _arguments):
         if self.subscribing is None:
             return failure("not configured: send updateconfig first")
-        run_id = self.subscribing.configuration.run_id
-        return success(SubscriberStats(run_id, self.task.task_id, self.subscribing.stats(), USAGE))
+        return success(self.subscribing.stats(self.task.task_id, USAGE))
 
     def resetstats(self, _arguments):
         if self.subscribing is not None:
@@ -565,6 +623,7 @@ class Rehearsal:
         self.clock = FakeClock()
         self.progress = FakeProgress()
         self.broker = FakeBroker(self.clock)
+        self.auditor = FakeAuditor(self.broker)
         self.launcher = FakeLauncher(self.clock)
         self.signals = FakeSignals(self.clock)
         self.broker_trouble = ""
@@ -577,6 +636,8 @@ class Rehearsal:
             signals=self.signals,
             admin=self.broker,
             clock=self.clock,
+            host=FakeHost(self.clock),
+            auditor=self.auditor,
             progress=self.progress,
             broker_trouble=lambda: self.passing_troubles.pop(0) if self.passing_troubles else self.broker_trouble,
         )
@@ -664,4 +725,5 @@ def twins():
         SubscriberTask=FakeSubscriberTask,
         USAGE=USAGE,
         TRAFFIC=TRAFFIC,
+        READING=READING,
     )

@@ -30,12 +30,12 @@ class Scene:
         configuration = dataclasses.replace(CONFIGURATION, **changes)
         self.clock, self._twins = clock, twins
         self.driver = twins.PublisherDriver(clock, configuration.partitions)
-        self.publishing = Publishing(configuration, self.driver, clock)
+        self.publishing = Publishing(configuration, self.driver, clock, lambda: twins.READING)
 
     def send(self):
         self.publishing.open()
         self.began_s = self.clock.now_s()
-        self.publishing.send()
+        self.publishing.send(self.began_s)
         return self.publishing.finish("pub-1", self._twins.USAGE, self._twins.TRAFFIC)
 
     def send_times_s(self):
@@ -204,7 +204,7 @@ def test_the_phases_of_its_status(scene, twins):
     seen.append(stage.publishing.status().phase)
     stage.clock.at(1, lambda: seen.append(stage.publishing.status().phase))
     stage.driver.on_flush = lambda: seen.append(stage.publishing.status().phase)
-    stage.publishing.send()
+    stage.publishing.send(stage.clock.now_s())
     stage.publishing.finish("pub-1", twins.USAGE, twins.TRAFFIC)
     seen.append(stage.publishing.status().phase)
     assert seen == ["connecting", "ready", "sending", "flushing", "done"]

@@ -4,9 +4,12 @@ import pytest
 
 from hydra.core.configuration import ClientAssignment, PartitionStart, SubscriberConfiguration
 from hydra.core.signals import DrainTo
+from hydra.core.stats import ProcessUsage
 from hydra.harness.subscribing import MAX_NAMES, Subscribing
 
 FROM_THE_START = (PartitionStart(0, 0),)
+
+USAGE = ProcessUsage(cpu_percent=1.0, rss_bytes=1, window_s=1.0)
 
 
 @pytest.fixture
@@ -27,7 +30,7 @@ def make(clock, twins):
         broker = twins.Broker(clock)
         broker.create_topic("run-1", partitions=1, configs={})
         driver = twins.SubscriberDriver(configuration, broker)
-        return Subscribing(configuration, driver), driver, broker
+        return Subscribing(configuration, driver, clock, lambda: twins.READING), driver, broker
 
     return make
 
@@ -59,7 +62,7 @@ def test_drained_means_read_up_to_the_end_offsets(make):
     subscribing.poll(0)
     status = subscribing.status()
     assert (status.phase, status.drained, status.waiting) == ("drained", 2, ())
-    assert [client.distinct for client in subscribing.stats()] == [5, 5]
+    assert [client.received for client in subscribing.stats("t", USAGE).clients] == [5, 5]
 
 
 def test_clients_with_nothing_to_read_are_positioned_and_drained(make):
@@ -82,7 +85,7 @@ def test_a_clients_trouble_is_told(make):
     subscribing, driver, _ = make()
     driver.tallies[1].error = "connection refused"
     assert subscribing.status().error == "connection refused"
-    assert subscribing.stats()[1].error == "connection refused"
+    assert subscribing.stats("t", USAGE).clients[1].error == "connection refused"
 
 
 def test_close_lets_go_of_the_clients(make):

@@ -6,14 +6,12 @@ import dataclasses
 import pytest
 
 from hydra.core.options import Options
-from hydra.core.result import Figures, Result
 from hydra.report.text import MEANINGS, headline, key_rows, number, res_line, verdict_lines
-
-FIGURES = Figures(**{item.name: 0 for item in dataclasses.fields(Figures)})
+from tests.facts import NO_FIGURES, made_result
 
 
 def result(verdict="pass", reasons=("all is well",), notes=(), **figures):
-    return Result(verdict, tuple(reasons), tuple(notes), dataclasses.replace(FIGURES, **figures), ())
+    return made_result(verdict, reasons, notes, dataclasses.replace(NO_FIGURES, **figures))
 
 
 @pytest.mark.parametrize(
