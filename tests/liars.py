@@ -87,7 +87,7 @@ class Swapping(Liar):
     def lie(self, count, buffer, batches, part, client, now_s):
         if len(batches) < 2:
             return None
-        start, stop, base, _ = batches[-1]
+        start, stop, _, _ = batches[-1]
         count(buffer, start, stop, part, client, now_s)
         part.next_offset, end = batches[0][2], part.next_offset
         count(buffer, batches[0][0], start, part, client, now_s)
@@ -118,7 +118,7 @@ class Compensating(Liar):
         records = part.received - before
         if records < 2 * FEW:
             return ""
-        # What was just counted stands at the end of the span that grows: take five off it, and count the first five again.
+        # What was just counted stands at the end of the span that grows: take five off, count the first five again.
         last, end = part._end_sequence, part._end_offset
         part._end_sequence, part._end_offset, part.received = last - FEW, end - FEW, part.received - FEW
         part.add(end - records, last - records, FEW)
@@ -139,7 +139,7 @@ class Slow(WireSubscriber):
 
 
 class LyingPublisher(ConfluentPublisher):
-    """Says of five records that were sent that they were refused, and of seven that were never sent that they were acked."""
+    """Says of five records that the broker refused them, and of seven that it never sent that they were acked."""
 
     GHOSTS, NEVER_SENT = 5, 7
 
@@ -149,7 +149,5 @@ class LyingPublisher(ConfluentPublisher):
             return (part,)
         stop = part.attempted + self.NEVER_SENT
         return (
-            PartitionOutcomes(
-                0, stop, acked=((0, 100), (100 + self.GHOSTS, stop)), failed=((100, 100 + self.GHOSTS),)
-            ),
+            PartitionOutcomes(0, stop, acked=((0, 100), (100 + self.GHOSTS, stop)), failed=((100, 100 + self.GHOSTS),)),
         )

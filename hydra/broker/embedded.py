@@ -163,7 +163,8 @@ class EmbeddedBroker:
     def _start_fresh(self, deadline: float) -> None:
         # Another program may bind a port between our look and the broker's bind: then other ports, on an empty folder.
         for last in (False,) * (_PORT_TRIES - 1) + (True,):
-            ports = Ports(*_free_ports(2), self._advertised_port)
+            broker, controller = _free_ports(2)
+            ports = Ports(broker, controller, self._advertised_port)
             self._remove_folder()
             try:
                 self._format(ports, deadline)

@@ -169,5 +169,7 @@ def test_subscriber_paused_and_resumed(hydra, place) -> None:
     wait_until(lambda: paused.status() == "stopped", 2, "the subscriber is stopped")
     time.sleep(3)  # the pause itself: nothing can be waited for, since nothing may happen
     paused.resume()
-    assert command.end() == 0, command.errors
+    # Everything arrives, and what was late was so for the harness's own sake: no word on the broker.
+    assert command.end() == 3, command.errors
+    assert "stood still for" in command.text
     assert record(place)["result"]["figures"]["records_lost"] == 0
