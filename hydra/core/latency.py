@@ -17,12 +17,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 
 FINE_BITS = 11
 """Three significant digits."""
 
-COARSE_BITS = 8
-"""Within 1 %: for what there is one of for each client, and for each second."""
+CLIENT_BITS = 8
+"""Within 1 %: for what there is one of for each client."""
+
+SAMPLE_BITS = 6
+"""Within 4 %: for what there is one of for each second and task."""
 
 TICKS_PER_S = 1_000_000
 """Buckets count microseconds."""
@@ -190,10 +194,12 @@ class SpacedLatencies:
         bits: significant bits that are kept of an arrival's lowest latency.
     """
 
-    __slots__ = ("_arrivals", "_bits", "_highest", "_spacing", "negative")
+    __slots__ = ("_arrivals", "_bits", "_highest", "_interval_ticks", "_spacing", "_ticks_per_s", "negative")
 
     def __init__(self, spacing: Spacing, bits: int = FINE_BITS) -> None:
         self._spacing = spacing
+        self._interval_ticks = spacing.interval_ticks
+        self._ticks_per_s = spacing.ticks_per_s
         self._bits = bits
         self._arrivals: dict[int, int] = {}
         """How often, by the lowest latency (ticks) and, in the lower bits, the number of records."""
@@ -208,12 +214,11 @@ class SpacedLatencies:
             records: how many.
         """
         # Hot path: a few times for every answer to a fetch.
-        spacing = self._spacing
-        low = int(lowest_s * spacing.ticks_per_s)
+        low = int(lowest_s * self._ticks_per_s)
         if lowest_s < 0 or records > _RECORDS_MASK:
-            self._add_slowly(math.floor(lowest_s * spacing.ticks_per_s), records)
+            self._add_slowly(math.floor(lowest_s * self._ticks_per_s), records)
             return
-        high = low + (records - 1) * spacing.interval_ticks
+        high = low + (records - 1) * self._interval_ticks
         self._highest = max(self._highest, high)
         shift = low.bit_length() - self._bits
         if shift > 0:
@@ -263,17 +268,41 @@ class SpacedLatencies:
             if shift > 0:
                 low = low >> shift << shift
             first, remainder = divmod(low, interval)
-            row = rows.setdefault(remainder, {})
+            row = rows.get(remainder)
+            if row is None:
+                row = rows[remainder] = {}
             row[first] = row.get(first, 0) + times
-            row[first + records] = row.get(first + records, 0) - times
+            end = first + records
+            row[end] = row.get(end, 0) - times
         for remainder, row in rows.items():
-            self._fill(histogram, remainder, row)
+            places = max(row) - min(row)
+            # A place of the dense list costs a sixteenth of a step from one mark, or bucket, to the next.
+            fill = self._fill_densely if places <= 16 * (len(row) + (1 << kept - 1)) else self._fill
+            fill(histogram, remainder, row)
         histogram.max_us = int(self._highest * self._spacing.us_per_tick)
         histogram.negative = self.negative
         return histogram
 
+    def _fill_densely(self, histogram: LatencyHistogram, remainder: int, row: Mapping[int, int]) -> None:
+        """Count the latencies of one remainder, from a list that has how often each of them occurs."""
+        first = min(row)
+        changes = [0] * (max(row) - first + 1)
+        for place, change in row.items():
+            changes[place - first] = change
+        occurs = list(accumulate(changes))
+        bits, counts = histogram.bits, histogram.counts
+        step_us = self._spacing.interval_ticks * self._spacing.us_per_tick
+        base_us = remainder * self._spacing.us_per_tick
+        at, stop = 0, len(occurs)
+        while at < stop:
+            bucket = bucket_of(int(base_us + (first + at) * step_us), bits)
+            end = max(at + 1, -int((base_us - bucket_end(bucket, bits)) // step_us) - first)
+            if found := sum(occurs[at:end]):
+                counts[bucket] = counts.get(bucket, 0) + found
+            at = end
+
     def _fill(self, histogram: LatencyHistogram, remainder: int, row: Mapping[int, int]) -> None:
-        """Count the latencies of one remainder: between two marks of the row all of them occur equally often."""
+        """The same where the latencies are few and far between: between two marks of the row each occurs as often."""
         bits, counts = histogram.bits, histogram.counts
         us_per_tick = self._spacing.us_per_tick
         step_us = self._spacing.interval_ticks * us_per_tick

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Generic, Protocol, TypeVar
 
-from hydra.core.latency import COARSE_BITS, LatencyHistogram
+from hydra.core.latency import SAMPLE_BITS, LatencyHistogram
 from hydra.core.stats import MachineSample, PublisherSample, PublisherStats, SubscriberSample, SubscriberStats
 
 MIN_CPU_WINDOW_S = 0.5
@@ -46,6 +46,7 @@ class Point:
     fetches: int
     received_bytes: int
     e2e_p50_ms: float
+    """Percentiles of a point are within 4 %."""
     e2e_p99_ms: float
     e2e_max_ms: float
     publisher_lag_max_ms: float
@@ -127,7 +128,7 @@ def points(
             sum(sample.received for sample in standing.values()),
         )
         machine_pair = own.at(number)
-        latencies = LatencyHistogram(COARSE_BITS)
+        latencies = LatencyHistogram(SAMPLE_BITS)
         for _, sample in pairs:
             latencies.merge(sample.e2e)
         p50_us, p99_us = latencies.percentiles_us((50, 99))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from hydra.core.identity import IDENTITY_BYTES, SEQUENCE, SEQUENCE_OFFSET
-from hydra.core.latency import COARSE_BITS, LatencySummary, SpacedLatencies
+from hydra.core.latency import CLIENT_BITS, LatencySummary, SpacedLatencies
 from hydra.core.spans import Span
 from hydra.core.stats import ClientStats, PartitionStats
 from hydra.core.timing import DeliveryTiming
@@ -131,7 +131,7 @@ class ClientTally:
     def time_by(self, timing: DeliveryTiming) -> None:
         """From now on, know how late what arrives is."""
         self.timing = timing
-        self.latencies = SpacedLatencies(timing.spacing, COARSE_BITS)
+        self.latencies = SpacedLatencies(timing.spacing, CLIENT_BITS)
 
     def arrived(self, now_s: float, size_bytes: int) -> None:
         """Note, once they are counted, that records of ``size_bytes`` came in at ``now_s`` (monotonic clock)."""
@@ -142,9 +142,9 @@ class ClientTally:
         self.received_bytes += size_bytes
         timing, latencies = self.timing, self.latencies
         if timing is not None and latencies is not None:
-            for number, part in self.partitions.items():
+            for part in self.partitions.values():
                 for sequence, records in part.take_fresh():
-                    timing.arrived(latencies, number, sequence, records, now_s)
+                    timing.arrived(latencies, part.partition, sequence, records, now_s)
 
     def record(self, partition: int, offset: int, value: bytes | memoryview) -> bool:
         """Count one record by the identity in its value. Returns whether it is this run's: others are foreign."""

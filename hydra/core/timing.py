@@ -4,20 +4,24 @@ Both are counted for whole arrivals (``core/latency.py``), with no loop over rec
 
 - *end to end*: from the **intended** send time, which follows from the plan (a stalled publisher is charged for);
 - *service*: from the actual send time, which the producer's library writes into every record batch, in whole
-  milliseconds of its clock rounded down: a service latency reads up to 1 ms too high.
+  milliseconds of its clock rounded down: a service latency reads up to 1 ms too high, and by the way in which the
+  timestamps of many records are told from those of a few up to some ms too high or too low.
 """
 
 from __future__ import annotations
 
-from hydra.core.latency import COARSE_BITS, LatencyCounts, LatencyHistogram, SpacedLatencies, Spacing
+from hydra.core.latency import LatencyCounts, LatencyHistogram, SpacedLatencies, Spacing
 from hydra.core.plan import Plan
 from hydra.core.striping import Striping
 
-STEADY_MS = 2.0
-"""A batch whose timestamps differ from the plan's spacing by no more than this was sent evenly spaced."""
+STEADY_MS = 3.0
+"""Records whose timestamps differ from the plan's spacing by no more than this count as sent evenly."""
 
 EVEN_SPREAD_MS = 50.0
 """In a batch that spans no more the records count as evenly spread over it; in a longer one each is read."""
+
+SPREAD_PARTS = 4
+"""Into so many parts at most is such a batch cut: a latency is then off by 7 ms at most."""
 
 
 class DeliveryTiming:
@@ -31,12 +35,11 @@ class DeliveryTiming:
     """
 
     __slots__ = (
-        "_interval_ms", "_interval_s", "_one_partition", "_rate_per_s", "_sample", "_start_s", "_start_wall_s",
-        "_steady", "_striping", "_unsteady", "_whole", "spacing",
+        "_even_ms", "_even_records", "_even_s", "_interval_ms", "_interval_s", "_one_partition", "_sample", "_start_s",
+        "_start_wall_s", "_steady", "_striping", "_unsteady", "_whole", "spacing",
     )  # fmt: skip
 
     def __init__(self, plan: Plan, striping: Striping, start_s: float, start_wall_s: float) -> None:
-        self._rate_per_s = plan.rate_per_s
         self._interval_s = 1 / plan.rate_per_s
         self._interval_ms = 1000 / plan.rate_per_s
         self._striping = striping
@@ -48,6 +51,8 @@ class DeliveryTiming:
         self._sample = SpacedLatencies(self.spacing)
         self._steady = SpacedLatencies(self.spacing)
         self._unsteady = LatencyHistogram()
+        # Records of the arrival at ``_even_s`` that were sent evenly, from this timestamp on, and are not counted yet.
+        self._even_s, self._even_ms, self._even_records = -1.0, 0, 0
 
     def arrived(self, client: SpacedLatencies, partition: int, sequence: int, records: int, now_s: float) -> None:
         """Count the end-to-end latencies of records that arrived together, for their client and for the task."""
@@ -69,7 +74,7 @@ class DeliveryTiming:
             records -= count
 
     def stamped(self, now_s: float, first_ms: int, last_ms: int, records: int) -> bool:
-        """Count the service latencies of a batch that arrived at ``now_s``.
+        """Count the service latencies of a batch; batches that arrive together are told in their order.
 
         Args:
             now_s: when it arrived.
@@ -80,18 +85,34 @@ class DeliveryTiming:
         Returns:
             False where the two timestamps do not tell enough, and ``stamped_at`` is to be called for every record.
         """
-        # Hot path: once for every batch.
+        # Hot path: once for every batch. Those that go on evenly from the one before, as most do, are counted together.
+        interval_ms = self._interval_ms
         span_ms = last_ms - first_ms
-        off_ms = span_ms - (records - 1) * self._interval_ms
-        if -STEADY_MS <= off_ms <= STEADY_MS:
-            self._steady.add(now_s - self._start_s - last_ms / 1000 + self._start_wall_s, records)
-            return True
+        if not -STEADY_MS < span_ms - (records - 1) * interval_ms < STEADY_MS:
+            return self._stamped_unevenly(now_s, first_ms, span_ms, records)
+        if now_s == self._even_s:
+            even_records = self._even_records
+            off_ms = self._even_ms + even_records * interval_ms - first_ms
+            if -STEADY_MS < off_ms < STEADY_MS:
+                self._even_records = even_records + records
+                return True
+        self._flush_even()
+        self._even_s, self._even_ms, self._even_records = now_s, first_ms, records
+        return True
+
+    def _flush_even(self) -> None:
+        records, self._even_records = self._even_records, 0
+        if records:
+            last_s = (self._even_ms + (records - 1) * self._interval_ms) / 1000
+            self._steady.add(self._even_s - self._start_s - last_s + self._start_wall_s, records)
+
+    def _stamped_unevenly(self, now_s: float, first_ms: int, span_ms: int, records: int) -> bool:
         if not 0 <= span_ms <= EVEN_SPREAD_MS:
             return False
-        parts = min(records, span_ms + 1)
+        parts = min(records, span_ms + 1, SPREAD_PARTS)
         for number in range(parts):
             count = records * (number + 1) // parts - records * number // parts
-            self.stamped_at(now_s, first_ms + round(span_ms * number / max(1, parts - 1)), count)
+            self.stamped_at(now_s, first_ms + round(span_ms * (number + 0.5) / parts), count)
         return True
 
     def stamped_at(self, now_s: float, sent_ms: int, records: int) -> None:
@@ -99,11 +120,11 @@ class DeliveryTiming:
         latency_s = now_s - self._start_s - sent_ms / 1000 + self._start_wall_s
         self._unsteady.add(int(latency_s * 1_000_000) if latency_s >= 0 else -1, records)
 
-    def take_sample(self) -> LatencyCounts:
-        """The end-to-end latencies since the last call."""
+    def take_sample(self) -> SpacedLatencies:
+        """The end-to-end latencies since the last call, not folded yet: that takes longer than to count them."""
         sample, self._sample = self._sample, SpacedLatencies(self.spacing)
         self._whole.take(sample)
-        return sample.fold(COARSE_BITS).fact()
+        return sample
 
     def e2e(self) -> LatencyCounts:
         """The end-to-end latencies up to the last sample."""
@@ -111,6 +132,7 @@ class DeliveryTiming:
 
     def service(self) -> LatencyCounts:
         """The service latencies so far."""
+        self._flush_even()
         histogram = self._steady.fold()
         histogram.merge(self._unsteady.fact())
         return histogram.fact()

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from hydra.core.configuration import SubscriberConfiguration
-from hydra.core.latency import COARSE_BITS, LatencyCounts
+from hydra.core.latency import SAMPLE_BITS, LatencyCounts, SpacedLatencies
 from hydra.core.plan import Plan
 from hydra.core.signals import DrainTo, StartAt
 from hydra.core.stats import ProcessUsage, SubscriberSample, SubscriberStats, SubscriberStatus
 from hydra.core.striping import Striping
 from hydra.core.timing import DeliveryTiming
 from hydra.harness.protocols import Clock, ProcessReading, SubscriberDriver
+
+MAX_UNFOLDED = 120
+"""Samples whose latencies are folded only when the stats are asked for, so that it takes no time from what arrives."""
 
 MAX_NAMES = 20
 """Names of waiting clients in one status."""
@@ -44,6 +48,8 @@ class Subscribing:
         self._sample_every_s = 1.0
         self._next_sample_s = float("inf")
         self._samples: list[SubscriberSample] = []
+        self._unfolded: dict[int, SpacedLatencies] = {}
+        """By the number of the sample that they are of, the oldest first."""
 
     def open(self) -> None:
         """Begin to connect all clients."""
@@ -59,6 +65,7 @@ class Subscribing:
         self._start_s, self._sample_every_s = start.start_s, start.sample_every_s
         self._next_sample_s = start.start_s
         self._samples.clear()
+        self._unfolded.clear()
 
     def poll(self, timeout_s: float) -> None:
         """Move all clients on; waits ``timeout_s`` at most."""
@@ -73,6 +80,10 @@ class Subscribing:
         used = self._usage()
         at_s = now_s - self._start_s
         received = [tally.received for tally in tallies]
+        if self._timing is not None:
+            self._unfolded[len(self._samples)] = self._timing.take_sample()
+        if len(self._unfolded) > MAX_UNFOLDED:
+            self._fold_oldest()
         self._samples.append(
             SubscriberSample(
                 at_s=at_s,
@@ -82,12 +93,17 @@ class Subscribing:
                 received_bytes=sum(tally.received_bytes for tally in tallies),
                 cpu_s=used.cpu_s,
                 rss_bytes=used.rss_bytes,
-                e2e=self._timing.take_sample() if self._timing else LatencyCounts(COARSE_BITS),
+                e2e=LatencyCounts(SAMPLE_BITS),
             )
         )
         # The next full second, also after one that was missed.
         whole = int(at_s // self._sample_every_s) + 1
         self._next_sample_s = self._start_s + whole * self._sample_every_s
+
+    def _fold_oldest(self) -> None:
+        number = next(iter(self._unfolded))
+        folded = self._unfolded.pop(number).fold(SAMPLE_BITS).fact()
+        self._samples[number] = replace(self._samples[number], e2e=folded)
 
     def drain(self, drain_to: DrainTo) -> None:
         """From now on, ``drained`` means: read up to these end offsets."""
@@ -126,6 +142,8 @@ class Subscribing:
         timing = self._timing
         if timing is not None:
             self._sample(self._clock.now_s())
+        while self._unfolded:
+            self._fold_oldest()
         return SubscriberStats(
             run_id=self.configuration.run_id,
             task_id=task_id,
