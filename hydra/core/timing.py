@@ -35,13 +35,13 @@ class DeliveryTiming:
     """
 
     __slots__ = (
-        "_even_ms", "_even_records", "_even_s", "_interval_ms", "_interval_s", "_one_partition", "_sample", "_start_s",
-        "_start_wall_s", "_steady", "_striping", "_unsteady", "_whole", "spacing",
+        "_even", "_interval_s", "_one_partition", "_sample", "_start_s", "_start_wall_s", "_striping", "_uneven",
+        "_whole", "interval_ms", "spacing",
     )  # fmt: skip
 
     def __init__(self, plan: Plan, striping: Striping, start_s: float, start_wall_s: float) -> None:
         self._interval_s = 1 / plan.rate_per_s
-        self._interval_ms = 1000 / plan.rate_per_s
+        self.interval_ms = 1000 / plan.rate_per_s
         self._striping = striping
         self._one_partition = striping.partitions == 1
         self._start_s = start_s
@@ -49,10 +49,8 @@ class DeliveryTiming:
         self.spacing = Spacing(self._interval_s)
         self._whole = SpacedLatencies(self.spacing)
         self._sample = SpacedLatencies(self.spacing)
-        self._steady = SpacedLatencies(self.spacing)
-        self._unsteady = LatencyHistogram()
-        # Records of the arrival at ``_even_s`` that were sent evenly, from this timestamp on, and are not counted yet.
-        self._even_s, self._even_ms, self._even_records = -1.0, 0, 0
+        self._even = SpacedLatencies(self.spacing)
+        self._uneven = LatencyHistogram()
 
     def arrived(self, client: SpacedLatencies, partition: int, sequence: int, records: int, now_s: float) -> None:
         """Count the end-to-end latencies of records that arrived together, for their client and for the task."""
@@ -73,8 +71,19 @@ class DeliveryTiming:
             sequence += count
             records -= count
 
-    def stamped(self, now_s: float, first_ms: int, last_ms: int, records: int) -> bool:
-        """Count the service latencies of a batch; batches that arrive together are told in their order.
+    def sent_evenly(self, now_s: float, first_ms: int, records: int) -> None:
+        """Count the service latencies of records that were sent one plan interval apart.
+
+        Args:
+            now_s: when they arrived.
+            first_ms: timestamp of the first one.
+            records: how many.
+        """
+        last_s = (first_ms + (records - 1) * self.interval_ms) / 1000
+        self._even.add(now_s - self._start_s - last_s + self._start_wall_s, records)
+
+    def sent_unevenly(self, now_s: float, first_ms: int, last_ms: int, records: int) -> bool:
+        """Count the service latencies of a batch that was not sent evenly.
 
         Args:
             now_s: when it arrived.
@@ -83,42 +92,21 @@ class DeliveryTiming:
             records: how many.
 
         Returns:
-            False where the two timestamps do not tell enough, and ``stamped_at`` is to be called for every record.
+            False where the two timestamps do not tell enough, and ``sent_at`` is to be called for every record.
         """
-        # Hot path: once for every batch. Those that go on evenly from the one before, as most do, are counted together.
-        interval_ms = self._interval_ms
         span_ms = last_ms - first_ms
-        if not -STEADY_MS < span_ms - (records - 1) * interval_ms < STEADY_MS:
-            return self._stamped_unevenly(now_s, first_ms, span_ms, records)
-        if now_s == self._even_s:
-            even_records = self._even_records
-            off_ms = self._even_ms + even_records * interval_ms - first_ms
-            if -STEADY_MS < off_ms < STEADY_MS:
-                self._even_records = even_records + records
-                return True
-        self._flush_even()
-        self._even_s, self._even_ms, self._even_records = now_s, first_ms, records
-        return True
-
-    def _flush_even(self) -> None:
-        records, self._even_records = self._even_records, 0
-        if records:
-            last_s = (self._even_ms + (records - 1) * self._interval_ms) / 1000
-            self._steady.add(self._even_s - self._start_s - last_s + self._start_wall_s, records)
-
-    def _stamped_unevenly(self, now_s: float, first_ms: int, span_ms: int, records: int) -> bool:
         if not 0 <= span_ms <= EVEN_SPREAD_MS:
             return False
         parts = min(records, span_ms + 1, SPREAD_PARTS)
         for number in range(parts):
             count = records * (number + 1) // parts - records * number // parts
-            self.stamped_at(now_s, first_ms + round(span_ms * (number + 0.5) / parts), count)
+            self.sent_at(now_s, first_ms + round(span_ms * (number + 0.5) / parts), count)
         return True
 
-    def stamped_at(self, now_s: float, sent_ms: int, records: int) -> None:
+    def sent_at(self, now_s: float, sent_ms: int, records: int) -> None:
         """Count the service latency of records that were sent in the same millisecond."""
         latency_s = now_s - self._start_s - sent_ms / 1000 + self._start_wall_s
-        self._unsteady.add(int(latency_s * 1_000_000) if latency_s >= 0 else -1, records)
+        self._uneven.add(int(latency_s * 1_000_000) if latency_s >= 0 else -1, records)
 
     def take_sample(self) -> SpacedLatencies:
         """The end-to-end latencies since the last call, not folded yet: that takes longer than to count them."""
@@ -132,7 +120,6 @@ class DeliveryTiming:
 
     def service(self) -> LatencyCounts:
         """The service latencies so far."""
-        self._flush_even()
-        histogram = self._steady.fold()
-        histogram.merge(self._unsteady.fact())
+        histogram = self._even.fold()
+        histogram.merge(self._uneven.fact())
         return histogram.fact()

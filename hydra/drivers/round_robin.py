@@ -59,7 +59,7 @@ class PolledClient:
         timing = self.tally.timing
         if timing is not None:
             for sent_ms, records in self._stamps:
-                timing.stamped_at(now_s, sent_ms, records)
+                timing.sent_at(now_s, sent_ms, records)
         self._stamps.clear()
         self._sent_together = 0
 

@@ -395,7 +395,7 @@ class Run:
                 asked_rate_per_s=options.msg_rate,
                 thresholds=options.threshold,
                 sample_every_s=self._sample_every_s,
-                fetch_pace_ms=options.pace_ms if options.sub_driver == "wire" else 0.0,
+                fetch_pace_ms=options.pace_ms if options.sub_driver not in {"confluent", "kafka-python"} else 0.0,
                 linger_ms=options.linger_ms,
             ),
             assignments=tuple(client for clients in self._clients.values() for client in clients),
