@@ -23,10 +23,13 @@ FINE_BITS = 11
 """Three significant digits."""
 
 CLIENT_BITS = 8
-"""Within 1 %: for what there is one of for each client."""
+"""Within 1 %, or half a millisecond: for what there is one of for each client."""
 
 SAMPLE_BITS = 6
-"""Within 4 %: for what there is one of for each second and task."""
+"""Within 4 %, or half a millisecond: for what there is one of for each second and task."""
+
+_COARSE_TICKS_BITS = 10
+"""Where less than ``FINE_BITS`` are kept, lowest latencies are rounded to whole intervals, or to 1024 ticks (1 ms)."""
 
 TICKS_PER_S = 1_000_000
 """Buckets count microseconds."""
@@ -262,11 +265,12 @@ class SpacedLatencies:
         # Latencies meet where their lowest ones differ by whole intervals, so each remainder is a row of its own: along
         # it an arrival begins, and ends so many records later.
         rows: dict[int, dict[int, int]] = {}
+        least = 0 if kept >= FINE_BITS else min(_COARSE_TICKS_BITS, interval.bit_length() - 1)
+        half = 1 << least >> 1
         for key, times in self._arrivals.items():
             low, records = key >> _RECORDS_BITS, key & _RECORDS_MASK
-            shift = low.bit_length() - kept
-            if shift > 0:
-                low = low >> shift << shift
+            shift = max(least, low.bit_length() - kept)
+            low = low + half >> shift << shift
             first, remainder = divmod(low, interval)
             row = rows.get(remainder)
             if row is None:

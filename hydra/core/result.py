@@ -57,7 +57,7 @@ class ClientResult:
     rate_per_s: float = 0.0
     """Distinct records a second over the client's own receive window."""
     e2e: LatencySummary = field(default_factory=LatencySummary)
-    """Percentiles within 1 %."""
+    """Percentiles within 1 %, or half a millisecond."""
     trouble: str = ""
 
     @property

@@ -46,7 +46,7 @@ class Point:
     fetches: int
     received_bytes: int
     e2e_p50_ms: float
-    """Percentiles of a point are within 4 %."""
+    """Percentiles of a point are within 4 %, or half a millisecond."""
     e2e_p99_ms: float
     e2e_max_ms: float
     publisher_lag_max_ms: float

@@ -47,7 +47,8 @@ class ClientStats:
     error: str
     """The last trouble, in words; empty when there is none."""
     e2e: LatencySummary = field(default_factory=LatencySummary)
-    """Latencies of all its deliveries from the intended send time; percentiles within 1 %."""
+    """Latencies of all its deliveries from the intended send time; percentiles within 1 %, or half
+    a millisecond."""
 
     @property
     def received(self) -> int:

@@ -32,6 +32,9 @@ LOOK_EVERY_S = 0.25
 SUBSCRIBERS_EVERY_S = 1.0
 CONFIGURE_TIMEOUT_S = 5.0
 STATS_TIMEOUT_S = 5.0
+STATS_TIMEOUT_PER_CLIENT_S = 0.002
+"""Adding up what a client counted takes half a millisecond, and all tasks of a machine do it at once."""
+
 PUBLISHER_GRACE_S = 5.0
 """How much longer than its plan and its last ack may take the publisher is waited for."""
 
@@ -364,7 +367,8 @@ class Run:
 
     def _subscriber_stats(self) -> tuple[SubscriberStats, ...]:
         self._world.progress.phase("collecting", f"stats of {len(self._subscribers.present)} subscribers")
-        answers = self._subscribers.insist(lambda _task: request("getstats"), timeout_s=STATS_TIMEOUT_S)
+        timeout_s = STATS_TIMEOUT_S + STATS_TIMEOUT_PER_CLIENT_S * self._options.client_count
+        answers = self._subscribers.insist(lambda _task: request("getstats"), timeout_s=timeout_s)
         for task_id, answer in answers.items():
             if not answer.ok:
                 self._subscribers.gone[task_id] = answer.error

@@ -10,7 +10,7 @@ from hydra.core.signals import DrainTo, Ping, Request, SignalError, SignalName, 
 from hydra.core.stats import ProcessUsage, SubscriberStatus
 from hydra.drivers.registry import subscriber_driver
 from hydra.harness.subscribing import Subscribing
-from hydra.kafkatest.task import MainThread, TaskPlace, run_task
+from hydra.kafkatest.task import ANSWER_TIMEOUT_S, STATS_TIMEOUT_S, MainThread, TaskPlace, run_task
 from hydra.transport import usage
 from hydra.transport.host import read_clock
 from hydra.transport.monotonic import MonotonicClock
@@ -49,7 +49,8 @@ class KafkaSub:
             subscribing = self._subscribing
             run_id = subscribing.configuration.run_id if subscribing else ""
             return success(Ping(self._place.task_id, "kafka-sub", __version__, run_id, read_clock()))
-        return self._main.ask(lambda: self._signals[request.signal](request))
+        timeout_s = STATS_TIMEOUT_S if request.signal == "getstats" else ANSWER_TIMEOUT_S
+        return self._main.ask(lambda: self._signals[request.signal](request), timeout_s)
 
     def loop(self) -> None:
         """Move the clients on and carry out signals, for ever: Marathon ends a task with a signal of the system."""

@@ -18,6 +18,10 @@ ANSWER_TIMEOUT_S = 4.0
 """The main thread's time to carry out a signal: a little less than a peer waits for the signals that take longest."""
 
 
+STATS_TIMEOUT_S = 60.0
+"""The same for ``getstats``, which adds up what hundreds of clients counted; whoever asks gives up by its own time."""
+
+
 @dataclass(frozen=True)
 class TaskPlace:
     """Where Marathon put this task."""
@@ -71,19 +75,19 @@ class MainThread:
     def __init__(self) -> None:
         self._work: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
 
-    def ask(self, work: Callable[[], bytes]) -> bytes:
+    def ask(self, work: Callable[[], bytes], timeout_s: float = ANSWER_TIMEOUT_S) -> bytes:
         """Have ``work`` done and return what it returns, or raise what it raises.
 
         Raises:
-            SignalError: when the main thread did not get to it in time.
+            SignalError: when it was not done in time.
         """
         future: Future[bytes] = Future()
         self._work.put((work, future))
         try:
-            return future.result(ANSWER_TIMEOUT_S)
+            return future.result(timeout_s)
         except FutureTimeoutError:
             future.cancel()
-            raise SignalError(f"busy for more than {ANSWER_TIMEOUT_S:g} s") from None
+            raise SignalError(f"busy for more than {timeout_s:g} s") from None
 
     def serve(self, wait_s: float) -> None:
         """Do what was asked for; waits ``wait_s`` at most for something to do."""

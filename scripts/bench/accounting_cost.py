@@ -1,7 +1,7 @@
-"""What timing every delivery costs a subscriber, as a ratio within one run: scripts/python scripts/bench/accounting_cost.py
+"""What timing every delivery costs a subscriber, as a ratio within one run.
 
-Every second subscriber task counts alone, the others also time each delivery; all of them read the same log at the same
-time. Printed: CPU time per delivery of both halves, while the publisher sends and clients drain, and their ratio.
+Every second subscriber task counts alone, the others also time each delivery; all of them read the same log at the
+same time. Printed: CPU time per delivery of both halves, while the publisher sends and clients drain, and their ratio.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from hydra.core.options import Options
+from hydra.core.result import RunRecord
 from hydra.kafkatest.runtest import RunTestKAFKA
 
 HERE = Path(__file__).resolve().parent
@@ -43,12 +44,14 @@ def main() -> None:
         for _ in range(asked.rounds):
             runner.run_test()
             assert runner.record is not None
-            ratios.append(compare(runner.record.subscribers, runner.record.result))
+            ratios.append(compare(runner.record))
     print(f"median ratio of {asked.rounds} rounds: {statistics.median(ratios):.3f}")
 
 
-def compare(subscribers, result) -> float:
+def compare(record: RunRecord) -> float:
     """Print one round; returns CPU per delivery of the timed half by that of the other one."""
+    subscribers, result = record.subscribers, record.result
+    assert result is not None
     us = {}
     for untimed in (False, True):
         half = [stats for stats in subscribers if is_untimed(stats.clients[0].name) == untimed]
