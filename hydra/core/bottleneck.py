@@ -146,17 +146,24 @@ def _subscribers(seen: Circumstances) -> list[tuple[str, str]]:
 
 
 def _machine(seen: Circumstances) -> list[tuple[str, str]]:
-    """A machine without a free core, most of which the harness used itself."""
+    """A machine without a free core, of which the broker had less than the rest together."""
     machine_percent, broker_percent = seen.figures.machine_cpu_percent, seen.figures.broker_cpu_percent
     if machine_percent is None or machine_percent < NEAR_FULL_MACHINE_PERCENT:
         return []
     ours = seen.figures.subscriber_cpu_percent_sum + seen.figures.publisher_cpu_percent
-    if broker_percent is not None and broker_percent >= ours:
+    if broker_percent is None:
+        # Where the broker runs is not known here: only what is certainly not the broker counts.
+        others = 0.0
+        at_limit = ours >= seen.cores * 50
+    else:
+        others = max(0.0, seen.cores * machine_percent - ours - broker_percent)
+        at_limit = ours + others > broker_percent
+    if not at_limit:
         return []
-    text = f"the machine was {machine_percent:.0f} % busy, {ours / max(1, seen.cores):.0f} % of it with the harness"
-    return [
-        (text, "put the broker and the tasks on different machines, or ask for fewer clients an app or a larger pace")
-    ]
+    shares = ((ours, "the harness"), (others, "other programs"), (broker_percent or 0.0, "the broker"))
+    told = ", ".join(f"{who} {share / max(1, seen.cores):.0f} %" for share, who in shares if share)
+    advice = "end what else runs there" if others > ours else "put the broker and the tasks on different machines"
+    return [(f"the machine was {machine_percent:.0f} % busy ({told})", advice)]
 
 
 def _broker(seen: Circumstances) -> tuple[str, ...]:
