@@ -144,7 +144,8 @@ class LatencyHistogram:
         reached, buckets, end_us = 0, iter(sorted(self.counts)), 1
         for percent in percents:
             # The rank is rounded up: the 50th percentile of three latencies is the second one.
-            wanted = -(-total * percent // 100)
+            # In whole thousandths of a percent: 99.9 is none that a float holds, and 21 million times it are too many.
+            wanted = -(-total * round(percent * 1000) // 100_000)
             while reached < wanted:
                 bucket = next(buckets)
                 reached += self.counts[bucket]
