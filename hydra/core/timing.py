@@ -99,8 +99,9 @@ class DeliveryTiming:
             return False
         parts = min(records, span_ms + 1, SPREAD_PARTS)
         for number in range(parts):
-            count = records * (number + 1) // parts - records * number // parts
-            self.sent_at(now_s, first_ms + round(span_ms * (number + 0.5) / parts), count)
+            first, stop = records * number // parts, records * (number + 1) // parts
+            middle = (first + stop - 1) / 2
+            self.sent_at(now_s, first_ms + round(span_ms * middle / max(1, records - 1)), stop - first)
         return True
 
     def sent_at(self, now_s: float, sent_ms: int, records: int) -> None:
