@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from hydra.core.latency import SAMPLE_BITS, LatencyHistogram
 from hydra.core.stats import MachineSample, PublisherSample, PublisherStats, SubscriberSample, SubscriberStats
@@ -107,60 +107,115 @@ def points(
         readers: how many clients read each record.
         has_acks: whether records are acked.
     """
-    pub = _Track(publisher.samples if publisher else (), every_s)
-    subs = [_Track(stats.samples, every_s) for stats in subscribers]
-    own = _Track(machine, every_s)
-    last = max([pub.last, *(track.last for track in subs)], default=0)
+    series = _Series(publisher, subscribers, machine, every_s=every_s)
     found: list[Point] = []
-    sent = acked = delivered = 0
-    standing: dict[int, SubscriberSample] = {}
-    pub_now: PublisherSample | None = None
-    for number in range(1, last + 1):
-        pub_pair = pub.at(number)
-        pub_now = pub_pair[1] if pub_pair else pub_now
-        pairs = [pair for track in subs if (pair := track.at(number))]
-        for index, track in enumerate(subs):
-            if pair := track.at(number):
-                standing[index] = pair[1]
-        totals = (
-            pub_now.attempted if pub_now else 0,
-            pub_now.acked if pub_now else 0,
-            sum(sample.received for sample in standing.values()),
-        )
-        machine_pair = own.at(number)
-        latencies = LatencyHistogram(SAMPLE_BITS)
-        for _, sample in pairs:
-            latencies.merge(sample.e2e)
-        p50_us, p99_us = latencies.percentiles_us((50, 99))
-        cpus = [_percent(pair, lambda sample: sample.cpu_s) for pair in pairs]
+    before = _Totals()
+    for number in range(1, series.last + 1):
+        now = series.step(number)
+        counted = now.acked if has_acks else now.sent
         found.append(
             Point(
                 at_s=number * every_s,
-                sent=totals[0] - sent,
-                acked=totals[1] - acked,
-                delivered=totals[2] - delivered,
-                slowest_client_records=min((sample.slowest_received for sample in standing.values()), default=0),
-                backlog=max(0, (totals[1] if has_acks else totals[0]) * readers - totals[2]),
-                fetches=sum(now.fetches - before.fetches for before, now in pairs),
-                received_bytes=sum(now.received_bytes - before.received_bytes for before, now in pairs),
-                e2e_p50_ms=p50_us / 1000,
-                e2e_p99_ms=p99_us / 1000,
-                e2e_max_ms=latencies.max_us / 1000,
-                publisher_lag_max_ms=pub_pair[1].lag_max_s * 1000 if pub_pair else 0.0,
-                publisher_cpu_percent=_percent(pub_pair, lambda sample: sample.cpu_s) if pub_pair else 0.0,
-                publisher_rss_bytes=pub_now.rss_bytes if pub_now else 0,
-                subscriber_cpu_percent_sum=sum(cpus),
-                subscriber_cpu_percent_max=max(cpus, default=0.0),
-                subscriber_rss_bytes_sum=sum(sample.rss_bytes for sample in standing.values()),
-                broker_cpu_percent=_broker_percent(machine_pair),
-                broker_rss_bytes=machine_pair[1].broker_rss_bytes if machine_pair else None,
-                machine_cpu_percent=(
-                    _percent(machine_pair, lambda sample: sample.busy_cpu_s) / max(1, cores) if machine_pair else None
-                ),
+                sent=now.sent - before.sent,
+                acked=now.acked - before.acked,
+                delivered=now.delivered - before.delivered,
+                backlog=max(0, counted * readers - now.delivered),
+                **series.publisher_fields(),
+                **series.subscriber_fields(),
+                **series.latency_fields(),
+                **series.machine_fields(cores),
             )
         )
-        sent, acked, delivered = totals
+        before = now
     return tuple(found)
+
+
+@dataclass(frozen=True)
+class _Totals:
+    """Counts since the start of the plan."""
+
+    sent: int = 0
+    acked: int = 0
+    delivered: int = 0
+
+
+class _Series:
+    """Goes from point to point, and says of the one that it stands at what each task noted there."""
+
+    def __init__(
+        self,
+        publisher: PublisherStats | None,
+        subscribers: Sequence[SubscriberStats],
+        machine: Sequence[MachineSample],
+        *,
+        every_s: float,
+    ) -> None:
+        self._publisher = _Track(publisher.samples if publisher else (), every_s)
+        self._subscribers = [_Track(stats.samples, every_s) for stats in subscribers]
+        self._machine = _Track(machine, every_s)
+        self.last = max([self._publisher.last, *(track.last for track in self._subscribers)], default=0)
+        # What was noted for this point, and how things stand: a task that noted nothing stands as it did.
+        self._sent: tuple[PublisherSample, PublisherSample] | None = None
+        self._sent_so_far: PublisherSample | None = None
+        self._got: list[tuple[SubscriberSample, SubscriberSample]] = []
+        self._got_so_far: dict[int, SubscriberSample] = {}
+        self._used: tuple[MachineSample, MachineSample] | None = None
+
+    def step(self, number: int) -> _Totals:
+        """Go to a point, from the one before."""
+        self._sent = self._publisher.at(number)
+        self._sent_so_far = self._sent[1] if self._sent else self._sent_so_far
+        noted = {index: pair for index, track in enumerate(self._subscribers) if (pair := track.at(number))}
+        self._got = list(noted.values())
+        self._got_so_far.update((index, now) for index, (_, now) in noted.items())
+        self._used = self._machine.at(number)
+        return _Totals(
+            sent=self._sent_so_far.attempted if self._sent_so_far else 0,
+            acked=self._sent_so_far.acked if self._sent_so_far else 0,
+            delivered=sum(sample.received for sample in self._got_so_far.values()),
+        )
+
+    def publisher_fields(self) -> dict[str, Any]:
+        """What a point says of the publisher."""
+        return {
+            "publisher_lag_max_ms": self._sent[1].lag_max_s * 1000 if self._sent else 0.0,
+            "publisher_cpu_percent": _percent(self._sent, lambda sample: sample.cpu_s) if self._sent else 0.0,
+            "publisher_rss_bytes": self._sent_so_far.rss_bytes if self._sent_so_far else 0,
+        }
+
+    def subscriber_fields(self) -> dict[str, Any]:
+        """What a point says of all subscribers together."""
+        cpus = [_percent(pair, lambda sample: sample.cpu_s) for pair in self._got]
+        standing = self._got_so_far.values()
+        return {
+            "slowest_client_records": min((sample.slowest_received for sample in standing), default=0),
+            "fetches": sum(now.fetches - before.fetches for before, now in self._got),
+            "received_bytes": sum(now.received_bytes - before.received_bytes for before, now in self._got),
+            "subscriber_cpu_percent_sum": sum(cpus),
+            "subscriber_cpu_percent_max": max(cpus, default=0.0),
+            "subscriber_rss_bytes_sum": sum(sample.rss_bytes for sample in standing),
+        }
+
+    def latency_fields(self) -> dict[str, Any]:
+        """What a point says of how late its deliveries were."""
+        latencies = LatencyHistogram(SAMPLE_BITS)
+        for _, sample in self._got:
+            latencies.merge(sample.e2e)
+        p50_us, p99_us = latencies.percentiles_us((50, 99))
+        return {
+            "e2e_p50_ms": p50_us / 1000,
+            "e2e_p99_ms": p99_us / 1000,
+            "e2e_max_ms": latencies.max_us / 1000,
+        }
+
+    def machine_fields(self, cores: int) -> dict[str, Any]:
+        """What a point says of the controller's machine, and of the broker on it."""
+        used = self._used
+        return {
+            "broker_cpu_percent": _broker_percent(used),
+            "broker_rss_bytes": used[1].broker_rss_bytes if used else None,
+            "machine_cpu_percent": _percent(used, lambda sample: sample.busy_cpu_s) / max(1, cores) if used else None,
+        }
 
 
 def _percent(pair: tuple[S, S], cpu_s: Callable[[S], float]) -> float:

@@ -160,7 +160,11 @@ def test_cpu_is_in_percent_of_one_core_and_of_all_for_the_machine():
 
 
 def test_a_broker_that_hydra_does_not_run_has_no_cpu():
-    machine = [MachineSample(0.0, 0.0, 1, broker_cpu_s=1.0), MachineSample(1.0, 1.0, 1), MachineSample(2.0, 2.0, 1, 5.0)]
+    machine = [
+        MachineSample(0.0, 0.0, 1, broker_cpu_s=1.0),
+        MachineSample(1.0, 1.0, 1),
+        MachineSample(2.0, 2.0, 1, 5.0),
+    ]
     found = series(publisher(sent(0, 0), sent(1, 1), sent(2, 1)), machine=machine)
     assert column(found, "broker_cpu_percent") == [None, None]
 

@@ -1,5 +1,7 @@
 """Spans, and the function that they make, against dicts and sets of single numbers."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,7 +44,7 @@ def test_an_index_is_the_function_that_was_put_in_first(stretches):
 @given(st.one_of(STRETCHES, SHIFTED))
 def test_stretches_rise_and_none_goes_on_where_another_one_ends(stretches):
     whole = list(put_all(stretches)[0])
-    for (key, value, count), (key_2, value_2, _) in zip(whole, whole[1:], strict=False):
+    for (key, value, count), (key_2, value_2, _) in pairwise(whole):
         assert key + count <= key_2
         assert (key + count, value + count) != (key_2, value_2)
 
