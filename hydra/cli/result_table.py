@@ -21,7 +21,7 @@ def print_record(record: RunRecord) -> None:
     console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False, markup=False)
     result = record.result
     if result is None:
-        console.print(text.headline(record.options), style="bold")
+        console.print(printable(text.headline(record.options)), style="bold")
         _print_lines(console, text.failure_lines(record), "bold red")
         return
     console.print(_key_table(record, result))
