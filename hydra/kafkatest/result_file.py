@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -11,6 +12,7 @@ import msgspec
 from hydra.core.errors import ConfigurationError, OutputError
 from hydra.core.result import FORMAT, FORMAT_VERSION, RunRecord
 from hydra.core.signals import SignalError, decode, to_builtins
+from hydra.report.text import asked_options
 
 
 def check_output(path: str) -> None:
@@ -45,8 +47,10 @@ def write_record(record: RunRecord, path: str) -> None:
             os.fsync(file.fileno())
         draft.replace(target)
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise OutputError(f"--output={path} cannot be written ({error.strerror or error})") from error
+    finally:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
 
 
 class _Heading(msgspec.Struct):
@@ -75,6 +79,8 @@ def read_record(path: str) -> RunRecord:
                 f"{path} has format version {heading.format_version}, this Hydra reads {FORMAT_VERSION}",
                 way_out="use the Hydra that wrote it",
             )
-        return decode(data, RunRecord)
+        record = decode(data, RunRecord)
+        asked_options(record.options)
     except SignalError as error:
         raise ConfigurationError(f"{path} is not a result file of Hydra ({error.problem})") from error
+    return record
