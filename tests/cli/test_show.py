@@ -1,0 +1,101 @@
+"""``hydra show``: a result file on the terminal."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from hydra.core.bottleneck import Bottleneck
+from hydra.core.latency import LatencySummary
+from hydra.core.options import Options
+from hydra.core.result import RunRecord
+from hydra.core.thresholds import ThresholdOutcome
+from hydra.kafkatest.result_file import write_record
+from tests.facts import NO_LATENCY, made_result
+
+HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\r\nfaked \u202e\x00"
+
+
+def make_record(verdict="pass", options=None, **changes):
+    latency = dataclasses.replace(NO_LATENCY, e2e=LatencySummary(10, 1.0, 2.0, 3.25, 4.0, 5.0, 678.9))
+    result = made_result(verdict, ("because",), ("by the way",), latency=latency, **changes)
+    asked = dataclasses.asdict(Options(total_sub_apps=3)) if options is None else options
+    return RunRecord(
+        "run-1", "complete", "2026-01-01", options=asked, seed_keys=result.seed_keys(), exit_code=result.exit_code,
+        result=result,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("verdict", "code"), [("pass", 0), ("fail", 1), ("indeterminate", 3)])
+def test_a_file_is_shown_as_its_run_was_and_has_its_exit_code(call, verdict, code):
+    write_record(make_record(verdict), "result.json")
+    found, out, err = call("show", "result.json")
+    assert (found, err) == (code, "")
+    assert "30 clients (3 apps x 10)" in out
+    assert f"verdict: {verdict.upper()} - because" in out
+    assert "note: by the way" in out
+    assert "limit: none" in out
+    assert out.rstrip().splitlines()[-1].startswith(("RES = {", " "))
+    (row,) = [line for line in out.splitlines() if line.strip().startswith("end to end")]
+    assert row.split()[3:9] == ["1", "2", "3.25", "4", "5", "679"]
+
+
+def test_a_run_without_a_result_says_why(call):
+    record = RunRecord("r", "failed", "2026-01-01", options={}, error="no broker at x:1", exit_code=4)
+    write_record(record, "result.json")
+    code, out, err = call("show", "result.json")
+    assert (code, err) == (4, "")
+    assert "verdict: none - the run was failed: no broker at x:1 (exit code 4)" in out
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "cannot be read"),
+        ("", "is not a result file of Hydra"),
+        ("{}", "is not a result file of Hydra"),
+        ('{"format": "hydra-result"', "is not a result file of Hydra"),
+        ('{"format": "hydra-result", "format_version": 99}', "has format version 99"),
+        ('{"format": "\\u001b[2J", "format_version": 2}', "is not a result file of Hydra"),
+    ],
+)
+def test_a_file_that_is_none_is_one_line_and_exit_code_2(call, content, words):
+    if content is not None:
+        Path("result.json").write_text(content)
+    code, out, err = call("show", "result.json")
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert words in err
+    assert "result.json" in err
+
+
+@pytest.mark.parametrize("name", ["\x1b[2J.json", "a\nb.json"])
+def test_a_hostile_name_is_one_plain_line(call, name):
+    code, out, err = call("show", name)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "\x1b" not in err
+
+
+def hostile_records():
+    bottleneck = Bottleneck("harness", True, (HOSTILE,), (HOSTILE,), HOSTILE)
+    outcome = ThresholdOutcome(HOSTILE, HOSTILE, 1.0, 1.0, HOSTILE, kept=False)
+    whole = make_record(bottleneck=bottleneck, thresholds=(outcome,))
+    result = dataclasses.replace(whole.result, reasons=(HOSTILE,) * 2, notes=(HOSTILE,))
+    texts = {"acks": HOSTILE, "pub_driver": HOSTILE, "sub_driver": HOSTILE}
+    return [
+        dataclasses.replace(whole, run_id=HOSTILE, result=result, seed_keys={HOSTILE: 1}),
+        dataclasses.replace(whole, options=whole.options | texts),
+        RunRecord(HOSTILE, "failed", HOSTILE, options={}, error=HOSTILE),
+        RunRecord("r", "failed", "", options=texts, error="x"),
+    ]
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_hostile_text_does_nothing_to_the_terminal(call, number):
+    write_record(hostile_records()[number], "result.json")
+    assert "owned" in json.dumps(json.loads(Path("result.json").read_text()))
+    _, out, err = call("show", "result.json")
+    assert "owned" in out
+    assert all(char.isprintable() for char in (out + err).replace("\n", ""))
+    assert not any(line.startswith("faked") for line in out.splitlines())
