@@ -301,6 +301,8 @@ class FakeTask:
         self.boot_id = BOOT_ID
         self.clock_ahead_s = 0.0
         """How far this task's clock is ahead of the controller's."""
+        self.ways_s = []
+        """How long each request takes to get here, and its reply to get back; then both take no time."""
         clock.ticking(self._tick_if_well)
 
     def _tick_if_well(self):
@@ -520,11 +522,20 @@ class FakeSignals:
         for endpoint, request in requests.items():
             self.asked.append((endpoint, request.signal))
             peer = self.tasks.get(endpoint)
+            there_s, back_s = peer.ways_s.pop(0) if peer is not None and peer.ways_s else (0.0, 0.0)
+            sent_s = self._clock.now_s()
+            self._pass(there_s)
             data = peer.answer(encode(request)) if peer is not None else None
-            answers[endpoint] = self._answer(data, timeout_s)
+            self._pass(back_s)
+            answer = self._answer(data, timeout_s)
+            answers[endpoint] = dataclasses.replace(answer, sent_s=sent_s, received_s=self._clock.now_s())
         if any(answer.silent for answer in answers.values()):
             self._clock.sleep(timeout_s)
         return answers
+
+    def _pass(self, seconds):
+        if seconds:
+            self._clock.sleep(seconds)
 
     @staticmethod
     def _answer(data, timeout_s):
@@ -722,7 +733,9 @@ def twins():
         PublisherDriver=FakePublisherDriver,
         Signals=FakeSignals,
         SubscriberDriver=FakeSubscriberDriver,
+        PublisherTask=FakePublisherTask,
         SubscriberTask=FakeSubscriberTask,
+        Auditor=FakeAuditor,
         USAGE=USAGE,
         TRAFFIC=TRAFFIC,
         READING=READING,

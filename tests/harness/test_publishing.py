@@ -231,3 +231,36 @@ def test_close_lets_go_of_the_client(scene):
     stage = scene()
     stage.publishing.close()
     assert stage.driver.closed == 1
+
+
+def test_it_notes_how_far_it_is_at_the_start_each_second_and_at_the_end(scene):
+    stats = scene().send()
+    assert [sample.at_s for sample in stats.samples] == pytest.approx([0.0, 1.0, 2.0], abs=0.06)
+    assert [sample.attempted for sample in stats.samples] == [0, pytest.approx(100, abs=6), 200]
+    assert (stats.samples[-1].acked, stats.samples[-1].cpu_s, stats.samples[-1].rss_bytes) == (200, 0.1, 1)
+
+
+def test_a_stall_shows_in_the_samples_around_it_and_in_no_other_one(scene):
+    stage = scene(test_duration_s=5.0)
+    stage.driver.on_send = lambda: stage.clock.sleep(1.5) if len(stage.driver.sent) == 120 else None
+    stats = stage.send()
+    # The records that were handed over in it, and those that fell due meanwhile and came right behind it.
+    late = [sample.lag_max_s > 0.1 for sample in stats.samples]
+    assert late == [False, False, True, True, False, False]
+    assert max(sample.lag_max_s for sample in stats.samples) == pytest.approx(stats.lag_max_s)
+
+
+def test_the_lag_of_every_record_is_counted(scene):
+    stage = scene()
+    stage.driver.on_send = lambda: stage.clock.sleep(1.0) if len(stage.driver.sent) == 50 else None
+    stats = stage.send()
+    assert sum(stats.lag.counts) == stats.attempted == 200
+    assert stats.lag.max_us == pytest.approx(stats.lag_max_s * 1e6, rel=0.02)
+    assert stats.lag.negative == 0
+    from hydra.core.latency import LatencyHistogram
+
+    lag = LatencyHistogram()
+    lag.merge(stats.lag)
+    # About a hundred records were due within the second that it stood still: half of all.
+    assert lag.percentile_us(45) < 60_000
+    assert lag.percentile_us(80) > 400_000

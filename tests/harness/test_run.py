@@ -1,5 +1,7 @@
 """Whole runs in memory: what happens in what order, and what becomes of a run on a bad day."""
 
+from itertools import pairwise
+
 import pytest
 
 from hydra.core.errors import BrokerError, DegradedError, MarathonError, NotReadyError
@@ -367,3 +369,69 @@ def test_a_second_run_of_the_same_crew_starts_from_nothing(rehearsal):
     assert (first.verdict, second.verdict) == ("pass", "pass")
     assert second.figures.records_delivered == first.figures.records_delivered == 1600
     assert stage.broker.deleted == ["run-1", "run-2"]
+
+
+def test_a_start_that_was_told_too_late_is_told_again(rehearsal):
+    """The word reached the subscribers when the plan would have begun: they would not have timed its first records."""
+    stage = rehearsal()
+    asked, told = stage.signals.ask, []
+
+    def ask(requests, timeout_s):
+        signals = {request.signal for request in requests.values()}
+        if signals == {"teststart"} and stage.subscribers[0].task.endpoint in requests:
+            told.append(stage.clock.now_s())
+            if len(told) == 1:
+                stage.clock.sleep(3.0)
+        return asked(requests, timeout_s)
+
+    stage.signals.ask = ask
+    result = stage.perform()
+    assert len(told) == 2
+    assert [task.received.count("teststart") for task in [stage.publisher, *stage.subscribers]] == [1, 2, 2]
+    assert (result.verdict, result.latency.e2e.negative) == ("pass", 0)
+    assert result.latency.e2e.deliveries == 1600
+    assert result.latency.e2e.max_ms <= 100
+
+
+def test_a_start_that_never_comes_in_time_is_told_three_times_at_most(rehearsal):
+    stage = rehearsal()
+    asked, told = stage.signals.ask, []
+
+    def ask(requests, timeout_s):
+        if {request.signal for request in requests.values()} == {"teststart"} and len(requests) == 2:
+            told.append(stage.clock.now_s())
+            stage.clock.sleep(5.0 ** len(told))  # slower each time than it was given time for
+        return asked(requests, timeout_s)
+
+    stage.signals.ask = ask
+    stage.perform()
+    assert len(told) == 3
+
+
+def test_the_machine_is_looked_at_once_a_second_while_records_are_sent_and_read(rehearsal):
+    stage = rehearsal()
+    stage.publisher.flush_s = 3
+    result = stage.perform()
+    times = [sample.at_s for sample in stage.run.findings.machine]
+    assert times[0] <= 0.3
+    assert times[-1] >= 6
+    assert all(0.7 <= later - earlier <= 1.4 for earlier, later in pairwise(times))
+    # The twin of a host uses a tenth of a second of CPU in each: of two cores.
+    assert result.figures.machine_cpu_percent == pytest.approx(5.0)
+    assert result.figures.broker_cpu_percent is None
+
+
+def test_retention_moves_the_logs_start_and_what_was_not_read_before_has_expired(rehearsal):
+    from hydra.core.log import OffsetRange
+
+    stage = rehearsal()
+    stage.subscribers[1].limit = 150
+    offsets = stage.broker.offsets
+    stage.broker.offsets = lambda topic: {
+        part: OffsetRange(200 if stage.progress.phases[-1:] == ["collecting"] else 0, log.end)
+        for part, log in offsets(topic).items()
+    }
+    result = stage.perform()
+    assert (result.figures.records_expired, result.figures.records_unread) == (2 * 50, 2 * 200)
+    assert (result.verdict, result.figures.records_skipped) == ("fail", 0)
+    assert stage.run.findings.audit.partitions[0].start_offset == 200

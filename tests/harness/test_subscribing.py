@@ -92,3 +92,62 @@ def test_close_lets_go_of_the_clients(make):
     subscribing, driver, _ = make()
     subscribing.close()
     assert driver.closed == 1
+
+
+def start_at(clock, in_s=0.0, rate=100.0):
+    from hydra.core.signals import StartAt
+
+    return StartAt(clock.now_s() + in_s, 0.0, rate, 10.0, partitions=1, block_records=10)
+
+
+def read(clock, subscribing, driver, broker, sequences):
+    broker.append("run-1", 0, sequences)
+    driver.now_s = clock.now_s()
+    subscribing.poll(0)
+
+
+def test_samples_are_of_each_full_second_and_of_the_end(make, clock):
+    subscribing, driver, broker = make()
+    subscribing.start(start_at(clock))
+    read(clock, subscribing, driver, broker, range(5))
+    for seconds in (0.6, 0.6, 0.6, 2.6, 0.1):
+        clock.sleep(seconds)
+        subscribing.poll(0)
+    stats = subscribing.stats("t", USAGE)
+    # Nothing at 0.6 and 4.5; 1.2 is that of 1, and 4.4 that of 2, 3 and 4.
+    assert [round(sample.at_s, 1) for sample in stats.samples] == [0.0, 1.2, 4.4, 4.5]
+    assert [sample.received for sample in stats.samples] == [10] * 4
+    assert [sum(sample.e2e.counts) for sample in stats.samples] == [10, 0, 0, 0]
+    assert sum(stats.e2e.counts) == 10
+
+
+def test_the_slowest_client_is_told(make, clock):
+    subscribing, driver, broker = make(clients=3)
+    subscribing.start(start_at(clock))
+    read(clock, subscribing, driver, broker, range(5))
+    driver.tallies[1].partitions[0].add(5, 5, 2)
+    (sample,) = subscribing.stats("t", USAGE).samples[-1:]
+    assert (sample.received, sample.slowest_received) == (17, 5)
+
+
+def test_a_start_that_is_told_again_counts_from_nothing(make, clock):
+    subscribing, driver, broker = make()
+    subscribing.start(start_at(clock))
+    subscribing.poll(0)
+    clock.sleep(2)
+    subscribing.poll(0)
+    subscribing.start(start_at(clock, in_s=1.0))
+    clock.sleep(1.0 + 0.04)
+    read(clock, subscribing, driver, broker, range(5))
+    stats = subscribing.stats("t", USAGE)
+    assert stats.samples[0].at_s == pytest.approx(0.04, abs=0.01)
+    assert (sum(stats.e2e.counts), stats.e2e.negative) == (10, 0)
+    assert stats.e2e.max_us == pytest.approx(40_000, rel=0.1)
+
+
+def test_without_a_start_there_is_nothing_to_time(make, clock):
+    subscribing, driver, broker = make()
+    read(clock, subscribing, driver, broker, range(5))
+    stats = subscribing.stats("t", USAGE)
+    assert (stats.samples, stats.e2e.counts, stats.service.counts) == ((), (), ())
+    assert stats.clients[0].received == 5
