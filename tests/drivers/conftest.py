@@ -24,6 +24,7 @@ from hydra.core.configuration import (
     SubscriberConfiguration,
 )
 from hydra.core.identity import IDENTITY, run_tag
+from tests.drivers.scripted_broker import ScriptedBroker
 
 with warnings.catch_warnings():
     # kafka-python reads its schemas with a function that newer Pythons call outdated.
@@ -90,6 +91,19 @@ def run_batch(value) -> Callable[..., bytes]:
         return make_batch([make_record(at, value(seq)) for at, seq in enumerate(sequences)], base, **settings)
 
     return make
+
+
+@pytest.fixture
+def scripted():
+    made = []
+
+    def make(**settings):
+        made.append(ScriptedBroker(**settings))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
 
 
 @pytest.fixture(scope="session")
