@@ -5,9 +5,27 @@ import dataclasses
 
 import pytest
 
+from hydra.core.bottleneck import Bottleneck
+from hydra.core.latency import LatencySummary
 from hydra.core.options import Options
-from hydra.report.text import MEANINGS, headline, key_rows, number, res_line, verdict_lines
-from tests.facts import NO_FIGURES, made_result
+from hydra.core.result import RunRecord
+from hydra.core.signals import SignalError
+from hydra.core.thresholds import ThresholdOutcome
+from hydra.report.text import (
+    LATENCY_COLUMNS,
+    MEANINGS,
+    asked_options,
+    failure_lines,
+    headline,
+    key_rows,
+    latency_rows,
+    limit_lines,
+    milliseconds,
+    number,
+    res_line,
+    verdict_lines,
+)
+from tests.facts import NO_FIGURES, NO_LATENCY, made_result
 
 
 def result(verdict="pass", reasons=("all is well",), notes=(), **figures):
@@ -107,3 +125,88 @@ def test_the_res_line_can_be_read_back():
     line = res_line(keys)
     assert line.startswith("RES = {")
     assert ast.literal_eval(line.removeprefix("RES = ")) == keys
+
+
+@pytest.mark.parametrize(
+    ("value_ms", "text"),
+    [
+        (0.0, "0"),
+        (0.001, "0.001"),
+        (0.0123456, "0.0123"),
+        (1.0, "1"),
+        (12.345, "12.3"),
+        (99.94, "99.9"),
+        (100.4, "100"),
+        (3_600_000.0, "3,600,000"),
+    ],
+)
+def test_milliseconds_have_three_digits(value_ms, text):
+    assert milliseconds(value_ms) == text
+
+
+def timed(**changes):
+    summary = LatencySummary(7, 1.0, 2.0, 3.25, 4.0, 5.0, 678.9)
+    return made_result(latency=dataclasses.replace(NO_LATENCY, **({"e2e": summary, "service": summary} | changes)))
+
+
+def test_latencies_are_rows_of_percentiles_with_what_the_harness_adds():
+    rows = latency_rows(
+        timed(
+            client_p99_min_ms=1.0,
+            client_p99_median_ms=2.5,
+            client_p99_max_ms=300.2,
+            fetch_pace_ms=12.5,
+            linger_ms=5,
+        )
+    )
+    values = ("1", "2", "3.25", "4", "5", "679")
+    assert rows == [
+        ("end to end", *values, "p99 of clients: 1 to 300, median 2.5"),
+        ("service", *values, "from the actual send; pace of fetches 12.5 ms, linger 5 ms"),
+    ]
+    assert all(len(row) == len(LATENCY_COLUMNS) + 2 for row in rows)
+
+
+def test_the_clocks_error_is_told_beside_latencies_of_several_hosts():
+    assert latency_rows(timed(clock_error_ms=0.12345))[1][-1].endswith("; clocks within 0.123 ms")
+
+
+def test_without_deliveries_there_is_no_row():
+    assert latency_rows(made_result()) == []
+    assert [row[0] for row in latency_rows(timed(service=LatencySummary()))] == ["end to end"]
+
+
+def test_the_limit_is_told_with_symptoms_evidence_and_advice():
+    assert limit_lines(made_result()) == ["  limit: none"]
+    bottleneck = Bottleneck("harness", True, ("late", "slow"), ("cpu", "pause"), "more apps")
+    assert limit_lines(made_result(bottleneck=bottleneck)) == [
+        "  limit: harness - late; slow",
+        "         cpu",
+        "         pause",
+        "         what to change: more apps",
+    ]
+
+
+def test_thresholds_are_told_kept_or_not():
+    outcomes = (
+        ThresholdOutcome("tx_rate>=0.95*asked", "tx_rate", 1234.5678, 950.0, "records/s", kept=True),
+        ThresholdOutcome("e2e_p99<50ms", "e2e_p99", 75.25, 50.0, "ms", kept=False),
+    )
+    assert limit_lines(made_result(thresholds=outcomes))[1:] == [
+        " threshold: tx_rate>=0.95*asked kept, it was 1,234.6 records/s",
+        " threshold: e2e_p99<50ms BROKEN, it was 75.25 ms",
+    ]
+
+
+def test_a_run_without_a_result_says_why():
+    record = RunRecord("r", "interrupted", "", options={}, error="Ctrl-C", exit_code=130)
+    assert failure_lines(record) == ["verdict: none - the run was interrupted: Ctrl-C (exit code 130)"]
+
+
+def test_a_headline_is_made_of_options_in_a_file():
+    options = Options(total_sub_apps=3, threshold=("loss==0",))
+    in_file = dataclasses.asdict(options) | {"threshold": ["loss==0"], "unheard_of": 1}
+    assert asked_options(in_file) == options
+    assert headline(in_file) == headline(options)
+    with pytest.raises(SignalError, match="msg_rate"):
+        asked_options({"msg_rate": "fast"})
