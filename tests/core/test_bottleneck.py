@@ -154,14 +154,25 @@ def test_where_nothing_gave_way_nobody_is_the_limit_however_busy_it_was(figures,
             "stopped or starved it",
         ),
         (
-            {"figures": {"machine_cpu_percent": 92.0, "broker_cpu_percent": 79.0}},
-            "the machine was 92 % busy, 40 % of it with the harness",
-            "different machines",
+            {"figures": {"machine_cpu_percent": 92.0, "broker_cpu_percent": 78.0}},
+            "the machine was 92 % busy (the harness 40 %, other programs 13 %, the broker 39 %)",
+            "put the broker and the tasks on different machines",
         ),
         (
-            {"figures": {"machine_cpu_percent": 92.0, "broker_cpu_percent": None}},
-            "the machine was 92 % busy, 40 % of it with the harness",
-            "different machines",
+            {"figures": {"machine_cpu_percent": 92.0, "broker_cpu_percent": 10.0}},
+            "the machine was 92 % busy (the harness 40 %, other programs 47 %, the broker 5 %)",
+            "end what else runs there",
+        ),
+        (
+            {
+                "figures": {
+                    "machine_cpu_percent": 92.0,
+                    "broker_cpu_percent": None,
+                    "subscriber_cpu_percent_sum": 80.0,
+                }
+            },
+            "the machine was 92 % busy (the harness 50 %)",
+            "put the broker and the tasks on different machines",
         ),
     ],
 )
@@ -186,7 +197,8 @@ def test_each_sign_of_the_harness_alone(changes, evidence, advice):
         {"publisher": publisher((0, 10, 20)), "subscribers": (subscriber(times=(0, 10, 20)),), "sample_every_s": 10.0},
         {"publisher": publisher(queue_full=1), "latency": {"publisher_lag": LatencySummary(1, p99_ms=900.0)}},
         {"figures": {"machine_cpu_percent": 91.9, "broker_cpu_percent": 10.0}},
-        {"figures": {"machine_cpu_percent": 99.0, "broker_cpu_percent": 80.0}},
+        {"figures": {"machine_cpu_percent": 99.0, "broker_cpu_percent": 120.0}},
+        {"figures": {"machine_cpu_percent": 99.0, "broker_cpu_percent": None}},
         {"figures": {"machine_cpu_percent": None}},
         {"network_percent": 91.9},
     ],
