@@ -15,6 +15,17 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests import turns
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Tests that are marked ``alone`` wait until nothing runs beside them, and everything else waits for them."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return (yield)
+    with turns.turn(item.config.cache.mkdir("turns"), alone=item.get_closest_marker("alone") is not None):
+        return (yield)
+
 
 def wait_until(condition: Callable[[], object], timeout_s: float, what: str) -> None:
     """Look again and again until the condition holds; fail with ``what`` when the time is up."""

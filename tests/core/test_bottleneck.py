@@ -86,7 +86,11 @@ def busy(**fields):
     ("figures", "latency", "symptom"),
     [
         ({}, {"e2e": LATE}, "deliveries were late: end-to-end p99 5,000 ms"),
-        ({}, {"publisher_lag": LatencySummary(1, p99_ms=101.0)}, "records were sent late: p99 101 ms behind the plan"),
+        (
+            {},
+            {"publisher_lag": LatencySummary(1, p99_ms=101.0, max_ms=501.0)},
+            "records were sent late: p99 101 ms behind the plan",
+        ),
         ({"tx_rate_per_s": 94.9}, {}, "95 of 100 records/s were sent"),
         ({"records_unread": 3}, {}, "3 deliveries were unread when the drain ended"),
         ({"records_expired": 4}, {}, "4 deliveries expired before they were read"),
@@ -239,3 +243,8 @@ def test_all_signs_are_told_and_each_advice_once():
         "sub.1 stood still for 7.0 s",
     )
     assert found.advice.count("see what stopped or starved it") == 1
+
+
+@pytest.mark.parametrize("lag", [LatencySummary(1, p99_ms=499.0, max_ms=499.0), LatencySummary(1, max_ms=5000.0)])
+def test_a_hiccup_of_the_publisher_is_no_symptom(lag):
+    assert find_bottleneck(seen(latency=dataclasses.replace(NO_LATENCY, publisher_lag=lag))).limit == "none"

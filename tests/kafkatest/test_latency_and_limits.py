@@ -16,7 +16,7 @@ from hydra.broker.java import find_java
 from tests.conftest import wait_until
 from tests.proxies import DelayProxy
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.alone]
 
 
 def record(place) -> dict:
