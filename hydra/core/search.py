@@ -1,0 +1,223 @@
+"""Looking for a limit: which value to try next, given all trials so far; and the answer, once there is one.
+
+Doubling (or halving) until the limit lies between two trials, then bisection of that bracket by ratio, then a repeat of
+the highest good value. Nothing is remembered between two calls: a search that was interrupted goes on from its trials.
+
+A value is good when *every* trial of it was. A trial that the harness limited bounds the search, since nothing can be
+learned above it, but it is never the broker's limit: the answer is then "at least".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from hydra.core.errors import UsageError
+
+Outcome = Literal["good", "bad", "harness", "unknown"]
+"""What a trial says of the broker at this value: it carries it; it does not; the harness gave way first; nothing."""
+
+UNKNOWN_TRIES = 2
+"""A trial without an answer is made again once, then it bounds the search."""
+
+CONFIRMED_BY = 2
+"""Good trials of a value that make it the answer."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What came of trying a value."""
+
+    value: float
+    outcome: Outcome
+    reason: str = ""
+    """Why it is no good; a sentence for people."""
+
+
+@dataclass(frozen=True)
+class SearchRange:
+    """Where to look, how closely, and how long.
+
+    Raises:
+        UsageError: when the range is empty or the start lies outside of it.
+    """
+
+    start: float
+    lowest: float
+    highest: float
+    step: float = 0.0
+    """Values are whole multiples of it; 0: any, rounded to three digits."""
+    precision: float = 0.05
+    """The bracket's width at which the search ends, as a share of its lower end."""
+    max_trials: int = 12
+
+    def __post_init__(self) -> None:
+        if not 0 < self.lowest <= self.start <= self.highest:
+            raise UsageError(
+                f"a search from {self.start:g} does not lie between {self.lowest:g} and {self.highest:g}",
+                way_out="choose a start within the range",
+            )
+
+    def fit(self, value: float) -> float:
+        """The value that can be tried next to this one."""
+        if self.step:
+            fitted = round(value / self.step) * self.step
+        else:
+            fitted = float(f"{value:.3g}")
+        return min(max(fitted, self.lowest), self.highest)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The next trial to make."""
+
+    value: float
+    purpose: Literal["double", "halve", "bisect", "confirm", "again"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a search found."""
+
+    best: float | None
+    """The highest good value; None when not even the lowest one is."""
+    above: float | None
+    """The lowest value above it that is no good; None when the range ended first."""
+    limited_by: Literal["broker", "harness", "range", "trials", "unknown"]
+    """What stands above ``best``: only "broker" makes it the broker's limit. "range": all of it is good; "trials": they
+    were used up while all were good."""
+    confirmed: bool
+    """Whether ``best`` was good twice."""
+    trials: int
+    reason: str = ""
+    """Why ``above`` is no good."""
+
+    @property
+    def at_least(self) -> bool:
+        """Whether the broker may well carry more."""
+        return self.limited_by != "broker"
+
+
+def next_step(trials: Sequence[Trial], within: SearchRange) -> Probe | Answer:
+    """What to try next, or the answer.
+
+    Args:
+        trials: all that were made so far, in their order.
+        within: where to look.
+    """
+    best, above = _bracket(trials)
+    left = within.max_trials - len(trials)
+    if not trials:
+        return Probe(within.fit(within.start), "double")
+    last = trials[-1]
+    if left > 0 and last.outcome == "unknown" and _count(trials, last.value, "unknown") < UNKNOWN_TRIES:
+        return Probe(last.value, "again")
+    unconfirmed = best is not None and _count(trials, best, "good") < CONFIRMED_BY
+    if left <= 0 or (left == 1 and unconfirmed):
+        return Probe(best, "confirm") if left == 1 and best is not None else _answer(trials, best, above, within)
+    probe = _narrow(best, above, within)
+    if probe is not None:
+        return probe
+    if unconfirmed and best is not None:
+        return Probe(best, "confirm")
+    return _answer(trials, best, above, within)
+
+
+def _bracket(trials: Sequence[Trial]) -> tuple[float | None, Trial | None]:
+    """The highest value below all that are no good, and the lowest trial that is no good."""
+    bounds = (trial for trial in trials if _bounds(trial, trials))
+    above = min(bounds, key=lambda trial: trial.value, default=None)
+    good = [trial.value for trial in trials if trial.outcome == "good" and (not above or trial.value < above.value)]
+    return max(good, default=None), above
+
+
+def _bounds(trial: Trial, trials: Sequence[Trial]) -> bool:
+    """Whether nothing above this trial is looked at. One without an answer is forgiven when its repeat was good."""
+    if trial.outcome == "unknown" and _count(trials, trial.value, "good"):
+        return _count(trials, trial.value, "unknown") >= UNKNOWN_TRIES
+    return trial.outcome != "good"
+
+
+def _count(trials: Iterable[Trial], value: float, outcome: Outcome) -> int:
+    return sum(trial.value == value and trial.outcome == outcome for trial in trials)
+
+
+def _narrow(best: float | None, above: Trial | None, within: SearchRange) -> Probe | None:
+    """The next value that makes the bracket smaller; None when it is small enough."""
+    if above is None:
+        assert best is not None
+        return None if best >= within.highest else Probe(within.fit(best * 2), "double")
+    if best is None:
+        return None if above.value <= within.lowest else Probe(within.fit(above.value / 2), "halve")
+    if above.value <= best * (1 + within.precision):
+        return None
+    middle = within.fit(math.sqrt(best * above.value))
+    if not best < middle < above.value:
+        # Multiples of a step: the geometric mean may fall on an end of the bracket although one lies between.
+        middle = within.fit(best + within.step)
+    return Probe(middle, "bisect") if best < middle < above.value else None
+
+
+def _answer(trials: Sequence[Trial], best: float | None, above: Trial | None, within: SearchRange) -> Answer:
+    names: dict[Outcome, Literal["broker", "harness", "unknown"]] = {
+        "bad": "broker",
+        "harness": "harness",
+        "unknown": "unknown",
+    }
+    limit: Literal["broker", "harness", "range", "trials", "unknown"] = "range"
+    if above is not None:
+        limit = names[_gravest(trials, above.value)]
+    elif best is not None and best < within.highest:
+        limit = "trials"
+    return Answer(
+        best=best,
+        above=None if above is None else above.value,
+        limited_by=limit,
+        confirmed=best is not None and _count(trials, best, "good") >= CONFIRMED_BY,
+        trials=len(trials),
+        reason="" if above is None else above.reason,
+    )
+
+
+def _gravest(trials: Iterable[Trial], value: float) -> Outcome:
+    """What the trials of a value that is no good say: the harness's limit before the broker's, that before nothing.
+
+    Where the harness was the limit once, the value is not proven to be the broker's.
+    """
+    outcomes = {trial.outcome for trial in trials if trial.value == value}
+    return next(outcome for outcome in ("harness", "bad", "unknown") if outcome in outcomes)
+
+
+def sentence(answer: Answer, *, unit: str) -> str:
+    """The answer in words.
+
+    Args:
+        answer: what was found.
+        unit: of the values, such as ``records/s``.
+    """
+    runs = f"{answer.trials} runs"
+    if answer.best is None:
+        nothing = "none" if answer.limited_by == "broker" else f"no answer (limited by {_LIMITS[answer.limited_by]})"
+        return f"{nothing}: not even {answer.above:,.10g} {unit} is good; {runs}" + _because(answer)
+    confirmed = "confirmed by a repeat" if answer.confirmed else "not confirmed by a repeat"
+    if answer.above is None:
+        end = "the end of the range" if answer.limited_by == "range" else "where the runs were used up"
+        return f"at least {answer.best:,.10g} {unit}, {end}; {confirmed}, {runs}"
+    if not answer.at_least:
+        return (
+            f"{answer.best:,.10g} {unit}: {answer.above:,.10g} is too much for the broker; {confirmed}, {runs}"
+            + _because(answer)
+        )
+    return (
+        f"at least {answer.best:,.10g} {unit}: at {answer.above:,.10g} the limit was {_LIMITS[answer.limited_by]},"
+        f" not the broker; {confirmed}, {runs}" + _because(answer)
+    )
+
+
+_LIMITS = {"harness": "the harness", "unknown": "a run without an answer"}
+
+
+def _because(answer: Answer) -> str:
+    return f" ({answer.reason})" if answer.reason else ""

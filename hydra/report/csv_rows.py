@@ -1,0 +1,46 @@
+"""A row for each run, as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from hydra.core.sweep_plan import CLIENTS, shown
+from hydra.report.measured import Measured, MeasuredPoint
+from hydra.report.text import MEANINGS
+
+FIXED = ("source", "point", "run", "clients", "msg_rate")
+
+
+def csv_text(measured: Measured) -> str:
+    """The rows, under a header that names every column with its unit where the name does not say it.
+
+    A run without a result has empty cells. Text that a spreadsheet would take for a formula begins with an apostrophe.
+    """
+    changed = sorted({name for point in measured.points for name in point.changes} - {CLIENTS, "msg_rate"})
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*FIXED, *changed, "verdict", "exit_code", *MEANINGS, "reason"])
+    for number, point in enumerate(measured.points, 1):
+        for index in range(len(point.runs)):
+            writer.writerow([_cell(value) for value in _row(point, number, index, changed)])
+    return text.getvalue()
+
+
+def _row(point: MeasuredPoint, number: int, index: int, changed: list[str]) -> list[object]:
+    run = point.runs[index]
+    result = run.result
+    figures: list[object] = [""] * len(MEANINGS)
+    if result is not None:
+        keys = result.seed_keys()
+        figures = [keys[key] for key in MEANINGS]
+    reason = run.error if result is None else "; ".join(result.reasons)
+    options = [shown(point.options.get(name)) for name in changed]
+    head = [point.source, number, index + 1, point.clients, shown(point.asked_rate_per_s)]
+    return [*head, *options, "error" if result is None else result.verdict, run.exit_code, *figures, reason]
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t", "\r"}:
+        return f"'{value}"
+    return value
