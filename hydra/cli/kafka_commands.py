@@ -41,14 +41,14 @@ class KafkaCommands(click.Group):
             formatter.write_dl(list(KAFKA_COMMANDS.items()))
 
 
-def refuse_flags_before(command: str, flags: Mapping[str, str | None]) -> None:
+def refuse_flags_before(command: str, flags: Mapping[str, object]) -> None:
     """Flags between ``kafka`` and a command would be those of one run, and have no effect.
 
     Raises:
         UsageError: names the first one.
     """
     for name, value in flags.items():
-        if value is not None:
+        if value:
             raise UsageError(
                 f"--{name} stands before '{command}'", way_out=f"put it behind: hydra kafka {command} --{name}=..."
             )

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hydra.cli.printable import printable
-from hydra.cli.show import PLAIN_WIDTH
+from hydra.cli.result_table import PLAIN_WIDTH
 from hydra.core.search import sentence
 from hydra.core.sweep_plan import CLIENTS, shown
 from hydra.core.sweep_record import SweepRecord
@@ -32,13 +32,19 @@ def show_sweep(sweep: SweepRecord) -> None:
     console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False, markup=False)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     others = sorted({name for point in measured.points for name in point.changes} - {CLIENTS, "msg_rate"})
-    for heading in ("clients", "records/s", *others, *COLUMNS.values()):
+    for heading in ("clients", "records/s", *others, *COLUMNS.values(), "p99 ms"):
         table.add_column(heading, justify="right")
     table.add_column("verdict")
     for point in measured.points:
         cells = [f"{point.clients:,}", f"{point.asked_rate_per_s:,.10g}"]
         cells += [printable(shown(point.options.get(name))) for name in others]
-        table.add_row(*cells, *(_mean(point, key) for key in COLUMNS), point.verdict, style=STYLES[point.verdict])
+        table.add_row(
+            *cells,
+            *(_shown(point.mean(key)) for key in COLUMNS),
+            _shown(point.metric("e2e_p99")),
+            point.verdict,
+            style=STYLES[point.verdict],
+        )
     console.print(table)
     for point in measured.points:
         if point.verdict != "pass" and not sweep.answers and sweep.tuned is None:
@@ -50,6 +56,5 @@ def show_sweep(sweep: SweepRecord) -> None:
         console.print(printable(tuned_sentence(sweep.tuned)), soft_wrap=True)
 
 
-def _mean(point: MeasuredPoint, key: str) -> str:
-    mean = point.mean(key)
+def _shown(mean: float | None) -> str:
     return "" if mean is None else number(mean)

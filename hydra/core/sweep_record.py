@@ -20,7 +20,8 @@ from hydra.core.tuning import Tuned
 
 SWEEP_FORMAT = "hydra-sweep"
 POINT_FORMAT = "hydra-point"
-FORMAT_VERSION = 1
+FORMAT_VERSION = result.FORMAT_VERSION
+"""A point holds runs: it is read by whoever reads those."""
 
 SweepKind = Literal["sweep", "batchsize", "maxrate", "maxclients", "frontier", "tune"]
 

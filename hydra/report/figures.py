@@ -30,25 +30,56 @@ def text(value: object) -> str:
     return html.escape(str(value), quote=True)
 
 
-def figure(
-    traces: Iterable[Trace], *, title: str, x: str, y: str, x_axis: Trace | None = None, y_axis: Trace | None = None
-) -> Figure:
-    """A figure with the looks that all have in common. Colours of text and grid are the page's (its style sheet)."""
+COMMON_LAYOUT: Mapping[str, object] = {
+    "xaxis": {"automargin": True, "zeroline": False},
+    "yaxis": {"automargin": True, "rangemode": "tozero"},
+    "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 0, "yref": "container", "yanchor": "bottom"},
+    "margin": {"l": 56, "r": 16, "t": 44, "b": 48},
+    "modebar": {"bgcolor": "rgba(0,0,0,0)"},
+    "font": {"family": "system-ui, sans-serif", "size": 13},
+    "paper_bgcolor": "rgba(0,0,0,0)",
+    "plot_bgcolor": "rgba(0,0,0,0)",
+    "hovermode": "closest",
+    "showlegend": True,
+}
+"""What all figures have in common; the page's script puts a figure's own layout over it. Colours of text and grid are the
+style sheet's."""
+
+
+def figure(traces: Iterable[Trace], *, title: str, x: Trace, y: Trace, **layout: object) -> Figure:
+    """A figure.
+
+    Args:
+        traces: its traces.
+        title: its title.
+        x: of the x axis: its ``title``, and what else is its own.
+        y: the same for the y axis.
+        layout: what else is its own.
+    """
     return {
         "data": list(traces),
         "layout": {
-            "title": {"text": text(title), "x": 0.0, "xref": "paper", "xanchor": "left", "font": {"size": 16}},
-            "xaxis": {"title": {"text": text(x)}, "automargin": True, "zeroline": False, **(x_axis or {})},
-            "yaxis": {"title": {"text": text(y)}, "automargin": True, "rangemode": "tozero", **(y_axis or {})},
-            "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": -0.22, "yanchor": "top"},
-            "margin": {"l": 56, "r": 16, "t": 48, "b": 48},
-            "font": {"family": "system-ui, sans-serif", "size": 13},
-            "paper_bgcolor": "rgba(0,0,0,0)",
-            "plot_bgcolor": "rgba(0,0,0,0)",
-            "hovermode": "closest",
-            "showlegend": True,
+            "title": {"text": text(title), "x": 0, "xref": "paper", "xanchor": "left", "font": {"size": 16}},
+            "xaxis": _axis(x),
+            "yaxis": _axis(y),
+            **layout,
         },
     }
+
+
+def _axis(axis: Trace) -> Trace:
+    return {**axis, "title": {"text": text(axis["title"])}}
+
+
+def whole_layout(own: Mapping[str, object]) -> dict[str, object]:
+    """The layout that the page's script makes of a figure's own one."""
+    layout = {**COMMON_LAYOUT, **own}
+    for axis in ("xaxis", "yaxis"):
+        common, given = COMMON_LAYOUT[axis], own.get(axis, {})
+        assert isinstance(common, dict)
+        assert isinstance(given, dict)
+        layout[axis] = {**common, **given}
+    return layout
 
 
 def looks(index: int, *, hollow: Sequence[bool] = ()) -> Trace:
@@ -76,7 +107,7 @@ def seed_figure(measured: Measured, key: str) -> Figure:
         _seed_trace(index, clients, [point for point in measured.points if point.clients == clients], key, form)
         for index, clients in enumerate(measured.clients)
     ]
-    return figure(traces, title=title, x=TX_AXIS, y=y)
+    return figure(traces, title=title, x={"title": TX_AXIS}, y={"title": y})
 
 
 def _seed_trace(index: int, clients: int, points: Sequence[MeasuredPoint], key: str, form: str) -> Trace:
@@ -111,6 +142,94 @@ def _seed_trace(index: int, clients: int, points: Sequence[MeasuredPoint], key: 
     return trace
 
 
+def latency_figure(measured: Measured) -> Figure | None:
+    """The 99th percentile of the latency from the plan against the rate that was sent; None where nothing was."""
+    traces: list[Trace] = []
+    for index, clients in enumerate(measured.clients):
+        points = sorted(
+            (point for point in measured.points if point.clients == clients and point.metric("e2e_p99")),
+            key=lambda point: point.asked_rate_per_s,
+        )
+        if points:
+            traces.append(
+                {
+                    "type": "scatter",
+                    "mode": "lines+markers",
+                    "name": f"client_count = {clients}",
+                    "x": [point.mean("average_tx_rate") for point in points],
+                    "y": [significant(point.metric("e2e_p99") or 0.0) for point in points],
+                    "customdata": [text(f"{point.label}: {point.verdict}") for point in points],
+                    "hovertemplate": "%{customdata}<br>p99 %{y:,.4~g} ms<extra></extra>",
+                    **looks(index, hollow=[point.verdict != "pass" for point in points]),
+                }
+            )
+    if not traces:
+        return None
+    return figure(
+        traces,
+        title="Latency, 99th percentile",
+        x={"title": TX_AXIS},
+        y={"title": "End to end p99 [ms]", **LOG_AXIS},
+    )
+
+
+LOG_AXIS: Mapping[str, object] = {"type": "log", "rangemode": "normal", "tickformat": ",~g"}
+
+
+def significant(value: float) -> float:
+    """Four significant digits: nobody sees more of them, and a page of many points is half the size."""
+    return float(f"{value:.4g}")
+
+
+LOSS_CLASSES: Mapping[str, str] = {
+    "records_broker_lost": "not in the broker's log",
+    "records_expired": "expired before they were read",
+    "records_skipped": "passed over",
+    "records_unread": "unread at the end: no proof of loss",
+    "records_duplicated": "received twice",
+    "records_reordered": "out of order",
+    "records_ghost": "received although refused",
+    "records_corrupt": "corrupt batches",
+}
+"""What may be wrong with deliveries, by the field of Figures."""
+
+
+def loss_figure(measured: Measured) -> Figure | None:
+    """Deliveries that were lost, or otherwise not as they should be, by class and point; None where there are none."""
+    points = [(number, point) for number, point in enumerate(measured.points, 1) if point.results]
+    labels = [f"{number}: {point.label}" if len(points) > 1 else point.label for number, point in points]
+    traces: list[Trace] = []
+    for index, (field, name) in enumerate(LOSS_CLASSES.items()):
+        counts = [sum(getattr(result.figures, field) for result in point.results) for _, point in points]
+        if any(counts):
+            traces.append(
+                {
+                    "type": "bar",
+                    "name": name,
+                    "y": [text(label) for label in labels],
+                    "x": counts,
+                    "orientation": "h",
+                    "marker": {
+                        "color": palette.colour(index),
+                        "pattern": {"shape": PATTERNS[index % len(PATTERNS)], "solidity": 0.25},
+                    },
+                    "hovertemplate": "%{y}<br>%{x:,} deliveries<extra>%{fullData.name}</extra>",
+                }
+            )
+    if not traces:
+        return None
+    return figure(
+        traces,
+        title="Deliveries that were lost, late or twice",
+        x={"title": "Deliveries"},
+        y={"title": "", "autorange": "reversed", "type": "category"},
+        barmode="stack",
+    )
+
+
+PATTERNS = ("", "/", "x", ".", "\\", "-", "|", "+")
+
+
 def frontier_figure(answers: Sequence[FoundAnswer]) -> Figure:
     """The highest good rate against the clients. A triangle: at least that; a filled circle: the broker's limit."""
     found = sorted(
@@ -123,7 +242,7 @@ def frontier_figure(answers: Sequence[FoundAnswer]) -> Figure:
         "name": "highest good rate",
         "x": [clients for clients, _ in found],
         "y": [answer.best for _, answer in found],
-        "customdata": [_limit(answer.at_least, confirmed=answer.confirmed) for _, answer in found],
+        "customdata": [_limit(at_least=answer.at_least, confirmed=answer.confirmed) for _, answer in found],
         "hovertemplate": "%{x:,} clients: %{y:,.4~g} records/s<br>%{customdata}<extra></extra>",
         **looks(0),
     }
@@ -141,9 +260,9 @@ def frontier_figure(answers: Sequence[FoundAnswer]) -> Figure:
         "hovertemplate": "%{x:,} clients: %{y:,.4~g} records/s is no good<extra></extra>",
         "marker": {"color": palette.colour(1), "symbol": "x", "size": 8},
     }
-    return figure([good, bad], title="Frontier", x="Clients", y="Rate [records/s]")
+    return figure([good, bad], title="Frontier", x={"title": "Clients"}, y={"title": "Rate [records/s]"})
 
 
-def _limit(at_least: bool, *, confirmed: bool) -> str:
+def _limit(*, at_least: bool, confirmed: bool) -> str:
     limit = "at least: the broker was not the limit" if at_least else "the broker's limit"
     return limit if confirmed else f"{limit}; not confirmed"

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from hydra.core.metrics import METRICS
 from hydra.core.result import Result, RunRecord
 from hydra.core.sweep_plan import CLIENTS, shown
 from hydra.core.sweep_record import FoundAnswer, PointRecord, SweepRecord
@@ -74,6 +75,11 @@ class MeasuredPoint:
         """The mean of one of the seed's keys over the runs that have a result."""
         values = self.values(key)
         return fmean(values) if values else None
+
+    def metric(self, name: str) -> float | None:
+        """The mean of a metric (core/metrics.py) over the runs that have a result."""
+        found = [METRICS[name].of(result.figures, result.latency) for result in self.results]
+        return fmean(found) if found else None
 
     def values(self, key: str) -> list[float]:
         """One of the seed's keys, of each run that has a result."""

@@ -1,43 +1,62 @@
 "use strict";
 (() => {
   const stored = (id) => JSON.parse(document.getElementById(id).textContent);
+  const common = stored("common");
   const figures = stored("figures");
-  const settings = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d"] };
-  const draw = (place, figure) => {
+  const settings = {
+    responsive: true,
+    displaylogo: false,
+    displayModeBar: matchMedia("(hover: hover)").matches ? "hover" : false,
+    modeBarButtonsToRemove: ["lasso2d", "select2d"],
+  };
+
+  const layoutOf = (own) => {
+    const layout = { ...common, ...own };
+    for (const axis of ["xaxis", "yaxis"]) layout[axis] = { ...common[axis], ...own[axis] };
+    return layout;
+  };
+  const draw = (place) => {
+    const figure = figures[place.dataset.figure];
+    if (!figure) return;
     place.dataset.drawn = "yes";
-    Plotly.react(place, figure.data, figure.layout, settings);
+    Plotly.react(place, figure.data, layoutOf(figure.layout), settings);
   };
-  const places = [...document.querySelectorAll(".plot[data-figure]")];
-  const ensure = (place) => {
-    if (!place.dataset.drawn && figures[place.dataset.figure]) draw(place, figures[place.dataset.figure]);
-  };
-  // A plot is drawn when it comes into view: a page with many opens as fast as one with few.
+
+  // A plot is drawn when it comes into view: a page with many points opens as fast as one with few.
+  const places = [...document.querySelectorAll(".plot")];
   const watcher = new IntersectionObserver((entries) => {
     for (const entry of entries) {
-      if (entry.isIntersecting) { watcher.unobserve(entry.target); ensure(entry.target); }
+      if (!entry.isIntersecting) continue;
+      watcher.unobserve(entry.target);
+      if (!entry.target.dataset.drawn) draw(entry.target);
     }
   }, { rootMargin: "300px" });
   places.forEach((place) => watcher.observe(place));
-  const all = () => places.forEach((place) => { if (place.offsetParent !== null) { ensure(place); Plotly.Plots.resize(place); } });
-  window.addEventListener("beforeprint", all);
-  window.addEventListener("afterprint", all);
+
+  // Paper has no view to come into, and another width.
+  const fit = () => {
+    for (const place of places) {
+      if (place.offsetParent === null) continue;
+      if (place.dataset.drawn) Plotly.Plots.resize(place); else draw(place);
+    }
+  };
+  window.addEventListener("beforeprint", fit);
+  window.addEventListener("afterprint", fit);
 
   const choice = document.getElementById("point");
   if (!choice) return;
   const points = stored("points");
   const show = () => {
     const chosen = points[Number(choice.value)];
-    for (const place of document.querySelectorAll(".plot[data-detail]")) {
-      const figure = chosen[place.dataset.detail];
-      place.parentElement.hidden = !figure;
-      if (!figure) continue;
-      figures[place.dataset.figure] = figure;
-      if (place.dataset.drawn) draw(place, figure);
-    }
-    for (const text of document.querySelectorAll("[data-point]")) {
-      text.hidden = text.dataset.point !== choice.value;
+    document.getElementById("chosen").textContent = choice.selectedOptions[0].textContent;
+    for (const place of places) {
+      if (!place.dataset.detail) continue;
+      figures[place.dataset.figure] = chosen[place.dataset.detail];
+      place.parentElement.hidden = !chosen[place.dataset.detail];
+      if (place.dataset.drawn) draw(place);
     }
   };
+  choice.value = choice.dataset.first;
   choice.addEventListener("change", show);
   show();
 })();
