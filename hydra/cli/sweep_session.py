@@ -142,7 +142,7 @@ def carry_out(
     else:
         sweep = make()
         name = folders.results or f"hydra-{kind}-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}"
-        folder = SweepFolder(Path(name), sweep)
+        folder = SweepFolder.begin(Path(name), sweep)
     try:
         return _measure(folder, outputs, output)
     finally:

@@ -56,12 +56,12 @@ def read_plan(tables: Mapping[str, object], *, name: str) -> PlanFile:
     for key in tables:
         if key not in KEYS:
             raise ConfigurationError(f"{name}: {key[:80]!r} is not known", way_out=f"a plan holds {', '.join(KEYS)}")
-    axes = [_axis(key, values, name=name) for key, values in _table(tables, "sweep", name=name).items()]
     together = _switch(tables, "zip", name=name)
     points = tables.get("point", [])
     if not isinstance(points, list) or not all(isinstance(point, dict) for point in points):
         raise ConfigurationError(f"{name}: point must be written [[point]]")
     try:
+        axes = [_axis(key, values, name=name) for key, values in _table(tables, "sweep", name=name).items()]
         swept = (zipped(axes) if together else grid(axes)) if axes else []
         fixed = [
             dict(parse_change(key, _text(value), origin=f"{name}: [[point]] {number}") for key, value in point.items())

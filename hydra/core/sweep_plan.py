@@ -73,6 +73,8 @@ def shown(value: object) -> str:
     """A value as it is written in a flag."""
     if isinstance(value, float):
         return f"{value:.10g}"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(shown, value)) or "none"
     return "unset" if value is None else str(value)
 
 

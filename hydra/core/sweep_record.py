@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 
 from hydra.core import result
+from hydra.core.condensing import condensed
 from hydra.core.errors import InfrastructureError, UsageError
 from hydra.core.options import Options
 from hydra.core.result import RunRecord
@@ -33,7 +34,7 @@ class PointRecord:
     number: int
     changes: dict[str, object]
     runs: tuple[RunRecord, ...]
-    """One for each repeat; a run that ended with an error has no result."""
+    """One for each repeat, condensed (core/condensing.py); a run that ended with an error has no result."""
     took_s: float
     """With everything that belongs to it, waiting for its clients among it."""
     format: str = POINT_FORMAT
@@ -168,4 +169,4 @@ class _Head(msgspec.Struct):
 
 def point_record(point: Point, runs: tuple[RunRecord, ...], took_s: float) -> PointRecord:
     """What is kept of a point."""
-    return PointRecord(point.number, point.changes, runs, round(took_s, 3))
+    return PointRecord(point.number, point.changes, tuple(map(condensed, runs)), round(took_s, 3))

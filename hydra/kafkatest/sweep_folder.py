@@ -27,26 +27,38 @@ class SweepFolder:
 
     Args:
         path: the folder.
-        sweep: what is begun; its points are not looked at. The folder must be empty or not be there yet.
-
-    Raises:
-        OutputError: it cannot be made.
-        UsageError: it holds something already.
+        sweep: what ``sweep.json`` holds.
+        lock: descriptor of the lock on the folder.
     """
 
-    def __init__(self, path: Path, sweep: SweepRecord) -> None:
+    def __init__(self, path: Path, sweep: SweepRecord, lock: int) -> None:
         self.path = path
-        self.sweep = dataclasses.replace(sweep, points=())
+        self.sweep = sweep
+        self._lock = lock
+
+    @classmethod
+    def begin(cls, path: Path, sweep: SweepRecord) -> SweepFolder:
+        """A new folder.
+
+        Args:
+            path: must be empty, or not be there yet.
+            sweep: what is begun; its points are not looked at.
+
+        Raises:
+            OutputError: it cannot be made.
+            UsageError: it holds something already.
+        """
         try:
             if path.exists() and any(path.iterdir()):
                 raise UsageError(
                     f"{str(path)!r} is not empty", way_out="go on with --resume, or choose another --results"
                 )
             (path / POINTS).mkdir(parents=True)
-        except OSError as error:
-            raise OutputError(f"{str(path)!r} cannot be made ({error.strerror or error})") from error
-        self._lock = _locked(path)
-        write_whole(path / PLAN, encode(self.sweep))
+        except (OSError, ValueError) as error:
+            raise OutputError(f"{str(path)!r} cannot be made ({getattr(error, 'strerror', None) or error})") from error
+        folder = cls(path, dataclasses.replace(sweep, points=()), _locked(path))
+        write_whole(path / PLAN, encode(folder.sweep))
+        return folder
 
     @classmethod
     def resume(cls, path: Path) -> SweepFolder:
@@ -56,10 +68,7 @@ class SweepFolder:
             UsageError: it is no sweep's folder, or another Hydra works on it.
             OutputError: it cannot be written to.
         """
-        folder = cls.__new__(cls)
-        folder.path = path
-        folder.sweep = _plan(path)
-        folder._lock = _locked(path)
+        folder = cls(path, _plan(path), _locked(path))
         for draft in (path / POINTS).glob(".*.draft"):
             draft.unlink(missing_ok=True)
         return folder
