@@ -87,7 +87,7 @@ class Tab:
     async def until(self, expression: str, what: str) -> None:
         """Wait until an expression is true."""
         deadline_s = time.monotonic() + DEADLINE_S
-        while not await self.run(expression):
+        while not await self.run(f"!!({expression})"):
             assert time.monotonic() < deadline_s, what
             await asyncio.sleep(0.02)
 
