@@ -14,6 +14,7 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -95,6 +96,7 @@ class Tab:
         """Open a file; returns the seconds until the plots in view are drawn."""
         for domain in ("Network", "Runtime", "Log", "Page"):
             await self.ask(f"{domain}.enable")
+        await self.ask("Performance.enable", timeDomain="threadTicks")
         await self.look(width=width, height=height, dark=dark)
         self._loaded.clear()
         began_s = time.monotonic()
@@ -107,6 +109,11 @@ class Tab:
             "the plots in view are drawn",
         )
         return time.monotonic() - began_s
+
+    async def busy_s(self) -> float:
+        """CPU time of the page's main thread since it began to load: what opening costs on a machine of its own."""
+        metrics = (await self.ask("Performance.getMetrics"))["metrics"]
+        return next(metric["value"] for metric in metrics if metric["name"] == "TaskDuration")
 
     async def look(self, *, width: int, height: int = 900, dark: bool = False) -> None:
         """Width, height and colour scheme of the screen."""
@@ -148,19 +155,20 @@ async def tab(folder: Path):
     """A page in a Chromium of its own, which ends with the block, with all its processes."""
     chromium = find_chromium()
     assert chromium is not None
+    profile = Path(tempfile.mkdtemp(prefix="chromium-", dir=folder))
     process = subprocess.Popen(
         [
             chromium, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
             "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars",
-            "--remote-debugging-port=0", f"--user-data-dir={folder / 'chromium'}", "about:blank",
+            "--remote-debugging-port=0", f"--user-data-dir={profile}", "about:blank",
         ],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
-        env={**os.environ, "HOME": str(folder)},
+        env={**os.environ, "HOME": str(profile)},
     )  # fmt: skip
     try:
-        port = await _port(folder / "chromium" / "DevToolsActivePort", process)
+        port = await _port(profile / "DevToolsActivePort", process)
         async with aiohttp.ClientSession() as session:
             async with session.get(f"http://127.0.0.1:{port}/json/list") as reply:
                 pages = [target for target in await reply.json() if target["type"] == "page"]

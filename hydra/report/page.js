@@ -45,9 +45,8 @@
 
   const choice = document.getElementById("point");
   if (!choice) return;
-  const points = stored("points");
   const show = () => {
-    const chosen = points[Number(choice.value)];
+    const chosen = stored(`point-${Number(choice.value)}`);
     document.getElementById("chosen").textContent = choice.selectedOptions[0].textContent;
     for (const place of places) {
       if (!place.dataset.detail) continue;

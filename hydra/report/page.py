@@ -91,12 +91,20 @@ def page(measured: Measured) -> str:
 <noscript><p>The plots need JavaScript; the tables do not.</p></noscript>
 <script type="application/json" id="common">{_json(COMMON_LAYOUT)}</script>
 <script type="application/json" id="figures">{_json(figures)}</script>
-<script type="application/json" id="points">{_json(details)}</script>
+{_stored_points(details)}
 <script>{plotly}</script>
 <script>{own}</script>
 </body>
 </html>
 """
+
+
+def _stored_points(details: Sequence[Mapping[str, Figure]]) -> str:
+    """The figures of each point in an element of its own: only those of the chosen one are ever parsed."""
+    return "\n".join(
+        f'<script type="application/json" id="point-{index}">{_json(figures)}</script>'
+        for index, figures in enumerate(details)
+    )
 
 
 def _figures(measured: Measured) -> dict[str, Figure]:
