@@ -127,7 +127,8 @@ class Tab:
         """Have every plot drawn, also those that are not in view."""
         await self.run("window.dispatchEvent(new Event('beforeprint'))")
         await self.until(
-            "[...document.querySelectorAll('.plot')].filter(p => p.offsetParent).every(p => p.querySelector('.main-svg'))",
+            "[...document.querySelectorAll('.plot')].filter(p => p.offsetParent)"
+            ".every(p => p.querySelector('.main-svg'))",
             "all plots are drawn",
         )
 

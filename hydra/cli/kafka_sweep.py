@@ -61,8 +61,8 @@ def command(
 ) -> int:
     """Measure every point of a grid: by default the clients x rates of the original's batch.
 
-    The stack starts once and is scaled between points. A point's file is written when it ends; what was interrupted goes
-    on with --resume. Clients are divided into apps of --clients_per_app, and must be a whole number of them.
+    The stack starts once and is scaled between points. A point's file is written when it ends; what was interrupted
+    goes on with --resume. Clients are divided into apps of --clients_per_app, and must be a whole number of them.
 
     Exit code: that of the gravest point, as in 'hydra kafka'.
     """

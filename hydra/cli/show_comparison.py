@@ -46,6 +46,5 @@ def show_comparison(found: Comparison, *, tolerance_percent: float) -> None:
 def _cells(item: Difference) -> list[str]:
     change = "new" if math.isinf(item.change_percent) else f"{item.change_percent:+.1f} %"
     noise = "" if item.noise is None else f"+-{number(item.noise / 2)}"
-    return [
-        printable(item.point), item.metric, number(item.before), number(item.after), change, noise, item.unit, item.state
-    ]  # fmt: skip
+    figures = [number(item.before), number(item.after), change, noise]
+    return [printable(item.point), item.metric, *figures, item.unit, item.state]

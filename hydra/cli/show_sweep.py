@@ -14,7 +14,7 @@ from hydra.core.search import sentence
 from hydra.core.sweep_plan import CLIENTS, shown
 from hydra.core.sweep_record import SweepRecord
 from hydra.core.tuning import tuned_sentence
-from hydra.report.measured import MeasuredPoint, gather
+from hydra.report.measured import gather
 from hydra.report.text import number
 
 STYLES = {"pass": "green", "fail": "red", "indeterminate": "yellow", "error": "bold red"}

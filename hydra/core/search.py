@@ -62,10 +62,7 @@ class SearchRange:
 
     def fit(self, value: float) -> float:
         """The value that can be tried next to this one."""
-        if self.step:
-            fitted = round(value / self.step) * self.step
-        else:
-            fitted = float(f"{value:.3g}")
+        fitted = round(value / self.step) * self.step if self.step else float(f"{value:.3g}")
         return min(max(fitted, self.lowest), self.highest)
 
 

@@ -1,7 +1,7 @@
 """A sweep before it runs: which points, with which options, in which order.
 
-A point is a set of options; a sweep changes some of them from point to point. Clients are swept as ``clients``, which is
-no option of its own: it is divided into apps of ``clients_per_app``.
+A point is a set of options; a sweep changes some of them from point to point. Clients are swept as ``clients``, which
+is no option of its own: it is divided into apps of ``clients_per_app``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CLIENTS = "clients"
 NOT_SWEPT = frozenset(
     {"total_sub_apps", "bootstrap_servers", "java", "marathon_url", "app_prefix", "keep_running", "output", "threshold"}
 )
-"""``total_sub_apps`` is swept as ``clients``; the others belong to the stack, to the files, or to what is asked of a run."""
+"""``total_sub_apps`` is swept as ``clients``; the others belong to the stack, the files, or what is asked of a run."""
 
 MAX_POINTS = 10_000
 MOST_CLIENTS = 100_000

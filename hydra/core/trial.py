@@ -22,16 +22,13 @@ def judge(run: RunRecord, *, asked_rate_per_s: float) -> tuple[Outcome, str]:
     if result is None:
         return "harness" if run.exit_code == CapacityError.exit_code else "unknown", run.error
     reason = result.reasons[0] if result.reasons else ""
+    figures = result.figures
     if result.bottleneck.harness_limited:
         return "harness", reason
-    if result.verdict == "fail":
-        return "bad", reason
-    figures = result.figures
-    absent = figures.clients_missing + figures.clients_never_started
-    if result.verdict == "indeterminate" and absent:
+    if result.verdict == "indeterminate" and figures.clients_missing + figures.clients_never_started:
         return "unknown", reason
-    if result.verdict == "indeterminate":
-        # Everyone was there and had the time, and yet something was not delivered, not acked, or not sent in time.
+    if result.verdict != "pass":
+        # Also without proven loss: everyone was there, and yet something was not delivered, acked, or sent in time.
         return "bad", reason
     if figures.tx_rate_per_s < KEPT_SHARE * asked_rate_per_s:
         return "bad", f"{figures.tx_rate_per_s:,.1f} of {asked_rate_per_s:,.10g} records/s were sent"

@@ -1,4 +1,4 @@
-"""Results of all kinds, read from where a user says: a run's file, a sweep's file or folder, or a single point's file."""
+"""Results of all kinds, read from where a user says: a run's file, a sweep's file or folder, or a point's file."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ FIXED = ("source", "point", "run", "clients", "msg_rate")
 
 
 def csv_text(measured: Measured) -> str:
-    """The rows, under a header: the options, the verdict, the original's keys, the metrics (core/metrics.py), the limit.
+    """The rows, under a header: options, verdict, the original's keys, the metrics (core/metrics.py), the limit.
 
     A run without a result has empty cells. Text that a spreadsheet would take for a formula begins with an apostrophe.
     """

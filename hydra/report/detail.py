@@ -9,7 +9,7 @@ from hydra.core.latency import LatencySummary
 from hydra.core.result import Result, RunRecord
 from hydra.core.series import Point
 from hydra.report import palette
-from hydra.report.figures import LOG_AXIS, Figure, Trace, figure, looks, significant
+from hydra.report.figures import Figure, Trace, figure, log_axis, looks, significant
 from hydra.report.heat import heat_map
 
 SECONDS: Trace = {"title": "Time since the first record was due [s]"}
@@ -79,7 +79,7 @@ def _percentiles(result: Result) -> Figure | None:
         traces,
         title="Latency percentiles",
         x={"title": "Percentile", "type": "category"},
-        y={"title": "ms", **LOG_AXIS},
+        y=log_axis("ms", traces),
     )
 
 
@@ -104,7 +104,7 @@ def _heat(run: RunRecord, columns: int) -> Figure | None:
         [trace],
         title="Latency over time",
         x=SECONDS,
-        y={"title": "End to end [ms]", **LOG_AXIS, "dtick": "D2"},
+        y=log_axis("End to end [ms]", [trace]),
         showlegend=False,
     )
 
@@ -157,7 +157,8 @@ def _lateness(groups: Groups) -> Figure | None:
         "p99": highest(lambda point: point.e2e_p99_ms),
         "max": highest(lambda point: point.e2e_max_ms),
     }
-    return _over_time(groups, lines, title="Latency percentiles over time", y={"title": "End to end [ms]", **LOG_AXIS})
+    axis = log_axis("End to end [ms]", [{"y": values} for values in lines.values()])
+    return _over_time(groups, lines, title="Latency percentiles over time", y=axis)
 
 
 def _rates(result: Result, groups: Groups) -> Figure | None:

@@ -42,8 +42,8 @@ COMMON_LAYOUT: Mapping[str, object] = {
     "hovermode": "closest",
     "showlegend": True,
 }
-"""What all figures have in common; the page's script puts a figure's own layout over it. Colours of text and grid are the
-style sheet's."""
+"""What all figures have in common; the page's script puts a figure's own layout over it. Colours of text and grid are
+the style sheet's."""
 
 
 def figure(traces: Iterable[Trace], *, title: str, x: Trace, y: Trace, **layout: object) -> Figure:
@@ -68,7 +68,7 @@ def figure(traces: Iterable[Trace], *, title: str, x: Trace, y: Trace, **layout:
 
 
 def _axis(axis: Trace) -> Trace:
-    return {**axis, "title": {"text": text(axis["title"])}}
+    return {**axis, "title": {"text": text(axis["title"]), "font": {"size": 13}}}
 
 
 def whole_layout(own: Mapping[str, object]) -> dict[str, object]:
@@ -169,11 +169,22 @@ def latency_figure(measured: Measured) -> Figure | None:
         traces,
         title="Latency, 99th percentile",
         x={"title": TX_AXIS},
-        y={"title": "End to end p99 [ms]", **LOG_AXIS},
+        y=log_axis("End to end p99 [ms]", traces),
     )
 
 
-LOG_AXIS: Mapping[str, object] = {"type": "log", "rangemode": "normal", "tickformat": ",~g"}
+def log_axis(title: str, traces: Iterable[Trace]) -> Trace:
+    """A logarithmic y axis for these traces, with ticks that do not crowd."""
+    values = [value for trace in traces for value in _values(trace["y"]) if value > 0]
+    wide = bool(values) and max(values) >= 5 * min(values)
+    axis: Trace = {"title": title, "type": "log", "rangemode": "normal", "tickformat": ",~g"}
+    # 1, 2, 5, 10, 20, ...; a narrow range has room for more, and might hold none of these.
+    return {**axis, "dtick": "D2"} if wide else axis
+
+
+def _values(axis: object) -> list[float]:
+    assert isinstance(axis, list)
+    return [value for value in axis if isinstance(value, (int, float))]
 
 
 def significant(value: float) -> float:

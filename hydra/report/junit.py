@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 from hydra.report.measured import Measured, MeasuredPoint
 from hydra.report.text import number
@@ -14,7 +14,7 @@ _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff
 def junit_xml(measured: Measured) -> bytes:
     """The document. Loss is a failure; a point without an answer is an error, and so is one that could not be run."""
     verdicts = [point.verdict for point in measured.points]
-    suite = ElementTree.Element(
+    suite = ET.Element(
         "testsuite",
         name=f"hydra kafka {measured.kind}",
         tests=str(len(verdicts)),
@@ -26,26 +26,26 @@ def junit_xml(measured: Measured) -> bytes:
     )
     for point in measured.points:
         suite.append(_case(point, measured.kind))
-    root = ElementTree.Element("testsuites")
+    root = ET.Element("testsuites")
     root.append(suite)
-    ElementTree.indent(root)
-    text: str = ElementTree.tostring(root, encoding="unicode")
+    ET.indent(root)
+    text: str = ET.tostring(root, encoding="unicode")
     return f'<?xml version="1.0" encoding="utf-8"?>\n{text}\n'.encode()
 
 
-def _case(point: MeasuredPoint, kind: str) -> ElementTree.Element:
-    case = ElementTree.Element(
+def _case(point: MeasuredPoint, kind: str) -> ET.Element:
+    case = ET.Element(
         "testcase", classname=f"hydra.kafka.{kind}", name=_legal(point.label), time=f"{_took_s(point):.3f}"
     )
     if point.verdict != "pass":
         tag = "failure" if point.verdict == "fail" else "error"
         reasons = [_legal(reason) for reason in point.reasons]
-        trouble = ElementTree.SubElement(case, tag, type=point.verdict, message=reasons[0] if reasons else "")
+        trouble = ET.SubElement(case, tag, type=point.verdict, message=reasons[0] if reasons else "")
         trouble.text = "\n".join(reasons)
     lines = []
     for index, result in enumerate(point.results, 1):
         lines += [f"run {index}: {key} = {number(value)}" for key, value in sorted(result.seed_keys().items())]
-    ElementTree.SubElement(case, "system-out").text = "\n".join(lines)
+    ET.SubElement(case, "system-out").text = "\n".join(lines)
     return case
 
 

@@ -141,8 +141,8 @@ def _plots(heading: str, names: Iterable[str], figures: Mapping[str, Figure]) ->
     told = "".join(_plot(name, str(_title(figures[name]))) for name in names)
     return (
         f'<section><h2>{heading}</h2><div class="plots">{told}</div>'
-        '<p class="soft">Each number of clients has a colour and a symbol of its own. A hollow symbol: that point was no'
-        " pass. A bar through a point: from the lowest to the highest of its repeats.</p></section>"
+        '<p class="soft">Each number of clients has a colour and a symbol of its own. A hollow symbol: that point was'
+        " no pass. A bar through a point: from the lowest to the highest of its repeats.</p></section>"
     )
 
 
@@ -155,7 +155,10 @@ def _title(figure: Figure) -> object:
 def _plot(name: str, title: str, *, detail: str = "") -> str:
     # The title is a figure's, and so it is escaped already.
     data = f' data-detail="{detail}"' if detail else ""
-    return f'<figure><div class="plot" role="img" aria-label="{title}" id="{name}" data-figure="{name}"{data}></div></figure>'
+    return (
+        f'<figure><div class="plot" role="img" aria-label="{title}" id="{name}" data-figure="{name}"{data}></div>'
+        "</figure>"
+    )
 
 
 def _close_by(measured: Measured, details: Sequence[Mapping[str, Figure]]) -> str:
@@ -187,7 +190,7 @@ def _close_by(measured: Measured, details: Sequence[Mapping[str, Figure]]) -> st
 def _table(measured: Measured) -> str:
     changed = sorted({name for point in measured.points for name in point.changes} - {CLIENTS, "msg_rate"})
     several = any(point.source for point in measured.points)
-    words = ["point", *(["file"] if several else []), *changed]
+    words = ["point", "verdict", *(["file"] if several else []), *changed]
     numbers = [
         "clients",
         "records/s asked",
@@ -204,22 +207,23 @@ def _table(measured: Measured) -> str:
     caption = "Means over the runs of a point" + (f"; {left_out:,} points are left out" if left_out > 0 else "")
     return (
         f'<section><h2>Points</h2><div class="scroll" tabindex="0"><table id="table"><caption>{caption}</caption>'
-        f"<thead><tr>{head}<th>verdict</th><th>why</th></tr></thead><tbody>{rows}</tbody></table></div></section>"
+        f"<thead><tr>{head}<th>why</th></tr></thead><tbody>{rows}</tbody></table></div></section>"
     )
 
 
 def _row(index: int, point: MeasuredPoint, changed: Sequence[str], *, several: bool) -> str:
-    words = [str(index), *([point.source] if several else []), *(shown(point.options.get(name)) for name in changed)]
+    words = [*([point.source] if several else []), *(shown(point.options.get(name)) for name in changed)]
     means = [
         *(point.mean(key) for key in SEED_COLUMNS),
         *(point.metric(name) for name in METRIC_COLUMNS),
     ]
     numbers = [f"{point.clients:,}", f"{point.asked_rate_per_s:,.10g}"]
     numbers += ["" if value is None else number(value) for value in means]
-    cells = "".join(f"<td>{_safe(text)}</td>" for text in words)
+    cells = f'<td>{index}</td><td class="{point.verdict}">{point.verdict}</td>'
+    cells += "".join(f"<td>{_safe(text)}</td>" for text in words)
     cells += "".join(f'<td class="number">{_safe(text)}</td>' for text in numbers)
     why = _safe("; ".join(point.reasons))
-    return f'<tr>{cells}<td class="{point.verdict}">{point.verdict}</td><td class="long">{why}</td></tr>'
+    return f'<tr>{cells}<td class="long">{why}</td></tr>'
 
 
 def _circumstances(measured: Measured) -> str:

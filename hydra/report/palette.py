@@ -1,7 +1,7 @@
 """Colours, symbols and dashes of traces: told apart by everyone, on white and on black paper.
 
-Neighbours differ in lightness as well as in hue (after Okabe and Ito, darkened or lightened until each has a contrast of
-3 to 1 to both backgrounds), and never in colour alone: each trace has a symbol, and each round of colours a dash.
+Neighbours differ in lightness as well as in hue (after Okabe and Ito, darkened or lightened until each has a contrast
+of 3 to 1 to both backgrounds), and never in colour alone: each trace has a symbol, and each round of colours a dash.
 """
 
 from __future__ import annotations

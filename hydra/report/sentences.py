@@ -40,6 +40,8 @@ def verdict_sentences(measured: Measured) -> list[str]:
         return [f"{point.verdict.upper()}: {first}", *others, *_limits(measured)]
     counts = Counter(point.verdict for point in measured.points)
     told = ", ".join(f"{counts[word]} {WORDS[word]}" for word in WORDS if counts[word])
+    if counts["pass"] == len(measured.points):
+        return [f"All {len(measured.points)} points passed."]
     troubled = [point for point in measured.points if point.verdict != "pass"]
     lines = [f"{point.label}: {point.reasons[0] if point.reasons else point.verdict}" for point in troubled]
     more = [f"and {len(lines) - SHOWN_REASONS} more, see the table"] if len(lines) > SHOWN_REASONS else []
@@ -55,7 +57,9 @@ def _limits(measured: Measured) -> list[str]:
             lines.append(f"Limit: {bottleneck.limit}. {'; '.join((*bottleneck.symptoms, *bottleneck.evidence))}")
         if bottleneck.advice:
             lines.append(f"What to change: {bottleneck.advice}")
-        for item in result.thresholds:
-            lines.append(f"{item.threshold}: {'kept' if item.kept else 'broken'}, it was {item.value:,.5g} {item.unit}")
+        lines += [
+            f"{item.threshold}: {'kept' if item.kept else 'broken'}, it was {item.value:,.5g} {item.unit}"
+            for item in result.thresholds
+        ]
         lines += [f"Note: {note}" for note in result.notes]
     return lines

@@ -34,7 +34,7 @@ def test_an_unknown_version_is_refused_with_both_versions(kind):
      encode(run())[:-20], b'{"format": "hydra-point", "format_version": 2}'],
 )  # fmt: skip
 def test_whatever_else_a_file_holds_is_one_line(data):
-    with pytest.raises(UsageError, match="x.json"):
+    with pytest.raises(UsageError, match=r"x\.json"):
         read_saved(data, name="x.json")
 
 

@@ -141,7 +141,7 @@ def test_an_unusable_stack_costs_a_point_once_and_the_sweep_when_it_stays(make_w
     store = Store()
     world = make_world(of, store)
     with pytest.raises(
-        InfrastructureError, match="2 points in a row could not be measured: the broker died: .*--resume"
+        InfrastructureError, match=r"2 points in a row could not be measured: the broker died: .*--resume"
     ):
         run_sweep(plan(10, 20, 30, 40, 50, 60), world)
     assert rates(world) == [10, 20, 30, 40, 50]
@@ -205,7 +205,7 @@ def test_a_frontier_asks_for_each_number_of_clients_and_begins_at_the_answer_bef
     assert [answer.clients for answer in found.answers] == [10, 20, 40]
     for answer, limit in zip(found.answers, (10_000, 5_000, 2_500), strict=True):
         assert limit / 1.1 <= answer.answer.best <= limit
-    first = [options.msg_rate for options in world.runner.asked if options.client_count == 20][0]
+    first = next(options.msg_rate for options in world.runner.asked if options.client_count == 20)
     assert first == found.answers[0].answer.best
     assert [len(each.answers) for each in kept] == [1, 2, 3]
 

@@ -141,7 +141,7 @@ def test_every_colour_stands_out_from_both_papers(colour, background):
     assert (high + 0.05) / (low + 0.05) >= 3
 
 
-# What is left of linear red, green and blue without one kind of cones (Machado, Oliveira and Fernandes 2009, severity 1).
+# What is left of linear red, green and blue without one kind of cones (Machado, Oliveira and Fernandes, 2009).
 BLINDNESS = {
     "protanopia": ((0.152286, 1.052583, -0.204868), (0.114503, 0.786281, 0.099216), (-0.003882, -0.048116, 1.051998)),
     "deuteranopia": ((0.367322, 0.860646, -0.227968), (0.280085, 0.672501, 0.047413), (-0.011820, 0.042940, 0.968881)),

@@ -81,4 +81,4 @@ def test_the_verdict_in_a_sentence():
     )
     assert verdict_sentences(gather([("", run(reasons=("all is well",)))]))[0] == "PASS: all is well"
     assert whole_verdict(gather([("", run())])) == "pass"
-    assert verdict_sentences(gather([("", sweep([{"clients": 10}, {"clients": 20}]))])) == ["Of 2 points 2 passed."]
+    assert verdict_sentences(gather([("", sweep([{"clients": 10}, {"clients": 20}]))])) == ["All 2 points passed."]

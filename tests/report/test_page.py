@@ -70,6 +70,7 @@ def look(tmp_path, measured, scenario, **given):
     return asyncio.run(looking())
 
 
+CHOOSE = "(c => {c.value = '%d'; c.dispatchEvent(new Event('change'))})(document.getElementById('point'))"
 TRACES = (
     "[...document.querySelectorAll('#%s')].map(p => p.data.map(t => ({name: t.name, x: t.x, y: t.y,"
     " shape: t.line.shape, mode: t.mode})))[0]"
@@ -150,9 +151,7 @@ def test_two_hundred_points_open_in_three_seconds_and_fit_into_twelve_megabytes(
     async def scenario(opened, seconds):
         busy_s = await opened.busy_s()
         names = await opened.run("document.querySelectorAll('#plot_average_rate .legendtext').length")
-        await opened.run(
-            "(() => {const c = document.getElementById('point'); c.value = '199'; c.dispatchEvent(new Event('change'))})()"
-        )
+        await opened.run(CHOOSE % 199)
         await opened.draw_all()
         shown = await opened.run("document.getElementById('detail_rates').data[0].y[0]")
         rows = await opened.run("document.querySelectorAll('#table tbody tr').length")
@@ -170,7 +169,10 @@ def test_two_hundred_points_open_in_three_seconds_and_fit_into_twelve_megabytes(
     assert complaints == []
 
 
-ELEMENTS = "(() => {const n = {}; document.querySelectorAll('*').forEach(e => n[e.tagName] = (n[e.tagName] || 0) + 1); return n})()"
+ELEMENTS = (
+    "(() => {const n = {};"
+    " document.querySelectorAll('*').forEach(e => n[e.tagName] = (n[e.tagName] || 0) + 1); return n})()"
+)
 
 
 def hostile_page(names):
@@ -181,7 +183,7 @@ def hostile_page(names):
         text = names[point.number % len(names)]
         made = run(point.options, result("fail", lost=1, reasons=(text,), notes=(text,)))
         return made.__class__(**{**vars(made), "options": {**made.options, "java": text, "app_prefix": text},
-                                 "machine": {text: text}, "cluster": {"kafka_version": text}, "versions": {text: text}})  # fmt: skip
+                                 "machine": {text: text}, "cluster": {text: text}, "versions": {text: text}})  # fmt: skip
 
     record = sweep([{"msg_rate": float(rate)} for rate in range(1, 7)], of=of, options=options)
     points = tuple(
@@ -198,9 +200,7 @@ def hostile_page(names):
 def test_hostile_names_put_no_new_element_into_the_page(tmp_path):
     async def scenario(opened, _seconds):
         await opened.draw_all()
-        await opened.run(
-            "(() => {const c = document.getElementById('point'); c.value = '3'; c.dispatchEvent(new Event('change'))})()"
-        )
+        await opened.run(CHOOSE % 3)
         # Labels that show up as a pointer passes are texts of the same kind.
         await opened.run("Plotly.Fx.hover('plot_average_rate', [{curveNumber: 0, pointNumber: 1}])")
         await opened.until("document.querySelector('#plot_average_rate .hovertext')", "a label is shown")
@@ -233,11 +233,13 @@ def test_it_fits_the_screen_and_can_be_read(tmp_path, width, dark):
         await opened.draw_all()
         wide = await opened.run("document.documentElement.scrollWidth - innerWidth")
         too_wide = await opened.run(
-            "[...document.querySelectorAll('.plot svg.main-svg')].filter(s => s.getBoundingClientRect().right > innerWidth + 1).length"
+            "[...document.querySelectorAll('.plot svg.main-svg')]"
+            ".filter(s => s.getBoundingClientRect().right > innerWidth + 1).length"
         )
         paper = await opened.run("getComputedStyle(document.documentElement).backgroundColor")
         inks = await opened.run(
-            "[...new Set([...document.querySelectorAll('p, td, th, h1, h2, summary')].map(e => getComputedStyle(e).color)"
+            "[...new Set([...document.querySelectorAll('p, td, th, h1, h2, summary')]"
+            ".map(e => getComputedStyle(e).color)"
             ".concat([...document.querySelectorAll('.plot text')].map(e => getComputedStyle(e).fill)))]"
         )
         await opened.picture(tmp_path / "screen.png")
@@ -268,7 +270,8 @@ def test_on_paper_every_plot_is_drawn_in_ink(tmp_path):
     async def scenario(opened, _seconds):
         await opened.paper(tmp_path / "report.pdf")
         drawn = await opened.run(
-            "[...document.querySelectorAll('.plot')].filter(p => p.offsetParent).every(p => p.querySelector('.main-svg'))"
+            "[...document.querySelectorAll('.plot')].filter(p => p.offsetParent)"
+            ".every(p => p.querySelector('.main-svg'))"
         )
         await opened.ask(
             "Emulation.setEmulatedMedia", media="print", features=[{"name": "prefers-color-scheme", "value": "dark"}]
