@@ -7,7 +7,7 @@ import random
 
 from hydra.core.bottleneck import Bottleneck
 from hydra.core.figures import Figures, LatencyFigures
-from hydra.core.latency import COARSE_BITS, LatencyHistogram, LatencySummary
+from hydra.core.latency import SAMPLE_BITS, LatencyHistogram, LatencySummary
 from hydra.core.options import Options
 from hydra.core.result import EXIT_CODES, ClientResult, Result, RunRecord
 from hydra.core.series import Point
@@ -129,7 +129,7 @@ def samples(seconds: int, p50_ms: float, *, per_second: int = 500, seed: int = 1
     chance = random.Random(seed)
     found = []
     for second in range(1, seconds + 1):
-        histogram = LatencyHistogram(COARSE_BITS)
+        histogram = LatencyHistogram(SAMPLE_BITS)
         for _ in range(per_second):
             histogram.add(round(chance.lognormvariate(0, 0.5) * p50_ms * 1000))
         found.append(SubscriberSample(second + 0.01, per_second * second, 1, 1, 1, 0.1, 1, histogram.fact()))

@@ -10,7 +10,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-from hydra.core.latency import COARSE_BITS, LatencyHistogram
+from hydra.core.latency import LatencyHistogram
 from hydra.core.result import RunRecord
 from hydra.core.stats import ProcessUsage, SubscriberSample, SubscriberStats
 
@@ -41,7 +41,7 @@ def _together(run_id: str, subscribers: Sequence[SubscriberStats]) -> tuple[Subs
 
 
 def _sum(samples: Sequence[SubscriberSample]) -> SubscriberSample:
-    histogram = LatencyHistogram(COARSE_BITS)
+    histogram = LatencyHistogram(samples[0].e2e.bits)
     for sample in samples:
         if sample.e2e.counts:
             histogram.merge(sample.e2e)

@@ -1,10 +1,11 @@
 """Looking for a limit: which value to try next, given all trials so far; and the answer, once there is one.
 
 Doubling (or halving) until the limit lies between two trials, then bisection of that bracket by ratio, then a repeat of
-the highest good value. Nothing is remembered between two calls: a search that was interrupted goes on from its trials.
+its two ends: chance (a machine that stood still for a moment) is found on either side. Where a repeat contradicts, a
+third trial decides. Nothing is remembered between two calls: a search that was interrupted goes on from its trials.
 
-A value is good when *every* trial of it was. A trial that the harness limited bounds the search, since nothing can be
-learned above it, but it is never the broker's limit: the answer is then "at least".
+A trial that the harness limited bounds the search, since nothing can be learned above it, but it is never the broker's
+limit: the answer is then "at least".
 """
 
 from __future__ import annotations
@@ -19,11 +20,8 @@ from hydra.core.errors import UsageError
 Outcome = Literal["good", "bad", "harness", "unknown"]
 """What a trial says of the broker at this value: it carries it; it does not; the harness gave way first; nothing."""
 
-UNKNOWN_TRIES = 2
-"""A trial without an answer is made again once, then it bounds the search."""
-
 CONFIRMED_BY = 2
-"""Good trials of a value that make it the answer."""
+"""Trials that agree make a value's outcome certain."""
 
 
 @dataclass(frozen=True)
@@ -104,87 +102,86 @@ def next_step(trials: Sequence[Trial], within: SearchRange) -> Probe | Answer:
         trials: all that were made so far, in their order.
         within: where to look.
     """
-    best, above = _bracket(trials)
-    left = within.max_trials - len(trials)
     if not trials:
         return Probe(within.fit(within.start), "double")
-    last = trials[-1]
-    if left > 0 and last.outcome == "unknown" and _count(trials, last.value, "unknown") < UNKNOWN_TRIES:
-        return Probe(last.value, "again")
-    unconfirmed = best is not None and _count(trials, best, "good") < CONFIRMED_BY
-    if left <= 0 or (left == 1 and unconfirmed):
-        return Probe(best, "confirm") if left == 1 and best is not None else _answer(trials, best, above, within)
+    best, above = _bracket(trials)
+    left = within.max_trials - len(trials)
+    last = trials[-1].value
+    unconfirmed = best is not None and _counts(trials, best)[0] < CONFIRMED_BY
+    if left <= 0:
+        return _answer(trials, best, above, within)
+    if left == 1 and unconfirmed and best is not None:
+        return Probe(best, "confirm")
+    good, bad = _counts(trials, last)
+    if good == bad or (trials[-1].outcome == "unknown" and bad == 1):
+        return Probe(last, "again")
     probe = _narrow(best, above, within)
     if probe is not None:
         return probe
     if unconfirmed and best is not None:
         return Probe(best, "confirm")
+    if above is not None and _counts(trials, above)[1] < CONFIRMED_BY:
+        return Probe(above, "confirm")
     return _answer(trials, best, above, within)
 
 
-def _bracket(trials: Sequence[Trial]) -> tuple[float | None, Trial | None]:
-    """The highest value below all that are no good, and the lowest trial that is no good."""
-    bounds = (trial for trial in trials if _bounds(trial, trials))
-    above = min(bounds, key=lambda trial: trial.value, default=None)
-    good = [trial.value for trial in trials if trial.outcome == "good" and (not above or trial.value < above.value)]
-    return max(good, default=None), above
+def _bracket(trials: Sequence[Trial]) -> tuple[float | None, float | None]:
+    """The highest good value below all that are no good, and the lowest one that is no good; by most of their trials."""
+    counts = {trial.value: _counts(trials, trial.value) for trial in trials}
+    above = min((value for value, (good, bad) in counts.items() if good <= bad), default=None)
+    below = [value for value, (good, bad) in counts.items() if good > bad and (above is None or value < above)]
+    return max(below, default=None), above
 
 
-def _bounds(trial: Trial, trials: Sequence[Trial]) -> bool:
-    """Whether nothing above this trial is looked at. One without an answer is forgiven when its repeat was good."""
-    if trial.outcome == "unknown" and _count(trials, trial.value, "good"):
-        return _count(trials, trial.value, "unknown") >= UNKNOWN_TRIES
-    return trial.outcome != "good"
+def _counts(trials: Iterable[Trial], value: float) -> tuple[int, int]:
+    """How many trials of a value were good, and how many were not. Beside a good one, one without an answer is none."""
+    outcomes = [trial.outcome for trial in trials if trial.value == value]
+    good = outcomes.count("good")
+    return good, len(outcomes) - good - (outcomes.count("unknown") if good else 0)
 
 
-def _count(trials: Iterable[Trial], value: float, outcome: Outcome) -> int:
-    return sum(trial.value == value and trial.outcome == outcome for trial in trials)
-
-
-def _narrow(best: float | None, above: Trial | None, within: SearchRange) -> Probe | None:
+def _narrow(best: float | None, above: float | None, within: SearchRange) -> Probe | None:
     """The next value that makes the bracket smaller; None when it is small enough."""
     if above is None:
         assert best is not None
         return None if best >= within.highest else Probe(within.fit(best * 2), "double")
     if best is None:
-        return None if above.value <= within.lowest else Probe(within.fit(above.value / 2), "halve")
-    if above.value <= best * (1 + within.precision):
+        return None if above <= within.lowest else Probe(within.fit(above / 2), "halve")
+    if above <= best * (1 + within.precision):
         return None
-    middle = within.fit(math.sqrt(best * above.value))
-    if not best < middle < above.value:
+    middle = within.fit(math.sqrt(best * above))
+    if not best < middle < above:
         # Multiples of a step: the geometric mean may fall on an end of the bracket although one lies between.
         middle = within.fit(best + within.step)
-    return Probe(middle, "bisect") if best < middle < above.value else None
+    return Probe(middle, "bisect") if best < middle < above else None
 
 
-def _answer(trials: Sequence[Trial], best: float | None, above: Trial | None, within: SearchRange) -> Answer:
-    names: dict[Outcome, Literal["broker", "harness", "unknown"]] = {
-        "bad": "broker",
-        "harness": "harness",
-        "unknown": "unknown",
-    }
+def _answer(trials: Sequence[Trial], best: float | None, above: float | None, within: SearchRange) -> Answer:
     limit: Literal["broker", "harness", "range", "trials", "unknown"] = "range"
     if above is not None:
-        limit = names[_gravest(trials, above.value)]
+        limit = _gravest(trials, above)
     elif best is not None and best < within.highest:
         limit = "trials"
+    reasons = [trial.reason for trial in trials if trial.value == above and trial.reason]
     return Answer(
         best=best,
-        above=None if above is None else above.value,
+        above=above,
         limited_by=limit,
-        confirmed=best is not None and _count(trials, best, "good") >= CONFIRMED_BY,
+        confirmed=best is not None and _counts(trials, best)[0] >= CONFIRMED_BY,
         trials=len(trials),
-        reason="" if above is None else above.reason,
+        reason=reasons[0] if reasons else "",
     )
 
 
-def _gravest(trials: Iterable[Trial], value: float) -> Outcome:
+def _gravest(trials: Iterable[Trial], value: float) -> Literal["broker", "harness", "unknown"]:
     """What the trials of a value that is no good say: the harness's limit before the broker's, that before nothing.
 
     Where the harness was the limit once, the value is not proven to be the broker's.
     """
     outcomes = {trial.outcome for trial in trials if trial.value == value}
-    return next(outcome for outcome in ("harness", "bad", "unknown") if outcome in outcomes)
+    if "harness" in outcomes:
+        return "harness"
+    return "broker" if "bad" in outcomes else "unknown"
 
 
 def sentence(answer: Answer, *, unit: str) -> str:
