@@ -20,8 +20,8 @@ class BrakeProxy(DelayProxy):
         self._bytes_per_s = bytes_per_s
         self._free_s = 0.0
         self.braked_bytes = 0
-        self.waited_s = 0.0
-        """How long bytes had to wait for others before them: the proof that the brake was the limit."""
+        self.queued_reads = 0
+        """How often as much as can be read was waiting: the proof that the brake was the limit."""
 
     async def _send(self, reader, writer):
         publisher = False
@@ -29,7 +29,7 @@ class BrakeProxy(DelayProxy):
             publisher = publisher or PUBLISHER_CLIENT_ID in data[:64]
             if publisher:
                 now_s = time.monotonic()
-                self.waited_s += max(0.0, self._free_s - now_s)
+                self.queued_reads += len(data) == CHUNK_BYTES
                 self._free_s = max(self._free_s, now_s) + len(data) / self._bytes_per_s
                 self.braked_bytes += len(data)
                 await asyncio.sleep(self._free_s - now_s)
