@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import sys
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from hydra.cli.option_flags import number_flag
-from hydra.core.errors import OutputError, UsageError
+from hydra.core.errors import HydraError, UsageError
 from hydra.core.options import Options
 from hydra.core.sweep_plan import SweepPlan
 
@@ -159,7 +160,8 @@ def _measure(folder: SweepFolder, outputs: Outputs, output: str | None) -> int:
             progress.note(f"results go to {folder.path}; an interruption costs the point that runs (--resume)")
             _run(folder, progress)
     except BaseException:
-        _tell(folder, outputs, output, whole=False)
+        with contextlib.suppress(HydraError):  # what ended the sweep is what the user has to hear of
+            _tell(folder, outputs, output, whole=False)
         raise
     _tell(folder, outputs, output, whole=True)
     return folder.whole().exit_code
@@ -180,7 +182,7 @@ def _run(folder: SweepFolder, progress: Progress) -> None:
 
 
 def _tell(folder: SweepFolder, outputs: Outputs, output: str | None, *, whole: bool) -> None:
-    """Show and write what there is; after an error only if there is anything, and without a word of its own errors."""
+    """Show and write what there is; after an error only if there is anything."""
     from hydra.cli.show_sweep import show_sweep
     from hydra.cli.written import write_outputs
     from hydra.core.signals import encode
@@ -190,10 +192,6 @@ def _tell(folder: SweepFolder, outputs: Outputs, output: str | None, *, whole: b
     if not whole and not sweep.points:
         return
     show_sweep(sweep)
-    try:
-        if output is not None:
-            write_whole(Path(output), encode(sweep), origin=f"--output={output}")
-        write_outputs(outputs, sweep)
-    except OutputError:
-        if whole:
-            raise
+    if output is not None:
+        write_whole(Path(output), encode(sweep), origin=f"--output={output}")
+    write_outputs(outputs, sweep)

@@ -106,27 +106,31 @@ def next_step(trials: Sequence[Trial], within: SearchRange) -> Probe | Answer:
         return Probe(within.fit(within.start), "double")
     best, above = _bracket(trials)
     left = within.max_trials - len(trials)
-    last = trials[-1].value
-    unconfirmed = best is not None and _counts(trials, best)[0] < CONFIRMED_BY
     if left <= 0:
         return _answer(trials, best, above, within)
-    if left == 1 and unconfirmed and best is not None:
-        return Probe(best, "confirm")
-    good, bad = _counts(trials, last)
-    if good == bad or (trials[-1].outcome == "unknown" and bad == 1):
-        return Probe(last, "again")
-    probe = _narrow(best, above, within)
-    if probe is not None:
-        return probe
-    if unconfirmed and best is not None:
-        return Probe(best, "confirm")
-    if above is not None and _counts(trials, above)[1] < CONFIRMED_BY:
-        return Probe(above, "confirm")
-    return _answer(trials, best, above, within)
+    # The last trial there is goes to the answer: one that was good only once is hardly one.
+    last_words = _unconfirmed(trials, best) if left == 1 else None
+    step = last_words or _again(trials) or _narrow(best, above, within)
+    return step or _unconfirmed(trials, best) or _unconfirmed(trials, above) or _answer(trials, best, above, within)
+
+
+def _again(trials: Sequence[Trial]) -> Probe | None:
+    """The last value once more, where its trials contradict each other, or where the first one gave no answer."""
+    last = trials[-1]
+    good, bad = _counts(trials, last.value)
+    undecided = good == bad or (last.outcome == "unknown" and bad == 1)
+    return Probe(last.value, "again") if undecided else None
+
+
+def _unconfirmed(trials: Sequence[Trial], value: float | None) -> Probe | None:
+    """An end of the bracket once more, where only one trial speaks for it."""
+    if value is None or max(_counts(trials, value)) >= CONFIRMED_BY:
+        return None
+    return Probe(value, "confirm")
 
 
 def _bracket(trials: Sequence[Trial]) -> tuple[float | None, float | None]:
-    """The highest good value below all that are no good, and the lowest one that is no good; by most of their trials."""
+    """The highest good value below all that are no good, and the lowest that is no good; by most of their trials."""
     counts = {trial.value: _counts(trials, trial.value) for trial in trials}
     above = min((value for value, (good, bad) in counts.items() if good <= bad), default=None)
     below = [value for value, (good, bad) in counts.items() if good > bad and (above is None or value < above)]

@@ -150,16 +150,19 @@ def read_saved(data: bytes, *, name: str) -> RunRecord | PointRecord | SweepReco
             SWEEP_FORMAT: (SweepRecord, FORMAT_VERSION),
         }
         if head.format not in kinds:
-            raise UsageError(f"{name} is no result of Hydra's (format {head.format[:40]!r})")
+            raise UsageError(
+                f"{name} is not a result file of Hydra (format {head.format[:40]!r})",
+                way_out="--output=FILE writes one",
+            )
         kind, version = kinds[head.format]
         if head.format_version != version:
             raise UsageError(
                 f"{name} has {head.format} version {head.format_version}, this Hydra reads version {version}",
-                way_out="read it with the Hydra that wrote it",
+                way_out="use the Hydra that wrote it",
             )
         return msgspec.json.decode(data, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise UsageError(f"{name} is no result of Hydra's ({error})") from error
+        raise UsageError(f"{name} is not a result file of Hydra ({error})") from error
 
 
 class _Head(msgspec.Struct):

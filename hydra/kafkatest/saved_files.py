@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hydra.core.errors import UsageError
+from hydra.core.errors import HydraError, UsageError
 from hydra.core.result import RunRecord
 from hydra.core.sweep_record import PointRecord, SweepRecord, read_saved
 from hydra.kafkatest.sweep_folder import read_sweep
@@ -21,6 +21,8 @@ def read_result(path: str) -> RunRecord | PointRecord | SweepRecord:
         if place.is_dir():
             return read_sweep(place)
         return read_saved(place.read_bytes(), name=path)
+    except HydraError:
+        raise
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"{path} cannot be read ({reason})") from error

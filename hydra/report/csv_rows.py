@@ -25,7 +25,7 @@ def csv_text(measured: Measured) -> str:
     writer.writerow([*FIXED, *changed, "verdict", "exit_code", *MEANINGS, *OWN_METRICS, "limit", "reason"])
     for number, point in enumerate(measured.points, 1):
         for index in range(len(point.runs)):
-            writer.writerow([_cell(value) for value in _row(point, number, index, changed)])
+            writer.writerow([plain_cell(value) for value in _row(point, number, index, changed)])
     return text.getvalue()
 
 
@@ -43,7 +43,8 @@ def _row(point: MeasuredPoint, number: int, index: int, changed: list[str]) -> l
     return [*head, *options, "error" if result is None else result.verdict, run.exit_code, *figures, reason]
 
 
-def _cell(value: object) -> object:
+def plain_cell(value: object) -> object:
+    """A cell's value; text that would be a formula becomes plain text."""
     if isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t", "\r"}:
         return f"'{value}"
     return value

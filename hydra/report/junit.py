@@ -26,6 +26,11 @@ def junit_xml(measured: Measured) -> bytes:
     )
     for point in measured.points:
         suite.append(_case(point, measured.kind))
+    return document(suite)
+
+
+def document(suite: ET.Element) -> bytes:
+    """A whole document with one suite."""
     root = ET.Element("testsuites")
     root.append(suite)
     ET.indent(root)
@@ -35,11 +40,11 @@ def junit_xml(measured: Measured) -> bytes:
 
 def _case(point: MeasuredPoint, kind: str) -> ET.Element:
     case = ET.Element(
-        "testcase", classname=f"hydra.kafka.{kind}", name=_legal(point.label), time=f"{_took_s(point):.3f}"
+        "testcase", classname=f"hydra.kafka.{kind}", name=legal(point.label), time=f"{_took_s(point):.3f}"
     )
     if point.verdict != "pass":
         tag = "failure" if point.verdict == "fail" else "error"
-        reasons = [_legal(reason) for reason in point.reasons]
+        reasons = [legal(reason) for reason in point.reasons]
         trouble = ET.SubElement(case, tag, type=point.verdict, message=reasons[0] if reasons else "")
         trouble.text = "\n".join(reasons)
     lines = []
@@ -55,6 +60,6 @@ def _took_s(point: MeasuredPoint) -> float:
     return sum(sum(run.phases_s.values()) for run in point.runs)
 
 
-def _legal(text: str) -> str:
+def legal(text: str) -> str:
     """The text without the characters that no XML document may hold."""
     return _FORBIDDEN.sub("\ufffd", text)

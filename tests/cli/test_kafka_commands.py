@@ -348,14 +348,24 @@ def test_compare(call, runs):
     code, out, err = call("compare", "a", "a")
     assert (code, err) == (0, "")
     assert "nothing is worse by more than 10 %" in out
-    code, out, _err = call("compare", "a", "b", "--output=c.json")
+    code, out, _err = call("compare", "a", "b", "--output=c.json", "--csv=c.csv", "--junit=c.xml")
     assert code == 1
     assert "WORSE clients=10 msg_rate=10: e2e_p99 8 -> 18 ms" in out
     assert "unlike: option linger_ms: 5 -> 20" in out
     assert json.loads(Path("c.json").read_text())["regressions"]
+    assert {row["state"] for row in rows("c.csv") if row["metric"] == "e2e_p99"} == {"worse"}
+    assert ET.parse("c.xml").getroot().find("testsuite").get("failures") == "2"
     assert call("compare", "b", "a")[0] == 0
     assert call("compare", "a", "b", "--tolerance=200")[0] == 0
-    call("kafka", "--output=x.json", "--total_sub_apps=1")
+
+
+def test_show_prints_a_sweep_as_it_was_printed(call, runs):
+    runs.of = carried(123_000)
+    code, out, _err = call("kafka", "maxrate", "--total_sub_apps=1", "--warmup=0", "--results=s", "--output=s.json")
+    assert call("show", "s") == (code, out, "")
+    assert call("show", "s.json") == (code, out, "")
+    code, out, _err = call("show", "s/points/0001.json")
+    assert "verdict: PASS" in out
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ def test_a_value_where_the_harness_gave_way_once_is_not_proven_to_be_the_brokers
 
 @pytest.mark.parametrize("unlucky", [500, 1000, 2000, 4000, 4760])
 def test_a_moment_of_bad_luck_does_not_move_the_answer(unlucky):
-    """A value that the broker carries is bad once: as it is found, the bracket closes below it, and its repeat tells."""
+    """A value that the broker carries is bad once: the bracket closes below it, and then its repeat tells."""
     within = SearchRange(500, 1, 1e7, max_trials=20)
     found, _ = answer(within, lambda value, times: "bad" if value == unlucky and not times else planted(5000)(value, 0))
     assert 5000 / 1.1 <= found.best <= 5000

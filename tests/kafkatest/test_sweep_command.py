@@ -29,7 +29,8 @@ OVERHEAD_BYTES = 20
 def test_a_sweep_on_one_stack_with_every_file(hydra, place):
     command = hydra(
         "kafka", "sweep", "--client_set=4,8", "--clients_per_app=4", "--msg_rate_set=200,400", "--test_duration=1",
-        "--warmup=0", "--results=s", "--report=r.html", "--csv=r.csv", "--junit=r.xml", "--live=r.jsonl", "--output=r.json",
+        "--warmup=0", "--results=s", "--report=r.html", "--csv=r.csv", "--junit=r.xml", "--live=r.jsonl",
+        "--output=r.json",
     )  # fmt: skip
     assert command.end() == 0, command.errors
     assert sum("waiting for the embedded Kafka" in line for line in command.errors) <= 1

@@ -63,7 +63,7 @@ def test_a_broken_point_is_named(tmp_path):
     folder = SweepFolder.begin(tmp_path / "s", SWEEP)
     folder.close()
     (tmp_path / "s" / "points" / "0001.json").write_text("{")
-    with pytest.raises(UsageError, match=r"0001.json is no result of Hydra's"):
+    with pytest.raises(UsageError, match=r"0001.json is not a result file of Hydra"):
         read_points(tmp_path / "s")
 
 

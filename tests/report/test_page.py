@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import html
 import itertools
 import json
@@ -182,18 +183,16 @@ def hostile_page(names):
     def of(point, _repeat):
         text = names[point.number % len(names)]
         made = run(point.options, result("fail", lost=1, reasons=(text,), notes=(text,)))
-        return made.__class__(**{**vars(made), "options": {**made.options, "java": text, "app_prefix": text},
-                                 "machine": {text: text}, "cluster": {text: text}, "versions": {text: text}})  # fmt: skip
+        facts = {"machine": {text: text}, "cluster": {text: text}, "versions": {text: text}}
+        return dataclasses.replace(made, options={**made.options, "java": text, "app_prefix": text}, **facts)
 
     record = sweep([{"msg_rate": float(rate)} for rate in range(1, 7)], of=of, options=options)
-    points = tuple(
-        point.__class__(**{**vars(point), "changes": {**point.changes, "java": names[0]}}) for point in record.points
-    )
+    points = tuple(dataclasses.replace(point, changes={**point.changes, "java": names[0]}) for point in record.points)
     answers = tuple(
         FoundAnswer(name, name, Answer(5.0, 6.0, "broker", True, 5, name), clients=index)
         for index, name in enumerate(names, 1)
     )
-    record = record.__class__(**{**vars(record), "points": points, "answers": answers, "command": names[1]})
+    record = dataclasses.replace(record, points=points, answers=answers, command=names[1])
     return gather([(names[0], record), (names[1], run(options))])
 
 
@@ -293,7 +292,7 @@ def test_the_frontier(tmp_path):
         FoundAnswer("c", "records/s", Answer(None, 1.0, "broker", False, 9), clients=500),
     )
     record = sweep([{"clients": 10}], kind="frontier")
-    record = record.__class__(**{**vars(record), "answers": answers})
+    record = dataclasses.replace(record, answers=answers)
 
     async def scenario(opened, _seconds):
         await opened.draw_all()
