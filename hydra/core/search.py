@@ -166,7 +166,8 @@ def _answer(trials: Sequence[Trial], best: float | None, above: float | None, wi
         limit = _gravest(trials, above)
     elif best is not None and best < within.highest:
         limit = "trials"
-    reasons = [trial.reason for trial in trials if trial.value == above and trial.reason]
+    told = {"broker": "bad", "harness": "harness", "unknown": "unknown"}.get(limit)
+    reasons = [trial.reason for trial in trials if (trial.value, trial.outcome) == (above, told) and trial.reason]
     return Answer(
         best=best,
         above=above,

@@ -59,7 +59,7 @@ def figure(traces: Iterable[Trace], *, title: str, x: Trace, y: Trace, **layout:
     return {
         "data": list(traces),
         "layout": {
-            "title": {"text": text(title), "x": 0, "xref": "paper", "xanchor": "left", "font": {"size": 16}},
+            "title": {"text": text(title), "x": 0.01, "xref": "container", "xanchor": "left", "font": {"size": 16}},
             "xaxis": _axis(x),
             "yaxis": _axis(y),
             **layout,
@@ -207,8 +207,8 @@ LOSS_CLASSES: Mapping[str, str] = {
 
 def loss_figure(measured: Measured) -> Figure | None:
     """Deliveries that were lost, or otherwise not as they should be, by class and point; None where there are none."""
-    points = [(number, point) for number, point in enumerate(measured.points, 1) if point.results]
-    labels = [f"{number}: {point.label}" if len(points) > 1 else point.label for number, point in points]
+    points = [(number, point) for number, point in enumerate(measured.points, 1) if _troubled(point)]
+    labels = [f"{number}: {point.clients:,} x {point.asked_rate_per_s:,.6g}" for number, point in points]
     traces: list[Trace] = []
     for index, (field, name) in enumerate(LOSS_CLASSES.items()):
         counts = [sum(getattr(result.figures, field) for result in point.results) for _, point in points]
@@ -222,7 +222,12 @@ def loss_figure(measured: Measured) -> Figure | None:
                     "orientation": "h",
                     "marker": {
                         "color": palette.colour(index),
-                        "pattern": {"shape": PATTERNS[index % len(PATTERNS)], "solidity": 0.25},
+                        "pattern": {
+                            "shape": PATTERNS[index % len(PATTERNS)],
+                            "fillmode": "overlay",
+                            "solidity": 0.2,
+                            "size": 6,
+                        },
                     },
                     "hovertemplate": "%{y}<br>%{x:,} deliveries<extra>%{fullData.name}</extra>",
                 }
@@ -231,11 +236,15 @@ def loss_figure(measured: Measured) -> Figure | None:
         return None
     return figure(
         traces,
-        title="Deliveries that were lost, late or twice",
+        title="Loss classes",
         x={"title": "Deliveries"},
-        y={"title": "", "autorange": "reversed", "type": "category"},
+        y={"title": "Point: clients x records/s", "autorange": "reversed", "type": "category"},
         barmode="stack",
     )
+
+
+def _troubled(point: MeasuredPoint) -> bool:
+    return any(getattr(result.figures, field) for result in point.results for field in LOSS_CLASSES)
 
 
 PATTERNS = ("", "/", "x", ".", "\\", "-", "|", "+")

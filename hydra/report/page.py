@@ -51,6 +51,7 @@ DETAILS = (
 SEED_COLUMNS = ("average_tx_rate", "average_rate", "average_packet_loss", "failing_clients", "failing_clients_rate")
 METRIC_COLUMNS = ("e2e_p50", "e2e_p99", "e2e_p999", "e2e_max", "pub_cpu", "sub_cpu_max")
 TABLE_LIMIT = 2000
+LONG_LEGEND = 9
 
 
 def page(measured: Measured) -> str:
@@ -138,7 +139,7 @@ def _verdict(measured: Measured) -> str:
 
 
 def _plots(heading: str, names: Iterable[str], figures: Mapping[str, Figure]) -> str:
-    told = "".join(_plot(name, str(_title(figures[name]))) for name in names)
+    told = "".join(_plot(name, str(_title(figures[name])), tall=_tall(figures[name])) for name in names)
     return (
         f'<section><h2>{heading}</h2><div class="plots">{told}</div>'
         '<p class="soft">Each number of clients has a colour and a symbol of its own. A hollow symbol: that point was'
@@ -152,11 +153,18 @@ def _title(figure: Figure) -> object:
     return layout["title"]["text"]
 
 
-def _plot(name: str, title: str, *, detail: str = "") -> str:
+def _tall(figure: Figure) -> bool:
+    """Whether a legend takes so much of a plot that it needs more room."""
+    traces = figure["data"]
+    return isinstance(traces, list) and len(traces) > LONG_LEGEND
+
+
+def _plot(name: str, title: str, *, detail: str = "", tall: bool = False) -> str:
     # The title is a figure's, and so it is escaped already.
     data = f' data-detail="{detail}"' if detail else ""
+    shape = "plot tall" if tall else "plot"
     return (
-        f'<figure><div class="plot" role="img" aria-label="{title}" id="{name}" data-figure="{name}"{data}></div>'
+        f'<figure><div class="{shape}" role="img" aria-label="{title}" id="{name}" data-figure="{name}"{data}></div>'
         "</figure>"
     )
 

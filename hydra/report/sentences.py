@@ -29,7 +29,10 @@ def whole_verdict(measured: Measured) -> str:
 def verdict_sentences(measured: Measured) -> list[str]:
     """The verdict in a sentence, then what it rests on."""
     if measured.answers:
-        return [f"{found.question}: {sentence(found.answer, unit=found.unit)}" for found in measured.answers]
+        return [
+            f"{found.question[:1].upper()}{found.question[1:]}: {sentence(found.answer, unit=found.unit)}"
+            for found in measured.answers
+        ]
     if measured.tuned is not None:
         return [f"Lowest latency: {tuned_sentence(measured.tuned)}"]
     if not measured.points:

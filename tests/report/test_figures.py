@@ -84,6 +84,7 @@ def test_loss_classes_are_bars():
 
     made = loss_figure(measured(of=of))
     assert [trace.name for trace in valid(made).data] == ["passed over"]
+    assert made["data"][0]["y"][3] == "4: 20 x 1,000"
     assert list(made["data"][0]["x"]) == [30, 30, 30, 60, 60, 60]
 
 
