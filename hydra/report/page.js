@@ -40,7 +40,10 @@
       if (place.dataset.drawn) Plotly.Plots.resize(place); else draw(place);
     }
   };
-  window.addEventListener("beforeprint", fit);
+  window.addEventListener("beforeprint", () => {
+    for (const closed of document.querySelectorAll("details")) closed.open = true;
+    fit();
+  });
   window.addEventListener("afterprint", fit);
 
   const choice = document.getElementById("point");

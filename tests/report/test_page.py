@@ -276,11 +276,14 @@ def test_on_paper_every_plot_is_drawn_in_ink(tmp_path):
             "Emulation.setEmulatedMedia", media="print", features=[{"name": "prefers-color-scheme", "value": "dark"}]
         )
         ink = await opened.run("getComputedStyle(document.querySelector('.plot text')).fill")
-        return drawn, ink, opened.complaints
+        await opened.ask("Emulation.setDeviceMetricsOverride", width=700, height=990, deviceScaleFactor=1, mobile=False)
+        beyond = await opened.run("document.getElementById('table').getBoundingClientRect().right - innerWidth")
+        return drawn, ink, beyond, opened.complaints
 
-    drawn, ink, complaints = look(tmp_path, gather([("", grid_of())]), scenario, dark=True)
+    drawn, ink, beyond, complaints = look(tmp_path, gather([("", grid_of())]), scenario, dark=True)
     assert drawn
     assert luminance(ink) == 0
+    assert beyond <= 0
     assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")
     assert complaints == []
 
