@@ -35,8 +35,8 @@ TRIED = {
 def command(config_file: str | None, **flags: str | None) -> int:
     """Look for linger_ms, fetch_min_bytes and fetch_wait_max_ms with the lowest p99, at the rate and clients asked for.
 
-    One option after the other, as long as that helps; the best setting and the one to begin with are then run again in
-    turns, so that a gain can be told from noise.
+    One option after the other, as long as that helps, two runs of each setting; the best one and the one to begin with
+    are then run again in turns, so that a gain can be told from noise.
 
     Exit code: 0 a setting passed; 1 none did.
     """

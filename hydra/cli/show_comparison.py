@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hydra.cli.printable import printable
-from hydra.cli.result_table import PLAIN_WIDTH
+from hydra.cli.show_sweep import WIDE
 from hydra.core.comparison import Comparison, Difference
 from hydra.report.text import number
 
@@ -19,7 +19,7 @@ STYLES = {"worse": "red", "better": "green", "noise": "dim", "same": "dim"}
 
 def show_comparison(found: Comparison, *, tolerance_percent: float) -> None:
     """Print what is different and what of it is worse, on stdout."""
-    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False, markup=False)
+    console = Console(width=None if sys.stdout.isatty() else WIDE, highlight=False, markup=False)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("point")
     table.add_column("metric")

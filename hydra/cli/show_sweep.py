@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.table import Table
 
 from hydra.cli.printable import printable
-from hydra.cli.result_table import PLAIN_WIDTH
 from hydra.core.search import sentence
 from hydra.core.sweep_plan import CLIENTS, shown
 from hydra.core.sweep_record import SweepRecord
@@ -18,6 +17,9 @@ from hydra.report.measured import gather
 from hydra.report.text import number
 
 STYLES = {"pass": "green", "fail": "red", "indeterminate": "yellow", "error": "bold red"}
+WIDE = 240
+"""Columns of a log: nobody reads one that cuts names off."""
+
 COLUMNS = {
     "average_tx_rate": "tx records/s",
     "average_rate": "rx records/s",
@@ -29,7 +31,7 @@ COLUMNS = {
 def show_sweep(sweep: SweepRecord) -> None:
     """Print the table and the answers, on stdout."""
     measured = gather([("", sweep)])
-    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False, markup=False)
+    console = Console(width=None if sys.stdout.isatty() else WIDE, highlight=False, markup=False)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     others = sorted({name for point in measured.points for name in point.changes} - {CLIENTS, "msg_rate"})
     for heading in ("clients", "records/s", *others, *COLUMNS.values(), "p99 ms"):

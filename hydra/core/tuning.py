@@ -1,7 +1,8 @@
 """Looking for the settings with the lowest cost: one option after the other, as long as that helps.
 
-Nothing is remembered between two calls: what to try next follows from all trials so far. The way is chosen by the first
-trial of each setting; the best one and the start are then tried again, in turns, to tell a gain from noise.
+Nothing is remembered between two calls: what to try next follows from all trials so far. The way is chosen by the
+better one of two trials of each setting: a moment of bad luck makes latencies higher and never lower. The best setting
+and the start are then tried again, in turns, to tell a gain from noise.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ from hydra.core.sweep_plan import Axis, shown
 Setting = Mapping[str, object]
 
 MAX_PASSES = 3
-TRIES = 3
+TRIES_EACH = 2
+"""Trials of a setting before it is judged."""
+
+TRIES = 4
 """Trials of the start and of the best setting, the first ones included."""
 
 
@@ -62,18 +66,18 @@ def next_setting(
         metric: what is to be low.
         unit: of the metric.
     """
-    first: dict[str, float] = {}
+    tried: dict[str, list[float]] = {}
     for trial in trials:
-        first.setdefault(_key(trial.setting), math.inf if trial.cost is None else trial.cost)
+        tried.setdefault(_key(trial.setting), []).append(math.inf if trial.cost is None else trial.cost)
     best = dict(start)
     for _ in range(MAX_PASSES):
         before = dict(best)
         for axis in axes:
             candidates = [best, *({**best, axis.name: value} for value in axis.values)]
             for candidate in candidates:
-                if _key(candidate) not in first:
+                if len(tried.get(_key(candidate), ())) < TRIES_EACH:
                     return candidate
-            best = min(candidates, key=lambda candidate: first[_key(candidate)])
+            best = min(candidates, key=lambda candidate: min(tried[_key(candidate)][:TRIES_EACH]))
         if best == before:
             break
     again = min((dict(start), best), key=lambda setting: _count(trials, setting))

@@ -33,7 +33,7 @@ def test_the_best_of_independent_options_is_found_without_the_whole_grid():
     assert found.gained
     assert found.trials == len(trials)
     assert len({str(trial.setting) for trial in trials}) < 12
-    assert len(found.best_costs) == len(found.start_costs) == 3
+    assert len(found.best_costs) == len(found.start_costs) == 4
     assert "instead of" in tuned_sentence(found)
 
 
@@ -41,6 +41,14 @@ def test_noise_is_not_called_a_gain():
     found, _ = tune(lambda _setting, n: 10 + (n * 7919 % 13))
     assert not found.gained
     assert found.best == START or "no difference beyond the noise" in tuned_sentence(found)
+
+
+def test_a_moment_of_bad_luck_does_not_hide_the_best_setting():
+    def cost(setting, n):
+        return 500.0 if n == 2 else 10.0 + setting["linger_ms"]
+
+    found, trials = tune(cost)
+    assert trials[2].setting["linger_ms"] == found.best["linger_ms"] == 0
 
 
 def test_a_setting_that_gives_no_pass_is_never_the_best():
