@@ -22,6 +22,12 @@ import aiohttp
 
 DEADLINE_S = 60.0
 
+TRACES = (
+    "[...document.querySelectorAll('#%s')].map(p => p.data.map(t => ({name: t.name, x: t.x, y: t.y,"
+    " shape: t.line.shape, mode: t.mode})))[0]"
+)
+"""The traces of a plot, by the plot's id."""
+
 
 def find_chromium() -> str | None:
     """Debian's package, or one under a name of its other builds; None where there is none."""
@@ -194,3 +200,21 @@ async def _port(file: Path, process: subprocess.Popen) -> int:
         assert process.poll() is None, f"Chromium ended with {process.returncode}"
         assert time.monotonic() < deadline_s, "Chromium said no port"
         await asyncio.sleep(0.05)
+
+
+def look_at(file: Path, folder: Path, scenario, **given: object):
+    """Open a file in a Chromium of its own and have the scenario look at it.
+
+    Args:
+        file: the page.
+        folder: where Chromium may keep what it needs.
+        scenario: a coroutine function of the tab and of the seconds that opening took; what it returns is returned.
+        given: see ``Tab.open``.
+    """
+
+    async def looking():
+        async with tab(folder) as opened:
+            seconds = await opened.open(file, **given)
+            return await scenario(opened, seconds)
+
+    return asyncio.run(looking())

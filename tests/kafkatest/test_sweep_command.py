@@ -16,6 +16,7 @@ from hydra.broker.jars import resolve_classpath
 from hydra.broker.java import find_java
 from hydra.kafkatest.sweep_folder import read_points
 from tests.brakes import BrakeProxy
+from tests.browser import TRACES, find_chromium, look_at
 from tests.conftest import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
@@ -47,6 +48,32 @@ def test_a_sweep_on_one_stack_with_every_file(hydra, place):
     assert len(topics) == 4
     assert (place.work / "r.html").stat().st_size > 4_000_000
     place.assert_nothing_left()
+
+
+def test_the_originals_grid_is_one_command_and_its_report_shows_it(hydra, place, tmp_path):
+    """With the grid's own clients and rates; sent for half a second each."""
+    command = hydra("kafka", "sweep", "--test_duration=0.5", "--results=s", "--report=r.html")
+    # What a busy machine makes of 500 clients is not asked here: only that every point is measured, and shown.
+    assert command.end(250) in {0, 1, 3}, command.errors
+    points = read_points(place.work / "s")
+    assert [(p.changes["clients"], p.changes["msg_rate"]) for _, p in sorted(points.items())] == [
+        (clients, rate) for clients in (10, 50, 300, 500) for rate in (1000, 1500, 2000, 3000)
+    ]
+    assert all(point.runs[0].result is not None for point in points.values())
+    if find_chromium() is None:
+        pytest.skip("no Chromium to open the report in: apt-get install chromium")
+
+    async def scenario(opened, _seconds):
+        await opened.draw_all()
+        keys = ("average_rate", "average_packet_loss", "failing_clients_rate")
+        return [await opened.run(TRACES % f"plot_{key}") for key in keys], opened.requests, opened.complaints
+
+    plots, requests, complaints = look_at(place.work / "r.html", tmp_path, scenario)
+    for traces in plots:
+        assert [trace["name"] for trace in traces] == [f"client_count = {n}" for n in (10, 50, 300, 500)]
+        assert [(len(trace["x"]), len(trace["y"])) for trace in traces] == [(4, 4)] * 4
+    assert complaints == []
+    assert {url.partition(":")[0] for url in requests} <= {"file", "data", "blob"}
 
 
 def test_a_killed_sweep_goes_on_and_has_every_point_once(hydra, place):

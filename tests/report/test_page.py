@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import html
 import itertools
@@ -16,7 +15,7 @@ from hydra.core.search import Answer
 from hydra.core.sweep_record import FoundAnswer
 from hydra.report.measured import gather
 from hydra.report.page import page
-from tests.browser import find_chromium, tab
+from tests.browser import TRACES, find_chromium, look_at
 from tests.samples import result, run, sweep
 
 pytestmark = [
@@ -63,19 +62,10 @@ def look(tmp_path, measured, scenario, **given):
     file = tmp_path / "report.html"
     file.write_text(page(measured))
 
-    async def looking():
-        async with tab(tmp_path) as opened:
-            seconds = await opened.open(file, **given)
-            return await scenario(opened, seconds)
-
-    return asyncio.run(looking())
+    return look_at(file, tmp_path, scenario, **given)
 
 
 CHOOSE = "(c => {c.value = '%d'; c.dispatchEvent(new Event('change'))})(document.getElementById('point'))"
-TRACES = (
-    "[...document.querySelectorAll('#%s')].map(p => p.data.map(t => ({name: t.name, x: t.x, y: t.y,"
-    " shape: t.line.shape, mode: t.mode})))[0]"
-)
 
 
 def test_the_originals_three_plots_have_four_traces_of_four_points_each(tmp_path):
