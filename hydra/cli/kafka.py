@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import click
 
 from hydra.cli.interruption import interruptible
@@ -32,7 +34,7 @@ def command(config_file: str | None, **flags: str | None) -> int:
     from hydra.cli.live_lines import with_lines
     from hydra.cli.result_table import print_record
     from hydra.cli.written import write_outputs
-    from hydra.core.errors import OutputError
+    from hydra.core.errors import HydraError, OutputError
     from hydra.kafkatest.runtest import RunTestKAFKA
 
     unwritten: OutputError | None = None
@@ -48,6 +50,11 @@ def command(config_file: str | None, **flags: str | None) -> int:
             if runner.record is None:
                 raise
             unwritten = error
+        except HydraError:
+            if runner.record is not None:
+                with contextlib.suppress(HydraError):  # what ended the run is what the user has to hear of
+                    write_outputs(outputs, runner.record)
+            raise
     record = runner.record
     assert record is not None
     assert record.result is not None

@@ -9,7 +9,14 @@ import click
 
 from hydra.cli.option_flags import given, number_flag, whole_flag
 from hydra.cli.output_flags import taken_outputs
-from hydra.cli.sweep_session import Folders, begin, carry_out, refuse_flags_with_resume, warmup_of
+from hydra.cli.sweep_session import (
+    Folders,
+    begin,
+    carry_out,
+    check_points,
+    refuse_flags_with_resume,
+    warmup_of,
+)
 
 if TYPE_CHECKING:
     from hydra.core.options import Options
@@ -77,9 +84,23 @@ def run_search_command(
         options = options_from_flags(
             given({name: text for name, text in flags.items() if name in OPTION_KINDS}), config_file
         )
-        return begin(kind, options, warmup_s=warmup_of(own["warmup"]), search=asked(options, own))
+        search = asked(options, own)
+        _check_first(kind, options, search)
+        return begin(kind, options, warmup_s=warmup_of(own["warmup"]), search=search)
 
     return carry_out(kind, make, folders, outputs, output)
+
+
+def _check_first(kind: SweepKind, options: Options, search: SearchAsked) -> None:
+    """See that this machine can hold what is tried first; what it cannot hold later on ends a search for clients.
+
+    Raises:
+        CapacityError: names the number that is needed.
+    """
+    from hydra.core.sweep_plan import CLIENTS, SweepPlan, make_points
+
+    first = search.clients or (round(search.start) if kind == "maxclients" else options.client_count,)
+    check_points(SweepPlan(make_points(options, [{CLIENTS: clients} for clients in first])))
 
 
 def asked_for(

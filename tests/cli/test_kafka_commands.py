@@ -216,6 +216,21 @@ def test_one_run_has_the_same_files(call, runs):
     assert json.loads(Path("r.jsonl").read_text().splitlines()[0])["phase"] == "sending"
 
 
+def test_a_run_that_failed_is_a_test_case_that_failed(call, runs, monkeypatch):
+    from hydra.kafkatest import runtest
+
+    def run_test(self):
+        self.record = run(self.options, error="the broker died")
+        raise BrokerError("the broker died")
+
+    monkeypatch.setattr(runtest.RunTestKAFKA, "run_test", run_test)
+    code, out, err = call("kafka", "--junit=r.xml", "--csv=r.csv", "--report=r.html")
+    assert (code, out, err) == (4, "", "hydra: the broker died\n")
+    assert ET.parse("r.xml").find(".//error").get("message") == "the broker died"
+    assert rows("r.csv")[0]["reason"] == "the broker died"
+    assert "the broker died" in Path("r.html").read_text()
+
+
 def test_an_interrupted_sweep_goes_on_where_it_was(call, runs):
     def interrupted(options):
         return InterruptedRunError(2) if options.msg_rate == 2000 else run(options)
