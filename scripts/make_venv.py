@@ -147,7 +147,7 @@ class SetUp:
             say("pyproject.toml or requirements.lock has changed: updating .venv")
             self.venv.mark_incomplete()
         else:
-            say(f"setting up .venv with Python {sys.version.split()[0]} (first start only; it downloads about 110 MB)")
+            say(f"setting up .venv with Python {sys.version.split()[0]} (first start only; it downloads about 130 MB)")
             self._make_empty()
         if self.venv.lacks("requirements.lock"):
             hashed = ("--require-hashes", "--only-binary=:all:")

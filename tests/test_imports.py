@@ -26,7 +26,7 @@ MAY_IMPORT = {
 
 CORE_MAY_IMPORT = {
     "__future__", "bisect", "collections", "configparser", "dataclasses", "difflib", "enum", "functools", "itertools",
-    "json", "math", "msgspec", "operator", "re", "struct", "types", "typing", "zlib",
+    "json", "math", "msgspec", "operator", "re", "statistics", "struct", "types", "typing", "zlib",
 }  # fmt: skip
 """Nothing in here knows a socket, a file, a process, a thread, a clock, a log or chance."""
 

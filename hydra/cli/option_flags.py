@@ -8,7 +8,8 @@ from typing import TypeVar
 
 import click
 
-from hydra.core.option_kinds import switch
+from hydra.core.errors import UsageError
+from hydra.core.option_kinds import Parse, number, switch, whole
 from hydra.core.options import OPTION_KINDS, Options
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -50,3 +51,30 @@ def given(flags: Mapping[str, str | Sequence[str] | None]) -> dict[str, str]:
         for name, text in flags.items()
         if text is not None and text != ()
     }
+
+
+def whole_flag(name: str, text: str, low: int, high: int) -> int:
+    """The value of a flag that is no option of a run: a whole number.
+
+    Raises:
+        UsageError: names the flag, its text and what it must be.
+    """
+    return int(_parsed(name, text, whole(low, high)))
+
+
+def number_flag(name: str, text: str, low: float, high: float) -> float:
+    """The same for any number.
+
+    Raises:
+        UsageError: as ``whole_flag``.
+    """
+    return float(_parsed(name, text, number(low, high)))
+
+
+def _parsed(name: str, text: str, parse: Parse) -> float:
+    try:
+        value = parse(text.strip())
+    except ValueError as error:
+        raise UsageError(f"--{name} = {text[:80]!r} {error}") from error
+    assert isinstance(value, (int, float))
+    return value

@@ -1,4 +1,4 @@
-"""``hydra show FILE``: print a result file as the run printed it."""
+"""``hydra show FILE``: print a result as its command printed it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,19 @@ import click
 @click.command()
 @click.argument("file")
 def command(file: str) -> int:
-    """Print a result FILE as its run did. Exit code: the run's."""
-    from hydra.cli.result_table import print_record
-    from hydra.kafkatest.result_file import read_record
+    """Print a result FILE of a run, or a file or folder of a sweep, as its command did. Exit code: the command's."""
+    from hydra.core.result import RunRecord
+    from hydra.core.sweep_record import SweepRecord
+    from hydra.kafkatest.saved_files import read_result
 
-    record = read_record(file)
-    print_record(record)
-    return record.exit_code
+    saved = read_result(file)
+    if isinstance(saved, SweepRecord):
+        from hydra.cli.show_sweep import show_sweep
+
+        show_sweep(saved)
+        return saved.exit_code
+    from hydra.cli.result_table import print_record
+
+    for record in (saved,) if isinstance(saved, RunRecord) else saved.runs:
+        print_record(record)
+    return saved.exit_code

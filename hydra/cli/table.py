@@ -12,6 +12,8 @@ from hydra import __version__
 COMMANDS: Mapping[str, str] = {
     "kafka": "Run the Kafka scaling test.",
     "show": "Print a result file.",
+    "report": "Make a page with plots of results.",
+    "compare": "Put two results side by side.",
     "local": "Keep a local stack (Marathon and Kafka) up between runs.",
 }
 """One line of help each; the command ``name`` is the attribute ``command`` of the module ``hydra.cli.name``."""

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from hydra.core.errors import ConfigurationError, UsageError
 from hydra.core.ini import Settings, parse_ini
 from hydra.core.options import OPTION_KINDS, Options, parse_option, resolve
+from hydra.core.plan_file import PlanFile, read_plan
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 DEFAULT_CONFIG_FILE = "hydra.ini"
 MAX_CONFIG_BYTES = 1024 * 1024
@@ -25,37 +32,70 @@ def read_settings(config_file: str | None) -> Settings:
     """
     path = Path(config_file or DEFAULT_CONFIG_FILE)
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_CONFIG_BYTES + 1)
+        text = _text(path, kind="hydra.ini")
     except FileNotFoundError as error:
         if config_file is None:
             return Settings()
         raise ConfigurationError(f"--config_file={config_file} does not exist") from error
+    return parse_ini(text, name=str(path))
+
+
+def read_plan_file(path: str) -> PlanFile:
+    """What a sweep's plan file (TOML) says.
+
+    Raises:
+        ConfigurationError: missing, unreadable, or wrong; names the file and the key or line.
+    """
+    try:
+        text = _text(Path(path), kind="plan")
+    except FileNotFoundError as error:
+        raise ConfigurationError(f"--plan={path} does not exist") from error
+    try:
+        tables = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ConfigurationError(f"{path}: {error}", way_out="a plan is a TOML file") from error
+    return read_plan(tables, name=path)
+
+
+def _text(path: Path, *, kind: str) -> str:
+    """The text of a file of settings.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        ConfigurationError: it cannot be read, or is no such file.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_CONFIG_BYTES + 1)
+    except FileNotFoundError:
+        raise
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigurationError(f"{str(path)!r} cannot be read ({reason})") from error
     if len(data) > MAX_CONFIG_BYTES:
-        raise ConfigurationError(f"{path} is larger than {MAX_CONFIG_BYTES} bytes", way_out="is it a hydra.ini?")
+        raise ConfigurationError(f"{path} is larger than {MAX_CONFIG_BYTES} bytes", way_out=f"is it a {kind}?")
     try:
-        text = data.decode("utf-8-sig")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line_number = data[: error.start].count(b"\n") + 1
         raise ConfigurationError(f"{path}:{line_number}: not UTF-8 text") from error
-    return parse_ini(text, name=str(path))
 
 
-def options_from_flags(flags: Mapping[str, str], config_file: str | None) -> Options:
+def options_from_flags(
+    flags: Mapping[str, str], config_file: str | None, *, under: Mapping[str, object] | None = None
+) -> Options:
     """Options out of the texts of flags.
 
     Args:
         flags: by the option's name; only those that were given.
         config_file: see ``read_settings``.
+        under: values by name that flags win over, and that win over the configuration file: those of a plan.
 
     Raises:
         UsageError: names the flag, or the file, line and key.
     """
     values = {name: parse_option(name, text, origin=f"--{name}") for name, text in flags.items()}
-    return resolve(read_settings(config_file).options, values)
+    return resolve(read_settings(config_file).options, under or {}, values)
 
 
 def options_from_attributes(source: object) -> Options:

@@ -253,8 +253,11 @@ def test_pyb_package_holds_hydra_and_nothing_else(clone):
     package = ROOT / "hydra"
     wanted = {f"hydra/{path.relative_to(package)}" for path in package.rglob("*.py")}
     wanted |= {f"hydra/{path.relative_to(package)}" for path in package.glob("broker/*.lock")}
+    wanted |= {f"hydra/{path.relative_to(package)}" for path in package.glob("report/page.*")}
     assert packaged >= wanted
-    assert {name for name in packaged if not re.fullmatch(r"hydra/[\w/]+\.(py|lock|json|js|html|typed)", name)} == set()
+    assert {
+        name for name in packaged if not re.fullmatch(r"hydra/[\w/]+\.(py|lock|json|css|js|html|typed)", name)
+    } == set()
 
 
 @pytest.fixture

@@ -1,0 +1,127 @@
+"""A whole sweep in a TOML file: what its tables say, made into points.
+
+::
+
+    repeats = 2
+    warmup = 3          # seconds
+    zip = false         # true: the values of [sweep] vary together
+
+    [options]           # for all points; flags win over these
+    clients_per_app = 10
+    test_duration = 10
+
+    [sweep]             # a grid
+    clients = [10, 50]
+    msg_rate = [1000, 2000]
+
+    [[point]]           # and, or instead of it, points one by one
+    clients = 100
+    msg_rate = 500
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from hydra.core.errors import ConfigurationError, UsageError
+from hydra.core.options import OPTION_KINDS, parse_option
+from hydra.core.sweep_plan import MAX_REPEATS, Axis, grid, make_axis, parse_change, zipped
+
+KEYS = ("repeats", "warmup", "zip", "options", "sweep", "point")
+
+
+@dataclass(frozen=True)
+class PlanFile:
+    """What a plan file says."""
+
+    options: dict[str, object] = field(default_factory=dict)
+    """For all points."""
+    changes: tuple[dict[str, object], ...] = ()
+    """One for each point."""
+    repeats: int | None = None
+    warmup_s: float | None = None
+
+
+def read_plan(tables: Mapping[str, object], *, name: str) -> PlanFile:
+    """The plan that a parsed TOML file holds.
+
+    Args:
+        tables: the file's top level.
+        name: the file's, for errors.
+
+    Raises:
+        ConfigurationError: names the file, the table and the key.
+    """
+    for key in tables:
+        if key not in KEYS:
+            raise ConfigurationError(f"{name}: {key[:80]!r} is not known", way_out=f"a plan holds {', '.join(KEYS)}")
+    together = _switch(tables, "zip", name=name)
+    points = tables.get("point", [])
+    if not isinstance(points, list) or not all(isinstance(point, dict) for point in points):
+        raise ConfigurationError(f"{name}: point must be written [[point]]")
+    try:
+        axes = [_axis(key, values, name=name) for key, values in _table(tables, "sweep", name=name).items()]
+        swept = (zipped(axes) if together else grid(axes)) if axes else []
+        fixed = [
+            dict(parse_change(key, _text(value), origin=f"{name}: [[point]] {number}") for key, value in point.items())
+            for number, point in enumerate(points, 1)
+        ]
+        options = {key: _option(key, value, name=name) for key, value in _table(tables, "options", name=name).items()}
+    except ConfigurationError:
+        raise
+    except UsageError as error:
+        problem = error.problem if error.problem.startswith(name) else f"{name}: {error.problem}"
+        raise ConfigurationError(problem, way_out=error.way_out) from error
+    repeats = _number(tables, "repeats", 1, MAX_REPEATS, name=name)
+    if repeats is not None and repeats != int(repeats):
+        raise ConfigurationError(f"{name}: repeats = {repeats!r} must be a whole number")
+    warmup_s = _number(tables, "warmup", 0, 3600, name=name)
+    return PlanFile(
+        options=options,
+        changes=tuple(swept + fixed),
+        repeats=None if repeats is None else int(repeats),
+        warmup_s=warmup_s,
+    )
+
+
+def _table(tables: Mapping[str, object], key: str, *, name: str) -> Mapping[str, object]:
+    table = tables.get(key, {})
+    if not isinstance(table, dict):
+        raise ConfigurationError(f"{name}: {key} must be a table, written [{key}]")
+    return table
+
+
+def _axis(key: str, values: object, *, name: str) -> Axis:
+    if not isinstance(values, list) or not values:
+        raise ConfigurationError(f"{name}: [sweep] {key[:80]!r} must be a list of values")
+    return make_axis(key, [_text(value) for value in values], origin=f"{name}: [sweep]")
+
+
+def _option(key: str, value: object, *, name: str) -> object:
+    if key not in OPTION_KINDS:
+        raise ConfigurationError(f"{name}: [options] {key[:80]!r} is no option")
+    return parse_option(key, _text(value), origin=f"{name}: [options] {key}")
+
+
+def _number(tables: Mapping[str, object], key: str, low: float, high: float, *, name: str) -> float | None:
+    value = tables.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        raise ConfigurationError(f"{name}: {key} = {value!r} must be a number from {low:g} to {high:g}")
+    return value
+
+
+def _switch(tables: Mapping[str, object], key: str, *, name: str) -> bool:
+    value = tables.get(key, False)
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{name}: {key} = {value!r} must be true or false")
+    return value
+
+
+def _text(value: object) -> str:
+    """A TOML value as a flag would give it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)

@@ -1,0 +1,409 @@
+"""The commands below ``hydra kafka``, and what every command can write; on a runner that runs nothing."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from hydra.cli.kafka_commands import KAFKA_COMMANDS
+from hydra.core.errors import BrokerError, InterruptedRunError, NotReadyError
+from hydra.core.options import Options
+from tests.samples import result, run
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """What is run, one after the other, and how each run ends: ``runs.of(options)`` gives a record or an error."""
+    from hydra.kafkatest import runtest
+
+    class Runs:
+        def __init__(self):
+            self.asked = []
+            self.started = 0
+            self.of = run
+
+    noted = Runs()
+
+    class Runner:
+        def __init__(self, options, runtest, *, progress):
+            noted.started += 1
+            self.options, self.record, self.progress = options, None, progress
+
+        def set_options(self, options):
+            self.options = options
+
+        def scale_sub_app(self):
+            return
+
+        def stop_appserver(self):
+            return
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_exception):
+            return
+
+        def run_test(self):
+            noted.asked.append(self.options)
+            self.progress.phase("sending")
+            made = noted.of(self.options)
+            if isinstance(made, BaseException):
+                raise made
+            self.record = made
+
+    monkeypatch.setattr(runtest, "RunTestKAFKA", Runner)
+    return noted
+
+
+def rows(path):
+    return list(csv.DictReader(io.StringIO(Path(path).read_text())))
+
+
+def loads(runs):
+    return [(options.client_count, options.msg_rate) for options in runs.asked]
+
+
+def test_the_originals_batch_is_one_command(call, runs):
+    code, out, err = call("kafka", "sweep", "--warmup=0", "--report=r.html", "--results=s")
+    assert code == 0, err
+    assert loads(runs) == [(c, r) for c in (10, 50, 300, 500) for r in (1000, 1500, 2000, 3000)]
+    assert runs.started == 1
+    assert "point 16 of 16" in err
+    assert out.count("pass") == 16
+    assert len(list(Path("s/points").iterdir())) == 16
+    assert "Average Client Rate" in Path("r.html").read_text()
+
+
+def test_one_run_is_what_it_was(call, runs):
+    code, out, _err = call("kafka", "--total_sub_apps=20")
+    assert code == 0
+    assert runs.asked == [Options(total_sub_apps=20)]
+    assert "verdict: PASS" in out
+    assert "RES = {" in out
+    assert not list(Path().iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--client_set=10,20"], [(c, r) for c in (10, 20) for r in (1000, 1500, 2000, 3000)]),
+        (["--client_set=10", "--msg_rate=5"], [(10, 5)]),
+        (["--msg_rate_set=7", "--total_sub_apps=2"], [(20, 7)]),
+        (["--total_sub_apps=2", "--msg_rate=9"], [(20, 9)]),
+        (["--points=10x5,20x7"], [(10, 5), (20, 7)]),
+        (["--sweep=clients=10,20", "--sweep=msg_rate=1,2"], [(10, 1), (10, 2), (20, 1), (20, 2)]),
+        (["--sweep=clients=10,20", "--sweep=msg_rate=1,2", "--zip"], [(10, 1), (20, 2)]),
+        (["--client_set=10", "--msg_rate_set=5", "--repeats=3"], [(10, 5)] * 3),
+        (["--client_set=6", "--clients_per_app=3", "--msg_rate_set=5", "--warmup=1"], [(6, 5)] * 2),
+    ],
+)
+def test_which_points_are_run(call, runs, arguments, expected):
+    code, _out, err = call("kafka", "sweep", "--warmup=0", "--results=s", *arguments)
+    assert code == 0, err
+    assert loads(runs) == expected
+
+
+def test_any_option_is_swept(call, runs):
+    assert call("kafka", "sweep", "--sweep", "linger_ms=0,5", "--total-sub-apps=1", "--results=s", "--warmup=0")[0] == 0
+    assert [options.linger_ms for options in runs.asked] == [0, 5]
+    assert {options.client_count for options in runs.asked} == {10}
+
+
+def test_a_plan_file(call, runs):
+    Path("plan.toml").write_text(
+        "repeats = 2\nwarmup = 0\n[options]\ntest_duration = 3\nclients_per_app = 5\n[sweep]\nclients = [5, 10]\n"
+        "[[point]]\nclients = 20\nmsg_rate = 50\n"
+    )
+    code, _out, err = call("kafka", "sweep", "--plan=plan.toml", "--results=s", "--test_duration=2")
+    assert code == 0, err
+    assert loads(runs) == [(5, 1000)] * 2 + [(10, 1000)] * 2 + [(20, 50)] * 2
+    assert {options.test_duration for options in runs.asked} == {2.0}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--client_set=10,15"], "15 clients are no whole number of apps of --clients_per_app=10: ask for 10, or"),
+        (["--client_set=ten"], "--client_set: clients = 'ten' must be a whole number"),
+        (["--msg_rate_set=0"], "--msg_rate_set: msg_rate = '0' must be a number from 0.1"),
+        (["--msg_rate_set=1000,1000"], "stands there twice"),
+        (["--sweep=linger_ms"], "--sweep='linger_ms' must be OPTION=VALUE"),
+        (["--sweep=output=x"], "cannot be swept"),
+        (["--plan=missing.toml"], "--plan=missing.toml does not exist"),
+        (["--points=10"], "--points: '10' must be CLIENTSxRATE"),
+        (["--repeats=0"], "--repeats = '0' must be a whole number from 1"),
+        (["--warmup=-1"], "--warmup = '-1' must be a number from 0"),
+        (["--acks=7"], "--acks = '7' must be 0, 1 or all"),
+        (["--resume=nowhere"], "'nowhere' is no folder of a sweep"),
+        (["--resume=s", "--acks=0"], "--acks cannot be given with --resume"),
+        (["--resume=s", "--threshold=loss==0"], "--threshold cannot be given with --resume"),
+        (["--no_such=1"], "see 'hydra kafka sweep --help'"),
+        (["stray"], "see 'hydra kafka sweep --help'"),
+    ],
+)
+def test_what_cannot_be_is_one_line_and_starts_nothing(call, runs, arguments, words):
+    code, out, err = call("kafka", "sweep", *arguments)
+    assert (code, out) == (2, "")
+    assert words in err
+    assert err.count("\n") == 1
+    assert runs.asked == []
+    assert not list(Path().glob("hydra-*"))
+
+
+@pytest.mark.parametrize("content", ["a = ", "[sweep]\nx = 1", "\x00", "sweep = 5"])
+def test_a_broken_plan_is_one_line_with_its_name(call, runs, content):
+    Path("plan.toml").write_text(content)
+    code, _out, err = call("kafka", "sweep", "--plan=plan.toml")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "plan.toml" in err
+
+
+@pytest.mark.parametrize("flag", ["report", "csv", "junit", "live", "output"])
+@pytest.mark.parametrize("command", [["kafka"], ["kafka", "sweep"], ["kafka", "maxrate"]])
+def test_a_file_without_a_place_is_refused_before_the_start(call, runs, command, flag):
+    if command == ["kafka"] and flag == "output":
+        pytest.skip("the run itself looks there")
+    code, out, err = call(*command, f"--{flag}=missing/x")
+    assert (code, out) == (4, "")
+    assert f"--{flag}=missing/x: the folder 'missing' does not exist" in err
+    assert runs.asked == []
+
+
+@pytest.mark.parametrize("command", KAFKA_COMMANDS)
+def test_a_flag_before_the_command_is_not_lost_in_silence(call, runs, command):
+    code, _out, err = call("kafka", "--msg_rate=5", command)
+    assert code == 2
+    assert f"--msg_rate stands before '{command}': put it behind" in err
+    assert runs.asked == []
+
+
+@pytest.mark.parametrize("command", KAFKA_COMMANDS)
+def test_help(call, command):
+    code, out, err = call("kafka", command, "--help")
+    assert (code, err) == (0, "")
+    for flag in ("--report", "--csv", "--junit", "--live", "--output", "--resume", "--results", "--total_sub_apps"):
+        assert flag in out
+    assert command in call("kafka", "--help")[1]
+
+
+def test_a_file_for_everything(call, runs):
+    runs.of = lambda options: run(options, result("fail", lost=3, clients=10) if options.msg_rate == 20 else None)
+    files = ["--csv=r.csv", "--junit=r.xml", "--report=r.html", "--live=r.jsonl", "--output=r.json"]
+    code, out, _err = call("kafka", "sweep", "--client_set=10", "--msg_rate_set=10,20", "--results=s", *files)
+    assert code == 1
+    assert "10 clients, 20 records/s: FAIL - because" in out
+    assert len(rows("r.csv")) == 2
+    assert ET.parse("r.xml").getroot().find("testsuite").get("failures") == "1"
+    assert [json.loads(line)["event"] for line in Path("r.jsonl").read_text().splitlines()].count("phase") >= 1
+    assert json.loads(Path("r.json").read_text())["points"][1]["runs"][0]["result"]["verdict"] == "fail"
+    code, _out, _err = call("report", "r.json", "s", "-o", "again.html", "--csv=again.csv", "--junit=again.xml")
+    assert code == 0
+    assert len(rows("again.csv")) == 4
+
+
+def test_one_run_has_the_same_files(call, runs):
+    code, _out, _err = call("kafka", "--csv=r.csv", "--junit=r.xml", "--report=r.html", "--live=r.jsonl")
+    assert code == 0
+    assert len(rows("r.csv")) == 1
+    assert ET.parse("r.xml").getroot().find("testsuite").get("tests") == "1"
+    assert "Average Client Rate" in Path("r.html").read_text()
+    assert json.loads(Path("r.jsonl").read_text().splitlines()[0])["phase"] == "sending"
+
+
+def test_a_run_that_failed_is_a_test_case_that_failed(call, runs, monkeypatch):
+    from hydra.kafkatest import runtest
+
+    def run_test(self):
+        self.record = run(self.options, error="the broker died")
+        raise BrokerError("the broker died")
+
+    monkeypatch.setattr(runtest.RunTestKAFKA, "run_test", run_test)
+    code, out, err = call("kafka", "--junit=r.xml", "--csv=r.csv", "--report=r.html")
+    assert (code, out, err) == (4, "", "hydra: the broker died\n")
+    assert ET.parse("r.xml").find(".//error").get("message") == "the broker died"
+    assert rows("r.csv")[0]["reason"] == "the broker died"
+    assert "the broker died" in Path("r.html").read_text()
+
+
+def test_an_interrupted_sweep_goes_on_where_it_was(call, runs):
+    def interrupted(options):
+        return InterruptedRunError(2) if options.msg_rate == 2000 else run(options)
+
+    runs.of = interrupted
+    code, out, err = call("kafka", "sweep", "--client_set=10", "--results=s", "--warmup=0", "--csv=r.csv")
+    assert code == 130
+    assert "s" in err
+    assert out.count("pass") == 2
+    assert len(rows("r.csv")) == 2
+    runs.of, runs.asked = run, []
+    code, out, err = call("kafka", "sweep", "--resume=s", "--csv=r.csv")
+    assert code == 0, err
+    assert loads(runs) == [(10, 2000), (10, 3000)]
+    assert out.count("pass") == 4
+    assert len(rows("r.csv")) == 4
+    assert call("kafka", "maxrate", "--resume=s")[0] == 2
+
+
+def test_a_stack_that_broke_is_started_anew_for_the_next_point(call, runs):
+    runs.of = lambda options: BrokerError("the broker died") if options.msg_rate == 1500 else run(options)
+    code, out, _err = call("kafka", "sweep", "--client_set=10", "--results=s", "--warmup=0")
+    assert code == 4
+    assert runs.started == 2
+    assert "10 clients, 1,500 records/s: ERROR - the broker died" in out
+
+
+def test_a_stack_that_stays_broken_ends_the_sweep_with_what_there_is(call, runs):
+    runs.of = lambda options: BrokerError("the broker died")
+    code, out, err = call("kafka", "sweep", "--client_set=10", "--results=s", "--warmup=0")
+    assert code == 4
+    assert len(runs.asked) == 2
+    assert "2 points in a row could not be measured: the broker died: mend that, and go on with --resume" in err
+    assert out.count("error") >= 2
+
+
+def test_a_point_whose_clients_do_not_get_ready_is_one_point(call, runs):
+    runs.of = lambda options: NotReadyError("9 of 10 positioned") if options.msg_rate == 1500 else run(options)
+    code, _out, _err = call("kafka", "sweep", "--client_set=10", "--results=s", "--warmup=0")
+    assert code == 3
+    assert (len(runs.asked), runs.started) == (4, 1)
+
+
+def carried(limit, above="fail"):
+    def of(options):
+        enough = options.msg_rate * options.client_count <= limit
+        harness = not enough and above == "harness"
+        verdict = "pass" if enough else "indeterminate" if harness else "fail"
+        lost = 0 if enough or harness else 2
+        made = result(verdict, lost=lost, harness_limited=harness, clients=options.client_count, rate=options.msg_rate)
+        return run(options, made)
+
+    return of
+
+
+def test_maxrate(call, runs):
+    runs.of = carried(123_000)
+    code, out, err = call("kafka", "maxrate", "--total_sub_apps=1", "--warmup=0", "--report=r.html", "--results=s")
+    assert code == 0, err
+    assert "highest rate for 10 clients: 12,3" in out.replace("12,2", "12,3").replace("12,1", "12,3")
+    assert "is too much for the broker; confirmed by a repeat" in out
+    assert len(runs.asked) <= 12
+    assert json.loads(Path("s/sweep.json").read_text())["answers"][0]["answer"]["limited_by"] == "broker"
+
+
+def test_maxrate_where_the_harness_is_the_limit(call, runs):
+    runs.of = carried(50_000, "harness")
+    code, out, _err = call("kafka", "maxrate", "--total_sub_apps=1", "--warmup=0", "--results=s")
+    assert code == 3
+    assert "at least" in out
+    assert "the limit was the harness, not the broker" in out
+
+
+def test_maxclients(call, runs):
+    runs.of = carried(730_000)
+    code, out, _err = call("kafka", "maxclients", "--warmup=0", "--results=s")
+    assert code == 0
+    assert "most clients at 1,000 records/s: 7" in out
+    assert {options.client_count % 10 for options in runs.asked} == {0}
+
+
+def test_frontier(call, runs):
+    runs.of = carried(100_000)
+    code, out, _err = call("kafka", "frontier", "--client_set=10,20", "--warmup=0", "--results=s", "--report=r.html")
+    assert code == 0
+    assert "highest rate for 10 clients" in out
+    assert "highest rate for 20 clients" in out
+    assert '"Frontier"' in Path("r.html").read_text()
+
+
+def test_batchsize(call, runs):
+    code, _out, _err = call("kafka", "batchsize", "--total_sub_apps=1", "--warmup=0", "--results=s")
+    assert code == 0
+    assert [options.msg_batch for options in runs.asked] == [1, 10, 50, 100, 500, 1000]
+
+
+def test_tune(call, runs):
+    runs.of = lambda options: run(options, p50_ms=1.0 + options.linger_ms + options.fetch_wait_max_ms / 100)
+    code, out, _err = call("kafka", "tune", "--total_sub_apps=1", "--warmup=0", "--results=s")
+    assert code == 0
+    assert "linger_ms=0 fetch_min_bytes=1 fetch_wait_max_ms=20: e2e_p99 2.4 ms" in out
+    assert "instead of 22 ms" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["maxrate", "--start=5", "--lowest=10"], "does not lie between"),
+        (["maxrate", "--max_runs=1"], "--max_runs = '1' must be a whole number from 2"),
+        (["maxrate", "--precision=0"], "--precision = '0' must be a number from 0.1"),
+        (["maxrate", "--start=x"], "--start = 'x' must be a number"),
+        (["maxclients", "--start=15"], "15 clients are no whole number of apps"),
+        (["frontier", "--client_set=15"], "15 clients are no whole number of apps"),
+        (["tune", "--linger_ms_set=x"], "linger_ms = 'x' must be a whole number"),
+        (["batchsize", "--msg_batch_set=0"], "msg_batch = '0' must be a whole number"),
+    ],
+)
+def test_a_search_that_cannot_be_is_one_line(call, runs, arguments, words):
+    code, out, err = call("kafka", *arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert words in err
+    assert runs.asked == []
+
+
+def test_compare(call, runs):
+    sweep = ("kafka", "sweep", "--client_set=10", "--msg_rate_set=10,20", "--warmup=0")
+    call(*sweep, "--results=a")
+    runs.of = lambda options: run(options, p50_ms=9.0)
+    call(*sweep, "--results=b", "--linger_ms=20")
+    code, out, err = call("compare", "a", "a")
+    assert (code, err) == (0, "")
+    assert "nothing is worse by more than 10 %" in out
+    code, out, _err = call("compare", "a", "b", "--output=c.json", "--csv=c.csv", "--junit=c.xml")
+    assert code == 1
+    assert "WORSE clients=10 msg_rate=10: e2e_p99 8 -> 18 ms" in out
+    assert "unlike: option linger_ms: 5 -> 20" in out
+    assert json.loads(Path("c.json").read_text())["regressions"]
+    assert {row["state"] for row in rows("c.csv") if row["metric"] == "e2e_p99"} == {"worse"}
+    assert ET.parse("c.xml").getroot().find("testsuite").get("failures") == "2"
+    assert call("compare", "b", "a")[0] == 0
+    assert call("compare", "a", "b", "--tolerance=200")[0] == 0
+
+
+def test_show_prints_a_sweep_as_it_was_printed(call, runs):
+    runs.of = carried(123_000)
+    code, out, _err = call("kafka", "maxrate", "--total_sub_apps=1", "--warmup=0", "--results=s", "--output=s.json")
+    assert call("show", "s") == (code, out, "")
+    assert call("show", "s.json") == (code, out, "")
+    code, out, _err = call("show", "s/points/0001.json")
+    assert "verdict: PASS" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["report"], 2, "no RESULT"),
+        (["report", "x.json"], 2, "nothing to write: name a file: -o report.html"),
+        (["report", "x.json", "-o", "r.html"], 2, "x.json cannot be read (No such file or directory)"),
+        (["report", "x.json", "-o", "missing/r.html"], 4, "the folder 'missing' does not exist"),
+        (["compare", "x.json", "y.json"], 2, "x.json cannot be read"),
+        (["compare", "x.json"], 2, "see 'hydra compare --help'"),
+        (["compare", "x", "y", "--tolerance=-1"], 2, "--tolerance = '-1' must be a number"),
+    ],
+)
+def test_results_that_are_none(call, arguments, code, words):
+    found, out, err = call(*arguments)
+    assert (found, out, err.count("\n")) == (code, "", 1)
+    assert words in err
+
+
+def test_sweeps_without_a_point_in_common_are_not_compared(call, runs):
+    call("kafka", "sweep", "--points=10x5", "--warmup=0", "--results=a")
+    call("kafka", "sweep", "--points=10x6", "--warmup=0", "--results=b")
+    code, _out, err = call("compare", "a", "b")
+    assert code == 3
+    assert "have no point in common" in err

@@ -1,0 +1,84 @@
+"""CSV and JUnit XML, as other programs read them."""
+
+import csv
+import io
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from hydra.core.options import Options
+from hydra.report.csv_rows import csv_text
+from hydra.report.junit import junit_xml
+from hydra.report.measured import gather
+from hydra.report.sentences import verdict_sentences, whole_verdict
+from tests.samples import result, run, sweep
+
+HOSTILE = "=cmd|' /C calc'!A0,\"<x>\"\n\x00\ud800\x1b"
+
+
+def of(point, _repeat):
+    if point.number == 2:
+        return run(point.options, result("fail", lost=5, reasons=("5 were lost", HOSTILE)))
+    if point.number == 3:
+        return run(point.options, result("indeterminate", missing=1, reasons=("1 is missing",)))
+    if point.number == 4:
+        return run(point.options, error="the broker died")
+    return run(point.options)
+
+
+MEASURED = gather([("", sweep([{"clients": 10, "linger_ms": linger} for linger in (0, 5, 20, 50)], of=of, repeats=2))])
+
+
+def test_a_row_for_each_run_with_what_varies_and_every_figure():
+    rows = list(csv.DictReader(io.StringIO(csv_text(MEASURED))))
+    assert len(rows) == 8
+    assert [row["linger_ms"] for row in rows] == ["0", "0", "5", "5", "20", "20", "50", "50"]
+    assert [row["verdict"] for row in rows[::2]] == ["pass", "fail", "indeterminate", "error"]
+    assert [row["run"] for row in rows[:2]] == ["1", "2"]
+    assert rows[0]["average_rate"] == "1000.0"
+    assert rows[0]["e2e_p99"] == "8.0"
+    assert rows[2]["loss"] == "50"
+    assert rows[6]["average_rate"] == ""
+    assert rows[6]["reason"] == "the broker died"
+    assert None not in rows[0]
+
+
+def test_text_is_no_formula_in_a_spreadsheet():
+    record = run(Options(total_sub_apps=1), error="=1+1")
+    (row,) = csv.DictReader(io.StringIO(csv_text(gather([("", record)]))))
+    assert row["reason"] == "'=1+1"
+
+
+def test_a_point_is_a_test_case():
+    suites = ET.fromstring(junit_xml(MEASURED))
+    suite = suites.find("testsuite")
+    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("4", "1", "2")
+    cases = suite.findall("testcase")
+    assert [case.get("name") for case in cases][:2] == [
+        "10 clients, 1,000 records/s, linger_ms=0",
+        "10 clients, 1,000 records/s, linger_ms=5",
+    ]
+    assert [[child.tag for child in case][:1] for case in cases] == [["system-out"], ["failure"], ["error"], ["error"]]
+    failure = cases[1].find("failure")
+    assert failure.get("message") == "5 were lost"
+    assert "<x>" in failure.text
+    assert cases[0].get("time") == "12.500"
+    assert "average_rate = 1,000.0" in cases[0].find("system-out").text
+
+
+@pytest.mark.parametrize("make", [csv_text, junit_xml])
+def test_several_results_are_told_apart(make):
+    made = make(gather([("a.json", run()), ("b.json", run())]))
+    text = made if isinstance(made, str) else made.decode()
+    assert "a.json" in text
+    assert "b.json" in text
+
+
+def test_the_verdict_in_a_sentence():
+    assert whole_verdict(MEASURED) == "error"
+    assert (
+        verdict_sentences(MEASURED)[0] == "Of 4 points 1 passed, 1 failed, 1 gave no answer, 1 could not be measured."
+    )
+    assert verdict_sentences(gather([("", run(reasons=("all is well",)))]))[0] == "PASS: all is well"
+    assert whole_verdict(gather([("", run())])) == "pass"
+    assert verdict_sentences(gather([("", sweep([{"clients": 10}, {"clients": 20}]))])) == ["All 2 points passed."]
