@@ -16,6 +16,7 @@ from hydra.harness.protocols import ClusterFacts
 from hydra.harness.run import World
 from hydra.kafkatest.stack import Stack
 from hydra.transport.host import LocalHost
+from hydra.transport.marathon_access import given_access, local_access
 from hydra.transport.marathon_launcher import MarathonLauncher
 from hydra.transport.monotonic import MonotonicClock
 from hydra.transport.zmq_signals import ZmqSignals
@@ -24,7 +25,10 @@ ADMIN_TIMEOUT_S = 15.0
 EMBEDDED_GRACE_S = 2.0
 """Nobody restarts an embedded Kafka. A cluster's may be: it is waited for as long as a record waits for its ack."""
 
-FIXED_OPTIONS = ("marathon_url", "bootstrap_servers", "app_prefix", "java")
+FIXED_OPTIONS = (
+    "marathon_url", "marathon_secrets", "marathon_ca_file", "marathon_timeout", "mesos_url", "cluster0", "cluster1",
+    "appserver", "appserver_address", "appserver_bind", "agent_python", "bootstrap_servers", "app_prefix", "java",
+)  # fmt: skip
 """What a stack that is up cannot follow."""
 
 
@@ -45,13 +49,15 @@ class Rig:
         self._progress = progress
         self._closing = contextlib.ExitStack()
         self._keep = False
+        given = given_access(options) if options.marathon_url is not None else None
         with contextlib.ExitStack() as undo:
             self._stack = Stack(options, run_id, note=progress.note)
             undo.callback(lambda: self._stack.close(keep=self._keep))
             if options.bootstrap_servers is not None:
                 # A cluster that is given can be looked at before anything is started on it.
                 self._admin(undo).check()
-            self.launcher = MarathonLauncher(self._stack.marathon_url(), local=self._stack.local)
+            access = given or local_access(self._stack.marathon_url())
+            self.launcher = MarathonLauncher(access, mesos_url=options.mesos_url)
             undo.callback(self.launcher.close)
             self.marathon_version = self._first_word_of_marathon()
             self._signals = ZmqSignals()
