@@ -7,13 +7,15 @@ import contextlib
 from hydra.broker.admin import KafkaTopicAdmin
 from hydra.broker.probe import BrokerProbe
 from hydra.core.configuring import delivery_timeout_s
-from hydra.core.errors import HydraError, MarathonError, UsageError
+from hydra.core.errors import HydraError, InfrastructureError, MarathonError, UsageError
 from hydra.core.options import Options
 from hydra.drivers.auditor import WireAuditor
 from hydra.harness.deployment import Deployment
 from hydra.harness.progress import Progress
 from hydra.harness.protocols import ClusterFacts
 from hydra.harness.run import World
+from hydra.kafkatest.apps import Placing
+from hydra.kafkatest.hand_out import HandOut, is_wanted
 from hydra.kafkatest.stack import Stack
 from hydra.transport.host import LocalHost
 from hydra.transport.marathon_access import given_access, local_access
@@ -60,6 +62,7 @@ class Rig:
             self.launcher = MarathonLauncher(access, mesos_url=options.mesos_url)
             undo.callback(self.launcher.close)
             self.marathon_version = self._first_word_of_marathon()
+            self.placing = self._placing(undo, run_id)
             self._signals = ZmqSignals()
             undo.callback(self._signals.close)
             self._clock = MonotonicClock()
@@ -72,6 +75,24 @@ class Rig:
             return self.launcher.check()
         except MarathonError as error:
             raise self._stack.failure() or error from error
+
+    def _placing(self, closing: contextlib.ExitStack, run_id: str) -> Placing:
+        """What the apps need of this rig: the code where agents have none, and agents that are what they ask for."""
+        hand_out = None
+        if is_wanted(self._options):
+            self._progress.phase("starting", "packing the code for the agents")
+            hand_out = HandOut(self._options, run_id, self._stack.marathon_url())
+            closing.callback(hand_out.close)
+        return Placing(hand_out, constrained=not self._stack.local or self._agents_have_clusters())
+
+    def _agents_have_clusters(self) -> bool:
+        """On one machine everything fits: its agents have the clusters' attributes, or nothing is asked of them."""
+        try:
+            agents = self.launcher.agents()
+        except InfrastructureError:
+            return False
+        has = {f"{name}.{value}" for agent in agents for name, value in agent.attributes.items()}
+        return {cluster for cluster in (self._options.cluster0, self._options.cluster1) if cluster} <= has
 
     def _admin(self, closing: contextlib.ExitStack) -> KafkaTopicAdmin:
         self.bootstrap_servers = self._stack.bootstrap_servers()
