@@ -12,6 +12,7 @@ from hydra import __version__
 COMMANDS: Mapping[str, str] = {
     "kafka": "Run the Kafka scaling test.",
     "show": "Print a result file.",
+    "cli": "List, stop, scale and read the logs of what runs on a Marathon.",
     "local": "Keep a local stack (Marathon and Kafka) up between runs.",
 }
 """One line of help each; the command ``name`` is the attribute ``command`` of the module ``hydra.cli.name``."""

@@ -211,10 +211,15 @@ def resolve(*layers: Mapping[str, object]) -> Options:
     Raises:
         UsageError: for a combination that cannot be.
     """
-    merged: dict[str, object] = {}
+    return checked(merged(*layers))
+
+
+def merged(*layers: Mapping[str, object]) -> Options:
+    """The same, without a look at whether they go together."""
+    values: dict[str, object] = {}
     for layer in layers:
-        merged.update(layer)
-    return checked(dataclasses.replace(Options(), **merged))  # type: ignore[arg-type]  # each kind made its own type
+        values.update(layer)
+    return dataclasses.replace(Options(), **values)  # type: ignore[arg-type]  # each kind made its own type
 
 
 def checked(options: Options) -> Options:

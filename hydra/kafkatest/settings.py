@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hydra.core.errors import ConfigurationError, UsageError
 from hydra.core.ini import Settings, parse_ini
-from hydra.core.options import OPTION_KINDS, Options, parse_option, resolve
+from hydra.core.options import OPTION_KINDS, Options, merged, parse_option, resolve
 
 DEFAULT_CONFIG_FILE = "hydra.ini"
 MAX_CONFIG_BYTES = 1024 * 1024
@@ -44,18 +44,20 @@ def read_settings(config_file: str | None) -> Settings:
     return parse_ini(text, name=str(path))
 
 
-def options_from_flags(flags: Mapping[str, str], config_file: str | None) -> Options:
+def options_from_flags(flags: Mapping[str, str], config_file: str | None, *, for_a_run: bool = True) -> Options:
     """Options out of the texts of flags.
 
     Args:
         flags: by the option's name; only those that were given.
         config_file: see ``read_settings``.
+        for_a_run: whether they have to go together for a run; to look at a cluster, a few are enough.
 
     Raises:
         UsageError: names the flag, or the file, line and key.
     """
     values = {name: parse_option(name, text, origin=f"--{name}") for name, text in flags.items()}
-    return resolve(read_settings(config_file).options, values)
+    layers = (read_settings(config_file).options, values)
+    return resolve(*layers) if for_a_run else merged(*layers)
 
 
 def options_from_attributes(source: object) -> Options:

@@ -22,7 +22,7 @@ from hydra.transport.marathon_answers import (
     QueueItem,
     TasksAnswer,
 )
-from hydra.transport.marathon_connection import MarathonConnection
+from hydra.transport.marathon_connection import RETRY_LIMIT_S, MarathonConnection
 from hydra.transport.mesos import Agent, Mesos
 
 FIRST_WORD_LIMIT_S = 10.0
@@ -74,13 +74,21 @@ class MarathonLauncher:
             "be asked for its version", "GET", "/v2/info", MarathonFacts, limit_s=FIRST_WORD_LIMIT_S
         )
 
-    def apps(self) -> Sequence[AnsweredApp]:
+    def apps(self, *, limit_s: float = RETRY_LIMIT_S) -> Sequence[AnsweredApp]:
         """Every app, by its id.
+
+        Args:
+            limit_s: how long to go on trying.
 
         Raises:
             MarathonError: when it cannot be reached.
         """
-        return sorted(self._connection.get("/v2/apps", AppsAnswer).apps, key=lambda app: app.id)
+        found = self._connection.ask("list its apps", "GET", "/v2/apps", AppsAnswer, limit_s=limit_s)
+        return sorted(found.apps, key=lambda app: app.id)
+
+    def exists(self, app_id: str) -> bool:
+        """Whether there is such an app."""
+        return self._app(app_id) is not None
 
     def apply(self, spec: AppSpec) -> None:
         """Create the app, or change it to the spec; see the Protocol."""
@@ -129,9 +137,9 @@ class MarathonLauncher:
                 return ()
             raise
 
-    def all_tasks(self) -> Sequence[AnsweredTask]:
-        """The tasks of all apps."""
-        return self._connection.get("/v2/tasks", TasksAnswer).tasks
+    def all_tasks(self, *, limit_s: float = RETRY_LIMIT_S) -> Sequence[AnsweredTask]:
+        """The tasks of all apps; see ``apps``."""
+        return self._connection.ask("list its tasks", "GET", "/v2/tasks", TasksAnswer, limit_s=limit_s).tasks
 
     def trouble(self, app_id: str) -> Trouble:
         """Marathon's word on the app's last failure, or what its queue says of tasks that wait; see the Protocol."""

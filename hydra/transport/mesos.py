@@ -46,6 +46,7 @@ class Sandbox:
     """Where a task's files are."""
 
     agent_url: str
+    host: str
     folder: str
 
 
@@ -123,19 +124,23 @@ class Mesos:
         ]
         return tuple(sorted(agents, key=lambda agent: agent.hostname))
 
-    def sandbox(self, task_id: str, agent_id: str) -> Sandbox:
+    def sandbox(self, task_id: str, agent_id: str | None = None) -> Sandbox:
         """Where a task's files are, also of one that has ended and is not forgotten yet.
+
+        Args:
+            task_id: the task.
+            agent_id: its agent; None asks all of them.
 
         Raises:
             InfrastructureError: Mesos or the agent cannot be reached, or do not know the task.
         """
         for agent in self.agents():
-            if agent.agent_id == agent_id and agent.url:
+            if agent_id in {None, agent.agent_id} and agent.url:
                 state = self._get(f"{agent.url}/state", _AgentState)
                 for framework in (*state.frameworks, *state.completed_frameworks):
                     for executor in (*framework.executors, *framework.completed_executors):
                         if _runs(executor, task_id):
-                            return Sandbox(agent.url, executor.directory)
+                            return Sandbox(agent.url, agent.hostname, executor.directory)
         raise InfrastructureError(f"Mesos at {self._url} knows no sandbox of {task_id}")
 
     def read(self, sandbox: Sandbox, name: str, limit_bytes: int) -> str:
