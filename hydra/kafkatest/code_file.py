@@ -62,11 +62,19 @@ class CodeFile:
             python: on the agents; None looks for the one that the file is for.
         """
         expected = f"{_python_version()} {sysconfig.get_platform()} {self.sha256} {FILE_NAME}"
-        check = f"-I -c {shlex.quote(CHECK)} {expected} {arguments}"
-        if python is not None:
-            return f"exec {shlex.quote(python)} {check}"
-        found = f"$(command -v python{_python_version()} || command -v python3 || command -v python)"
-        return f'PYTHON="{found}"; exec "${{PYTHON:?this agent has no python in its PATH}}" {check}'
+        return f"{agent_python(python)} -I -c {shlex.quote(CHECK)} {expected} {arguments}"
+
+
+def agent_python(python: str | None) -> str:
+    """The start of a command line that runs an agent's Python.
+
+    Args:
+        python: its path; None looks for the one of this Python's version, else for any.
+    """
+    if python is not None:
+        return f"exec {shlex.quote(python)}"
+    found = f"$(command -v python{_python_version()} || command -v python3 || command -v python)"
+    return f'PYTHON="{found}"; exec "${{PYTHON:?this agent has no python in its PATH}}"'
 
 
 def build_code_file(folder: Path) -> CodeFile:
