@@ -15,6 +15,9 @@ COMMANDS: Mapping[str, str] = {
     "smoke": "Tell whether Hydra works here, by a short and small run.",
     "doctor": "Look at all that a run needs, here and on the agents, and say what to do.",
     "cli": "List, stop, scale and read the logs of what runs on a Marathon.",
+    "smoke": "Tell by a small run whether Hydra works here.",
+    "doctor": "Look at all that a run needs, and say what to do.",
+    "cli": "List, stop and scale what runs on a Marathon; read its logs.",
     "local": "Keep a local stack (Marathon and Kafka) up between runs.",
 }
 """One line of help each; the command ``name`` is the attribute ``command`` of the module ``hydra.cli.name``."""

@@ -13,7 +13,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from hydra.core.errors import UsageError
+from hydra.core.errors import InfrastructureError, UsageError
 from hydra.core.signals import Request, SignalError
 from hydra.transport.zmq_signals import SignalServer
 
@@ -56,8 +56,14 @@ def signal_address(host: str) -> str:
 
     Many machines know their own name as a loopback address (127.0.1.1 in /etc/hosts), where no controller can come to.
     Then it is the address of the way out of this machine.
+
+    Raises:
+        InfrastructureError: the agent's name stands for no address here.
     """
-    found = [str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
+    try:
+        found = [str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
+    except OSError as error:
+        raise InfrastructureError(f"this agent's own name, {host}, stands for no address on it ({error})") from error
     for address in found:
         if address == host or not ipaddress.ip_address(address.partition("%")[0]).is_loopback:
             return address

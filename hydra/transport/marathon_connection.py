@@ -173,32 +173,42 @@ class MarathonConnection:
 
     def _refusal(self, what: str) -> MarathonError:
         """Out of the last answer, not out of the package's error: that one fails on an answer that is no JSON."""
-        url, answer = self.url, self._session.answer
+        answer = self._session.answer
         status = answer.status_code if answer is not None else 0
-        message = _message(answer)
+        if status >= 500:
+            return self._own_trouble(what, status, _message(answer).message)
+        if status >= 400:
+            return self._refused(what, status, _message(answer))
+        if status >= 300 and answer is not None:
+            elsewhere = answer.headers.get("Location", "nowhere")
+            return MarathonError(
+                f"{self.url} sends to {elsewhere}, when asked to {what}", way_out=WAY_OUT, status=status
+            )
+        return MarathonError(f"{self.url} answered what Marathon does not, when asked to {what}", way_out=WAY_OUT)
+
+    def _own_trouble(self, what: str, status: int, message: str) -> MarathonError:
+        if message == "URI not found":
+            # What Marathon 1.10 says, with 500, of an address that it does not have.
+            return MarathonError(f"Marathon at {self.url} cannot {what}: it does not have that", status=404)
+        return _PassingError(f"Marathon at {self.url} would not {what}: HTTP {status} {message}", status=status)
+
+    def _refused(self, what: str, status: int, message: Message) -> MarathonError:
         if status == 401:
             return MarathonError(
-                f"Marathon at {url} wants to know who asks (HTTP 401)",
+                f"Marathon at {self.url} wants to know who asks (HTTP 401)",
                 way_out="give --marathon_secrets, or HYDRA_MARATHON_USER and HYDRA_MARATHON_PASSWORD",
                 status=status,
             )
         if status == 409 and (message.deployments or "locked" in message.message):
-            locks = lock_ids(message)
+            locks = _lock_ids(message)
             return AppLockedError(
-                f"Marathon at {url} would not {what}: locked by deployment {', '.join(locks) or 'of another'}",
-                way_out=f"wait until it is done; see {url}/v2/deployments",
+                f"Marathon at {self.url} would not {what}: locked by deployment {', '.join(locks) or 'of another'}",
+                way_out=f"wait until it is done; see {self.url}/v2/deployments",
                 status=status,
                 deployment_ids=locks,
             )
-        if status >= 500:
-            return _PassingError(f"Marathon at {url} would not {what}: HTTP {status} {message.message}", status=status)
-        if status >= 400:
-            words = ". ".join(part for part in (message.message, _details(message.details)) if part)
-            return MarathonError(f"Marathon at {url} would not {what}: HTTP {status} {words}", status=status)
-        if status >= 300 and answer is not None:
-            elsewhere = answer.headers.get("Location", "nowhere")
-            return MarathonError(f"{url} sends to {elsewhere}, when asked to {what}", way_out=WAY_OUT, status=status)
-        return MarathonError(f"{url} answered what Marathon does not, when asked to {what}", way_out=WAY_OUT)
+        words = ". ".join(part for part in (message.message, _details(message.details)) if part)
+        return MarathonError(f"Marathon at {self.url} would not {what}: HTTP {status} {words}", status=status)
 
 
 def _message(answer: requests.Response | None) -> Message:
@@ -219,7 +229,7 @@ def _details(details: object) -> str:
     )
 
 
-def lock_ids(message: Message) -> tuple[str, ...]:
+def _lock_ids(message: Message) -> tuple[str, ...]:
     """The deployments that hold an app, by the body of a 409."""
     listed = message.deployments if isinstance(message.deployments, list) else []
     found = tuple(str(item["id"]) for item in listed if isinstance(item, dict) and "id" in item)

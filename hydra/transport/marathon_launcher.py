@@ -29,6 +29,9 @@ FIRST_WORD_LIMIT_S = 10.0
 """Who asks for the first time has mistyped the address more often than met a Marathon that is about to come back."""
 
 REMOVE_LIMIT_S = 8.0
+QUEUE_LIMIT_S = 5.0
+"""It only explains what is known already."""
+
 LINES_SHOWN = 3
 
 
@@ -259,8 +262,12 @@ class MarathonLauncher:
         return started.deployment_id
 
     def _waiting(self, app_id: str) -> QueueItem | None:
-        """The app's place in the queue; None when nothing of it waits."""
-        for item in self._connection.get("/v2/queue", Queue).queue:
+        """The app's place in the queue; None when nothing of it waits, or the queue cannot be had."""
+        try:
+            queue = self._connection.ask("show its queue", "GET", "/v2/queue", Queue, limit_s=QUEUE_LIMIT_S).queue
+        except MarathonError:
+            return None
+        for item in queue:
             if item.app is not None and item.app.id == app_id and item.count:
                 return item
         return None

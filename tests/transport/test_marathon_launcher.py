@@ -155,6 +155,19 @@ def test_a_task_that_hangs_in_its_fetch_is_unplaced(launcher, server):
     assert (trouble.unplaced, trouble.text) == (True, "1 tasks are staged and do not start to run")
 
 
+def test_without_a_queue_the_failure_is_told_all_the_same(launcher, server, plays):
+    launcher.apply(spec(1))
+    server.apps[APP]["lastTaskFailure"] = {"state": "TASK_FAILED", "message": "Command exited with status 3"}
+    missing = plays.refuse(500, {"message": "URI not found"})
+    planned = server.misbehave(
+        lambda regular, handler: missing(regular, handler) if "queue" in handler.path else regular(),
+        times=3,
+    )
+    assert launcher.trouble(APP).text == "TASK_FAILED: Command exited with status 3"
+    assert planned.happened == 3
+    assert sum(1 for _method, path, _query in server.requests if path == "/v2/queue") == 1, "not asked in vain again"
+
+
 def test_a_task_that_crashes_is_no_matter_of_place(launcher, server):
     launcher.apply(spec(1))
     server.apps[APP]["lastTaskFailure"] = {"state": "TASK_FAILED", "message": "Command exited with status 3"}
