@@ -102,9 +102,9 @@ class Deployment:
             missing=[app_id],
         )
 
-    def _patiently(self, wish: Callable[[], None], limit_s: float = RETRY_LIMIT_S) -> None:
+    def _patiently(self, wish: Callable[[], None], limit_s: float | None = None) -> None:
         """Repeat a wish that may be repeated, with jitter so that two controllers do not march in step."""
-        deadline_s = self._clock.now_s() + limit_s
+        deadline_s = self._clock.now_s() + (RETRY_LIMIT_S if limit_s is None else limit_s)
         while True:
             try:
                 wish()

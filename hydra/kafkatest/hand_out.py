@@ -58,7 +58,7 @@ class HandOut:
 def _addresses(options: Options, marathon_url: str) -> tuple[Endpoint, str]:
     """Where to listen, and the host that agents reach it by."""
     place, port = _split(options.appserver_address or "")
-    marathon = urlsplit(marathon_url.partition(",")[0])
+    marathon = urlsplit(marathon_url)
     towards = Endpoint(marathon.hostname or "127.0.0.1", marathon.port or (443 if marathon.scheme == "https" else 80))
     reached_at = own_address(place) if place else address_towards(towards)
     bind_place, bind_port = _split(options.appserver_bind or "")

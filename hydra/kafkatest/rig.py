@@ -62,7 +62,7 @@ class Rig:
             self.launcher = MarathonLauncher(access, mesos_url=options.mesos_url)
             undo.callback(self.launcher.close)
             self.marathon_version = self._first_word_of_marathon()
-            self.placing = self._placing(undo, run_id)
+            self.placing = self._placing(undo, run_id, access.urls[0])
             self._signals = ZmqSignals()
             undo.callback(self._signals.close)
             self._clock = MonotonicClock()
@@ -76,12 +76,12 @@ class Rig:
         except MarathonError as error:
             raise self._stack.failure() or error from error
 
-    def _placing(self, closing: contextlib.ExitStack, run_id: str) -> Placing:
+    def _placing(self, closing: contextlib.ExitStack, run_id: str, marathon_url: str) -> Placing:
         """What the apps need of this rig: the code where agents have none, and agents that are what they ask for."""
         hand_out = None
         if is_wanted(self._options):
             self._progress.phase("starting", "packing the code for the agents")
-            hand_out = HandOut(self._options, run_id, self._stack.marathon_url())
+            hand_out = HandOut(self._options, run_id, marathon_url)
             closing.callback(hand_out.close)
         return Placing(hand_out, constrained=not self._stack.local or self._agents_have_clusters())
 

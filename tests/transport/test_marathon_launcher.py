@@ -2,6 +2,7 @@
 
 import base64
 import ssl
+import threading
 import time
 
 import pytest
@@ -10,8 +11,11 @@ import trustme
 from hydra.core.app_spec import AppSpec
 from hydra.core.configuration import Endpoint
 from hydra.core.errors import AppLockedError, InfrastructureError, MarathonError
+from hydra.harness.deployment import Deployment
 from hydra.transport.marathon_access import MarathonAccess
 from hydra.transport.marathon_launcher import MarathonLauncher
+from hydra.transport.monotonic import MonotonicClock
+from hydra.transport.zmq_signals import ZmqSignals
 
 APP = "/g1/kafka-sub"
 VERSION = "2020-01-01T00:00:00.000Z"
@@ -248,7 +252,6 @@ def test_garbage_is_told_at_once(launcher, server, plays, garbage):
 
 def test_no_http_at_all_is_given_up(launch):
     import socket
-    import threading
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         taken = []
@@ -329,6 +332,56 @@ def test_a_refused_app_is_told_with_its_details(launcher, server, plays):
     with pytest.raises(MarathonError, match=r"HTTP 422 Object is not valid\. /id: must be nice, short") as caught:
         launcher.apply(spec())
     assert (caught.value.status, server.creations) == (422, {})
+
+
+# What a run makes of it
+
+
+class Unheard:
+    """A progress that nobody watches."""
+
+    def phase(self, name, detail=""):
+        return
+
+    def note(self, text):
+        return
+
+
+@pytest.fixture
+def deployment(launcher):
+    signals = ZmqSignals()
+    yield Deployment(launcher, signals, MonotonicClock(), Unheard())
+    signals.close()
+
+
+def test_a_task_that_stays_staged_ends_the_start_with_the_queues_reason(deployment, server):
+    deployment.wish(spec(2))
+    reasons = [{"reason": "UnfulfilledConstraint", "declined": 3, "processed": 3}]
+    server.queue = [queued(processedOffersSummary={"rejectSummaryLastOffers": reasons})]
+    began_s = time.monotonic()
+    with pytest.raises(InfrastructureError) as caught:
+        deployment.wait_ready(APP, 2, 1.5)
+    assert time.monotonic() - began_s < 4
+    assert caught.value.exit_code == 4
+    assert "0 of 2 tasks of /g1/kafka-sub were ready after 1.5 s (2 wait in Marathon's queue" in str(caught.value)
+    assert "UnfulfilledConstraint (3 of 3)" in str(caught.value)
+
+
+def test_a_lock_is_waited_for_and_never_forced(deployment, server, monkeypatch):
+    monkeypatch.setattr("hydra.harness.deployment.RETRY_LIMIT_S", 3.0)
+    deployment.wish(spec(1))
+    server.deployments[:] = [{"id": "someone-elses", "affectedApps": [APP]}]
+    began_s = time.monotonic()
+    with pytest.raises(AppLockedError, match="someone-elses") as caught:
+        deployment.wish(spec(5))
+    assert 2.5 < time.monotonic() - began_s < 8
+    assert caught.value.exit_code == 4
+    tries = [query for method, _path, query in server.requests if method == "PUT"]
+    assert len(tries) >= 3
+    assert all("force=true" not in query for query in tries)
+    threading.Timer(1.0, server.deployments.clear).start()
+    deployment.wish(spec(5))
+    assert server.apps[APP]["instances"] == 5
 
 
 # Several addresses
