@@ -12,9 +12,6 @@ from hydra import __version__
 COMMANDS: Mapping[str, str] = {
     "kafka": "Run the Kafka scaling test.",
     "show": "Print a result file.",
-    "smoke": "Tell whether Hydra works here, by a short and small run.",
-    "doctor": "Look at all that a run needs, here and on the agents, and say what to do.",
-    "cli": "List, stop, scale and read the logs of what runs on a Marathon.",
     "smoke": "Tell by a small run whether Hydra works here.",
     "doctor": "Look at all that a run needs, and say what to do.",
     "cli": "List, stop and scale what runs on a Marathon; read its logs.",

@@ -42,7 +42,7 @@ def check_capacity(options: Options, *, embedded: bool) -> None:
 
 def descriptors_of_a_subscriber(options: Options) -> int:
     """How many files a subscriber task has open at most."""
-    return TASK_DESCRIPTORS + options.clients_per_app * DESCRIPTORS_PER_CLIENT[options.sub_driver]
+    return TASK_DESCRIPTORS + options.clients_per_app * DESCRIPTORS_PER_CLIENT.get(options.sub_driver, 8)
 
 
 def _check_descriptors(options: Options, *, embedded: bool) -> None:
@@ -50,11 +50,6 @@ def _check_descriptors(options: Options, *, embedded: bool) -> None:
     if hard == resource.RLIM_INFINITY:
         return
     driver = options.sub_driver
-    needs = {
-        f"a subscriber of {options.clients_per_app} clients": (
-            TASK_DESCRIPTORS + options.clients_per_app * DESCRIPTORS_PER_CLIENT.get(driver, 8)
-        )
-    }
     needs = {f"a subscriber of {options.clients_per_app} clients": descriptors_of_a_subscriber(options)}
     if embedded:
         connections = options.client_count * BROKER_CONNECTIONS_PER_CLIENT.get(driver, 3)
