@@ -71,7 +71,7 @@ def _read_whole(response: requests.Response, deadline_s: float) -> None:
 def reason(error: Exception, timeout_s: float) -> str:
     """The innermost cause of a failure, without the layers of library names around it."""
     if isinstance(error, requests.Timeout) or "Read timed out" in str(error):
-        return f"no answer within {timeout_s:g} s"
+        return f"no answer within {round(timeout_s, 1):g} s"
     cause: BaseException = error
     while (inner := getattr(cause, "reason", None) or cause.__cause__ or cause.__context__) and isinstance(
         inner, BaseException

@@ -113,6 +113,15 @@ def test_an_app_is_gone_when_its_deployment_is(launcher, server):
     assert launcher.removed(APP)
 
 
+def test_a_group_is_deleted_in_one_call(launcher, server):
+    launcher.apply(spec())
+    server.requests.clear()
+    deployment = launcher.delete_group("/g1", force=False)
+    assert [(method, path) for method, path, _query in server.requests] == [("DELETE", "/v2/groups/g1")]
+    assert server.apps == {}
+    assert deployment in [item.id for item in launcher.deployments()]
+
+
 def test_tasks_of_an_app_that_is_not_there_are_none(launcher):
     assert launcher.tasks(APP) == ()
 
@@ -157,6 +166,28 @@ def test_a_task_that_hangs_in_its_fetch_is_unplaced(launcher, server):
     server.tasks[APP] = [{"id": "a", "state": "TASK_STAGING"}]
     trouble = launcher.trouble(APP)
     assert (trouble.unplaced, trouble.text) == (True, "1 tasks are staged and do not start to run")
+
+
+def test_a_failure_is_told_with_the_last_lines_of_the_sandbox(launcher, server):
+    launcher.apply(spec(1))
+    failure = {"state": "TASK_FAILED", "message": "Command exited with status 1", "taskId": "t.1", "slaveId": "S0"}
+    server.apps[APP]["lastTaskFailure"] = failure
+    told = "one\ntwo\nhydra: hydra.pyz is not what the controller handed out\n"
+    executor = {"id": "t.1", "directory": "/sandbox/t.1"}
+    server.pages = {
+        "/slaves": {"slaves": [{"id": "S0", "hostname": "h", "pid": f"slave(1)@{server.url.partition('//')[2]}"}]},
+        "/state": {"frameworks": [{"completed_executors": [executor]}]},
+        "/files/read": {"data": told, "offset": len(told)},
+    }
+    trouble = launcher.trouble(APP)
+    assert not trouble.unplaced
+    assert trouble.text == (
+        "TASK_FAILED: Command exited with status 1, its last lines: one | two |"
+        " hydra: hydra.pyz is not what the controller handed out"
+    )
+    asked = len(server.requests)
+    launcher.trouble(APP)
+    assert not [path for _method, path, _query in server.requests[asked:] if path == "/files/read"], "asked for once"
 
 
 def test_without_a_queue_the_failure_is_told_all_the_same(launcher, server, plays):
