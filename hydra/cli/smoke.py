@@ -6,7 +6,7 @@ import click
 
 from hydra.cli.interruption import interruptible
 from hydra.cli.option_flags import given, option_flags
-from hydra.core.errors import HydraError
+from hydra.core.errors import HydraError, InterruptedRunError
 
 SMALL = {"total_sub_apps": "2", "clients_per_app": "2", "test_duration": "3", "msg_rate": "200"}
 GROUP = "hydra-smoke"
@@ -33,6 +33,8 @@ def command(config_file: str | None, **flags: str | None) -> int:
             RunTestKAFKA(options, runtest=False, progress=progress) as runner,
         ):
             runner.run_test()
+    except InterruptedRunError:
+        raise
     except HydraError:
         click.echo("Hydra does NOT work here: see the reason below, and 'hydra doctor'")
         raise

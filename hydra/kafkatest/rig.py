@@ -87,12 +87,12 @@ class Rig:
 
     def _agents_have_clusters(self) -> bool:
         """On one machine everything fits: its agents have the clusters' attributes, or nothing is asked of them."""
+        wanted = {cluster for cluster in (self._options.cluster0, self._options.cluster1) if cluster}
         try:
-            agents = self.launcher.agents()
+            agents = self.launcher.agents() if wanted else ()
         except InfrastructureError:
             return False
-        has = {f"{name}.{value}" for agent in agents for name, value in agent.attributes.items()}
-        return {cluster for cluster in (self._options.cluster0, self._options.cluster1) if cluster} <= has
+        return wanted <= {f"{name}.{value}" for agent in agents for name, value in agent.attributes.items()}
 
     def _admin(self, closing: contextlib.ExitStack) -> KafkaTopicAdmin:
         self.bootstrap_servers = self._stack.bootstrap_servers()

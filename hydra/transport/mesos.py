@@ -134,14 +134,22 @@ class Mesos:
         Raises:
             InfrastructureError: Mesos or the agent cannot be reached, or do not know the task.
         """
+        silent = ""
         for agent in self.agents():
-            if agent_id in {None, agent.agent_id} and agent.url:
+            if agent_id not in {None, agent.agent_id} or not agent.url:
+                continue
+            try:
                 state = self._get(f"{agent.url}/state", _AgentState)
-                for framework in (*state.frameworks, *state.completed_frameworks):
-                    for executor in (*framework.executors, *framework.completed_executors):
-                        if _runs(executor, task_id):
-                            return Sandbox(agent.url, agent.hostname, executor.directory)
-        raise InfrastructureError(f"Mesos at {self._url} knows no sandbox of {task_id}")
+            except InfrastructureError as error:
+                if agent_id is not None:
+                    raise
+                silent = f"; {error.problem}"
+                continue
+            for framework in (*state.frameworks, *state.completed_frameworks):
+                for executor in (*framework.executors, *framework.completed_executors):
+                    if _runs(executor, task_id):
+                        return Sandbox(agent.url, agent.hostname, executor.directory)
+        raise InfrastructureError(f"Mesos at {self._url} knows no sandbox of {task_id}{silent}")
 
     def read(self, sandbox: Sandbox, name: str, limit_bytes: int) -> str:
         """The end of a file in a sandbox, from the start of a line.
