@@ -95,6 +95,8 @@ class MarathonConnection:
         ]
         self._given_up = False
         """Whether the last request was: then the next one is made once at each address, and not waited for as long."""
+        self.unclear = False
+        """Whether the last request may have been carried out although no answer says so."""
 
     @property
     def url(self) -> str:
@@ -133,6 +135,7 @@ class MarathonConnection:
         """
         text = _json(body)
         deadline_s = time.monotonic() + limit_s
+        self.unclear = True
         for tries in count(1):
             # The limit holds for the request, too, where it is a short one.
             self._session.timeout_s = max(MIN_TIMEOUT_S, min(self._access.timeout_s, deadline_s - time.monotonic()))
@@ -146,8 +149,11 @@ class MarathonConnection:
                     self._given_up = True
                     raise
                 time.sleep(pause_s)
+            except MarathonError:
+                self.unclear = tries > 1
+                raise
             else:
-                self._given_up = False
+                self._given_up = self.unclear = False
                 return answer
         raise AssertionError  # count never ends
 

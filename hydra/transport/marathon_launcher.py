@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from hydra.core.app_spec import AppSpec, Capabilities, Task, Trouble
-from hydra.core.configuration import Endpoint
 from hydra.core.errors import AppLockedError, InfrastructureError, MarathonError
 from hydra.transport.marathon_access import MarathonAccess
 from hydra.transport.marathon_answers import (
@@ -23,7 +22,10 @@ from hydra.transport.marathon_answers import (
     TasksAnswer,
 )
 from hydra.transport.marathon_connection import RETRY_LIMIT_S, MarathonConnection
+from hydra.transport.marathon_reading import queue_text, same_but_instances, seen_task
 from hydra.transport.mesos import Agent, Mesos
+
+T = TypeVar("T")
 
 FIRST_WORD_LIMIT_S = 10.0
 """Who asks for the first time has mistyped the address more often than met a Marathon that is about to come back."""
@@ -51,6 +53,8 @@ class MarathonLauncher:
         self._mesos: Mesos | None = None
         self._capabilities = Capabilities(engine="marathon", one_machine=access.local)
         self._own_deployments: set[str] = set()
+        self._perhaps_deploying: set[str] = set()
+        """Apps that a request of ours may be deploying, whose answer was lost."""
         self._removals: dict[str, str] = {}
         self._last_words: dict[str, tuple[str, ...]] = {}
 
@@ -98,7 +102,7 @@ class MarathonLauncher:
         current = self._app(spec.app_id)
         if current is None:
             try:
-                created = self._connection.ask(f"create {spec.app_id}", "POST", "/v2/apps", AnsweredApp, body=spec)
+                created = self._wish(spec.app_id, f"create {spec.app_id}", "POST", "/v2/apps", AnsweredApp, body=spec)
             except AppLockedError:
                 raise
             except MarathonError as error:
@@ -111,7 +115,7 @@ class MarathonLauncher:
             else:
                 self._own_deployments.update(deployment.id for deployment in created.deployments)
                 return
-        if _same_but_instances(current, spec):
+        if same_but_instances(current, spec):
             if current.instances != spec.instances:
                 self.scale(spec.app_id, spec.instances)
         else:
@@ -127,7 +131,7 @@ class MarathonLauncher:
 
     def tasks(self, app_id: str) -> Sequence[Task]:
         """The app's tasks as they are now; see the Protocol."""
-        return tuple(_task(item) for item in self.answered_tasks(app_id))
+        return tuple(seen_task(item) for item in self.answered_tasks(app_id))
 
     def answered_tasks(self, app_id: str) -> Sequence[AnsweredTask]:
         """The app's tasks as Marathon tells them; none for an app that does not exist."""
@@ -154,12 +158,12 @@ class MarathonLauncher:
         failure = self._failure_text(app.last_task_failure)
         if waiting is not None and waiting.delay.overdue:
             # What has failed before waits for a moment, too, before its next start.
-            return Trouble(f"{_queue_text(waiting)}{failure and f'; {failure}'}", unplaced=not failure)
+            return Trouble(f"{queue_text(waiting)}{failure and f'; {failure}'}", unplaced=not failure)
         if failure:
             return Trouble(failure)
         if staged:
             return Trouble(f"{staged} tasks are staged and do not start to run", unplaced=True)
-        return Trouble(_queue_text(waiting) if waiting is not None else "")
+        return Trouble(queue_text(waiting) if waiting is not None else "")
 
     def remove(self, app_id: str) -> None:
         """Delete the app; see the Protocol.
@@ -170,7 +174,8 @@ class MarathonLauncher:
         try:
             self._removals[app_id] = self.delete(app_id, force=False)
         except AppLockedError as error:
-            if not error.deployment_ids or not self._own_deployments.issuperset(error.deployment_ids):
+            known = bool(error.deployment_ids) and self._own_deployments.issuperset(error.deployment_ids)
+            if not known and app_id not in self._perhaps_deploying:
                 raise
             self._removals[app_id] = self.delete(app_id, force=True)
         except MarathonError as error:
@@ -244,11 +249,29 @@ class MarathonLauncher:
             raise
 
     def _change(self, what: str, app_id: str, body: object, params: dict[str, str]) -> str:
-        started = self._connection.ask(
-            what, "PUT", f"/v2/apps{app_id}", DeploymentStarted, params={"force": "false", **params}, body=body
+        started = self._wish(
+            app_id, what, "PUT", f"/v2/apps{app_id}", DeploymentStarted, params={"force": "false", **params}, body=body
         )
         self._own_deployments.add(started.deployment_id)
         return started.deployment_id
+
+    def _wish(
+        self,
+        app_id: str,
+        what: str,
+        method: str,
+        path: str,
+        kind: type[T],
+        *,
+        body: object,
+        params: Mapping[str, str] | None = None,
+    ) -> T:
+        """Send what starts a deployment of an app; remember, should its answer be lost."""
+        try:
+            return self._connection.ask(what, method, path, kind, params=params, body=body)
+        finally:
+            if self._connection.unclear:
+                self._perhaps_deploying.add(app_id)
 
     def _delete(self, what: str, path: str, *, force: bool) -> str:
         started = self._connection.ask(
@@ -290,49 +313,3 @@ class MarathonLauncher:
                 lines = ()
             self._last_words[failure.task_id] = lines
         return self._last_words[failure.task_id]
-
-
-def _queue_text(item: QueueItem) -> str:
-    """Why tasks wait, in the words of the queue."""
-    summary = item.processed_offers_summary
-    rejections = summary.reject_summary_last_offers or summary.reject_summary_launch_attempt
-    reasons = [f"{entry.reason} ({entry.declined} of {entry.processed})" for entry in rejections if entry.declined]
-    if reasons:
-        return f"{item.count} wait in Marathon's queue, offers were declined for {', '.join(reasons)}"
-    if not item.delay.overdue:
-        return f"{item.count} are held back for {item.delay.time_left_seconds:g} s more after they failed"
-    return f"{item.count} wait in Marathon's queue for an offer of an agent"
-
-
-def _same_but_instances(app: AnsweredApp, spec: AppSpec) -> bool:
-    return (
-        app.cmd == spec.command
-        and app.cpus == spec.cpus
-        and app.mem == spec.mem_mib
-        and dict(app.env) == dict(spec.env)
-        and dict(app.labels) == dict(spec.labels)
-        and app.constraints == spec.constraints
-        and tuple(item.uri for item in app.fetch) == spec.fetch
-        and app.port_count == spec.port_count
-    )
-
-
-def _task(item: AnsweredTask) -> Task:
-    host = task_host(item)
-    endpoint = Endpoint(host, item.ports[0]) if host and item.ports else None
-    return Task(task_id=item.id, app_id=item.app_id, running=item.state == "TASK_RUNNING", endpoint=endpoint)
-
-
-def task_host(item: AnsweredTask) -> str:
-    """The address to reach a task at: its own, which needs no name to be known here, or else its agent's name.
-
-    An agent whose name leads to its own loopback address tells that one, which is no address for others.
-    """
-    for address in item.ip_addresses or ():
-        try:
-            parsed = ipaddress.ip_address(address.ip_address)
-        except ValueError:
-            continue
-        if not parsed.is_unspecified and (not parsed.is_loopback or address.ip_address == item.host):
-            return str(parsed)
-    return item.host

@@ -352,6 +352,18 @@ def test_a_lock_of_our_own_does_not_hold_up_the_removal(launcher, server):
     assert APP not in server.apps
 
 
+def test_a_lock_of_a_lost_request_of_our_own_does_not_either(launcher, server, plays):
+    def lose_the_creation(regular, handler):
+        return plays.lose(regular, handler) if handler.command == "POST" else regular()
+
+    lost = server.misbehave(lose_the_creation, times=2)
+    launcher.apply(spec(1))
+    assert (lost.happened, server.creations) == (2, {APP: 1})
+    assert server.deployments, "whose id was in the answer that was lost"
+    launcher.remove(APP)
+    assert APP not in server.apps
+
+
 def test_a_refused_app_is_told_with_its_details(launcher, server, plays):
     document = {"message": "Object is not valid", "details": [{"path": "/id", "errors": ["must be nice", "short"]}]}
     server.misbehave(
