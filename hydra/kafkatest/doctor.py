@@ -27,7 +27,7 @@ from hydra.transport.mesos import Agent
 BROKER_TIMEOUT_S = 10.0
 PROBE_TIMEOUT_S = 45.0
 CLOCK_WARNING_S = 1.0
-"""Hydra measures rates and losses by one clock each; where clocks are compared a second is too much."""
+"""Latencies are aligned over the signals and do not need more; a time of day that is further off misleads people."""
 
 
 @dataclass(frozen=True)

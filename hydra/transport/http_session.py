@@ -27,12 +27,14 @@ class BoundedSession(requests.Session):
         """Why the last request got no answer; empty when it got one."""
         self.untrusted = False
         """Whether that was TLS, which another try does not mend."""
+        self.late = False
+        """Whether it was the time that was over."""
         self.answer: requests.Response | None = None
         """The answer to the last request."""
 
     def request(self, *args: object, **kwargs: object) -> requests.Response:
         """Send a request and read the whole answer; a redirection is an answer, and not followed with our secrets."""
-        self.failure, self.untrusted, self.answer = "", False, None
+        self.failure, self.untrusted, self.late, self.answer = "", False, False, None
         deadline_s = time.monotonic() + self.timeout_s
         bounded = {**kwargs, "stream": True, "timeout": self.timeout_s, "allow_redirects": False}
         try:
@@ -40,11 +42,11 @@ class BoundedSession(requests.Session):
             with response:
                 _read_whole(response, deadline_s)
         except requests.RequestException as error:
-            self.failure = reason(error, self.timeout_s)
+            self.failure, self.late = reason(error, self.timeout_s), _is_late(error)
             self.untrusted = isinstance(error, requests.exceptions.SSLError)
             raise
         except urllib3.exceptions.HTTPError as error:
-            self.failure = reason(error, self.timeout_s)
+            self.failure, self.late = reason(error, self.timeout_s), _is_late(error)
             raise requests.ConnectionError(error) from error
         except UnicodeError as error:
             # A host name that IDNA does not know.
@@ -70,7 +72,7 @@ def _read_whole(response: requests.Response, deadline_s: float) -> None:
 
 def reason(error: Exception, timeout_s: float) -> str:
     """The innermost cause of a failure, without the layers of library names around it."""
-    if isinstance(error, requests.Timeout) or "Read timed out" in str(error):
+    if _is_late(error):
         return f"no answer within {round(timeout_s, 1):g} s"
     cause: BaseException = error
     while (inner := getattr(cause, "reason", None) or cause.__cause__ or cause.__context__) and isinstance(
@@ -78,3 +80,7 @@ def reason(error: Exception, timeout_s: float) -> str:
     ):
         cause = inner
     return str(getattr(cause, "strerror", None) or cause)
+
+
+def _is_late(error: Exception) -> bool:
+    return isinstance(error, (requests.Timeout, urllib3.exceptions.TimeoutError)) or "Read timed out" in str(error)

@@ -168,7 +168,9 @@ class MarathonConnection:
         try:
             return msgspec.json.decode(request(), type=kind, strict=False)
         except marathon.exceptions.NoResponseError as error:
-            kind_of_error = MarathonError if self._session.untrusted else _PassingError
+            # A local Marathon that takes no connection is a process that is gone: nobody starts it again.
+            gone = self._access.local and not self._session.late
+            kind_of_error = MarathonError if gone or self._session.untrusted else _PassingError
             raise kind_of_error(
                 f"Marathon at {url} cannot be reached ({self._session.failure})", way_out=WAY_OUT
             ) from error

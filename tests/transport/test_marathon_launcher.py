@@ -26,13 +26,14 @@ def spec(instances=1, **fields):
 
 
 @pytest.fixture
-def launch():
+def launch(monkeypatch):
     """Makes launchers for a server, or several addresses; without secrets where none are named."""
+    monkeypatch.setenv("NO_PROXY", "*")
     made = []
 
     def make(*servers, **access):
         urls = tuple(server if isinstance(server, str) else server.url for server in servers)
-        made.append(MarathonLauncher(MarathonAccess(urls, **{"local": True, **access})))
+        made.append(MarathonLauncher(MarathonAccess(urls, **access)))
         return made[-1]
 
     yield make
@@ -168,7 +169,8 @@ def test_a_task_that_hangs_in_its_fetch_is_unplaced(launcher, server):
     assert (trouble.unplaced, trouble.text) == (True, "1 tasks are staged and do not start to run")
 
 
-def test_a_failure_is_told_with_the_last_lines_of_the_sandbox(launcher, server):
+def test_a_failure_is_told_with_the_last_lines_of_the_sandbox(launch, server):
+    launcher = launch(server, local=True)
     launcher.apply(spec(1))
     failure = {"state": "TASK_FAILED", "message": "Command exited with status 1", "taskId": "t.1", "slaveId": "S0"}
     server.apps[APP]["lastTaskFailure"] = failure
@@ -463,6 +465,17 @@ def test_no_address_that_answers_is_an_error_in_time(launch, scripted):
     assert time.monotonic() - began_s < 12
 
 
+def test_a_local_one_that_is_gone_is_not_waited_for(launch, scripted):
+    server = scripted()
+    launcher = launch(server, local=True)
+    launcher.apply(spec(1))
+    server.close()
+    began_s = time.monotonic()
+    with pytest.raises(MarathonError, match="Connection refused"):
+        launcher.tasks(APP)
+    assert time.monotonic() - began_s < 2
+
+
 # Who asks, and what is trusted
 
 
@@ -477,7 +490,7 @@ def test_an_authorization_header_wins_over_a_netrc(launch, server, tmp_path, mon
     netrc.write_text("machine 127.0.0.1 login other password other\n")
     netrc.chmod(0o600)
     monkeypatch.setenv("NETRC", str(netrc))
-    launch(server, authorization="token=abc", local=False).check()
+    launch(server, authorization="token=abc").check()
     assert server.headers[0]["Authorization"] == "token=abc"
 
 
