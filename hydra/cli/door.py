@@ -43,7 +43,9 @@ def run(arguments: Sequence[str]) -> int:  # noqa: PLR0911  # one return for eac
         return _bug(error)
     except HydraError as error:
         return _say(str(error), error.exit_code)
-    except (BrokenPipeError, SystemExit):
+    except (BrokenPipeError, SystemExit) as error:
+        if isinstance(error, SystemExit) and not error.code:
+            return 0  # click has completed a word for a shell
         # Whoever read our output has gone (click makes an exit of its own of that, and of nothing else): there is
         # nobody left to tell, and the interpreter must not try again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -63,6 +63,7 @@ def down() -> None:
 
 def _show_status() -> None:
     from hydra.kafkatest import kept_stack
+    from hydra.transport.marathon_access import local_access
     from hydra.transport.marathon_launcher import MarathonLauncher
 
     kept = kept_stack.find()
@@ -73,9 +74,9 @@ def _show_status() -> None:
     click.echo(f"  Marathon    {kept.marathon_url}")
     click.echo(f"  Kafka       {kept.bootstrap_servers or 'none'}")
     click.echo(f"  folder      {kept.folder}")
-    launcher = MarathonLauncher(kept.marathon_url, local=True)
+    launcher = MarathonLauncher(local_access(kept.marathon_url))
     try:
-        for name, instances, running in launcher.apps():
-            click.echo(f"  app         {name}: {running} of {instances} tasks run")
+        for app in launcher.apps():
+            click.echo(f"  app         {app.id}: {app.tasks_running} of {app.instances} tasks run")
     finally:
         launcher.close()

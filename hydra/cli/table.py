@@ -14,6 +14,9 @@ COMMANDS: Mapping[str, str] = {
     "show": "Print a result file.",
     "report": "Make a page with plots of results.",
     "compare": "Put two results side by side.",
+    "smoke": "Tell by a small run whether Hydra works here.",
+    "doctor": "Look at all that a run needs, and say what to do.",
+    "cli": "List, stop and scale what runs on a Marathon; read its logs.",
     "local": "Keep a local stack (Marathon and Kafka) up between runs.",
 }
 """One line of help each; the command ``name`` is the attribute ``command`` of the module ``hydra.cli.name``."""

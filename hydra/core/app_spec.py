@@ -22,6 +22,20 @@ class AppSpec:
     port_count: int = 1
     env: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    constraints: tuple[tuple[str, ...], ...] = ()
+    """Where its tasks may run, as (agent attribute, operator) or (agent attribute, operator, value)."""
+    fetch: tuple[str, ...] = ()
+    """URLs of files that lie in a task's folder before its command runs."""
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Why an app's tasks are not there, in the engine's words."""
+
+    text: str = ""
+    """Empty when nothing is known."""
+    unplaced: bool = False
+    """Whether the engine has not started them, rather than that they ended: no waiting for the app will help."""
 
 
 @dataclass(frozen=True)

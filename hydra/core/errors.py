@@ -112,9 +112,22 @@ class MarathonError(InfrastructureError):
 
 
 class AppLockedError(MarathonError):
-    """409: the app is locked by a deployment; names it. Worth another try, never worth a force."""
+    """409: the app is locked by a deployment; names it. Worth another try, never worth a force.
+
+    Args:
+        problem: as for HydraError.
+        way_out: as for HydraError.
+        status: as for MarathonError.
+        deployment_ids: the deployments that hold the app, as far as they are known.
+    """
 
     retryable = True
+
+    def __init__(
+        self, problem: str, *, way_out: str = "", status: int | None = 409, deployment_ids: Sequence[str] = ()
+    ) -> None:
+        super().__init__(problem, way_out=way_out, status=status)
+        self.deployment_ids = tuple(deployment_ids)
 
 
 class OutputError(InfrastructureError):

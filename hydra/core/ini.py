@@ -1,8 +1,8 @@
 """hydra.ini: text to settings. Four sections, [marathon] [mesos] [kafka] [hydra].
 
 Beside the options of a run (core/options.py) the keys of the original's file are taken: an ``ip`` and ``port`` pair in
-[marathon] is the ``marathon_url`` and in [kafka] the ``bootstrap_servers``; those of [mesos], its ``clusterN``
-attributes, and ``port``, ``ip`` and ``dev`` in [hydra] are kept for what needs them.
+[marathon] is the ``marathon_url``, in [mesos] the ``mesos_url`` and in [kafka] the ``bootstrap_servers``; ``dev`` (or
+``ip``) and ``port`` in [hydra] are the ``appserver_address``. The ``clusterN`` attributes of [mesos] are kept as well.
 """
 
 from __future__ import annotations
@@ -18,8 +18,12 @@ from hydra.core.options import OPTION_KINDS, parse_option
 
 SECTIONS = ("marathon", "mesos", "kafka", "hydra")
 
-_SHORT_NAMES = {("marathon", "url"): "marathon_url"}
-_ADDRESS_PAIRS = {"marathon": ("marathon_url", "http://{ip}:{port}"), "kafka": ("bootstrap_servers", "{ip}:{port}")}
+_SHORT_NAMES = {("marathon", "url"): "marathon_url", ("mesos", "url"): "mesos_url"}
+_ADDRESS_PAIRS = {
+    "marathon": ("marathon_url", "http://{ip}:{port}"),
+    "mesos": ("mesos_url", "http://{ip}:{port}"),
+    "kafka": ("bootstrap_servers", "{ip}:{port}"),
+}
 _PORT = kind.whole(1, 65_535)
 _HOST = re.compile(r"[A-Za-z0-9._:\[\]-]+", re.ASCII)
 _CLUSTER_KEY = re.compile(r"cluster[0-9]+")
@@ -27,6 +31,8 @@ _BEHIND_HEADING = re.compile(r"\[[^\]]+\]\s*[^\s#;]")
 """configparser passes over what stands there."""
 
 _UNSET = {"", "local", "embedded"}
+_ADDRESSES = {kind.http_urls, kind.http_url, kind.host_ports}
+"""Kinds of option that such a word leaves unset."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +106,13 @@ class _Reader:
                         way_out="begin each key at the margin",
                     )
                 option = self._option(section, key)
-                if option is not None:
-                    if not (OPTION_KINDS[option].parse in {kind.http_url, kind.host_ports} and value in _UNSET):
+                if section == "mesos" and _CLUSTER_KEY.fullmatch(key):
+                    kept["mesos"][key] = value
+                    attribute = self._value(section, key, option or "cluster0", value)
+                    if option is not None:
+                        options[option] = attribute
+                elif option is not None:
+                    if not (OPTION_KINDS[option].parse in _ADDRESSES and value in _UNSET):
                         options[option] = self._value(section, key, option, value)
                 elif self._kept(section, key, value):
                     kept.setdefault(section, {})[key] = value
@@ -110,7 +121,9 @@ class _Reader:
                         f"{self._origin(section, key)} is not known", way_out="see the table of options in the README"
                     )
         for section, (option, form) in _ADDRESS_PAIRS.items():
-            self._address(kept.get(section, {}), section, option, form, options)
+            pair = {key: value for key, value in kept.get(section, {}).items() if key in {"ip", "port"}}
+            self._address(pair, section, option, form, options)
+        self._appserver_address(kept["hydra"], options)
         return Settings(options=options, mesos=kept["mesos"], appserver=kept["hydra"])
 
     def _option(self, section: str, key: str) -> str | None:
@@ -125,12 +138,6 @@ class _Reader:
 
     def _kept(self, section: str, key: str, value: str) -> bool:
         """Whether this is a key of the original's that is no option; its value is checked too."""
-        if section == "mesos" and _CLUSTER_KEY.fullmatch(key):
-            if "." not in value.strip("."):
-                raise ConfigurationError(
-                    f"{self._origin(section, key)} = {value!r} must be attribute.value, such as slave_id.slave-set1_0"
-                )
-            return True
         if key == "port":
             try:
                 _PORT(value)
@@ -154,9 +161,24 @@ class _Reader:
                 raise ConfigurationError(f"{self._origin(section, key)} stands there without {other}")
         if option in options:
             raise ConfigurationError(
-                f"{self._origin(section, 'ip')} and {option.removeprefix('marathon_')} say the same", way_out="keep one"
+                f"{self._origin(section, 'ip')} and {option.removeprefix(section + '_')} say the same",
+                way_out="keep one",
             )
         options[option] = self._value(section, "ip", option, form.format(**pair))
+
+    def _appserver_address(self, kept: Mapping[str, str], options: dict[str, object]) -> None:
+        """Make the option of dev (or ip) and port in [hydra]."""
+        key = "dev" if "dev" in kept else "ip"
+        if key not in kept:
+            if "port" in kept:
+                raise ConfigurationError(f"{self._origin('hydra', 'port')} stands there without dev")
+            return
+        if "appserver_address" in options:
+            raise ConfigurationError(
+                f"{self._origin('hydra', key)} and appserver_address say the same", way_out="keep one"
+            )
+        port = f":{kept['port']}" if "port" in kept else ""
+        options["appserver_address"] = self._value("hydra", key, "appserver_address", kept[key] + port)
 
     def _origin(self, section: str, key: str) -> str:
         return f"{self._name}:{self._lines.get((section, key), 0)}: [{section}] {key}"

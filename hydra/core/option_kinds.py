@@ -16,6 +16,7 @@ _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?", r
 _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})", re.ASCII)
 _URL = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:(?P<port>[0-9]{1,5}))?(/[!-~]*)?", re.ASCII)
 _IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
+_PLACE = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:(?P<port>[0-9]{1,5}))?", re.ASCII)
 _SEGMENT = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", re.ASCII)
 
 
@@ -113,6 +114,11 @@ def host_ports(text: str) -> str:
     return ",".join(pairs)
 
 
+def http_urls(text: str) -> str:
+    """The addresses of an HTTP API, with commas between them."""
+    return ",".join(http_url(url.strip()) for url in text.split(","))
+
+
 def http_url(text: str) -> str:
     """The address of an HTTP API."""
     if "@" in text.partition("://")[2].partition("/")[0]:
@@ -129,3 +135,19 @@ def app_group(text: str) -> str:
     if not all(_SEGMENT.fullmatch(segment) for segment in segments):
         raise ValueError("must be made of lower case letters, digits and dashes, such as g1")
     return "/".join(segments)
+
+
+def place(text: str) -> str:
+    """An address, a host name or a network interface of this machine, with a port or without."""
+    match = _PLACE.fullmatch(text)
+    if not match or not 1 <= int(match["port"] or 1) <= 65535:
+        raise ValueError("must be an address or an interface of this machine, such as 10.0.0.5, 10.0.0.5:9800 or eth0")
+    return text
+
+
+def attribute(text: str) -> str:
+    """An agent's attribute and its value, split at the first dot."""
+    name, _dot, value = text.partition(".")
+    if not name or not value or not text.isprintable():
+        raise ValueError("must be attribute.value, such as slave_id.slave-set1_0")
+    return text

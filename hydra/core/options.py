@@ -98,9 +98,45 @@ class Options:
         None, "kafka", kind.path, "java (>= 17) that runs the embedded Kafka; unset: the one that came with Hydra"
     )
     marathon_url: str | None = _option(
-        None, "marathon", kind.http_url, "Marathon that runs the apps; unset: a local one"
+        None, "marathon", kind.http_urls, "Marathon that runs the apps, or several addresses of it; unset: a local one"
     )
     app_prefix: str = _option("g1", "marathon", kind.app_group, "Marathon group that the apps are created in")
+    marathon_secrets: str | None = _option(
+        None, "marathon", kind.path, "file of mode 0600 with user and password, or authorization, for Marathon"
+    )
+    marathon_ca_file: str | None = _option(
+        None, "marathon", kind.path, "CA certificates (PEM) that Marathon's certificate is checked against"
+    )
+    marathon_timeout: float = _option(
+        10.0, "marathon", kind.number(0.1, 20), "seconds that Marathon may take for an answer before it is asked again"
+    )
+    mesos_url: str | None = _option(
+        None, "mesos", kind.http_url, "Mesos master, for agents and logs; unset: the one that Marathon names"
+    )
+    cluster0: str | None = _option(
+        None, "mesos", kind.attribute, "attribute.value of the agents that the publisher goes to; unset: any"
+    )
+    cluster1: str | None = _option(
+        None, "mesos", kind.attribute, "attribute.value of the agents that the subscribers go to; unset: any"
+    )
+    appserver: str = _option(
+        "auto",
+        "hydra",
+        kind.choice("auto", "always", "never"),
+        "hand Hydra's code out to the agents; auto: where Marathon is not a local one",
+    )
+    appserver_address: str | None = _option(
+        None,
+        "hydra",
+        kind.place,
+        "address of this machine that agents reach, for the hand-out; unset: the way to Marathon",
+    )
+    appserver_bind: str | None = _option(
+        None, "hydra", kind.place, "address that the hand-out listens on, such as 0.0.0.0; unset: appserver_address"
+    )
+    agent_python: str | None = _option(
+        None, "hydra", kind.path, "python on the agents; unset: the one of this controller's version"
+    )
     start_timeout: float = _option(
         60.0,
         "hydra",
@@ -175,10 +211,15 @@ def resolve(*layers: Mapping[str, object]) -> Options:
     Raises:
         UsageError: for a combination that cannot be.
     """
-    merged: dict[str, object] = {}
+    return checked(merged(*layers))
+
+
+def merged(*layers: Mapping[str, object]) -> Options:
+    """The same, without a look at whether they go together."""
+    values: dict[str, object] = {}
     for layer in layers:
-        merged.update(layer)
-    return checked(dataclasses.replace(Options(), **merged))  # type: ignore[arg-type]  # each kind made its own type
+        values.update(layer)
+    return dataclasses.replace(Options(), **values)  # type: ignore[arg-type]  # each kind made its own type
 
 
 def checked(options: Options) -> Options:

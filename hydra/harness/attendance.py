@@ -101,7 +101,7 @@ class Attendance:
                 self.miss(task.task_id, self._reason())
 
     def _reason(self) -> str:
-        trouble = self._launcher.trouble(self._app_id)
+        trouble = self._launcher.trouble(self._app_id).text
         return f"its process ended ({trouble})" if trouble else "its process ended"
 
     def miss(self, task_id: str, reason: str) -> None:

@@ -52,6 +52,7 @@ class Deployment:
 
         Raises:
             NotReadyError: names how many were there when the time was up, and the engine's reason.
+            InfrastructureError: the same, where the engine has not started them at all.
         """
         deadline_s = self._clock.now_s() + timeout_s
         answered: dict[str, Task] = {}
@@ -76,7 +77,8 @@ class Deployment:
         """
         deadline_s = self._clock.now_s() + timeout_s
         for app_id in app_ids:
-            self._patiently(lambda wanted=app_id: self._launcher.remove(wanted))  # type: ignore[misc]
+            limit_s = deadline_s - self._clock.now_s()
+            self._patiently(lambda wanted=app_id: self._launcher.remove(wanted), limit_s)  # type: ignore[misc]
         left = list(app_ids)
         while left := [app_id for app_id in left if not self._launcher.removed(app_id)]:
             if self._clock.now_s() >= deadline_s:
@@ -88,17 +90,21 @@ class Deployment:
         answers = self._signals.ask(dict.fromkeys(by_endpoint, request("ping")), PING_TIMEOUT_S) if by_endpoint else {}
         return {task.task_id: task for endpoint, task in by_endpoint.items() if _is_task(answers[endpoint], task)}
 
-    def _not_ready(self, app_id: str, instances: int, ready: int, timeout_s: float) -> NotReadyError:
-        reason = self._launcher.trouble(app_id)
+    def _not_ready(self, app_id: str, instances: int, ready: int, timeout_s: float) -> HydraError:
+        trouble = self._launcher.trouble(app_id)
+        reason = f" ({trouble.text})" if trouble.text else ""
+        problem = f"{ready} of {instances} tasks of {app_id} were ready after {timeout_s:g} s{reason}"
+        if trouble.unplaced:
+            return InfrastructureError(problem, way_out="the engine has no place for them: see 'hydra doctor'")
         return NotReadyError(
-            f"{ready} of {instances} tasks of {app_id} were ready after {timeout_s:g} s{reason and f' ({reason})'}",
+            problem,
             way_out="raise --start_timeout, ask for fewer, or look at the tasks' stderr",
             missing=[app_id],
         )
 
-    def _patiently(self, wish: Callable[[], None]) -> None:
+    def _patiently(self, wish: Callable[[], None], limit_s: float | None = None) -> None:
         """Repeat a wish that may be repeated, with jitter so that two controllers do not march in step."""
-        deadline_s = self._clock.now_s() + RETRY_LIMIT_S
+        deadline_s = self._clock.now_s() + (RETRY_LIMIT_S if limit_s is None else limit_s)
         while True:
             try:
                 wish()

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from hydra.core.app_spec import AppSpec, Capabilities, Task
+from hydra.core.app_spec import AppSpec, Capabilities, Task, Trouble
 from hydra.core.configuration import Endpoint, PartitionLeader
 from hydra.core.log import Audit, OffsetRange
 from hydra.core.signals import ClockReading, Request
@@ -54,8 +54,8 @@ class Launcher(Protocol):
         """The app's tasks as they are now; none for an app that does not exist."""
         ...
 
-    def trouble(self, app_id: str) -> str:
-        """Why the app's tasks are not there, in the engine's words; empty when nothing is known."""
+    def trouble(self, app_id: str) -> Trouble:
+        """Why the app's tasks are not there, in the engine's words."""
         ...
 
     def remove(self, app_id: str) -> None:

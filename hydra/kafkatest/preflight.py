@@ -40,16 +40,17 @@ def check_capacity(options: Options, *, embedded: bool) -> None:
     _check_memory(options, embedded=embedded)
 
 
+def descriptors_of_a_subscriber(options: Options) -> int:
+    """How many files a subscriber task has open at most."""
+    return TASK_DESCRIPTORS + options.clients_per_app * DESCRIPTORS_PER_CLIENT.get(options.sub_driver, 8)
+
+
 def _check_descriptors(options: Options, *, embedded: bool) -> None:
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard == resource.RLIM_INFINITY:
         return
     driver = options.sub_driver
-    needs = {
-        f"a subscriber of {options.clients_per_app} clients": (
-            TASK_DESCRIPTORS + options.clients_per_app * DESCRIPTORS_PER_CLIENT.get(driver, 8)
-        )
-    }
+    needs = {f"a subscriber of {options.clients_per_app} clients": descriptors_of_a_subscriber(options)}
     if embedded:
         connections = options.client_count * BROKER_CONNECTIONS_PER_CLIENT.get(driver, 3)
         needs[f"an embedded Kafka with {options.client_count} clients"] = BROKER_DESCRIPTORS + connections

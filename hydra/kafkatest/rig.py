@@ -7,15 +7,18 @@ import contextlib
 from hydra.broker.admin import KafkaTopicAdmin
 from hydra.broker.probe import BrokerProbe
 from hydra.core.configuring import delivery_timeout_s
-from hydra.core.errors import HydraError, MarathonError, UsageError
+from hydra.core.errors import HydraError, InfrastructureError, MarathonError, UsageError
 from hydra.core.options import Options
 from hydra.drivers.auditor import WireAuditor
 from hydra.harness.deployment import Deployment
 from hydra.harness.progress import Progress
 from hydra.harness.protocols import ClusterFacts
 from hydra.harness.run import World
+from hydra.kafkatest.apps import Placing
+from hydra.kafkatest.hand_out import HandOut, is_wanted
 from hydra.kafkatest.stack import Stack
 from hydra.transport.host import LocalHost
+from hydra.transport.marathon_access import given_access, local_access
 from hydra.transport.marathon_launcher import MarathonLauncher
 from hydra.transport.monotonic import MonotonicClock
 from hydra.transport.zmq_signals import ZmqSignals
@@ -24,7 +27,10 @@ ADMIN_TIMEOUT_S = 15.0
 EMBEDDED_GRACE_S = 2.0
 """Nobody restarts an embedded Kafka. A cluster's may be: it is waited for as long as a record waits for its ack."""
 
-FIXED_OPTIONS = ("marathon_url", "bootstrap_servers", "app_prefix", "java")
+FIXED_OPTIONS = (
+    "marathon_url", "marathon_secrets", "marathon_ca_file", "marathon_timeout", "mesos_url", "cluster0", "cluster1",
+    "appserver", "appserver_address", "appserver_bind", "agent_python", "bootstrap_servers", "app_prefix", "java",
+)  # fmt: skip
 """What a stack that is up cannot follow."""
 
 
@@ -45,15 +51,18 @@ class Rig:
         self._progress = progress
         self._closing = contextlib.ExitStack()
         self._keep = False
+        given = given_access(options) if options.marathon_url is not None else None
         with contextlib.ExitStack() as undo:
             self._stack = Stack(options, run_id, note=progress.note)
             undo.callback(lambda: self._stack.close(keep=self._keep))
             if options.bootstrap_servers is not None:
                 # A cluster that is given can be looked at before anything is started on it.
                 self._admin(undo).check()
-            self.launcher = MarathonLauncher(self._stack.marathon_url(), local=self._stack.local)
+            access = given or local_access(self._stack.marathon_url())
+            self.launcher = MarathonLauncher(access, mesos_url=options.mesos_url)
             undo.callback(self.launcher.close)
             self.marathon_version = self._first_word_of_marathon()
+            self.placing = self._placing(undo, run_id, access.urls[0])
             self._signals = ZmqSignals()
             undo.callback(self._signals.close)
             self._clock = MonotonicClock()
@@ -66,6 +75,24 @@ class Rig:
             return self.launcher.check()
         except MarathonError as error:
             raise self._stack.failure() or error from error
+
+    def _placing(self, closing: contextlib.ExitStack, run_id: str, marathon_url: str) -> Placing:
+        """What the apps need of this rig: the code where agents have none, and agents that are what they ask for."""
+        hand_out = None
+        if is_wanted(self._options):
+            self._progress.phase("starting", "packing the code for the agents")
+            hand_out = HandOut(self._options, run_id, marathon_url)
+            closing.callback(hand_out.close)
+        return Placing(hand_out, constrained=not self._stack.local or self._agents_have_clusters())
+
+    def _agents_have_clusters(self) -> bool:
+        """On one machine everything fits: its agents have the clusters' attributes, or nothing is asked of them."""
+        wanted = {cluster for cluster in (self._options.cluster0, self._options.cluster1) if cluster}
+        try:
+            agents = self.launcher.agents() if wanted else ()
+        except InfrastructureError:
+            return False
+        return wanted <= {f"{name}.{value}" for agent in agents for name, value in agent.attributes.items()}
 
     def _admin(self, closing: contextlib.ExitStack) -> KafkaTopicAdmin:
         self.bootstrap_servers = self._stack.bootstrap_servers()

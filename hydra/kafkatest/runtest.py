@@ -194,14 +194,15 @@ class RunTestKAFKA:
         """Publisher and one subscriber first, which shows what is wrong once and not a hundred times; then the rest."""
         assert self._rig is not None
         deployment, options = self._rig.deployment, self._options
+        placing = self._rig.placing
         present = self._rig.launcher.tasks(app_id(options, SUBSCRIBER))
         first = max(1, min(len(present), options.total_sub_apps))
         for role, instances in ((PUBLISHER, 1), (SUBSCRIBER, first)):
-            deployment.wish(app_spec(options, role, instances))
+            deployment.wish(app_spec(options, role, instances, placing))
         for role, instances in ((PUBLISHER, 1), (SUBSCRIBER, first)):
             self._crew[role] = deployment.wait_ready(app_id(options, role), instances, options.start_deadline_s)
         if first != options.total_sub_apps:
-            deployment.wish(app_spec(options, SUBSCRIBER, options.total_sub_apps))
+            deployment.wish(app_spec(options, SUBSCRIBER, options.total_sub_apps, placing))
             self._crew[SUBSCRIBER] = deployment.wait_ready(
                 app_id(options, SUBSCRIBER), options.total_sub_apps, options.start_deadline_s
             )

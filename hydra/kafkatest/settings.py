@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hydra.core.errors import ConfigurationError, UsageError
 from hydra.core.ini import Settings, parse_ini
-from hydra.core.options import OPTION_KINDS, Options, parse_option, resolve
+from hydra.core.options import OPTION_KINDS, Options, merged, parse_option, resolve
 from hydra.core.plan_file import PlanFile, read_plan
 
 if sys.version_info >= (3, 11):
@@ -82,7 +82,11 @@ def _text(path: Path, *, kind: str) -> str:
 
 
 def options_from_flags(
-    flags: Mapping[str, str], config_file: str | None, *, under: Mapping[str, object] | None = None
+    flags: Mapping[str, str],
+    config_file: str | None,
+    *,
+    under: Mapping[str, object] | None = None,
+    for_a_run: bool = True,
 ) -> Options:
     """Options out of the texts of flags.
 
@@ -90,12 +94,14 @@ def options_from_flags(
         flags: by the option's name; only those that were given.
         config_file: see ``read_settings``.
         under: values by name that flags win over, and that win over the configuration file: those of a plan.
+        for_a_run: whether they have to go together for a run; to look at a cluster, a few are enough.
 
     Raises:
         UsageError: names the flag, or the file, line and key.
     """
     values = {name: parse_option(name, text, origin=f"--{name}") for name, text in flags.items()}
-    return resolve(read_settings(config_file).options, under or {}, values)
+    layers = (read_settings(config_file).options, under or {}, values)
+    return resolve(*layers) if for_a_run else merged(*layers)
 
 
 def options_from_attributes(source: object) -> Options:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import os
 import queue
+import socket
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from hydra.core.errors import UsageError
+from hydra.core.errors import InfrastructureError, UsageError
 from hydra.core.signals import Request, SignalError
 from hydra.transport.zmq_signals import SignalServer
 
 ANSWER_TIMEOUT_S = 4.0
 """The main thread's time to carry out a signal: a little less than a peer waits for the signals that take longest."""
+
+ANYWHERE = ("192.0.2.1", 9)
+"""An address for documentation: it stands for whatever lies beyond this machine's own networks."""
 
 
 STATS_TIMEOUT_S = 60.0
@@ -43,6 +49,29 @@ def task_place(environment: Mapping[str, str]) -> TaskPlace:
         raise UsageError(
             f"this command runs as a Marathon task: {error} is not in its environment", way_out="run 'hydra kafka'"
         ) from error
+
+
+def signal_address(host: str) -> str:
+    """The one address that a task listens on for signals: its agent's, as others know it.
+
+    Many machines know their own name as a loopback address (127.0.1.1 in /etc/hosts), where no controller can come to.
+    Then it is the address of the way out of this machine.
+
+    Raises:
+        InfrastructureError: the agent's name stands for no address here.
+    """
+    try:
+        found = [str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
+    except OSError as error:
+        raise InfrastructureError(f"this agent's own name, {host}, stands for no address on it ({error})") from error
+    for address in found:
+        if address == host or not ipaddress.ip_address(address.partition("%")[0]).is_loopback:
+            return address
+    if host != "localhost":
+        with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:
+            way.connect(ANYWHERE)  # sends nothing
+            return str(way.getsockname()[0])
+    return found[0]
 
 
 class SignalledTask(Protocol):
@@ -107,5 +136,5 @@ def run_task(kind: Callable[[TaskPlace], SignalledTask]) -> None:
     """Be a task of this kind until Marathon ends it."""
     place = task_place(os.environ)
     task = kind(place)
-    SignalServer(place.host, place.port, task.answer, look=OrphanWatch()).start()
+    SignalServer(signal_address(place.host), place.port, task.answer, look=OrphanWatch()).start()
     task.loop()

@@ -47,7 +47,14 @@ keep_running = yes
 
 def test_the_originals_file_is_taken():
     settings = parse_ini(ORIGINAL, name="hydra.ini")
-    assert settings.options == {"marathon_url": "http://10.10.10.10:8080", "bootstrap_servers": "10.10.10.12:9092"}
+    assert settings.options == {
+        "marathon_url": "http://10.10.10.10:8080",
+        "bootstrap_servers": "10.10.10.12:9092",
+        "mesos_url": "http://10.10.10.11:5050",
+        "cluster0": "slave_id.slave-set1_0",
+        "cluster1": "slave_id.slave-set2_0",
+        "appserver_address": "eth0:9800",
+    }
     assert settings.mesos == {
         "ip": "10.10.10.11",
         "port": "5050",
@@ -55,6 +62,15 @@ def test_the_originals_file_is_taken():
         "cluster1": "slave_id.slave-set2_0",
     }
     assert settings.appserver == {"port": "9800", "dev": "eth0", "ip": "127.0.0.1"}
+
+
+def test_an_address_of_the_hand_out_needs_no_port():
+    assert parse_ini("[hydra]\nip = 10.0.0.5\n", name="x").options == {"appserver_address": "10.0.0.5"}
+
+
+def test_several_addresses_of_marathon_are_taken():
+    settings = parse_ini("[marathon]\nurl = http://a:8080, https://b/\n", name="x")
+    assert settings.options == {"marathon_url": "http://a:8080,https://b"}
 
 
 def test_options_stand_in_their_sections():
@@ -128,6 +144,12 @@ def test_an_address_that_is_one_of_ours_is_left_unset(word):
         ("[hydra]\ndev = eth 0\n", "x.ini:2: [hydra] dev = 'eth 0' must be an address"),
         ("[kafka]\ndev = eth0\n", "x.ini:2: [kafka] dev is not known"),
         ("[mesos]\ncluster0 = x\n", "x.ini:2: [mesos] cluster0 = 'x' must be attribute.value"),
+        ("[mesos]\ncluster7 = .x\n", "x.ini:2: [mesos] cluster7 = '.x' must be attribute.value"),
+        ("[mesos]\nip = a\n", "x.ini:2: [mesos] ip stands there without port"),
+        ("[mesos]\nurl = http://a\nip = a\nport = 5050\n", "x.ini:3: [mesos] ip and url say the same"),
+        ("[hydra]\nport = 9800\n", "x.ini:2: [hydra] port stands there without dev"),
+        ("[hydra]\ndev = a\nappserver_address = a\n", "x.ini:2: [hydra] dev and appserver_address say the same"),
+        ("[hydra]\ndev = a:b\n", "x.ini:2: [hydra] dev = 'a:b' must be an address or an interface"),
         ("[mesos]\ncluster = a.b\n", "x.ini:2: [mesos] cluster is not known"),
         ("[mesos]\nmsg_rate = 1\n", "x.ini:2: [mesos] msg_rate is not known"),
         ("[kafka]\nacks = 1\n  linger_ms = 5\n", "x.ini:2: [kafka] acks goes on in an indented line"),

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from hydra.core.app_spec import Capabilities, Task
+from hydra.core.app_spec import Capabilities, Task, Trouble
 from hydra.core.configuration import Endpoint, PartitionLeader, PublisherConfiguration, SubscriberConfiguration
 from hydra.core.errors import BrokerError
 from hydra.core.intervals import IntervalSet
@@ -560,6 +560,7 @@ class FakeLauncher:
         self.start_delay_s = 0.5
         self.make = None
         self.reason = ""
+        self.unplaced = False
         self.unreachable = None
         self.removal_s = 0.0
         self._number = 0
@@ -613,7 +614,7 @@ class FakeLauncher:
 
     def trouble(self, app_id):
         self._reach()
-        return self.reason
+        return Trouble(self.reason, unplaced=self.unplaced)
 
     def remove(self, app_id):
         self._refuse()

@@ -104,6 +104,17 @@ def test_tasks_that_never_run_are_named_with_the_engines_reason(ground):
     assert 7 <= ground.clock.now_s() - began_s < 9
 
 
+def test_tasks_that_the_engine_has_no_place_for_are_a_matter_of_infrastructure(ground):
+    ground.launcher.start_delay_s = 1000
+    ground.launcher.reason, ground.launcher.unplaced = "offers were declined for UnfulfilledConstraint (3 of 3)", True
+    ground.deployment.wish(spec(3))
+    with pytest.raises(
+        InfrastructureError, match=r"0 of 3 tasks .* after 7 s \(offers were declined for Unf"
+    ) as caught:
+        ground.deployment.wait_ready(APP, 3, 7)
+    assert caught.value.exit_code == 4
+
+
 def test_tasks_that_crash_again_and_again_are_given_up_in_time(ground):
     ground.launcher.reason = "TASK_FAILED: exit 1"
     ground.deployment.wish(spec(2))

@@ -1,0 +1,304 @@
+"""``hydra cli``: what runs on a Marathon, and the few things that one does to it by hand."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+from click.shell_completion import CompletionItem, get_completion_class
+
+from hydra.cli.interruption import interruptible
+from hydra.cli.option_flags import given, option_flags
+from hydra.core.errors import AppLockedError, HydraError, InfrastructureError, UsageError
+
+if TYPE_CHECKING:
+    from hydra.transport.marathon_launcher import MarathonLauncher
+
+MARATHON_FLAGS = ("marathon_url", "marathon_secrets", "marathon_ca_file", "marathon_timeout", "mesos_url")
+WAIT_S = 60.0
+LOOK_EVERY_S = 0.2
+COMPLETION_LIMIT_S = 2.0
+LOG_BYTES = 64 * 1024
+
+_ID = re.compile(r"(/[a-z0-9]([a-z0-9.-]*[a-z0-9])?)+", re.ASCII)
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+@click.group()
+def command() -> None:
+    """Look at a Marathon's apps, tasks and agents, and stop, scale or read the logs of what runs there."""
+
+
+@command.group()
+def ls() -> None:
+    """List agents, apps, or the tasks of an app."""
+
+
+@command.group()
+def force() -> None:
+    """Do it although a deployment holds the app."""
+
+
+def _marathon(function: F) -> F:
+    return option_flags(*MARATHON_FLAGS)(function)
+
+
+@contextlib.contextmanager
+def _launcher(config_file: str | None, flags: Mapping[str, str | None]) -> Iterator[MarathonLauncher]:
+    from hydra.kafkatest.marathon_here import marathon_here
+    from hydra.kafkatest.settings import options_from_flags
+
+    options = options_from_flags(given(dict(flags)), config_file, for_a_run=False)
+    with interruptible(), marathon_here(options) as launcher:
+        yield launcher
+
+
+def _complete_from(
+    names: Callable[[MarathonLauncher], list[str]],
+) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
+    """Completes by what there is on the Marathon; by nothing, where that cannot be had at once."""
+
+    def complete(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        flags = {name: ctx.params.get(name) for name in MARATHON_FLAGS}
+        try:
+            with _launcher(ctx.params.get("config_file"), flags) as launcher:
+                found = names(launcher)
+        except HydraError:
+            return []
+        wanted = incomplete if not incomplete or incomplete.startswith("/") else f"/{incomplete}"
+        return [CompletionItem(name) for name in found if name.startswith((incomplete, wanted))]
+
+    return complete
+
+
+def _app_names(launcher: MarathonLauncher) -> list[str]:
+    return [app.id for app in launcher.apps(limit_s=COMPLETION_LIMIT_S)]
+
+
+def _task_names(launcher: MarathonLauncher) -> list[str]:
+    return [task.id for task in launcher.all_tasks(limit_s=COMPLETION_LIMIT_S)]
+
+
+_app_argument = click.argument("app", shell_complete=_complete_from(_app_names))
+
+
+def _app_id(text: str) -> str:
+    app_id = "/" + text.strip("/")
+    if not _ID.fullmatch(app_id):
+        raise UsageError(f"{text!r} is no id of an app", way_out="such as /g1/kafka-sub; see 'hydra cli ls apps'")
+    return app_id
+
+
+def _listing() -> Callable[[F], F]:
+    from hydra.cli.listing import json_flag
+
+    def decorate(function: F) -> F:
+        return _marathon(json_flag(function))
+
+    return decorate
+
+
+@ls.command()
+@_listing()
+def agents(config_file: str | None, as_json: bool, **flags: str | None) -> None:  # noqa: FBT001  # click's way
+    """List the agents with their attributes and what is free on them."""
+    from hydra.cli.listing import show
+
+    with _launcher(config_file, flags) as launcher:
+        rows = [
+            {
+                "host": agent.hostname,
+                "id": agent.agent_id,
+                "active": agent.active,
+                "attributes": agent.attributes,
+                "cpus": agent.resources.get("cpus"),
+                "cpus_used": agent.used.get("cpus"),
+                "mem_mib": agent.resources.get("mem"),
+                "mem_mib_used": agent.used.get("mem"),
+                "ports": agent.resources.get("ports"),
+                "url": agent.url,
+            }
+            for agent in launcher.agents()
+        ]
+    columns = ("host", "active", "attributes", "cpus", "cpus_used", "mem_mib", "mem_mib_used", "ports", "id")
+    show(rows, columns, as_json=as_json)
+
+
+ls.add_command(agents, "slaves")
+
+
+@ls.command()
+@_listing()
+def apps(config_file: str | None, as_json: bool, **flags: str | None) -> None:  # noqa: FBT001  # click's way
+    """List the apps."""
+    from hydra.cli.listing import show
+
+    with _launcher(config_file, flags) as launcher:
+        rows = [
+            {
+                "app": app.id,
+                "instances": app.instances,
+                "running": app.tasks_running,
+                "staged": app.tasks_staged,
+                "cpus": app.cpus,
+                "mem_mib": app.mem,
+                "constraints": [" ".join(constraint) for constraint in app.constraints],
+                "deployments": [deployment.id for deployment in app.deployments],
+                "version": app.version,
+            }
+            for app in launcher.apps()
+        ]
+    columns = ("app", "instances", "running", "staged", "cpus", "mem_mib", "constraints", "deployments", "version")
+    show(rows, columns, as_json=as_json)
+
+
+@ls.command()
+@_app_argument
+@_listing()
+def task(app: str, config_file: str | None, as_json: bool, **flags: str | None) -> None:  # noqa: FBT001  # as above
+    """List the tasks of an app."""
+    from hydra.cli.listing import show
+
+    app_id = _app_id(app)
+    with _launcher(config_file, flags) as launcher:
+        _see_that_it_exists(launcher, app_id)
+        rows = [
+            {
+                "task": item.id,
+                "host": item.host,
+                "ports": item.ports or (),
+                "state": item.state,
+                "staged_at": item.staged_at,
+                "started_at": item.started_at,
+                "agent": item.slave_id,
+            }
+            for item in launcher.answered_tasks(app_id)
+        ]
+    show(rows, ("task", "host", "ports", "state", "started_at"), as_json=as_json)
+
+
+ls.add_command(task, "tasks")
+
+
+@command.command()
+@_app_argument
+@_listing()
+def stop(app: str, config_file: str | None, as_json: bool, **flags: str | None) -> None:  # noqa: FBT001  # as above
+    """Delete an app, or a group with all its apps, and wait until the last task is gone."""
+    _stop(_app_id(app), config_file, flags, as_json=as_json, forced=False)
+
+
+@force.command(name="stop")
+@_app_argument
+@_listing()
+def force_stop(app: str, config_file: str | None, as_json: bool, **flags: str | None) -> None:  # noqa: FBT001  # as above
+    """Delete an app or a group although a deployment holds it; that deployment is cancelled."""
+    _stop(_app_id(app), config_file, flags, as_json=as_json, forced=True)
+
+
+def _stop(
+    app_id: str, config_file: str | None, flags: Mapping[str, str | None], *, as_json: bool, forced: bool
+) -> None:
+    with _launcher(config_file, flags) as launcher:
+        found = [item.id for item in launcher.apps() if item.id == app_id or item.id.startswith(f"{app_id}/")]
+        if not found:
+            raise UsageError(f"there is no app {app_id}", way_out="see 'hydra cli ls apps'")
+        delete = launcher.delete if app_id in found else launcher.delete_group
+        try:
+            deployment = delete(app_id, force=forced)
+        except AppLockedError as error:
+            raise AppLockedError(
+                error.problem,
+                way_out=f"wait until it is done, or 'hydra cli force stop {app_id}'",
+                deployment_ids=error.deployment_ids,
+            ) from error
+        _wait_for(launcher, deployment, f"the tasks of {app_id}")
+    _tell({"stopped": found, "deployment": deployment}, f"stopped {', '.join(found)}", as_json=as_json)
+
+
+@command.command()
+@_app_argument
+@click.argument("instances", type=click.IntRange(0, 100_000))
+@_listing()
+def scale(app: str, instances: int, config_file: str | None, as_json: bool, **flags: str | None) -> None:  # noqa: FBT001  # as above
+    """Have so many tasks of an app, and wait until they run."""
+    app_id = _app_id(app)
+    with _launcher(config_file, flags) as launcher:
+        _see_that_it_exists(launcher, app_id)
+        deployment = launcher.scale(app_id, instances)
+        _wait_for(launcher, deployment, f"the scaling of {app_id}", app_id)
+        running = sum(1 for item in launcher.tasks(app_id) if item.running)
+    _tell(
+        {"app": app_id, "instances": instances, "running": running, "deployment": deployment},
+        f"{app_id}: {running} of {instances} tasks run",
+        as_json=as_json,
+    )
+
+
+@command.command()
+@click.argument("task", shell_complete=_complete_from(_task_names))
+@click.option("--bytes", "limit", type=click.IntRange(1), default=LOG_BYTES, help=f"of each file's end  [{LOG_BYTES}]")
+@_listing()
+def logs(task: str, limit: int, config_file: str | None, as_json: bool, **flags: str | None) -> None:  # noqa: FBT001  # as above
+    """Show where a task's sandbox is, and the end of its stdout and stderr; also of a task that has ended."""
+    from hydra.cli.listing import show_json
+    from hydra.cli.printable import printable
+
+    with _launcher(config_file, flags) as launcher:
+        mesos = launcher.mesos()
+        sandbox = mesos.sandbox(task)
+        files = {name: mesos.read(sandbox, name, limit) for name in ("stdout", "stderr")}
+    location = f"{sandbox.host}:{sandbox.folder}"
+    if as_json:
+        show_json({"task": task, "host": sandbox.host, "folder": sandbox.folder, **files})
+        return
+    click.echo(f"log location: {printable(location)}")
+    for name, text in files.items():
+        click.echo(f"--- {name}")
+        for line in text.splitlines():
+            click.echo(printable(line.replace("\t", "    ")))
+
+
+@command.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print a shell's completion script: eval "$(hydra cli completion bash)" in ~/.bashrc."""
+    from hydra.cli.table import hydra
+
+    made = get_completion_class(shell)
+    assert made is not None
+    click.echo(made(hydra, {}, "hydra", "_HYDRA_COMPLETE").source())
+
+
+def _see_that_it_exists(launcher: MarathonLauncher, app_id: str) -> None:
+    if not launcher.exists(app_id):
+        raise UsageError(f"there is no app {app_id}", way_out="see 'hydra cli ls apps'")
+
+
+def _wait_for(launcher: MarathonLauncher, deployment: str, what: str, app_id: str = "") -> None:
+    """Wait until a deployment is over.
+
+    Raises:
+        InfrastructureError: it is not, after a minute; says why, as far as Marathon does.
+    """
+    deadline_s = time.monotonic() + WAIT_S
+    while any(item.id == deployment for item in launcher.deployments()):
+        if time.monotonic() >= deadline_s:
+            trouble = launcher.trouble(app_id).text if app_id else ""
+            reason = f" ({trouble})" if trouble else ""
+            raise InfrastructureError(f"{what}: deployment {deployment} is not done after {WAIT_S:g} s{reason}")
+        time.sleep(LOOK_EVERY_S)
+
+
+def _tell(document: Mapping[str, object], text: str, *, as_json: bool) -> None:
+    from hydra.cli.listing import show_json
+
+    if as_json:
+        show_json(document)
+    else:
+        click.echo(text)
