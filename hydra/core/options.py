@@ -14,6 +14,7 @@ from typing import TypeVar
 from hydra.core import option_kinds as kind
 from hydra.core.errors import UsageError
 from hydra.core.identity import IDENTITY_BYTES
+from hydra.core.signals import decode, encode
 
 PUBLISHER_DRIVERS = ("confluent", "kafka-python")
 SUBSCRIBER_DRIVERS = ("wire", "confluent", "kafka-python")
@@ -246,3 +247,13 @@ def checked(options: Options) -> Options:
             way_out="100000 at most",
         )
     return options
+
+
+def saved_options(options: Mapping[str, object]) -> Options:
+    """Options out of a result file; what this version does not know is left out.
+
+    Raises:
+        SignalError: one of them is not of its kind.
+    """
+    names = Options.__dataclass_fields__
+    return decode(encode({name: value for name, value in options.items() if name in names}), Options)

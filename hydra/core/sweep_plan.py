@@ -18,8 +18,12 @@ from hydra.core.options import OPTION_KINDS, Options, checked, parse_option
 CLIENTS = "clients"
 
 NOT_SWEPT = frozenset(
-    {"total_sub_apps", "bootstrap_servers", "java", "marathon_url", "app_prefix", "keep_running", "output", "threshold"}
-)
+    {
+        "total_sub_apps", "bootstrap_servers", "java", "appserver", "appserver_address", "appserver_bind",
+        "agent_python", "keep_running", "output", "threshold",
+    }
+    | {name for name, known in OPTION_KINDS.items() if known.section in {"marathon", "mesos"}}
+)  # fmt: skip
 """``total_sub_apps`` is swept as ``clients``; the others belong to the stack, the files, or what is asked of a run."""
 
 MAX_POINTS = 10_000

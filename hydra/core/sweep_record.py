@@ -13,9 +13,10 @@ import msgspec
 from hydra.core import result
 from hydra.core.condensing import condensed
 from hydra.core.errors import InfrastructureError, UsageError
-from hydra.core.options import Options
+from hydra.core.options import Options, saved_options
 from hydra.core.result import RunRecord
 from hydra.core.search import Answer
+from hydra.core.signals import SignalError
 from hydra.core.sweep_plan import Axis, Point, SweepPlan
 from hydra.core.tuning import Tuned
 
@@ -160,9 +161,12 @@ def read_saved(data: bytes, *, name: str) -> RunRecord | PointRecord | SweepReco
                 f"{name} has {head.format} version {head.format_version}, this Hydra reads version {version}",
                 way_out="use the Hydra that wrote it",
             )
-        return msgspec.json.decode(data, type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        saved = msgspec.json.decode(data, type=kind)
+        if isinstance(saved, RunRecord):
+            saved_options(saved.options)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, SignalError) as error:
         raise UsageError(f"{name} is not a result file of Hydra ({error})") from error
+    return saved
 
 
 class _Head(msgspec.Struct):

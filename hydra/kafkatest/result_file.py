@@ -1,4 +1,4 @@
-"""The result file: written whole or not at all, and read again only where its version is known."""
+"""The result file, written whole or not at all (``kafkatest/saved_files.py`` reads it)."""
 
 from __future__ import annotations
 
@@ -7,12 +7,9 @@ import json
 import os
 from pathlib import Path
 
-import msgspec
-
-from hydra.core.errors import ConfigurationError, OutputError
-from hydra.core.result import FORMAT, FORMAT_VERSION, RunRecord
-from hydra.core.signals import SignalError, decode, to_builtins
-from hydra.report.text import asked_options
+from hydra.core.errors import OutputError
+from hydra.core.result import RunRecord
+from hydra.core.signals import to_builtins
 
 
 def check_output(path: str) -> None:
@@ -51,36 +48,3 @@ def write_record(record: RunRecord, path: str) -> None:
     finally:
         with contextlib.suppress(OSError):
             draft.unlink(missing_ok=True)
-
-
-class _Heading(msgspec.Struct):
-    """What tells a result file, and its version, from other JSON."""
-
-    format: str = ""
-    format_version: int = 0
-
-
-def read_record(path: str) -> RunRecord:
-    """Read a result file.
-
-    Raises:
-        ConfigurationError: it cannot be read, is no result file, or is of a version that is not known here.
-    """
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise ConfigurationError(f"{path} cannot be read ({error.strerror or error})") from error
-    try:
-        heading = decode(data, _Heading)
-        if heading.format != FORMAT:
-            raise ConfigurationError(f"{path} is not a result file of Hydra", way_out="--output=FILE writes one")
-        if heading.format_version != FORMAT_VERSION:
-            raise ConfigurationError(
-                f"{path} has format version {heading.format_version}, this Hydra reads {FORMAT_VERSION}",
-                way_out="use the Hydra that wrote it",
-            )
-        record = decode(data, RunRecord)
-        asked_options(record.options)
-    except SignalError as error:
-        raise ConfigurationError(f"{path} is not a result file of Hydra ({error.problem})") from error
-    return record

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from pprint import pformat
 
 from hydra.core.latency import LatencySummary
-from hydra.core.options import Options
+from hydra.core.options import Options, saved_options
 from hydra.core.result import Result, RunRecord
-from hydra.core.signals import decode, encode
 
 MEANINGS: dict[str, tuple[str, str]] = {
     "client_count": ("", "clients asked for"),
@@ -83,22 +82,12 @@ def number(value: float) -> str:
 
 def headline(options: Mapping[str, object] | Options) -> str:
     """What was asked, in a line."""
-    asked = options if isinstance(options, Options) else asked_options(options)
+    asked = options if isinstance(options, Options) else saved_options(options)
     return (
         f"{asked.client_count:,} clients ({asked.total_sub_apps:,} apps x {asked.clients_per_app}),"
         f" {asked.msg_rate:,.10g} records/s of {asked.msg_size} bytes for {asked.test_duration:g} s,"
         f" acks {asked.acks}, {asked.pub_driver} -> {asked.sub_driver}"
     )
-
-
-def asked_options(options: Mapping[str, object]) -> Options:
-    """Options out of a result file; what this version does not know is left out.
-
-    Raises:
-        SignalError: one of them is not of its kind.
-    """
-    names = Options.__dataclass_fields__
-    return decode(encode({name: value for name, value in options.items() if name in names}), Options)
 
 
 def limit_lines(result: Result) -> list[str]:

@@ -56,7 +56,7 @@ def test_a_run_without_a_result_says_why(call):
         ("", "is not a result file of Hydra"),
         ("{}", "is not a result file of Hydra"),
         ('{"format": "hydra-result"', "is not a result file of Hydra"),
-        ('{"format": "hydra-result", "format_version": 99}', "has format version 99"),
+        ('{"format": "hydra-result", "format_version": 99}', "has hydra-result version 99"),
         ('{"format": "\\u001b[2J", "format_version": 2}', "is not a result file of Hydra"),
     ],
 )

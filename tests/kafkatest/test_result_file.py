@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from hydra.core.bottleneck import Bottleneck
-from hydra.core.errors import ConfigurationError, OutputError
+from hydra.core.errors import OutputError, UsageError
 from hydra.core.latency import LatencyHistogram
 from hydra.core.log import Audit, AuditedPartition
 from hydra.core.options import Options
@@ -28,7 +28,8 @@ from hydra.core.stats import (
     SubscriberStats,
 )
 from hydra.core.thresholds import ThresholdOutcome
-from hydra.kafkatest.result_file import check_output, read_record, write_record
+from hydra.kafkatest.result_file import check_output, write_record
+from hydra.kafkatest.saved_files import read_result
 from hydra.report.result_schema import result_schema
 from tests.facts import made_result
 
@@ -100,7 +101,7 @@ def path(tmp_path):
 @pytest.mark.parametrize("record", [make_record(), failed_record()], ids=["complete", "failed"])
 def test_a_record_comes_back_as_it_was(path, record):
     write_record(record, path)
-    assert read_record(path) == record
+    assert read_result(path) == record
 
 
 @pytest.mark.parametrize("record", [make_record(), failed_record()], ids=["complete", "failed"])
@@ -137,7 +138,7 @@ def test_the_schema_in_the_docs_is_the_one_of_the_facts():
 def test_a_file_is_replaced_whole(path, tmp_path):
     write_record(failed_record(), path)
     write_record(make_record(), path)
-    assert read_record(path).status == "complete"
+    assert read_result(path).status == "complete"
     assert os.listdir(tmp_path) == ["result.json"]
 
 
@@ -205,8 +206,14 @@ def broken(change):
         (b"{}", "is not a result file"),
         (b"\xff\xfe\x00", "is not a result file"),
         (b'{"format": "hydra-sweep", "format_version": 2}', "is not a result file"),
-        (broken({"format_version": FORMAT_VERSION + 1}), f"has format version {FORMAT_VERSION + 1}, this Hydra reads"),
-        (broken({"format_version": FORMAT_VERSION - 1}), f"has format version {FORMAT_VERSION - 1}, this Hydra reads"),
+        (
+            broken({"format_version": FORMAT_VERSION + 1}),
+            f"has hydra-result version {FORMAT_VERSION + 1}, this Hydra reads",
+        ),
+        (
+            broken({"format_version": FORMAT_VERSION - 1}),
+            f"has hydra-result version {FORMAT_VERSION - 1}, this Hydra reads",
+        ),
         (broken({"format_version": "new"}), "is not a result file"),
         (broken({}), "is not a result file"),
         (b"[" * 100_000, "is not a result file"),
@@ -214,8 +221,8 @@ def broken(change):
 )
 def test_other_files_are_refused(path, content, words):
     Path(path).write_bytes(content)
-    with pytest.raises(ConfigurationError, match=words) as caught:
-        read_record(path)
+    with pytest.raises(UsageError, match=words) as caught:
+        read_result(path)
     assert caught.value.exit_code == 2
     assert path in str(caught.value)
 
@@ -225,23 +232,23 @@ def test_a_truncated_file_is_refused(path):
     whole = Path(path).read_bytes().rstrip()
     for size in (*range(0, len(whole), 97), len(whole) - 1):
         Path(path).write_bytes(whole[:size])
-        with pytest.raises(ConfigurationError, match="is not a result file"):
-            read_record(path)
+        with pytest.raises(UsageError, match="is not a result file"):
+            read_result(path)
 
 
 @pytest.mark.parametrize("options", [{"msg_rate": "fast"}, {"total_sub_apps": None}, {"threshold": 7}])
 def test_options_that_are_none_are_refused(path, options):
     write_record(make_record(options=options), path)
-    with pytest.raises(ConfigurationError, match="is not a result file"):
-        read_record(path)
+    with pytest.raises(UsageError, match="is not a result file"):
+        read_result(path)
 
 
 def test_options_that_this_version_does_not_know_are_passed_over(path):
     write_record(make_record(options={"acks": "all", "colour": "red"}), path)
-    assert read_record(path).options == {"acks": "all", "colour": "red"}
+    assert read_result(path).options == {"acks": "all", "colour": "red"}
 
 
 @pytest.mark.parametrize("name", ["", "gone.json"])
 def test_what_cannot_be_read_is_refused(tmp_path, name):
-    with pytest.raises(ConfigurationError, match="cannot be read"):
-        read_record(str(tmp_path / name))
+    with pytest.raises(UsageError, match="cannot be read|is no folder of a sweep"):
+        read_result(str(tmp_path / name))

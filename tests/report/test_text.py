@@ -7,14 +7,13 @@ import pytest
 
 from hydra.core.bottleneck import Bottleneck
 from hydra.core.latency import LatencySummary
-from hydra.core.options import Options
+from hydra.core.options import Options, saved_options
 from hydra.core.result import RunRecord
 from hydra.core.signals import SignalError
 from hydra.core.thresholds import ThresholdOutcome
 from hydra.report.text import (
     LATENCY_COLUMNS,
     MEANINGS,
-    asked_options,
     failure_lines,
     headline,
     key_rows,
@@ -206,7 +205,7 @@ def test_a_run_without_a_result_says_why():
 def test_a_headline_is_made_of_options_in_a_file():
     options = Options(total_sub_apps=3, threshold=("loss==0",))
     in_file = dataclasses.asdict(options) | {"threshold": ["loss==0"], "unheard_of": 1}
-    assert asked_options(in_file) == options
+    assert saved_options(in_file) == options
     assert headline(in_file) == headline(options)
     with pytest.raises(SignalError, match="msg_rate"):
-        asked_options({"msg_rate": "fast"})
+        saved_options({"msg_rate": "fast"})
