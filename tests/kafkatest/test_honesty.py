@@ -14,7 +14,7 @@ from hydra.core.options import Options
 from hydra.kafkatest.runtest import RunTestKAFKA
 from tests import liars
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.alone]
 
 OPTIONS = Options(
     total_sub_apps=1, clients_per_app=3, test_duration=1.5, msg_rate=1000.0, fetch_pace_ms=60.0, drain_timeout=5.0

@@ -250,5 +250,5 @@ def test_options_that_this_version_does_not_know_are_passed_over(path):
 
 @pytest.mark.parametrize("name", ["", "gone.json"])
 def test_what_cannot_be_read_is_refused(tmp_path, name):
-    with pytest.raises(UsageError, match="cannot be read|is no folder of a sweep"):
+    with pytest.raises(UsageError, match=r"cannot be read|is no folder of a sweep"):
         read_result(str(tmp_path / name))
