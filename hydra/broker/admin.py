@@ -147,7 +147,7 @@ class KafkaTopicAdmin:
         left = list(group_ids)
         what = f"delete {len(left)} consumer groups"
         while left:
-            answers = self._call(what, lambda client: client.delete_groups(left))
+            answers = self._call(what, lambda client: client.delete_groups(left))  # noqa: B023  # called at once
             reasons = {group_id: reason for group_id, reason in answers.items() if reason not in _GROUP_IS_GONE}
             left = list(reasons)
             if left and time.monotonic() > deadline:
