@@ -245,6 +245,11 @@ def checked(options: Options) -> Options:
             way_out="tasks on other machines cannot reach an embedded Kafka",
         )
     _check_broker_settings(options)
+    if options.group_mode == "group" and options.sub_driver == "kafka-python":
+        raise UsageError(
+            "--group_mode=group does not go with --sub_driver=kafka-python",
+            way_out="use --sub_driver=wire or confluent: kafka-python cannot be told where a member begins to read",
+        )
     if options.batch_size_bytes > 2_147_483_647:
         raise UsageError(
             f"--msg_size={options.msg_size} x --msg_batch={options.msg_batch} is a batch.size of"

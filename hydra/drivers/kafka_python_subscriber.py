@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from typing import Any
 
-from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
-from kafka.coordinator.assignors.range import RangePartitionAssignor
+from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError, OffsetOutOfRangeError
 
 from hydra.core.configuration import ClientAssignment, SubscriberConfiguration
@@ -95,7 +93,7 @@ class KafkaPythonClient(PolledClient):
         """Let go of the consumer."""
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            consumer.close(autocommit=self._configuration.group_mode == "group", timeout_ms=round(timeout_s * 1000))
+            consumer.close(autocommit=False, timeout_ms=round(timeout_s * 1000))
 
     def _connect(self) -> bool:
         if time.monotonic() < self._door.shut_until_s:
@@ -107,32 +105,12 @@ class KafkaPythonClient(PolledClient):
             self._door.shut(str(error))
             raise
         places = [TopicPartition(self._configuration.topic, start.partition) for start in self._assignment.starts]
+        consumer.assign(places)
+        for place, start in zip(places, self._assignment.starts, strict=True):
+            consumer.seek(place, start.offset)
         self._consumer = consumer
-        if self._configuration.group_mode == "group":
-            self.tally.release()
-            consumer.subscribe([self._configuration.topic], listener=GroupWord(self))
-        else:
-            consumer.assign(places)
-            for place, start in zip(places, self._assignment.starts, strict=True):
-                consumer.seek(place, start.offset)
         self.well()
         return True
-
-    def given(self, places: Iterable[TopicPartition]) -> None:
-        """The group gave partitions: go on where it is, or where this client is if that is further."""
-        # A run's topic is fresh: what nobody has committed is read from its start.
-        committed = {
-            place.partition: self._consumer.committed(place, timeout_ms=_ASK_S * 1000) or 0 for place in places
-        }
-        parts = self.tally.hold(committed)
-        self._unproven = {part.partition for part in parts}
-        for part in parts:
-            self._consumer.seek(TopicPartition(self._configuration.topic, part.partition), part.next_offset)
-
-    def taken_away(self) -> None:
-        """The group takes the partitions away; the library has committed what was counted."""
-        self._unproven = set()
-        self.tally.release()
 
     def _prove(self) -> None:
         """The library knows a partition's high watermark once it has taken in an answer to a fetch at the position."""
@@ -150,26 +128,6 @@ class KafkaPythonClient(PolledClient):
         except KafkaError as failed:
             self.tally.error = f"{error}; {failed}"
             self._next_try_s = time.monotonic() + _TRY_AGAIN_S
-
-
-class GroupWord(ConsumerRebalanceListener):  # type: ignore[misc]  # the library has no types
-    """Hands on to a client what its group says.
-
-    Args:
-        client: the member.
-    """
-
-    def __init__(self, client: KafkaPythonClient) -> None:
-        self._client = client
-
-    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        """The group takes them away."""
-        del revoked
-        self._client.taken_away()
-
-    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        """The group gives them."""
-        self._client.given(assigned)
 
 
 class KafkaPythonSubscriber(RoundRobinSubscriber):
@@ -192,12 +150,8 @@ def settings(assignment: ClientAssignment, configuration: SubscriberConfiguratio
         "bootstrap_servers": configuration.bootstrap_servers.split(","),
         "client_id": assignment.name,
         "group_id": assignment.group_id,
-        # Offsets are counted by the harness; hundreds of groups that commit load the broker with work of its own, which
-        # is for --group_mode=group to bring.
-        "enable_auto_commit": configuration.group_mode == "group",
-        "session_timeout_ms": 45_000,
-        "heartbeat_interval_ms": 3000,
-        "partition_assignment_strategy": [RangePartitionAssignor],
+        # Offsets are counted by the harness; hundreds of groups that commit would load the broker with work of its own.
+        "enable_auto_commit": False,
         # A jump to the log's start or end would look like loss by the broker.
         "auto_offset_reset": "none",
         "fetch_min_bytes": configuration.fetch_min_bytes,

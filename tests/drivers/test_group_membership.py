@@ -24,7 +24,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*<socket.socket:pytest.PytestUnraisableExceptionWarning"),
 ]
 RECORDS = 1000
-DRIVERS = ("wire", "confluent", "kafka-python")
+DRIVERS = ("wire", "confluent")
 GROUPS = {"own": lambda topic, number: f"{topic}-{number}", "shared": lambda topic, _number: topic}
 
 
