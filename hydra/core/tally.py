@@ -159,7 +159,7 @@ class ClientTally:
 
     def release(self) -> None:
         """Its group has taken all partitions away: it is positioned again when it has others, and reads them."""
-        if self.held is not None and self.positioned and self.timing is not None:
+        if (self.held or (self.held is not None and self.positioned)) and self.timing is not None:
             self.rebalances += 1
         self.held = frozenset()
         self.positioned = False

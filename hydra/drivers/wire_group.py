@@ -101,7 +101,8 @@ class GroupMember:
         self._member_id = ""
         self._generation = -1
         """Below zero while it is no member."""
-        self._given: tuple[int, ...] = ()
+        self._given: tuple[int, ...] | None = None
+        """Its partitions; None as long as it does not know what this generation gave it."""
         self._settled = False
         """Whether the client reads what this generation gave it."""
         self._leaving = False
@@ -237,7 +238,7 @@ class GroupMember:
         """Ask for whatever comes next on the way to being a member, on a connection that is free."""
         if self._coordinator is None:
             self._ask(protocol.FIND_COORDINATOR, protocol.find_coordinator_request(self._group_id))
-        elif self._generation < 0:
+        elif self._generation < 0 or self._given is None:
             request = protocol.join_request(
                 self._group_id,
                 self._member_id,
@@ -270,7 +271,7 @@ class GroupMember:
         if joined.error:
             self._refused(joined.error)
             return
-        self._generation, self._member_id = joined.generation, joined.member_id
+        self._generation, self._member_id, self._given = joined.generation, joined.member_id, None
         if self._leaving:
             self._say_goodbye()
             return
@@ -298,7 +299,7 @@ class GroupMember:
             self._say_goodbye()
         else:
             # A run's topic is fresh: what nobody has committed is read from its start.
-            self._settle({partition: committed.get(partition, 0) for partition in self._given})
+            self._settle({partition: committed.get(partition, 0) for partition in self._given or ()})
 
     def _settle(self, offsets: Mapping[int, int]) -> None:
         self._settled = True
@@ -329,7 +330,7 @@ class GroupMember:
     def _commit(self) -> bool:
         """Say how far the client is, where that is anything new. Returns whether there is an answer to wait for."""
         parts = self._client.tally.partitions
-        positions = {number: parts[number].next_offset for number in self._given if number in parts}
+        positions = {number: parts[number].next_offset for number in self._given or () if number in parts}
         if self._generation < 0 or not positions or positions == self._committed:
             return False
         self._committed = positions
