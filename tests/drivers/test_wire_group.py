@@ -14,7 +14,7 @@ from hydra.drivers import wire_group, wire_memberships
 from hydra.drivers import wire_group_protocol as protocol
 from hydra.drivers.wire import WireSubscriber
 from hydra.drivers.wire_protocol import MALFORMED, Reader
-from tests.drivers.test_wire_faults import ScriptedBroker, text
+from tests.drivers.scripted_broker import ScriptedBroker, text
 from tests.facts import sequences
 
 FIND, JOIN, SYNC, HEARTBEAT, COMMIT, COMMITTED, LEAVE = 10, 11, 14, 12, 8, 9, 13
