@@ -248,7 +248,7 @@ def checked(options: Options) -> Options:
     if options.group_mode == "group" and options.sub_driver == "kafka-python":
         raise UsageError(
             "--group_mode=group does not go with --sub_driver=kafka-python",
-            way_out="use --sub_driver=wire or confluent: kafka-python cannot be told where a member begins to read",
+            way_out="use --sub_driver=wire or confluent",
         )
     if options.batch_size_bytes > 2_147_483_647:
         raise UsageError(
