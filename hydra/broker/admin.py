@@ -11,10 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypedDict, TypeVar
 
 from kafka import KafkaAdminClient, OffsetSpec, TopicPartition
+from kafka.admin import MemberToRemove
 from kafka.errors import (
+    GroupIdNotFoundError,
     InvalidTopicError,
     KafkaError,
     NoError,
+    NonEmptyGroupError,
     TopicAlreadyExistsError,
     UnknownTopicOrPartitionError,
     for_code,
@@ -29,6 +32,8 @@ from hydra.core.log import OffsetRange
 from hydra.harness.protocols import ClusterFacts
 
 _T = TypeVar("_T")
+
+_GROUP_IS_GONE = ("OK", GroupIdNotFoundError.__name__)
 
 _POLL_S = 0.05
 _PAUSE_S = 0.2
@@ -132,6 +137,30 @@ class KafkaTopicAdmin:
                 )
             time.sleep(_POLL_S)
 
+    def delete_groups(self, group_ids: Sequence[str]) -> None:
+        """Delete consumer groups, with those of their members that are still in them; harmless for one there is not.
+
+        Raises:
+            BrokerError: the broker refused, or some are still there when the time is over.
+        """
+        deadline = time.monotonic() + self._timeout_s
+        left = list(group_ids)
+        what = f"delete {len(left)} consumer groups"
+        while left:
+            answers = self._call(what, lambda client: client.delete_groups(left))  # noqa: B023  # called at once
+            reasons = {group_id: reason for group_id, reason in answers.items() if reason not in _GROUP_IS_GONE}
+            left = list(reasons)
+            if left and time.monotonic() > deadline:
+                raise BrokerError(
+                    f"{len(left)} consumer groups on {self._where} cannot be deleted ({left[0]}: {reasons[left[0]]})",
+                    way_out="see whether all brokers of the cluster are up, and whether somebody is in the groups",
+                )
+            occupied = [group_id for group_id in left if reasons[group_id] == NonEmptyGroupError.__name__]
+            for group_id in occupied:
+                self._call(what, lambda client: _empty_group(client, group_id))  # noqa: B023  # called at once
+            if left:
+                time.sleep(_POLL_S)
+
     def offsets(self, topic: str) -> Mapping[int, OffsetRange]:
         """Log start and end offset of every partition.
 
@@ -206,6 +235,13 @@ def _cluster_facts(client: KafkaAdminClient) -> ClusterFacts:
     }
     version = client.get_broker_version_data(min(brokers)).broker_version if brokers else ()
     return ClusterFacts(str(cluster["cluster_id"]), brokers, ".".join(map(str, version)))
+
+
+def _empty_group(client: KafkaAdminClient, group_id: str) -> None:
+    """Take out the members that did not leave: those of a task that was killed stay until their session runs out."""
+    members = client.describe_groups([group_id])[group_id]["members"]
+    if members:
+        client.remove_group_members(group_id, [MemberToRemove(member_id=member["member_id"]) for member in members])
 
 
 def _topic(client: KafkaAdminClient, name: str) -> _Topic:

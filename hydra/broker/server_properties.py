@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from hydra.core.errors import UsageError
@@ -36,6 +36,20 @@ class Ports:
     """What clients are told to connect to, where something stands in front of the broker's own port."""
 
 
+def check_overrides(names: Iterable[str]) -> None:
+    """Refuse broker properties that are Hydra's own.
+
+    Raises:
+        UsageError: names the first of them.
+    """
+    for name in names:
+        if name in _OURS:
+            raise UsageError(
+                f"the broker property {name} is set by Hydra for its embedded broker",
+                way_out="leave it out, or use a broker of your own with --bootstrap_servers",
+            )
+
+
 def server_properties(ports: Ports, data_folder: str, cores: int, overrides: Mapping[str, str]) -> dict[str, str]:
     """All settings of the broker.
 
@@ -48,12 +62,7 @@ def server_properties(ports: Ports, data_folder: str, cores: int, overrides: Map
     Raises:
         UsageError: an override is one of those that make the broker reachable and its traces removable.
     """
-    for name in overrides:
-        if name in _OURS:
-            raise UsageError(
-                f"the broker property {name} is set by Hydra for its embedded broker",
-                way_out="leave it out, or use a broker of your own with --bootstrap_servers",
-            )
+    check_overrides(overrides)
     broker, controller = f"127.0.0.1:{ports.broker}", f"127.0.0.1:{ports.controller}"
     reachable = {
         "process.roles": "broker,controller",

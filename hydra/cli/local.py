@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
 from hydra.cli.interruption import interruptible
@@ -15,21 +17,25 @@ def command() -> None:
 
 
 @command.command()
-@option_flags("java")
-def up(config_file: str | None, **flags: str | None) -> None:
+@option_flags("java", "broker_property", "broker_heap_mb")
+def up(config_file: str | None, **flags: str | Sequence[str] | None) -> None:
     """Start a local Marathon and an embedded Kafka, and leave them up."""
+    from hydra.broker.server_properties import check_overrides
     from hydra.cli.live import progress_display
     from hydra.kafkatest import kept_stack
+    from hydra.kafkatest.broker_settings import broker_settings
     from hydra.kafkatest.runtest import new_run_id
     from hydra.kafkatest.settings import options_from_flags
     from hydra.kafkatest.stack import LocalStack
 
     options = options_from_flags(given(flags), config_file)
+    settings = broker_settings(options)
+    check_overrides(settings.by_name())
     if kept_stack.find() is not None:
         raise UsageError("a local stack is up already", way_out="see 'hydra local status', 'hydra local down'")
     with interruptible(), progress_display() as progress:
         progress.phase("starting", "local Marathon and embedded Kafka")
-        stack = LocalStack(new_run_id(), kafka=True, java=options.java, note=progress.note)
+        stack = LocalStack(new_run_id(), kafka=True, java=options.java, note=progress.note, settings=settings)
         try:
             stack.wait_for_marathon()
             stack.wait_for_kafka()
@@ -73,6 +79,8 @@ def _show_status() -> None:
     click.echo(f"local stack   process {kept.process.pid}, up since {kept.since}, Hydra {kept.version}")
     click.echo(f"  Marathon    {kept.marathon_url}")
     click.echo(f"  Kafka       {kept.bootstrap_servers or 'none'}")
+    for text in kept.settings.properties:
+        click.echo(f"  setting     {text}")
     click.echo(f"  folder      {kept.folder}")
     launcher = MarathonLauncher(local_access(kept.marathon_url))
     try:

@@ -22,11 +22,11 @@ from hydra.core.errors import AccountingError
 from hydra.core.figures import Figures, LatencyFigures
 from hydra.core.latency import LatencyCounts, LatencyHistogram, LatencySummary
 from hydra.core.log import Audit, OffsetRange
-from hydra.core.loss import Losses, PartitionLog
+from hydra.core.loss import PartitionLog
+from hydra.core.portions import Portion, portion_alone, portions_of_group
 from hydra.core.result import ClientResult, Result
 from hydra.core.series import Point
-from hydra.core.spans import receipt
-from hydra.core.stats import ClientStats, MachineSample, PublisherStats, SubscriberStats
+from hydra.core.stats import ClientStats, MachineSample, PartitionStats, PublisherStats, SubscriberStats
 from hydra.core.thresholds import judge
 from hydra.core.verdict import Findings, find_verdict
 
@@ -50,6 +50,8 @@ class Terms:
     sample_every_s: float = 1.0
     fetch_pace_ms: float = 0.0
     linger_ms: int = 0
+    group_deals_out: bool = False
+    """Whether all clients are members of one group that deals the partitions out among them."""
 
 
 @dataclass(frozen=True)
@@ -124,10 +126,21 @@ def account(evidence: Evidence) -> Result:
         audit_trouble=evidence.audit_trouble,
         corrupt_in_log=evidence.audit.corrupt if evidence.audit else 0,
         foreign_in_log=evidence.audit.foreign if evidence.audit else 0,
-        notes=evidence.notes,
+        notes=(*evidence.notes, *_rebalance_notes(clients)),
     )
     verdict, reasons, notes = find_verdict(found)
     return Result(verdict, reasons, notes, figures, latency, bottleneck, thresholds, points, clients)
+
+
+def _rebalance_notes(clients: Sequence[ClientResult]) -> tuple[str, ...]:
+    moved = [client.rebalances for client in clients if client.rebalances]
+    if not moved:
+        return ()
+    note = (
+        f"{len(moved)} of {len(clients)} clients had their partitions taken away by a rebalance of their group during"
+        f" the run, up to {max(moved)} times, and read on from the offset where they or the group had been"
+    )
+    return (note,)
 
 
 def _logs(evidence: Evidence) -> dict[int, PartitionLog]:
@@ -155,11 +168,12 @@ def _logs(evidence: Evidence) -> dict[int, PartitionLog]:
 def _clients(evidence: Evidence, logs: Mapping[int, PartitionLog]) -> tuple[ClientResult, ...]:
     reported = {client.name: (stats.task_id, client) for stats in evidence.subscribers for client in stats.clients}
     gone = {name: task for task in evidence.missing for name in task.clients}
+    portions = _portions(evidence, logs)
     clients: list[ClientResult] = []
     for assignment in evidence.assignments:
         if assignment.name in reported:
             task_id, stats = reported[assignment.name]
-            clients.append(_client(stats, task_id, logs))
+            clients.append(_client(stats, task_id, portions[stats.name]))
         elif assignment.name in gone:
             task = gone[assignment.name]
             clients.append(ClientResult(assignment.name, task.task_id, "missing", trouble=task.reason))
@@ -168,50 +182,54 @@ def _clients(evidence: Evidence, logs: Mapping[int, PartitionLog]) -> tuple[Clie
     return tuple(clients)
 
 
-def _client(stats: ClientStats, task_id: str, logs: Mapping[int, PartitionLog]) -> ClientResult:
-    losses = Losses()
-    expected = had = distinct = duplicates = reordered = ghost = contradicted = 0
-    for part in stats.partitions:
-        got = receipt(part.spans)
-        if part.received != len(got.sequences) + got.duplicates:
-            raise AccountingError(
-                f"{stats.name}: received {part.received} is not distinct {len(got.sequences)}"
-                f" + duplicates {got.duplicates}"
-            )
-        distinct += len(got.sequences)
-        duplicates += got.duplicates
-        reordered += got.reordered
-        log = logs.get(part.partition)
-        if log is None:
-            continue
-        expected += log.expected_records
-        had += len(log.expected) - len(log.expected.minus(got.sequences))
-        losses += log.losses(part, got.sequences, got.duplicates)
-        ghost += log.ghosts(got.sequences)
-        contradicted += log.contradictions(part.spans)
-    if expected != had + losses.lost:
-        raise AccountingError(f"{stats.name}: expected {expected} is not delivered {had} + lost {losses.lost}")
+def _portions(evidence: Evidence, logs: Mapping[int, PartitionLog]) -> dict[str, Portion]:
+    """What each client that reported read, over all partitions, by its name."""
+    found: dict[str, Portion] = {client.name: Portion() for stats in evidence.subscribers for client in stats.clients}
+    if not evidence.terms.group_deals_out:
+        for client in (client for stats in evidence.subscribers for client in stats.clients):
+            for part in client.partitions:
+                found[client.name] += portion_alone(client.name, part, logs.get(part.partition))
+        return found
+    readers: dict[int, list[tuple[str, PartitionStats]]] = {}
+    for client in (client for stats in evidence.subscribers for client in stats.clients):
+        for part in client.partitions:
+            readers.setdefault(part.partition, []).append((client.name, part))
+    for partition, log in logs.items():
+        if partition not in readers:
+            if evidence.missing or not found:
+                continue  # it may have been a missing client's
+            # Nobody was given it: that is the group's failure, and the first member tells it.
+            readers[partition] = [(next(iter(found)), PartitionStats(partition, 0, 0, 0))]
+        dealt = portions_of_group(readers[partition], log, members_missing=bool(evidence.missing))
+        for name, portion in dealt.items():
+            found[name] += portion
+    return found
+
+
+def _client(stats: ClientStats, task_id: str, whole: Portion) -> ClientResult:
+    losses = whole.losses
     return ClientResult(
         name=stats.name,
         task_id=task_id,
         state="failing" if losses.lost else "ok",
-        expected=expected,
-        distinct=distinct,
-        duplicates=duplicates,
-        reordered=reordered,
+        expected=whole.expected,
+        distinct=whole.distinct,
+        duplicates=whole.duplicates,
+        reordered=whole.reordered,
         lost=losses.lost,
         broker_lost=losses.broker_lost,
         expired=losses.expired,
         unread=losses.unread,
         skipped=losses.skipped,
-        ghost=ghost,
-        contradicted=contradicted,
+        ghost=whole.ghost,
+        contradicted=whole.contradicted,
         foreign=stats.foreign,
         corrupt=stats.corrupt,
         fetches=stats.fetches,
         received_bytes=stats.received_bytes,
-        rate_per_s=_rate_per_s(stats, distinct),
+        rate_per_s=_rate_per_s(stats, whole.distinct),
         e2e=stats.e2e,
+        rebalances=stats.rebalances,
         trouble=stats.error,
     )
 
@@ -237,6 +255,8 @@ def _points(evidence: Evidence) -> tuple[Point, ...]:
 
 def _readers(evidence: Evidence) -> int:
     """How many clients read each partition."""
+    if evidence.terms.group_deals_out:
+        return 1
     read = [start.partition for client in evidence.assignments for start in client.starts]
     return len(read) // max(1, len(set(read)))
 

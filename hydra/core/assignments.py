@@ -8,7 +8,7 @@ from hydra.core.configuration import ClientAssignment, PartitionStart
 
 
 def assign(
-    run_id: str, task_ids: Sequence[str], *, clients_per_app: int, partitions: int, shared: bool
+    run_id: str, task_ids: Sequence[str], *, clients_per_app: int, partitions: int, shared: bool, members: bool = False
 ) -> Mapping[str, tuple[ClientAssignment, ...]]:
     """Every client of a run, by the task that hosts it, with its group and its partitions.
 
@@ -19,6 +19,8 @@ def assign(
         partitions: partitions of the topic; a run's topic is fresh, so that each is read from offset 0.
         shared: all clients are one group and the partitions are dealt out among them in turn (with more clients than
             partitions some read nothing); otherwise each client is a group of its own and reads every partition.
+        members: the clients join their groups. What a member of a shared group reads is then the group's to say, and
+            it stands here with no partition; one that is alone in its group gets all of them.
     """
     client_count = len(task_ids) * clients_per_app
     assigned: dict[str, tuple[ClientAssignment, ...]] = {}
@@ -27,7 +29,9 @@ def assign(
         for client_number in range(clients_per_app):
             place = task_number * clients_per_app + client_number
             name = f"sub-{task_number}-client-{client_number}"
-            read = range(place, partitions, client_count) if shared else range(partitions)
+            read = range(partitions)
+            if shared:
+                read = range(0) if members else range(place, partitions, client_count)
             clients.append(
                 ClientAssignment(
                     name=name,

@@ -38,7 +38,10 @@ class PartitionStart:
 
 @dataclass(frozen=True)
 class ClientAssignment:
-    """One client: its name, its consumer group, and the partitions it reads, each from a known offset."""
+    """One client: its name, its consumer group, and the partitions it reads, each from a known offset.
+
+    No partitions are named to a member of a shared group: the group deals them out.
+    """
 
     name: str
     group_id: str
@@ -72,6 +75,8 @@ class SubscriberConfiguration:
     """The most that one fetch may bring (fetch.max.bytes and max.partition.fetch.bytes); 0: as much as there is."""
     fetch_pace_ms: float
     """The least time between two fetch rounds of the wire driver; 0: at once."""
+    group_mode: str = "assign"
+    """"assign": the partitions are as they stand here; "group": each client joins its consumer group, and commits."""
     publisher_incarnation: int = FIRST_INCARNATION
     """Records of another one are not this run's: its counts are never mixed with this one's."""
 

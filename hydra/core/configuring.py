@@ -58,5 +58,6 @@ def subscriber_configuration(
         fetch_wait_max_ms=options.fetch_wait_max_ms,
         max_buffer_bytes=options.consumer_max_buffer_size,
         fetch_pace_ms=options.pace_ms,
+        group_mode=options.group_mode,
         publisher_incarnation=FIRST_INCARNATION,
     )

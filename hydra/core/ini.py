@@ -100,12 +100,13 @@ class _Reader:
                     f"{where}: [{section}] is not a section", way_out=f"one of {', '.join(SECTIONS)}"
                 )
             for key, value in self._parser.items(section):
-                if "\n" in value:
+                option = self._option(section, key)
+                several = option is not None and OPTION_KINDS[option].parse is kind.properties
+                if "\n" in value and not several:
                     raise ConfigurationError(
                         f"{self._origin(section, key)} goes on in an indented line",
                         way_out="begin each key at the margin",
                     )
-                option = self._option(section, key)
                 if section == "mesos" and _CLUSTER_KEY.fullmatch(key):
                     kept["mesos"][key] = value
                     attribute = self._value(section, key, option or "cluster0", value)

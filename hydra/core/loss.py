@@ -160,8 +160,18 @@ class PartitionLog:
                     differing += audited - self._in_log.overlap(at, at + count) if audited else 0
         return differing
 
-    def losses(self, part: PartitionStats, received: IntervalSet, duplicates: int) -> Losses:
-        """What became of what this client should have received from the partition and did not."""
+    def losses(
+        self, part: PartitionStats, received: IntervalSet, duplicates: int, *, spared: IntervalSet | None = None
+    ) -> Losses:
+        """What became of what this client should have received from the partition and did not.
+
+        Args:
+            part: how far it got, and where it jumped.
+            received: the sequences that it has.
+            duplicates: how many records it received once more.
+            spared: offsets that were somebody else's to read: what stands there is not judged.
+        """
+        spared = spared or IntervalSet()
         passed = IntervalSet(jump for jump in part.jumps if jump[0] < jump[1])
         classes = Losses()
         for start, stop in self.expected.minus(received):
@@ -169,9 +179,10 @@ class PartitionLog:
                 if offset == NOWHERE:
                     classes += Losses(broker_lost=count)
                 else:
-                    classes += self._at((offset, offset + count), part.next_offset, passed)
+                    for interval in IntervalSet(((offset, offset + count),)).minus(spared):
+                        classes += self._at(interval, part.next_offset, passed)
         unnamed = Losses()
-        for interval in self.unnamed:
+        for interval in self.unnamed.minus(spared):
             unnamed += self._at(interval, part.next_offset, passed)
         # What nobody can name may be a copy of what the client has, where it saw duplicates: no proof, then.
         doubtful = min(unnamed.skipped, duplicates)

@@ -17,6 +17,7 @@ _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})", re
 _URL = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:(?P<port>[0-9]{1,5}))?(/[!-~]*)?", re.ASCII)
 _IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 _PLACE = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:(?P<port>[0-9]{1,5}))?", re.ASCII)
+_PROPERTY = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)[ \t]*=[ \t]*([^\0]*)", re.ASCII)
 _SEGMENT = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", re.ASCII)
 
 
@@ -80,6 +81,25 @@ def thresholds(text: str) -> tuple[str, ...]:
             except ValueError as error:
                 raise ValueError(str(error) if part == text else f"{error!s} (in {part.strip()!r})") from error
     return tuple(found)
+
+
+def properties(text: str) -> tuple[str, ...]:
+    """Settings of Kafka, NAME=VALUE, with commas or line ends between them; a value may hold commas itself."""
+    found: dict[str, str] = {}
+    name = ""
+    for line in text.splitlines():
+        name = ""
+        for part in line.split(","):
+            if match := _PROPERTY.fullmatch(part.strip()):
+                name, value = match[1], match[2]
+                if name in found:
+                    raise ValueError(f"says {name} twice")
+                found[name] = value
+            elif name:
+                found[name] += f",{part.strip()}"
+            elif part.strip():
+                raise ValueError("must be NAME=VALUE, such as num.io.threads=4")
+    return tuple(f"{name}={value.rstrip(',')}" for name, value in found.items())
 
 
 def driver(*names: str) -> Parse:

@@ -68,6 +68,12 @@ class Options:
         kind.choice("own", "shared"),
         "own: every client reads a full copy; shared: all clients together read one",
     )
+    group_mode: str = _option(
+        "assign",
+        "kafka",
+        kind.choice("assign", "group"),
+        "assign: partitions are assigned to the clients; group: each client joins its group, heartbeats and commits",
+    )
     partitions: int = _option(1, "kafka", kind.whole(1, 10_000), "partitions of the topic")
     acks: str = _option("1", "kafka", kind.choice("0", "1", "all"), "acks that the publisher waits for")
     linger_ms: int = _option(5, "kafka", kind.whole(0, 900_000), "ms that the publisher holds a batch back to fill it")
@@ -98,6 +104,10 @@ class Options:
     java: str | None = _option(
         None, "kafka", kind.path, "java (>= 17) that runs the embedded Kafka; unset: the one that came with Hydra"
     )
+    broker_property: tuple[str, ...] = _option(
+        (), "kafka", kind.properties, "setting of the embedded Kafka, NAME=VALUE; several: again, or commas"
+    )
+    broker_heap_mb: int = _option(1024, "kafka", kind.whole(64, 1_048_576), "heap of the embedded Kafka, MiB")
     marathon_url: str | None = _option(
         None, "marathon", kind.http_urls, "Marathon that runs the apps, or several addresses of it; unset: a local one"
     )
@@ -234,6 +244,12 @@ def checked(options: Options) -> Options:
             f"--marathon_url={options.marathon_url} needs --bootstrap_servers",
             way_out="tasks on other machines cannot reach an embedded Kafka",
         )
+    _check_broker_settings(options)
+    if options.group_mode == "group" and options.sub_driver == "kafka-python":
+        raise UsageError(
+            "--group_mode=group does not go with --sub_driver=kafka-python",
+            way_out="use --sub_driver=wire or confluent",
+        )
     if options.batch_size_bytes > 2_147_483_647:
         raise UsageError(
             f"--msg_size={options.msg_size} x --msg_batch={options.msg_batch} is a batch.size of"
@@ -257,3 +273,18 @@ def saved_options(options: Mapping[str, object]) -> Options:
     """
     names = Options.__dataclass_fields__
     return decode(encode({name: value for name, value in options.items() if name in names}), Options)
+
+
+def _check_broker_settings(options: Options) -> None:
+    if options.bootstrap_servers is None:
+        return
+    for name, value in (
+        ("broker_property", ",".join(options.broker_property)),
+        ("broker_heap_mb", options.broker_heap_mb if options.broker_heap_mb != Options.broker_heap_mb else ""),
+    ):
+        if value:
+            raise UsageError(
+                f"--{name}={value} is a setting of the embedded Kafka, which --bootstrap_servers="
+                f"{options.bootstrap_servers} does without",
+                way_out="leave one of the two out; a broker of your own has its own server.properties",
+            )

@@ -58,6 +58,8 @@ class ClientResult:
     """Distinct records a second over the client's own receive window."""
     e2e: LatencySummary = field(default_factory=LatencySummary)
     """Percentiles within 1 %, or half a millisecond."""
+    rebalances: int = 0
+    """How often its consumer group took its partitions away after the start."""
     trouble: str = ""
 
     @property

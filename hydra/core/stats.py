@@ -23,6 +23,8 @@ class PartitionStats:
     """What it received, in the order in which it came."""
     jumps: tuple[tuple[int, int], ...] = ()
     """(from, to) of each time that the position was out of the log's range and moved to where the log is."""
+    handed_over: tuple[tuple[int, int], ...] = ()
+    """(from, to) of each time that its group was further than the client: another member has read what is between."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class ClientStats:
     e2e: LatencySummary = field(default_factory=LatencySummary)
     """Latencies of all its deliveries from the intended send time; percentiles within 1 %, or half
     a millisecond."""
+    rebalances: int = 0
+    """How often its consumer group took its partitions away after the start."""
 
     @property
     def received(self) -> int:

@@ -7,7 +7,7 @@ notes what came, in the order in which it came, as spans; what is missing, doubl
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from hydra.core.identity import IDENTITY_BYTES, SEQUENCE, SEQUENCE_OFFSET
 from hydra.core.latency import CLIENT_BITS, LatencySummary, SpacedLatencies
@@ -26,7 +26,7 @@ class PartitionTally:
 
     __slots__ = (
         "_end_offset", "_end_sequence", "_first_offset", "_first_sequence", "_marked_sequence", "_marked_span",
-        "_spans", "jumps", "next_offset", "partition", "received", "start_offset",
+        "_spans", "handed_over", "jumps", "next_offset", "partition", "received", "start_offset",
     )  # fmt: skip
 
     def __init__(self, partition: int, start_offset: int) -> None:
@@ -37,6 +37,8 @@ class PartitionTally:
         self.received = 0
         self.jumps: list[tuple[int, int]] = []
         """(from, to) of each time that the position was out of the log's range and moved to where the log is."""
+        self.handed_over: list[tuple[int, int]] = []
+        """(from, to) of each time that its group was further than the client: another member has read on."""
         self._spans: list[Span] = []
         # The span that grows now, and how far its records have been given out by ``take_fresh``.
         self._first_offset = self._end_offset = -1
@@ -83,6 +85,11 @@ class PartitionTally:
         self.jumps.append((self.next_offset, offset))
         self.next_offset = offset
 
+    def hand_over(self, offset: int) -> None:
+        """Take the partition over from another member of the group, which is further."""
+        self.handed_over.append((self.next_offset, offset))
+        self.next_offset = offset
+
     def stats(self) -> PartitionStats:
         """The counts so far, as a fact."""
         return PartitionStats(
@@ -92,6 +99,7 @@ class PartitionTally:
             received=self.received,
             spans=(*self._spans, self._growing) if self._first_offset >= 0 else (),
             jumps=tuple(self.jumps),
+            handed_over=tuple(self.handed_over),
         )
 
 
@@ -105,8 +113,9 @@ class ClientTally:
     """
 
     __slots__ = (
-        "corrupt", "error", "fetches", "first_arrival_records", "first_received_s", "foreign", "last_received_s",
-        "latencies", "name", "partitions", "positioned", "prefix", "received_bytes", "timing",
+        "corrupt", "error", "fetches", "first_arrival_records", "first_received_s", "foreign", "held",
+        "last_received_s", "latencies", "name", "partitions", "positioned", "prefix", "rebalances",
+        "received_bytes", "timing",
     )  # fmt: skip
 
     def __init__(self, name: str, prefix: bytes, starts: Iterable[tuple[int, int]]) -> None:
@@ -115,6 +124,10 @@ class ClientTally:
         self.partitions = {partition: PartitionTally(partition, offset) for partition, offset in starts}
         self.positioned = not self.partitions
         """True once every partition is known to be read from its start offset; at once where there is no partition."""
+        self.held: frozenset[int] | None = None
+        """The partitions that its group has given to it; None for a client that was assigned what it reads."""
+        self.rebalances = 0
+        """How often its group took its partitions away after the run's start was known."""
         self.fetches = 0
         self.received_bytes = 0
         self.foreign = 0
@@ -127,6 +140,29 @@ class ClientTally:
         self.timing: DeliveryTiming | None = None
         """Knows the plan, once the start is known; shared by the clients of a task."""
         self.latencies: SpacedLatencies | None = None
+
+    def hold(self, offsets: Mapping[int, int]) -> list[PartitionTally]:
+        """Its group has given it these partitions, and is at these offsets; where it has been further it stays there.
+
+        Returns:
+            the partitions that are read now.
+        """
+        for partition, offset in offsets.items():
+            part = self.partitions.get(partition)
+            if part is None:
+                self.partitions[partition] = PartitionTally(partition, offset)
+            elif offset > part.next_offset:
+                part.hand_over(offset)
+        self.held = frozenset(offsets)
+        self.positioned = not offsets
+        return [self.partitions[partition] for partition in offsets]
+
+    def release(self) -> None:
+        """Its group has taken all partitions away: it is positioned again when it has others, and reads them."""
+        if (self.held or (self.held is not None and self.positioned)) and self.timing is not None:
+            self.rebalances += 1
+        self.held = frozenset()
+        self.positioned = False
 
     def time_by(self, timing: DeliveryTiming) -> None:
         """From now on, know how late what arrives is."""
@@ -161,6 +197,10 @@ class ClientTally:
 
     def reached(self, end_offsets: dict[int, int]) -> bool:
         """Whether the client has read up to the given end offset in every partition that it reads."""
+        if self.held is not None:
+            return self.positioned and all(
+                self.partitions[number].next_offset >= end_offsets.get(number, 0) for number in self.held
+            )
         return all(part.next_offset >= end_offsets.get(number, 0) for number, part in self.partitions.items())
 
     def stats(self) -> ClientStats:
@@ -178,4 +218,5 @@ class ClientTally:
             foreign=self.foreign,
             corrupt=self.corrupt,
             error=self.error,
+            rebalances=self.rebalances,
         )

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 _RECORDS_PER_POLL = 1000
 _LOOK_AGAIN_S = 1.0
 _ASK_S = 0.05
+_COMMITTED_S = 3.0
 _OUT_OF_RANGE = frozenset(
     (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE)  # noqa: SLF001  librdkafka names its own codes so
 )
@@ -45,6 +46,8 @@ class ConfluentClient(PolledClient):
         self._lost_places: set[int] = set()
         """Partitions whose position is out of the log's range: librdkafka has stopped to fetch them."""
         self._next_look_s = 0.0
+        self._astray = False
+        """Whether the group gave it partitions and did not say from where to read them."""
         try:
             self._consumer = Consumer(settings(assignment, configuration, self._on_error), logger=log)
         except KafkaException as error:
@@ -52,12 +55,54 @@ class ConfluentClient(PolledClient):
                 f"client {assignment.name} cannot be started: {error}",
                 way_out="a confluent client takes three threads; use fewer clients per app, or --sub_driver=wire",
             ) from error
-        self._consumer.assign(
-            [TopicPartition(self._topic, start.partition, start.offset) for start in assignment.starts]
+        self._in_group = configuration.group_mode == "group"
+        if self._in_group:
+            self._join()
+        else:
+            self._consumer.assign(
+                [TopicPartition(self._topic, start.partition, start.offset) for start in assignment.starts]
+            )
+
+    def _join(self) -> None:
+        self._unproven = set()
+        self._lost_places = set()
+        self._astray = False
+        self.tally.release()
+        self._consumer.subscribe(
+            [self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
         )
+
+    def _assigned(self, consumer: Consumer, places: list[TopicPartition]) -> None:
+        """The group gave partitions: go on where it is, or where this client is if that is further."""
+        try:
+            committed = consumer.committed(places, timeout=_COMMITTED_S) if places else []
+        except KafkaException as error:
+            # Without a start nothing is read: an offset that the library makes up would pass for loss.
+            self.tally.error = str(error)
+            self._astray = True
+            consumer.assign([])
+            return
+        # A run's topic is fresh: what nobody has committed is read from its start.
+        parts = self.tally.hold({place.partition: max(0, place.offset) for place in committed})
+        self._unproven = {part.partition for part in parts}
+        consumer.assign(self._positions())
+
+    def _revoked(self, _consumer: Consumer, _places: list[TopicPartition]) -> None:
+        """The group takes the partitions away; the library commits what was counted."""
+        self._unproven = set()
+        self._lost_places = set()
+        self.tally.release()
+
+    def _positions(self) -> list[TopicPartition]:
+        parts = self.tally.partitions
+        return [TopicPartition(self._topic, number, parts[number].next_offset) for number in self.tally.held or ()]
 
     def poll(self, now_s: float) -> bool:
         """Count what is there."""
+        if self._astray and now_s >= self._next_look_s:
+            self._next_look_s = now_s + _LOOK_AGAIN_S
+            self._consumer.unsubscribe()
+            self._join()
         messages = self._consumer.consume(_RECORDS_PER_POLL, 0)
         arrived_s = time.monotonic()
         if self._unproven:
@@ -84,7 +129,7 @@ class ConfluentClient(PolledClient):
         return True
 
     def close(self, _timeout_s: float) -> None:
-        """Let go of the consumer; it belongs to no group session, so there is nothing to wait for."""
+        """Let go of the consumer; a member of a group commits and leaves it."""
         self._consumer.close()
 
     def _prove(self) -> None:
@@ -120,8 +165,11 @@ class ConfluentClient(PolledClient):
                 start_offset, end_offset = self._consumer.get_watermark_offsets(place, timeout=_LOOK_AGAIN_S)
                 place.offset = self.jump(partition, start_offset, end_offset)
                 # A seek is refused in this state.
-                self._consumer.incremental_unassign([place])
-                self._consumer.incremental_assign([place])
+                if self._in_group:
+                    self._consumer.assign(self._positions())
+                else:
+                    self._consumer.incremental_unassign([place])
+                    self._consumer.incremental_assign([place])
             except KafkaException as error:
                 self.tally.error = str(error)
                 return
@@ -156,15 +204,21 @@ def settings(
 ) -> dict[str, Any]:
     """The settings of librdkafka for a client."""
     max_bytes = configuration.max_buffer_bytes or DEFAULT_MAX_BYTES
+    in_group = configuration.group_mode == "group"
     # librdkafka wants fetch.max.bytes to be no less than message.max.bytes, and receive.message.max.bytes to be more.
     message_max_bytes = min(1_000_000, max(1000, max_bytes))
     return {
         "bootstrap.servers": configuration.bootstrap_servers,
         "client.id": assignment.name,
         "group.id": assignment.group_id,
-        # Offsets are counted by the harness; hundreds of groups that commit would load the broker with work of its own.
-        "enable.auto.commit": False,
-        "enable.auto.offset.store": False,
+        # Offsets are counted by the harness; hundreds of groups that commit load the broker with work of its own, which
+        # is for --group_mode=group to bring.
+        "enable.auto.commit": in_group,
+        "enable.auto.offset.store": in_group,
+        "auto.commit.interval.ms": 5000,
+        "session.timeout.ms": 45_000,
+        "heartbeat.interval.ms": 3000,
+        "partition.assignment.strategy": "range",
         # A jump to the log's start or end would look like loss by the broker.
         "auto.offset.reset": "error",
         "fetch.min.bytes": max(1, configuration.fetch_min_bytes),

@@ -1,8 +1,9 @@
 """The subscriber that speaks the Kafka protocol itself: hundreds of clients on plain sockets in one process.
 
 Each client is a real consumer to the broker: it has its own connection to each leader and its own position, and shares
-neither with another. What they share is one selector, one receive buffer and the look-up of leaders. No consumer group
-is joined: partitions are assigned, as they are with ``assign`` in any client library, and offsets are not committed.
+neither with another. What they share is one selector, one receive buffer and the look-up of leaders. Partitions are
+assigned, as they are with ``assign`` in any client library, and no offsets are committed; or, where it is asked for,
+each client is a member of its consumer group (``wire_group.py``) and reads what that gives to it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from hydra.drivers.record_batch import BatchCounter
 from hydra.drivers.wire_channel import Channel, Scratch
 from hydra.drivers.wire_client import LeaderLink, WireClient
 from hydra.drivers.wire_leaders import LeaderLookup
+from hydra.drivers.wire_memberships import Memberships
 
 DEFAULT_MAX_BYTES = 50 * 1024 * 1024
 """Kafka's default of fetch.max.bytes."""
@@ -58,6 +60,13 @@ class WireSubscriber:
             for client in configuration.clients
         )
         self._clients = [WireClient(tally, self) for tally in self._tallies]
+        self._memberships = Memberships(
+            self.topic, sorted(leaders), servers=servers, selector=self._selector, scratch=self._scratch
+        )
+        self._in_groups = configuration.group_mode == "group"
+        if self._in_groups:
+            for client, assignment in zip(self._clients, configuration.clients, strict=True):
+                self._memberships.add(client, assignment.group_id, shared=not assignment.starts)
         self._idle: list[LeaderLink] = []
         self._retries: list[tuple[float, int, WireClient]] = []
         self._retry_number = 0
@@ -76,6 +85,9 @@ class WireSubscriber:
         Raises:
             CapacityError: when the process may not open so many sockets.
         """
+        if self._in_groups:
+            self._memberships.open()
+            return
         for number, client in enumerate(self._clients):
             try:
                 client.connect()
@@ -105,6 +117,7 @@ class WireSubscriber:
         for client in self._clients:
             client.close()
         self._lookup.close()
+        self._memberships.close()
         self._idle.clear()
         self._retries.clear()
         self._selector.close()
@@ -157,6 +170,7 @@ class WireSubscriber:
             due_s = min(due_s, self._retries[0][0])
         if self._lookup.busy:
             due_s = min(due_s, now_s + 0.05)
+        due_s = min(due_s, self._memberships.due_s)
         return max(0.0, due_s - now_s)
 
     def _care(self, now_s: float) -> None:
@@ -169,6 +183,8 @@ class WireSubscriber:
                 continue  # it stands in the client's tally, and the next try is arranged
         if self._lookup.busy:
             self._lookup.step()
+        if self._memberships.due_s <= now_s:
+            self._memberships.step(now_s)
         if now_s >= self._next_look_s:
             self._next_look_s = now_s + _LOOK_ROUND_S
             for client in self._clients:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from hydra.core.configuration import Endpoint
@@ -63,6 +63,8 @@ class WireClient:
         """Partitions whose fetch at the start offset was not answered yet."""
         self.displaced: set[int] = set()
         """Those of them that cannot be: their start offset is not in the log, and they are read from another one."""
+        self.group_trouble = ""
+        """What keeps it from its consumer group; empty when nothing does, and for one that is no member of any."""
         self._adrift = list(tally.partitions.values())
         self._back_off_s = BACK_OFF_FIRST_S
         self._lasting_trouble = ""
@@ -118,11 +120,27 @@ class WireClient:
         """A fetch went well; with nothing adrift all is."""
         if not self._adrift:
             self._back_off_s = BACK_OFF_FIRST_S
-            self.tally.error = self._lasting_trouble
+            self.tally.error = self.group_trouble or self._lasting_trouble
 
     def note(self, trouble: str) -> None:
         """Trouble that no later fetch undoes: records that are gone, or broken in the log."""
         self._lasting_trouble = self.tally.error = trouble
+
+    def hold(self, offsets: Mapping[int, int]) -> None:
+        """Read these partitions, each from the offset that its group is at, or where it has been itself."""
+        self._adrift = self.tally.hold(offsets)
+        self.unproven = set(offsets)
+        self.displaced.clear()
+        try:
+            self.connect()
+        except CapacityError:
+            return  # it stands in the tally, and the next try is arranged
+
+    def release(self) -> None:
+        """Read nothing until the group has dealt its partitions out again."""
+        self.close()
+        self._adrift = []
+        self.tally.release()
 
     def close(self) -> None:
         """Let go of all connections."""

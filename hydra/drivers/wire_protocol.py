@@ -63,29 +63,31 @@ def error_name(code: int) -> str:
     return ERROR_NAMES.get(code, f"error {code}")
 
 
-def _string(text: bytes) -> bytes:
+def string(text: bytes) -> bytes:
+    """A string as Kafka writes it: its length as an int16 before it."""
     return INT16.pack(len(text)) + text
 
 
-def _frame(api_key: int, version: int, body: bytes) -> bytearray:
-    header = struct.pack(">hhi", api_key, version, 0) + _string(_CLIENT_ID)
+def frame(api_key: int, version: int, body: bytes) -> bytearray:
+    """A whole request; its correlation id is put in when it is sent."""
+    header = struct.pack(">hhi", api_key, version, 0) + string(_CLIENT_ID)
     return bytearray(INT32.pack(len(header) + len(body)) + header + body)
 
 
 def api_versions_request() -> bytearray:
     """Which requests does the broker take? (ApiVersions 0)."""
-    return _frame(API_VERSIONS, 0, b"")
+    return frame(API_VERSIONS, 0, b"")
 
 
 def metadata_request(topic: str) -> bytearray:
     """Who leads the topic's partitions? (Metadata 1)."""
-    return _frame(METADATA, 1, INT32.pack(1) + _string(topic.encode()))
+    return frame(METADATA, 1, INT32.pack(1) + string(topic.encode()))
 
 
 def list_offsets_request(topic: str, partition: int, timestamp: int) -> bytearray:
     """Where does the partition's log begin (``EARLIEST``) or end (``LATEST``)? (ListOffsets 1)."""
-    body = struct.pack(">ii", -1, 1) + _string(topic.encode()) + struct.pack(">iiq", 1, partition, timestamp)
-    return _frame(LIST_OFFSETS, 1, body)
+    body = struct.pack(">ii", -1, 1) + string(topic.encode()) + struct.pack(">iiq", 1, partition, timestamp)
+    return frame(LIST_OFFSETS, 1, body)
 
 
 def set_correlation(request: bytearray, correlation_id: int) -> None:
@@ -110,7 +112,7 @@ class FetchRequest:
         if version >= 7:
             # Session id 0 with epoch -1: no fetch session, so each request stands alone.
             body += struct.pack(">ii", 0, -1)
-        body += INT32.pack(1) + _string(topic.encode()) + INT32.pack(len(parts))
+        body += INT32.pack(1) + string(topic.encode()) + INT32.pack(len(parts))
         places: list[tuple[PartitionTally, int]] = []
         for part in parts:
             # Leader epoch -1 asks for no fencing; log start -1 is what a consumer gives.
@@ -118,8 +120,8 @@ class FetchRequest:
             places.append((part, len(body)))
             body += struct.pack(">qqi", 0, -1, max_bytes) if version >= 5 else struct.pack(">qi", 0, max_bytes)
         if version >= 11:
-            body += INT32.pack(0) + _string(b"")
-        self.frame = _frame(FETCH, version, bytes(body))
+            body += INT32.pack(0) + string(b"")
+        self.frame = frame(FETCH, version, bytes(body))
         head = len(self.frame) - len(body)
         self._places = tuple((part, head + place) for part, place in places)
 
@@ -205,7 +207,7 @@ def read_list_offsets(buffer: Buffer, start: int) -> tuple[int, int]:
 
 def read_metadata(buffer: Buffer, start: int) -> dict[int, Endpoint]:
     """Partition -> its leader, for those that have one (one topic was asked for)."""
-    reader = _Reader(buffer, start)
+    reader = Reader(buffer, start)
     nodes = {}
     for _ in range(reader.int32()):
         node_id, host, port = reader.int32(), reader.string(), reader.int32()
@@ -223,7 +225,7 @@ def read_metadata(buffer: Buffer, start: int) -> dict[int, Endpoint]:
     return leaders
 
 
-def _partition_leaders(reader: _Reader) -> Iterator[tuple[int, int]]:
+def _partition_leaders(reader: Reader) -> Iterator[tuple[int, int]]:
     for _ in range(reader.int32()):
         reader.int16()
         partition, leader = reader.int32(), reader.int32()
@@ -232,7 +234,7 @@ def _partition_leaders(reader: _Reader) -> Iterator[tuple[int, int]]:
         yield partition, leader
 
 
-class _Reader:
+class Reader:
     """Walks through an answer whose parts have no fixed place."""
 
     def __init__(self, buffer: Buffer, at: int) -> None:
@@ -240,15 +242,23 @@ class _Reader:
         self._at = at
 
     def skip(self, size: int) -> None:
+        """Pass over so many bytes."""
         self._at += size
 
     def int16(self) -> int:
+        """The next two bytes, signed."""
         self._at += 2
         return int(INT16.unpack_from(self._buffer, self._at - 2)[0])
 
     def int32(self) -> int:
+        """The next four bytes, signed."""
         self._at += 4
         return int(INT32.unpack_from(self._buffer, self._at - 4)[0])
+
+    def int64(self) -> int:
+        """The next eight bytes, signed."""
+        self._at += 8
+        return int(INT64.unpack_from(self._buffer, self._at - 8)[0])
 
     def string(self) -> str:
         """A nullable string; null is given as empty."""

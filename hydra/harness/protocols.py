@@ -213,6 +213,10 @@ class TopicAdmin(Protocol):
         """Delete a topic and wait until it is gone; harmless when there is none."""
         ...
 
+    def delete_groups(self, group_ids: Sequence[str]) -> None:
+        """Delete consumer groups, with those of their members that are still in them; harmless for one there is not."""
+        ...
+
     def offsets(self, topic: str) -> Mapping[int, OffsetRange]:
         """Log start and end offset of every partition."""
         ...

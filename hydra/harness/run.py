@@ -114,6 +114,7 @@ class Run:
             clients_per_app=options.clients_per_app,
             partitions=options.partitions,
             shared=options.group == "shared",
+            members=options.group_mode == "group",
         )
         self._publisher_id = crew.publisher.task_id
         self._publisher = self._attendance(crew.publisher.app_id, (crew.publisher,))
@@ -401,6 +402,7 @@ class Run:
                 sample_every_s=self._sample_every_s,
                 fetch_pace_ms=options.pace_ms if options.sub_driver not in {"confluent", "kafka-python"} else 0.0,
                 linger_ms=options.linger_ms,
+                group_deals_out=options.group_mode == "group" and options.group == "shared",
             ),
             assignments=tuple(client for clients in self._clients.values() for client in clients),
             publisher=self.findings.publisher,
@@ -454,3 +456,13 @@ class Run:
                 self._world.admin.delete_topic(self._topic)
         except HydraError as error:
             self._world.progress.note(f"topic {self._topic} is left behind: {error}")
+        self._delete_groups()
+
+    def _delete_groups(self) -> None:
+        if self._options.group_mode != "group" or self._world.broker_trouble():
+            return
+        groups = sorted({client.group_id for clients in self._clients.values() for client in clients})
+        try:
+            self._world.admin.delete_groups(groups)
+        except HydraError as error:
+            self._world.progress.note(f"consumer groups of the run are left behind: {error}")

@@ -7,10 +7,11 @@ import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hydra.core.signals import SignalError, decode, encode
+from hydra.kafkatest.broker_settings import BrokerSettings
 from hydra.kafkatest.process_mark import ProcessMark
 
 
@@ -28,6 +29,8 @@ class KeptStack:
     since: str
     """ISO 8601, UTC."""
     kafka_pid: int = 0
+    settings: BrokerSettings = field(default_factory=BrokerSettings)
+    """Of its Kafka."""
 
 
 def state_folder() -> Path:

@@ -92,8 +92,8 @@ class StackProcess:
             folder=self._folder / "kafka",
             java=java,
             classpath=classpath,
-            properties={},
-            heap_mb=1024,
+            properties=self._order.settings.by_name(),
+            heap_mb=self._order.settings.heap_mb,
             env={"HYDRA_RUN_ID": self._order.run_id},
         )
         parts.callback(broker.stop)
@@ -123,6 +123,7 @@ class StackProcess:
                 bootstrap_servers=self._bootstrap_servers,
                 kafka_pid=self._kafka_pid,
                 version=__version__,
+                settings=self._order.settings,
                 since=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             )
         )

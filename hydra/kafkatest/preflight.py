@@ -42,7 +42,13 @@ def check_capacity(options: Options, *, embedded: bool) -> None:
 
 def descriptors_of_a_subscriber(options: Options) -> int:
     """How many files a subscriber task has open at most."""
-    return TASK_DESCRIPTORS + options.clients_per_app * DESCRIPTORS_PER_CLIENT.get(options.sub_driver, 8)
+    for_each = _coordinator_connections(options) + DESCRIPTORS_PER_CLIENT.get(options.sub_driver, 8)
+    return TASK_DESCRIPTORS + options.clients_per_app * for_each
+
+
+def _coordinator_connections(options: Options) -> int:
+    """Those of a client that are not counted below: the libraries keep one in any case."""
+    return 1 if options.sub_driver == "wire" and options.group_mode == "group" else 0
 
 
 def _check_descriptors(options: Options, *, embedded: bool) -> None:
@@ -50,9 +56,10 @@ def _check_descriptors(options: Options, *, embedded: bool) -> None:
     if hard == resource.RLIM_INFINITY:
         return
     driver = options.sub_driver
+    coordinator = _coordinator_connections(options)
     needs = {f"a subscriber of {options.clients_per_app} clients": descriptors_of_a_subscriber(options)}
     if embedded:
-        connections = options.client_count * BROKER_CONNECTIONS_PER_CLIENT.get(driver, 3)
+        connections = options.client_count * (coordinator + BROKER_CONNECTIONS_PER_CLIENT.get(driver, 3))
         needs[f"an embedded Kafka with {options.client_count} clients"] = BROKER_DESCRIPTORS + connections
     for what, needed in needs.items():
         if needed > hard:

@@ -30,6 +30,7 @@ EMBEDDED_GRACE_S = 2.0
 FIXED_OPTIONS = (
     "marathon_url", "marathon_secrets", "marathon_ca_file", "marathon_timeout", "mesos_url", "cluster0", "cluster1",
     "appserver", "appserver_address", "appserver_bind", "agent_python", "bootstrap_servers", "app_prefix", "java",
+    "broker_property", "broker_heap_mb",
 )  # fmt: skip
 """What a stack that is up cannot follow."""
 
@@ -144,10 +145,17 @@ class Rig:
             "marathon": "local" if self._stack.local else self._options.marathon_url,
             "marathon_version": self.marathon_version,
             "kafka": "embedded" if self._stack.embedded else "external",
+            **self._broker_settings(),
             "kafka_version": self._facts.version,
             "kafka_cluster_id": self._facts.cluster_id,
             "brokers": {str(node_id): str(endpoint) for node_id, endpoint in self._facts.brokers.items()},
         }
+
+    def _broker_settings(self) -> dict[str, object]:
+        if not self._stack.embedded:
+            return {}
+        settings = self._stack.broker_settings
+        return {"broker_property": list(settings.properties), "broker_heap_mb": settings.heap_mb}
 
     def check_same(self, options: Options) -> None:
         """See that options are for this very stack.

@@ -123,6 +123,8 @@ def options_from_attributes(source: object) -> Options:
                 raise UsageError(f"options.{name} is no option", way_out=f"did you mean {near[0]}?")
             continue
         if value is not None:
+            if isinstance(value, Mapping):
+                value = [f"{key}={each}" for key, each in value.items()]
             text = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
             values[name] = parse_option(name, text, origin=f"options.{name}")
     config_file = getattr(source, "config_file", None)

@@ -13,11 +13,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from hydra.broker.server_properties import check_overrides
 from hydra.core import errors
 from hydra.core.errors import HydraError, InfrastructureError, UsageError
 from hydra.core.options import Options
 from hydra.core.signals import SignalError, decode, encode
 from hydra.kafkatest import kept_stack
+from hydra.kafkatest.broker_settings import BrokerSettings, broker_settings
 from hydra.kafkatest.kept_stack import KeptStack
 from hydra.kafkatest.run_folder import make_run_folder, reap_orphans
 from hydra.kafkatest.stack_channel import KEEP, StackEvent, StackOrder
@@ -42,9 +44,17 @@ class LocalStack:
         kafka: whether it has an embedded Kafka.
         java: the java to run it with; None for the one that came along.
         note: told what the stack has to say while it starts.
+        settings: of the embedded Kafka.
+
+    Raises:
+        UsageError: a setting that is Hydra's own.
     """
 
-    def __init__(self, run_id: str, *, kafka: bool, java: str | None, note: Note) -> None:
+    def __init__(
+        self, run_id: str, *, kafka: bool, java: str | None, note: Note, settings: BrokerSettings | None = None
+    ) -> None:
+        settings = settings or BrokerSettings()
+        check_overrides(settings.by_name())
         reap_orphans()
         self.folder = make_run_folder(run_id)
         self._note = note
@@ -67,7 +77,7 @@ class LocalStack:
             )
         self._reader = threading.Thread(target=self._read_events, name="stack-events", daemon=True)
         self._reader.start()
-        self._say(encode(StackOrder(run_id, str(self.folder), kafka, java)))
+        self._say(encode(StackOrder(run_id, str(self.folder), kafka, java, settings)))
 
     def wait_for_marathon(self) -> str:
         """The URL of the local Marathon.
@@ -197,6 +207,7 @@ class Stack:
 
     def __init__(self, options: Options, run_id: str, *, note: Note) -> None:
         self._options = options
+        self._settings = broker_settings(options)
         self._use = contextlib.ExitStack()
         self._own: LocalStack | None = None
         self._kept: KeptStack | None = None
@@ -209,7 +220,7 @@ class Stack:
             return
         self._kept = self._find_kept()
         if self._kept is None:
-            self._own = LocalStack(run_id, kafka=self.embedded, java=options.java, note=note)
+            self._own = LocalStack(run_id, kafka=self.embedded, java=options.java, note=note, settings=self._settings)
 
     def _find_kept(self) -> KeptStack | None:
         """The stack that was left up, if nobody else uses it now and it has what this run needs."""
@@ -222,7 +233,17 @@ class Stack:
                     way_out="see 'hydra local status', 'hydra local down'",
                 )
             return None
+        if kept is not None and self.embedded and (difference := self._settings.difference(kept.settings)):
+            raise UsageError(
+                f"a local stack with other settings is up: asked for is {difference}",
+                way_out="end it with 'hydra local down', or leave the setting out",
+            )
         return kept
+
+    @property
+    def broker_settings(self) -> BrokerSettings:
+        """Of an embedded Kafka: what it was started with."""
+        return self._kept.settings if self._kept is not None else self._settings
 
     def marathon_url(self) -> str:
         """Marathon's URL; waits until a local one is up."""

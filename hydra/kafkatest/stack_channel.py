@@ -6,8 +6,10 @@ unless it was told to stay.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+from hydra.kafkatest.broker_settings import BrokerSettings
 
 KEEP = "keep"
 """The one thing that a controller says after its order: stay when I am gone."""
@@ -23,6 +25,7 @@ class StackOrder:
     kafka: bool
     """Whether to start an embedded Kafka beside the local Marathon."""
     java: str | None = None
+    settings: BrokerSettings = field(default_factory=BrokerSettings)
 
 
 @dataclass(frozen=True)

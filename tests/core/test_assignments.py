@@ -49,3 +49,19 @@ def test_a_shared_group_is_dealt_out_evenly(crew):
 @given(CREWS, st.booleans())
 def test_every_group_carries_the_run_id(crew, shared):
     assert all(client.group_id.startswith("run-1") for client in assigned(crew, shared=shared))
+
+
+@given(CREWS, st.booleans())
+def test_a_member_of_a_shared_group_is_told_no_partitions_and_one_alone_gets_all(crew, shared):
+    tasks, clients_per_app, partitions = crew
+    by_task = assign(
+        "run-1",
+        [str(number) for number in range(tasks)],
+        clients_per_app=clients_per_app,
+        partitions=partitions,
+        shared=shared,
+        members=True,
+    )
+    clients = [client for each in by_task.values() for client in each]
+    assert len({client.group_id for client in clients}) == (1 if shared else len(clients))
+    assert {len(client.starts) for client in clients} == {0 if shared else partitions}

@@ -207,3 +207,19 @@ def test_whatever_the_text_it_gives_settings_or_one_sentence(lines, line_end):
         assert str(error).startswith("x.ini:")
     else:
         assert isinstance(settings, Settings)
+
+
+def test_broker_properties_may_go_on_in_indented_lines():
+    text = "[kafka]\nbroker_property =\n  num.io.threads=4, queued.max.requests = 7\n  a=x,y\nacks = all\n"
+    settings = parse_ini(text, name="hydra.ini")
+    assert settings.options == {
+        "broker_property": ("num.io.threads=4", "queued.max.requests=7", "a=x,y"),
+        "acks": "all",
+    }
+
+
+def test_a_broker_property_that_is_none_is_named_by_its_line():
+    with pytest.raises(
+        ConfigurationError, match=r"^hydra\.ini:2: \[kafka\] broker_property = 'fast' must be NAME=VALUE"
+    ):
+        parse_ini("[kafka]\nbroker_property = fast\n", name="hydra.ini")

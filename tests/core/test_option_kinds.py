@@ -123,3 +123,30 @@ def test_a_url_carries_no_password(text):
 def test_no_app_group(text):
     with pytest.raises(ValueError, match=r"^must be made of lower case letters, digits and dashes"):
         kind.app_group(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("", ()),
+        ("num.io.threads=4", ("num.io.threads=4",)),
+        (" num.io.threads = 4 , queued.max.requests=7,", ("num.io.threads=4", "queued.max.requests=7")),
+        ("a=1\n  b=2\n\nc=3,d=4", ("a=1", "b=2", "c=3", "d=4")),
+        ("sasl.enabled.mechanisms=PLAIN,GSSAPI,a=1", ("sasl.enabled.mechanisms=PLAIN,GSSAPI", "a=1")),
+        ("sasl.jaas.config=x y=z;", ("sasl.jaas.config=x y=z;",)),
+        ("compression.type=", ("compression.type=",)),
+    ],
+)
+def test_properties(text, values):
+    assert kind.properties(text) == values
+
+
+@pytest.mark.parametrize("text", ["num.io.threads", "=4", "a=1\nb", "-x=1", "a b=1", "4"])
+def test_no_properties(text):
+    with pytest.raises(ValueError, match=r"^must be NAME=VALUE, such as num\.io\.threads=4$"):
+        kind.properties(text)
+
+
+def test_a_property_that_is_said_twice():
+    with pytest.raises(ValueError, match=r"^says a\.b twice$"):
+        kind.properties("a.b=1,c=2,a.b=3")

@@ -132,3 +132,22 @@ def test_the_pace_is_given_or_keeps_all_clients_at_a_fair_rate(options, pace_ms)
 @pytest.mark.parametrize(("apps", "deadline_s"), [(1, 60), (100, 60), (104, 61), (500, 160)])
 def test_more_than_a_hundred_apps_have_more_time_to_start(apps, deadline_s):
     assert Options(total_sub_apps=apps).start_deadline_s == deadline_s
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"broker_property": ("a=1", "b=2")}, r"--broker_property=a=1,b=2 is a setting of the embedded Kafka"),
+        ({"broker_heap_mb": 512}, r"--broker_heap_mb=512 is a setting of the embedded Kafka"),
+    ],
+)
+def test_a_broker_of_ones_own_has_its_own_settings(settings, words):
+    assert resolve(settings).bootstrap_servers is None
+    with pytest.raises(UsageError, match=words):
+        resolve({"bootstrap_servers": "127.0.0.1:9092"}, settings)
+
+
+def test_a_group_needs_a_driver_that_can_be_told_where_to_begin():
+    assert resolve({"group_mode": "group"}).sub_driver == "wire"
+    with pytest.raises(UsageError, match="--group_mode=group does not go with --sub_driver=kafka-python"):
+        resolve({"group_mode": "group", "sub_driver": "kafka-python"})

@@ -50,7 +50,8 @@ def test_zipped_lists_of_unequal_length_are_refused_with_their_lengths():
 
 @pytest.mark.parametrize("name", sorted(set(OPTION_KINDS) - NOT_SWEPT))
 def test_every_other_option_can_be_swept(name):
-    values = {"group": "own,shared", "acks": "0,1,all", "pub_driver": "confluent,kafka-python", "audit": "never,always",
+    values = {"group": "own,shared", "group_mode": "assign,group",
+              "acks": "0,1,all", "pub_driver": "confluent,kafka-python", "audit": "never,always",
               "sub_driver": "wire,confluent", "msg_size": "14,100", "retention_ms": "2000,5000"}  # fmt: skip
     axis = parse_axis(f"{name}={values.get(name, '3,4')}", origin="--sweep")
     points = make_points(Options(), grid([axis]))

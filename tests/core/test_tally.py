@@ -150,3 +150,32 @@ def test_a_client_has_reached_the_end_offsets_of_the_partitions_that_it_reads(po
 def test_a_client_without_partitions_is_positioned_at_once():
     assert ClientTally("c", PREFIX, []).positioned
     assert not ClientTally("c", PREFIX, [(0, 0)]).positioned
+
+
+def test_what_a_group_gives_and_takes_away():
+    tally = ClientTally("c0", b"", [])
+    tally.release()
+    assert (tally.positioned, tally.reached({}), tally.held) == (False, False, frozenset())
+    parts = tally.hold({2: 0, 5: 40})
+    assert [(part.partition, part.start_offset) for part in parts] == [(2, 0), (5, 40)]
+    assert not tally.positioned
+    tally.positioned = True
+    parts[0].next_offset, parts[1].next_offset = 10, 50
+    assert tally.reached({2: 10, 5: 50, 7: 99})
+    assert not tally.reached({2: 11, 5: 50})
+    tally.release()
+    assert not tally.reached({})
+    tally.hold({2: 30})
+    tally.positioned = True
+    assert tally.reached({2: 30, 5: 99})  # the other partition is another member's now
+    assert tally.stats().partitions[0].handed_over == ((10, 30),)
+    tally.hold({5: 45})
+    assert (tally.partitions[5].next_offset, tally.partitions[5].handed_over) == (50, [])
+    assert tally.rebalances == 0  # the start is not known
+
+
+def test_a_member_without_partitions_is_positioned_and_has_read_all():
+    tally = ClientTally("c0", b"", [])
+    tally.release()
+    tally.hold({})
+    assert (tally.positioned, tally.reached({0: 10})) == (True, True)

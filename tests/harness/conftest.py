@@ -112,6 +112,7 @@ class FakeBroker:
         self.topics = {}
         self.configs = {}
         self.deleted = []
+        self.deleted_groups = []
         self.first_append_s = None
         self.down = ""
         self.delete_error = ""
@@ -140,6 +141,10 @@ class FakeBroker:
             raise BrokerError(self.delete_error)
         self.deleted.append(name)
         self.topics.pop(name, None)
+
+    def delete_groups(self, group_ids):
+        self._look()
+        self.deleted_groups += group_ids
 
     def offsets(self, topic):
         self._look()
