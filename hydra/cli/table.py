@@ -1,13 +1,13 @@
-"""The command table. A command's module is imported when the command is run, or its help is asked for."""
+"""The command table."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
 
 import click
 
 from hydra import __version__
+from hydra.cli.lazy_commands import LazyCommands
 
 COMMANDS: Mapping[str, str] = {
     "kafka": "Run the Kafka scaling test.",
@@ -19,28 +19,14 @@ COMMANDS: Mapping[str, str] = {
     "cli": "List, stop and scale what runs on a Marathon; read its logs.",
     "local": "Keep a local stack (Marathon and Kafka) up between runs.",
 }
-"""One line of help each; the command ``name`` is the attribute ``command`` of the module ``hydra.cli.name``."""
+"""One line of help each; they stand in the modules ``hydra.cli.NAME``."""
 
 
-class CommandTable(click.Group):
-    """A group that imports a command only when it is needed."""
+class CommandTable(LazyCommands):
+    """All commands."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
-        """The names of all commands."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # as above
-        """The command of that name."""
-        if cmd_name not in COMMANDS:
-            return None
-        command = import_module(f"hydra.cli.{cmd_name}").command
-        assert isinstance(command, click.Command)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  # as above
-        """The table of commands in the help; from the table itself, so that help imports no command."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+    table = COMMANDS
+    module_prefix = "hydra.cli."
 
 
 def _underscores(name: str) -> str:
