@@ -20,13 +20,14 @@ from hydra.core.log import Audit, OffsetRange
 from hydra.core.options import Options
 from hydra.core.result import Result
 from hydra.core.series import sample_every_s
-from hydra.core.signals import DrainTo, Request, StartAt, decode, request
+from hydra.core.signals import DrainTo, Request, decode, request
 from hydra.core.stats import MachineSample, PublisherStats, PublisherStatus, SubscriberStats, SubscriberStatus
 from hydra.harness.attendance import Attendance
 from hydra.harness.auditing import audited
 from hydra.harness.host_clocks import HostClocks
 from hydra.harness.progress import LiveCounts, Progress
 from hydra.harness.protocols import Answer, Auditor, AuditOrder, Clock, Host, Launcher, Signals, TopicAdmin
+from hydra.harness.starting import Starting
 
 LOOK_EVERY_S = 0.25
 SUBSCRIBERS_EVERY_S = 1.0
@@ -42,12 +43,6 @@ FLUSHING = ("flushing", "done", "failed")
 """Phases of a publisher that has come to the end of its plan."""
 
 REPLACED = "its process ended and another one took its place"
-
-START_LEAD_S = 0.3
-START_LEAD_PER_TASK_S = 0.005
-"""The plan starts so long after the word is sent, so that every task knows the moment before it comes."""
-
-START_TRIES = 3
 
 SETTLE_TIMEOUT_S = 5.0
 SETTLE_LOOKS = 3
@@ -116,7 +111,6 @@ class Run:
             shared=options.group == "shared",
             members=options.group_mode == "group",
         )
-        self._publisher_id = crew.publisher.task_id
         self._publisher = self._attendance(crew.publisher.app_id, (crew.publisher,))
         self._subscribers = self._attendance(crew.subscribers[0].app_id, crew.subscribers)
         self._clocks = HostClocks(world.host.clock)
@@ -241,9 +235,12 @@ class Run:
 
     def _send(self) -> None:
         """Let the publisher walk its plan; watch everyone while it does."""
-        self._start()
         clock = self._world.clock
-        started_s = self._start_s or clock.now_s()
+        starting = Starting(self._options, clock, self._clocks, self._sample_every_s)
+        started_s, answers = starting.start(self._publisher, self._subscribers)
+        if refused := self._refusals(answers):
+            raise NotReadyError("the publisher did not start: " + "; ".join(refused), missing=refused)
+        self._start_s = started_s
         limit_s = self._options.test_duration + delivery_timeout_s(self._options) + PUBLISHER_GRACE_S
         subscribers_s = started_s
         while self._publisher.present and self._subscribers.present:
@@ -260,35 +257,6 @@ class Run:
                 self._publisher_trouble = f"it was not done {limit_s:g} s after its start"
                 return
             clock.sleep(LOOK_EVERY_S)
-
-    def _start(self) -> None:
-        """Tell everyone when the plan starts, a little ahead of it, each by the clock of its own host."""
-        clock = self._world.clock
-        self._clocks.measure([self._publisher, self._subscribers])
-        lead_s = START_LEAD_S + START_LEAD_PER_TASK_S * len(self._subscribers.present)
-        for _ in range(START_TRIES):
-            start_s = clock.now_s() + lead_s
-            self._subscribers.insist(lambda task: request("teststart", self._start_at(start_s, task)))  # noqa: B023
-            if clock.now_s() < start_s:
-                break
-            lead_s = 2 * (lead_s + clock.now_s() - start_s)
-        started = self._publisher.insist(lambda task: request("teststart", self._start_at(start_s, task)))
-        if refused := self._refusals(started):
-            raise NotReadyError("the publisher did not start: " + "; ".join(refused), missing=refused)
-        self._start_s = start_s
-
-    def _start_at(self, start_s: float, task: Task) -> StartAt:
-        options = self._options
-        publisher = self._clocks.of(self._publisher_id)
-        return StartAt(
-            start_s=start_s + self._clocks.of(task.task_id).offset_s,
-            start_wall_s=start_s + publisher.offset_s + publisher.wall_offset_s,
-            rate_per_s=options.msg_rate,
-            duration_s=options.test_duration,
-            partitions=options.partitions,
-            block_records=options.msg_batch,
-            sample_every_s=self._sample_every_s,
-        )
 
     def _look(self) -> None:
         """See that the broker is there, and about once a second what the machine does."""
