@@ -16,7 +16,7 @@ from hydra.core.errors import UsageError
 from hydra.core.identity import IDENTITY_BYTES
 from hydra.core.signals import decode, encode
 
-PUBLISHER_DRIVERS = ("confluent", "kafka-python")
+PUBLISHER_DRIVERS = ("confluent", "kafka-python", "wire")
 SUBSCRIBER_DRIVERS = ("wire", "confluent", "kafka-python")
 
 FAIR_FETCHES_PER_S = 8_000

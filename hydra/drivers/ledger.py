@@ -78,9 +78,9 @@ class DeliveryLedger:
         """The broker acked the sequences ``start`` .. ``stop - 1``."""
         self.acked += self._acked[partition].add(start, stop)
 
-    def fail(self, partition: int, sequence: int) -> None:
-        """The record is proven not to be in the log."""
-        self.failed += self._failed[partition].add(sequence, sequence + 1)
+    def fail(self, partition: int, start: int, stop: int | None = None) -> None:
+        """The record ``start``, or those up to ``stop - 1``, are proven not to be in the log."""
+        self.failed += self._failed[partition].add(start, start + 1 if stop is None else stop)
 
     def count(self) -> AckCount:
         """The totals so far."""

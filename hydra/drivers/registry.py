@@ -27,6 +27,10 @@ def publisher_driver(configuration: PublisherConfiguration) -> PublisherDriver:
         from hydra.drivers.kafka_python_publisher import KafkaPythonPublisher
 
         return KafkaPythonPublisher(configuration)
+    if configuration.driver == "wire":
+        from hydra.drivers.wire_publisher import WirePublisher
+
+        return WirePublisher(configuration)
     if ":" in configuration.driver:
         made: PublisherDriver = _imported(configuration.driver)(configuration)
         return made

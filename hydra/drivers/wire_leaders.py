@@ -46,6 +46,8 @@ class LeaderLookup:
         self._channel: Channel | None = None
         self._begun_s = float("-inf")
         self._doubted = False
+        self.trouble = ""
+        """Why the last look-up brought nothing; empty when it brought something."""
 
     def doubt(self) -> None:
         """Have them looked up again soon."""
@@ -60,7 +62,7 @@ class LeaderLookup:
         """Begin a look-up that is wanted, give up one that takes too long."""
         now_s = time.monotonic()
         if self._channel is not None and now_s - self._begun_s > _TIMEOUT_S:
-            self._stop()
+            self._failed(f"{self._channel.endpoint}: no answer after {_TIMEOUT_S:g} s")
         if not self._doubted or self._channel is not None or now_s - self._begun_s < _PAUSE_S:
             return
         server = self._servers[self._turn % len(self._servers)]
@@ -72,16 +74,20 @@ class LeaderLookup:
             self._scratch,
             connected=self._connected,
             answered=self._answered,
-            lost=lambda _reason: self._stop(),
+            lost=self._failed,
         )
         try:
             channel.connect()
-        except (ConnectionLostError, CapacityError):
-            self._stop()
+        except (ConnectionLostError, CapacityError) as error:
+            self._failed(str(error))
 
     def close(self) -> None:
         """Let go of the connection."""
         self._doubted = False
+        self._stop()
+
+    def _failed(self, reason: str) -> None:
+        self.trouble = reason
         self._stop()
 
     def _stop(self) -> None:
@@ -99,6 +105,7 @@ class LeaderLookup:
         except protocol.MALFORMED:
             leaders = {}
         self._stop()
+        self.trouble = "" if leaders else "no partition has a leader"
         if leaders:
             self._doubted = False
             self.leaders.update(leaders)

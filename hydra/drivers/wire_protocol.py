@@ -1,4 +1,4 @@
-"""The four Kafka requests that the wire driver sends, and the answers to them, as bytes.
+"""The four Kafka requests that the wire subscriber sends, and the answers to them, as bytes.
 
 Layouts are those of Kafka's protocol guide, in versions that are not "flexible" (fixed-width lengths, no tagged
 fields): ApiVersions 0, Metadata 1, ListOffsets 1, and Fetch 11 or, for brokers before 2.3, Fetch 4. Kafka 4 still takes
@@ -33,13 +33,29 @@ ERROR_NAMES: Mapping[int, str] = {
     6: "NOT_LEADER_OR_FOLLOWER",
     7: "REQUEST_TIMED_OUT",
     9: "REPLICA_NOT_AVAILABLE",
+    10: "MESSAGE_TOO_LARGE",
     13: "NETWORK_EXCEPTION",
+    14: "COORDINATOR_LOAD_IN_PROGRESS",
+    15: "COORDINATOR_NOT_AVAILABLE",
+    17: "INVALID_TOPIC_EXCEPTION",
+    18: "RECORD_LIST_TOO_LARGE",
+    19: "NOT_ENOUGH_REPLICAS",
+    20: "NOT_ENOUGH_REPLICAS_AFTER_APPEND",
+    21: "INVALID_REQUIRED_ACKS",
     29: "TOPIC_AUTHORIZATION_FAILED",
+    31: "CLUSTER_AUTHORIZATION_FAILED",
+    32: "INVALID_TIMESTAMP",
     35: "UNSUPPORTED_VERSION",
+    43: "UNSUPPORTED_FOR_MESSAGE_FORMAT",
+    45: "OUT_OF_ORDER_SEQUENCE_NUMBER",
+    46: "DUPLICATE_SEQUENCE_NUMBER",
+    47: "INVALID_PRODUCER_EPOCH",
     56: "KAFKA_STORAGE_ERROR",
+    59: "UNKNOWN_PRODUCER_ID",
     74: "FENCED_LEADER_EPOCH",
     75: "UNKNOWN_LEADER_EPOCH",
     78: "OFFSET_NOT_AVAILABLE",
+    87: "INVALID_RECORD",
     100: "UNKNOWN_TOPIC_ID",
 }
 
@@ -59,7 +75,7 @@ _MAX_WAIT_AT = 4 + 2 + 2 + 4 + 2 + len(_CLIENT_ID) + 4
 
 
 def error_name(code: int) -> str:
-    """Kafka's name for an error code; the number where it is not one of those that a fetch meets."""
+    """Kafka's name for an error code; the number where it is not one of those that our requests meet."""
     return ERROR_NAMES.get(code, f"error {code}")
 
 

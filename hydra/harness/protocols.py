@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from hydra.core.app_spec import AppSpec, Capabilities, Task, Trouble
 from hydra.core.configuration import Endpoint, PartitionLeader
@@ -154,6 +154,15 @@ class PublisherDriver(Protocol):
 
     def close(self) -> None:
         """Let go of threads and connections within 5 s, whatever is under way; harmless the second time."""
+        ...
+
+
+@runtime_checkable
+class PausingPublisher(Protocol):
+    """A PublisherDriver without a thread of its own: it works in the pauses of whoever uses it."""
+
+    def pause(self, seconds: float) -> None:
+        """Let ``seconds`` pass, and go on with what is under way meanwhile: linger, requests, acks."""
         ...
 
 

@@ -9,7 +9,7 @@ from hydra.core.latency import SpacedLatencies, Spacing
 from hydra.core.plan import Plan
 from hydra.core.stats import HostTraffic, ProcessUsage, PublisherSample, PublisherStats, PublisherStatus
 from hydra.core.striping import Striping
-from hydra.harness.protocols import AckCount, Clock, ProcessReading, PublisherDriver
+from hydra.harness.protocols import AckCount, Clock, PausingPublisher, ProcessReading, PublisherDriver
 
 TICK_S = 0.001
 """The plan's granularity: what is due is handed over at most this often."""
@@ -47,6 +47,7 @@ class Publishing:
         self._striping = Striping(configuration.partitions, configuration.msg_batch_records)
         self._driver = driver
         self._clock = clock
+        self._pause = driver.pause if isinstance(driver, PausingPublisher) else clock.sleep
         self._phase = "connecting"
         self._error = ""
         self._attempted = 0
@@ -97,27 +98,31 @@ class Publishing:
             self._clock.sleep(min(early_s, IDLE_LOOK_S))
         self._sample()
         while self._attempted < self.plan.records and not self.stopping:
-            self._hand_over_due()
+            taken_whole = self._hand_over_due()
             self._take_acks(self._driver.poll())
             self._sample_if_due()
             next_s = self._started_s + self.plan.intended_s(self._attempted)
             pause_s = next_s - self._clock.now_s()
-            if pause_s > 0 and self._attempted < self.plan.records:
-                self._clock.sleep(min(max(pause_s, TICK_S), IDLE_LOOK_S))
+            if not taken_whole:
+                self._pause(TICK_S)
+            elif pause_s > 0 and self._attempted < self.plan.records:
+                self._pause(min(max(pause_s, TICK_S), IDLE_LOOK_S))
         self._flush()
 
-    def _hand_over_due(self) -> None:
-        """Hand over what is due by now and not yet sent."""
+    def _hand_over_due(self) -> bool:
+        """Hand over what is due by now and not yet sent. Returns whether the driver had room for all of it."""
         now_s = self._clock.now_s()
         first = self._attempted
         due = min(self.plan.due(now_s - self._started_s) - first, MAX_RECORDS_AT_ONCE)
         if due <= 0:
-            return
+            return True
+        taken_whole = True
         for partition, sequence, records in self._striping.runs(first, due):
             taken = self._driver.send(partition, sequence, records)
             self._attempted += taken
             if taken < records:
                 self._queue_full += 1
+                taken_whole = False
                 break
         self._sent_s = now_s
         # The lag of a record is what it waited up to when all that were due with it were handed over.
@@ -127,6 +132,7 @@ class Publishing:
         lag_s = elapsed_s - self.plan.intended_s(first)
         self._lag_max_s = max(self._lag_max_s, lag_s)
         self._sample_lag_max_s = max(self._sample_lag_max_s, lag_s)
+        return taken_whole
 
     def _sample_if_due(self) -> None:
         if self._clock.now_s() - self._started_s >= len(self._samples) * self._sample_every_s:
@@ -153,7 +159,7 @@ class Publishing:
         # Nothing is held back for longer than linger.ms: where that is short, acks can be watched as they come in.
         if self.configuration.acks != "0" and self.configuration.linger_ms <= MAX_WATCHED_LINGER_MS:
             while not self._settled() and self._clock.now_s() < deadline_s:
-                self._clock.sleep(ACK_LOOK_S)
+                self._pause(ACK_LOOK_S)
                 self._take_acks(self._driver.poll())
                 self._sample_if_due()
         self._take_acks(self._driver.flush(max(ACK_LOOK_S, deadline_s - self._clock.now_s())))
