@@ -10,11 +10,17 @@ import time
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from hydra.core.configuration import PartitionLeader
 from hydra.core.errors import BrokerError, UsageError
+from hydra.core.intervals import IntervalSet
+from hydra.core.log import OffsetRange
+from hydra.drivers.auditor import WireAuditor
 from hydra.drivers.registry import PUBLISHER_DRIVERS, SUBSCRIBER_DRIVERS, publisher_driver, subscriber_driver
+from hydra.harness.protocols import AuditOrder
+from tests.drivers.conftest import endpoint_of
 from tests.facts import sequences
 
 pytestmark = [
@@ -218,14 +224,15 @@ def stopped(pid):
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
-def test_records_that_are_too_large_are_failed(broker, new_topic, publisher):
+@pytest.mark.parametrize("driver", ["confluent", "wire"])
+def test_records_that_are_too_large_are_failed(broker, new_topic, publisher, driver):
     topic = new_topic(broker, max_message_bytes=500)
-    sender = publisher(broker, topic, msg_size_bytes=1000, linger_ms=0)
+    sender = publisher(broker, topic, driver=driver, msg_size_bytes=1000, linger_ms=0)
     assert sender.send(0, 0, 5) == 5
     count = sender.flush(20)
     assert (count.acked, count.failed) == (0, 5)
     assert sender.outcomes()[0].failed == ((0, 5),)
-    assert "too large" in count.error.lower()
+    assert "too large" in count.error.lower().replace("_", " ")
 
 
 @pytest.mark.parametrize("driver", PUBLISHER_DRIVERS)
@@ -297,6 +304,59 @@ def test_a_broker_restart(own_broker, new_topic, publisher, subscriber, read_all
     assert (count.acked, count.failed) == (RECORDS + 500, 0)
     for reader in readers:
         read_all(reader, 1, RECORDS + 500)
+
+
+def audited(broker, topic, partitions=1):
+    """The sequences in the log, by partition, as a fresh reader finds them, and how often in all they are there."""
+    ends = {}
+    consumer = Consumer({"bootstrap.servers": broker.bootstrap_servers, "group.id": "ends"})
+    for partition in range(partitions):
+        low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), 20)
+        ends[partition] = OffsetRange(low, high)
+    consumer.close()
+    leaders = tuple(PartitionLeader(part, 1, endpoint_of(broker.bootstrap_servers)) for part in range(partitions))
+    audit = WireAuditor().audit(AuditOrder("run-1", topic, broker.bootstrap_servers, leaders), ends, 20)
+    assert (audit.foreign, audit.corrupt) == (0, 0)
+    found = {}
+    for number, part in audit.partitions.items():
+        log = found[number] = IntervalSet()
+        for _offset, first, records in part.spans:
+            log.add(first, first + records)
+        assert sum(records for _, _, records in part.spans) == ends[number].end
+    return found, sum(offsets.end for offsets in ends.values())
+
+
+@pytest.mark.parametrize("acks", ["1", "all"])
+def test_the_auditor_finds_what_the_wire_publisher_had_acked(own_broker, new_topic, publisher, until, acks):
+    """Records go out before, while and after the broker is killed and started again."""
+    topic = new_topic(own_broker, 3)
+    sender = publisher(
+        own_broker, topic, driver="wire", partitions=3, acks=acks, delivery_timeout_s=60.0, msg_rate_per_s=1e6
+    )
+    sent = [0, 0, 0]
+
+    def send(records=300):
+        for partition in range(3):
+            sent[partition] += sender.send(partition, sent[partition], records)
+        sender.pause(0.001)
+
+    until(lambda: sender.poll().acked > 20_000, send)
+    send(20_000)
+    assert sender._waiting > 10_000  # so that some are on their way when the broker dies
+    kill(own_broker, until)
+    until(lambda: "refused" in sender.poll().error.lower(), send)
+    own_broker.start(30)
+    acked_before = sender.poll().acked
+    until(lambda: sender.poll().acked > acked_before, send)
+    send()
+    count = sender.flush(40)
+    assert (count.acked, count.failed) == (sum(sent), 0)
+    log, appended = audited(own_broker, topic, 3)
+    for outcome in sender.outcomes():
+        assert outcome.acked == ((0, sent[outcome.partition]),)
+        assert tuple(log[outcome.partition]) == outcome.acked
+    if acks == "all":
+        assert appended == sum(sent)  # not one of them twice
 
 
 @pytest.mark.parametrize("driver", PUBLISHER_DRIVERS)
