@@ -55,6 +55,7 @@ _CONNECT_TIMEOUT_S = 10.0
 _CARE_ROUND_S = 0.1
 _FORGET_S = 5.0
 _LOOK_S = 0.05
+_SELECTOR_TICK_S = 0.001
 _TROUBLED_LOOK_S = 0.01
 
 
@@ -170,7 +171,14 @@ class WirePublisher:
             if self._closed:
                 time.sleep(left_s)
                 return
-            self._step(left_s)
+            if left_s > _SELECTOR_TICK_S or self._ready:
+                self._step(left_s)
+                continue
+            # The selector would wait for a whole millisecond, and the plan be late by what is too much of it.
+            nap_s = self._patience_s(time.monotonic(), left_s)
+            time.sleep(nap_s)
+            if nap_s < left_s:
+                self._step(0)
 
     def flush(self, timeout_s: float) -> AckCount:
         """Send what is held back and wait for all outcomes; what has none after ``timeout_s`` is given up."""
