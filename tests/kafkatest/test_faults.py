@@ -95,10 +95,12 @@ def test_external_kafka_killed(hydra, place, start_kafka) -> None:
     assert f"Kafka at {kafka.bootstrap_servers} is gone (Connection refused)" in command.complaint
 
 
-def test_external_kafka_restarted(hydra, place, start_kafka) -> None:
+@pytest.mark.parametrize("publisher", [("--pub_driver=confluent",), ("--pub_driver=wire", "--acks=all")])
+def test_external_kafka_restarted(hydra, place, start_kafka, publisher) -> None:
     kafka = start_kafka()
     command = hydra(
         "kafka",
+        *publisher,
         f"--bootstrap_servers={kafka.bootstrap_servers}",
         "--total_sub_apps=2",
         "--test_duration=12",
@@ -113,6 +115,8 @@ def test_external_kafka_restarted(hydra, place, start_kafka) -> None:
     assert code in {0, 3}, command.errors
     assert figures["records_lost"] == 0
     assert figures["records_acked"] > 0
+    if "--acks=all" in publisher:
+        assert figures["records_duplicated_in_log"] == 0
     assert any("is back after" in line for line in command.errors) or code == 0
 
 
