@@ -21,6 +21,9 @@ from dataclasses import dataclass, field
 from hydra.drivers.record_batch import HEADER_BYTES
 from hydra.drivers.record_writer import ProducerNumbers, RecordWriter, Stretch
 
+REMEMBERED_BATCHES = 5
+"""How many of a producer's last batches in a partition a broker knows again; earlier ones it takes for out of order."""
+
 _LAST_EPOCH = 0x7FFF
 _LAST_NUMBER = 0x7FFFFFFF
 
@@ -141,6 +144,8 @@ class PartitionQueue:
         head = self.waiting[0]
         if not head.ripe or head.not_before_s > now_s or (head.tries and self.in_flight):
             return None
+        if len(self.in_flight) >= REMEMBERED_BATCHES:
+            return None  # when the leader changes, those that the old one has not answered count, too
         return head
 
     def take(self) -> PendingBatch:

@@ -291,6 +291,7 @@ class WirePublisher:
         ready = self._ready
         while ready:
             loads: dict[ProduceLink, list[PendingBatch]] = {}
+            sizes: dict[ProduceLink, int] = {}
             for queue in list(ready.values()):
                 batch = queue.sendable(now_s)
                 if batch is None:
@@ -300,10 +301,11 @@ class WirePublisher:
                 link = self._link(leader, now_s)
                 if link is None or not link.has_room:
                     continue
-                load = loads.setdefault(link, [])
-                if load and sum(each.size_bytes for each in load) + batch.size_bytes > MAX_REQUEST_BYTES:
+                size_bytes = sizes.get(link, 0) + batch.size_bytes
+                if link in loads and size_bytes > MAX_REQUEST_BYTES:
                     continue
-                load.append(queue.take())
+                sizes[link] = size_bytes
+                loads.setdefault(link, []).append(queue.take())
             if not loads:
                 return
             for link, load in loads.items():
