@@ -45,7 +45,7 @@ def test_options_are_what_the_table_says():
         ("msg_rate", "-1"), ("msg_batch", "0"), ("msg_size", "13"), ("msg_size", "1000001"), ("group", "both"),
         ("partitions", "0"), ("acks", "2"), ("acks", "-1"), ("linger_ms", "-1"), ("batch_size", "2147483648"),
         ("fetch_min_bytes", "0"), ("fetch_wait_max_ms", "60001"), ("fetch_pace_ms", "-0.1"), ("retention_ms", "999"),
-        ("pub_driver", "wire"), ("sub_driver", "librdkafka"), ("bootstrap_servers", "localhost"), ("java", ""),
+        ("pub_driver", "wires"), ("sub_driver", "librdkafka"), ("bootstrap_servers", "localhost"), ("java", ""),
         ("marathon_url", "localhost:8080"), ("app_prefix", "G1"), ("marathon_url", "http://a,b"),
         ("marathon_timeout", "0"), ("marathon_timeout", "21"), ("mesos_url", "http://a,http://b"), ("cluster0", "x."),
         ("cluster1", ".x"), ("appserver", "perhaps"), ("appserver_address", "10.0.0.5:0"), ("appserver_bind", "a b"),
