@@ -20,6 +20,9 @@ STEADY_MS = 3.0
 EVEN_SPREAD_MS = 50.0
 """In a batch that spans no more the records count as evenly spread over it; in a longer one each is read."""
 
+TIMESTAMP_ERROR_S = 0.010
+"""By how much a record's timestamp, as it is told here from those of its batch, may be off."""
+
 SPREAD_PARTS = 4
 """Into so many parts at most is such a batch cut: a latency is then off by 7 ms at most."""
 
@@ -80,7 +83,7 @@ class DeliveryTiming:
             records: how many.
         """
         last_s = (first_ms + (records - 1) * self.interval_ms) / 1000
-        self._even.add(now_s - self._start_s - last_s + self._start_wall_s, records)
+        self._even.add(_plausible(now_s - self._start_s - last_s + self._start_wall_s), records)
 
     def sent_unevenly(self, now_s: float, first_ms: int, last_ms: int, records: int) -> bool:
         """Count the service latencies of a batch that was not sent evenly.
@@ -106,7 +109,7 @@ class DeliveryTiming:
 
     def sent_at(self, now_s: float, sent_ms: int, records: int) -> None:
         """Count the service latency of records that were sent in the same millisecond."""
-        latency_s = now_s - self._start_s - sent_ms / 1000 + self._start_wall_s
+        latency_s = _plausible(now_s - self._start_s - sent_ms / 1000 + self._start_wall_s)
         self._uneven.add(int(latency_s * 1_000_000) if latency_s >= 0 else -1, records)
 
     def take_sample(self) -> SpacedLatencies:
@@ -124,3 +127,8 @@ class DeliveryTiming:
         histogram = self._even.fold()
         histogram.merge(self._uneven.fact())
         return histogram.fact()
+
+
+def _plausible(latency_s: float) -> float:
+    """A latency that came out below zero by no more than its timestamps may be off is zero, and no sign of clocks."""
+    return 0.0 if -TIMESTAMP_ERROR_S < latency_s < 0 else latency_s

@@ -164,3 +164,12 @@ def test_service_latencies_of_all_kinds_are_one_histogram():
     timing.sent_unevenly(START_S + 1, first_ms, first_ms + 20, 7)
     timing.sent_at(START_S + 1, first_ms, 3)
     assert len(histogram_of(timing.service())) == 20
+
+
+def test_a_service_latency_below_zero_by_less_than_a_timestamp_may_be_off_is_no_sign_of_clocks():
+    timing = DeliveryTiming(Plan(1000.0, 1.0), Striping(1, 100), start_s=0.0, start_wall_s=0.0)
+    timing.sent_evenly(0.099, 0, 101)  # by the plan the last one was sent at 0.100 s
+    timing.sent_at(0.099, 100, 1)
+    assert timing.service().negative == 0
+    timing.sent_at(0.050, 100, 1)
+    assert timing.service().negative == 1
