@@ -35,6 +35,8 @@ class Task:
     kill_grace_s: float
     sandbox: Path
     staged_at: str
+    cpus: float = 0.0
+    mem_mb: float = 0.0
     started_at: str | None = None
     state: TaskState = TaskState.STAGING
     message: str = ""  # why it ended
