@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import ipaddress
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 CPUS = 1000.0
 MEM_MIB = 1_000_000.0
 """More than a machine has: nothing holds a task to what it asked for, and an app asks for a whole CPU by default."""
+
+_ADDRESS = re.compile(r"(0|[1-9][0-9]{0,2})(\.(0|[1-9][0-9]{0,2})){3}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -35,10 +37,9 @@ def parse_agents(text: str) -> tuple[AgentSpec, ...]:
 
 
 def _parse_agent(words: list[str]) -> AgentSpec:
-    try:
-        host = str(ipaddress.IPv4Address(words[0] if words else ""))
-    except ValueError:
-        raise ValueError("must begin each agent with an IPv4 address, such as 127.0.0.2 rack:b cpus:4") from None
+    host = words[0] if words else ""
+    if not _ADDRESS.fullmatch(host) or not all(int(part) <= 255 for part in host.split(".")):
+        raise ValueError("must begin each agent with an IPv4 address, such as 127.0.0.2 rack:b cpus:4")
     named: dict[str, str] = {}
     for word in words[1:]:
         name, _colon, value = word.partition(":")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import shutil
 import uuid
@@ -15,6 +16,7 @@ from hydra.localmarathon.app_definition import DEFAULT_KILL_GRACE_S, AppDefiniti
 from hydra.localmarathon.app_ids import task_id_prefix
 from hydra.localmarathon.environment import task_environment, task_mark
 from hydra.localmarathon.fetching import FetchError, fetch_all
+from hydra.localmarathon.health_checks import Health, HealthCheck, Patient, watch
 from hydra.localmarathon.placement import Offer, Place
 from hydra.localmarathon.ports import HostPorts
 from hydra.localmarathon.process_table import Census
@@ -33,6 +35,7 @@ class _Life:
     ending: asyncio.Event = field(default_factory=asyncio.Event)
     kill_at: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     course: asyncio.Task[None] | None = None
+    checks: list[asyncio.Task[None]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,11 @@ class Agent:
     def settings(self) -> AgentSettings:
         """What it was made with."""
         return self._settings
+
+    @property
+    def task_count(self) -> int:
+        """How many have not ended."""
+        return len(self._lives)
 
     @property
     def tasks(self) -> list[Task]:
@@ -146,6 +154,7 @@ class Agent:
             staged_at=format_timestamp(utc_now()),
             cpus=app.cpus,
             mem_mb=app.mem_mb,
+            health=tuple(Health(task_id.partition("._app.")[0]) for _check in app.health_checks),
         )
 
     async def _run(self, app: AppDefinition, task: Task, life: _Life) -> None:
@@ -157,7 +166,7 @@ class Agent:
                 return
             task.sandbox.mkdir(parents=True)
             if await self._fetched(app, task, life):
-                await self._watch(task, life, self._start(app, task))
+                await self._watch(app, task, life, self._start(app, task))
         except OSError as error:
             _end(task, TaskState.FAILED, f"Failed to launch the command: {error}")
         finally:
@@ -192,14 +201,17 @@ class Agent:
         self._used_cpus += sign * task.cpus
         self._used_mem_mb += sign * task.mem_mb
 
-    async def _watch(self, task: Task, life: _Life, process: TaskProcess) -> None:
+    async def _watch(self, app: AppDefinition, task: Task, life: _Life, process: TaskProcess) -> None:
         loop = asyncio.get_running_loop()
-        staged = loop.call_later(self._settings.staging_s, self._mark_running, task)
+        staged = loop.call_later(self._settings.staging_s, self._mark_running, app, task, life)
         asked_to_end = loop.create_task(life.ending.wait())
         first: set[asyncio.Future[Any]] = {process.exited, asked_to_end}
         await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
         staged.cancel()
         asked_to_end.cancel()
+        for watching in life.checks:
+            watching.cancel()
+        await asyncio.gather(*life.checks, return_exceptions=True)
         if not life.ending.is_set():
             # Mesos ends what a command leaves running behind it; nobody asked these to go, but nobody waits for them.
             _set_done(life.kill_at)
@@ -211,19 +223,34 @@ class Agent:
             _end(task, TaskState.FINISHED if exit_code == 0 else TaskState.FAILED, exit_message(exit_code))
 
     def _start(self, app: AppDefinition, task: Task) -> TaskProcess:
-        framework_id = self._settings.framework_id
         return TaskProcess.start(
             app.args or ["/bin/sh", "-c", app.cmd or ""],
-            environment=task_environment(app, task, inherited=self._settings.inherited, framework_id=framework_id),
+            environment=self._environment(app, task),
             sandbox=task.sandbox,
-            mark=task_mark(framework_id, task.task_id),
+            mark=task_mark(self._settings.framework_id, task.task_id),
         )
 
-    def _mark_running(self, task: Task) -> None:
-        if task.state is TaskState.STAGING:
-            task.state = TaskState.RUNNING
-            task.started_at = format_timestamp(utc_now())
-            self._on_change(task)
+    def _environment(self, app: AppDefinition, task: Task) -> dict[str, str]:
+        settings = self._settings
+        return task_environment(app, task, inherited=settings.inherited, framework_id=settings.framework_id)
+
+    def _mark_running(self, app: AppDefinition, task: Task, life: _Life) -> None:
+        if task.state is not TaskState.STAGING:
+            return
+        task.state = TaskState.RUNNING
+        task.started_at = format_timestamp(utc_now())
+        patient = Patient(task.host, task.ports, task.sandbox, self._environment(app, task))
+        for check, health in zip(app.health_checks, task.health, strict=True):
+            watching = watch(check, patient, health, functools.partial(self._on_look, check, task, health))
+            life.checks.append(asyncio.get_running_loop().create_task(watching))
+        self._on_change(task)
+
+    def _on_look(self, check: HealthCheck, task: Task, health: Health) -> None:
+        if task.state is not TaskState.RUNNING:
+            return
+        if 0 < check.max_failures <= health.consecutive_failures:
+            self.kill(task)
+        self._on_change(task)
 
 
 async def remove_sandbox(sandbox: Path) -> None:

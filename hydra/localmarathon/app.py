@@ -55,8 +55,8 @@ class App:
             **app_document(self.definition),
             "tasksStaged": states.count(TaskState.STAGING),
             "tasksRunning": states.count(TaskState.RUNNING),
-            "tasksHealthy": 0,
-            "tasksUnhealthy": 0,
+            "tasksHealthy": sum(bool(task.health) and task.is_ready for task in self.tasks.values()),
+            "tasksUnhealthy": sum(task.is_unhealthy for task in self.tasks.values()),
             "deployments": [{"id": deployment_id} for deployment_id in deployment_ids],
         }
         if "tasks" in embed:

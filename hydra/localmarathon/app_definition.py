@@ -2,10 +2,10 @@
 
 Honoured: ``id cmd args instances env labels ports portDefinitions requirePorts backoffSeconds backoffFactor
 maxLaunchDelaySeconds killSelection taskKillGracePeriodSeconds upgradeStrategy fetch uris constraints
-acceptedResourceRoles``; ``cpus`` and ``mem`` decide where there is room, but nothing holds a task to them.
+acceptedResourceRoles healthChecks``; ``cpus`` and ``mem`` decide where there is room, but nothing holds a task to them.
 
 Stored and echoed, but without effect on one machine that has no cgroups and no Docker: ``disk gpus`` (given to
-the tasks in their environment, too), ``healthChecks`` (their ports are checked),
+the tasks in their environment, too),
 ``container unreachableStrategy networks role``. An app with a Docker image is accepted;
 its tasks fail to start, as on a Mesos agent without the Docker containerizer: they never run outside of their image.
 
@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from hydra.localmarathon.fetching import FetchUri
+from hydra.localmarathon.health_checks import HealthCheck
 from hydra.localmarathon.json_fields import Number
 
 DEFAULT_KILL_GRACE_S = 3.0  # that of Mesos' command executor
@@ -96,6 +97,7 @@ class AppDefinition:
     upgrade_strategy: UpgradeStrategy = UpgradeStrategy()
     fetch: tuple[FetchUri, ...] = ()
     constraints: tuple[tuple[str, ...], ...] = ()  # (field, OPERATOR) or (field, OPERATOR, value)
+    health_checks: tuple[HealthCheck, ...] = ()
     accepted_roles: tuple[str, ...] = ()  # empty: any
     echoed: Mapping[str, object] = field(default_factory=dict)  # JSON fields that are stored as they came
     versions: Versions = Versions()
@@ -148,6 +150,7 @@ def app_document(app: AppDefinition) -> dict[str, object]:
         },
         "dependencies": [],
         "fetch": [item.document() for item in app.fetch],
+        "healthChecks": [check.document() for check in app.health_checks],
         "constraints": [list(constraint) for constraint in app.constraints],
         **app.echoed,
         "version": app.versions.version,

@@ -41,8 +41,12 @@ async def create_app(call: Call) -> web.Response:
     definition = read_app(await call.body(), own_user=call.server.own_user)
     deployment = call.scheduler.create(definition, force=call.flag("force"))
     app = call.scheduler.app(definition.app_id)
+    document = _document(call, app, ())
+    call.scheduler.events.publish(
+        "api_post_event", clientIp=call.request.remote, uri=call.request.path, appDefinition=document
+    )
     headers = {"Location": definition.app_id, **deployment_header(deployment)}
-    return web.json_response(_document(call, app, ()), status=201, headers=headers)
+    return web.json_response(document, status=201, headers=headers)
 
 
 async def get_app(call: Call) -> web.Response:

@@ -21,15 +21,15 @@ MAX_READ_BYTES = 64 * 1024
 
 async def list_agents(call: Call) -> web.Response:
     """``GET /slaves``, ``/master/slaves``."""
-    agents = [_agent_document(agent, call, number) for number, agent in enumerate(call.scheduler.agents, start=1)]
+    agents = [_agent_document(agent, call, number) for number, agent in enumerate(call.scheduler.fleet.agents, start=1)]
     return web.json_response({"slaves": agents, "recovered_slaves": []})
 
 
 async def get_state(call: Call) -> web.Response:
     """``GET /state``, ``/master/state``: what master and agents say, in one object."""
     scheduler = call.scheduler
-    agents = [_agent_document(agent, call, number) for number, agent in enumerate(scheduler.agents, start=1)]
-    tasks = [task for agent in scheduler.agents for task in agent.tasks]
+    agents = [_agent_document(agent, call, number) for number, agent in enumerate(scheduler.fleet.agents, start=1)]
+    tasks = [task for agent in scheduler.fleet.agents for task in agent.tasks]
     ended = [sandbox for app in scheduler.apps.values() for sandbox in app.sandboxes]
     framework = {
         "id": call.server.framework_id,
@@ -60,7 +60,7 @@ async def read_file(call: Call) -> web.Response:
     """``GET /files/read?path=&offset=&length=``: a piece of a file in a sandbox; offset -1 asks for its size."""
     query = call.request.query
     offset, length = _whole(query.get("offset", "-1")), _whole(query.get("length", str(MAX_READ_BYTES)))
-    folder = call.scheduler.agents[0].settings.folder
+    folder = call.scheduler.fleet.agents[0].settings.folder
     if not 0 <= length <= MAX_READ_BYTES:
         length = MAX_READ_BYTES
     document = await asyncio.to_thread(_read, folder, query.get("path", ""), offset, length)

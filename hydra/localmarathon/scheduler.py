@@ -13,16 +13,16 @@ from collections import Counter
 from collections.abc import Collection, Coroutine, Iterable
 from dataclasses import replace
 
-from hydra.localmarathon.agent import Agent, AgentSettings, remove_sandbox
+from hydra.localmarathon.agent import AgentSettings, remove_sandbox
 from hydra.localmarathon.app import KEPT_SANDBOXES, App
 from hydra.localmarathon.app_definition import AppDefinition, Versions
 from hydra.localmarathon.deployments import Action, Deployment, Deployments
 from hydra.localmarathon.difference import settled, wanted_minus_seen
+from hydra.localmarathon.events import Events
+from hydra.localmarathon.fleet import Fleet
 from hydra.localmarathon.launch_delay import LaunchDelay
 from hydra.localmarathon.launch_queue import Waiting
-from hydra.localmarathon.placement import refusal
 from hydra.localmarathon.ports import HostPorts, kept_service_ports, with_service_ports
-from hydra.localmarathon.process_table import Census
 from hydra.localmarathon.refusals import Violation, app_exists, app_missing, rules_broken
 from hydra.localmarathon.task import Task, TaskState, failure_document
 from hydra.localmarathon.timestamps import VersionClock, format_timestamp, utc_now
@@ -42,9 +42,8 @@ class Scheduler:
     def __init__(self, agents: Iterable[tuple[AgentSettings, HostPorts]]) -> None:
         self.apps: dict[str, App] = {}
         self.deployments = Deployments()
-        census = Census()
-        self.agents = [Agent(settings, ports, self._on_change, census) for settings, ports in agents]
-        self._agent_of_id = {agent.place.agent_id: agent for agent in self.agents}
+        self.fleet = Fleet(agents, self._on_change)
+        self.events = Events()
         self._app_of_task: dict[str, App] = {}
         self._leaving: list[App] = []  # deleted, but with tasks that have not ended
         self._clock = VersionClock()
@@ -103,7 +102,12 @@ class Scheduler:
         self.deployments.check_free([*actions, *deleted], force=force)
         begun.update(dict.fromkeys(deleted, Action.STOP))
         before = {app_id: self.apps[app_id].definition if app_id in self.apps else None for app_id in begun}
+        replaced = [holder for holder in self.deployments.running if set(holder.actions) & set(begun)]
         deployment = self.deployments.begin(begun, version, force=force, before=before)
+        for holder in replaced:
+            self.events.publish_deployment("deployment_failed", holder)
+        self.events.publish_deployment("deployment_info", deployment)
+        self.events.publish("group_change_success", groupId="/", version=version)
         for app_id in deleted:
             self._delete(self.apps.pop(app_id))
         for definition in definitions:
@@ -126,12 +130,13 @@ class Scheduler:
         """Begin a deployment that makes the apps what they were before another one, and takes its place."""
         wanted = [replace(before, versions=Versions()) for before in deployment.before.values() if before is not None]
         created = [app_id for app_id, before in deployment.before.items() if before is None and app_id in self.apps]
-        self.deployments.finish(deployment)
+        self.cancel(deployment)
         return self.put(wanted, deleted=created, force=True)
 
     def cancel(self, deployment: Deployment) -> None:
         """Forget a deployment: its apps are free for others, and go on towards what is wanted of them."""
         self.deployments.finish(deployment)
+        self.events.publish_deployment("deployment_failed", deployment)
 
     def reset_delay(self, app: App) -> None:
         """End the back-off of an app."""
@@ -151,7 +156,7 @@ class Scheduler:
     def kill(self, app: App, tasks: Collection[Task]) -> None:
         """End some tasks of an app; it will launch others in their place."""
         for task in tasks:
-            self._agent_of(task).kill(task)
+            self.fleet.kill(task)
         self._look(app)
 
     def kill_and_scale(self, found: Collection[tuple[App, Task]], *, force: bool) -> Deployment:
@@ -179,15 +184,10 @@ class Scheduler:
             if app.next_look is not None:
                 app.next_look.cancel()
         for task_id, app in list(self._app_of_task.items()):
-            task = app.tasks[task_id]
-            self._agent_of(task).kill(task, grace_s=grace_s)
-        for agent in self.agents:
-            await agent.wait_empty()
+            self.fleet.kill(app.tasks[task_id], grace_s=grace_s)
+        await self.fleet.wait_empty()
         while self._chores:
             await asyncio.wait(self._chores)
-
-    def _agent_of(self, task: Task) -> Agent:
-        return self._agent_of_id[task.agent_id]
 
     def _check_groups(self, definitions: Iterable[AppDefinition], deleted: Collection[str]) -> None:
         ids = {*self.apps, *(definition.app_id for definition in definitions)} - set(deleted)
@@ -241,7 +241,7 @@ class Scheduler:
             return
         difference = wanted_minus_seen(app.definition, app.tasks.values())
         for task in difference.kill:
-            self._agent_of(task).kill(task)
+            self.fleet.kill(task)
         if difference.start:
             self._launch(app, difference.start)
         else:
@@ -259,33 +259,22 @@ class Scheduler:
             self._look_later(app, wait_s)
             return
         for _ in range(min(count, _LAUNCHES_A_LOOK)):
-            if not self._take_offer(app, app.waiting):
+            task = self.fleet.launch(app.definition, app.tasks.values(), app.waiting)
+            if task is None:
                 self._look_later(app, _NO_OFFER_S)
                 return
+            app.tasks[task.task_id] = task
+            self._app_of_task[task.task_id] = app
+            self.events.publish_task(task)
         if count > _LAUNCHES_A_LOOK:
             self._look_later(app, 0)
         else:
             app.waiting = None
 
-    def _take_offer(self, app: App, waiting: Waiting) -> bool:
-        """Launch one task on the agent that has the fewest of those that will do."""
-        placed = [self._agent_of(task).place for task in app.tasks.values()]
-        now, reasons = format_timestamp(utc_now()), []
-        for agent in sorted(self.agents, key=lambda agent: len(agent.tasks)):
-            reason = refusal(app.definition, agent.offer(), placed)
-            task = agent.launch(app.definition) if reason is None else None
-            if task is not None:
-                app.tasks[task.task_id] = task
-                self._app_of_task[task.task_id] = app
-                waiting.used(now)
-                return True
-            reasons.append(reason or "InsufficientPorts")
-        waiting.declined(reasons, now)
-        return False
-
     def _on_change(self, task: Task) -> None:
         app = self._app_of_task[task.task_id]
-        if task.state is TaskState.RUNNING:
+        self.events.publish_task(task)
+        if task.state in (TaskState.RUNNING, TaskState.KILLING):
             self._look(app)
             return
         if task.state is not TaskState.KILLED:
@@ -308,6 +297,7 @@ class Scheduler:
         while app.sandboxes:
             await remove_sandbox(app.sandboxes.popleft())
         self._leaving.remove(app)
+        self.events.publish("app_terminated_event", appId=app.definition.app_id)
         self._finish_deployments()
 
     def _begin(self, chore: Coroutine[None, None, None]) -> None:
@@ -320,6 +310,8 @@ class Scheduler:
         for deployment in self.deployments.running:
             if all(self._is_settled(app_id) for app_id in deployment.actions):
                 self.deployments.finish(deployment)
+                self.events.publish_deployment("deployment_step_success", deployment)
+                self.events.publish_deployment("deployment_success", deployment)
 
     def _is_settled(self, app_id: str) -> bool:
         if any(app.definition.app_id == app_id for app in self._leaving):

@@ -17,7 +17,15 @@ from aiohttp import web
 
 from hydra.core.agent_specs import AgentSpec
 from hydra.core.errors import MarathonError, OutputError, UsageError
-from hydra.localmarathon import app_routes, deployment_routes, group_routes, mesos_routes, server_routes, task_routes
+from hydra.localmarathon import (
+    app_routes,
+    deployment_routes,
+    event_routes,
+    group_routes,
+    mesos_routes,
+    server_routes,
+    task_routes,
+)
 from hydra.localmarathon.agent import AgentSettings
 from hydra.localmarathon.environment import inherited_environment
 from hydra.localmarathon.placement import Place
@@ -26,12 +34,13 @@ from hydra.localmarathon.routing import ServerIdentity, make_application
 from hydra.localmarathon.scheduler import Scheduler
 from hydra.localmarathon.watchdog import Watchdog
 
-_ROUTES = (
+ROUTES = (
     *server_routes.ROUTES,
     *task_routes.ROUTES,
     *app_routes.ROUTES,
     *group_routes.ROUTES,
     *deployment_routes.ROUTES,
+    *event_routes.ROUTES,
     *mesos_routes.ROUTES,
 )  # tasks before apps: an app's id takes the rest
 _CLOSING_S = 1.0  # for answers that are being written
@@ -128,6 +137,7 @@ class LocalMarathon:
         """
         if self._scheduler is not None:
             await self._scheduler.close(grace_s=grace_s)
+            self._scheduler.events.close()
         if self._runner is not None:
             runner, self._runner = self._runner, None
             await runner.cleanup()
@@ -158,7 +168,7 @@ class LocalMarathon:
         )
 
     async def _listen(self, scheduler: Scheduler) -> None:
-        application = make_application(_ROUTES, scheduler, self._describe)
+        application = make_application(ROUTES, scheduler, self._describe)
         self._runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=_CLOSING_S)
         await self._runner.setup()
         try:

@@ -1,4 +1,4 @@
-"""Several virtual agents: where tasks go, why they wait, what lies in their sandboxes, and what Mesos' addresses tell."""
+"""Virtual agents: where tasks go, why they wait, what lies in their sandboxes, and what Mesos' addresses tell."""
 
 import functools
 import gzip

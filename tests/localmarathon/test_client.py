@@ -65,7 +65,9 @@ def test_an_app_that_was_read_can_be_written_back(client, server):
             env={"A": "1"},
             labels={"owner": "me"},
             constraints=[("hostname", "LIKE", "127.*"), ("hostname", "GROUP_BY", "")],
-            health_checks=[MarathonHealthCheck(protocol="TCP", port_index=0)],
+            health_checks=[
+                MarathonHealthCheck(protocol="COMMAND", command="true", interval_seconds=1, delay_seconds=0)
+            ],
             task_kill_grace_period_seconds=2,
             kill_selection="OLDEST_FIRST",
         ),
