@@ -39,7 +39,7 @@ def parse_agents(text: str) -> tuple[AgentSpec, ...]:
 def _parse_agent(words: list[str]) -> AgentSpec:
     host = words[0] if words else ""
     if not _ADDRESS.fullmatch(host) or not all(int(part) <= 255 for part in host.split(".")):
-        raise ValueError("must begin each agent with an IPv4 address, such as 127.0.0.2 rack:b cpus:4")
+        raise ValueError("must be agents that begin with an IPv4 address each, such as 127.0.0.2 rack:b cpus:4")
     named: dict[str, str] = {}
     for word in words[1:]:
         name, _colon, value = word.partition(":")

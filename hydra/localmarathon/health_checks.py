@@ -152,7 +152,7 @@ async def look(check: HealthCheck, patient: Patient) -> str | None:
         return await asyncio.wait_for(_look(check, patient), check.timeout_s)
     except asyncio.TimeoutError:
         return f"no answer within {check.timeout_s} s"
-    except (OSError, aiohttp.ClientError) as error:
+    except (OSError, ValueError, aiohttp.ClientError) as error:
         return str(error) or type(error).__name__
 
 

@@ -106,7 +106,8 @@ class Scheduler:
         deployment = self.deployments.begin(begun, version, force=force, before=before)
         for holder in replaced:
             self.events.publish_deployment("deployment_failed", holder)
-        self.events.publish_deployment("deployment_info", deployment)
+        if begun:
+            self.events.publish_deployment("deployment_info", deployment)
         self.events.publish("group_change_success", groupId="/", version=version)
         for app_id in deleted:
             self._delete(self.apps.pop(app_id))

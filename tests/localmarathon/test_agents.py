@@ -87,7 +87,7 @@ def test_agents_are_read():
      "127.0.0.1 mem:0", "127.0.0.1 hostname:x", "127.0.0.1 :x"],
 )  # fmt: skip
 def test_agents_that_make_no_sense_are_refused(text):
-    with pytest.raises(ValueError, match=r"must begin|twice|wanted"):
+    with pytest.raises(ValueError, match=r"must be agents|twice|wanted"):
         parse_agents(text)
 
 

@@ -133,7 +133,7 @@ def test_a_deployment_is_cancelled_where_it_is(server, poll):
 
 def test_the_queue_tells_of_a_back_off_and_its_delay_can_be_ended(server, poll, tmp_path):
     go = tmp_path / "go"
-    server.create("/x", backoffSeconds=500, **{**SLEEP, "cmd": f"test -e {go} && exec sleep 1000"})
+    server.create("/x", backoffSeconds=300, **{**SLEEP, "cmd": f"test -e {go} && exec sleep 1000"})
 
     def held_back():
         queue = server.get("/v2/queue").json()["queue"]
@@ -141,7 +141,7 @@ def test_the_queue_tells_of_a_back_off_and_its_delay_can_be_ended(server, poll, 
 
     (item,) = poll(held_back)
     assert (item["app"]["id"], item["count"], item["role"]) == ("/x", 1, "*")
-    assert 400 < item["delay"]["timeLeftSeconds"] <= 500
+    assert 100 < item["delay"]["timeLeftSeconds"] <= 300
     assert item["since"].endswith("Z")
     go.touch()
     assert server.call("DELETE", "/v2/queue/x/delay").status_code == 204
