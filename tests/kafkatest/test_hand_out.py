@@ -57,7 +57,7 @@ def test_bare_agents_at_different_addresses_get_what_their_attributes_are_for(hy
     command = hydra(
         "kafka",
         "--appserver=always",
-        "--local_agents=127.0.0.1 slave_id:other, 127.0.0.2 slave_id:pub, 127.0.0.3 slave_id:sub, 127.0.0.4 slave_id:sub",
+        "--local_agents=127.0.0.1, 127.0.0.2 slave_id:pub, 127.0.0.3 slave_id:sub, 127.0.0.4 slave_id:sub",
         "--cluster0=slave_id.pub",
         "--cluster1=slave_id.sub",
         "--total_sub_apps=2",

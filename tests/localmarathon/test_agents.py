@@ -4,6 +4,7 @@ import functools
 import gzip
 import http.server
 import io
+import json
 import tarfile
 import threading
 import zipfile
@@ -12,9 +13,11 @@ import pytest
 
 from hydra.cli.door import run
 from hydra.core.agent_specs import AgentSpec, parse_agents
+from hydra.core.app_spec import AppSpec
 from hydra.core.errors import UsageError
 from hydra.localmarathon.app_definition import AppDefinition
 from hydra.localmarathon.placement import Offer, Place, refusal, reject_summary
+from hydra.transport.marathon_connection import app_definition
 
 SLEEP = {"cmd": "exec sleep 1000", "cpus": 0.1, "mem": 16}
 AGENTS = "127.0.0.1 rack:a cpus:2 mem:1024, 127.0.0.2 rack:b cpus:2 mem:1024, 127.0.0.3 cpus:2 mem:1024"
@@ -125,6 +128,20 @@ def test_constraints_hold_over_http(agents, poll):
     agents.call("PUT", "/v2/apps/per?force=true", {"instances": 2})
     agents.wait_settled()
     assert agents.get("/v2/queue").json() == {"queue": []}
+
+
+@pytest.mark.integration
+def test_an_app_of_hydras_that_is_alone_on_the_only_agent_is_exchanged(server):
+    def definition(command):
+        return json.loads(app_definition(AppSpec("/x", command, 1, constraints=(("hostname", "UNIQUE"),))))
+
+    assert server.call("PUT", "/v2/apps/x", definition("exec sleep 1000")).status_code == 201
+    server.wait_settled()
+    (before,) = server.tasks("/x")
+    assert server.call("PUT", "/v2/apps/x", definition("exec sleep 1001")).status_code == 200
+    server.wait_settled()
+    (after,) = server.tasks("/x")
+    assert after["id"] != before["id"]
 
 
 @pytest.mark.integration
