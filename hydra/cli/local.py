@@ -17,7 +17,7 @@ def command() -> None:
 
 
 @command.command()
-@option_flags("java", "broker_property", "broker_heap_mb")
+@option_flags("java", "broker_property", "broker_heap_mb", "local_agents")
 def up(config_file: str | None, **flags: str | Sequence[str] | None) -> None:
     """Start a local Marathon and an embedded Kafka, and leave them up."""
     from hydra.broker.server_properties import check_overrides
@@ -35,7 +35,14 @@ def up(config_file: str | None, **flags: str | Sequence[str] | None) -> None:
         raise UsageError("a local stack is up already", way_out="see 'hydra local status', 'hydra local down'")
     with interruptible(), progress_display() as progress:
         progress.phase("starting", "local Marathon and embedded Kafka")
-        stack = LocalStack(new_run_id(), kafka=True, java=options.java, note=progress.note, settings=settings)
+        stack = LocalStack(
+            new_run_id(),
+            kafka=True,
+            java=options.java,
+            note=progress.note,
+            settings=settings,
+            agents=options.local_agents,
+        )
         try:
             stack.wait_for_marathon()
             stack.wait_for_kafka()

@@ -17,6 +17,7 @@ COMMANDS: Mapping[str, str] = {
     "smoke": "Tell by a small run whether Hydra works here.",
     "doctor": "Look at all that a run needs, and say what to do.",
     "cli": "List, stop and scale what runs on a Marathon; read its logs.",
+    "marathon": "Run a local Marathon, for trying Marathon apps on this machine.",
     "local": "Keep a local stack (Marathon and Kafka) up between runs.",
 }
 """One line of help each; they stand in the modules ``hydra.cli.NAME``."""

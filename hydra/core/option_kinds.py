@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 
+from hydra.core.agent_specs import parse_agents
 from hydra.core.thresholds import parse_threshold
 
 Parse = Callable[[str], object]
@@ -162,6 +163,12 @@ def place(text: str) -> str:
     match = _PLACE.fullmatch(text)
     if not match or not 1 <= int(match["port"] or 1) <= 65535:
         raise ValueError("must be an address or an interface of this machine, such as 10.0.0.5, 10.0.0.5:9800 or eth0")
+    return text
+
+
+def agents(text: str) -> str:
+    """The virtual agents of a local Marathon (``core/agent_specs.py``)."""
+    parse_agents(text)
     return text
 
 

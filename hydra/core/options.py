@@ -130,6 +130,12 @@ class Options:
     cluster1: str | None = _option(
         None, "mesos", kind.attribute, "attribute.value of the agents that the subscribers go to; unset: any"
     )
+    local_agents: str | None = _option(
+        None,
+        "mesos",
+        kind.agents,
+        "agents of a local Marathon: addresses of this machine with attributes, cpus and mem; unset: 127.0.0.1",
+    )
     appserver: str = _option(
         "auto",
         "hydra",

@@ -20,6 +20,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from hydra import __version__
+from hydra.core.agent_specs import parse_agents
 from hydra.core.errors import HydraError
 from hydra.core.signals import decode, encode
 from hydra.kafkatest import kept_stack
@@ -77,7 +78,7 @@ class StackProcess:
 
     def _be(self, parts: contextlib.ExitStack) -> None:
         """Start the parts and stay until something raises."""
-        self._marathon_url = parts.enter_context(_marathon(self._folder / "marathon"))
+        self._marathon_url = parts.enter_context(_marathon(self._folder / "marathon", self._order.agents))
         _tell(StackEvent("marathon", self._marathon_url))
         if not self._order.kafka:
             _tell(StackEvent("kafka"))
@@ -149,12 +150,12 @@ def _let_nothing_stop_the_end() -> None:
 
 
 @contextlib.contextmanager
-def _marathon(folder: Path) -> Iterator[str]:
+def _marathon(folder: Path, agents: str | None) -> Iterator[str]:
     """The local Marathon on a thread of its own; yields its URL."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="marathon", daemon=True)
     thread.start()
-    server = LocalMarathon(folder)
+    server = LocalMarathon(folder, agents=parse_agents(agents) if agents else ())
     try:
         asyncio.run_coroutine_threadsafe(server.start(), loop).result(MARATHON_TIMEOUT_S)
         yield server.url

@@ -45,13 +45,21 @@ class LocalStack:
         java: the java to run it with; None for the one that came along.
         note: told what the stack has to say while it starts.
         settings: of the embedded Kafka.
+        agents: of its Marathon (core/agent_specs.py); None for one without attributes.
 
     Raises:
         UsageError: a setting that is Hydra's own.
     """
 
     def __init__(
-        self, run_id: str, *, kafka: bool, java: str | None, note: Note, settings: BrokerSettings | None = None
+        self,
+        run_id: str,
+        *,
+        kafka: bool,
+        java: str | None,
+        note: Note,
+        settings: BrokerSettings | None = None,
+        agents: str | None = None,
     ) -> None:
         settings = settings or BrokerSettings()
         check_overrides(settings.by_name())
@@ -77,7 +85,7 @@ class LocalStack:
             )
         self._reader = threading.Thread(target=self._read_events, name="stack-events", daemon=True)
         self._reader.start()
-        self._say(encode(StackOrder(run_id, str(self.folder), kafka, java, settings)))
+        self._say(encode(StackOrder(run_id, str(self.folder), kafka, java, settings, agents)))
 
     def wait_for_marathon(self) -> str:
         """The URL of the local Marathon.
@@ -220,7 +228,14 @@ class Stack:
             return
         self._kept = self._find_kept()
         if self._kept is None:
-            self._own = LocalStack(run_id, kafka=self.embedded, java=options.java, note=note, settings=self._settings)
+            self._own = LocalStack(
+                run_id,
+                kafka=self.embedded,
+                java=options.java,
+                note=note,
+                settings=self._settings,
+                agents=options.local_agents,
+            )
 
     def _find_kept(self) -> KeptStack | None:
         """The stack that was left up, if nobody else uses it now and it has what this run needs."""

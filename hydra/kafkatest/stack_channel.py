@@ -26,6 +26,8 @@ class StackOrder:
     """Whether to start an embedded Kafka beside the local Marathon."""
     java: str | None = None
     settings: BrokerSettings = field(default_factory=BrokerSettings)
+    agents: str | None = None
+    """Of the local Marathon (core/agent_specs.py)."""
 
 
 @dataclass(frozen=True)

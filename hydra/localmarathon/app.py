@@ -10,6 +10,7 @@ from pathlib import Path
 
 from hydra.localmarathon.app_definition import AppDefinition, app_document
 from hydra.localmarathon.launch_delay import LaunchDelay
+from hydra.localmarathon.launch_queue import Waiting
 from hydra.localmarathon.task import Task, TaskState
 
 MAX_VERSIONS = 50  # Marathon's default of --zk_max_versions
@@ -26,6 +27,7 @@ class App:
     delay: LaunchDelay = field(default_factory=LaunchDelay)
     last_failure: dict[str, object] | None = None
     sandboxes: deque[Path] = field(default_factory=deque)  # of the latest tasks that have ended
+    waiting: Waiting | None = None  # None while nothing of it waits
     next_look: asyncio.TimerHandle | None = None
     is_deleted: bool = False
     is_gone: bool = False  # deleted, and the last task has ended
@@ -53,8 +55,8 @@ class App:
             **app_document(self.definition),
             "tasksStaged": states.count(TaskState.STAGING),
             "tasksRunning": states.count(TaskState.RUNNING),
-            "tasksHealthy": 0,
-            "tasksUnhealthy": 0,
+            "tasksHealthy": sum(bool(task.health) and task.is_ready for task in self.tasks.values()),
+            "tasksUnhealthy": sum(task.is_unhealthy for task in self.tasks.values()),
             "deployments": [{"id": deployment_id} for deployment_id in deployment_ids],
         }
         if "tasks" in embed:

@@ -1,15 +1,15 @@
 """What an app is: its definition, the canonical JSON of it, and how an update is merged into it.
 
 Honoured: ``id cmd args instances env labels ports portDefinitions requirePorts backoffSeconds backoffFactor
-maxLaunchDelaySeconds killSelection taskKillGracePeriodSeconds upgradeStrategy``.
+maxLaunchDelaySeconds killSelection taskKillGracePeriodSeconds upgradeStrategy fetch uris constraints
+acceptedResourceRoles healthChecks``; ``cpus`` and ``mem`` decide where there is room, but nothing holds a task to them.
 
-Stored and echoed, but without effect on one machine that has no cgroups and no Docker: ``cpus mem disk gpus`` (given to
-the tasks in their environment, too), ``constraints`` (checked for their form), ``healthChecks`` (their ports are
-checked), ``container acceptedResourceRoles unreachableStrategy networks role``. An app with a Docker image is accepted;
+Stored and echoed, but without effect on one machine that has no cgroups and no Docker: ``disk gpus`` (given to
+the tasks in their environment, too),
+``container unreachableStrategy networks role``. An app with a Docker image is accepted;
 its tasks fail to start, as on a Mesos agent without the Docker containerizer: they never run outside of their image.
 
-Everything else (``fetch``, ``uris``, ``secrets``, ``dependencies``, another ``user``, unknown fields, ...) is refused
-with 422.
+Everything else (``secrets``, ``dependencies``, another ``user``, unknown fields, ...) is refused with 422.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
+from hydra.localmarathon.fetching import FetchUri
+from hydra.localmarathon.health_checks import HealthCheck
 from hydra.localmarathon.json_fields import Number
 
 DEFAULT_KILL_GRACE_S = 3.0  # that of Mesos' command executor
@@ -93,6 +95,10 @@ class AppDefinition:
     kill_selection: KillSelection = KillSelection.YOUNGEST_FIRST
     kill_grace_s: Number | None = None  # None: DEFAULT_KILL_GRACE_S
     upgrade_strategy: UpgradeStrategy = UpgradeStrategy()
+    fetch: tuple[FetchUri, ...] = ()
+    constraints: tuple[tuple[str, ...], ...] = ()  # (field, OPERATOR) or (field, OPERATOR, value)
+    health_checks: tuple[HealthCheck, ...] = ()
+    accepted_roles: tuple[str, ...] = ()  # empty: any
     echoed: Mapping[str, object] = field(default_factory=dict)  # JSON fields that are stored as they came
     versions: Versions = Versions()
 
@@ -118,6 +124,7 @@ def app_document(app: AppDefinition) -> dict[str, object]:
         "args": None if app.args is None else list(app.args),
         "user": app.user,
         "taskKillGracePeriodSeconds": app.kill_grace_s,
+        "acceptedResourceRoles": list(app.accepted_roles) or None,
     }
     return {
         "id": app.app_id,
@@ -142,7 +149,9 @@ def app_document(app: AppDefinition) -> dict[str, object]:
             "maximumOverCapacity": app.upgrade_strategy.maximum_over_capacity,
         },
         "dependencies": [],
-        "fetch": [],
+        "fetch": [item.document() for item in app.fetch],
+        "healthChecks": [check.document() for check in app.health_checks],
+        "constraints": [list(constraint) for constraint in app.constraints],
         **app.echoed,
         "version": app.versions.version,
         "versionInfo": {
@@ -155,10 +164,10 @@ def app_document(app: AppDefinition) -> dict[str, object]:
 def merged_document(app: AppDefinition, update: Mapping[str, object]) -> dict[str, object]:
     """An app's document with the fields of an update put over it; null means "leave as it is".
 
-    ``cmd`` displaces ``args`` and the other way round; ``ports`` displaces ``portDefinitions``.
+    ``cmd`` displaces ``args`` and the other way round; ``ports`` displaces ``portDefinitions``, and ``uris`` ``fetch``.
     """
     given = {name: value for name, value in update.items() if value is not None}
-    displaced = {"cmd": "args", "args": "cmd", "ports": "portDefinitions"}
+    displaced = {"cmd": "args", "args": "cmd", "ports": "portDefinitions", "uris": "fetch"}
     gone = {displaced[name] for name in given if name in displaced}
     kept = {name: value for name, value in app_document(app).items() if name not in gone}
     return {**kept, **given}

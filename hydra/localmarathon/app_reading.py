@@ -11,6 +11,8 @@ from hydra.localmarathon.app_definition import (
 )
 from hydra.localmarathon.app_ids import absolute_app_id, app_id_fault
 from hydra.localmarathon.constraints import read_constraints
+from hydra.localmarathon.fetching import read_fetch
+from hydra.localmarathon.health_checks import read_health_checks
 from hydra.localmarathon.json_fields import JsonFields, Violations
 from hydra.localmarathon.refusals import Violation
 
@@ -20,7 +22,6 @@ _KNOWN_FIELDS = OUTPUT_ONLY_FIELDS | {
     "killSelection", "taskKillGracePeriodSeconds", "upgradeStrategy", "constraints", "healthChecks", "container",
     "acceptedResourceRoles", "unreachableStrategy", "networks", "fetch", "uris",
 }  # fmt: skip
-_HEALTH_PROTOCOLS = ("HTTP", "HTTPS", "TCP", "COMMAND", "MESOS_HTTP", "MESOS_HTTPS", "MESOS_TCP")
 _DEFAULT_PORT = PortDefinition(port=0, name="default")
 
 
@@ -61,6 +62,10 @@ def read_app(document: object, *, own_user: str, app_id: str | None = None) -> A
         kill_selection=KillSelection(_only(app, "killSelection", *KillSelection.__members__) or "YOUNGEST_FIRST"),
         kill_grace_s=_read_grace(app),
         upgrade_strategy=_read_upgrade_strategy(app),
+        fetch=read_fetch(app),
+        constraints=read_constraints(app),
+        health_checks=read_health_checks(app, _port_count(app)),
+        accepted_roles=app.texts("acceptedResourceRoles") or (),
         echoed=_read_echoed(app, container),
     )
     _check_whole(app, definition, has_container=container is not None)
@@ -129,6 +134,11 @@ def _read_ports(app: JsonFields) -> tuple[PortDefinition, ...]:
     return ports
 
 
+def _port_count(app: JsonFields) -> int:
+    numbers, definitions = app.items("ports"), app.items("portDefinitions")
+    return 1 if numbers is None and definitions is None else len(definitions or numbers or ())
+
+
 def _read_port(port: JsonFields) -> PortDefinition:
     return PortDefinition(
         port=port.whole("port", 0, minimum=0, maximum=65535),
@@ -140,27 +150,12 @@ def _read_port(port: JsonFields) -> PortDefinition:
 
 def _read_echoed(app: JsonFields, container: object) -> dict[str, object]:
     echoed: dict[str, object] = {
-        "constraints": read_constraints(app),
-        "healthChecks": _read_health_checks(app),
         "networks": [_read_network(network) for network in app.objects("networks")] or [{"mode": "host"}],
         "unreachableStrategy": _read_unreachable_strategy(app),
     }
-    roles = app.texts("acceptedResourceRoles")
-    if roles:
-        echoed["acceptedResourceRoles"] = list(roles)
     if container is not None:
         echoed["container"] = _read_container(JsonFields(container, "/container", app.violations), container)
     return echoed
-
-
-def _read_health_checks(app: JsonFields) -> list[object]:
-    port_count = len(app.items("portDefinitions") or app.items("ports") or [None])
-    for check in app.objects("healthChecks"):
-        protocol = _only(check, "protocol", *_HEALTH_PROTOCOLS) or "HTTP"
-        index = check.whole("portIndex", 0, minimum=0)
-        if protocol != "COMMAND" and check.get("port") is None and index >= port_count:
-            check.broken("portIndex", "Health check port indices must address an element of the ports array")
-    return app.items("healthChecks") or []
 
 
 def _read_network(network: JsonFields) -> dict[str, object]:
@@ -196,9 +191,6 @@ def _check_whole(app: JsonFields, definition: AppDefinition, *, has_container: b
     has_cmd, has_args = definition.cmd is not None and len(definition.cmd) > 1, bool(definition.args)
     if (has_cmd and has_args) or not (has_cmd or has_args or has_container):
         app.broken("", "AppDefinition must either contain one of 'cmd' or 'args', and/or a 'container'.")
-    for name in ("fetch", "uris"):
-        if app.items(name):
-            app.broken(name, "the local Marathon fetches nothing: name files of this machine in cmd instead")
     if definition.labels.get("MARATHON_SINGLE_INSTANCE_APP") == "true" and definition.instances > 1:
         app.broken("instances", "Single instance app may only have one instance")
     networks = definition.echoed["networks"]

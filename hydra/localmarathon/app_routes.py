@@ -11,6 +11,7 @@ from hydra.localmarathon.app import App
 from hydra.localmarathon.app_definition import AppDefinition, Versions, app_document, merged_document
 from hydra.localmarathon.app_ids import absolute_app_id
 from hydra.localmarathon.app_reading import read_app
+from hydra.localmarathon.groups import below
 from hydra.localmarathon.label_selector import parse_label_selector
 from hydra.localmarathon.refusals import Violation, rules_broken, version_missing, wrong_types
 from hydra.localmarathon.routing import Call, Route, deployment_header, deployment_result
@@ -40,14 +41,25 @@ async def create_app(call: Call) -> web.Response:
     definition = read_app(await call.body(), own_user=call.server.own_user)
     deployment = call.scheduler.create(definition, force=call.flag("force"))
     app = call.scheduler.app(definition.app_id)
+    document = _document(call, app, ())
+    call.scheduler.events.publish(
+        "api_post_event", clientIp=call.request.remote, uri=call.request.path, appDefinition=document
+    )
     headers = {"Location": definition.app_id, **deployment_header(deployment)}
-    return web.json_response(_document(call, app, ()), status=201, headers=headers)
+    return web.json_response(document, status=201, headers=headers)
 
 
 async def get_app(call: Call) -> web.Response:
     """``GET /v2/apps/{id}``."""
     app = call.scheduler.app(absolute_app_id(call.ids["app_id"]))
     return web.json_response({"app": _document(call, app, _SINGLE_EMBED)})
+
+
+async def get_group_apps(call: Call) -> web.Response:
+    """``GET /v2/apps/{group}/*``."""
+    app_ids = below(absolute_app_id(call.ids["group_id"]), call.scheduler.apps)
+    apps = [_document(call, call.scheduler.app(app_id), _embed(call)) for app_id in app_ids]
+    return web.json_response({"*": apps})
 
 
 async def put_app(call: Call) -> web.Response:
@@ -80,7 +92,7 @@ async def put_apps(call: Call) -> web.Response:
 async def delete_app(call: Call) -> web.Response:
     """``DELETE /v2/apps/{id}``: forced unless the caller says otherwise."""
     app_id = absolute_app_id(call.ids["app_id"])
-    return deployment_result(call.scheduler.delete(app_id, force=call.flag("force", default=True)))
+    return deployment_result(call.scheduler.delete([app_id], force=call.flag("force", default=True)))
 
 
 async def restart_app(call: Call) -> web.Response:
@@ -149,6 +161,7 @@ ROUTES = (
     Route("POST", r"/v2/apps/(?P<app_id>.+)/restart", restart_app),
     Route("GET", r"/v2/apps/(?P<app_id>.+)/versions", list_versions),
     Route("GET", r"/v2/apps/(?P<app_id>.+)/versions/(?P<version>[^/]+)", get_version),
+    Route("GET", r"/v2/apps/(?P<group_id>.+)/\*", get_group_apps),
     Route("GET", r"/v2/apps/(?P<app_id>.+)", get_app),
     Route("PUT", r"/v2/apps/(?P<app_id>.+)", put_app),
     Route("PATCH", r"/v2/apps/(?P<app_id>.+)", patch_app),

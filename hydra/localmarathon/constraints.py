@@ -1,6 +1,8 @@
-"""Placement constraints: checked for their form here; with a single agent there is no choice of a place."""
+"""Placement constraints: read, and checked for their form; placement.py has what they mean."""
 
 from __future__ import annotations
+
+import re
 
 from hydra.localmarathon.json_fields import JsonFields
 
@@ -8,8 +10,8 @@ _OPERATORS = ("UNIQUE", "CLUSTER", "GROUP_BY", "LIKE", "UNLIKE", "MAX_PER", "IS"
 _VALUE_REQUIRED = ("LIKE", "UNLIKE", "MAX_PER", "IS")
 
 
-def read_constraints(app: JsonFields) -> list[list[str]]:
-    """``[[field, OPERATOR, value?], ...]`` with the operator in upper case; faults are noted in ``app``."""
+def read_constraints(app: JsonFields) -> tuple[tuple[str, ...], ...]:
+    """``((field, OPERATOR, value?), ...)`` with the operator in upper case; faults are noted in ``app``."""
     constraints = []
     for index, item in enumerate(app.items("constraints") or []):
         name = f"constraints({index})"
@@ -21,8 +23,8 @@ def read_constraints(app: JsonFields) -> list[list[str]]:
         fault = _constraint_fault(operator, value)
         if fault:
             app.broken(name, fault)
-        constraints.append([field, operator, *value])
-    return constraints
+        constraints.append((field, operator, *value))
+    return tuple(constraints)
 
 
 def _constraint_fault(operator: str, value: list[str]) -> str | None:
@@ -31,8 +33,18 @@ def _constraint_fault(operator: str, value: list[str]) -> str | None:
     # The `marathon` client's own models send an empty value where there is none.
     if operator == "UNIQUE" and value and value[0]:
         return "UNIQUE does not accept a value"
-    if operator in _VALUE_REQUIRED and not value:
+    if operator in _VALUE_REQUIRED and not (value and value[0]):
         return f"{operator} requires a value"
-    if operator in ("MAX_PER", "GROUP_BY") and value and not value[0].isdigit():
+    if operator in ("MAX_PER", "GROUP_BY") and value and value[0] and not re.fullmatch("[0-9]{1,9}", value[0]):
         return f"{operator} requires an integer value"
+    if operator in ("LIKE", "UNLIKE") and not _is_pattern(value[0]):
+        return f"Constraint value {value[0]} is not a valid regular expression"
     return None
+
+
+def _is_pattern(text: str) -> bool:
+    try:
+        re.compile(text)
+    except (re.error, RecursionError, OverflowError):
+        return False
+    return True

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
-from hydra.localmarathon.refusals import app_locked, too_many_deployments
+from hydra.localmarathon.app_definition import AppDefinition
+from hydra.localmarathon.refusals import app_locked, deployment_missing, too_many_deployments
 
 MAX_RUNNING_DEPLOYMENTS = 100  # Marathon's default of --max_running_deployments
 
@@ -28,6 +29,7 @@ class Deployment:
     deployment_id: str
     version: str
     actions: Mapping[str, Action]  # by app id
+    before: Mapping[str, AppDefinition | None] = field(default_factory=dict)  # what the apps were, None: nothing
 
     def document(self) -> dict[str, object]:
         """The JSON object in ``GET /v2/deployments``."""
@@ -55,6 +57,17 @@ class Deployments:
         """The oldest first."""
         return tuple(self._running.values())
 
+    def get(self, deployment_id: str) -> Deployment:
+        """The deployment of an id.
+
+        Raises:
+            RequestRefusedError: 404.
+        """
+        try:
+            return self._running[deployment_id]
+        except KeyError:
+            raise deployment_missing(deployment_id) from None
+
     def of_app(self, app_id: str) -> list[str]:
         """Ids of the deployments that hold an app."""
         return [deployment.deployment_id for deployment in self.running if app_id in deployment.actions]
@@ -73,7 +86,14 @@ class Deployments:
         if len(self._running) >= MAX_RUNNING_DEPLOYMENTS:
             raise too_many_deployments(MAX_RUNNING_DEPLOYMENTS)
 
-    def begin(self, actions: Mapping[str, Action], version: str, *, force: bool) -> Deployment:
+    def begin(
+        self,
+        actions: Mapping[str, Action],
+        version: str,
+        *,
+        force: bool,
+        before: Mapping[str, AppDefinition | None] | None = None,
+    ) -> Deployment:
         """Begin a deployment; with ``force`` it takes the place of those that hold its apps.
 
         Raises:
@@ -82,7 +102,7 @@ class Deployments:
         self.check_free(actions, force=force)
         for holder in [holder for app_id in actions for holder in self.of_app(app_id)]:
             self._running.pop(holder, None)
-        deployment = Deployment(str(uuid.uuid4()), version, dict(actions))
+        deployment = Deployment(str(uuid.uuid4()), version, dict(actions), before or {})
         if actions:
             self._running[deployment.deployment_id] = deployment
         return deployment

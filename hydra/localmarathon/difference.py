@@ -33,16 +33,16 @@ def wanted_minus_seen(app: AppDefinition, seen: Collection[Task]) -> Difference:
     minimum, maximum = _capacity(app)
     staging = [task for task in outdated if task.state is TaskState.STAGING]
     running = [task for task in outdated if task.state is TaskState.RUNNING]
-    running_count = sum(task.state is TaskState.RUNNING for task in alive)
-    replaceable = kill_order(running, app.kill_selection)[: max(0, running_count - minimum)]
+    ready_count = sum(task.is_ready for task in alive)
+    replaceable = _replaceable(kill_order(running, app.kill_selection), ready_count - minimum)
     start = max(0, min(app.instances - len(current), maximum - len(seen)))
     return Difference(start=start, kill=(*surplus, *staging, *replaceable))
 
 
 def settled(app: AppDefinition, seen: Collection[Task]) -> bool:
-    """Whether exactly the wanted tasks are there: all running, all of the current configuration."""
+    """Whether exactly the wanted tasks are there: all running and healthy, all of the current configuration."""
     return len(seen) == app.instances and all(
-        task.state is TaskState.RUNNING and task.config_version == app.versions.last_config_change_at for task in seen
+        task.is_ready and task.config_version == app.versions.last_config_change_at for task in seen
     )
 
 
@@ -50,6 +50,13 @@ def kill_order(tasks: Iterable[Task], selection: KillSelection) -> list[Task]:
     """Tasks that do not run yet first, then by age."""
     sign = -1 if selection is KillSelection.YOUNGEST_FIRST else 1
     return sorted(tasks, key=lambda task: (task.state is TaskState.RUNNING, sign * task.number))
+
+
+def _replaceable(ordered: Iterable[Task], spare: int) -> list[Task]:
+    """What is not healthy may go in any case, and of the others as many as can be spared."""
+    ordered = list(ordered)
+    ready = [task for task in ordered if task.is_ready][: max(0, spare)]
+    return [task for task in ordered if not task.is_ready or task in ready]
 
 
 def _capacity(app: AppDefinition) -> tuple[int, int]:

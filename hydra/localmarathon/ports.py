@@ -26,13 +26,15 @@ class HostPorts:
     Args:
         host: the address on which tasks listen.
         numbers: the ports that may be handed out.
+        shared: the numbers that are handed out, kept by all hosts of a server together: none is on two of them.
     """
 
-    def __init__(self, host: str, numbers: range = HOST_PORTS) -> None:
+    def __init__(self, host: str, numbers: range = HOST_PORTS, shared: set[int] | None = None) -> None:
         self._host = host
         self._numbers = numbers
         # Servers on one machine begin at different places, so that they seldom ask for the same port at all.
         self._next = random.randrange(len(numbers))  # noqa: S311  # no secret
+        self._shared = set() if shared is None else shared
         self._claims: dict[int, socket.socket | None] = {}
 
     def claim(self, app: AppDefinition) -> tuple[int, ...] | None:
@@ -53,6 +55,7 @@ class HostPorts:
         """The task that held these ports is gone."""
         for port in ports:
             claim = self._claims.pop(port, None)
+            self._shared.discard(port)
             if claim is not None:
                 claim.close()
 
@@ -62,7 +65,8 @@ class HostPorts:
         for _ in range(len(self._numbers)):
             port = self._numbers[self._next]
             self._next = (self._next + 1) % len(self._numbers)
-            if self._hold(port, definition.protocol):
+            if port not in self._shared and self._hold(port, definition.protocol):
+                self._shared.add(port)
                 return port
         return None
 

@@ -46,6 +46,31 @@ def version_missing(app_id: str, version: str) -> RequestRefusedError:
     return RequestRefusedError(404, f"App '{app_id}' does not exist in version {version}")
 
 
+def deployment_missing(deployment_id: str) -> RequestRefusedError:
+    """404: no such deployment runs; it may have ended."""
+    return RequestRefusedError(404, f"DeploymentPlan {deployment_id} does not exist")
+
+
+def group_exists(group_id: str) -> RequestRefusedError:
+    """409: a group that is there is changed by PUT."""
+    return RequestRefusedError(409, f"Group {group_id} is already created. Use PUT to change this group.")
+
+
+def group_missing(group_id: str) -> RequestRefusedError:
+    """404: no app is below this id."""
+    return RequestRefusedError(404, f"Group '{group_id}' does not exist")
+
+
+def not_queued(app_id: str) -> RequestRefusedError:
+    """404: nothing of the app waits."""
+    return RequestRefusedError(404, f"Application {app_id} not found in tasks queue.")
+
+
+def bad_task_id(task_id: str) -> RequestRefusedError:
+    """400: what cannot be the id of a task."""
+    return RequestRefusedError(400, f"Invalid task id '{task_id}'. [it must look like app.instance-uuid._app.1]")
+
+
 def app_exists(app_id: str) -> RequestRefusedError:
     """409, without the key ``deployments``: the id is taken."""
     return RequestRefusedError(409, f"An app with id [{app_id}] already exists.")

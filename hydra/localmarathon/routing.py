@@ -59,7 +59,7 @@ class Call:
             raise broken_json(str(error)) from None
 
 
-Answer = Callable[[Call], Awaitable[web.Response]]
+Answer = Callable[[Call], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def make_application(
     """
     table = [(route.method, re.compile(route.pattern), route.answer) for route in routes]
 
-    async def dispatch(request: web.Request) -> web.Response:
+    async def dispatch(request: web.Request) -> web.StreamResponse:
         path = re.sub("/+", "/", request.path).rstrip("/") or "/"
         method = "GET" if request.method == "HEAD" else request.method
         allowed = []

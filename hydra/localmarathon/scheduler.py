@@ -9,14 +9,19 @@ deployment ends.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Collection, Coroutine, Iterable
 from dataclasses import replace
 
-from hydra.localmarathon.agent import Agent, AgentSettings
+from hydra.localmarathon.agent import AgentSettings, remove_sandbox
 from hydra.localmarathon.app import KEPT_SANDBOXES, App
 from hydra.localmarathon.app_definition import AppDefinition, Versions
 from hydra.localmarathon.deployments import Action, Deployment, Deployments
 from hydra.localmarathon.difference import settled, wanted_minus_seen
+from hydra.localmarathon.events import Events
+from hydra.localmarathon.fleet import Fleet
+from hydra.localmarathon.launch_delay import LaunchDelay
+from hydra.localmarathon.launch_queue import Waiting
 from hydra.localmarathon.ports import HostPorts, kept_service_ports, with_service_ports
 from hydra.localmarathon.refusals import Violation, app_exists, app_missing, rules_broken
 from hydra.localmarathon.task import Task, TaskState, failure_document
@@ -28,22 +33,27 @@ _LAUNCHES_A_LOOK = 8  # each takes a millisecond or two; requests are answered i
 
 
 class Scheduler:
-    """What Marathon's leader does, for one agent.
+    """What Marathon's leader does, for the agents of one machine.
 
     Args:
-        settings: of the agent.
-        ports: the agent's ports.
+        agents: each agent's settings and ports.
     """
 
-    def __init__(self, settings: AgentSettings, ports: HostPorts) -> None:
+    def __init__(self, agents: Iterable[tuple[AgentSettings, HostPorts]]) -> None:
         self.apps: dict[str, App] = {}
         self.deployments = Deployments()
-        self._agent = Agent(settings, ports, self._on_change)
+        self.fleet = Fleet(agents, self._on_change)
+        self.events = Events()
         self._app_of_task: dict[str, App] = {}
         self._leaving: list[App] = []  # deleted, but with tasks that have not ended
         self._clock = VersionClock()
         self._chores: set[asyncio.Task[None]] = set()
         self._is_closing = False
+
+    @property
+    def version(self) -> str:
+        """When anything was changed last."""
+        return self._clock.latest
 
     def app(self, app_id: str) -> App:
         """The app of an absolute id.
@@ -66,59 +76,102 @@ class Scheduler:
             raise app_exists(definition.app_id)
         return self.put([definition], force=force)
 
-    def put(self, definitions: Collection[AppDefinition], *, force: bool, restart: bool = False) -> Deployment:
-        """Begin to create or change apps, in one deployment.
+    def put(
+        self,
+        definitions: Collection[AppDefinition],
+        *,
+        force: bool,
+        restart: bool = False,
+        deleted: Collection[str] = (),
+    ) -> Deployment:
+        """Begin to create, change or delete apps, in one deployment.
 
         Args:
             definitions: whole definitions, with unset versions.
             force: take the place of the deployments that hold the apps.
             restart: exchange the tasks even if the configuration is the same.
+            deleted: ids of apps that go.
 
         Raises:
             RequestRefusedError: 409 if one is locked; 422 if an id is that of a group.
         """
-        self._check_groups(definitions)
+        self._check_groups(definitions, deleted)
         version = self._clock.next_version()
         actions = {app.app_id: self._action(app, restart=restart) for app in definitions}
         begun = {app_id: action for app_id, action in actions.items() if action is not None}
-        self.deployments.check_free(actions, force=force)
-        deployment = self.deployments.begin(begun, version, force=force)
+        self.deployments.check_free([*actions, *deleted], force=force)
+        begun.update(dict.fromkeys(deleted, Action.STOP))
+        before = {app_id: self.apps[app_id].definition if app_id in self.apps else None for app_id in begun}
+        replaced = [holder for holder in self.deployments.running if set(holder.actions) & set(begun)]
+        deployment = self.deployments.begin(begun, version, force=force, before=before)
+        for holder in replaced:
+            self.events.publish_deployment("deployment_failed", holder)
+        if begun:
+            self.events.publish_deployment("deployment_info", deployment)
+        self.events.publish("group_change_success", groupId="/", version=version)
+        for app_id in deleted:
+            self._delete(self.apps.pop(app_id))
         for definition in definitions:
             action = actions[definition.app_id]
             if action is not None:
                 self._accept(definition, action, version)
         return deployment
 
-    def delete(self, app_id: str, *, force: bool) -> Deployment:
-        """Forget an app at once, and begin to end its tasks; the deployment ends with the last of them.
+    def delete(self, app_ids: Collection[str], *, force: bool) -> Deployment:
+        """Forget apps at once, and begin to end their tasks; the deployment ends with the last of them.
 
         Raises:
-            RequestRefusedError: 404, or 409 if it is locked.
+            RequestRefusedError: 404, or 409 if one is locked.
         """
-        app = self.app(app_id)
-        deployment = self.deployments.begin({app_id: Action.STOP}, self._clock.next_version(), force=force)
-        del self.apps[app_id]
-        app.is_deleted = True
-        app.definition = replace(app.definition, instances=0)
-        self._leaving.append(app)
-        self._look_later(app, _FIRST_LOOK_S)
-        return deployment
+        for app_id in app_ids:
+            self.app(app_id)
+        return self.put((), deleted=app_ids, force=force)
+
+    def roll_back(self, deployment: Deployment) -> Deployment:
+        """Begin a deployment that makes the apps what they were before another one, and takes its place."""
+        wanted = [replace(before, versions=Versions()) for before in deployment.before.values() if before is not None]
+        created = [app_id for app_id, before in deployment.before.items() if before is None and app_id in self.apps]
+        self.cancel(deployment)
+        return self.put(wanted, deleted=created, force=True)
+
+    def cancel(self, deployment: Deployment) -> None:
+        """Forget a deployment: its apps are free for others, and go on towards what is wanted of them."""
+        self.deployments.finish(deployment)
+        self.events.publish_deployment("deployment_failed", deployment)
+
+    def reset_delay(self, app: App) -> None:
+        """End the back-off of an app."""
+        app.delay = LaunchDelay()
+        self._look(app)
+
+    def queue(self) -> list[dict[str, object]]:
+        """The JSON objects of what waits to be launched."""
+        now_s = asyncio.get_running_loop().time()
+        counts = [(app, wanted_minus_seen(app.definition, app.tasks.values()).start) for app in self.apps.values()]
+        return [
+            app.waiting.document(app.definition, count, max(0.0, app.delay.until_s - now_s))
+            for app, count in counts
+            if app.waiting is not None and count
+        ]
 
     def kill(self, app: App, tasks: Collection[Task]) -> None:
         """End some tasks of an app; it will launch others in their place."""
         for task in tasks:
-            self._agent.kill(task)
+            self.fleet.kill(task)
         self._look(app)
 
-    def kill_and_scale(self, app: App, tasks: Collection[Task], *, force: bool) -> Deployment:
-        """End some tasks of an app, and want so many fewer from now on.
+    def kill_and_scale(self, found: Collection[tuple[App, Task]], *, force: bool) -> Deployment:
+        """End some tasks, each with its app, and want so many fewer from now on.
 
         Raises:
-            RequestRefusedError: 409 if the app is locked.
+            RequestRefusedError: 409 if an app is locked.
         """
-        instances = max(0, app.definition.instances - len(tasks))
-        deployment = self.put([replace(app.definition, instances=instances)], force=force)
-        self.kill(app, tasks)
+        counts = Counter(app.definition.app_id for app, _task in found)
+        definitions = [self.apps[app_id].definition for app_id in counts]
+        fewer = [replace(one, instances=max(0, one.instances - counts[one.app_id])) for one in definitions]
+        deployment = self.put(fewer, force=force)
+        for app, task in found:
+            self.kill(app, [task])
         return deployment
 
     async def close(self, *, grace_s: float | None) -> None:
@@ -132,15 +185,16 @@ class Scheduler:
             if app.next_look is not None:
                 app.next_look.cancel()
         for task_id, app in list(self._app_of_task.items()):
-            self._agent.kill(app.tasks[task_id], grace_s=grace_s)
-        await self._agent.wait_empty()
+            self.fleet.kill(app.tasks[task_id], grace_s=grace_s)
+        await self.fleet.wait_empty()
         while self._chores:
             await asyncio.wait(self._chores)
 
-    def _check_groups(self, definitions: Iterable[AppDefinition]) -> None:
+    def _check_groups(self, definitions: Iterable[AppDefinition], deleted: Collection[str]) -> None:
+        ids = {*self.apps, *(definition.app_id for definition in definitions)} - set(deleted)
         for definition in definitions:
             app_id = definition.app_id
-            if any(other.startswith(f"{app_id}/") or app_id.startswith(f"{other}/") for other in self.apps):
+            if any(other.startswith(f"{app_id}/") or app_id.startswith(f"{other}/") for other in ids):
                 reason = "Groups and Applications may not have the same identifier."
                 raise rules_broken([Violation("/id", f"{reason} ({app_id})")])
 
@@ -170,6 +224,13 @@ class Scheduler:
         app.change(definition)
         self._look_later(app, _FIRST_LOOK_S)
 
+    def _delete(self, app: App) -> None:
+        app.is_deleted = True
+        app.waiting = None
+        app.definition = replace(app.definition, instances=0)
+        self._leaving.append(app)
+        self._look_later(app, _FIRST_LOOK_S)
+
     def _look_later(self, app: App, delay_s: float) -> None:
         if app.next_look is not None:
             app.next_look.cancel()
@@ -181,32 +242,40 @@ class Scheduler:
             return
         difference = wanted_minus_seen(app.definition, app.tasks.values())
         for task in difference.kill:
-            self._agent.kill(task)
+            self.fleet.kill(task)
         if difference.start:
             self._launch(app, difference.start)
+        else:
+            app.waiting = None
         if app.is_deleted and not app.tasks and not app.is_gone:
             app.is_gone = True
             self._begin(self._leave(app))
         self._finish_deployments()
 
     def _launch(self, app: App, count: int) -> None:
+        if app.waiting is None:
+            app.waiting = Waiting(since=format_timestamp(utc_now()))
         wait_s = app.delay.until_s - asyncio.get_running_loop().time()
         if wait_s > 0:
             self._look_later(app, wait_s)
             return
         for _ in range(min(count, _LAUNCHES_A_LOOK)):
-            task = self._agent.launch(app.definition)
+            task = self.fleet.launch(app.definition, app.tasks.values(), app.waiting)
             if task is None:
                 self._look_later(app, _NO_OFFER_S)
                 return
             app.tasks[task.task_id] = task
             self._app_of_task[task.task_id] = app
+            self.events.publish_task(task)
         if count > _LAUNCHES_A_LOOK:
             self._look_later(app, 0)
+        else:
+            app.waiting = None
 
     def _on_change(self, task: Task) -> None:
         app = self._app_of_task[task.task_id]
-        if task.state is TaskState.RUNNING:
+        self.events.publish_task(task)
+        if task.state in (TaskState.RUNNING, TaskState.KILLING):
             self._look(app)
             return
         if task.state is not TaskState.KILLED:
@@ -219,7 +288,7 @@ class Scheduler:
         """A task has ended: drop it, and keep the sandboxes of the latest few for whoever wants to know why."""
         app.sandboxes.append(task.sandbox)
         while len(app.sandboxes) > (0 if app.is_deleted else KEPT_SANDBOXES):
-            await self._agent.remove_sandbox(app.sandboxes.popleft())
+            await remove_sandbox(app.sandboxes.popleft())
         del app.tasks[task.task_id]
         del self._app_of_task[task.task_id]
         self._look(app)
@@ -227,8 +296,9 @@ class Scheduler:
     async def _leave(self, app: App) -> None:
         """The last task of a deleted app has ended."""
         while app.sandboxes:
-            await self._agent.remove_sandbox(app.sandboxes.popleft())
+            await remove_sandbox(app.sandboxes.popleft())
         self._leaving.remove(app)
+        self.events.publish("app_terminated_event", appId=app.definition.app_id)
         self._finish_deployments()
 
     def _begin(self, chore: Coroutine[None, None, None]) -> None:
@@ -241,6 +311,8 @@ class Scheduler:
         for deployment in self.deployments.running:
             if all(self._is_settled(app_id) for app_id in deployment.actions):
                 self.deployments.finish(deployment)
+                self.events.publish_deployment("deployment_step_success", deployment)
+                self.events.publish_deployment("deployment_success", deployment)
 
     def _is_settled(self, app_id: str) -> bool:
         if any(app.definition.app_id == app_id for app in self._leaving):

@@ -6,27 +6,42 @@ import asyncio
 import getpass
 import os
 import shutil
+import socket
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
 from aiohttp import web
 
+from hydra.core.agent_specs import AgentSpec
 from hydra.core.errors import MarathonError, OutputError, UsageError
-from hydra.localmarathon import app_routes, server_routes, task_routes
+from hydra.localmarathon import (
+    app_routes,
+    deployment_routes,
+    event_routes,
+    group_routes,
+    mesos_routes,
+    server_routes,
+    task_routes,
+)
 from hydra.localmarathon.agent import AgentSettings
 from hydra.localmarathon.environment import inherited_environment
+from hydra.localmarathon.placement import Place
 from hydra.localmarathon.ports import HOST_PORTS, HostPorts
 from hydra.localmarathon.routing import ServerIdentity, make_application
 from hydra.localmarathon.scheduler import Scheduler
 from hydra.localmarathon.watchdog import Watchdog
 
-_ROUTES = (
+ROUTES = (
     *server_routes.ROUTES,
     *task_routes.ROUTES,
     *app_routes.ROUTES,
+    *group_routes.ROUTES,
+    *deployment_routes.ROUTES,
+    *event_routes.ROUTES,
+    *mesos_routes.ROUTES,
 )  # tasks before apps: an app's id takes the rest
 _CLOSING_S = 1.0  # for answers that are being written
 
@@ -39,13 +54,14 @@ class LocalMarathon:
 
     Args:
         folder: sandboxes are made in a new folder in it; what exists in it already is left alone.
-        host: the address that the API and the ports of the tasks are on.
+        host: the address that the API is on.
+        agents: the virtual agents; left out, there is one at ``host``.
         port: of the API; 0 takes a free one.
         base_env: what every task's environment begins with; left out, a short list is taken from this process's own.
         host_ports: the ports that tasks get.
         staging_s: how long a task is TASK_STAGING after its process has started. Real tasks take about a second, and
             callers count on seeing the deployment of what they have just created.
-        max_tasks: how many tasks may run at once; further ones wait.
+        max_tasks: how many tasks may run at once on an agent; further ones wait.
     """
 
     def __init__(
@@ -54,6 +70,7 @@ class LocalMarathon:
         *,
         host: str = "127.0.0.1",
         port: int = 0,
+        agents: Sequence[AgentSpec] = (),
         base_env: Mapping[str, str] | None = None,
         host_ports: range = HOST_PORTS,
         staging_s: float = 0.25,
@@ -63,6 +80,7 @@ class LocalMarathon:
         self._folder = folder / self._framework_id
         self._host = host
         self._port = port
+        self._agents = tuple(agents) or (AgentSpec(host),)
         self._host_ports = host_ports
         self._inherited = dict(inherited_environment(os.environ) if base_env is None else base_env)
         self._staging_s = staging_s
@@ -85,26 +103,25 @@ class LocalMarathon:
         """Open the API.
 
         Raises:
-            UsageError: the port is taken.
+            UsageError: the port is taken, or an agent's address is none of this machine.
             OutputError: the folder cannot be made.
             MarathonError: it has been started before.
         """
         if self._scheduler is not None:
             raise MarathonError("this local Marathon has been started before", way_out="make a new one")
+        for agent in self._agents:
+            _check_address(agent.host)
         try:
             self._folder.mkdir(parents=True)
         except OSError as error:
             raise OutputError(f"the folder {self._folder} cannot be made ({error.strerror})") from error
-        settings = AgentSettings(
-            agent_id=f"{self._framework_id}-S0",
-            framework_id=self._framework_id,
-            host=self._host,
-            folder=self._folder,
-            inherited=self._inherited,
-            staging_s=self._staging_s,
-            max_tasks=self._max_tasks,
+        numbers: set[int] = set()
+        self._scheduler = Scheduler(
+            [
+                (self._settings(index, agent), HostPorts(agent.host, self._host_ports, numbers))
+                for index, agent in enumerate(self._agents)
+            ]
         )
-        self._scheduler = Scheduler(settings, HostPorts(self._host, self._host_ports))
         try:
             self._watchdog = Watchdog(self._framework_id, self._folder, self._inherited)
             await self._listen(self._scheduler)
@@ -120,6 +137,7 @@ class LocalMarathon:
         """
         if self._scheduler is not None:
             await self._scheduler.close(grace_s=grace_s)
+            self._scheduler.events.close()
         if self._runner is not None:
             runner, self._runner = self._runner, None
             await runner.cleanup()
@@ -137,8 +155,20 @@ class LocalMarathon:
     ) -> None:
         await self.stop()
 
+    def _settings(self, index: int, agent: AgentSpec) -> AgentSettings:
+        return AgentSettings(
+            place=Place(f"{self._framework_id}-S{index}", agent.host, agent.attributes),
+            cpus=agent.cpus,
+            mem_mb=agent.mem_mib,
+            framework_id=self._framework_id,
+            folder=self._folder,
+            inherited=self._inherited,
+            staging_s=self._staging_s,
+            max_tasks=self._max_tasks,
+        )
+
     async def _listen(self, scheduler: Scheduler) -> None:
-        application = make_application(_ROUTES, scheduler, self._describe)
+        application = make_application(ROUTES, scheduler, self._describe)
         self._runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=_CLOSING_S)
         await self._runner.setup()
         try:
@@ -152,6 +182,17 @@ class LocalMarathon:
 
     def _describe(self) -> ServerIdentity:
         return ServerIdentity(framework_id=self._framework_id, host=self._host, port=self._port, own_user=_own_user())
+
+
+def _check_address(host: str) -> None:
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.bind((host, 0))
+    except OSError as error:
+        raise UsageError(
+            f"the local Marathon's agent {host} is no address of this machine ({error.strerror or error})",
+            way_out="take 127.0.0.1, or on Linux 127.0.0.2 and so on",
+        ) from error
 
 
 def _own_user() -> str:

@@ -1,4 +1,4 @@
-"""What concerns the server as a whole: ``/ping``, ``/v2/info``, ``/v2/leader``, ``/v2/deployments``."""
+"""What concerns the server as a whole: ``/ping``, ``/v2/info``, ``/v2/leader``, ``/metrics``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from aiohttp import web
 
 from hydra.localmarathon.ports import SERVICE_PORTS
 from hydra.localmarathon.routing import Call, Route
+from hydra.localmarathon.task import TaskState
 
 MARATHON_VERSION = "1.10.0"  # the version whose API this is
 
@@ -36,6 +37,7 @@ async def get_info(call: Call) -> web.Response:
             "framework_name": "marathon",
             "ha": False,
             "hostname": call.server.host,
+            "mesos_leader_ui_url": f"http://{leader}",
             "local_port_min": SERVICE_PORTS.start,
             "local_port_max": SERVICE_PORTS.stop - 1,
             "mesos_user": call.server.own_user,
@@ -52,14 +54,30 @@ async def get_leader(call: Call) -> web.Response:
     return web.json_response({"leader": f"{call.server.host}:{call.server.port}"})
 
 
-async def list_deployments(call: Call) -> web.Response:
-    """``GET /v2/deployments``: a bare array; what has come to its end is not in it."""
-    return web.json_response([deployment.document() for deployment in call.scheduler.deployments.running])
+async def get_metrics(call: Call) -> web.Response:
+    """``GET /metrics``: the counts of apps and tasks, under the names that Marathon has had since 1.7."""
+    apps = call.scheduler.apps.values()
+    states = [task.state for app in apps for task in app.tasks.values()]
+    gauges = {
+        "marathon.apps.active.gauge": len(apps),
+        "marathon.deployments.active.gauge": len(call.scheduler.deployments.running),
+        "marathon.instances.running.gauge": states.count(TaskState.RUNNING),
+        "marathon.instances.staged.gauge": states.count(TaskState.STAGING),
+    }
+    document = {
+        "version": "4.0.0",
+        "counters": {},
+        "gauges": {name: {"value": value} for name, value in gauges.items()},
+        "histograms": {},
+        "meters": {},
+        "timers": {},
+    }
+    return web.json_response(document)
 
 
 ROUTES = (
+    Route("GET", r"/metrics", get_metrics),
     Route("GET", r"/ping", ping),
     Route("GET", r"/v2/info", get_info),
     Route("GET", r"/v2/leader", get_leader),
-    Route("GET", r"/v2/deployments", list_deployments),
 )

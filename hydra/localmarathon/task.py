@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from hydra.localmarathon.health_checks import Health
+
 
 class TaskState(Enum):
     """Mesos' states of a task, as far as they occur on one machine."""
@@ -35,9 +37,28 @@ class Task:
     kill_grace_s: float
     sandbox: Path
     staged_at: str
+    cpus: float = 0.0
+    mem_mb: float = 0.0
     started_at: str | None = None
     state: TaskState = TaskState.STAGING
     message: str = ""  # why it ended
+    health: tuple[Health, ...] = ()  # one for each check of the app
+    announced: TaskState | None = None  # what listeners to events know of
+
+    @property
+    def instance_id(self) -> str:
+        """Marathon's name of the task's place in its app."""
+        return self.task_id.partition("._app.")[0]
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it runs, and all of its checks say that it is healthy."""
+        return self.state is TaskState.RUNNING and all(health.alive for health in self.health)
+
+    @property
+    def is_unhealthy(self) -> bool:
+        """Whether one of its checks has found so."""
+        return any(health.alive is False for health in self.health)
 
     def document(self, *, with_service_ports: bool = False) -> dict[str, object]:
         """The JSON object of this task; every key is known to the PyPI client ``marathon`` 0.13.0."""
@@ -57,7 +78,7 @@ class Task:
             "version": self.version,
             "role": self.role,
             "localVolumes": [],
-            "healthCheckResults": [],
+            "healthCheckResults": [health.document() for health in self.health if health.alive is not None],
         }
 
 

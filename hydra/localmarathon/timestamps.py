@@ -25,7 +25,12 @@ class VersionClock:
 
     def __init__(self, now: Callable[[], datetime] = utc_now) -> None:
         self._now = now
-        self._latest = datetime.min.replace(tzinfo=timezone.utc)
+        self._latest = datetime.fromtimestamp(0, timezone.utc)
+
+    @property
+    def latest(self) -> str:
+        """The last version that was handed out."""
+        return format_timestamp(self._latest)
 
     def next_version(self) -> str:
         """A timestamp that no other version of this server has."""

@@ -265,5 +265,7 @@ def app_definition(spec: AppSpec) -> str:
         port_definitions=[{"port": 0, "protocol": "tcp"} for _ in range(spec.port_count)],
         env=dict(spec.env),
         labels=dict(spec.labels),
+        # All at once: an app whose tasks must be alone on a host could never be exchanged one by one.
+        upgrade_strategy={"minimumHealthCapacity": 0, "maximumOverCapacity": 0},
     )
     return str(app.to_json())

@@ -40,6 +40,7 @@ EXAMPLES = {
     "mesos_url": ("http://m.lab:5050", "http://m.lab:5050"),
     "cluster0": ("slave_id.a", "slave_id.a"),
     "cluster1": ("rack.b.c", "rack.b.c"),
+    "local_agents": ("127.0.0.1 rack:a, 127.0.0.2 cpus:4", "127.0.0.1 rack:a, 127.0.0.2 cpus:4"),
     "appserver": ("Always", "always"),
     "appserver_address": ("eth0:9800", "eth0:9800"),
     "appserver_bind": ("0.0.0.0", "0.0.0.0"),

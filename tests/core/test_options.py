@@ -49,6 +49,7 @@ def test_options_are_what_the_table_says():
         ("marathon_url", "localhost:8080"), ("app_prefix", "G1"), ("marathon_url", "http://a,b"),
         ("marathon_timeout", "0"), ("marathon_timeout", "21"), ("mesos_url", "http://a,http://b"), ("cluster0", "x."),
         ("cluster1", ".x"), ("appserver", "perhaps"), ("appserver_address", "10.0.0.5:0"), ("appserver_bind", "a b"),
+        ("local_agents", "here rack:a"),
         ("marathon_secrets", ""), ("start_timeout", "0"), ("drain_timeout", "-1"),
         ("keep_running", "perhaps"), ("output", ""),
     ],

@@ -194,6 +194,7 @@ def test_agents_without_the_attributes_are_asked_for_none():
 TYPES = {
     "id": str, "cmd": str, "instances": int, "cpus": float, "mem": float, "constraints": list, "fetch": list,
     "portDefinitions": list, "labels": dict, "env": dict,
+    "upgradeStrategy": dict,
 }  # fmt: skip
 """Of the fields that Marathon's schema of an app knows, those that Hydra sends; the schema takes no others."""
 
@@ -206,6 +207,7 @@ def test_a_definition_is_what_marathon_takes(hand_out, role):
     assert document["portDefinitions"] == [{"port": 0, "protocol": "tcp"}]
     assert document["fetch"] == [{"uri": hand_out.url, "extract": False, "executable": False, "cache": False}]
     assert hand_out.code.sha256 in document["cmd"]
+    assert document["upgradeStrategy"] == {"minimumHealthCapacity": 0, "maximumOverCapacity": 0}
     assert "args" not in document
     for constraint in document["constraints"]:
         assert len(constraint) in (2, 3)

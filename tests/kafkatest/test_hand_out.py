@@ -9,19 +9,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from hydra.localmarathon.app_reading import read_app
-from hydra.localmarathon.refusals import RequestRefusedError
-
 pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(autouse=True)
 def bare_agents(place, tmp_path):
     """The only Python that tasks find has no package, least of all Hydra."""
-    try:
-        read_app({"id": "/x", "cmd": "sleep 1", "fetch": [{"uri": "http://127.0.0.1/x"}]}, own_user="nobody")
-    except RequestRefusedError:
-        pytest.skip("this local Marathon fetches nothing")
     folder = tmp_path / "bare"
     made = subprocess.run(
         [sys.executable, "-m", "venv", "--without-pip", str(folder)], capture_output=True, timeout=60, check=False
@@ -37,6 +30,10 @@ def loaded_files(process: psutil.Process) -> set[str]:
     return {item.path for item in process.memory_maps() if ".so" in item.path}
 
 
+def listening(process: psutil.Process) -> set[str]:
+    return {item.laddr.ip for item in process.net_connections("tcp") if item.status == psutil.CONN_LISTEN}
+
+
 def test_the_main_job_on_agents_without_hydra(hydra, place, bare_agents):
     command = hydra("kafka", "--appserver=always", "--total_sub_apps=3", "--test_duration=4", "--output=result.json")
     command.wait_for(r"delivered [1-9]")
@@ -49,6 +46,29 @@ def test_the_main_job_on_agents_without_hydra(hydra, place, bare_agents):
         assert ours
         assert all(path.startswith(task.cwd()) for path in ours), "its libraries are those in its own sandbox"
         assert not [path for path in loaded_files(task) if path.startswith(sys.prefix)]
+    # A machine that is busy with something else makes an honest run indeterminate.
+    assert command.end() in {0, 3}, command.errors
+    record = json.loads((place.work / "result.json").read_text())
+    assert (record["status"], record["result"]["figures"]["records_lost"]) == ("complete", 0)
+    place.assert_nothing_left()
+
+
+def test_bare_agents_at_different_addresses_get_what_their_attributes_are_for(hydra, place):
+    command = hydra(
+        "kafka",
+        "--appserver=always",
+        "--local_agents=127.0.0.1, 127.0.0.2 slave_id:pub, 127.0.0.3 slave_id:sub, 127.0.0.4 slave_id:sub",
+        "--cluster0=slave_id.pub",
+        "--cluster1=slave_id.sub",
+        "--total_sub_apps=2",
+        "--test_duration=4",
+        "--msg_rate=100",
+        "--output=result.json",
+    )
+    command.wait_for(r"delivered [1-9]")
+    (publisher,), subscribers = place.tasks("kafka-pub"), place.tasks("kafka-sub")
+    assert listening(publisher) == {"127.0.0.2"}
+    assert [listening(subscriber) <= {"127.0.0.3", "127.0.0.4"} for subscriber in subscribers] == [True, True]
     # A machine that is busy with something else makes an honest run indeterminate.
     assert command.end() in {0, 3}, command.errors
     record = json.loads((place.work / "result.json").read_text())

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from hydra.core.agent_specs import AgentSpec
 from hydra.localmarathon.server import LocalMarathon
 from tests.scripted_marathon import ScriptedMarathon, hang, refuse
 
@@ -33,7 +34,9 @@ def marathon(tmp_path, place):
 
     async def make():
         environment = {"PATH": f"{Path(sys.prefix, 'bin')}:{os.environ['PATH']}", "TMPDIR": str(place.temporary)}
-        server = LocalMarathon(tmp_path / "agents", host=HOST, base_env=environment)
+        server = LocalMarathon(
+            tmp_path / "agents", host=HOST, agents=[AgentSpec(HOST, {"slave_id": "a"})], base_env=environment
+        )
         await server.start()
         return server
 

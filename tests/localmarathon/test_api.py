@@ -28,7 +28,11 @@ def test_leader_is_the_server_itself(server):
     ("method", "path", "status", "message"),
     [
         ("GET", "/v2/nothing", 500, "URI not found"),
-        ("GET", "/v2/queue", 500, "URI not found"),
+        ("GET", "/v2/pods", 500, "URI not found"),
+        ("GET", "/v2/groups/none", 404, "Group '/none' does not exist"),
+        ("DELETE", "/v2/groups/none", 404, "Group '/none' does not exist"),
+        ("DELETE", "/v2/deployments/none", 404, "DeploymentPlan none does not exist"),
+        ("DELETE", "/v2/queue/x/delay", 404, "Application /x not found in tasks queue."),
         ("GET", "/v2/apps/g1/x", 404, "App '/g1/x' does not exist"),
         ("GET", "/v2/apps//g1//x", 404, "App '/g1/x' does not exist"),
         ("GET", "/v2/apps/g1/x/tasks", 404, "App '/g1/x' does not exist"),

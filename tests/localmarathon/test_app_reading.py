@@ -70,7 +70,7 @@ def test_the_canonical_form_reads_as_the_same_app():
         }
     )
     assert read(app_document(app)) == app
-    assert app.echoed["constraints"] == [["hostname", "UNIQUE"], ["rack", "LIKE", "a.*"]]
+    assert app.constraints == (("hostname", "UNIQUE"), ("rack", "LIKE", "a.*"))
     assert app.ports[0] == PortDefinition(10001, "udp,tcp", "http", {"vip": "1"})
 
 
@@ -104,8 +104,10 @@ def test_the_canonical_form_reads_as_the_same_app():
         ({"cmd": "echo \ud800"}, "/cmd"),
         ({"user": "root2"}, "/user"),
         ({"executor": "/bin/other"}, "/executor"),
-        ({"fetch": [{"uri": "http://x/y"}]}, "/fetch"),
-        ({"uris": ["http://x/y"]}, "/uris"),
+        ({"fetch": [{"uri": "http://x/y"}], "uris": ["http://x/z"]}, "/"),
+        ({"fetch": [{"uri": "http://x/y", "destPath": "../z"}]}, "/fetch(0)/destPath"),
+        ({"constraints": [["rack", "LIKE", "("]]}, "/constraints(0)"),
+        ({"constraints": [["rack", "LIKE"]]}, "/constraints(0)"),
         ({"dependencies": ["/y"]}, "/dependencies"),
         ({"secrets": {"a": {"source": "b"}}}, "/secrets"),
         ({"readinessChecks": [{}]}, "/readinessChecks"),

@@ -25,7 +25,7 @@ def test_info_and_ping(client):
 
 
 def test_a_life_of_an_app(client, server, poll):
-    app = client.create_app("/g1/kafka-sub", sleeping(ports=[0], constraints=[("hostname", "UNIQUE")]))
+    app = client.create_app("/g1/kafka-sub", sleeping(ports=[0], constraints=[("hostname", "CLUSTER", "127.0.0.1")]))
     assert app.id == "/g1/kafka-sub"
     (deployment,) = client.list_deployments()
     assert deployment.id == app.deployments[0].id
@@ -64,8 +64,10 @@ def test_an_app_that_was_read_can_be_written_back(client, server):
             ports=[0, 0],
             env={"A": "1"},
             labels={"owner": "me"},
-            constraints=[("hostname", "CLUSTER", "a"), ("rack", "UNIQUE", "")],
-            health_checks=[MarathonHealthCheck(protocol="TCP", port_index=0)],
+            constraints=[("hostname", "LIKE", "127.*"), ("hostname", "GROUP_BY", "")],
+            health_checks=[
+                MarathonHealthCheck(protocol="COMMAND", command="true", interval_seconds=1, delay_seconds=0)
+            ],
             task_kill_grace_period_seconds=2,
             kill_selection="OLDEST_FIRST",
         ),

@@ -1,0 +1,158 @@
+"""The few addresses of Mesos that tell of agents and sandboxes; master and agents are all at this server's own."""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+from pathlib import Path
+
+from aiohttp import web
+
+from hydra.localmarathon.agent import Agent
+from hydra.localmarathon.ports import HOST_PORTS
+from hydra.localmarathon.refusals import bad_query
+from hydra.localmarathon.routing import Call, Route
+from hydra.localmarathon.task import Task
+
+MESOS_VERSION = "1.9.0"
+MAX_READ_BYTES = 64 * 1024
+"""What Mesos gives at once."""
+
+
+async def list_agents(call: Call) -> web.Response:
+    """``GET /slaves``, ``/master/slaves``."""
+    agents = [_agent_document(agent, call, number) for number, agent in enumerate(call.scheduler.fleet.agents, start=1)]
+    return web.json_response({"slaves": agents, "recovered_slaves": []})
+
+
+async def get_state(call: Call) -> web.Response:
+    """``GET /state``, ``/master/state``: what master and agents say, in one object."""
+    scheduler = call.scheduler
+    agents = [_agent_document(agent, call, number) for number, agent in enumerate(scheduler.fleet.agents, start=1)]
+    tasks = [task for agent in scheduler.fleet.agents for task in agent.tasks]
+    ended = [sandbox for app in scheduler.apps.values() for sandbox in app.sandboxes]
+    framework = {
+        "id": call.server.framework_id,
+        "name": "marathon",
+        "active": True,
+        "webui_url": f"http://{call.server.host}:{call.server.port}",
+        "executors": [_executor_document(task.sandbox, task) for task in tasks],
+        "completed_executors": [_executor_document(sandbox, None) for sandbox in ended],
+        "tasks": [_task_document(task, call.server.framework_id) for task in tasks],
+    }
+    document = {
+        "version": MESOS_VERSION,
+        "id": call.server.framework_id,
+        "hostname": call.server.host,
+        "slaves": agents,
+        "frameworks": [framework],
+        "completed_frameworks": [],
+    }
+    return web.json_response(document)
+
+
+async def get_version(call: Call) -> web.Response:  # noqa: ARG001  # every answer takes a call
+    """``GET /version``."""
+    return web.json_response({"version": MESOS_VERSION, "build_user": "hydra.localmarathon"})
+
+
+async def read_file(call: Call) -> web.Response:
+    """``GET /files/read?path=&offset=&length=``: a piece of a file in a sandbox; offset -1 asks for its size."""
+    query = call.request.query
+    offset, length = _whole(query.get("offset", "-1")), _whole(query.get("length", str(MAX_READ_BYTES)))
+    folder = call.scheduler.fleet.agents[0].settings.folder
+    if not 0 <= length <= MAX_READ_BYTES:
+        length = MAX_READ_BYTES
+    document = await asyncio.to_thread(_read, folder, query.get("path", ""), offset, length)
+    if document is None:
+        return web.json_response({"message": "No such file or directory"}, status=404)
+    return web.json_response(document)
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise bad_query(f"'{text}' is not a number") from None
+
+
+def _read(folder: Path, name: str, offset: int, length: int) -> dict[str, object] | None:
+    """A piece as text that is as many bytes long as what was read, so that a reader finds the next offset."""
+    try:
+        path = Path(name).resolve()
+        if not path.is_relative_to(folder.resolve()) or not path.is_file():
+            return None
+        if offset < 0:
+            return {"data": "", "offset": path.stat().st_size}
+        with path.open("rb") as file:
+            file.seek(offset)
+            piece = file.read(length)
+    except (OSError, ValueError):
+        return None
+    # A character that is cut off at the end belongs to the next piece.
+    return {"data": codecs.getincrementaldecoder("utf-8")(_AS_QUESTION_MARKS).decode(piece), "offset": offset}
+
+
+_AS_QUESTION_MARKS = "hydra-question-marks"
+
+
+def _question_marks(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeDecodeError)
+    return "?" * (error.end - error.start), error.end
+
+
+codecs.register_error(_AS_QUESTION_MARKS, _question_marks)
+
+
+def _agent_document(agent: Agent, call: Call, number: int) -> dict[str, object]:
+    settings, offer = agent.settings, agent.offer()
+    used_ports = sorted(port for task in agent.tasks for port in task.ports)
+    used = {
+        "cpus": round(settings.cpus - offer.cpus, 6),
+        "mem": round(settings.mem_mb - offer.mem_mb, 6),
+        "ports": f"[{', '.join(f'{port}-{port}' for port in used_ports)}]",
+    }
+    return {
+        "id": agent.place.agent_id,
+        "hostname": agent.place.host,
+        "pid": f"slave({number})@{call.server.host}:{call.server.port}",
+        "active": True,
+        "version": MESOS_VERSION,
+        "attributes": dict(agent.place.attributes),
+        "resources": {
+            "cpus": settings.cpus,
+            "mem": settings.mem_mb,
+            "ports": f"[{HOST_PORTS.start}-{HOST_PORTS.stop - 1}]",
+        },
+        "used_resources": used,
+    }
+
+
+def _executor_document(sandbox: Path, task: Task | None) -> dict[str, object]:
+    named = [{"id": sandbox.name}]
+    return {
+        "id": sandbox.name,
+        "directory": str(sandbox),
+        "source": sandbox.name,
+        "tasks": named if task is not None else [],
+        "completed_tasks": [] if task is not None else named,
+    }
+
+
+def _task_document(task: Task, framework_id: str) -> dict[str, object]:
+    return {
+        "id": task.task_id,
+        "name": task.app_id,
+        "framework_id": framework_id,
+        "slave_id": task.agent_id,
+        "state": task.state.value,
+        "resources": {"cpus": task.cpus, "mem": task.mem_mb},
+    }
+
+
+ROUTES = (
+    Route("GET", r"/(?:master/)?slaves", list_agents),
+    Route("GET", r"/(?:master/)?state", get_state),
+    Route("GET", r"/version", get_version),
+    Route("GET", r"/files/read", read_file),
+)

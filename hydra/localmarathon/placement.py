@@ -1,0 +1,106 @@
+"""Whether an agent's offer will do for one more task of an app, and what is in the way. Pure.
+
+Marathon asks in a fixed order (REASONS), and an offer that fails at one question is not asked the next.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from hydra.localmarathon.app_definition import AppDefinition
+
+REASONS = (
+    "UnfulfilledRole", "UnfulfilledConstraint", "InsufficientCpus", "InsufficientMemory", "InsufficientPorts",
+    "DeclinedScarceResources",
+)  # fmt: skip
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class Place:
+    """An agent, as far as constraints see it."""
+
+    agent_id: str
+    host: str
+    attributes: Mapping[str, str]
+
+    def value(self, field: str) -> str | None:
+        """What a constraint's field is here, None if the agent has no such attribute."""
+        if field in ("hostname", "@hostname"):
+            return self.host
+        return self.attributes.get(field)
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What is free on an agent."""
+
+    place: Place
+    cpus: float
+    mem_mb: float
+    has_room: bool = True  # for one more task at all
+
+
+def refusal(app: AppDefinition, offer: Offer, placed: Sequence[Place]) -> str | None:
+    """Why the offer is declined, None if it fits; ports are not looked at.
+
+    Args:
+        app: what should be launched.
+        offer: of one agent.
+        placed: where the tasks of the app are, one entry each.
+    """
+    if app.accepted_roles and "*" not in app.accepted_roles:
+        return "UnfulfilledRole"
+    if not all(_fulfils(constraint, offer.place, placed) for constraint in app.constraints):
+        return "UnfulfilledConstraint"
+    if app.cpus > offer.cpus + _ROUNDING:
+        return "InsufficientCpus"
+    if app.mem_mb > offer.mem_mb + _ROUNDING:
+        return "InsufficientMemory"
+    return None if offer.has_room else "DeclinedScarceResources"
+
+
+def reject_summary(reasons: Sequence[str]) -> list[dict[str, object]]:
+    """The JSON array that tells how many offers failed at which question.
+
+    Args:
+        reasons: why each offer was declined.
+    """
+    left, rows = len(reasons), []
+    for reason in REASONS:
+        declined = reasons.count(reason)
+        rows.append({"reason": reason, "declined": declined, "processed": left})
+        left -= declined
+    return rows
+
+
+def _fulfils(constraint: Sequence[str], place: Place, placed: Sequence[Place]) -> bool:  # noqa: PLR0911  # one for each operator
+    field, operator, *rest = constraint
+    wanted, value = rest[0] if rest else "", place.value(field)
+    if value is None:
+        return operator == "UNLIKE"
+    if operator == "LIKE":
+        return re.fullmatch(wanted, value) is not None
+    if operator == "UNLIKE":
+        return re.fullmatch(wanted, value) is None
+    if operator == "IS":
+        return value == wanted or _same_number(value, wanted)
+    counts = Counter(other.value(field) for other in placed)
+    if operator == "UNIQUE":
+        return not counts[value]
+    if operator == "CLUSTER":
+        return value == wanted if wanted else set(counts) <= {value}
+    if operator == "MAX_PER":
+        return counts[value] < int(wanted)
+    # GROUP_BY: a value without tasks will do, and the one with the fewest once there are enough values.
+    return not counts[value] or (len(counts) >= int(wanted or 0) and counts[value] == min(counts.values()))
+
+
+def _same_number(one: str, other: str) -> bool:
+    try:
+        return float(one) == float(other)
+    except ValueError:
+        return False

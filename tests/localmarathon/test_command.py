@@ -1,0 +1,109 @@
+"""``hydra marathon`` as a process: up, used with curl, ended in every way, nothing left."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+
+import psutil
+import pytest
+import requests
+
+from hydra.localmarathon.environment import TASK_MARK
+
+pytestmark = pytest.mark.integration
+
+APP = {"id": "/x", "cmd": "exec sleep 1000", "instances": 3, "cpus": 0.1, "mem": 16}
+
+
+@pytest.fixture
+def marathon(tmp_path):
+    """Starts ``hydra marathon``; returns the process and the address of the API."""
+    started = []
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+
+    def start(*arguments):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "hydra", "marathon", "--port=0", *arguments],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment,
+        )  # fmt: skip
+        started.append(process)
+        first = process.stdout.readline()
+        return process, re.search(r"http://\S+:\d+", first)[0] if first else ""
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.wait(10)
+        process.stdout.close()
+        process.stderr.close()
+
+
+def marked(url):
+    framework_id = requests.get(f"{url}/v2/info", timeout=5).json()["frameworkId"]
+
+    def find():
+        return [
+            process
+            for process in psutil.process_iter(["environ"])
+            if (process.info["environ"] or {}).get(TASK_MARK, "").startswith(framework_id)
+        ]
+
+    return find
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_however_it_ends_its_tasks_end_too(marathon, poll, tmp_path, end):
+    process, url = marathon()
+    tasks = marked(url)
+    assert requests.post(f"{url}/v2/apps", json=APP, timeout=5).status_code == 201
+    poll(lambda: len(tasks()) == 3 and not requests.get(f"{url}/v2/deployments", timeout=5).json())
+    process.send_signal(end)
+    assert process.wait(20) == (-9 if end is signal.SIGKILL else 0)
+    poll(lambda: not tasks())
+    if end is not signal.SIGKILL:
+        assert not list(tmp_path.glob("hydra-*"))
+    else:
+        poll(lambda: not list(tmp_path.glob("hydra-*/marathon/*")))
+
+
+def test_agents_come_from_the_command_line_or_hydra_ini(marathon, tmp_path):
+    (tmp_path / "hydra.ini").write_text("[mesos]\nlocal_agents: 127.0.0.1 rack:a, 127.0.0.2 rack:b cpus:2 mem:64\n")
+    for arguments, hosts in ((), ["127.0.0.1", "127.0.0.2"]), (("--local_agents=127.0.0.3",), ["127.0.0.3"]):
+        _process, url = marathon(*arguments)
+        agents = requests.get(f"{url}/slaves", timeout=5).json()["slaves"]
+        assert [agent["hostname"] for agent in agents] == hosts
+    process, _url = marathon("--local_agents=somewhere")
+    assert process.wait(20) == 2
+    assert "local_agents" in process.stderr.read()
+
+
+def test_a_port_that_is_taken_is_told_in_a_line(marathon):
+    _process, url = marathon()
+    second, _none = marathon(f"--port={url.rpartition(':')[2]}")
+    assert second.wait(20) == 2
+    assert "choose another port" in second.stderr.read()
+
+
+def test_curl_works(marathon, poll):
+    curl = shutil.which("curl")
+    if curl is None:
+        pytest.skip("there is no curl")
+    _process, url = marathon()
+
+    def call(*arguments):
+        answer = subprocess.run(
+            [curl, "-sS", "-m", "10", *arguments], capture_output=True, text=True, timeout=20, check=True
+        )
+        return json.loads(answer.stdout or "null")
+
+    created = call("-X", "POST", f"{url}/v2/apps", "-H", "Content-Type: application/json", "-d", json.dumps(APP))
+    assert created["id"] == "/x"
+    poll(lambda: not call(f"{url}/v2/deployments"))
+    assert call(f"{url}/v2/apps//x")["app"]["tasksRunning"] == 3
+    assert call("-X", "DELETE", f"{url}/v2/apps/x")["deploymentId"]
+    poll(lambda: not call(f"{url}/v2/deployments"))
