@@ -106,6 +106,7 @@ def _read_upgrade_strategy(app: JsonFields) -> UpgradeStrategy:
     if document is None:
         return UpgradeStrategy()
     strategy = JsonFields(document, "/upgradeStrategy", app.violations)
+    strategy.refuse_unknown(frozenset({"minimumHealthCapacity", "maximumOverCapacity"}))
     return UpgradeStrategy(
         minimum_health_capacity=strategy.number("minimumHealthCapacity", 1, minimum=0, maximum=1),
         maximum_over_capacity=strategy.number("maximumOverCapacity", 1, minimum=0, maximum=1),
@@ -140,6 +141,7 @@ def _port_count(app: JsonFields) -> int:
 
 
 def _read_port(port: JsonFields) -> PortDefinition:
+    port.refuse_unknown(frozenset({"port", "protocol", "name", "labels"}))
     return PortDefinition(
         port=port.whole("port", 0, minimum=0, maximum=65535),
         protocol=_only(port, "protocol", "tcp", "udp", "udp,tcp") or "tcp",

@@ -57,6 +57,7 @@ def read_fetch(app: JsonFields) -> tuple[FetchUri, ...]:
 
 
 def _read_item(item: JsonFields) -> FetchUri:
+    item.refuse_unknown(frozenset({"uri", "extract", "executable", "cache", "destPath"}))
     uri, dest_path = item.text("uri"), item.text("destPath")
     if uri is None:
         item.violations.types.append(Violation(f"{item.path}/uri", "error.path.missing"))

@@ -15,6 +15,12 @@ from hydra.localmarathon.json_fields import JsonFields, Number
 from hydra.localmarathon.timestamps import format_timestamp, utc_now
 
 _PROTOCOLS = ("HTTP", "HTTPS", "TCP", "COMMAND", "MESOS_HTTP", "MESOS_HTTPS", "MESOS_TCP")
+_KNOWN_FIELDS = frozenset(
+    {
+        "protocol", "path", "portIndex", "port", "command", "gracePeriodSeconds", "intervalSeconds", "timeoutSeconds",
+        "maxConsecutiveFailures", "delaySeconds", "ignoreHttp1xx", "ipProtocol",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -106,6 +112,9 @@ def read_health_checks(app: JsonFields, port_count: int) -> tuple[HealthCheck, .
 
 
 def _read_check(check: JsonFields, port_count: int) -> HealthCheck:
+    check.refuse_unknown(_KNOWN_FIELDS)
+    if check.text("ipProtocol") not in (None, "IPv4"):
+        check.broken("ipProtocol", "the local Marathon checks over IPv4")
     protocol = check.text("protocol") or "HTTP"
     if protocol not in _PROTOCOLS:
         check.broken("protocol", f"must be one of: {', '.join(repr(name) for name in _PROTOCOLS)}")
