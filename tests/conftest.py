@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,6 +27,22 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
         return (yield)
     with turns.turn(item.config.cache.mkdir("turns"), alone=item.get_closest_marker("alone") is not None):
         return (yield)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests that take longest come first, so that no worker is left alone with them at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("integration") is None)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def sockets_of_kafka_python() -> Iterator[None]:
+    """kafka-python leaves sockets of refused connections to the garbage collector: in no other test's time."""
+    yield
+    if "kafka" in sys.modules:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
 
 
 def wait_until(condition: Callable[[], object], timeout_s: float, what: str) -> None:

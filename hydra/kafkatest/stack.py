@@ -72,8 +72,19 @@ class LocalStack:
         self.kafka_pid = 0
         self._failure: HydraError | None = None
         self._over = threading.Event()
+        try:
+            self._process = self._start_process(run_id)
+        except BaseException:
+            # Ctrl-C while the process is being made: nobody has it yet who would clean up, and its lease is over.
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
+        self._reader = threading.Thread(target=self._read_events, name="stack-events", daemon=True)
+        self._reader.start()
+        self._say(encode(StackOrder(run_id, str(self.folder), kafka, java, settings, agents)))
+
+    def _start_process(self, run_id: str) -> subprocess.Popen[bytes]:
         with (self.folder / "stack.log").open("wb") as log:
-            self._process = subprocess.Popen(
+            return subprocess.Popen(
                 [sys.executable, "-m", "hydra.kafkatest.local_stack_main"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -83,9 +94,6 @@ class LocalStack:
                 cwd=self.folder,
                 env={**os.environ, "HYDRA_RUN_ID": run_id},
             )
-        self._reader = threading.Thread(target=self._read_events, name="stack-events", daemon=True)
-        self._reader.start()
-        self._say(encode(StackOrder(run_id, str(self.folder), kafka, java, settings, agents)))
 
     def wait_for_marathon(self) -> str:
         """The URL of the local Marathon.

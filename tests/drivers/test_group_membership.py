@@ -185,8 +185,9 @@ def test_members_get_every_record_once_and_the_broker_knows_them(
     )
     for tally in reader.tallies:
         assert (tally.error, tally.foreign, tally.corrupt, tally.rebalances) == ("", 0, 0, 0)
-        for part in tally.partitions.values():
-            assert part.stats().spans == ((0, 0, RECORDS),)
+        # While the group was forming, a member may have held for a moment what another one reads now.
+        for number, part in tally.partitions.items():
+            assert part.stats().spans == (((0, 0, RECORDS),) if number in tally.held else ())
     assert sum(tally.received for tally in reader.tallies) == copies * partitions * RECORDS
     reader.close()
     assert {state for state, _ in groups(names).values()} == {"EMPTY"}
