@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hydra.core.latency import FINE_BITS, LatencyHistogram, SpacedLatencies, bucket_end
 from hydra.core.plan import Plan
 from hydra.core.striping import Striping
-from hydra.core.timing import TIMESTAMP_ERROR_S, EVEN_SPREAD_MS, DeliveryTiming
+from hydra.core.timing import EVEN_SPREAD_MS, TIMESTAMP_ERROR_S, DeliveryTiming
 
 START_S = 500.0
 START_WALL_S = 1_700_000_000.25
