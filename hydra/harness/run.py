@@ -120,6 +120,8 @@ class Run:
         self._publisher_trouble = ""
         self._progress_seen = PublisherStatus("idle")
         self._delivered = 0
+        self._counted = 0
+        """What stood against ``_delivered`` when it was looked at: the backlog is the difference."""
 
     def _attendance(self, app_id: str, tasks: tuple[Task, ...]) -> Attendance:
         world = self._world
@@ -249,6 +251,7 @@ class Run:
             if clock.now_s() - subscribers_s >= SUBSCRIBERS_EVERY_S:
                 subscribers_s = clock.now_s()
                 self._delivered = sum(item.received for item in self._subscriber_statuses())
+                self._counted = self._counted_now()
             self._show("flushing" if status.phase in FLUSHING else "sending", max(0.0, clock.now_s() - started_s))
             if status.phase in {"done", "failed"}:
                 self._publisher_trouble = status.error if status.phase == "failed" else ""
@@ -267,10 +270,14 @@ class Run:
         if at_s >= len(self.findings.machine) * self._sample_every_s:
             self.findings.machine.append(self._world.host.sample(at_s))
 
+    def _counted_now(self) -> int:
+        """Records that clients should have by now."""
+        status = self._progress_seen
+        return status.attempted if self._options.acks == "0" else status.acked
+
     def _show(self, phase: str, elapsed_s: float) -> None:
         status = self._progress_seen
         readers = self._options.client_count if self._options.group == "own" else 1
-        counted = status.attempted if self._options.acks == "0" else status.acked
         self._world.progress.phase(phase)
         self._world.progress.counts(
             LiveCounts(
@@ -279,7 +286,7 @@ class Run:
                 sent=status.attempted,
                 acked=status.acked,
                 delivered=self._delivered,
-                backlog=max(0, counted * readers - self._delivered),
+                backlog=max(0, self._counted * readers - self._delivered),
                 clients_missing=len(self._subscribers.gone) * self._options.clients_per_app,
             )
         )
@@ -326,6 +333,7 @@ class Run:
             self._look()
             statuses = self._subscriber_statuses()
             self._delivered = sum(status.received for status in statuses)
+            self._counted = self._counted_now()
             self._show("draining", clock.now_s() - started_s)
             answered_all = len(statuses) == len(self._subscribers.present)
             if answered_all and all(status.phase == "drained" for status in statuses):
