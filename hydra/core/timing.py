@@ -20,6 +20,13 @@ STEADY_MS = 3.0
 EVEN_SPREAD_MS = 50.0
 """In a batch that spans no more the records count as evenly spread over it; in a longer one each is read."""
 
+NEARLY_EVEN_MS = 20.0
+"""A batch that was due over more than that, at a low rate, is still spread where it is off by no more than this: to read
+its records, for each of thousands of clients, would cost more than all the rest."""
+
+PART_MS = 12
+"""Such a batch is cut into parts of about this."""
+
 TIMESTAMP_ERROR_S = 0.010
 """By how much a record's timestamp, as it is told here from those of its batch, may be off."""
 
@@ -98,9 +105,10 @@ class DeliveryTiming:
             False where the two timestamps do not tell enough, and ``sent_at`` is to be called for every record.
         """
         span_ms = last_ms - first_ms
-        if not 0 <= span_ms <= EVEN_SPREAD_MS:
+        off_ms = abs(span_ms - (records - 1) * self.interval_ms)
+        if span_ms < 0 or (span_ms > EVEN_SPREAD_MS and off_ms > NEARLY_EVEN_MS):
             return False
-        parts = min(records, span_ms + 1, SPREAD_PARTS)
+        parts = min(records, span_ms + 1, max(SPREAD_PARTS, span_ms // PART_MS))
         for number in range(parts):
             first, stop = records * number // parts, records * (number + 1) // parts
             middle = (first + stop - 1) / 2

@@ -174,3 +174,11 @@ def test_a_service_latency_below_zero_by_less_than_a_timestamp_may_be_off_is_no_
     assert timing.service().negative == 0
     timing.sent_at(0.050, 100, 1)
     assert timing.service().negative == 1
+
+
+@pytest.mark.parametrize(("off_ms", "told"), [(0, True), (20, True), (-20, True), (21, False), (-21, False)])
+def test_a_batch_of_a_low_rate_is_read_only_where_it_is_far_off_its_plan(off_ms, told):
+    """60 records at 1,000/s are due over 59 ms, which is more than a batch is spread over at a high rate."""
+    timing = DeliveryTiming(Plan(1000.0, 1.0), Striping(1, 100), start_s=0.0, start_wall_s=0.0)
+    assert timing.sent_unevenly(1.0, 0, 89 + off_ms, 90) is told
+    assert len(histogram_of(timing.service())) == (90 if told else 0)
