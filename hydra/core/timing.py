@@ -21,8 +21,8 @@ EVEN_SPREAD_MS = 50.0
 """In a batch that spans no more the records count as evenly spread over it; in a longer one each is read."""
 
 NEARLY_EVEN_MS = 20.0
-"""A batch that was due over more than that, at a low rate, is still spread where it is off by no more than this: reading
-its records, for each of thousands of clients, would cost more than all the rest."""
+"""A batch that was due over more than that, at a low rate, is still spread where it is off by no more than this: to
+read its records, for each of thousands of clients, would cost more than all the rest."""
 
 PART_MS = 12
 """Such a batch is cut into parts of about this."""
