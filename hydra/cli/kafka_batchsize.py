@@ -15,7 +15,6 @@ from hydra.cli.sweep_session import (
     check_points,
     refuse_flags_with_resume,
     sweep_flags,
-    warmup_of,
 )
 from hydra.core.sweep_plan import MAX_REPEATS, SweepPlan, grid, make_axis, make_points
 
@@ -44,15 +43,14 @@ def command(config_file: str | None, results: str | None, resume: str | None, **
     def make() -> SweepRecord:
         from hydra.kafkatest.settings import options_from_flags
 
-        sizes, repeats, warmup = (flags.pop(name) for name in ("msg_batch_set", "repeats", "warmup"))
+        sizes, repeats = (flags.pop(name) for name in ("msg_batch_set", "repeats"))
         options = options_from_flags(given(flags), config_file)
         axis = make_axis("msg_batch", (sizes or MSG_BATCH_SET).split(","), origin="--msg_batch_set")
         plan = SweepPlan(
             make_points(options, grid([axis])),
             repeats=whole_flag("repeats", repeats or "1", 1, MAX_REPEATS),
-            warmup_s=warmup_of(warmup),
         )
         check_points(plan)
-        return begin("batchsize", options, warmup_s=plan.warmup_s, plan=plan)
+        return begin("batchsize", options, plan=plan)
 
     return carry_out("batchsize", make, Folders(results, resume), outputs, output)

@@ -15,7 +15,6 @@ from hydra.cli.sweep_session import (
     check_points,
     refuse_flags_with_resume,
     sweep_flags,
-    warmup_of,
 )
 from hydra.core.plan_file import PlanFile
 from hydra.core.sweep_plan import (
@@ -77,7 +76,7 @@ def command(
         from hydra.kafkatest.settings import options_from_flags, read_plan_file
 
         file = PlanFile() if plan is None else read_plan_file(plan)
-        own = {name: flags.pop(name) for name in ("client_set", "msg_rate_set", "points", "repeats", "warmup")}
+        own = {name: flags.pop(name) for name in ("client_set", "msg_rate_set", "points", "repeats")}
         options = options_from_flags(given(flags), config_file, under=file.options)
         axes = _axes(own, sweep, file, given(flags))
         changes = [*((zipped(axes) if together else grid(axes)) if axes else []), *file.changes]
@@ -86,10 +85,9 @@ def command(
         made = SweepPlan(
             make_points(options, changes),
             repeats=whole_flag("repeats", own["repeats"] or str(file.repeats or 1), 1, MAX_REPEATS),
-            warmup_s=warmup_of(own["warmup"], file.warmup_s),
         )
         check_points(made)
-        return begin("sweep", options, warmup_s=made.warmup_s, plan=made)
+        return begin("sweep", options, plan=made)
 
     return carry_out("sweep", make, Folders(results, resume), outputs, output)
 

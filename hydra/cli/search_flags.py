@@ -15,7 +15,6 @@ from hydra.cli.sweep_session import (
     carry_out,
     check_points,
     refuse_flags_with_resume,
-    warmup_of,
 )
 
 if TYPE_CHECKING:
@@ -86,7 +85,7 @@ def run_search_command(
         )
         search = asked(options, own)
         _check_first(kind, options, search)
-        return begin(kind, options, warmup_s=warmup_of(own["warmup"]), search=search)
+        return begin(kind, options, search=search)
 
     return carry_out(kind, make, folders, outputs, output)
 

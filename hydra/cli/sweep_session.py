@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from hydra.cli.option_flags import number_flag
 from hydra.core.errors import HydraError, UsageError
 from hydra.core.options import Options
 from hydra.core.sweep_plan import SweepPlan
@@ -32,25 +31,10 @@ def sweep_flags(command: F) -> F:
     flags = (
         click.option("--results", metavar="DIR", help="folder for a file of each point  [hydra-COMMAND-TIME]"),
         click.option("--resume", metavar="DIR", help="go on with the one in this folder, where it was interrupted"),
-        click.option("--warmup", metavar="SECONDS", help="a run before the first one, which is not counted  [2]"),
     )
     for flag in reversed(flags):
         command = flag(command)
     return command
-
-
-WARMUP_S = 2.0
-
-
-def warmup_of(text: str | None, planned_s: float | None = None) -> float:
-    """How long the warm-up lasts: as the flag says, else as the plan says, else two seconds.
-
-    Raises:
-        UsageError: the text is no number of seconds.
-    """
-    if text is None:
-        return WARMUP_S if planned_s is None else planned_s
-    return number_flag("warmup", text, 0, 3600)
 
 
 @dataclass(frozen=True)
@@ -65,7 +49,6 @@ def begin(
     kind: SweepKind,
     options: Options,
     *,
-    warmup_s: float,
     plan: SweepPlan | None = None,
     search: SearchAsked | None = None,
 ) -> SweepRecord:
@@ -79,7 +62,6 @@ def begin(
         options=dataclasses.replace(options, output=None),
         plan=plan,
         search=search,
-        warmup_s=warmup_s,
     )
 
 

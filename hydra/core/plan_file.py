@@ -3,12 +3,12 @@
 ::
 
     repeats = 2
-    warmup = 3          # seconds
     zip = false         # true: the values of [sweep] vary together
 
     [options]           # for all points; flags win over these
     clients_per_app = 10
     test_duration = 10
+    warmup = 3          # seconds
 
     [sweep]             # a grid
     clients = [10, 50]
@@ -28,7 +28,7 @@ from hydra.core.errors import ConfigurationError, UsageError
 from hydra.core.options import OPTION_KINDS, parse_option
 from hydra.core.sweep_plan import MAX_REPEATS, Axis, grid, make_axis, parse_change, zipped
 
-KEYS = ("repeats", "warmup", "zip", "options", "sweep", "point")
+KEYS = ("repeats", "zip", "options", "sweep", "point")
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,6 @@ class PlanFile:
     changes: tuple[dict[str, object], ...] = ()
     """One for each point."""
     repeats: int | None = None
-    warmup_s: float | None = None
 
 
 def read_plan(tables: Mapping[str, object], *, name: str) -> PlanFile:
@@ -76,12 +75,10 @@ def read_plan(tables: Mapping[str, object], *, name: str) -> PlanFile:
     repeats = _number(tables, "repeats", 1, MAX_REPEATS, name=name)
     if repeats is not None and repeats != int(repeats):
         raise ConfigurationError(f"{name}: repeats = {repeats!r} must be a whole number")
-    warmup_s = _number(tables, "warmup", 0, 3600, name=name)
     return PlanFile(
         options=options,
         changes=tuple(swept + fixed),
         repeats=None if repeats is None else int(repeats),
-        warmup_s=warmup_s,
     )
 
 

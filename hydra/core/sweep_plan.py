@@ -20,7 +20,7 @@ CLIENTS = "clients"
 NOT_SWEPT = frozenset(
     {
         "total_sub_apps", "bootstrap_servers", "java", "appserver", "appserver_address", "appserver_bind",
-        "agent_python", "keep_running", "output", "threshold", "broker_property", "broker_heap_mb",
+        "agent_python", "keep_running", "output", "threshold", "broker_property", "broker_heap_mb", "warmup",
     }
     | {name for name, known in OPTION_KINDS.items() if known.section in {"marathon", "mesos"}}
 )  # fmt: skip
@@ -64,8 +64,6 @@ class SweepPlan:
 
     points: tuple[Point, ...]
     repeats: int = 1
-    warmup_s: float = 0.0
-    """How long the run lasts that comes before the first point and is not counted; 0: there is none."""
 
     @property
     def runs(self) -> int:

@@ -95,7 +95,6 @@ class SweepRecord:
     """None for a search: it finds its points as it goes."""
     search: SearchAsked | None = None
     """None for a sweep: its plan says it all."""
-    warmup_s: float = 0.0
     points: tuple[PointRecord, ...] = ()
     answers: tuple[FoundAnswer, ...] = ()
     """Of a search, once it has any."""

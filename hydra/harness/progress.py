@@ -26,7 +26,10 @@ class Progress(Protocol):
     """Shows a run as it goes. Not in the contract: that anything is shown at all; it never raises."""
 
     def phase(self, name: str, detail: str = "") -> None:
-        """A phase begins, or its detail changed: starting, configuring, sending, draining, collecting, cleaning up."""
+        """A phase begins, or its detail changed.
+
+        Phases: starting, warming up, configuring, sending, flushing, draining, collecting, auditing, cleaning up.
+        """
         ...
 
     def counts(self, live: LiveCounts) -> None:
@@ -36,6 +39,28 @@ class Progress(Protocol):
     def note(self, text: str) -> None:
         """Something that a user should see and that is no phase: a download, a task that went missing."""
         ...
+
+
+class WarmingUp:
+    """Shows all of a run that does not count as one phase.
+
+    Args:
+        progress: shows it.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def phase(self, name: str, detail: str = "") -> None:
+        """What is done within the warm-up."""
+        self._progress.phase("warming up", detail or name)
+
+    def counts(self, live: LiveCounts) -> None:
+        """Nothing: they are not the run's."""
+
+    def note(self, text: str) -> None:
+        """Something that a user should see all the same."""
+        self._progress.note(text)
 
 
 class Silence:

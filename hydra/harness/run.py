@@ -129,6 +129,18 @@ class Run:
             app_id, tasks, launcher=world.launcher, signals=world.signals, clock=world.clock, progress=world.progress
         )
 
+    def warm_up(self) -> None:
+        """Carry out what comes before a run that counts: the same load, of which nothing is read but that it went.
+
+        Raises:
+            HydraError: as ``perform``.
+        """
+        try:
+            self._open()
+            self._send()
+        finally:
+            self._let_go()
+
     def perform(self) -> Result:
         """Carry the run out; the topic is gone and the tasks are idle again afterwards, whatever happened.
 
@@ -138,9 +150,7 @@ class Run:
             MarathonError: Marathon cannot be reached.
         """
         try:
-            leaders = self._phase("topic", self._create_topic)
-            self._phase("configure", lambda: self._configure(leaders))
-            self._phase("barrier", self._wait_for_barrier)
+            leaders = self._open()
             before = self._world.admin.offsets(self._topic)
             self._phase("send", self._send)
             self.findings.publisher = self._publisher_stats()
@@ -153,6 +163,13 @@ class Run:
             return self.findings.result
         finally:
             self._let_go()
+
+    def _open(self) -> tuple[PartitionLeader, ...]:
+        """Have a topic, and everyone ready for the first record."""
+        leaders = self._phase("topic", self._create_topic)
+        self._phase("configure", lambda: self._configure(leaders))
+        self._phase("barrier", self._wait_for_barrier)
+        return leaders
 
     def _phase(self, name: str, work: Callable[[], T]) -> T:
         started_s = self._world.clock.now_s()

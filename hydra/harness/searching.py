@@ -92,7 +92,7 @@ def run_search(sweep: SweepRecord, world: SweepWorld, keep: Callable[[SweepRecor
     Raises:
         InfrastructureError: two trials in a row could not be made at all.
     """
-    session = Session(world, warmup_s=sweep.warmup_s, repeats=1)
+    session = Session(world, repeats=1)
     if sweep.kind == "tune":
         sweep = dataclasses.replace(sweep, tuned=tune(sweep, session))
         keep(sweep)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -55,15 +54,13 @@ class Session:
 
     Args:
         world: everything outside.
-        warmup_s: see ``SweepPlan``.
         repeats: runs of each point.
     """
 
-    def __init__(self, world: SweepWorld, *, warmup_s: float, repeats: int) -> None:
+    def __init__(self, world: SweepWorld, *, repeats: int) -> None:
         self.world = world
         self.finished = {number: kept for number, kept in world.store.finished().items() if not kept.unmeasured}
         """Points that are not measured again: all that were, whatever came of them."""
-        self._warmup_s = warmup_s
         self._repeats = repeats
         self._broken = 0
 
@@ -78,10 +75,6 @@ class Session:
             InfrastructureError: this is the second point in a row that the stack was unusable for.
         """
         world = self.world
-        if self._warmup_s:
-            world.progress.note(f"warming up for {self._warmup_s:g} s")
-            world.runner.measure(dataclasses.replace(point.options, test_duration=self._warmup_s))
-            self._warmup_s = 0.0
         began_s = world.clock.now_s()
         runs: list[RunRecord] = []
         while len(runs) < self._repeats and not (runs and runs[-1].exit_code == InfrastructureError.exit_code):
@@ -109,7 +102,7 @@ def run_sweep(plan: SweepPlan, world: SweepWorld) -> tuple[PointRecord, ...]:
     Raises:
         InfrastructureError: two points in a row could not be measured at all.
     """
-    session = Session(world, warmup_s=plan.warmup_s, repeats=plan.repeats)
+    session = Session(world, repeats=plan.repeats)
     if session.finished:
         world.progress.note(f"{len(session.finished)} of {len(plan.points)} points are there already")
     for point in plan.points:

@@ -8,7 +8,7 @@ from hydra.broker.admin import KafkaTopicAdmin
 from hydra.broker.probe import BrokerProbe
 from hydra.core.configuring import delivery_timeout_s
 from hydra.core.errors import HydraError, InfrastructureError, MarathonError, UsageError
-from hydra.core.options import Options
+from hydra.core.options import WARMUP_S, Options
 from hydra.drivers.auditor import WireAuditor
 from hydra.harness.deployment import Deployment
 from hydra.harness.progress import Progress
@@ -52,6 +52,7 @@ class Rig:
         self._progress = progress
         self._closing = contextlib.ExitStack()
         self._keep = False
+        self._ran = False
         given = given_access(options) if options.marathon_url is not None else None
         with contextlib.ExitStack() as undo:
             self._stack = Stack(options, run_id, note=progress.note)
@@ -114,8 +115,8 @@ class Rig:
         grace_s = EMBEDDED_GRACE_S if self._stack.embedded else delivery_timeout_s(self._options)
         self._probe = BrokerProbe(self.bootstrap_servers, grace_s=grace_s, note=self._progress.note)
 
-    def world(self) -> World:
-        """What a run is given."""
+    def world(self, progress: Progress) -> World:
+        """What a run is given, with who is told of it."""
         return World(
             launcher=self.launcher,
             signals=self._signals,
@@ -123,9 +124,22 @@ class Rig:
             clock=self._clock,
             host=LocalHost(self._stack.kafka_pid),
             auditor=WireAuditor(),
-            progress=self._progress,
+            progress=progress,
             broker_trouble=self._broker_trouble,
         )
+
+    def warmup_s(self, options: Options) -> float:
+        """How long to warm up before the next run; 0 where one has been made."""
+        if self._ran:
+            return 0.0
+        if options.warmup is not None:
+            return options.warmup
+        return 0.0 if self._stack.warm() else WARMUP_S
+
+    def ran(self) -> None:
+        """Load has been on the broker: what comes next finds it warm."""
+        self._ran = True
+        self._stack.mark_warm()
 
     def failure(self) -> HydraError | None:
         """Why the local stack ended by itself; None while it is well."""

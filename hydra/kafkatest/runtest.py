@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import secrets
+import time
 from datetime import datetime, timezone
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
@@ -26,7 +27,7 @@ from hydra.core.app_spec import Task
 from hydra.core.errors import BrokerError, HydraError, InterruptedRunError, MarathonError, OutputError
 from hydra.core.options import Options
 from hydra.core.result import RunRecord
-from hydra.harness.progress import Progress, Silence
+from hydra.harness.progress import Progress, Silence, WarmingUp
 from hydra.kafkatest.apps import PUBLISHER, SUBSCRIBER, app_id, app_spec
 from hydra.kafkatest.machine import machine, versions
 from hydra.kafkatest.preflight import check_capacity
@@ -34,7 +35,7 @@ from hydra.kafkatest.result_file import check_output, write_record
 from hydra.kafkatest.settings import options_from_attributes
 
 if TYPE_CHECKING:
-    from hydra.harness.run import Findings
+    from hydra.harness.run import Findings, Run
     from hydra.kafkatest.rig import Rig
 
 REMOVE_TIMEOUT_S = 20.0
@@ -144,21 +145,17 @@ class RunTestKAFKA:
             HydraError: when there is no result.
         """
         self.start_appserver()
-        if len(self._crew.get(SUBSCRIBER, ())) != self._options.total_sub_apps or not self._crew_present():
-            self._deploy()
         assert self._rig is not None
-        from hydra.harness.run import Crew, Run
-
-        run_id, started_at = new_run_id(), datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-        run = Run(
-            run_id,
-            self._options,
-            bootstrap_servers=self._rig.bootstrap_servers,
-            crew=Crew(self._crew[PUBLISHER][0], self._crew[SUBSCRIBER]),
-            world=self._rig.world(),
-        )
+        run_id, started_at = new_run_id(), _now()
+        run = self._run(run_id, self._options, self._progress)
         try:
+            if warmup_s := self._rig.warmup_s(self._options):
+                warming_s = self._warm_up(warmup_s)
+                started_at = _now()
+                run = self._run(run_id, self._options, self._progress)
+                run.findings.phases_s["warmup"] = round(warming_s, 3)
             result = run.perform()
+            self._rig.ran()
         except BaseException as error:
             explained = self._explained(error)
             with contextlib.suppress(OutputError):
@@ -168,6 +165,29 @@ class RunTestKAFKA:
             raise
         self._keep_record(run_id, started_at, run.findings, None)
         return result.seed_keys()
+
+    def _run(self, run_id: str, options: Options, progress: Progress) -> Run:
+        """A run of the tasks that are there; first there are as many as the options ask for."""
+        assert self._rig is not None
+        from hydra.harness.run import Crew, Run
+
+        if len(self._crew.get(SUBSCRIBER, ())) != options.total_sub_apps or not self._crew_present():
+            self._deploy()
+        return Run(
+            run_id,
+            options,
+            bootstrap_servers=self._rig.bootstrap_servers,
+            crew=Crew(self._crew[PUBLISHER][0], self._crew[SUBSCRIBER]),
+            world=self._rig.world(progress),
+        )
+
+    def _warm_up(self, warmup_s: float) -> float:
+        """The same load for a while, which counts for nothing; returns how long all of that took, in seconds."""
+        self._progress.phase("warming up", f"{warmup_s:g} s of the same load, not counted")
+        options = dataclasses.replace(self._options, test_duration=warmup_s)
+        began_s = time.monotonic()
+        self._run(new_run_id(), options, WarmingUp(self._progress)).warm_up()
+        return time.monotonic() - began_s
 
     def delete_all_launched_apps(self) -> None:
         """Remove both apps and wait until the last of their tasks is gone; harmless when there are none."""
@@ -261,6 +281,10 @@ class RunTestKAFKA:
         )
         if self._options.output is not None:
             write_record(self.record, self._options.output)
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
 
 
 def _exit_code(error: BaseException) -> int:

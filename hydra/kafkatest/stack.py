@@ -295,6 +295,20 @@ class Stack:
             return self._kept.kafka_pid
         return self._own.kafka_pid if self._own is not None else 0
 
+    def warm(self) -> bool:
+        """Whether Kafka has been under load before; one that was given counts as such."""
+        return not self.embedded or self._warm_mark().exists()
+
+    def mark_warm(self) -> None:
+        """Remember that Kafka has been under load, for as long as it is up."""
+        if self.embedded:
+            with contextlib.suppress(OSError):
+                self._warm_mark().touch()
+
+    def _warm_mark(self) -> Path:
+        folder = self._kept.folder if self._kept is not None else self._own.folder if self._own is not None else ""
+        return Path(folder) / "warm"
+
     def kafka_died(self) -> str:
         """The last lines of an embedded Kafka of our own that died; empty otherwise."""
         return self._own.kafka_died if self._own is not None else ""

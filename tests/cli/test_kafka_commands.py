@@ -70,7 +70,7 @@ def loads(runs):
 
 
 def test_the_originals_batch_is_one_command(call, runs):
-    code, out, err = call("kafka", "sweep", "--warmup=0", "--report=r.html", "--results=s")
+    code, out, err = call("kafka", "sweep", "--report=r.html", "--results=s")
     assert code == 0, err
     assert loads(runs) == [(c, r) for c in (10, 50, 300, 500) for r in (1000, 1500, 2000, 3000)]
     assert runs.started == 1
@@ -100,24 +100,24 @@ def test_one_run_is_what_it_was(call, runs):
         (["--sweep=clients=10,20", "--sweep=msg_rate=1,2"], [(10, 1), (10, 2), (20, 1), (20, 2)]),
         (["--sweep=clients=10,20", "--sweep=msg_rate=1,2", "--zip"], [(10, 1), (20, 2)]),
         (["--client_set=10", "--msg_rate_set=5", "--repeats=3"], [(10, 5)] * 3),
-        (["--client_set=6", "--clients_per_app=3", "--msg_rate_set=5", "--warmup=1"], [(6, 5)] * 2),
+        (["--client_set=6", "--clients_per_app=3", "--msg_rate_set=5"], [(6, 5)]),
     ],
 )
 def test_which_points_are_run(call, runs, arguments, expected):
-    code, _out, err = call("kafka", "sweep", "--warmup=0", "--results=s", *arguments)
+    code, _out, err = call("kafka", "sweep", "--results=s", *arguments)
     assert code == 0, err
     assert loads(runs) == expected
 
 
 def test_any_option_is_swept(call, runs):
-    assert call("kafka", "sweep", "--sweep", "linger_ms=0,5", "--total-sub-apps=1", "--results=s", "--warmup=0")[0] == 0
+    assert call("kafka", "sweep", "--sweep", "linger_ms=0,5", "--total-sub-apps=1", "--results=s")[0] == 0
     assert [options.linger_ms for options in runs.asked] == [0, 5]
     assert {options.client_count for options in runs.asked} == {10}
 
 
 def test_a_plan_file(call, runs):
     Path("plan.toml").write_text(
-        "repeats = 2\nwarmup = 0\n[options]\ntest_duration = 3\nclients_per_app = 5\n[sweep]\nclients = [5, 10]\n"
+        "repeats = 2\n[options]\nwarmup = 0\ntest_duration = 3\nclients_per_app = 5\n[sweep]\nclients = [5, 10]\n"
         "[[point]]\nclients = 20\nmsg_rate = 50\n"
     )
     code, _out, err = call("kafka", "sweep", "--plan=plan.toml", "--results=s", "--test_duration=2")
@@ -236,7 +236,7 @@ def test_an_interrupted_sweep_goes_on_where_it_was(call, runs):
         return InterruptedRunError(2) if options.msg_rate == 2000 else run(options)
 
     runs.of = interrupted
-    code, out, err = call("kafka", "sweep", "--client_set=10", "--results=s", "--warmup=0", "--csv=r.csv")
+    code, out, err = call("kafka", "sweep", "--client_set=10", "--results=s", "--csv=r.csv")
     assert code == 130
     assert "s" in err
     assert out.count("pass") == 2
@@ -252,7 +252,7 @@ def test_an_interrupted_sweep_goes_on_where_it_was(call, runs):
 
 def test_a_stack_that_broke_is_started_anew_for_the_next_point(call, runs):
     runs.of = lambda options: BrokerError("the broker died") if options.msg_rate == 1500 else run(options)
-    code, out, _err = call("kafka", "sweep", "--client_set=10", "--results=s", "--warmup=0")
+    code, out, _err = call("kafka", "sweep", "--client_set=10", "--results=s")
     assert code == 4
     assert runs.started == 2
     assert "10 clients, 1,500 records/s: ERROR - the broker died" in out
@@ -260,7 +260,7 @@ def test_a_stack_that_broke_is_started_anew_for_the_next_point(call, runs):
 
 def test_a_stack_that_stays_broken_ends_the_sweep_with_what_there_is(call, runs):
     runs.of = lambda options: BrokerError("the broker died")
-    code, out, err = call("kafka", "sweep", "--client_set=10", "--results=s", "--warmup=0")
+    code, out, err = call("kafka", "sweep", "--client_set=10", "--results=s")
     assert code == 4
     assert len(runs.asked) == 2
     assert "2 points in a row could not be measured: the broker died: mend that, and go on with --resume" in err
@@ -269,7 +269,7 @@ def test_a_stack_that_stays_broken_ends_the_sweep_with_what_there_is(call, runs)
 
 def test_a_point_whose_clients_do_not_get_ready_is_one_point(call, runs):
     runs.of = lambda options: NotReadyError("9 of 10 positioned") if options.msg_rate == 1500 else run(options)
-    code, _out, _err = call("kafka", "sweep", "--client_set=10", "--results=s", "--warmup=0")
+    code, _out, _err = call("kafka", "sweep", "--client_set=10", "--results=s")
     assert code == 3
     assert (len(runs.asked), runs.started) == (4, 1)
 
@@ -288,7 +288,7 @@ def carried(limit, above="fail"):
 
 def test_maxrate(call, runs):
     runs.of = carried(123_000)
-    code, out, err = call("kafka", "maxrate", "--total_sub_apps=1", "--warmup=0", "--report=r.html", "--results=s")
+    code, out, err = call("kafka", "maxrate", "--total_sub_apps=1", "--report=r.html", "--results=s")
     assert code == 0, err
     assert "highest rate for 10 clients: 12,3" in out.replace("12,2", "12,3").replace("12,1", "12,3")
     assert "is too much for the broker; confirmed by a repeat" in out
@@ -298,7 +298,7 @@ def test_maxrate(call, runs):
 
 def test_maxrate_where_the_harness_is_the_limit(call, runs):
     runs.of = carried(50_000, "harness")
-    code, out, _err = call("kafka", "maxrate", "--total_sub_apps=1", "--warmup=0", "--results=s")
+    code, out, _err = call("kafka", "maxrate", "--total_sub_apps=1", "--results=s")
     assert code == 3
     assert "at least" in out
     assert "the limit was the harness, not the broker" in out
@@ -306,7 +306,7 @@ def test_maxrate_where_the_harness_is_the_limit(call, runs):
 
 def test_maxclients(call, runs):
     runs.of = carried(730_000)
-    code, out, _err = call("kafka", "maxclients", "--warmup=0", "--results=s")
+    code, out, _err = call("kafka", "maxclients", "--results=s")
     assert code == 0
     assert "most clients at 1,000 records/s: 7" in out
     assert {options.client_count % 10 for options in runs.asked} == {0}
@@ -314,7 +314,7 @@ def test_maxclients(call, runs):
 
 def test_frontier(call, runs):
     runs.of = carried(100_000)
-    code, out, _err = call("kafka", "frontier", "--client_set=10,20", "--warmup=0", "--results=s", "--report=r.html")
+    code, out, _err = call("kafka", "frontier", "--client_set=10,20", "--results=s", "--report=r.html")
     assert code == 0
     assert "highest rate for 10 clients" in out
     assert "highest rate for 20 clients" in out
@@ -322,14 +322,14 @@ def test_frontier(call, runs):
 
 
 def test_batchsize(call, runs):
-    code, _out, _err = call("kafka", "batchsize", "--total_sub_apps=1", "--warmup=0", "--results=s")
+    code, _out, _err = call("kafka", "batchsize", "--total_sub_apps=1", "--results=s")
     assert code == 0
     assert [options.msg_batch for options in runs.asked] == [1, 10, 50, 100, 500, 1000]
 
 
 def test_tune(call, runs):
     runs.of = lambda options: run(options, p50_ms=1.0 + options.linger_ms + options.fetch_wait_max_ms / 100)
-    code, out, _err = call("kafka", "tune", "--total_sub_apps=1", "--warmup=0", "--results=s")
+    code, out, _err = call("kafka", "tune", "--total_sub_apps=1", "--results=s")
     assert code == 0
     assert "linger_ms=0 fetch_min_bytes=1 fetch_wait_max_ms=20: e2e_p99 2.4 ms" in out
     assert "instead of 22 ms" in out
@@ -356,7 +356,7 @@ def test_a_search_that_cannot_be_is_one_line(call, runs, arguments, words):
 
 
 def test_compare(call, runs):
-    sweep = ("kafka", "sweep", "--client_set=10", "--msg_rate_set=10,20", "--warmup=0")
+    sweep = ("kafka", "sweep", "--client_set=10", "--msg_rate_set=10,20")
     call(*sweep, "--results=a")
     runs.of = lambda options: run(options, p50_ms=9.0)
     call(*sweep, "--results=b", "--linger_ms=20")
@@ -376,7 +376,7 @@ def test_compare(call, runs):
 
 def test_show_prints_a_sweep_as_it_was_printed(call, runs):
     runs.of = carried(123_000)
-    code, out, _err = call("kafka", "maxrate", "--total_sub_apps=1", "--warmup=0", "--results=s", "--output=s.json")
+    code, out, _err = call("kafka", "maxrate", "--total_sub_apps=1", "--results=s", "--output=s.json")
     assert call("show", "s") == (code, out, "")
     assert call("show", "s.json") == (code, out, "")
     code, out, _err = call("show", "s/points/0001.json")
@@ -402,8 +402,8 @@ def test_results_that_are_none(call, arguments, code, words):
 
 
 def test_sweeps_without_a_point_in_common_are_not_compared(call, runs):
-    call("kafka", "sweep", "--points=10x5", "--warmup=0", "--results=a")
-    call("kafka", "sweep", "--points=10x6", "--warmup=0", "--results=b")
+    call("kafka", "sweep", "--points=10x5", "--results=a")
+    call("kafka", "sweep", "--points=10x6", "--results=b")
     code, _out, err = call("compare", "a", "b")
     assert code == 3
     assert "have no point in common" in err

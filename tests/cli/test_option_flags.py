@@ -12,6 +12,7 @@ EXAMPLES = {
     "total_sub_apps": ("20", 20),
     "clients_per_app": ("3", 3),
     "test_duration": ("2.5", 2.5),
+    "warmup": ("2.5", 2.5),
     "msg_rate": ("1e4", 10_000.0),
     "msg_batch": ("7", 7),
     "msg_size": ("100", 100),

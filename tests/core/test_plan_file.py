@@ -10,16 +10,14 @@ def test_everything_that_a_plan_holds():
     plan = read_plan(
         {
             "repeats": 3,
-            "warmup": 1.5,
-            "options": {"clients_per_app": 5, "threshold": "loss==0", "acks": 1},
+            "options": {"warmup": 1.5, "clients_per_app": 5, "threshold": "loss==0", "acks": 1},
             "sweep": {"clients": [10, 50], "linger_ms": [0, 5]},
             "point": [{"clients": 100, "msg_rate": 500}],
         },
         name="p.toml",
     )
     assert plan.repeats == 3
-    assert plan.warmup_s == 1.5
-    assert plan.options == {"clients_per_app": 5, "threshold": ("loss==0",), "acks": "1"}
+    assert plan.options == {"warmup": 1.5, "clients_per_app": 5, "threshold": ("loss==0",), "acks": "1"}
     assert plan.changes == (
         {"clients": 10, "linger_ms": 0},
         {"clients": 10, "linger_ms": 5},
@@ -59,8 +57,9 @@ def test_an_empty_plan_is_a_plan():
         ({"repeats": 1.5}, "repeats = 1.5 must be a whole number"),
         ({"repeats": True}, "repeats = True"),
         ({"repeats": "2"}, "repeats = '2'"),
-        ({"warmup": -1}, "warmup = -1 must be a number from 0"),
-        ({"warmup": float("nan")}, "warmup = nan"),
+        ({"options": {"warmup": -1}}, "[options] warmup = '-1' must be a number from 0"),
+        ({"options": {"warmup": float("nan")}}, "warmup = 'nan'"),
+        ({"warmup": 2}, "'warmup' is not known"),
     ],
 )
 def test_what_is_wrong_is_named_with_the_file_and_the_key(tables, words):

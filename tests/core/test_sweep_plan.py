@@ -144,9 +144,7 @@ def test_durations(seconds, text):
 def test_a_plan_survives_its_file():
     import msgspec
 
-    plan = SweepPlan(
-        make_points(Options(threshold=("loss==0",)), [{"clients": 10, "msg_rate": 5.0, "acks": "all"}]), 3, 1.5
-    )
+    plan = SweepPlan(make_points(Options(threshold=("loss==0",)), [{"clients": 10, "msg_rate": 5.0, "acks": "all"}]), 3)
     again = msgspec.json.decode(msgspec.json.encode(plan), type=SweepPlan)
     assert again == plan
     assert math.isclose(again.points[0].options.test_duration, 10)

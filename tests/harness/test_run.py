@@ -22,6 +22,18 @@ def test_a_run_delivers_every_record_to_every_client(rehearsal):
     assert 4 <= stage.elapsed_s < 8
 
 
+def test_a_warm_up_is_the_same_load_and_leaves_nothing(rehearsal):
+    stage = rehearsal()
+    appended = []
+    stage.when_sent(400, lambda: appended.append(len(stage.broker.topics["run-1"][0])))
+    stage.run.warm_up()
+    assert stage.progress.phases == ["configuring", "sending", "flushing"]
+    assert appended == [400]
+    assert stage.run.findings.result is None
+    assert stage.broker.deleted == ["run-1"]
+    stage.assert_let_go()
+
+
 def test_the_topic_is_the_runs_own_and_is_gone_afterwards(rehearsal):
     stage = rehearsal(partitions=3)
     stage.perform()

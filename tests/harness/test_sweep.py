@@ -76,8 +76,8 @@ def make_world():
     return make_world
 
 
-def plan(*rates, repeats=1, warmup_s=0.0):
-    return SweepPlan(make_points(BASE, [{"msg_rate": float(rate)} for rate in rates]), repeats, warmup_s)
+def plan(*rates, repeats=1):
+    return SweepPlan(make_points(BASE, [{"msg_rate": float(rate)} for rate in rates]), repeats)
 
 
 def rates(world):
@@ -101,14 +101,6 @@ def test_repeats_belong_to_a_point(make_world):
     assert "point 2 of 2, about 36 s left: msg_rate=20 (run 1 of 3)" in world.progress.texts
 
 
-def test_a_warm_up_comes_before_the_first_point_and_is_not_kept(make_world):
-    world = make_world()
-    records = run_sweep(plan(10, 20, warmup_s=3.0), world)
-    assert [options.test_duration for options in world.runner.asked] == [3, 10, 10]
-    assert [len(record.runs) for record in records] == [1, 1]
-    assert records[0].took_s == 12
-
-
 def test_what_is_kept_is_not_run_again(make_world):
     store = Store()
     first = make_world(lambda options, number: InterruptedRunError(2) if number == 3 else run(options), store)
@@ -116,8 +108,8 @@ def test_what_is_kept_is_not_run_again(make_world):
         run_sweep(plan(10, 20, 30, 40), first)
     assert sorted(store.records) == [1, 2]
     second = make_world(store=store)
-    records = run_sweep(plan(10, 20, 30, 40, warmup_s=1.0), second)
-    assert rates(second) == [30, 30, 40]
+    records = run_sweep(plan(10, 20, 30, 40), second)
+    assert rates(second) == [30, 40]
     assert [record.number for record in records] == [1, 2, 3, 4]
     assert second.progress.texts[0] == "2 of 4 points are there already"
 

@@ -24,6 +24,10 @@ def status(hydra) -> str:
     return command.text
 
 
+def warmed_up(run) -> bool:
+    return any(line.startswith("hydra: warming up") for line in run.errors)
+
+
 def test_apps_and_stack_serve_the_next_run(hydra, place, down_at_the_end) -> None:
     first = hydra(*RUN, "--keep_running")
     assert first.end() == 0, first.errors
@@ -35,6 +39,7 @@ def test_apps_and_stack_serve_the_next_run(hydra, place, down_at_the_end) -> Non
 
     second = hydra(*RUN, "--keep_running")
     assert second.end() == 0, second.errors
+    assert (warmed_up(first), warmed_up(second)) == (True, False)
     assert {process.pid for process in place.processes()} == before
     assert status(hydra) == shown
 
@@ -57,9 +62,10 @@ def test_up_use_down(hydra, place, down_at_the_end) -> None:
     assert again.end(10) == 2
     assert "a local stack is up already" in again.complaint
     kafka = place.kafka().pid
-    for _ in range(2):
-        run = hydra(*RUN)
+    for asked, warmed in (((), True), (("--warmup=0.5",), True), ((), False)):
+        run = hydra(*RUN, *asked)
         assert run.end() == 0, run.errors
+        assert warmed_up(run) is warmed
         assert place.kafka().pid == kafka
 
 
