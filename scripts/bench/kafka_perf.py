@@ -1,12 +1,13 @@
-"""Kafka's own perf tools on the work that a Hydra run does, against an embedded Kafka of their own."""
+"""Kafka's own perf tools on the work that a Hydra run does."""
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
-import tempfile
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
 
 from hydra.broker.admin import KafkaTopicAdmin
 from hydra.broker.embedded import EmbeddedBroker
@@ -22,50 +23,74 @@ PRODUCER = "org.apache.kafka.tools.ProducerPerformance"
 CONSUMER = "org.apache.kafka.tools.ConsumerPerformance"
 
 
-@dataclass(frozen=True)
 class PerfTools:
-    """What the two tools say of themselves."""
+    """The two tools, and an embedded Kafka for them and for whoever is compared with them.
 
-    producer_records_per_s: float
-    producer_p99_ms: float
-    consumer_records_per_s: float
-
-
-def run_perf_tools(records: int, *, batch_bytes: int, linger_ms: int, rate_per_s: int = -1) -> PerfTools:
-    """Produce and consume so many records of 14 bytes with acks=1.
-
-    Raises:
-        RuntimeError: a tool said nothing that can be read.
+    Args:
+        folder: for the broker and the tools' files.
     """
-    java = find_java()
-    classpath = resolve_classpath([*read_lock(), *read_lock(TOOLS_LOCK)])
-    with tempfile.TemporaryDirectory(prefix="hydra-bench-") as folder:
-        broker = EmbeddedBroker(folder=Path(folder) / "kafka", java=java, classpath=classpath[:-1])
-        with broker:
-            admin = KafkaTopicAdmin(broker.bootstrap_servers)
-            admin.create_topic("perf", partitions=1, configs={})
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._java = find_java()
+        self._classpath = resolve_classpath([*read_lock(), *read_lock(TOOLS_LOCK)])
+        self._broker = EmbeddedBroker(folder=folder / "kafka", java=self._java, classpath=self._classpath[:-1])
+
+    def __enter__(self) -> PerfTools:  # noqa: PYI034  # typing has Self from 3.11 on
+        self._broker.__enter__()
+        self.bootstrap_servers = self._broker.bootstrap_servers
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._broker.__exit__(kind, error, trace)
+
+    @contextlib.contextmanager
+    def topic(self, name: str) -> Iterator[str]:
+        """A topic of one partition, which is gone afterwards."""
+        admin = KafkaTopicAdmin(self.bootstrap_servers)
+        try:
+            admin.create_topic(name, partitions=1, configs={})
+            yield name
+            admin.delete_topic(name)
+        finally:
             admin.close()
-            producer = _tool(java, classpath, folder, [
-                PRODUCER, "--topic", "perf", "--num-records", str(records), "--record-size", str(RECORD_BYTES),
-                "--throughput", str(rate_per_s), "--producer-props", f"bootstrap.servers={broker.bootstrap_servers}",
-                "acks=1", f"batch.size={batch_bytes}", f"linger.ms={linger_ms}",
-            ])  # fmt: skip
-            consumer = _tool(java, classpath, folder, [
-                CONSUMER, "--topic", "perf", "--num-records", str(records),
-                "--bootstrap-server", broker.bootstrap_servers,
-            ])  # fmt: skip
-    last = [line for line in producer.splitlines() if "records sent" in line][-1]
-    rate = re.search(r"([0-9.]+) records/sec", last)
-    p99 = re.search(r"(\d+) ms 99th", last)
-    if rate is None or p99 is None:
-        raise RuntimeError(f"the producer tool said: {producer[-500:]}")
-    return PerfTools(float(rate[1]), float(p99[1]), _consumed_per_s(consumer))
 
+    def produce(self, topic: str, records: int, *, batch_bytes: int, linger_ms: int) -> float:
+        """Records of 14 bytes a second that the producer tool gets acked (acks=1).
 
-def _tool(java, classpath, folder, main) -> str:  # noqa: ANN001  # as java_command has them
-    command = java_command(java, ("-Xmx1g", "-XX:+UseG1GC"), classpath, Path(folder), main)
-    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
-    return done.stdout + done.stderr
+        Raises:
+            RuntimeError: the tool said nothing that can be read.
+        """
+        said = self._run([
+            PRODUCER, "--topic", topic, "--num-records", str(records), "--record-size", str(RECORD_BYTES),
+            "--throughput", "-1", "--producer-props", f"bootstrap.servers={self.bootstrap_servers}",
+            "acks=1", f"batch.size={batch_bytes}", f"linger.ms={linger_ms}",
+        ])  # fmt: skip
+        last = [line for line in said.splitlines() if "records sent" in line]
+        rate = re.search(r"([0-9.]+) records/sec", last[-1]) if last else None
+        if rate is None:
+            raise RuntimeError(f"the producer tool said: {said[-500:]}")
+        return float(rate[1])
+
+    def consume(self, topic: str, records: int) -> float:
+        """Records a second that the consumer tool reads.
+
+        Raises:
+            RuntimeError: as ``produce``.
+        """
+        return _consumed_per_s(
+            self._run([
+                CONSUMER, "--topic", topic, "--num-records", str(records),
+                "--bootstrap-server", self.bootstrap_servers,
+            ])
+        )  # fmt: skip
+
+    def _run(self, main: list[str]) -> str:
+        command = java_command(self._java, ("-Xmx1g", "-XX:+UseG1GC"), self._classpath, self._folder, main)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+        return done.stdout + done.stderr
 
 
 def _consumed_per_s(output: str) -> float:
