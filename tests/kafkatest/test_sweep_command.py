@@ -146,8 +146,9 @@ def test_on_a_broker_without_a_limit_the_clients_are_the_limit_and_it_says_so(hy
         "--clients_per_app=4", "--test_duration=2", "--start=4000", "--max_runs=8", "--drain_timeout=5",
         "--results=s", "--warmup=0",
     )  # fmt: skip
-    assert command.end(280) == 3, command.errors
+    code = command.end(280)
     print("\n" + command.text)
+    assert code == 3, command.errors
     answer = json.loads((place.work / "s" / "sweep.json").read_text())["answers"][0]["answer"]
     assert answer["limited_by"] == "harness"
     assert "at least" in command.text
