@@ -76,8 +76,6 @@ class Evidence:
     machine: tuple[MachineSample, ...] = ()
     cores: int = 1
     """Of the controller's machine."""
-    network_percent: float | None = None
-    """How full the publisher's network interface was; None where that is not known."""
     clock_error_s: float = 0.0
     notes: tuple[str, ...] = field(default=())
     """What the run itself noticed."""
@@ -109,7 +107,6 @@ def account(evidence: Evidence) -> Result:
             asked_rate_per_s=terms.asked_rate_per_s,
             sample_every_s=terms.sample_every_s,
             cores=evidence.cores,
-            network_percent=evidence.network_percent,
         )
     )
     found = Findings(

@@ -63,8 +63,6 @@ class Circumstances:
     asked_rate_per_s: float
     sample_every_s: float
     cores: int
-    network_percent: float | None = None
-    """How full the publisher's network interface was; None where that is not known (loopback has no limit)."""
 
 
 def find_bottleneck(seen: Circumstances) -> Bottleneck:
@@ -81,9 +79,8 @@ def find_bottleneck(seen: Circumstances) -> Bottleneck:
             evidence=evidence,
             advice="; ".join(dict.fromkeys(way for _, way in at_fault)),
         )
-    if seen.network_percent is not None and seen.network_percent >= NEAR_FULL_MACHINE_PERCENT:
-        full = f"the publisher's network was {seen.network_percent:.0f} % full"
-        return Bottleneck(limit="network", harness_limited=False, symptoms=symptoms, evidence=(full,))
+    if full := _network(seen):
+        return Bottleneck(limit="network", harness_limited=False, symptoms=symptoms, evidence=full)
     return Bottleneck(limit="broker", harness_limited=False, symptoms=symptoms, evidence=_broker(seen))
 
 
@@ -112,6 +109,27 @@ def _fell_behind(latency: LatencyFigures) -> bool:
 def _harness(seen: Circumstances) -> list[tuple[str, str]]:
     """(evidence, what to change) for each sign that the harness was at its own limit."""
     return [*_publisher(seen), *_subscribers(seen), *_machine(seen)]
+
+
+def _network(seen: Circumstances) -> tuple[str, ...]:
+    """What tells that an interface of a task's host was full; tasks of one host see the same one, and it is told once.
+
+    A broker's own interfaces are seen only where tasks run beside it. As every client's copy leaves by them, they are
+    full first where clients have several hosts.
+    """
+    tasks: list[PublisherStats | SubscriberStats] = [
+        *([seen.publisher] if seen.publisher is not None else []),
+        *seen.subscribers,
+    ]
+    full = {
+        (link.name, link.speed_bytes_per_s, round(link.percent)): f"{task.task_id}: {link.name} was"
+        f" {link.percent:.0f} % full (sent {link.tx_bytes_per_s / 1e6:,.1f} MB/s, received"
+        f" {link.rx_bytes_per_s / 1e6:,.1f} MB/s, of {link.speed_bytes_per_s / 1e6:,.0f} MB/s each)"
+        for task in reversed(tasks)
+        for link in task.traffic.links
+        if link.percent >= NEAR_FULL_MACHINE_PERCENT
+    }
+    return tuple(reversed(full.values()))[:3]
 
 
 def _publisher(seen: Circumstances) -> list[tuple[str, str]]:

@@ -71,11 +71,29 @@ class ProcessUsage:
 
 
 @dataclass(frozen=True)
+class LinkTraffic:
+    """One network interface of a known speed."""
+
+    name: str
+    tx_bytes_per_s: float
+    rx_bytes_per_s: float
+    speed_bytes_per_s: float
+    """Of each direction."""
+
+    @property
+    def percent(self) -> float:
+        """How full its busier direction is."""
+        return 100 * max(self.tx_bytes_per_s, self.rx_bytes_per_s) / self.speed_bytes_per_s
+
+
+@dataclass(frozen=True)
 class HostTraffic:
     """Bytes per second over all network interfaces of a task's host, loopback included, over the task's window."""
 
     tx_bytes_per_s: float
     rx_bytes_per_s: float
+    links: tuple[LinkTraffic, ...] = ()
+    """Those whose speed is known: neither loopback nor most virtual ones."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +128,7 @@ class SubscriberStats:
     service: LatencyCounts = field(default_factory=LatencyCounts)
     """Every delivery's latency from the actual send time."""
     samples: tuple[SubscriberSample, ...] = ()
+    traffic: HostTraffic = HostTraffic(0.0, 0.0)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from hydra.core.configuration import SubscriberConfiguration
 from hydra.core.latency import SAMPLE_BITS, LatencyCounts, SpacedLatencies
 from hydra.core.plan import Plan
 from hydra.core.signals import DrainTo, StartAt
-from hydra.core.stats import ProcessUsage, SubscriberSample, SubscriberStats, SubscriberStatus
+from hydra.core.stats import HostTraffic, ProcessUsage, SubscriberSample, SubscriberStats, SubscriberStatus
 from hydra.core.striping import Striping
 from hydra.core.timing import DeliveryTiming
 from hydra.harness.protocols import Clock, ProcessReading, SubscriberDriver
@@ -132,12 +132,13 @@ class Subscribing:
             error=error,
         )
 
-    def stats(self, task_id: str, usage: ProcessUsage) -> SubscriberStats:
+    def stats(self, task_id: str, usage: ProcessUsage, traffic: HostTraffic) -> SubscriberStats:
         """What every client received so far, and how late.
 
         Args:
             task_id: of this task.
             usage: what it used.
+            traffic: of its host, meanwhile.
         """
         timing = self._timing
         if timing is not None:
@@ -151,6 +152,7 @@ class Subscribing:
             usage=usage,
             **({} if timing is None else {"e2e": timing.e2e(), "service": timing.service()}),
             samples=tuple(self._samples),
+            traffic=traffic,
         )
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from hydra import __version__
 from hydra.core.configuration import SubscriberConfiguration
 from hydra.core.signals import DrainTo, Ping, Request, SignalError, SignalName, StartAt, decode, success
-from hydra.core.stats import ProcessUsage, SubscriberStatus
+from hydra.core.stats import HostTraffic, ProcessUsage, SubscriberStatus
 from hydra.drivers.registry import subscriber_driver
 from hydra.harness.subscribing import Subscribing
 from hydra.kafkatest.task import ANSWER_TIMEOUT_S, STATS_TIMEOUT_S, MainThread, TaskPlace, run_task
@@ -32,8 +32,9 @@ class KafkaSub:
         self._place = place
         self._main = MainThread()
         self._subscribing: Subscribing | None = None
-        self._began = usage.read()
-        self._usage: ProcessUsage | None = None
+        self._began = usage.read(traffic=True)
+        self._used: tuple[ProcessUsage, HostTraffic] | None = None
+        """From the start until it was told to drain."""
         self._signals: Mapping[SignalName, Callable[[Request], bytes]] = {
             "updateconfig": self._update_config,
             "teststart": self._test_start,
@@ -71,13 +72,13 @@ class KafkaSub:
 
     def _test_start(self, request: Request) -> bytes:
         self._run().start(decode(request.arguments, StartAt))
-        self._began = usage.read()
-        self._usage = None
+        self._began = usage.read(traffic=True)
+        self._used = None
         return success()
 
     def _test_stop(self, request: Request) -> bytes:
         self._run().drain(decode(request.arguments, DrainTo))
-        self._usage = usage.usage(self._began, usage.read())
+        self._used = self._usage()
         return success()
 
     def _test_status(self, _request: Request) -> bytes:
@@ -85,13 +86,17 @@ class KafkaSub:
 
     def _get_stats(self, _request: Request) -> bytes:
         run = self._run()
-        used = self._usage or usage.usage(self._began, usage.read())
-        return success(run.stats(self._place.task_id, used))
+        used, traffic = self._used or self._usage()
+        return success(run.stats(self._place.task_id, used, traffic))
 
     def _reset_stats(self, _request: Request) -> bytes:
         """Forget the run: its counts and its clients."""
         self._let_go()
         return success()
+
+    def _usage(self) -> tuple[ProcessUsage, HostTraffic]:
+        ended = usage.read(traffic=True)
+        return usage.usage(self._began, ended), usage.traffic(self._began, ended)
 
     def _let_go(self) -> None:
         subscribing, self._subscribing = self._subscribing, None

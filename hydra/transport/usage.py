@@ -7,8 +7,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from hydra.core.stats import HostTraffic, ProcessUsage
+from hydra.core.stats import HostTraffic, LinkTraffic, ProcessUsage
 from hydra.harness.protocols import ProcessReading
+from hydra.transport.network import LinkReading, read_links
 
 _STATM = Path("/proc/self/statm")
 """Linux: resident pages stand second. Read once a second in each of a hundred tasks: psutil's import costs more."""
@@ -22,8 +23,8 @@ class Reading:
 
     at_s: float
     cpu_s: float
-    sent_bytes: int
-    received_bytes: int
+    links: tuple[LinkReading, ...] = ()
+    """Empty where they were not asked for."""
 
 
 def process() -> ProcessReading:
@@ -45,13 +46,7 @@ def _rss_bytes() -> int:
 def read(*, traffic: bool = False) -> Reading:
     """Read the counters of this process and, where asked for, of the host's network."""
     times = resource.getrusage(resource.RUSAGE_SELF)
-    sent_bytes = received_bytes = 0
-    if traffic:
-        import psutil
-
-        counters = psutil.net_io_counters(nowrap=True)
-        sent_bytes, received_bytes = counters.bytes_sent, counters.bytes_recv
-    return Reading(time.monotonic(), times.ru_utime + times.ru_stime, sent_bytes, received_bytes)
+    return Reading(time.monotonic(), times.ru_utime + times.ru_stime, read_links() if traffic else ())
 
 
 def usage(begin: Reading, end: Reading) -> ProcessUsage:
@@ -66,7 +61,16 @@ def traffic(begin: Reading, end: Reading) -> HostTraffic:
     window_s = end.at_s - begin.at_s
     if window_s <= 0:
         return HostTraffic(0.0, 0.0)
-    return HostTraffic(
-        tx_bytes_per_s=(end.sent_bytes - begin.sent_bytes) / window_s,
-        rx_bytes_per_s=(end.received_bytes - begin.received_bytes) / window_s,
-    )
+    began = {link.name: link for link in begin.links}
+    tx_bytes_per_s = rx_bytes_per_s = 0.0
+    links = []
+    for now in end.links:
+        if (then := began.get(now.name)) is None:
+            continue  # it came up meanwhile
+        sent = (now.sent_bytes - then.sent_bytes) / window_s
+        received = (now.received_bytes - then.received_bytes) / window_s
+        tx_bytes_per_s += sent
+        rx_bytes_per_s += received
+        if now.speed_bytes_per_s is not None:
+            links.append(LinkTraffic(now.name, sent, received, now.speed_bytes_per_s))
+    return HostTraffic(tx_bytes_per_s, rx_bytes_per_s, tuple(links))

@@ -9,6 +9,7 @@ from hydra.core.latency import LatencyCounts, LatencySummary
 from hydra.core.series import Point
 from hydra.core.stats import (
     HostTraffic,
+    LinkTraffic,
     ProcessUsage,
     PublisherSample,
     PublisherStats,
@@ -18,6 +19,7 @@ from hydra.core.stats import (
 from hydra.core.thresholds import ThresholdOutcome
 from tests.facts import NO_FIGURES, NO_LATENCY
 
+NO_TRAFFIC = HostTraffic(0.0, 0.0)
 USAGE = ProcessUsage(0.0, 0, 0.0)
 POINT = Point(
     **{
@@ -43,18 +45,24 @@ LATE = LatencySummary(deliveries=1, p99_ms=5000.0, max_ms=6000.0)
 BROKEN = ThresholdOutcome("e2e_p99<50ms", "e2e_p99", 75.0, 50.0, "ms", kept=False)
 
 
-def publisher(times=(0.0, 1.0, 2.0), queue_full=0):
+def traffic(percent, name="eth0", received=0.0):
+    """Of a host with a link of a gigabit a second."""
+    link = LinkTraffic(name, percent * 1_250_000, received * 1_250_000, 125_000_000.0)
+    return HostTraffic(link.tx_bytes_per_s, link.rx_bytes_per_s, (link,))
+
+
+def publisher(times=(0.0, 1.0, 2.0), queue_full=0, network=NO_TRAFFIC):
     samples = tuple(PublisherSample(float(at_s), 0, 0, 0.0, 0, 0.0) for at_s in times)
     return PublisherStats(
         run_id="r", task_id="p", planned=0, attempted=0, acked=0, failed=0, unknown=0, queue_full=queue_full,
         send_window_s=1.0, ack_window_s=1.0, lag_max_s=0.0, lag=LatencyCounts(), partitions=(), usage=USAGE,
-        traffic=HostTraffic(0.0, 0.0), samples=samples,
+        traffic=network, samples=samples,
     )  # fmt: skip
 
 
-def subscriber(task_id="sub.1", times=(0.0, 1.0, 2.0)):
+def subscriber(task_id="sub.1", times=(0.0, 1.0, 2.0), network=NO_TRAFFIC):
     samples = tuple(SubscriberSample(float(at_s), 0, 0, 0, 0, 0.0, 0, LatencyCounts()) for at_s in times)
-    return SubscriberStats("r", task_id, (), USAGE, samples=samples)
+    return SubscriberStats("r", task_id, (), USAGE, samples=samples, traffic=network)
 
 
 def seen(figures=FIGURES, latency=NO_LATENCY, points=(), **changes):
@@ -131,7 +139,7 @@ def test_where_nothing_gave_way_nobody_is_the_limit_however_busy_it_was(figures,
             dataclasses.replace(FIGURES, **figures, machine_cpu_percent=99.0),
             dataclasses.replace(NO_LATENCY, **latency),
             busy(publisher_cpu_percent=99.0, subscriber_cpu_percent_max=99.0),
-            network_percent=99.0,
+            subscribers=(subscriber(network=traffic(99.0)),),
         )
     )
     assert found == Bottleneck("none", harness_limited=False)
@@ -181,7 +189,8 @@ def test_where_nothing_gave_way_nobody_is_the_limit_however_busy_it_was(figures,
     ],
 )
 def test_each_sign_of_the_harness_alone(changes, evidence, advice):
-    found = find_bottleneck(late(**changes, network_percent=99.0))
+    changes.setdefault("publisher", publisher(network=traffic(99.0)))
+    found = find_bottleneck(late(**changes))
     assert (found.limit, found.harness_limited, found.evidence) == ("harness", True, (evidence,))
     assert advice in found.advice
     assert found.symptoms
@@ -204,7 +213,10 @@ def test_each_sign_of_the_harness_alone(changes, evidence, advice):
         {"figures": {"machine_cpu_percent": 99.0, "broker_cpu_percent": 120.0}},
         {"figures": {"machine_cpu_percent": 99.0, "broker_cpu_percent": None}},
         {"figures": {"machine_cpu_percent": None}},
-        {"network_percent": 91.9},
+        {
+            "publisher": publisher(network=traffic(91.9)),
+            "subscribers": (subscriber(network=traffic(5.0, received=91.9)),),
+        },
     ],
 )
 def test_a_harness_with_room_names_the_broker(changes):
@@ -223,9 +235,20 @@ def test_the_brokers_evidence():
 
 
 def test_a_full_network_is_named_where_the_harness_had_room():
-    found = find_bottleneck(late(network_percent=92.0))
+    found = find_bottleneck(late(publisher=publisher(network=traffic(92.0))))
     assert (found.limit, found.harness_limited) == ("network", False)
-    assert found.evidence == ("the publisher's network was 92 % full",)
+    assert found.evidence == ("p: eth0 was 92 % full (sent 115.0 MB/s, received 0.0 MB/s, of 125 MB/s each)",)
+
+
+def test_tasks_of_one_host_tell_of_its_network_once():
+    here, there = traffic(3.0, received=97.0), traffic(3.0, received=95.0)
+    crew = (subscriber("sub.1", network=here), subscriber("sub.2", network=here), subscriber("sub.3", network=there))
+    found = find_bottleneck(late(subscribers=crew))
+    assert found.limit == "network"
+    assert [text.partition(" (")[0] for text in found.evidence] == [
+        "sub.1: eth0 was 97 % full",
+        "sub.3: eth0 was 95 % full",
+    ]
 
 
 def test_all_signs_are_told_and_each_advice_once():

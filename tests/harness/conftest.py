@@ -505,7 +505,7 @@ class FakeSubscriberTask(FakeTask):
     def getstats(self, _arguments):
         if self.subscribing is None:
             return failure("not configured: send updateconfig first")
-        return success(self.subscribing.stats(self.task.task_id, USAGE))
+        return success(self.subscribing.stats(self.task.task_id, USAGE, TRAFFIC))
 
     def resetstats(self, _arguments):
         if self.subscribing is not None:

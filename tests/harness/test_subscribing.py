@@ -4,11 +4,12 @@ import pytest
 
 from hydra.core.configuration import ClientAssignment, PartitionStart, SubscriberConfiguration
 from hydra.core.signals import DrainTo
-from hydra.core.stats import ProcessUsage
+from hydra.core.stats import HostTraffic, ProcessUsage
 from hydra.harness.subscribing import MAX_NAMES, Subscribing
 
 FROM_THE_START = (PartitionStart(0, 0),)
 
+TRAFFIC = HostTraffic(tx_bytes_per_s=1.0, rx_bytes_per_s=1.0)
 USAGE = ProcessUsage(cpu_percent=1.0, rss_bytes=1, window_s=1.0)
 
 
@@ -62,7 +63,7 @@ def test_drained_means_read_up_to_the_end_offsets(make):
     subscribing.poll(0)
     status = subscribing.status()
     assert (status.phase, status.drained, status.waiting) == ("drained", 2, ())
-    assert [client.received for client in subscribing.stats("t", USAGE).clients] == [5, 5]
+    assert [client.received for client in subscribing.stats("t", USAGE, TRAFFIC).clients] == [5, 5]
 
 
 def test_clients_with_nothing_to_read_are_positioned_and_drained(make):
@@ -85,7 +86,7 @@ def test_a_clients_trouble_is_told(make):
     subscribing, driver, _ = make()
     driver.tallies[1].error = "connection refused"
     assert subscribing.status().error == "connection refused"
-    assert subscribing.stats("t", USAGE).clients[1].error == "connection refused"
+    assert subscribing.stats("t", USAGE, TRAFFIC).clients[1].error == "connection refused"
 
 
 def test_close_lets_go_of_the_clients(make):
@@ -113,7 +114,7 @@ def test_samples_are_of_each_full_second_and_of_the_end(make, clock):
     for seconds in (0.6, 0.6, 0.6, 2.6, 0.1):
         clock.sleep(seconds)
         subscribing.poll(0)
-    stats = subscribing.stats("t", USAGE)
+    stats = subscribing.stats("t", USAGE, TRAFFIC)
     # Nothing at 0.6 and 4.5; 1.2 is that of 1, and 4.4 that of 2, 3 and 4.
     assert [round(sample.at_s, 1) for sample in stats.samples] == [0.0, 1.2, 4.4, 4.5]
     assert [sample.received for sample in stats.samples] == [10] * 4
@@ -126,7 +127,7 @@ def test_the_slowest_client_is_told(make, clock):
     subscribing.start(start_at(clock))
     read(clock, subscribing, driver, broker, range(5))
     driver.tallies[1].partitions[0].add(5, 5, 2)
-    (sample,) = subscribing.stats("t", USAGE).samples[-1:]
+    (sample,) = subscribing.stats("t", USAGE, TRAFFIC).samples[-1:]
     assert (sample.received, sample.slowest_received) == (17, 5)
 
 
@@ -139,7 +140,7 @@ def test_a_start_that_is_told_again_counts_from_nothing(make, clock):
     subscribing.start(start_at(clock, in_s=1.0))
     clock.sleep(1.0 + 0.04)
     read(clock, subscribing, driver, broker, range(5))
-    stats = subscribing.stats("t", USAGE)
+    stats = subscribing.stats("t", USAGE, TRAFFIC)
     assert stats.samples[0].at_s == pytest.approx(0.04, abs=0.01)
     assert (sum(stats.e2e.counts), stats.e2e.negative) == (10, 0)
     assert stats.e2e.max_us == pytest.approx(40_000, rel=0.1)
@@ -148,6 +149,6 @@ def test_a_start_that_is_told_again_counts_from_nothing(make, clock):
 def test_without_a_start_there_is_nothing_to_time(make, clock):
     subscribing, driver, broker = make()
     read(clock, subscribing, driver, broker, range(5))
-    stats = subscribing.stats("t", USAGE)
+    stats = subscribing.stats("t", USAGE, TRAFFIC)
     assert (stats.samples, stats.e2e.counts, stats.service.counts) == ((), (), ())
     assert stats.clients[0].received == 5
