@@ -30,7 +30,7 @@ from hydra.core.stats import (
 from hydra.core.thresholds import ThresholdOutcome
 from hydra.kafkatest.result_file import check_output, write_record
 from hydra.kafkatest.saved_files import read_result
-from hydra.report.result_schema import result_schema
+from hydra.report.json_schemas import result_schema
 from tests.facts import made_result
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "result.schema.json"
