@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -197,6 +198,7 @@ async def _run(command: str, patient: Patient) -> str | None:
         code = await process.wait()
     finally:
         if process.returncode is None:
-            os.killpg(process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it has ended, and the event loop has not heard of it yet
+                os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
     return None if code == 0 else f"Command exited with status {code}"

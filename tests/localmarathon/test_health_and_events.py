@@ -1,12 +1,16 @@
 """Health checks on real tasks, and the stream of events."""
 
+import asyncio
 import contextlib
 import json
+import os
+import signal
 import sys
-import threading
 
 import pytest
 import requests
+
+from hydra.localmarathon import health_checks
 
 pytestmark = pytest.mark.integration
 
@@ -21,37 +25,6 @@ class Answer(http.server.BaseHTTPRequestHandler):
 http.server.HTTPServer((os.environ["HOST"], int(os.environ["PORT0"])), Answer).serve_forever()
 """
 RESOURCES = {"cpus": 0.1, "mem": 16}
-
-
-@pytest.fixture
-def listen(server):
-    """Listens to events in a thread; returns the list that they are added to."""
-    ends = []
-
-    def start(*types):
-        seen = []
-        query = {"event_type": list(types)} if types else {}
-        answer = requests.get(
-            f"{server.url}/v2/events", params=query, headers={"Accept": "text/event-stream"}, stream=True, timeout=20
-        )
-        assert answer.headers["Content-Type"] == "text/event-stream"
-        lines = answer.iter_lines(chunk_size=1)
-
-        def read():
-            with contextlib.suppress(requests.RequestException):
-                # One by one as they come: extend adds what a generator yields at once.
-                seen.extend(json.loads(line[6:]) for line in lines if line.startswith(b"data: "))
-
-        thread = threading.Thread(target=read)
-        thread.start()
-        ends.append(thread)
-        return seen
-
-    yield start
-    server.run(server.server.stop(grace_s=0))
-    for thread in ends:
-        thread.join(timeout=10)
-        assert not thread.is_alive(), "the end of the server ends the stream"
 
 
 def kinds(events):
@@ -114,6 +87,28 @@ def test_a_command_that_hangs_is_ended_with_the_task(server, poll, tmp_path):
     server.call("DELETE", "/v2/apps/x")
     server.wait_settled()
     assert server.census() == []
+
+
+def test_a_command_that_ends_as_it_is_given_up_is_no_error(tmp_path):
+    async def pid_of_command():
+        while not (tmp_path / "pid").exists():
+            await asyncio.sleep(0.01)
+        return int((tmp_path / "pid").read_text())
+
+    async def give_up_at_the_end():
+        check = health_checks.HealthCheck(protocol="COMMAND", command="echo $$ > new; mv new pid; exec sleep 1001")
+        patient = health_checks.Patient("127.0.0.1", (), tmp_path, os.environ)
+        looking = asyncio.create_task(health_checks._look(check, patient))
+        pid = await asyncio.wait_for(pid_of_command(), 15)
+        # The event loop has no turn in between: it gives up a process that is gone, and has not heard of its end.
+        looking.cancel()
+        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, 0)
+        with pytest.raises(asyncio.CancelledError):
+            await looking
+
+    asyncio.run(give_up_at_the_end())
 
 
 def test_zero_failures_allowed_means_never_killed(server, poll):
