@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import sys
 
 import pytest
@@ -109,6 +110,30 @@ def test_a_command_that_ends_as_it_is_given_up_is_no_error(tmp_path):
             await looking
 
     asyncio.run(give_up_at_the_end())
+
+
+def test_a_watch_ends_at_whatever_moment_it_is_told_to(tmp_path):
+    looks = []
+
+    async def end_after(turns, port):
+        check = health_checks.HealthCheck(protocol="TCP", port=port, delay_s=0, interval_s=0.01)
+        patient = health_checks.Patient("127.0.0.1", (), tmp_path, os.environ)
+        health = health_checks.Health("x")
+        watching = asyncio.create_task(health_checks.watch(check, patient, health, lambda: looks.append(turns)))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        watching.cancel()
+        await asyncio.wait({watching}, timeout=5)
+        assert watching.cancelled(), f"told to end after {turns} turns of the event loop, it goes on"
+
+    async def end_after_every_number_of_turns():
+        with socket.socket() as nobody:
+            nobody.bind(("127.0.0.1", 0))  # and does not listen: a look is over after a few turns
+            for turns in range(40):
+                await end_after(turns, nobody.getsockname()[1])
+
+    asyncio.run(end_after_every_number_of_turns())
+    assert 40 > len(set(looks)) > 0, "some came before the end of a look, and some after it"
 
 
 def test_zero_failures_allowed_means_never_killed(server, poll):
