@@ -11,7 +11,7 @@ import sys
 import pytest
 import requests
 
-from hydra.localmarathon import health_checks
+from hydra.localmarathon import event_routes, health_checks
 
 pytestmark = pytest.mark.integration
 
@@ -193,7 +193,8 @@ def test_the_client_reads_raw_events(server, poll):
     stream.close()
 
 
-def test_a_listener_that_has_gone_is_forgotten(server, poll):
+def test_a_listener_that_has_gone_is_forgotten(monkeypatch, server, poll):
+    monkeypatch.setattr(event_routes, "_KEEP_ALIVE_S", 0.05)  # what is sent meanwhile tells that it has gone
     events = server.server._scheduler.events
     with requests.get(f"{server.url}/v2/events", headers={"Accept": "text/event-stream"}, stream=True, timeout=10):
         poll(lambda: events.listener_count == 1)
