@@ -23,6 +23,7 @@ from hydra.localmarathon.health_checks import HealthCheck
 from hydra.localmarathon.json_fields import Number
 
 DEFAULT_KILL_GRACE_S = 3.0  # that of Mesos' command executor
+SINGLE_INSTANCE_RULE = "Single instance app may only have one instance"
 OUTPUT_ONLY_FIELDS = frozenset(
     {
         "version", "versionInfo", "deployments", "tasks", "tasksStaged", "tasksRunning", "tasksHealthy",
@@ -108,6 +109,11 @@ class AppDefinition:
         container = self.echoed.get("container")
         docker = container.get("docker") if isinstance(container, dict) else None
         return docker.get("image") if isinstance(docker, dict) else None
+
+    @property
+    def has_too_many_instances(self) -> bool:
+        """Whether it breaks SINGLE_INSTANCE_RULE."""
+        return self.labels.get("MARATHON_SINGLE_INSTANCE_APP") == "true" and self.instances > 1
 
     def same_config(self, other: AppDefinition) -> bool:
         """Whether tasks of the one are as good as tasks of the other: only the number of instances differs."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hydra.localmarathon.app_definition import (
     OUTPUT_ONLY_FIELDS,
+    SINGLE_INSTANCE_RULE,
     AppDefinition,
     KillSelection,
     PortDefinition,
@@ -193,8 +194,8 @@ def _check_whole(app: JsonFields, definition: AppDefinition, *, has_container: b
     has_cmd, has_args = definition.cmd is not None and len(definition.cmd) > 1, bool(definition.args)
     if (has_cmd and has_args) or not (has_cmd or has_args or has_container):
         app.broken("", "AppDefinition must either contain one of 'cmd' or 'args', and/or a 'container'.")
-    if definition.labels.get("MARATHON_SINGLE_INSTANCE_APP") == "true" and definition.instances > 1:
-        app.broken("instances", "Single instance app may only have one instance")
+    if definition.has_too_many_instances:
+        app.broken("", SINGLE_INSTANCE_RULE)
     networks = definition.echoed["networks"]
     if definition.docker_image is None and networks != [{"mode": "host"}]:
         app.broken("networks", "the local Marathon runs plain processes on the network of the host: mode must be host")

@@ -56,7 +56,6 @@ def task_environment(
 
 def _marathon_variables(app: AppDefinition) -> dict[str, str]:
     labels = {_variable_name(name): value for name, value in app.labels.items()}
-    image = {} if app.docker_image is None else {"MARATHON_APP_DOCKER_IMAGE": app.docker_image}
     return {
         "MARATHON_APP_ID": app.app_id,
         "MARATHON_APP_VERSION": app.versions.version,
@@ -67,7 +66,6 @@ def _marathon_variables(app: AppDefinition) -> dict[str, str]:
         "MARATHON_APP_ENFORCE_GROUP_ROLE": "false",
         "MARATHON_APP_LABELS": " ".join(labels),
         **{f"MARATHON_APP_LABEL_{name}": value for name, value in labels.items()},
-        **image,
     }
 
 

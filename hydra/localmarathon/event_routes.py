@@ -17,13 +17,19 @@ async def stream_events(call: Call) -> web.StreamResponse:
     if "text/event-stream" not in call.request.headers.get("Accept", ""):
         raise web.HTTPMethodNotAllowed("GET", [])
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
-    with call.scheduler.events.listener(call.texts("event_type")) as listener:
+
+    def drop() -> None:
+        # It has not read for long: an orderly end would wait for it as long again.
+        if call.request.transport is not None:
+            call.request.transport.abort()
+
+    with call.scheduler.events.listener(call.texts("event_type"), drop) as listener:
         await response.prepare(call.request)
         try:
             await response.write(event_frame("event_stream_attached", remoteAddress=call.request.remote))
             while True:
                 try:
-                    frame = await asyncio.wait_for(listener.frames.get(), _KEEP_ALIVE_S)
+                    frame = await asyncio.wait_for(listener.next_frame(), _KEEP_ALIVE_S)
                 except asyncio.TimeoutError:
                     frame = b"\r\n"
                 if frame is None:

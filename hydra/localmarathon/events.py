@@ -4,33 +4,57 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 from hydra.localmarathon.deployments import Deployment
 from hydra.localmarathon.task import Task, TaskState
 from hydra.localmarathon.timestamps import format_timestamp, utc_now
 
-_MOST_WAITING = 10_000  # events that a listener may be behind; then it is let go
+_MOST_WAITING_BYTES = 8 * 1024 * 1024  # that a listener may be behind; one event more, and it is dropped
 
 
 class Listener:
-    """One who listens; ``frames`` ends with None.
+    """One who listens.
 
     Args:
         types: the event types that are wanted; empty for all.
+        drop: called when it is too far behind: it must wake up whoever waits for the listener to take a frame.
     """
 
-    def __init__(self, types: Collection[str]) -> None:
-        self.types = frozenset(types)
-        self.frames: asyncio.Queue[bytes | None] = asyncio.Queue()
-        self.is_over = False
+    def __init__(self, types: Collection[str], drop: Callable[[], None]) -> None:
+        self._types = frozenset(types)
+        self._drop = drop
+        self._frames: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._waiting_bytes = 0
+        self._is_over = False
+
+    def wants(self, event_type: str) -> bool:
+        """Whether it is to hear of an event."""
+        return not self._is_over and (not self._types or event_type in self._types)
+
+    def add(self, frame: bytes) -> None:
+        """One more frame; too far behind, it loses all of them: what waits must not grow without bound."""
+        if self._waiting_bytes <= _MOST_WAITING_BYTES:
+            self._waiting_bytes += len(frame)
+            self._frames.put_nowait(frame)
+            return
+        while not self._frames.empty():
+            self._frames.get_nowait()
+        self.end()
+        self._drop()
+
+    async def next_frame(self) -> bytes | None:
+        """The oldest frame that waits; None when nothing more will come."""
+        frame = await self._frames.get()
+        self._waiting_bytes -= len(frame or b"")
+        return frame
 
     def end(self) -> None:
         """Nothing more will come."""
-        if not self.is_over:
-            self.is_over = True
-            self.frames.put_nowait(None)
+        if not self._is_over:
+            self._is_over = True
+            self._frames.put_nowait(None)
 
 
 class Events:
@@ -45,9 +69,9 @@ class Events:
         return len(self._listeners)
 
     @contextmanager
-    def listener(self, types: Collection[str]) -> Iterator[Listener]:
-        """A listener as long as the block lasts."""
-        listener = Listener(types)
+    def listener(self, types: Collection[str], drop: Callable[[], None]) -> Iterator[Listener]:
+        """A listener as long as the block lasts; the arguments are Listener's."""
+        listener = Listener(types, drop)
         self._listeners.add(listener)
         try:
             yield listener
@@ -61,15 +85,12 @@ class Events:
 
     def publish(self, event_type: str, **fields: object) -> None:
         """Tell of an event."""
-        wanting = [one for one in self._listeners if not one.is_over and (not one.types or event_type in one.types)]
+        wanting = [one for one in self._listeners if one.wants(event_type)]
         if not wanting:
             return
         frame = event_frame(event_type, **fields)
         for listener in wanting:
-            if listener.frames.qsize() < _MOST_WAITING:
-                listener.frames.put_nowait(frame)
-            else:
-                listener.end()
+            listener.add(frame)
 
     def publish_task(self, task: Task) -> None:
         """Tell what is new of a task: its state, and what its checks say."""

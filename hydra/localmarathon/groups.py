@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from hydra.localmarathon.app import App
-from hydra.localmarathon.app_definition import AppDefinition, Versions
+from hydra.localmarathon.app_definition import SINGLE_INSTANCE_RULE, AppDefinition, Versions
 from hydra.localmarathon.app_ids import absolute_app_id
 from hydra.localmarathon.app_reading import read_app
 from hydra.localmarathon.json_fields import JsonFields, Violations
+from hydra.localmarathon.refusals import Violation, rules_broken
 
 
 @dataclass
@@ -48,13 +49,19 @@ def group_document(group_id: str, apps: Mapping[str, Mapping[str, object]], vers
 
 
 def scaled(apps: Iterable[App], factor: float) -> GroupChange:
-    """Every app with so many times its instances, rounded up."""
-    return GroupChange(
-        [
-            replace(app.definition, instances=math.ceil(app.definition.instances * factor), versions=Versions())
-            for app in apps
-        ]
-    )
+    """Every app with so many times its instances, rounded up.
+
+    Raises:
+        RequestRefusedError: 422 if that is more than one may have.
+    """
+    definitions = [
+        replace(app.definition, instances=math.ceil(app.definition.instances * factor), versions=Versions())
+        for app in apps
+    ]
+    too_large = [one.app_id for one in definitions if one.has_too_many_instances]
+    if too_large:
+        raise rules_broken([Violation("/", f"{SINGLE_INSTANCE_RULE} ({app_id})") for app_id in too_large])
+    return GroupChange(definitions)
 
 
 def read_group(document: object, group_id: str, known: Iterable[str], *, own_user: str) -> GroupChange:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -157,12 +158,17 @@ async def watch(check: HealthCheck, patient: Patient, health: Health, on_look: C
 
 async def look(check: HealthCheck, patient: Patient) -> str | None:
     """One look: why the task is not healthy, None if it is."""
+    # Not asyncio.wait_for: before Python 3.12 it forgets that it was cancelled if the look ends in the same moment; the
+    # task would be watched on, and its end waited for without end.
+    looking = asyncio.get_running_loop().create_task(_look(check, patient))
     try:
-        return await asyncio.wait_for(_look(check, patient), check.timeout_s)
-    except asyncio.TimeoutError:
-        return f"no answer within {check.timeout_s} s"
+        done, _pending = await asyncio.wait({looking}, timeout=check.timeout_s)
+        return looking.result() if done else f"no answer within {check.timeout_s} s"
     except (OSError, ValueError, aiohttp.ClientError) as error:
         return str(error) or type(error).__name__
+    finally:
+        looking.cancel()
+        await asyncio.gather(looking, return_exceptions=True)  # it ends what it began
 
 
 async def _look(check: HealthCheck, patient: Patient) -> str | None:
@@ -197,6 +203,7 @@ async def _run(command: str, patient: Patient) -> str | None:
         code = await process.wait()
     finally:
         if process.returncode is None:
-            os.killpg(process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it has ended, and the event loop has not heard of it yet
+                os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
     return None if code == 0 else f"Command exited with status {code}"

@@ -3,6 +3,7 @@
 import asyncio
 import collections.abc
 import contextlib
+import json
 import os
 import random
 import socket
@@ -181,3 +182,34 @@ def start_marathon(tmp_path, caplog):
 @pytest.fixture
 def server(start_marathon):
     return start_marathon(base_env={"PATH": os.environ["PATH"], "HYDRA_RUN_ID": "run-7"})
+
+
+@pytest.fixture
+def listen(server):
+    """Listens to events in a thread; returns the list that they are added to."""
+    ends = []
+
+    def start(*types):
+        seen = []
+        query = {"event_type": list(types)} if types else {}
+        answer = requests.get(
+            f"{server.url}/v2/events", params=query, headers={"Accept": "text/event-stream"}, stream=True, timeout=20
+        )
+        assert answer.headers["Content-Type"] == "text/event-stream"
+        lines = answer.iter_lines(chunk_size=1)
+
+        def read():
+            with contextlib.suppress(requests.RequestException):
+                # One by one as they come: extend adds what a generator yields at once.
+                seen.extend(json.loads(line[6:]) for line in lines if line.startswith(b"data: "))
+
+        thread = threading.Thread(target=read)
+        thread.start()
+        ends.append(thread)
+        return seen
+
+    yield start
+    server.run(server.server.stop(grace_s=0))
+    for thread in ends:
+        thread.join(timeout=10)
+        assert not thread.is_alive(), "the end of the server ends the stream"

@@ -233,8 +233,9 @@ def test_an_app_cannot_be_a_group_as_well(server):
         assert "same identifier" in answer.json()["details"][0]["errors"][0]
 
 
-def test_an_app_with_an_image_is_stored_but_never_run_without_it(server, poll):
-    container = {"type": "DOCKER", "docker": {"image": "busybox"}}
+@pytest.mark.parametrize("kind", ["DOCKER", "MESOS"])
+def test_an_app_with_an_image_is_stored_but_never_run_without_it(server, poll, kind):
+    container = {"type": kind, "docker": {"image": "busybox"}}
     server.create("/x", container=container, cmd="touch was-run")
     failure = poll(lambda: server.app("/x").get("lastTaskFailure"))
     assert (failure["state"], failure["appId"]) == ("TASK_FAILED", "/x")

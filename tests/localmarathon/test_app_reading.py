@@ -98,7 +98,7 @@ def test_the_canonical_form_reads_as_the_same_app():
         ({"healthChecks": [{"portIndex": 1}]}, "/healthChecks(0)/portIndex"),
         ({"container": {"type": "DOCKER"}}, "/container/docker"),
         ({"networks": [{"mode": "container"}]}, "/networks"),
-        ({"labels": {"MARATHON_SINGLE_INSTANCE_APP": "true"}, "instances": 2}, "/instances"),
+        ({"labels": {"MARATHON_SINGLE_INSTANCE_APP": "true"}, "instances": 2}, "/"),
         ({"env": {"A=B": "c"}}, "/env/A=B"),
         ({"env": {"A": "\0"}}, "/env/A"),
         ({"cmd": "echo \ud800"}, "/cmd"),

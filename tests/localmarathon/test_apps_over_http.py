@@ -3,6 +3,7 @@
 import io
 import re
 import socket
+import sys
 import tarfile
 import threading
 import time
@@ -235,6 +236,71 @@ def test_a_task_finds_every_variable(server):
     }  # fmt: skip
     assert {name: found.get(name) for name in wanted} == wanted
     assert "MARATHON_APP_DOCKER_IMAGE" not in found
+
+
+# Binds TCP and UDP at each port, which it finds by the last part of a variable's name; says so, and stays.
+BOTH_PROTOCOLS = """
+import os, signal, socket, sys
+kept = []
+for name in sys.argv[1:]:
+    address = os.environ["HOST"], int(os.environ[f"PORT_{name}"])
+    kept += [socket.create_server(address), socket.socket(socket.AF_INET, socket.SOCK_DGRAM)]
+    kept[-1].bind(address)
+    print(name, address[1], flush=True)
+signal.pause()
+"""
+
+
+def test_a_task_may_use_both_protocols_of_a_port(server, free_ports):
+    first, second = free_ports(2)
+    definitions = [{"protocol": "udp,tcp", "port": first}, {"protocol": "udp,tcp", "port": second, "name": "both"}]
+    args = [sys.executable, "-c", BOTH_PROTOCOLS, str(first), "BOTH"]
+    (task,) = server.start_app("/x", args=args, portDefinitions=definitions, requirePorts=True, cpus=0.1, mem=16)
+    assert task["ports"] == task["servicePorts"] == [first, second]
+    assert server.wait_text(task["id"], lines=2) == [f"{first} {first}", f"BOTH {second}"]
+
+
+def test_a_port_of_both_protocols_is_found_by_its_service_port(server):
+    ports = [{"protocol": "udp,tcp"}, {"protocol": "udp,tcp", "port": 9001}, {"protocol": "tcp", "port": 9002}]
+    (task,) = server.start_app("/x", cmd="env; exec sleep 1000", portDefinitions=ports, cpus=0.1, mem=16)
+    lines = server.wait_text(task["id"], lines=25)
+    found = dict(line.split("=", 1) for line in lines if "=" in line)
+    first, second, third = (str(port) for port in task["ports"])
+    chosen = task["servicePorts"][0]
+    assert task["servicePorts"] == [chosen, 9001, 9002]
+    of_service_ports = {f"PORT_{chosen}": first, "PORT_9001": second, "PORT_9002": third}
+    # One variable for each definition, not one for each protocol.
+    assert {name: value for name, value in found.items() if name.startswith("PORT_")} == of_service_ports
+    assert found["PORTS"] == f"{first},{second},{third}"
+    assert len({first, second, third}) == 3
+
+
+SINGLE = {"labels": {"MARATHON_SINGLE_INSTANCE_APP": "true"}}
+SCALE_UPS = [
+    ("PUT", "/v2/apps/g1/x", {"instances": 2}, ""),
+    ("PATCH", "/v2/apps/g1/x", {"instances": 2}, ""),
+    ("PUT", "/v2/apps/g1/x?force=true", {"instances": 2}, ""),
+    ("PUT", "/v2/apps/g1/x?partialUpdate=false", {**SLEEP, **SINGLE, "instances": 2}, ""),
+    ("PUT", "/v2/apps", [{"id": "/g1/x", "instances": 2}], ""),
+    ("PUT", "/v2/groups/g1", {"apps": [{"id": "x", **SLEEP, **SINGLE, "instances": 2}]}, ""),
+    ("PUT", "/v2/groups/g1", {"scaleBy": 2}, " (/g1/x)"),
+]
+
+
+def test_a_single_instance_stays_single(server):
+    (task,) = server.start_app("/g1/x", **SINGLE, **SLEEP)
+    for method, path, body, which in SCALE_UPS:
+        answer = server.call(method, path, body)
+        errors = [f"Single instance app may only have one instance{which}"]
+        refusal = {"message": "Object is not valid", "details": [{"path": "/", "errors": errors}]}
+        assert (answer.status_code, answer.json()) == (422, refusal), (method, path)
+    assert server.deployments() == []
+    assert [one["id"] for one in server.tasks("/g1/x")] == [task["id"]]
+    # It may have none, and without the label as many as others.
+    for path, body in (("/v2/groups/g1", {"scaleBy": 0}), ("/v2/apps/g1/x", {"labels": {"a": "b"}, "instances": 2})):
+        assert server.call("PUT", path, body).status_code == 200
+        server.wait_settled()
+    assert len(server.tasks("/g1/x")) == 2
 
 
 def test_archives_of_every_kind_are_unpacked(server, tmp_path):

@@ -56,7 +56,8 @@ def test_a_life_of_an_app(client, server, poll):
     assert client.list_apps() == []
 
 
-# The client warns of its own form of a COMMAND check, by a method of logging that Python calls outdated.
+# A defect of the client's: it reads a check's command by handing it, in the one form that Marathon answers with, to a
+# constructor that takes this form for an outdated one, and says so by a method of logging that Python has outdated.
 @pytest.mark.filterwarnings("ignore:The 'warn' method is deprecated:DeprecationWarning")
 def test_an_app_that_was_read_can_be_written_back(client, server):
     client.create_app(

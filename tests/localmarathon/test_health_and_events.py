@@ -1,12 +1,17 @@
 """Health checks on real tasks, and the stream of events."""
 
+import asyncio
 import contextlib
 import json
+import os
+import signal
+import socket
 import sys
-import threading
 
 import pytest
 import requests
+
+from hydra.localmarathon import event_routes, health_checks
 
 pytestmark = pytest.mark.integration
 
@@ -21,37 +26,6 @@ class Answer(http.server.BaseHTTPRequestHandler):
 http.server.HTTPServer((os.environ["HOST"], int(os.environ["PORT0"])), Answer).serve_forever()
 """
 RESOURCES = {"cpus": 0.1, "mem": 16}
-
-
-@pytest.fixture
-def listen(server):
-    """Listens to events in a thread; returns the list that they are added to."""
-    ends = []
-
-    def start(*types):
-        seen = []
-        query = {"event_type": list(types)} if types else {}
-        answer = requests.get(
-            f"{server.url}/v2/events", params=query, headers={"Accept": "text/event-stream"}, stream=True, timeout=20
-        )
-        assert answer.headers["Content-Type"] == "text/event-stream"
-        lines = answer.iter_lines(chunk_size=1)
-
-        def read():
-            with contextlib.suppress(requests.RequestException):
-                # One by one as they come: extend adds what a generator yields at once.
-                seen.extend(json.loads(line[6:]) for line in lines if line.startswith(b"data: "))
-
-        thread = threading.Thread(target=read)
-        thread.start()
-        ends.append(thread)
-        return seen
-
-    yield start
-    server.run(server.server.stop(grace_s=0))
-    for thread in ends:
-        thread.join(timeout=10)
-        assert not thread.is_alive(), "the end of the server ends the stream"
 
 
 def kinds(events):
@@ -116,6 +90,52 @@ def test_a_command_that_hangs_is_ended_with_the_task(server, poll, tmp_path):
     assert server.census() == []
 
 
+def test_a_command_that_ends_as_it_is_given_up_is_no_error(tmp_path):
+    async def pid_of_command():
+        while not (tmp_path / "pid").exists():
+            await asyncio.sleep(0.01)
+        return int((tmp_path / "pid").read_text())
+
+    async def give_up_at_the_end():
+        check = health_checks.HealthCheck(protocol="COMMAND", command="echo $$ > new; mv new pid; exec sleep 1001")
+        patient = health_checks.Patient("127.0.0.1", (), tmp_path, os.environ)
+        looking = asyncio.create_task(health_checks._look(check, patient))
+        pid = await asyncio.wait_for(pid_of_command(), 15)
+        # The event loop has no turn in between: it gives up a process that is gone, and has not heard of its end.
+        looking.cancel()
+        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, 0)
+        with pytest.raises(asyncio.CancelledError):
+            await looking
+
+    asyncio.run(give_up_at_the_end())
+
+
+def test_a_watch_ends_at_whatever_moment_it_is_told_to(tmp_path):
+    looks = []
+
+    async def end_after(turns, port):
+        check = health_checks.HealthCheck(protocol="TCP", port=port, delay_s=0, interval_s=0.01)
+        patient = health_checks.Patient("127.0.0.1", (), tmp_path, os.environ)
+        health = health_checks.Health("x")
+        watching = asyncio.create_task(health_checks.watch(check, patient, health, lambda: looks.append(turns)))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        watching.cancel()
+        await asyncio.wait({watching}, timeout=5)
+        assert watching.cancelled(), f"told to end after {turns} turns of the event loop, it goes on"
+
+    async def end_after_every_number_of_turns():
+        with socket.socket() as nobody:
+            nobody.bind(("127.0.0.1", 0))  # and does not listen: a look is over after a few turns
+            for turns in range(40):
+                await end_after(turns, nobody.getsockname()[1])
+
+    asyncio.run(end_after_every_number_of_turns())
+    assert 40 > len(set(looks)) > 0, "some came before the end of a look, and some after it"
+
+
 def test_zero_failures_allowed_means_never_killed(server, poll):
     check = {"protocol": "COMMAND", "command": {"value": "exit 1"}, "maxConsecutiveFailures": 0, **FAST}
     server.create("/x", cmd="exec sleep 1000", healthChecks=[{**check, "gracePeriodSeconds": 0}], **RESOURCES)
@@ -173,7 +193,8 @@ def test_the_client_reads_raw_events(server, poll):
     stream.close()
 
 
-def test_a_listener_that_has_gone_is_forgotten(server, poll):
+def test_a_listener_that_has_gone_is_forgotten(monkeypatch, server, poll):
+    monkeypatch.setattr(event_routes, "_KEEP_ALIVE_S", 0.05)  # what is sent meanwhile tells that it has gone
     events = server.server._scheduler.events
     with requests.get(f"{server.url}/v2/events", headers={"Accept": "text/event-stream"}, stream=True, timeout=10):
         poll(lambda: events.listener_count == 1)

@@ -1,6 +1,10 @@
 """Health checks that ask over HTTP and TLS: by which protocol, on which port, and what counts as healthy."""
 
+import contextlib
+import socket
 import sys
+import threading
+from datetime import datetime, timedelta
 
 import pytest
 import trustme
@@ -82,3 +86,109 @@ def test_without_a_check_nobody_is_healthy_or_unhealthy(server):
     app = server.app("/x")
     assert (app["tasksRunning"], app["tasksHealthy"], app["tasksUnhealthy"]) == (1, 0, 0)
     assert task["healthCheckResults"] == []
+
+
+class Silent:
+    """Accepts, reads and never answers; knows what it was asked, and which of its callers have gone."""
+
+    def __init__(self):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.requests = []
+        self.given_up = 0
+        self.threads = [threading.Thread(target=self._accept)]
+        self.threads[0].start()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):  # the end
+            while True:
+                connection, _address = self.listener.accept()
+                self.threads.append(threading.Thread(target=self._read, args=[connection]))
+                self.threads[-1].start()
+
+    def _read(self, connection):
+        with connection, contextlib.suppress(ConnectionError):
+            connection.settimeout(20)
+            self.requests.append(connection.recv(65536))
+            while connection.recv(65536):
+                pass
+            self.given_up += 1
+
+    def close(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        for thread in self.threads:
+            thread.join(30)
+            assert not thread.is_alive()
+
+
+@pytest.fixture
+def silent():
+    """Stands in for the port of a task that hangs."""
+    server = Silent()
+    yield server
+    server.close()
+
+
+HANGING = {"intervalSeconds": 0.05, "delaySeconds": 0, "gracePeriodSeconds": 0}
+
+
+def test_a_check_that_is_not_answered_in_time_has_failed(server, poll, silent):
+    check = {"path": "/silence", "port": silent.port, "timeoutSeconds": 0.2, "maxConsecutiveFailures": 0, **HANGING}
+    server.create("/x", cmd="exec sleep 1000", healthChecks=[check], **RESOURCES)
+
+    def result():
+        results = [one for task in server.tasks("/x") for one in task["healthCheckResults"]]
+        return results[0] if results and results[0]["consecutiveFailures"] >= 2 else None
+
+    found = poll(result)
+    assert (found["alive"], found["lastFailureCause"]) == (False, "no answer within 0.2 s")
+    assert found.keys() == {"instanceId", "alive", "consecutiveFailures", "lastFailure", "lastFailureCause"}
+    assert (server.app("/x")["tasksHealthy"], server.app("/x")["tasksUnhealthy"]) == (0, 1)
+    assert [one["affectedApps"] for one in server.deployments()] == [["/x"]]
+    assert all(request.startswith(b"GET /silence HTTP/1.1") for request in silent.requests)
+    # What is not waited for any longer is closed.
+    poll(lambda: silent.given_up >= 2)
+
+
+def test_a_task_that_hangs_is_killed_after_so_many_failures_and_replaced(server, poll, silent, listen):
+    events = listen("unhealthy_instance_kill_event", "status_update_event")
+    poll(lambda: events)
+    check = {"path": "/silence", "port": silent.port, "timeoutSeconds": 0.2, "maxConsecutiveFailures": 3, **HANGING}
+    server.create("/x", cmd="exec sleep 1000", healthChecks=[check], backoffSeconds=600, **RESOURCES)
+    ids = poll(lambda: two_tasks(events))
+    assert server.deployments()  # the second hangs, too
+    (killed, *_later) = [event for event in events if event["eventType"] == "unhealthy_instance_kill_event"]
+    assert (killed["taskId"], killed["reason"]) == (ids[0], "no answer within 0.2 s")
+    of_first = [event for event in events if event.get("taskId") == ids[0] and "taskStatus" in event]
+    assert [event["taskStatus"] for event in of_first] == [
+        "TASK_STAGING",
+        "TASK_RUNNING",
+        "TASK_KILLING",
+        "TASK_KILLED",
+    ]
+    # Not before so many failures; and what was killed has not failed: nothing held its successor back.
+    moments = [datetime.strptime(event["timestamp"], "%Y-%m-%dT%H:%M:%S.%f%z") for event in of_first]
+    assert moments[2] - moments[1] >= timedelta(seconds=3 * 0.2)
+    assert "lastTaskFailure" not in server.app("/x")
+
+
+def two_tasks(events):
+    ids = list(dict.fromkeys(event["taskId"] for event in events if "taskId" in event))
+    return ids if len(ids) > 1 else None
+
+
+def test_a_command_that_takes_too_long_is_ended(server, poll):
+    check = {
+        "protocol": "COMMAND", "command": {"value": "exec sleep 1001"}, "timeoutSeconds": 0.2,
+        "maxConsecutiveFailures": 0, **HANGING,
+    }  # fmt: skip
+    server.create("/x", cmd="exec sleep 1000", healthChecks=[check], **RESOURCES)
+    results = poll(lambda: [one for task in server.tasks("/x") for one in failed_thrice(task)])
+    assert results[0]["lastFailureCause"] == "no answer within 0.2 s"
+    # The task, and the latest command at most.
+    assert len(server.census()) <= 2
+
+
+def failed_thrice(task):
+    return [result for result in task["healthCheckResults"] if result["consecutiveFailures"] >= 3]

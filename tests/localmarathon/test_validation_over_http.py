@@ -53,7 +53,7 @@ RULES = [
     ({"upgradeStrategy": {"maximumOverCapacity": -0.1}}, "/upgradeStrategy/maximumOverCapacity", "equal to 0"),
     ({"backoffFactor": 0.99}, "/backoffFactor", "must be greater than or equal to 1"),
     ({"killSelection": "ANY"}, "/killSelection", "'OLDEST_FIRST'"),
-    ({"labels": {"MARATHON_SINGLE_INSTANCE_APP": "true"}, "instances": 2}, "/instances", "only have one instance"),
+    ({"labels": {"MARATHON_SINGLE_INSTANCE_APP": "true"}, "instances": 2}, "/", "only have one instance"),
     ({"container": {"type": "DOCKER"}}, "/container/docker", "not defined"),
     ({"user": "somebody-else"}, "/user", "must be one of"),
     ({"executor": "/bin/other"}, "/executor", "must be one of"),
