@@ -19,7 +19,6 @@ import pytest
 
 from tests import turns
 
-
 TURNS = pytest.StashKey[turns.Turns]()
 
 LONGEST_FIRST = ("drivers/test_drivers_on_kafka.py",)
@@ -77,6 +76,12 @@ def wait_until(condition: Callable[[], object], timeout_s: float, what: str) -> 
         time.sleep(0.05)
 
 
+def stand(process: psutil.Process) -> None:
+    """Stop a process, and see that it stands."""
+    process.send_signal(signal.SIGSTOP)
+    wait_until(lambda: process.status() == psutil.STATUS_STOPPED, 5, f"{process} stands")
+
+
 class Place:
     """A state folder and a temporary folder of a test's own: whatever a command leaves behind can be told by them."""
 
@@ -96,7 +101,7 @@ class Place:
         self._kept: set[Path] = set()
 
     def use(self, stack: Place) -> list[psutil.Process]:
-        """Have commands find what another place keeps running; returns its processes, which are none of this place's."""
+        """Have commands find what another place keeps running; returns its processes: they are none of this place's."""
         self.environment["XDG_STATE_HOME"] = str(stack.state)
         self._folders.append(stack.temporary)
         self._stack = stack.processes()

@@ -25,8 +25,8 @@ def turn(folder: Path, *, alone: bool) -> Iterator[None]:
 class Turns:
     """The turns of one worker, test after test.
 
-    Neighbours that are alone share one turn: to wait for all the others before each of them would be to wait for whatever
-    long test those have begun in between.
+    Neighbours that are alone share one turn: to wait for all the others before each of them would be to wait for
+    whatever long test those have begun in between.
     """
 
     def __init__(self, folder: Path) -> None:
