@@ -128,6 +128,8 @@ def make_broker(tmp_path_factory) -> Callable[[], EmbeddedBroker]:
             classpath=resolve_classpath(),
             heap_mb=512,
             env={"HYDRA_RUN_ID": "tests"},
+            # One that was killed is taken back when its session before is over.
+            properties={"broker.session.timeout.ms": "2000"},
         )
 
     return make
