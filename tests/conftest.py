@@ -21,7 +21,25 @@ from tests import turns
 
 TURNS = pytest.StashKey[turns.Turns]()
 
-LONGEST_FIRST = ("drivers/test_drivers_on_kafka.py",)
+LONGEST_FIRST = (
+    "drivers/test_drivers_on_kafka.py",
+    "kafkatest/test_sweep_command.py",
+    "kafkatest/test_search_command.py",
+    "kafkatest/test_faults.py",
+    "kafkatest/test_batch_api.py",
+    "kafkatest/test_group_mode.py",
+    "kafkatest/test_command.py",
+    "kafkatest/test_interruptions.py",
+    "scripts/test_scripts.py",
+    "kafkatest/test_kept_stack.py",
+    "kafkatest/test_marathon_elsewhere.py",
+    "kafkatest/test_hand_out.py",
+    "transport/test_marathon_launcher.py",
+    "broker/test_embedded.py",
+    "report/test_page.py",
+    "broker/test_admin.py",
+    "test_notebook.py",
+)
 """Begun first, so that no worker is left alone with them at the end. The first of them has only short tests: those that
 are alone begin at the same time, on the other workers, and wait for it."""
 
@@ -48,6 +66,7 @@ def is_alone(item: pytest.Item) -> bool:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Those that are alone come first, while nobody else has begun anything long, then the longest."""
     ranks = {Path(__file__).parent / name: rank for rank, name in enumerate(LONGEST_FIRST)}
+    assert all(path.is_file() for path in ranks), "LONGEST_FIRST names a file that is not there"
     items.sort(
         key=lambda item: (
             not is_alone(item),
