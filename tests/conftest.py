@@ -19,20 +19,61 @@ import pytest
 
 from tests import turns
 
+TURNS = pytest.StashKey[turns.Turns]()
+
+LONGEST_FIRST = (
+    "drivers/test_drivers_on_kafka.py",
+    "kafkatest/test_sweep_command.py",
+    "kafkatest/test_search_command.py",
+    "kafkatest/test_faults.py",
+    "kafkatest/test_batch_api.py",
+    "kafkatest/test_group_mode.py",
+    "kafkatest/test_command.py",
+    "kafkatest/test_interruptions.py",
+    "scripts/test_scripts.py",
+    "kafkatest/test_kept_stack.py",
+    "kafkatest/test_marathon_elsewhere.py",
+    "kafkatest/test_hand_out.py",
+    "transport/test_marathon_launcher.py",
+    "broker/test_embedded.py",
+    "report/test_page.py",
+    "broker/test_admin.py",
+    "test_notebook.py",
+)
+"""Begun first, so that no worker is left alone with them at the end. The first of them has only short tests: those that
+are alone begin at the same time, on the other workers, and wait for it."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        config.stash[TURNS] = turns.Turns(config.cache.mkdir("turns"))
+
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
     """Tests that are marked ``alone`` wait until nothing runs beside them, and everything else waits for them."""
-    if "PYTEST_XDIST_WORKER" not in os.environ:
+    if TURNS not in item.config.stash:
         return (yield)
-    with turns.turn(item.config.cache.mkdir("turns"), alone=item.get_closest_marker("alone") is not None):
+    with item.config.stash[TURNS].turn(alone=is_alone(item), next_alone=nextitem is not None and is_alone(nextitem)):
         return (yield)
+
+
+def is_alone(item: pytest.Item) -> bool:
+    return item.get_closest_marker("alone") is not None
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests that take longest come first, so that no worker is left alone with them at the end."""
-    items.sort(key=lambda item: item.get_closest_marker("integration") is None)
+    """Those that are alone come first, while nobody else has begun anything long, then the longest."""
+    ranks = {Path(__file__).parent / name: rank for rank, name in enumerate(LONGEST_FIRST)}
+    assert all(path.is_file() for path in ranks), "LONGEST_FIRST names a file that is not there"
+    items.sort(
+        key=lambda item: (
+            not is_alone(item),
+            ranks.get(item.path, len(ranks)),
+            item.get_closest_marker("integration") is None,
+        )
+    )
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -54,6 +95,12 @@ def wait_until(condition: Callable[[], object], timeout_s: float, what: str) -> 
         time.sleep(0.05)
 
 
+def stand(process: psutil.Process) -> None:
+    """Stop a process, and see that it stands."""
+    process.send_signal(signal.SIGSTOP)
+    wait_until(lambda: process.status() == psutil.STATUS_STOPPED, 5, f"{process} stands")
+
+
 class Place:
     """A state folder and a temporary folder of a test's own: whatever a command leaves behind can be told by them."""
 
@@ -68,26 +115,37 @@ class Place:
             "TMPDIR": str(self.temporary),
             "XDG_STATE_HOME": str(self.state),
         }
+        self._folders = [self.temporary]
+        self._stack: list[psutil.Process] = []
+        self._kept: set[Path] = set()
+
+    def use(self, stack: Place) -> list[psutil.Process]:
+        """Have commands find what another place keeps running; returns its processes: they are none of this place's."""
+        self.environment["XDG_STATE_HOME"] = str(stack.state)
+        self._folders.append(stack.temporary)
+        self._stack = stack.processes()
+        self._kept = set(stack.temporary.iterdir())
+        return self._stack
 
     def processes(self) -> list[psutil.Process]:
         """Every process of a command that ran here: its environment, its arguments or its folder say so."""
-        mark = str(self.temporary)
+        marks = [str(folder) for folder in self._folders]
         found = []
         for process in psutil.process_iter():
             try:
-                if process.status() == psutil.STATUS_ZOMBIE:
+                if process in self._stack or process.status() == psutil.STATUS_ZOMBIE:
                     continue
                 traces = [*process.cmdline(), process.cwd(), process.environ().get("TMPDIR", "")]
             except psutil.Error:
                 continue
-            if any(mark in trace for trace in traces):
+            if any(mark in trace for mark in marks for trace in traces):
                 found.append(process)
         return found
 
     def left_behind(self) -> list[str]:
         """Processes and folders that are still there."""
         return [f"process {process}" for process in self.processes()] + [
-            f"folder {path}" for path in self.temporary.iterdir()
+            f"folder {path}" for folder in self._folders for path in folder.iterdir() if path not in self._kept
         ]
 
     def assert_nothing_left(self, timeout_s: float = 5.0) -> None:
@@ -105,7 +163,7 @@ class Place:
 
     def kafka(self) -> psutil.Process:
         """The broker's JVM."""
-        return next(process for process in self.processes() if "kafka.Kafka" in process.cmdline())
+        return next(process for process in [*self._stack, *self.processes()] if "kafka.Kafka" in process.cmdline())
 
     def end_all(self) -> None:
         """End what a failed test left: only processes of this place."""
@@ -199,3 +257,25 @@ def hydra(place: Place) -> Callable[..., Command]:
         return Command(place, list(arguments), prefix=prefix)
 
     return start
+
+
+@pytest.fixture(scope="module")
+def kept_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A local stack that is up for a module: its broker is the one of all runs that do it no harm."""
+    stack = Place(tmp_path_factory.mktemp("kept"))
+    try:
+        up = Command(stack, ["local", "up"])
+        assert up.end() == 0, up.errors
+        yield stack
+        assert Command(stack, ["local", "down"]).end(30) == 0
+        stack.assert_nothing_left()
+    finally:
+        stack.end_all()
+
+
+@pytest.fixture
+def on_kept_stack(place: Place, kept_stack: Place) -> Iterator[None]:
+    """The commands of this test find ``kept_stack``, and leave of it what was there before."""
+    processes = place.use(kept_stack)
+    yield
+    assert all(process.is_running() for process in processes), "the stack outlives its runs"

@@ -20,3 +20,28 @@ def turn(folder: Path, *, alone: bool) -> Iterator[None]:
         if not alone:
             fcntl.flock(gate, fcntl.LOCK_UN)
         yield
+
+
+class Turns:
+    """The turns of one worker, test after test.
+
+    Neighbours that are alone share one turn: to wait for all the others before each of them would be to wait for
+    whatever long test those have begun in between.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._held = contextlib.ExitStack()
+        self._goes_on = False
+
+    @contextlib.contextmanager
+    def turn(self, *, alone: bool, next_alone: bool) -> Iterator[None]:
+        """Hold a turn for a test, and for the next one, too, where both want to be alone."""
+        if not self._goes_on:
+            self._held.enter_context(turn(self._folder, alone=alone))
+        self._goes_on = alone and next_alone
+        try:
+            yield
+        finally:
+            if not self._goes_on:
+                self._held.close()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import struct
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -24,6 +26,7 @@ from hydra.core.configuration import (
     SubscriberConfiguration,
 )
 from hydra.core.identity import IDENTITY, run_tag
+from hydra.drivers.registry import publisher_driver
 from tests.drivers.scripted_broker import ScriptedBroker
 
 with warnings.catch_warnings():
@@ -32,6 +35,8 @@ with warnings.catch_warnings():
     import kafka  # noqa: F401 - imported for its warnings
 
 RUN_ID = "run-1"
+RECORDS = 1000
+"""Of each partition, where a test says nothing else."""
 
 
 def zigzag(number: int) -> bytes:
@@ -128,6 +133,8 @@ def make_broker(tmp_path_factory) -> Callable[[], EmbeddedBroker]:
             classpath=resolve_classpath(),
             heap_mb=512,
             env={"HYDRA_RUN_ID": "tests"},
+            # One that was killed is taken back when its session before is over.
+            properties={"broker.session.timeout.ms": "2000"},
         )
 
     return make
@@ -215,3 +222,47 @@ def sending() -> Callable[..., PublisherConfiguration]:
         )
 
     return make
+
+
+@pytest.fixture
+def publisher(sending):
+    """Makes publishers that are open, and closes them."""
+    made = []
+
+    def make(broker, topic, **settings):
+        made.append(publisher_driver(sending(broker.bootstrap_servers, topic, **settings)))
+        made[-1].open(20)
+        return made[-1]
+
+    yield make
+    for each in made:
+        close_soon(each)
+
+
+def close_soon(driver):
+    """Closes a driver twice, and sees that it takes no long time over it."""
+    begun = time.monotonic()
+    driver.close()
+    driver.close()
+    assert time.monotonic() - begun < 5
+
+
+def send_all(publisher, partitions, first=0, records=RECORDS):
+    """Hands all records to a publisher, in portions; they are not flushed."""
+    for partition in range(partitions):
+        sent = first
+        while sent < first + records:
+            sent += publisher.send(partition, sent, min(300, first + records - sent))
+            publisher.poll()
+
+
+@pytest.fixture
+def nothing_left(until):
+    """No thread of a library outlives its driver; what the library left to the garbage collector is collected here."""
+    yield
+    until(lambda: not kafka_threads(), lambda: time.sleep(0.01), describe=kafka_threads)
+    gc.collect()
+
+
+def kafka_threads():
+    return [thread for thread in threading.enumerate() if "kafka" in thread.name]

@@ -17,6 +17,15 @@ def text(name):
     return struct.pack(">h", len(name)) + name.encode()
 
 
+def silence(_socket, _frame):
+    """In place of a send: no answer at all."""
+
+
+def hang_up(socket_, _frame):
+    """In place of a send: an end of the connection."""
+    socket_.shutdown(socket.SHUT_RDWR)
+
+
 class ScriptedBroker:
     """Speaks enough of the protocol for one topic; ``fetch`` may be replaced to misbehave.
 
@@ -32,7 +41,7 @@ class ScriptedBroker:
         self.fetch = self.good_fetch
         self.asked = []
         self.connections = 0
-        self.metadata_asked = 0
+        self.metadata_asked = self.versions_asked = 0
         self._stopping = threading.Event()
         self._sockets = []
         self._threads = []
@@ -70,7 +79,9 @@ class ScriptedBroker:
 
     def _answer(self, key, version, body):
         if key == API_VERSIONS:
-            return struct.pack(">hi", 0, 1) + struct.pack(">hhh", FETCH, *self.fetch_versions)
+            self.versions_asked += 1
+            known = self.apis()
+            return struct.pack(">hi", 0, len(known)) + b"".join(struct.pack(">hhh", *each) for each in known)
         if key == METADATA:
             self.metadata_asked += 1
             return self._metadata(body)
@@ -92,6 +103,10 @@ class ScriptedBroker:
             asked[partition] = struct.unpack_from(">q", body, place + (8 if version >= 9 else 4))[0]
         self.asked.append((time.monotonic(), asked, version))
         return self.fetch(asked, version)
+
+    def apis(self):
+        """(key, lowest version, highest version) of what a client may have to choose a version of."""
+        return [(FETCH, *self.fetch_versions)]
 
     def _metadata(self, body):
         nodes = sorted(set(self.leaders.values()), key=str)

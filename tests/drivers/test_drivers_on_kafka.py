@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
-import threading
 import time
 from pathlib import Path
 
@@ -20,44 +18,15 @@ from hydra.core.log import OffsetRange
 from hydra.drivers.auditor import WireAuditor
 from hydra.drivers.registry import PUBLISHER_DRIVERS, SUBSCRIBER_DRIVERS, publisher_driver, subscriber_driver
 from hydra.harness.protocols import AuditOrder
-from tests.drivers.conftest import endpoint_of
+from tests.drivers.conftest import RECORDS, close_soon, endpoint_of, send_all
 from tests.facts import sequences
 
 pytestmark = [
     pytest.mark.integration,
+    pytest.mark.usefixtures("nothing_left"),
     # kafka-python leaves the sockets of refused connections to the garbage collector.
     pytest.mark.filterwarnings("ignore:.*<socket.socket:pytest.PytestUnraisableExceptionWarning"),
 ]
-RECORDS = 1000
-
-
-@pytest.fixture(autouse=True)
-def _nothing_left(until):
-    """No thread of a library outlives its driver; what the library left to the garbage collector is collected here."""
-    yield
-    until(lambda: not kafka_threads(), lambda: time.sleep(0.01), describe=kafka_threads)
-    gc.collect()
-
-
-def kafka_threads():
-    return [thread for thread in threading.enumerate() if "kafka" in thread.name]
-
-
-@pytest.fixture
-def publisher(sending):
-    made = []
-
-    def make(broker, topic, **settings):
-        made.append(publisher_driver(sending(broker.bootstrap_servers, topic, **settings)))
-        made[-1].open(20)
-        return made[-1]
-
-    yield make
-    for each in made:
-        begun = time.monotonic()
-        each.close()
-        each.close()
-        assert time.monotonic() - begun < 5
 
 
 @pytest.fixture
@@ -78,18 +47,7 @@ def subscriber(reading, until):
 
     yield make
     for each in made:
-        begun = time.monotonic()
-        each.close()
-        each.close()
-        assert time.monotonic() - begun < 5
-
-
-def send_all(publisher, partitions, first=0, records=RECORDS):
-    for partition in range(partitions):
-        sent = first
-        while sent < first + records:
-            sent += publisher.send(partition, sent, min(300, first + records - sent))
-            publisher.poll()
+        close_soon(each)
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import threading
 import time
 
 import pytest
@@ -16,23 +14,17 @@ from hydra.core.plan import Plan
 from hydra.core.spans import receipt
 from hydra.core.striping import Striping
 from hydra.core.timing import DeliveryTiming
-from hydra.drivers.registry import publisher_driver, subscriber_driver
+from hydra.drivers.registry import subscriber_driver
+from tests.drivers.conftest import RECORDS, close_soon, send_all
 
 pytestmark = [
     pytest.mark.integration,
+    pytest.mark.usefixtures("nothing_left"),
     # kafka-python leaves the sockets of refused connections to the garbage collector.
     pytest.mark.filterwarnings("ignore:.*<socket.socket:pytest.PytestUnraisableExceptionWarning"),
 ]
-RECORDS = 1000
 DRIVERS = ("wire", "confluent")
 GROUPS = {"own": lambda topic, number: f"{topic}-{number}", "shared": lambda topic, _number: topic}
-
-
-@pytest.fixture(autouse=True)
-def _nothing_left(until):
-    yield
-    until(lambda: not [each for each in threading.enumerate() if "kafka" in each.name], lambda: time.sleep(0.01))
-    gc.collect()
 
 
 @pytest.fixture(scope="module")
@@ -104,10 +96,7 @@ def members(reading, broker, until):
 
     yield make
     for each in made:
-        begun = time.monotonic()
-        each.close()
-        each.close()
-        assert time.monotonic() - begun < 5
+        close_soon(each)
 
 
 def positioned_all(drivers, until, partitions):
@@ -128,23 +117,17 @@ def poll(drivers):
 
 
 @pytest.fixture
-def send(sending, broker):
+def send(publisher, broker):
+    """Has so many records of each partition acked; all of a test's come from one publisher."""
     made = []
 
-    def send(topic, partitions, first=0, records=RECORDS):
+    def send(topic, partitions, first=0):
         if not made:
-            made.append(publisher_driver(sending(broker.bootstrap_servers, topic, partitions=partitions)))
-            made[0].open(20)
-        for partition in range(partitions):
-            sent = first
-            while sent < first + records:
-                sent += made[0].send(partition, sent, min(300, first + records - sent))
-                made[0].poll()
+            made.append(publisher(broker, topic, partitions=partitions))
+        send_all(made[0], partitions, first)
         made[0].flush(20)
 
-    yield send
-    for each in made:
-        each.close()
+    return send
 
 
 def got_of(drivers, partition):

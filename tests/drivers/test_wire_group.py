@@ -14,7 +14,7 @@ from hydra.drivers import wire_group, wire_memberships
 from hydra.drivers import wire_group_protocol as protocol
 from hydra.drivers.wire import WireSubscriber
 from hydra.drivers.wire_protocol import MALFORMED, Reader
-from tests.drivers.scripted_broker import ScriptedBroker, text
+from tests.drivers.scripted_broker import ScriptedBroker, silence, text
 from tests.facts import sequences
 
 FIND, JOIN, SYNC, HEARTBEAT, COMMIT, COMMITTED, LEAVE = 10, 11, 14, 12, 8, 9, 13
@@ -41,7 +41,7 @@ class ScriptedCoordinator(ScriptedBroker):
         with self.lock:
             self.heard.append(NAMES[key])
             if key in self.mute:
-                return (lambda _socket, _frame: None, b"")
+                return silence, b""
             codes = self.errors.get(key, [])
             return getattr(self, f"_{NAMES[key]}")(codes.pop(0) if codes else 0, body)
 

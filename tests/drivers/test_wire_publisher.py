@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
-import socket
 import struct
 import threading
 import time
@@ -12,18 +10,14 @@ import time
 import pytest
 from kafka.record.default_records import DefaultRecordBatch
 
-from hydra.core.configuration import Endpoint
 from hydra.core.errors import BrokerError
 from hydra.core.identity import IDENTITY
 from hydra.drivers.ledger import sequence_of
 from hydra.drivers.wire_publisher import WirePublisher, queue_records
+from tests.drivers.scripted_broker import ScriptedBroker, hang_up, silence
 
-PRODUCE, METADATA, API_VERSIONS, INIT_PRODUCER_ID = 0, 3, 18, 22
+PRODUCE, INIT_PRODUCER_ID = 0, 22
 TOO_LARGE, NOT_LEADER, TIMED_OUT, NOT_ENOUGH, TOPIC_REFUSED, OUT_OF_ORDER, INVALID_RECORD = 10, 6, 7, 19, 29, 45, 87
-
-
-def text(name):
-    return struct.pack(">h", len(name)) + name.encode()
 
 
 class Log:
@@ -57,7 +51,13 @@ class Log:
         return 0
 
 
-class ScriptedBroker:
+def answer_another(connection, frame):
+    """Send an answer to a request that was not made."""
+    (number,) = struct.unpack_from(">i", frame, 4)
+    connection.sendall(frame[:4] + struct.pack(">i", number + 1) + frame[8:])
+
+
+class ScriptedLeader(ScriptedBroker):
     """Takes Produce requests. ``script(broker, {partition: batch})`` says what becomes of each.
 
     It is a code for all its partitions (0 appends), or one of "append and hang up", "hang up", "append and time out",
@@ -67,70 +67,22 @@ class ScriptedBroker:
     def __init__(self, log, script=lambda broker, batches: 0):
         self.log = log
         self.script = script
-        self.leaders = {}
         self.produce_versions = (3, 13)
         self.producer_errors = []
         self.requests = []
         self.acks = set()
-        self.metadata_asked = self.versions_asked = self.connections = 0
-        self._stopping = threading.Event()
-        self._sockets, self._threads = [], []
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.endpoint = Endpoint(*self._listener.getsockname())
-        self._run(self._accept)
+        super().__init__()
 
-    def _run(self, target, *arguments):
-        self._threads.append(threading.Thread(target=target, args=arguments))
-        self._threads[-1].start()
-
-    def _accept(self):
-        while not self._stopping.is_set():
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            self.connections += 1
-            self._sockets.append(connection)
-            self._run(self._serve, connection)
-
-    def _serve(self, connection):
-        with contextlib.suppress(OSError, struct.error), connection:
-            while head := connection.recv(4, socket.MSG_WAITALL):
-                body = connection.recv(struct.unpack(">i", head)[0], socket.MSG_WAITALL)
-                key, version, correlation, name_size = struct.unpack_from(">hhih", body)
-                answer = self._answer(key, version, body[10 + name_size :])
-                if answer == "hang up":
-                    return
-                if answer == "wrong number":
-                    correlation, answer = correlation + 1, b""
-                if answer is not None:
-                    answer = struct.pack(">i", correlation) + answer
-                    connection.sendall(struct.pack(">i", len(answer)) + answer)
+    def apis(self):
+        return [(PRODUCE, *self.produce_versions), (INIT_PRODUCER_ID, 0, 4)]
 
     def _answer(self, key, version, body):
-        if key == API_VERSIONS:
-            self.versions_asked += 1
-            return struct.pack(">hi", 0, 2) + struct.pack(
-                ">hhhhhh", PRODUCE, *self.produce_versions, INIT_PRODUCER_ID, 0, 4
-            )
-        if key == METADATA:
-            self.metadata_asked += 1
-            return self._metadata(body)
+        if key == PRODUCE:
+            return self._produce(version, body)
         if key == INIT_PRODUCER_ID:
             error = self.producer_errors.pop(0) if self.producer_errors else 0
             return struct.pack(">ihqh", 0, error, -1 if error else 77, -1 if error else 0)
-        return self._produce(version, body)
-
-    def _metadata(self, body):
-        nodes = sorted(set(self.leaders.values()), key=str)
-        out = struct.pack(">i", len(nodes))
-        for number, node in enumerate(nodes):
-            out += struct.pack(">i", number) + text(node.host) + struct.pack(">ih", node.port, -1)
-        out += struct.pack(">ii", 0, 1) + struct.pack(">h", 0) + body[4:] + b"\x00"
-        out += struct.pack(">i", len(self.leaders))
-        for partition, leader in self.leaders.items():
-            out += struct.pack(">hii", 0, partition, nodes.index(leader)) + struct.pack(">ii", 0, 0)
-        return out
+        return super()._answer(key, version, body)
 
     def _produce(self, version, body):
         transaction, acks, _timeout, topics = struct.unpack_from(">hhii", body)
@@ -154,13 +106,13 @@ class ScriptedBroker:
                     if verdict == "append and time out" and not codes[partition]:
                         codes[partition] = TIMED_OUT
         if acks == 0:
-            return "hang up" if any(codes.values()) or verdict == "hang up" else None
+            return (hang_up if any(codes.values()) or verdict == "hang up" else silence), b""
         if verdict == "silent":
-            return None
+            return silence, b""
         if verdict in {"append and hang up", "hang up"}:
-            return "hang up"
+            return hang_up, b""
         if verdict == "wrong number":
-            return "wrong number"
+            return answer_another, b""
         if verdict == "nonsense":
             return b"\x7f\xff\xff\xff\x00"
         if verdict == "wrong partition":
@@ -170,18 +122,6 @@ class ScriptedBroker:
             out += struct.pack(">ihqq", partition, code, -1, -1) + (struct.pack(">q", -1) if version >= 5 else b"")
         return out + struct.pack(">i", 0)
 
-    def close(self):
-        self._stopping.set()
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for each in self._sockets:
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join(5)
-            assert not thread.is_alive()
-
 
 @pytest.fixture
 def cluster():
@@ -189,7 +129,7 @@ def cluster():
     made = []
 
     def make(script=lambda broker, batches: 0, *, partitions=1, log=None):
-        broker = ScriptedBroker(log or Log(partitions), script)
+        broker = ScriptedLeader(log or Log(partitions), script)
         broker.leaders = dict.fromkeys(range(broker.log.partitions), broker.endpoint)
         made.append(broker)
         return broker

@@ -16,7 +16,12 @@ def start_kafka(tmp_path) -> Iterator[Callable[[], EmbeddedBroker]]:
 
     def start() -> EmbeddedBroker:
         broker = EmbeddedBroker(
-            folder=tmp_path / f"kafka-{len(started)}", java=find_java(), classpath=resolve_classpath(), heap_mb=512
+            folder=tmp_path / f"kafka-{len(started)}",
+            java=find_java(),
+            classpath=resolve_classpath(),
+            heap_mb=512,
+            # One that was killed is taken back when its session before is over.
+            properties={"broker.session.timeout.ms": "2000"},
         )
         started.append(broker)
         broker.start(60)

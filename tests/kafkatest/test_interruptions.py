@@ -1,0 +1,62 @@
+"""Runs that somebody ends in the middle: the user, or whoever kills Hydra or its local stack."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+
+import pytest
+
+from tests.conftest import wait_until
+
+pytestmark = pytest.mark.integration
+
+
+def record(place) -> dict:
+    return json.loads((place.work / "result.json").read_text())
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("moment", ["starting", "configuring", "sending"])
+def test_interrupted(hydra, place, number, code, moment) -> None:
+    command = hydra("kafka", "--warmup=0", "--total_sub_apps=2", "--test_duration=60", "--output=result.json")
+    command.wait_for(f"^hydra: {moment}")
+    command.send(number)
+    sent_s = time.monotonic()
+    assert command.end(30) == code
+    assert time.monotonic() - sent_s < 12
+    place.assert_nothing_left()
+    if moment == "sending":
+        assert (record(place)["status"], record(place)["exit_code"]) == ("interrupted", code)
+
+
+def test_interrupted_twice(hydra, place) -> None:
+    command = hydra("kafka", "--warmup=0", "--total_sub_apps=2", "--test_duration=60")
+    command.wait_for("^hydra: sending")
+    command.send(signal.SIGINT)
+    command.wait_for("cleaning up", timeout_s=10)
+    command.send(signal.SIGINT)
+    assert command.end(10) == 130
+    place.assert_nothing_left(10)
+
+
+def test_controller_killed(hydra, place) -> None:
+    command = hydra("kafka", "--warmup=0", "--total_sub_apps=2", "--test_duration=60")
+    command.wait_for(r"delivered [1-9]")
+    assert len(place.tasks("kafka-sub")) == 2
+    command.process.kill()
+    assert command.end(10) == -signal.SIGKILL
+    wait_until(lambda: not place.processes(), 5, "every process of the run is gone")
+    place.assert_nothing_left(10)
+
+
+def test_local_stack_killed(hydra, place) -> None:
+    """The process that holds Marathon and Kafka dies: its children go with it, and the run ends with the reason."""
+    command = hydra("kafka", "--warmup=0", "--total_sub_apps=2", "--test_duration=60")
+    command.wait_for(r"delivered [1-9]")
+    stack = next(p for p in place.processes() if "hydra.kafkatest.local_stack_main" in p.cmdline())
+    stack.kill()
+    assert command.end(60) == 4
+    wait_until(lambda: not place.processes(), 10, "every process of the run is gone")
+    place.assert_nothing_left()

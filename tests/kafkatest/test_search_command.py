@@ -1,0 +1,61 @@
+"""Searches as their user runs them: a limit that was put there is found, and none is claimed where none was reached."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from hydra.broker.embedded import EmbeddedBroker
+from hydra.broker.jars import resolve_classpath
+from hydra.broker.java import find_java
+from tests.brakes import BrakeProxy
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+
+MSG_SIZE = 1000
+CAPACITY_BYTES_PER_S = 3_000_000
+OVERHEAD_BYTES = 20
+"""What a record costs on the wire beside its value, its share of the batch's and the request's head included."""
+
+
+def test_maxrate_finds_the_width_of_a_brake_in_front_of_the_broker(hydra, place, tmp_path):
+    """Half of the records of 4 s wait for longer than the threshold once the rate is 10 % above the brake's."""
+    with BrakeProxy(CAPACITY_BYTES_PER_S) as proxy:
+        broker = EmbeddedBroker(
+            folder=tmp_path / "kafka", java=find_java(), classpath=resolve_classpath(), heap_mb=512,
+            advertised_port=proxy.port,
+        )  # fmt: skip
+        with broker:
+            proxy.to(int(broker.bootstrap_servers.rpartition(":")[2]))
+            command = hydra(
+                "kafka", "maxrate", f"--bootstrap_servers=127.0.0.1:{proxy.port}", "--total_sub_apps=1",
+                "--clients_per_app=2", f"--msg_size={MSG_SIZE}", "--test_duration=4", "--threshold=e2e_p50<200ms",
+                "--fetch_pace_ms=0", "--start=1600", "--results=s", "--report=r.html", "--audit=never",
+            )  # fmt: skip
+            code = command.end(280)
+    answer = json.loads((place.work / "s" / "sweep.json").read_text())["answers"][0]["answer"]
+    print("\n" + command.text)
+    planted = CAPACITY_BYTES_PER_S / (MSG_SIZE + OVERHEAD_BYTES)
+    assert proxy.queued_reads > 10
+    assert proxy.braked_bytes > 10_000_000
+    assert answer["trials"] <= 12
+    if answer["limited_by"] == "harness":
+        assert code == 3
+        pytest.skip(f"others have this machine: {answer['reason']}")
+    assert answer["best"] == pytest.approx(planted, rel=0.1)
+    assert (code, answer["limited_by"], answer["confirmed"]) == (0, "broker", True)
+
+
+def test_on_a_broker_without_a_limit_the_clients_are_the_limit_and_it_says_so(hydra, place):
+    command = hydra(
+        "kafka", "maxrate", "--sub_driver=kafka-python", "--pub_driver=kafka-python", "--total_sub_apps=1",
+        "--clients_per_app=4", "--test_duration=2", "--start=16000", "--max_runs=6", "--drain_timeout=5",
+        "--results=s", "--warmup=0",
+    )  # fmt: skip
+    code = command.end(280)
+    print("\n" + command.text)
+    assert code == 3, command.errors
+    answer = json.loads((place.work / "s" / "sweep.json").read_text())["answers"][0]["answer"]
+    assert answer["limited_by"] == "harness"
+    assert "at least" in command.text
