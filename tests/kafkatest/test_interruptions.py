@@ -18,16 +18,17 @@ def record(place) -> dict:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("moment", ["starting", "configuring", "sending"])
+@pytest.mark.parametrize("moment", ["starting", "warming up: sending", "configuring", "sending"])
 def test_interrupted(hydra, place, number, code, moment) -> None:
-    command = hydra("kafka", "--warmup=0", "--total_sub_apps=2", "--test_duration=60", "--output=result.json")
+    warmup_s = 30 if moment.startswith("warming") else 0
+    command = hydra("kafka", f"--warmup={warmup_s}", "--total_sub_apps=2", "--test_duration=60", "--output=result.json")
     command.wait_for(f"^hydra: {moment}")
     command.send(number)
     sent_s = time.monotonic()
     assert command.end(30) == code
     assert time.monotonic() - sent_s < 12
     place.assert_nothing_left()
-    if moment == "sending":
+    if moment.endswith("sending"):
         assert (record(place)["status"], record(place)["exit_code"]) == ("interrupted", code)
 
 
