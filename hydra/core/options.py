@@ -27,8 +27,12 @@ fetches; at 8,000/s they keep up.
 """
 
 LARGE_APP_CLIENTS = 100
-FAIR_FETCHES_PER_S_LARGE_APPS = 15_000
-"""The same where apps have ``LARGE_APP_CLIENTS`` or more: a task wakes once for all of its clients' fetches."""
+FAIR_FETCHES_PER_S_LARGE_APPS = 20_000
+"""The same where apps have ``LARGE_APP_CLIENTS`` or more: a task wakes once for all of its clients' fetches.
+
+Measured with one task of 500 clients x 3,000/s: at 8,000/s e2e p99 was 93 ms, at 15,000/s 54 ms, at 20,000/s 49 ms, for
+0.31 us of CPU a delivery instead of 0.27.
+"""
 
 WARMUP_S = 2.0
 """Where nothing is said, for a Kafka that has just started.
