@@ -124,7 +124,8 @@ def test_the_batch_size_is_given_or_follows_from_the_records():
         (Options(fetch_pace_ms=12.5), 12.5),
         (Options(), 125.0),
         (Options(total_sub_apps=1, clients_per_app=1), 0.125),
-        (Options(total_sub_apps=20, clients_per_app=500), 500.0),
+        (Options(total_sub_apps=1, clients_per_app=500), 25.0),
+        (Options(total_sub_apps=20, clients_per_app=500), 833.333),
     ],
 )
 def test_the_pace_is_given_or_keeps_all_clients_at_a_fair_rate(options, pace_ms):
