@@ -125,7 +125,7 @@ def test_the_batch_size_is_given_or_follows_from_the_records():
         (Options(), 125.0),
         (Options(total_sub_apps=1, clients_per_app=1), 0.125),
         (Options(total_sub_apps=1, clients_per_app=500), 25.0),
-        (Options(total_sub_apps=20, clients_per_app=500), 666.667),
+        (Options(total_sub_apps=20, clients_per_app=500), 555.556),
     ],
 )
 def test_the_pace_is_given_or_keeps_all_clients_at_a_fair_rate(options, pace_ms):
