@@ -17,8 +17,9 @@ from tests import liars
 pytestmark = [pytest.mark.integration, pytest.mark.alone]
 
 OPTIONS = Options(
-    total_sub_apps=1, clients_per_app=3, test_duration=1.5, msg_rate=1000.0, fetch_pace_ms=60.0, drain_timeout=5.0
-)
+    total_sub_apps=1, clients_per_app=3, test_duration=1.5, warmup=0.0, msg_rate=1000.0, fetch_pace_ms=60.0,
+    drain_timeout=5.0,
+)  # fmt: skip
 RUNS = 3
 """At most, until one of them was not held up by something else on this machine."""
 CLASSES = (
