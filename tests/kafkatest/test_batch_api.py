@@ -21,9 +21,10 @@ def test_the_notebook_cell_by_cell(place, monkeypatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", None)
 
     class Options:
-        test_duration = 1
+        test_duration = 0.5
+        warmup = 0
         msg_batch = 100
-        msg_rate = 2000
+        msg_rate = 4000
         total_sub_apps = 1
         config_file = "hydra.ini"
         keep_running = False
@@ -48,7 +49,7 @@ def test_the_notebook_cell_by_cell(place, monkeypatch) -> None:
     first_test = False
     for client_num in [10, 30, 20]:
         options.total_sub_apps = int(client_num / 10)
-        for msg_rate in [1000, 1500]:
+        for msg_rate in [2000, 3000]:
             options.msg_rate = msg_rate
             run_test(msg_rate, first_test)
             first_test = True
@@ -56,25 +57,29 @@ def test_the_notebook_cell_by_cell(place, monkeypatch) -> None:
     runner.stop_appserver()
 
     # As in the notebook, the first run takes the options that the runner was made with.
-    assert global_results[1].pop(1000)["packet_tx"] == 2000
+    assert global_results[1].pop(2000)["packet_tx"] == 2000
     for apps, by_rate in global_results.items():
         for rate, res in by_rate.items():
             assert set(res) == set(MEANINGS)
-            assert (res["client_count"], res["packet_tx"], res["average_packets"]) == (apps * 10, rate, rate)
+            assert (res["client_count"], res["packet_tx"], res["average_packets"]) == (apps * 10, rate / 2, rate / 2)
             assert res["failing_clients"] == res["average_packet_loss"] == 0
     place.assert_nothing_left()
+
+
+SHORT = {"total_sub_apps": 2, "clients_per_app": 3, "test_duration": 0.5, "msg_rate": 2000.0, "warmup": 0.0}
+"""A thousand records, in half a second."""
 
 
 @pytest.fixture(scope="module")
 def runner():
     """One stack for all the runs below."""
-    with RunTestKAFKA(Options(total_sub_apps=2, clients_per_app=3, test_duration=1.0), False) as shared:
+    with RunTestKAFKA(Options(**SHORT), False) as shared:
         yield shared
 
 
 def run(runner: RunTestKAFKA, **changes: object) -> dict[str, int | float]:
     """A run with these options."""
-    runner.set_options(Options(**{"total_sub_apps": 2, "clients_per_app": 3, "test_duration": 1.0, **changes}))
+    runner.set_options(Options(**{**SHORT, **changes}))
     return runner.run_test()
 
 
@@ -112,19 +117,19 @@ def test_group(runner, sub_driver, group) -> None:
     "changes",
     [
         {"msg_size": 200, "msg_batch": 7, "linger_ms": 0},
-        {"msg_size": 300_000, "msg_rate": 20.0},
+        {"msg_size": 300_000, "msg_rate": 40.0},
         {"batch_size": 100_000, "linger_ms": 100},
         {"fetch_min_bytes": 5000, "fetch_wait_max_ms": 50, "fetch_pace_ms": 0.0},
         {"consumer_max_buffer_size": 2000},
         {"retention_ms": 60_000},
-        {"msg_rate": 1.0},
+        {"msg_rate": 2.0},
         {"msg_rate": 30_000.0},
     ],
     ids=lambda changes: ",".join(f"{name}={value:g}" for name, value in changes.items()),
 )
 def test_options(runner, changes) -> None:
     res = run(runner, **changes)
-    sent = changes.get("msg_rate", 1000)
+    sent = changes.get("msg_rate", 2000) / 2
     assert (res["packet_tx"], res["average_packets"], res["failing_clients"]) == (sent, sent, 0)
 
 

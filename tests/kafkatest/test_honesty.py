@@ -13,12 +13,14 @@ import pytest
 from hydra.core.options import Options
 from hydra.kafkatest.runtest import RunTestKAFKA
 from tests import liars
+from tests.conftest import skip_where_others_have_the_machine
 
 pytestmark = [pytest.mark.integration, pytest.mark.alone]
 
 OPTIONS = Options(
-    total_sub_apps=1, clients_per_app=3, test_duration=1.5, msg_rate=1000.0, fetch_pace_ms=60.0, drain_timeout=5.0
-)
+    total_sub_apps=1, clients_per_app=3, test_duration=1.5, warmup=0.0, msg_rate=1000.0, fetch_pace_ms=60.0,
+    drain_timeout=5.0,
+)  # fmt: skip
 RUNS = 3
 """At most, until one of them was not held up by something else on this machine."""
 CLASSES = (
@@ -39,7 +41,8 @@ class Stage:
         for _ in range(RUNS):
             result = self.run(**changes)
             if not result.bottleneck.harness_limited:
-                break
+                return result
+        skip_where_others_have_the_machine(result.bottleneck.evidence)
         return result
 
     def run(self, **changes):

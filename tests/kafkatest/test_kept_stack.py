@@ -71,14 +71,14 @@ def test_up_use_down(hydra, place, down_at_the_end) -> None:
 
 def test_second_run_beside_a_kept_stack_in_use_has_its_own(hydra, place, down_at_the_end) -> None:
     assert hydra("local", "up").end() == 0
-    runs = [hydra(*RUN) for _ in range(2)]
+    runs = [hydra(*RUN, "--warmup=0") for _ in range(2)]
     assert [run.end() for run in runs] == [0, 0]
 
 
 def test_kept_stack_that_was_killed_is_not_used(hydra, place, down_at_the_end) -> None:
     assert hydra("local", "up").end() == 0
     next(p for p in place.processes() if "hydra.kafkatest.local_stack_main" in p.cmdline()).kill()
-    run = hydra(*RUN)
+    run = hydra(*RUN, "--warmup=0")
     assert run.end() == 0, run.errors
     assert status(hydra) == "no local stack is up"
     place.assert_nothing_left()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import signal
 import threading
 import time
@@ -14,7 +13,7 @@ import pytest
 from hydra.broker.embedded import EmbeddedBroker
 from hydra.broker.jars import resolve_classpath
 from hydra.broker.java import find_java
-from tests.conftest import stand
+from tests.conftest import skip_where_others_have_the_machine, stand
 from tests.proxies import DelayProxy
 
 pytestmark = [pytest.mark.integration, pytest.mark.alone]
@@ -89,8 +88,8 @@ def test_clients_that_cannot_keep_up_are_the_limit_and_not_the_broker(hydra, pla
     assert result["figures"]["records_lost"] == result["figures"]["records_unread"]
     if not any("the busiest subscriber used" in text for text in bottleneck["evidence"]):
         # Who has less than a core cannot use one up.
-        assert re.search(r"the machine was \d+ % busy .*other programs [1-9]\d %", " ".join(bottleneck["evidence"]))
-        pytest.skip(f"others have this machine: {bottleneck['evidence']}")
+        skip_where_others_have_the_machine(bottleneck["evidence"])
+    assert any("the busiest subscriber used" in text for text in bottleneck["evidence"])
     assert "use more apps with fewer clients" in bottleneck["advice"]
     assert result["verdict"] == "indeterminate"
     assert result["reasons"][0].startswith("the harness was the limit, not the broker: ")
@@ -134,9 +133,12 @@ def test_a_broker_with_little_cpu_is_the_limit(hydra, place) -> None:
     with Quota(place.kafka(), run_s=0.1, stand_s=0.9) as quota:
         command.wait_for("draining")
     assert quota.seen_standing >= 3
-    assert command.end() == 1, command.text
+    code = command.end()
     result = record(place)["result"]
     bottleneck = result["bottleneck"]
+    if code == 3:
+        skip_where_others_have_the_machine(bottleneck["evidence"])
+    assert code == 1, command.text
     assert (bottleneck["limit"], bottleneck["harness_limited"]) == ("broker", False)
     assert any("e2e_p90<250ms was broken" in text for text in bottleneck["symptoms"])
     assert result["verdict"] == "fail"

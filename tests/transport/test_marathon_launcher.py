@@ -17,6 +17,8 @@ from hydra.transport.marathon_launcher import MarathonLauncher
 from hydra.transport.monotonic import MonotonicClock
 from hydra.transport.zmq_signals import ZmqSignals
 
+pytestmark = pytest.mark.quiet
+
 APP = "/g1/kafka-sub"
 VERSION = "2020-01-01T00:00:00.000Z"
 
