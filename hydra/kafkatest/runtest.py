@@ -187,6 +187,8 @@ class RunTestKAFKA:
         options = dataclasses.replace(self._options, test_duration=warmup_s)
         began_s = time.monotonic()
         self._run(new_run_id(), options, WarmingUp(self._progress)).warm_up()
+        assert self._rig is not None
+        self._rig.ran()
         return time.monotonic() - began_s
 
     def delete_all_launched_apps(self) -> None:

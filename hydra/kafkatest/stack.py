@@ -306,8 +306,9 @@ class Stack:
                 self._warm_mark().touch()
 
     def _warm_mark(self) -> Path:
-        folder = self._kept.folder if self._kept is not None else self._own.folder if self._own is not None else ""
-        return Path(folder) / "warm"
+        stack = self._kept or self._own
+        assert stack is not None  # an embedded Kafka is in a local stack, and this one is not closed
+        return Path(stack.folder) / "warm"
 
     def kafka_died(self) -> str:
         """The last lines of an embedded Kafka of our own that died; empty otherwise."""

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
 from hydra.broker.embedded import EmbeddedBroker
 from hydra.broker.jars import resolve_classpath
 from hydra.broker.java import find_java
+from tests.proxies import DelayProxy
 
 
 @pytest.fixture
@@ -30,6 +32,22 @@ def start_kafka(tmp_path) -> Iterator[Callable[[], EmbeddedBroker]]:
     yield start
     for broker in started:
         broker.stop()
+
+
+@pytest.fixture
+def kafka_behind(tmp_path) -> Callable[[DelayProxy], AbstractContextManager[EmbeddedBroker]]:
+    """Start a Kafka that clients reach through a proxy, and by no other way."""
+
+    @contextmanager
+    def start(proxy: DelayProxy) -> Iterator[EmbeddedBroker]:
+        folder = tmp_path / "kafka"
+        with EmbeddedBroker(
+            folder=folder, java=find_java(), classpath=resolve_classpath(), heap_mb=512, advertised_port=proxy.port
+        ) as broker:
+            proxy.to(int(broker.bootstrap_servers.rpartition(":")[2]))
+            yield broker
+
+    return start
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,6 @@ import time
 import psutil
 import pytest
 
-from hydra.broker.embedded import EmbeddedBroker
-from hydra.broker.jars import resolve_classpath
-from hydra.broker.java import find_java
 from tests.conftest import skip_where_others_have_the_machine, stand
 from tests.proxies import DelayProxy
 
@@ -23,28 +20,22 @@ def record(place) -> dict:
     return json.loads((place.work / "result.json").read_text())
 
 
-def test_a_way_that_takes_100_ms_longer_moves_the_median_by_100_ms(hydra, place, tmp_path) -> None:
+def test_a_way_that_takes_100_ms_longer_moves_the_median_by_100_ms(hydra, place, kafka_behind) -> None:
     medians, percentiles = {}, {}
-    with DelayProxy() as proxy:
-        broker = EmbeddedBroker(
-            folder=tmp_path / "kafka", java=find_java(), classpath=resolve_classpath(), heap_mb=512,
-            advertised_port=proxy.port,
-        )  # fmt: skip
-        with broker:
-            proxy.to(int(broker.bootstrap_servers.rpartition(":")[2]))
-            for delay_ms in (0, 100):
-                proxy.delay_s = delay_ms / 1000
-                command = hydra(
-                    "kafka", f"--bootstrap_servers=127.0.0.1:{proxy.port}", "--total_sub_apps=1",
-                    "--clients_per_app=4", "--test_duration=2", "--msg_rate=500", "--linger_ms=30",
-                    "--fetch_pace_ms=0", "--output=result.json",
-                )  # fmt: skip
-                assert command.end() == 0, command.errors
-                latency = record(place)["result"]["latency"]
-                medians[delay_ms] = latency["e2e"]["p50_ms"]
-                percentiles[delay_ms] = latency["service"]["p50_ms"]
-                assert latency["clock_error_ms"] == 0
-            assert proxy.delayed_bytes > 1000 * 14
+    with DelayProxy() as proxy, kafka_behind(proxy):
+        for delay_ms in (0, 100):
+            proxy.delay_s = delay_ms / 1000
+            command = hydra(
+                "kafka", f"--bootstrap_servers=127.0.0.1:{proxy.port}", "--total_sub_apps=1",
+                "--clients_per_app=4", "--test_duration=2", "--msg_rate=500", "--linger_ms=30",
+                "--fetch_pace_ms=0", "--output=result.json",
+            )  # fmt: skip
+            assert command.end() == 0, command.errors
+            latency = record(place)["result"]["latency"]
+            medians[delay_ms] = latency["e2e"]["p50_ms"]
+            percentiles[delay_ms] = latency["service"]["p50_ms"]
+            assert latency["clock_error_ms"] == 0
+        assert proxy.delayed_bytes > 1000 * 14
     assert medians[100] - medians[0] == pytest.approx(100, abs=10)
     assert percentiles[100] - percentiles[0] == pytest.approx(100, abs=10)
 

@@ -6,9 +6,6 @@ import json
 
 import pytest
 
-from hydra.broker.embedded import EmbeddedBroker
-from hydra.broker.jars import resolve_classpath
-from hydra.broker.java import find_java
 from tests.brakes import BrakeProxy
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
@@ -19,21 +16,15 @@ OVERHEAD_BYTES = 20
 """What a record costs on the wire beside its value, its share of the batch's and the request's head included."""
 
 
-def test_maxrate_finds_the_width_of_a_brake_in_front_of_the_broker(hydra, place, tmp_path):
+def test_maxrate_finds_the_width_of_a_brake_in_front_of_the_broker(hydra, place, kafka_behind):
     """Half of the records of 4 s wait for longer than the threshold once the rate is 10 % above the brake's."""
-    with BrakeProxy(CAPACITY_BYTES_PER_S) as proxy:
-        broker = EmbeddedBroker(
-            folder=tmp_path / "kafka", java=find_java(), classpath=resolve_classpath(), heap_mb=512,
-            advertised_port=proxy.port,
+    with BrakeProxy(CAPACITY_BYTES_PER_S) as proxy, kafka_behind(proxy):
+        command = hydra(
+            "kafka", "maxrate", f"--bootstrap_servers=127.0.0.1:{proxy.port}", "--total_sub_apps=1",
+            "--clients_per_app=2", f"--msg_size={MSG_SIZE}", "--test_duration=4", "--threshold=e2e_p50<200ms",
+            "--fetch_pace_ms=0", "--start=1600", "--results=s", "--report=r.html", "--audit=never",
         )  # fmt: skip
-        with broker:
-            proxy.to(int(broker.bootstrap_servers.rpartition(":")[2]))
-            command = hydra(
-                "kafka", "maxrate", f"--bootstrap_servers=127.0.0.1:{proxy.port}", "--total_sub_apps=1",
-                "--clients_per_app=2", f"--msg_size={MSG_SIZE}", "--test_duration=4", "--threshold=e2e_p50<200ms",
-                "--fetch_pace_ms=0", "--start=1600", "--results=s", "--report=r.html", "--audit=never",
-            )  # fmt: skip
-            code = command.end(280)
+        code = command.end(280)
     answer = json.loads((place.work / "s" / "sweep.json").read_text())["answers"][0]["answer"]
     print("\n" + command.text)
     planted = CAPACITY_BYTES_PER_S / (MSG_SIZE + OVERHEAD_BYTES)

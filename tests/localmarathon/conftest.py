@@ -184,24 +184,30 @@ def server(start_marathon):
     return start_marathon(base_env={"PATH": os.environ["PATH"], "HYDRA_RUN_ID": "run-7"})
 
 
+def events_of(answer):
+    """The events of a stream, as they come."""
+    for line in answer.iter_lines(chunk_size=1):
+        if line.startswith(b"data: "):
+            yield json.loads(line[6:])
+
+
 @pytest.fixture
 def listen(server):
-    """Listens to events in a thread; returns the list that they are added to."""
+    """Listens to events in a thread; returns the list that they, or what else ``take`` makes of them, are added to."""
     ends = []
 
-    def start(*types):
+    def start(*types, take=events_of):
         seen = []
         query = {"event_type": list(types)} if types else {}
         answer = requests.get(
             f"{server.url}/v2/events", params=query, headers={"Accept": "text/event-stream"}, stream=True, timeout=20
         )
         assert answer.headers["Content-Type"] == "text/event-stream"
-        lines = answer.iter_lines(chunk_size=1)
 
         def read():
             with contextlib.suppress(requests.RequestException):
                 # One by one as they come: extend adds what a generator yields at once.
-                seen.extend(json.loads(line[6:]) for line in lines if line.startswith(b"data: "))
+                seen.extend(take(answer))
 
         thread = threading.Thread(target=read)
         thread.start()

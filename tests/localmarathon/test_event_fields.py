@@ -1,8 +1,6 @@
 """What stands in every kind of event, and what else a listener gets."""
 
-import contextlib
 import json
-import threading
 
 import pytest
 import requests
@@ -35,33 +33,16 @@ KEYS = {
 
 
 @pytest.fixture
-def stream(server):
-    """Listens to all events: a list of the lines as they come."""
-    lines = []
-    answer = requests.get(f"{server.url}/v2/events", headers={"Accept": "text/event-stream"}, stream=True, timeout=20)
-
-    def read():
-        with contextlib.suppress(requests.RequestException):
-            for line in answer.iter_lines(chunk_size=1, delimiter=b"\r\n"):
-                lines.append(line)  # noqa: PERF402  # one by one as they come
-
-    thread = threading.Thread(target=read)
-    thread.start()
-    yield lines
-    server.run(server.server.stop(grace_s=0))
-    thread.join(10)
-    assert not thread.is_alive()
+def events(listen):
+    """All events, as they come."""
+    return listen()
 
 
-def events(lines):
-    return [json.loads(line[6:]) for line in list(lines) if line.startswith(b"data: ")]
+def kinds(events):
+    return {event["eventType"] for event in list(events)}
 
 
-def kinds(lines):
-    return {event["eventType"] for event in events(lines)}
-
-
-def test_every_kind_of_event_has_its_fields(server, stream, poll):
+def test_every_kind_of_event_has_its_fields(server, events, poll):
     healthy_once = "test ! -e sick"
     check = {
         "protocol": "COMMAND", "command": {"value": healthy_once}, "maxConsecutiveFailures": 1,
@@ -69,14 +50,14 @@ def test_every_kind_of_event_has_its_fields(server, stream, poll):
     }  # fmt: skip
     (task,) = server.start_app("/x", healthChecks=[check], **SLEEP)
     (server.sandbox(task["id"]) / "sick").touch()
-    poll(lambda: "unhealthy_instance_kill_event" in kinds(stream))
+    poll(lambda: "unhealthy_instance_kill_event" in kinds(events))
     server.call("DELETE", "/v2/apps/x")
-    poll(lambda: "app_terminated_event" in kinds(stream))
+    poll(lambda: "app_terminated_event" in kinds(events))
     never = server.create("/never", **NEVER)
     server.call("DELETE", "/v2/apps/never")
-    poll(lambda: "deployment_failed" in kinds(stream))
-    found = events(stream)
-    assert kinds(stream) == KEYS.keys()
+    poll(lambda: "deployment_failed" in kinds(events))
+    found = list(events)
+    assert kinds(events) == KEYS.keys()
     for event in found:
         assert event.keys() == KEYS[event["eventType"]] | ALWAYS, event
     of_task = [event for event in found if event.get("taskId") == task["id"]]
@@ -95,17 +76,17 @@ def test_every_kind_of_event_has_its_fields(server, stream, poll):
     assert conditions[:4] == ["Staging", "Running", "Killing", "Killed"]
 
 
-def test_an_app_is_terminated_when_its_last_task_is(server, stream, poll):
+def test_an_app_is_terminated_when_its_last_task_is(server, events, poll):
     cmd = "trap '' TERM; echo ready; while true; do sleep 0.1; done"
     (task,) = server.start_app("/x", cmd=cmd, cpus=0.1, mem=16, taskKillGracePeriodSeconds=0.5)
     server.wait_text(task["id"])
     deployment = server.call("DELETE", "/v2/apps/x").json()["deploymentId"]
-    poll(lambda: "app_terminated_event" in kinds(stream))
+    poll(lambda: "app_terminated_event" in kinds(events))
     server.wait_settled()
-    poll(lambda: any(event.get("id") == deployment for event in events(stream)))
+    poll(lambda: any(event.get("id") == deployment for event in list(events)))
     order = [
         event["eventType"]
-        for event in events(stream)
+        for event in list(events)
         if event["eventType"] == "app_terminated_event" or event.get("taskStatus") == "TASK_KILLED"
     ]
     assert order == ["status_update_event", "app_terminated_event"]

@@ -2,11 +2,9 @@
 
 import contextlib
 import socket
-import threading
 from urllib.parse import urlsplit
 
 import pytest
-import requests
 
 pytestmark = pytest.mark.integration
 
@@ -20,25 +18,9 @@ def frames(text):
 
 
 @pytest.fixture
-def reader(server):
+def reader(listen):
     """One who reads as fast as it can: what it has read, in pieces."""
-    pieces = []
-    query = {"event_type": "api_post_event"}
-    answer = requests.get(
-        f"{server.url}/v2/events", params=query, headers={"Accept": "text/event-stream"}, stream=True, timeout=20
-    )
-
-    def read():
-        with contextlib.suppress(requests.RequestException):
-            # One by one as they come: extend adds what a generator yields at once.
-            pieces.extend(answer.iter_content(chunk_size=None))
-
-    thread = threading.Thread(target=read)
-    thread.start()
-    yield pieces
-    server.run(server.server.stop(grace_s=0))
-    thread.join(10)
-    assert not thread.is_alive()
+    return listen("api_post_event", take=lambda answer: answer.iter_content(chunk_size=None))
 
 
 @pytest.fixture
