@@ -44,6 +44,7 @@ def up(config_file: str | None, **flags: str | Sequence[str] | None) -> None:
             agents=options.local_agents,
         )
         try:
+            stack.start()
             stack.wait_for_marathon()
             stack.wait_for_kafka()
             stack.keep()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from hydra.cli.interruption import interruptible
 from hydra.cli.option_flags import given, option_flags
 from hydra.core.agent_specs import AgentSpec
 
@@ -23,21 +24,16 @@ def command(config_file: str | None, port: int, **flags: str | None) -> None:
 
     It listens on 127.0.0.1 alone: whoever reaches it may run commands as you. Its tasks end with it.
     """
-    import shutil
-
     from hydra.core.agent_specs import parse_agents
-    from hydra.kafkatest.run_folder import make_run_folder, reap_orphans
+    from hydra.kafkatest.run_folder import reap_orphans, run_folder
     from hydra.kafkatest.runtest import new_run_id
     from hydra.kafkatest.settings import options_from_flags
 
     options = options_from_flags(given(flags), config_file, for_a_run=False)
     agents = parse_agents(options.local_agents) if options.local_agents else (AgentSpec(),)
     reap_orphans()
-    folder = make_run_folder(new_run_id())
-    try:
+    with interruptible(), run_folder(new_run_id()) as folder:
         asyncio.run(_serve(folder, port, agents))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 async def _serve(folder: Path, port: int, agents: tuple[AgentSpec, ...]) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from urllib.parse import urlsplit
 
 from hydra.core.configuration import Endpoint
 from hydra.core.options import Options
 from hydra.kafkatest.code_file import CodeFile, build_code_file
-from hydra.kafkatest.run_folder import make_run_folder, reap_orphans
+from hydra.kafkatest.run_folder import reap_orphans, run_folder
 from hydra.transport.app_server import AppServer, address_towards, own_address
 
 
@@ -37,9 +36,7 @@ class HandOut:
         listen, reached_at = _addresses(options, marathon_url)
         with contextlib.ExitStack() as undo:
             reap_orphans()
-            folder = make_run_folder(run_id)
-            undo.callback(shutil.rmtree, folder, ignore_errors=True)
-            self.code: CodeFile = build_code_file(folder)
+            self.code: CodeFile = build_code_file(undo.enter_context(run_folder(run_id)))
             self._server = AppServer(self.code.path, listen, reached_at)
             undo.callback(self._server.close)
             self._server.start()

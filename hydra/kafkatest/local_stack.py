@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
+import select
 import signal
 import sys
 import threading
@@ -26,15 +26,21 @@ from hydra.core.signals import decode, encode
 from hydra.kafkatest import kept_stack
 from hydra.kafkatest.kept_stack import KeptStack
 from hydra.kafkatest.process_mark import this_process
-from hydra.kafkatest.run_folder import own
+from hydra.kafkatest.run_folder import own, remove_run_folder
 from hydra.kafkatest.stack_channel import KEEP, StackEvent, StackOrder
 from hydra.localmarathon.server import LocalMarathon
 
 KAFKA_START_TIMEOUT_S = 60.0
 MARATHON_TIMEOUT_S = 20.0
 KAFKA_LOOK_S = 0.5
+ORDER_TIMEOUT_S = 10.0
+"""A controller sends its order at once."""
+
 LAST_RESORT_S = 15.0
 """Whatever holds up the end of the stack, after this long it ends."""
+
+
+END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class _EndError(Exception):
@@ -42,15 +48,16 @@ class _EndError(Exception):
 
 
 class StackProcess:
-    """One local stack.
+    """One local stack. SIGTERM is blocked when it is made and when it has run.
 
     Args:
+        folder: holds everything that it writes.
         order: what to start.
     """
 
-    def __init__(self, order: StackOrder) -> None:
+    def __init__(self, folder: Path, order: StackOrder) -> None:
         self._order = order
-        self._folder = Path(order.folder)
+        self._folder = folder
         self._marathon_url = ""
         self._bootstrap_servers = ""
         self._kafka_pid = 0
@@ -64,9 +71,9 @@ class StackProcess:
         threading.Thread(target=self._watch_lease, name="lease", daemon=True).start()
         try:
             with contextlib.ExitStack() as parts:
-                parts.callback(shutil.rmtree, self._folder, ignore_errors=True)
                 parts.callback(kept_stack.forget, os.getpid())
                 try:
+                    signal.pthread_sigmask(signal.SIG_UNBLOCK, END_SIGNALS)
                     self._be(parts)
                 except HydraError as error:
                     # Before the rest goes down: its going down is what a controller would notice otherwise.
@@ -119,7 +126,7 @@ class StackProcess:
             KeptStack(
                 process=this_process(),
                 run_id=self._order.run_id,
-                folder=self._order.folder,
+                folder=str(self._folder),
                 marathon_url=self._marathon_url,
                 bootstrap_servers=self._bootstrap_servers,
                 kafka_pid=self._kafka_pid,
@@ -137,7 +144,8 @@ def _wait_for_end() -> None:
         time.sleep(3600)
 
 
-def _raise_end(_signal_number: int, _frame: object) -> None:
+def _raise_end(signal_number: int, _frame: object) -> None:
+    signal.signal(signal_number, signal.SIG_IGN)
     raise _EndError
 
 
@@ -173,5 +181,20 @@ def _tell(event: StackEvent) -> None:
 
 
 def main() -> None:
-    """Read the order from stdin and be the stack that it asks for."""
-    StackProcess(decode(sys.stdin.buffer.readline(), StackOrder)).run()
+    """Read the order from stdin and be the stack that it asks for, in the folder that is the one argument.
+
+    The folder is removed at the end, also when there never was an order.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, END_SIGNALS)
+    folder = Path(sys.argv[1])
+    try:
+        if line := _order_line():
+            StackProcess(folder, decode(line, StackOrder)).run()
+    finally:
+        remove_run_folder(folder)
+
+
+def _order_line() -> bytes:
+    """Empty when the controller was interrupted before it sent one."""
+    ready, _, _ = select.select([sys.stdin], [], [], ORDER_TIMEOUT_S)
+    return sys.stdin.buffer.readline() if ready else b""

@@ -57,6 +57,7 @@ class Rig:
         with contextlib.ExitStack() as undo:
             self._stack = Stack(options, run_id, note=progress.note)
             undo.callback(lambda: self._stack.close(keep=self._keep))
+            self._stack.open()
             if options.bootstrap_servers is not None:
                 # A cluster that is given can be looked at before anything is started on it.
                 self._admin(undo).check()

@@ -1,11 +1,16 @@
-"""The folder of a local stack: made, marked with its owner, and reaped by a later start when its owner was killed."""
+"""The folder of what runs here: named, made, marked with its owner, and reaped later when its owner was killed.
+
+It has a name before it is made, so that whoever is interrupted while making it knows what to remove.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from hydra.core.signals import SignalError, decode, encode
@@ -15,11 +20,26 @@ PREFIX = "hydra-"
 OWNER = "owner.json"
 
 
-def make_run_folder(run_id: str) -> Path:
-    """A new folder in the temporary folder, for this user alone; owned by this process until another one takes it."""
-    folder = Path(tempfile.mkdtemp(prefix=f"{run_id}-"))
+def new_run_folder(run_id: str) -> Path:
+    """Where a folder can be made, in the temporary folder; nothing is there yet."""
+    return Path(tempfile.gettempdir()) / f"{run_id}-{secrets.token_hex(8)}"
+
+
+def make_run_folder(folder: Path) -> None:
+    """Make it, for this user alone; owned by this process until another one takes it."""
+    folder.mkdir(mode=0o700)
     own(folder)
-    return folder
+
+
+@contextlib.contextmanager
+def run_folder(run_id: str) -> Iterator[Path]:
+    """A folder of this process for as long as the block lasts."""
+    folder = new_run_folder(run_id)
+    try:
+        make_run_folder(folder)
+        yield folder
+    finally:
+        remove_run_folder(folder)
 
 
 def own(folder: Path) -> None:
@@ -29,9 +49,14 @@ def own(folder: Path) -> None:
     draft.replace(folder / OWNER)
 
 
+def remove_run_folder(folder: Path) -> None:
+    """Remove it with all that is in it; harmless when it is gone or was never made."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def reap_orphans() -> None:
-    """Remove the folders of this user's stacks that were killed before they could do it themselves."""
+    """Remove the folders of this user's that were left by a process that was killed before it could do it itself."""
     for mark in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{OWNER}"):
         with contextlib.suppress(OSError, SignalError):
             if mark.stat().st_uid == os.getuid() and not decode(mark.read_bytes(), ProcessMark).alive():
-                shutil.rmtree(mark.parent, ignore_errors=True)
+                remove_run_folder(mark.parent)

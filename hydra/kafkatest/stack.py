@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
-import shutil
 import subprocess
 import sys
 import threading
@@ -21,7 +20,7 @@ from hydra.core.signals import SignalError, decode, encode
 from hydra.kafkatest import kept_stack
 from hydra.kafkatest.broker_settings import BrokerSettings, broker_settings
 from hydra.kafkatest.kept_stack import KeptStack
-from hydra.kafkatest.run_folder import make_run_folder, reap_orphans
+from hydra.kafkatest.run_folder import make_run_folder, new_run_folder, reap_orphans, remove_run_folder
 from hydra.kafkatest.stack_channel import KEEP, StackEvent, StackOrder
 
 MARATHON_TIMEOUT_S = 30.0
@@ -38,6 +37,8 @@ Note = Callable[[str], None]
 
 class LocalStack:
     """A local stack of this controller's own, in a process that ends when this one does.
+
+    Nothing is there before ``start``, and ``close`` takes down what is, also after a start that was interrupted.
 
     Args:
         run_id: stands in the environment of every process of the stack, and in its folder's name.
@@ -63,8 +64,8 @@ class LocalStack:
     ) -> None:
         settings = settings or BrokerSettings()
         check_overrides(settings.by_name())
-        reap_orphans()
-        self.folder = make_run_folder(run_id)
+        self._order = StackOrder(run_id, kafka, java, settings, agents)
+        self.folder = new_run_folder(run_id)
         self._note = note
         self._events: queue.SimpleQueue[StackEvent | None] = queue.SimpleQueue()
         self.kafka_died = ""
@@ -72,27 +73,34 @@ class LocalStack:
         self.kafka_pid = 0
         self._failure: HydraError | None = None
         self._over = threading.Event()
-        try:
-            self._process = self._start_process(run_id)
-        except BaseException:
-            # Ctrl-C while the process is being made: nobody has it yet who would clean up, and its lease is over.
-            shutil.rmtree(self.folder, ignore_errors=True)
-            raise
-        self._reader = threading.Thread(target=self._read_events, name="stack-events", daemon=True)
-        self._reader.start()
-        self._say(encode(StackOrder(run_id, str(self.folder), kafka, java, settings, agents)))
+        self._process: subprocess.Popen[bytes] | None = None
+        self._reader: threading.Thread | None = None
+        self._stays = False
 
-    def _start_process(self, run_id: str) -> subprocess.Popen[bytes]:
+    def start(self) -> None:
+        """Have it start; called once. Whoever calls it calls ``close``, whatever comes of it.
+
+        A process that this one was interrupted over, before it had hold of it, gets no order and removes the folder.
+        """
+        reap_orphans()
+        make_run_folder(self.folder)
+        self._process = process = self._start_process()
+        reader = threading.Thread(target=self._read_events, args=(process,), name="stack-events", daemon=True)
+        reader.start()
+        self._reader = reader
+        self._say(encode(self._order))
+
+    def _start_process(self) -> subprocess.Popen[bytes]:
         with (self.folder / "stack.log").open("wb") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "hydra.kafkatest.local_stack_main"],
+                [sys.executable, "-m", "hydra.kafkatest.local_stack_main", str(self.folder)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 start_new_session=True,
                 # Python looks for modules in the working folder first, and a user's may well hold a folder "hydra".
                 cwd=self.folder,
-                env={**os.environ, "HYDRA_RUN_ID": run_id},
+                env={**os.environ, "HYDRA_RUN_ID": self._order.run_id},
             )
 
     def wait_for_marathon(self) -> str:
@@ -117,28 +125,38 @@ class LocalStack:
         Raises:
             InfrastructureError: when it did not say that it will.
         """
+        self._stays = True
         self._say(KEEP.encode())
         self._wait_for("kept", KEEP_TIMEOUT_S)
 
     def release(self) -> None:
         """Let go of a stack that stays."""
-        self._close_pipes()
+        if self._process is not None:
+            self._close_pipes(self._process)
 
     def close(self) -> None:
         """End the stack and everything that it started; harmless the second time."""
-        self._close_stdin()
-        for end in (None, self._process.terminate, self._process.kill):
-            if end is not None:
-                end()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(END_TIMEOUT_S)
-                break
-        self._close_pipes()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if self._process is not None:
+            self._end(self._process)
+        remove_run_folder(self.folder)
 
-    def _read_events(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        """Its lease is over, which suffices unless it was told to stay."""
+        self._close_stdin(process)
+        if self._stays:
+            process.terminate()
+        for harder in (process.terminate, process.kill, None):
+            try:
+                process.wait(END_TIMEOUT_S)
+                break
+            except subprocess.TimeoutExpired:
+                if harder is not None:
+                    harder()
+        self._close_pipes(process)
+
+    def _read_events(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
             try:
                 event = decode(line, StackEvent)
             except SignalError:
@@ -187,21 +205,24 @@ class LocalStack:
         return f"({' | '.join(lines)})" if lines else ""
 
     def _say(self, line: bytes) -> None:
+        assert self._process is not None
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):
             self._process.stdin.write(line + b"\n")
             self._process.stdin.flush()
 
-    def _close_stdin(self) -> None:
-        assert self._process.stdin is not None
+    @staticmethod
+    def _close_stdin(process: subprocess.Popen[bytes]) -> None:
+        assert process.stdin is not None
         with contextlib.suppress(OSError):
-            self._process.stdin.close()
+            process.stdin.close()
 
-    def _close_pipes(self) -> None:
-        self._close_stdin()
-        if self._process.poll() is not None and self._process.stdout is not None:
-            self._reader.join(timeout=5)
-            self._process.stdout.close()
+    def _close_pipes(self, process: subprocess.Popen[bytes]) -> None:
+        self._close_stdin(process)
+        if process.poll() is not None and process.stdout is not None:
+            if self._reader is not None:
+                self._reader.join(timeout=5)
+            process.stdout.close()
 
 
 def _failure(event: StackEvent) -> HydraError:
@@ -213,7 +234,7 @@ def _failure(event: StackEvent) -> HydraError:
 
 
 class Stack:
-    """Marathon and Kafka for a run, wherever they are. Opened once, closed once.
+    """Marathon and Kafka for a run, wherever they are. Opened once, and closed also when its opening was interrupted.
 
     Args:
         options: name a Marathon and a Kafka, or neither.
@@ -223,6 +244,8 @@ class Stack:
 
     def __init__(self, options: Options, run_id: str, *, note: Note) -> None:
         self._options = options
+        self._run_id = run_id
+        self._note = note
         self._settings = broker_settings(options)
         self._use = contextlib.ExitStack()
         self._own: LocalStack | None = None
@@ -232,18 +255,26 @@ class Stack:
         """Whether Kafka is one that Hydra started."""
         self.local = options.marathon_url is None
         """Whether Marathon is one that Hydra started."""
+
+    def open(self) -> None:
+        """Find the stack that was left up, or have one of our own start.
+
+        Raises:
+            UsageError: the one that is up is not what this run needs.
+        """
         if not self.local:
             return
         self._kept = self._find_kept()
         if self._kept is None:
             self._own = LocalStack(
-                run_id,
+                self._run_id,
                 kafka=self.embedded,
-                java=options.java,
-                note=note,
+                java=self._options.java,
+                note=self._note,
                 settings=self._settings,
-                agents=options.local_agents,
+                agents=self._options.local_agents,
             )
+            self._own.start()
 
     def _find_kept(self) -> KeptStack | None:
         """The stack that was left up, if nobody else uses it now and it has what this run needs."""
@@ -357,4 +388,4 @@ def end_kept_stack(kept: KeptStack) -> None:
     kept_stack.forget(kept.process.pid)
     deadline_s = time.monotonic() + END_TIMEOUT_S
     while Path(kept.folder).exists() and time.monotonic() < deadline_s:
-        shutil.rmtree(kept.folder, ignore_errors=True)
+        remove_run_folder(Path(kept.folder))

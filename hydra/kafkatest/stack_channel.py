@@ -1,5 +1,7 @@
 """What a controller and the process of its local stack say to each other: JSON lines over the stack's stdin and stdout.
 
+The folder alone is an argument of the process: whatever becomes of the pipe, it knows what to remove.
+
 The pipe to stdin is also the lease: when it closes, whichever way the controller ended, the stack takes itself down,
 unless it was told to stay.
 """
@@ -20,8 +22,6 @@ class StackOrder:
     """The first line to the stack: what to start."""
 
     run_id: str
-    folder: str
-    """Holds everything the stack writes; gone when the stack is."""
     kafka: bool
     """Whether to start an embedded Kafka beside the local Marathon."""
     java: str | None = None

@@ -1,0 +1,122 @@
+"""The start of a local stack, and its end, interrupted wherever that can happen."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from hydra.core.errors import InterruptedRunError
+from hydra.core.options import Options
+from hydra.core.signals import encode
+from hydra.kafkatest import run_folder, stack
+from hydra.kafkatest.run_folder import make_run_folder, new_run_folder
+from hydra.kafkatest.stack import Stack
+from hydra.kafkatest.stack_channel import StackOrder
+from tests.conftest import wait_until
+
+pytestmark = pytest.mark.integration
+
+INTERRUPTED_FILES = {stack.__file__, run_folder.__file__, subprocess.__file__}
+OPTIONS = Options(bootstrap_servers="127.0.0.1:1")
+
+
+@pytest.fixture
+def here(place, monkeypatch):
+    """A place whose stacks are made by this process."""
+    for name in ("TMPDIR", "XDG_STATE_HOME"):
+        monkeypatch.setenv(name, place.environment[name])
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    return place
+
+
+class Interruption:
+    """Raises InterruptedRunError, as a signal's handler does, before a line of the files above."""
+
+    def __init__(self, before_line: int) -> None:
+        self._lines_left = before_line
+        self.at = ""
+
+    def __call__(self, frame, event, _argument):
+        if frame.f_code.co_filename not in INTERRUPTED_FILES:
+            return None
+        if event == "line":
+            self._lines_left -= 1
+            if self._lines_left == 0:
+                self.at = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+                sys.settrace(None)
+                raise InterruptedRunError(signal.SIGTERM)
+        return self
+
+
+def open_interrupted(before_line: int) -> str:
+    """Open a stack, interrupted there, and close it; returns where it was, or nothing when it was open before that."""
+    own = Stack(OPTIONS, "hydra-interrupted", note=print)
+    interruption = Interruption(before_line)
+    before = sys.gettrace()
+    try:
+        sys.settrace(interruption)
+        own.open()
+    except InterruptedRunError:
+        pass
+    finally:
+        sys.settrace(before)
+        own.close(keep=False)
+    return interruption.at
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of a Popen that nobody got hold of
+def test_interrupted_before_any_line_of_its_start(here) -> None:
+    """After the process is made each costs the start of an interpreter, so of those lines every third is taken."""
+    before_line, made = 1, False
+    while at := open_interrupted(before_line):
+        left = [path.name for path in here.temporary.iterdir()]
+        assert not left, f"interrupted at {at}: left {left}"
+        made = made or ("subprocess" in at)
+        before_line += 3 if made else 1
+    assert made
+    here.assert_nothing_left(15)
+
+
+def begin_stack_process(here, number: int) -> tuple[Path, subprocess.Popen[bytes]]:
+    folder = new_run_folder(f"hydra-{number}")
+    make_run_folder(folder)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hydra.kafkatest.local_stack_main", str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    return folder, process
+
+
+@pytest.mark.parametrize(("ended_by", "ordered"), [("lease", False), ("lease", True), ("SIGTERM", True)])
+def test_stack_process_ended_at_any_moment_of_its_start(here, ended_by, ordered) -> None:
+    """From before its interpreter has read a line until it makes its Marathon. Nobody but itself removes its folder."""
+    began = []
+    for number in range(12):
+        began.append(begin_stack_process(here, number))
+        if ordered:
+            order = StackOrder(f"hydra-{number}", kafka=False)
+            began[-1][1].stdin.write(encode(order) + b"\n")
+            began[-1][1].stdin.flush()
+        time.sleep(0.1)
+    if ordered:
+        wait_until((began[0][0] / "marathon").exists, 20, "the first has begun with its Marathon")
+    for _folder, process in began:
+        if ended_by == "SIGTERM":
+            process.terminate()
+        process.stdin.close()
+    codes = [process.wait(20) for _folder, process in began]
+    assert codes[0] == 0
+    for (folder, _process), code in zip(began, codes, strict=True):
+        # Before it had come to its first line; that is its controller's folder still.
+        if code != -signal.SIGTERM:
+            assert not folder.exists(), list(folder.iterdir())
+            assert code == 0
+        run_folder.remove_run_folder(folder)
