@@ -15,21 +15,22 @@ from hydra.core.app_spec import Task
 from hydra.core.assignments import assign
 from hydra.core.configuration import PartitionLeader, RunIdentity
 from hydra.core.configuring import delivery_timeout_s, publisher_configuration, subscriber_configuration
-from hydra.core.errors import BrokerError, HydraError, NotReadyError
+from hydra.core.errors import HydraError, NotReadyError
 from hydra.core.log import Audit, OffsetRange
 from hydra.core.options import Options
 from hydra.core.result import Result
 from hydra.core.series import sample_every_s
 from hydra.core.signals import DrainTo, Request, decode, request
-from hydra.core.stats import MachineSample, PublisherStats, PublisherStatus, SubscriberStats, SubscriberStatus
+from hydra.core.stats import MachineSample, PublisherStats, SubscriberStats
 from hydra.harness.attendance import Attendance
 from hydra.harness.auditing import audited
+from hydra.harness.barrier import Barrier
 from hydra.harness.host_clocks import HostClocks
-from hydra.harness.progress import LiveCounts, Progress
-from hydra.harness.protocols import Answer, Auditor, AuditOrder, Clock, Host, Launcher, Signals, TopicAdmin
+from hydra.harness.protocols import Answer, AuditOrder
 from hydra.harness.starting import Starting
+from hydra.harness.watch import LOOK_EVERY_S, Watch
+from hydra.harness.world import World
 
-LOOK_EVERY_S = 0.25
 SUBSCRIBERS_EVERY_S = 1.0
 CONFIGURE_TIMEOUT_S = 5.0
 STATS_TIMEOUT_S = 5.0
@@ -42,28 +43,11 @@ PUBLISHER_GRACE_S = 5.0
 FLUSHING = ("flushing", "done", "failed")
 """Phases of a publisher that has come to the end of its plan."""
 
-REPLACED = "its process ended and another one took its place"
-
 SETTLE_TIMEOUT_S = 5.0
 SETTLE_LOOKS = 3
 """Without acks the log's end is taken once it has not moved for this many looks."""
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class World:
-    """Everything outside that a run needs."""
-
-    launcher: Launcher
-    signals: Signals
-    admin: TopicAdmin
-    clock: Clock
-    host: Host
-    auditor: Auditor
-    progress: Progress
-    broker_trouble: Callable[[], str]
-    """Why the broker counts as gone; empty while it does not. Cheap: it is asked several times a second."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +82,6 @@ class Run:
     """
 
     def __init__(self, run_id: str, options: Options, *, bootstrap_servers: str, crew: Crew, world: World) -> None:
-        self.findings = Findings()
         self._topic = run_id
         self._identity = RunIdentity(run_id, topic=run_id, bootstrap_servers=bootstrap_servers)
         self._options = options
@@ -115,13 +98,9 @@ class Run:
         self._subscribers = self._attendance(crew.subscribers[0].app_id, crew.subscribers)
         self._clocks = HostClocks(world.host.clock)
         self._sample_every_s = sample_every_s(options.test_duration)
-        self._start_s: float | None = None
-        """When the plan starts, on the controller's clock."""
+        self._watch = Watch(self._publisher, self._subscribers, options, world, sample_every_s=self._sample_every_s)
         self._publisher_trouble = ""
-        self._progress_seen = PublisherStatus("idle")
-        self._delivered = 0
-        self._counted = 0
-        """What stood against ``_delivered`` when it was looked at: the backlog is the difference."""
+        self.findings = Findings(machine=self._watch.machine)
 
     def _attendance(self, app_id: str, tasks: tuple[Task, ...]) -> Attendance:
         world = self._world
@@ -168,7 +147,7 @@ class Run:
         """Have a topic, and everyone ready for the first record."""
         leaders = self._phase("topic", self._create_topic)
         self._phase("configure", lambda: self._configure(leaders))
-        self._phase("barrier", self._wait_for_barrier)
+        self._phase("barrier", Barrier(self._options, self._world, self._watch).wait)
         return leaders
 
     def _phase(self, name: str, work: Callable[[], T]) -> T:
@@ -209,48 +188,9 @@ class Run:
 
     def _refusals(self, answers: Mapping[str, Answer]) -> list[str]:
         """Everyone who refused, or is gone before it began."""
-        gone = {**self._publisher.gone, **self._subscribers.gone}
         return [f"{task_id}: {answer.error}" for task_id, answer in answers.items() if not answer.ok] + [
-            f"{task_id}: {reason}" for task_id, reason in gone.items()
+            f"{task_id}: {reason}" for task_id, reason in self._watch.gone.items()
         ]
-
-    def _wait_for_barrier(self) -> None:
-        """Wait until the publisher is ready and every client positioned, or name those that are not."""
-        clock = self._world.clock
-        deadline_s = clock.now_s() + self._options.start_deadline_s
-        asked = self._options.client_count
-        while True:
-            self._check_broker()
-            publisher = self._publisher_status()
-            statuses = self._subscriber_statuses()
-            positioned = sum(status.positioned for status in statuses)
-            self._world.progress.phase("configuring", f"{positioned} of {asked} clients positioned")
-            failed = [publisher.error] if publisher.phase == "failed" else []
-            failed += [status.error for status in statuses if status.phase == "failed"]
-            gone = {**self._publisher.gone, **self._subscribers.gone}
-            if failed or gone:
-                reasons = [*failed, *(f"{task_id}: {reason}" for task_id, reason in gone.items())]
-                raise NotReadyError("not everyone got ready: " + "; ".join(reasons[:3]), missing=reasons)
-            if positioned == asked and publisher.phase == "ready":
-                return
-            if clock.now_s() >= deadline_s:
-                raise self._not_positioned(positioned, statuses, publisher)
-            clock.sleep(LOOK_EVERY_S)
-
-    def _not_positioned(
-        self, positioned: int, statuses: list[SubscriberStatus], publisher: PublisherStatus
-    ) -> NotReadyError:
-        waiting = [name for status in statuses for name in status.waiting]
-        if publisher.phase != "ready":
-            waiting.insert(0, f"the publisher ({publisher.error or publisher.phase})")
-        shown = ", ".join(waiting[:5]) + (" ..." if len(waiting) > 5 else "")
-        errors = sorted({f" ({status.error})" for status in statuses if status.error}) or [""]
-        return NotReadyError(
-            f"{positioned} of {self._options.client_count} clients were positioned after"
-            f" {self._options.start_deadline_s:g} s; waiting for {shown}{errors[0]}",
-            way_out="raise --start_timeout or ask for fewer clients",
-            missing=waiting,
-        )
 
     def _send(self) -> None:
         """Let the publisher walk its plan; watch everyone while it does."""
@@ -259,17 +199,16 @@ class Run:
         started_s, answers = starting.start(self._publisher, self._subscribers)
         if refused := self._refusals(answers):
             raise NotReadyError("the publisher did not start: " + "; ".join(refused), missing=refused)
-        self._start_s = started_s
+        self._watch.begin(started_s)
         limit_s = self._options.test_duration + delivery_timeout_s(self._options) + PUBLISHER_GRACE_S
         subscribers_s = started_s
         while self._publisher.present and self._subscribers.present:
-            self._look()
-            status = self._publisher_status()
+            self._watch.look()
+            status = self._watch.publisher_status()
             if clock.now_s() - subscribers_s >= SUBSCRIBERS_EVERY_S:
                 subscribers_s = clock.now_s()
-                self._delivered = sum(item.received for item in self._subscriber_statuses())
-                self._counted = self._counted_now()
-            self._show("flushing" if status.phase in FLUSHING else "sending", max(0.0, clock.now_s() - started_s))
+                self._watch.count_deliveries(self._watch.subscriber_statuses())
+            self._watch.show("flushing" if status.phase in FLUSHING else "sending", max(0.0, clock.now_s() - started_s))
             if status.phase in {"done", "failed"}:
                 self._publisher_trouble = status.error if status.phase == "failed" else ""
                 return
@@ -278,42 +217,12 @@ class Run:
                 return
             clock.sleep(LOOK_EVERY_S)
 
-    def _look(self) -> None:
-        """See that the broker is there, and about once a second what the machine does."""
-        self._check_broker()
-        if self._start_s is None:
-            return
-        at_s = self._world.clock.now_s() - self._start_s
-        if at_s >= len(self.findings.machine) * self._sample_every_s:
-            self.findings.machine.append(self._world.host.sample(at_s))
-
-    def _counted_now(self) -> int:
-        """Records that clients should have by now."""
-        status = self._progress_seen
-        return status.attempted if self._options.acks == "0" else status.acked
-
-    def _show(self, phase: str, elapsed_s: float) -> None:
-        status = self._progress_seen
-        readers = self._options.client_count if self._options.group == "own" else 1
-        self._world.progress.phase(phase)
-        self._world.progress.counts(
-            LiveCounts(
-                elapsed_s=elapsed_s,
-                planned=max(1, round(self._options.msg_rate * self._options.test_duration)),
-                sent=status.attempted,
-                acked=status.acked,
-                delivered=self._delivered,
-                backlog=max(0, self._counted * readers - self._delivered),
-                clients_missing=len(self._subscribers.gone) * self._options.clients_per_app,
-            )
-        )
-
     def _publisher_stats(self) -> PublisherStats | None:
         """What the publisher counted, or None when it is gone."""
         self._publisher.insist(lambda _task: request("teststop"))
         deadline_s = self._world.clock.now_s() + self._options.drain_timeout + PUBLISHER_GRACE_S
-        while self._publisher.present and self._publisher_status().phase not in {"done", "failed"}:
-            self._look()
+        while self._publisher.present and self._watch.publisher_status().phase not in {"done", "failed"}:
+            self._watch.look()
             if self._world.clock.now_s() >= deadline_s:
                 break
             self._world.clock.sleep(LOOK_EVERY_S)
@@ -347,11 +256,10 @@ class Run:
         ends = DrainTo({partition: offsets.end for partition, offsets in after.items()})
         self._subscribers.insist(lambda _task: request("teststop", ends))
         while self._subscribers.present:
-            self._look()
-            statuses = self._subscriber_statuses()
-            self._delivered = sum(status.received for status in statuses)
-            self._counted = self._counted_now()
-            self._show("draining", clock.now_s() - started_s)
+            self._watch.look()
+            statuses = self._watch.subscriber_statuses()
+            self._watch.count_deliveries(statuses)
+            self._watch.show("draining", clock.now_s() - started_s)
             answered_all = len(statuses) == len(self._subscribers.present)
             if answered_all and all(status.phase == "drained" for status in statuses):
                 return
@@ -413,28 +321,6 @@ class Run:
             cores=self._world.host.cores,
             clock_error_s=self._clocks.error_s,
         )
-
-    def _publisher_status(self) -> PublisherStatus:
-        for task_id, answer in self._publisher.ask(lambda _task: request("teststatus")).items():
-            if answer.ok:
-                status = decode(answer.body, PublisherStatus)
-                if status.phase == "idle":
-                    self._publisher.miss(task_id, REPLACED)
-                else:
-                    self._progress_seen = status
-        return self._progress_seen
-
-    def _subscriber_statuses(self) -> list[SubscriberStatus]:
-        answers = self._subscribers.ask(lambda _task: request("teststatus"))
-        statuses = {task_id: decode(answer.body, SubscriberStatus) for task_id, answer in answers.items() if answer.ok}
-        for task_id, status in statuses.items():
-            if status.phase == "idle":
-                self._subscribers.miss(task_id, REPLACED)
-        return [status for status in statuses.values() if status.phase != "idle"]
-
-    def _check_broker(self) -> None:
-        if trouble := self._world.broker_trouble():
-            raise BrokerError(trouble)
 
     def _let_go(self) -> None:
         """Make the tasks idle and the topic disappear. What keeps it from that is told, and hides no earlier error."""

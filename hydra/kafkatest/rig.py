@@ -13,7 +13,7 @@ from hydra.drivers.auditor import WireAuditor
 from hydra.harness.deployment import Deployment
 from hydra.harness.progress import Progress
 from hydra.harness.protocols import ClusterFacts
-from hydra.harness.run import World
+from hydra.harness.world import World
 from hydra.kafkatest.apps import Placing
 from hydra.kafkatest.hand_out import HandOut, is_wanted
 from hydra.kafkatest.stack import Stack

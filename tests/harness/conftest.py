@@ -43,8 +43,9 @@ from hydra.core.stats import (
 from hydra.core.striping import Striping
 from hydra.core.tally import ClientTally, PartitionTally
 from hydra.harness.protocols import AckCount, Answer, ClusterFacts, ProcessReading
-from hydra.harness.run import Crew, Run, World
+from hydra.harness.run import Crew, Run
 from hydra.harness.subscribing import Subscribing
+from hydra.harness.world import World
 
 USAGE = ProcessUsage(cpu_percent=1.0, rss_bytes=1, window_s=1.0)
 TRAFFIC = HostTraffic(tx_bytes_per_s=1.0, rx_bytes_per_s=1.0)

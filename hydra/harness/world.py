@@ -1,0 +1,24 @@
+"""Everything outside that a run needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hydra.harness.progress import Progress
+from hydra.harness.protocols import Auditor, Clock, Host, Launcher, Signals, TopicAdmin
+
+
+@dataclass(frozen=True)
+class World:
+    """What a run is given."""
+
+    launcher: Launcher
+    signals: Signals
+    admin: TopicAdmin
+    clock: Clock
+    host: Host
+    auditor: Auditor
+    progress: Progress
+    broker_trouble: Callable[[], str]
+    """Why the broker counts as gone; empty while it does not. Cheap: it is asked several times a second."""
