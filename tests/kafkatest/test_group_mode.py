@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 
 import pytest
 from confluent_kafka.admin import AdminClient
@@ -107,6 +108,9 @@ def test_somebody_else_in_the_group_costs_a_rebalance_that_is_told(hydra, place,
     given = []
     stranger.subscribe([name], on_assign=lambda consumer, _places: (given.append(1), consumer.assign([])))
     wait_until(lambda: stranger.poll(0.1) or given, 10, "the stranger is in the group")
+    # One that leaves before all others have been given their shares makes its coming and going one rebalance for them.
+    stays_until_s = time.monotonic() + 2
+    wait_until(lambda: stranger.poll(0.1) or time.monotonic() > stays_until_s, 5, "the stranger has stayed a while")
     stranger.close()
     assert command.end() == 0, (command.errors, command.text)
     result = record(place)["result"]
