@@ -24,7 +24,7 @@ from kafka.errors import (
 )
 from kafka.net.compat import KafkaNetClient
 
-from hydra.broker.reachability import await_reachable
+from hydra.broker.reachability import await_reachable, connection_error
 from hydra.core.configuration import Endpoint, PartitionLeader
 from hydra.core.endpoints import parse_endpoints
 from hydra.core.errors import BrokerError
@@ -37,6 +37,7 @@ _GROUP_IS_GONE = ("OK", GroupIdNotFoundError.__name__)
 
 _POLL_S = 0.05
 _PAUSE_S = 0.2
+_ADVERTISED_TIMEOUT_S = 2.0
 
 
 class _Partition(TypedDict):
@@ -68,6 +69,7 @@ class KafkaTopicAdmin:
         # A call is at most two tries that run into it, with pauses: a failed request ends the try.
         self._request_timeout_s = timeout_s / 3
         self._client: KafkaAdminClient | None = None
+        self._advertised: Sequence[Endpoint] = ()
 
     def check(self) -> ClusterFacts:
         """Reach the cluster and learn about it.
@@ -184,7 +186,7 @@ class KafkaTopicAdmin:
             except (KafkaError, RuntimeError, OSError) as error:
                 will_pass = getattr(error, "retriable", True)
                 if not will_pass or time.monotonic() >= retry_until:
-                    raise BrokerError(
+                    raise self._misled() or BrokerError(
                         f"cannot {what} on {self._where} ({_sentence(error)})",
                         way_out="see whether the broker is up and lets this client do that",
                     ) from error
@@ -193,14 +195,31 @@ class KafkaTopicAdmin:
             time.sleep(_PAUSE_S)
             await_reachable(self._endpoints, max(0.0, retry_until - time.monotonic()))
 
+    def _misled(self) -> BrokerError | None:
+        """The error where the cluster names a broker by an address that is none for us: its own is not to blame."""
+        for endpoint in self._advertised:
+            if endpoint in self._endpoints:
+                continue
+            if error := connection_error(endpoint, _ADVERTISED_TIMEOUT_S):
+                return BrokerError(
+                    f"the Kafka cluster at {self._where} tells clients to come to {endpoint}, which cannot be reached"
+                    f" from here ({error.strerror or error})",
+                    way_out="see whether that broker is up, and that its advertised.listeners has an address that this"
+                    " machine and the agents can reach",
+                )
+        return None
+
     def _connected(self) -> KafkaAdminClient:
         if self._client is None:
             await_reachable(self._endpoints, self._timeout_s)
-            self._client = _open_client([str(endpoint) for endpoint in self._endpoints], self._request_timeout_s)
+            servers = [str(endpoint) for endpoint in self._endpoints]
+            self._client, connections = _open_client(servers, self._request_timeout_s)
+            self._advertised = [Endpoint(broker.host, broker.port) for broker in connections.cluster.brokers()]
         return self._client
 
 
-def _open_client(servers: Sequence[str], request_timeout_s: float) -> KafkaAdminClient:
+def _open_client(servers: Sequence[str], request_timeout_s: float) -> tuple[KafkaAdminClient, KafkaNetClient]:
+    """A client that knows the cluster's brokers, and what it keeps its connections with."""
     timeout_ms = int(request_timeout_s * 1000)
     opened: list[KafkaNetClient] = []
 
@@ -212,7 +231,7 @@ def _open_client(servers: Sequence[str], request_timeout_s: float) -> KafkaAdmin
         return client
 
     try:
-        return KafkaAdminClient(
+        client = KafkaAdminClient(
             bootstrap_servers=list(servers),
             client_id="hydra-admin",
             request_timeout_ms=timeout_ms,
@@ -224,6 +243,7 @@ def _open_client(servers: Sequence[str], request_timeout_s: float) -> KafkaAdmin
         for client in opened:
             client.close()
         raise
+    return client, opened[0]
 
 
 def _cluster_facts(client: KafkaAdminClient) -> ClusterFacts:

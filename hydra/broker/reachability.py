@@ -30,13 +30,11 @@ def await_reachable(endpoints: Sequence[Endpoint], timeout_s: float) -> None:
         refused = True
         for endpoint in endpoints:
             left_s = max(0.2, started + timeout_s - time.monotonic())
-            try:
-                # the connection is of no further use: it is closed at once
-                with socket.create_connection((endpoint.host, endpoint.port), min(_CONNECT_TIMEOUT_S, left_s)):
-                    return
-            except OSError as error:
-                causes.append(f"{endpoint}: {error.strerror or error}")
-                refused = refused and not isinstance(error, TimeoutError)
+            error = connection_error(endpoint, min(_CONNECT_TIMEOUT_S, left_s))
+            if error is None:
+                return
+            causes.append(f"{endpoint}: {error.strerror or error}")
+            refused = refused and not isinstance(error, TimeoutError)
         waited_s = time.monotonic() - started
         if waited_s >= (min(timeout_s, _REFUSED_FOR_S) if refused else timeout_s):
             raise BrokerError(
@@ -44,3 +42,13 @@ def await_reachable(endpoints: Sequence[Endpoint], timeout_s: float) -> None:
                 way_out="check bootstrap_servers, the network and whether the broker is up",
             )
         time.sleep(_PAUSE_S)
+
+
+def connection_error(endpoint: Endpoint, timeout_s: float) -> OSError | None:
+    """Why no connection can be made to the address; None when one can."""
+    try:
+        # the connection is of no further use: it is closed at once
+        with socket.create_connection((endpoint.host, endpoint.port), timeout_s):
+            return None
+    except OSError as error:
+        return error

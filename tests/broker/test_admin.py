@@ -135,6 +135,23 @@ def test_a_broker_that_pauses_dies_and_returns(make_broker, tmp_path, eventually
         admin.close()
 
 
+@pytest.mark.integration
+@pytest.mark.usefixtures("sockets_left_open")
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+def test_an_address_that_a_broker_tells_and_nobody_reaches_is_named(make_broker, tmp_path):
+    with make_broker(tmp_path / "broker", advertised_port=1) as broker:
+        servers = broker.bootstrap_servers
+        admin = KafkaTopicAdmin(servers, timeout_s=3)
+        with pytest.raises(BrokerError) as caught:
+            admin.check()
+        admin.close()
+    assert str(caught.value).startswith(
+        f"the Kafka cluster at {servers} tells clients to come to 127.0.0.1:1, which cannot be reached"
+        " from here (Connection refused)"
+    )
+    assert "advertised.listeners" in caught.value.way_out
+
+
 class TestNobody:
     def test_a_closed_port_is_named_soon_and_quietly(self, capfd, caplog):
         with socket.socket() as taken:
