@@ -7,7 +7,7 @@ import time
 
 from tests.proxies import CHUNK_BYTES, PUBLISHER_CLIENT_ID, DelayProxy
 
-LATENESS_S = 0.1
+LATENESS_S = 0.3
 """What a wait took too long is made up for: on a busy machine no wait ends in time, and each would narrow the way.
 A way that nobody used for longer was idle, and that is not made up for."""
 

@@ -19,6 +19,7 @@ DURATION_S = 4
 LONGEST_P50_S = 0.2
 
 
+@pytest.mark.alone
 def test_maxrate_finds_the_width_of_a_brake_in_front_of_the_broker(hydra, place, kafka_behind):
     """At r records/s before a way for w the middle one of a run of d seconds waits for d/2 x (r/w - 1) seconds."""
     with BrakeProxy(CAPACITY_BYTES_PER_S) as proxy, kafka_behind(proxy):
@@ -39,7 +40,7 @@ def test_maxrate_finds_the_width_of_a_brake_in_front_of_the_broker(hydra, place,
     if answer["limited_by"] == "harness":
         assert code == 3
         pytest.skip(f"others have this machine: {answer['reason']}")
-    assert answer["best"] == pytest.approx(planted, rel=0.05)
+    assert answer["best"] == pytest.approx(planted, rel=0.07)
     assert (code, answer["limited_by"], answer["confirmed"]) == (0, "broker", True)
 
 
