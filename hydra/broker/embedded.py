@@ -53,6 +53,7 @@ class EmbeddedBroker:
         env: added to the JVM's environment, such as HYDRA_RUN_ID.
         start_timeout_s: for the ``with`` form.
         advertised_port: what clients are told to connect to, where a proxy stands in front of the broker.
+        jvm_flags: more flags of the JVM, such as one that names an archive of classes.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class EmbeddedBroker:
         env: Mapping[str, str] | None = None,
         start_timeout_s: float = 30.0,
         advertised_port: int | None = None,
+        jvm_flags: Sequence[str] = (),
     ) -> None:
         self._folder = folder.absolute()
         self._java = java
@@ -75,6 +77,7 @@ class EmbeddedBroker:
         self._env = dict(env or {})
         self._start_timeout_s = start_timeout_s
         self._advertised_port = advertised_port
+        self._jvm_flags = tuple(jvm_flags)
         self._log = self._folder / "broker.log"
         self._settings = self._folder / "server.properties"
         self._cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
@@ -218,7 +221,7 @@ class EmbeddedBroker:
             self._made_folder = False
 
     def _jvm(self, flags: Sequence[str], main: Sequence[str]) -> subprocess.Popen[bytes]:
-        command = java_command(self._java, flags, self._classpath, self._folder, main)
+        command = java_command(self._java, (*flags, *self._jvm_flags), self._classpath, self._folder, main)
         return start_jvm(command, self._folder, self._log, self._env)
 
     def _failure(self, what: str) -> BrokerError:

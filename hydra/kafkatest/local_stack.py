@@ -90,12 +90,14 @@ class StackProcess:
         if not self._order.kafka:
             _tell(StackEvent("kafka"))
             _wait_for_end()
+        from hydra.broker.class_archive import archive_flags, class_archive
         from hydra.broker.embedded import EmbeddedBroker
         from hydra.broker.jars import resolve_classpath
         from hydra.broker.java import find_java
 
         java = find_java(self._order.java)
-        classpath = resolve_classpath(progress=lambda text: _tell(StackEvent("note", text)))
+        classpath = resolve_classpath(progress=_tell_note)
+        archive = class_archive(java, classpath, self._folder / "classes", progress=_tell_note)
         broker = EmbeddedBroker(
             folder=self._folder / "kafka",
             java=java,
@@ -103,6 +105,7 @@ class StackProcess:
             properties=self._order.settings.by_name(),
             heap_mb=self._order.settings.heap_mb,
             env={"HYDRA_RUN_ID": self._order.run_id},
+            jvm_flags=archive_flags(archive),
         )
         parts.callback(broker.stop)
         broker.start(timeout_s=KAFKA_START_TIMEOUT_S)
@@ -178,6 +181,10 @@ def _tell(event: StackEvent) -> None:
     with contextlib.suppress(OSError):
         sys.stdout.buffer.write(encode(event) + b"\n")
         sys.stdout.buffer.flush()
+
+
+def _tell_note(text: str) -> None:
+    _tell(StackEvent("note", text))
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ import pytest
 from hydra.broker.embedded import EmbeddedBroker
 from hydra.broker.jars import resolve_classpath
 from hydra.broker.java import Java, find_java
+from tests.kafka_parts import kafka_parts
 
 with warnings.catch_warnings():
     # kafka-python reads its schemas with a function that newer Pythons call outdated.
@@ -30,11 +31,11 @@ def java() -> Java:
 
 
 @pytest.fixture(scope="session")
-def make_broker(classpath, java) -> Callable[..., EmbeddedBroker]:
+def make_broker() -> Callable[..., EmbeddedBroker]:
     """An EmbeddedBroker with the real parts; the caller names its folder and stops it."""
 
     def make(folder: Path, **settings) -> EmbeddedBroker:
-        return EmbeddedBroker(**{"folder": folder, "java": java, "classpath": classpath, "heap_mb": 512, **settings})
+        return EmbeddedBroker(**{**kafka_parts(folder), **settings})
 
     return make
 

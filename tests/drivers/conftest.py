@@ -15,8 +15,6 @@ import pytest
 from crc32c import crc32c
 
 from hydra.broker.embedded import EmbeddedBroker
-from hydra.broker.jars import resolve_classpath
-from hydra.broker.java import find_java
 from hydra.core.configuration import (
     ClientAssignment,
     Endpoint,
@@ -28,6 +26,7 @@ from hydra.core.configuration import (
 from hydra.core.identity import IDENTITY, run_tag
 from hydra.drivers.registry import publisher_driver
 from tests.drivers.scripted_broker import ScriptedBroker
+from tests.kafka_parts import kafka_parts
 
 with warnings.catch_warnings():
     # kafka-python reads its schemas with a function that newer Pythons call outdated.
@@ -128,10 +127,7 @@ def until() -> Callable[..., None]:
 def make_broker(tmp_path_factory) -> Callable[[], EmbeddedBroker]:
     def make():
         return EmbeddedBroker(
-            folder=tmp_path_factory.mktemp("broker") / "kafka",
-            java=find_java(),
-            classpath=resolve_classpath(),
-            heap_mb=512,
+            **kafka_parts(tmp_path_factory.mktemp("broker") / "kafka"),
             env={"HYDRA_RUN_ID": "tests"},
             # One that was killed is taken back when its session before is over.
             properties={"broker.session.timeout.ms": "2000"},

@@ -6,8 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 import pytest
 
 from hydra.broker.embedded import EmbeddedBroker
-from hydra.broker.jars import resolve_classpath
-from hydra.broker.java import find_java
+from tests.kafka_parts import kafka_parts
 from tests.proxies import DelayProxy
 
 
@@ -18,10 +17,7 @@ def start_kafka(tmp_path) -> Iterator[Callable[[], EmbeddedBroker]]:
 
     def start() -> EmbeddedBroker:
         broker = EmbeddedBroker(
-            folder=tmp_path / f"kafka-{len(started)}",
-            java=find_java(),
-            classpath=resolve_classpath(),
-            heap_mb=512,
+            **kafka_parts(tmp_path / f"kafka-{len(started)}"),
             # One that was killed is taken back when its session before is over.
             properties={"broker.session.timeout.ms": "2000"},
         )
@@ -40,10 +36,7 @@ def kafka_behind(tmp_path) -> Callable[[DelayProxy], AbstractContextManager[Embe
 
     @contextmanager
     def start(proxy: DelayProxy) -> Iterator[EmbeddedBroker]:
-        folder = tmp_path / "kafka"
-        with EmbeddedBroker(
-            folder=folder, java=find_java(), classpath=resolve_classpath(), heap_mb=512, advertised_port=proxy.port
-        ) as broker:
+        with EmbeddedBroker(**kafka_parts(tmp_path / "kafka"), advertised_port=proxy.port) as broker:
             proxy.to(int(broker.bootstrap_servers.rpartition(":")[2]))
             yield broker
 
@@ -53,6 +46,5 @@ def kafka_behind(tmp_path) -> Callable[[DelayProxy], AbstractContextManager[Embe
 @pytest.fixture(scope="module")
 def external_kafka(tmp_path_factory) -> Iterator[str]:
     """The address of one that is shared by a module's tests."""
-    folder = tmp_path_factory.mktemp("external") / "kafka"
-    with EmbeddedBroker(folder=folder, java=find_java(), classpath=resolve_classpath(), heap_mb=512) as broker:
+    with EmbeddedBroker(**kafka_parts(tmp_path_factory.mktemp("external") / "kafka")) as broker:
         yield broker.bootstrap_servers

@@ -1,0 +1,156 @@
+"""The classes that Kafka loads as it boots, in an archive that the JVM maps instead: it boots in half the time.
+
+Class data sharing, as any Java from 17 on has it: a boot that lists the classes it loads, then a dump of those. The
+archive holds loaded classes and nothing else, no compiled code and no profile, so that a broker that runs is what it
+would be without. A JVM checks it against itself and the jars, and does without it when they do not match.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from hydra.broker.embedded import EmbeddedBroker
+from hydra.broker.jars import cache_folder
+from hydra.broker.java import Java
+from hydra.broker.jvm import broker_flags, end_jvm, java_command, start_jvm
+from hydra.core.errors import HydraError
+
+BOOT_TIMEOUT_S = 40.0
+DUMP_TIMEOUT_S = 40.0
+UNUSED_DAYS = 30
+"""An archive that nobody used for so long is removed: a Java that was replaced leaves its own behind."""
+
+_HEAP_MB = 512
+_SECONDS_A_DAY = 86_400
+_PARTIAL = ".partial-"
+
+
+def class_archive(
+    java: Java,
+    classpath: Sequence[Path],
+    scratch: Path,
+    *,
+    progress: Callable[[str], None],
+    folder: Path | None = None,
+) -> Path | None:
+    """The archive for this Java and these jars; made where there is none, which takes some seconds.
+
+    Like ``EmbeddedBroker.start`` it belongs on a thread that lives as long as the JVMs shall.
+
+    Args:
+        java: what the broker runs with.
+        classpath: the checked jars.
+        scratch: a folder that does not exist, for the boot that lists the classes; gone afterwards.
+        progress: is called with a line of text when one is made.
+        folder: the archives; ``<user's cache>/hydra-scaletest/classes`` unless given.
+
+    Returns:
+        None where there is none and none can be made: by this Java, in this folder, or while another process makes it.
+    """
+    archives = cache_folder() / "classes" if folder is None else folder
+    try:
+        archive = archives / f"{_fingerprint(java, classpath)}.jsa"
+        if not archive.exists():
+            archives.mkdir(parents=True, exist_ok=True)
+            with _sole_maker(archives) as alone:
+                if not alone:
+                    return None
+                progress("preparing Kafka's classes, once, so that it boots in half the time from now on")
+                _make(archive, java, classpath, scratch)
+        os.utime(archive)
+    except (OSError, HydraError):
+        return None
+    # An empty one says that this Java can make none: it is not tried again at each start.
+    return archive if archive.stat().st_size else None
+
+
+def archive_flags(archive: Path | None) -> tuple[str, ...]:
+    """The JVM flags with which a broker uses an archive; none without one."""
+    return () if archive is None else (f"-XX:SharedArchiveFile={archive}",)
+
+
+def _fingerprint(java: Java, classpath: Sequence[Path]) -> str:
+    """What an archive is valid for: the JVM compares these itself."""
+    home = java.path.resolve().parent.parent
+    parts = [str(home)]
+    for path in (home / "lib" / "modules", *classpath):
+        stat = path.stat()
+        parts.append(f"{path.name} {stat.st_size} {stat.st_mtime_ns}")
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def _sole_maker(archives: Path) -> Iterator[bool]:
+    """Hold the lock of the archives; False when another process has it, which is not waited for."""
+    with (archives / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def _make(archive: Path, java: Java, classpath: Sequence[Path], scratch: Path) -> None:
+    """Put the archive in its place, or an empty one where this Java makes none.
+
+    Raises:
+        HydraError: the broker did not boot.
+    """
+    _remove_unused(archive.parent)
+    with tempfile.TemporaryDirectory(prefix=_PARTIAL, dir=archive.parent, ignore_cleanup_errors=True) as partial:
+        classes = Path(partial) / "classes.txt"
+        broker = EmbeddedBroker(
+            folder=scratch,
+            java=java,
+            classpath=classpath,
+            heap_mb=_HEAP_MB,
+            jvm_flags=(f"-XX:DumpLoadedClassList={classes}",),
+        )
+        try:
+            broker.start(BOOT_TIMEOUT_S)
+        finally:
+            broker.stop()
+        made = Path(partial) / archive.name
+        _dump(made, classes, java, classpath)
+        made.replace(archive)
+
+
+def _dump(made: Path, classes: Path, java: Java, classpath: Sequence[Path]) -> None:
+    """Have a JVM write the archive; an empty file where it does not."""
+    flags = (
+        "-Xshare:dump",
+        *broker_flags(_HEAP_MB),
+        f"-XX:SharedClassListFile={classes}",
+        f"-XX:SharedArchiveFile={made}",
+    )
+    folder = made.parent
+    process = start_jvm(java_command(java, flags, classpath, folder, []), folder, folder / "dump.log", {})
+    try:
+        status = process.wait(timeout=DUMP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        status = None
+    finally:
+        end_jvm(process)
+    if status != 0:
+        made.write_bytes(b"")
+
+
+def _remove_unused(archives: Path) -> None:
+    """Remove old archives, and what makers left that were killed: nobody else is at work while the lock is held."""
+    for left_over in archives.glob(f"{_PARTIAL}*"):
+        shutil.rmtree(left_over, ignore_errors=True)
+    oldest_s = time.time() - UNUSED_DAYS * _SECONDS_A_DAY
+    for archive in archives.glob("*.jsa"):
+        with contextlib.suppress(OSError):
+            if archive.stat().st_mtime < oldest_s:
+                archive.unlink()

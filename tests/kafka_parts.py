@@ -1,0 +1,25 @@
+"""What an embedded Kafka of the tests is made of; as in a run, with the archive of its classes where there is one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hydra.broker.class_archive import archive_flags, class_archive
+from hydra.broker.jars import resolve_classpath
+from hydra.broker.java import find_java
+
+HEAP_MB = 512
+
+
+def kafka_parts(folder: Path) -> dict[str, Any]:
+    """The arguments of an EmbeddedBroker in ``folder``, which must not exist."""
+    java, classpath = find_java(), resolve_classpath()
+    archive = class_archive(java, classpath, folder.with_name(f"{folder.name}-classes"), progress=print)
+    return {
+        "folder": folder,
+        "java": java,
+        "classpath": classpath,
+        "heap_mb": HEAP_MB,
+        "jvm_flags": archive_flags(archive),
+    }
