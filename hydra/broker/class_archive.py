@@ -64,13 +64,16 @@ def class_archive(
             with _sole_maker(archives) as alone:
                 if not alone:
                     return None
-                progress("preparing Kafka's classes, once, so that it boots in half the time from now on")
-                _make(archive, java, classpath, scratch)
-        os.utime(archive)
+                if not archive.exists():  # another process may have made it since
+                    progress("preparing Kafka's classes, once, so that it boots in half the time from now on")
+                    _make(archive, java, classpath, scratch)
+        with contextlib.suppress(OSError):  # a cache that cannot be written can be used all the same
+            os.utime(archive)
+        empty = not archive.stat().st_size
     except (OSError, HydraError):
         return None
     # An empty one says that this Java can make none: it is not tried again at each start.
-    return archive if archive.stat().st_size else None
+    return None if empty else archive
 
 
 def archive_flags(archive: Path | None) -> tuple[str, ...]:
