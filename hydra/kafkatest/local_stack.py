@@ -48,7 +48,7 @@ class _EndError(Exception):
 
 
 class StackProcess:
-    """One local stack. SIGTERM is blocked when it is made and when it has run.
+    """One local stack. SIGTERM is blocked when it is made, and ignored once it has run.
 
     Args:
         folder: holds everything that it writes.
