@@ -8,18 +8,15 @@ would be without. A JVM checks it against itself and the jars, and does without 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
-import shutil
 import subprocess
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from hydra.broker.cache import cache_folder, partial_folder, sole_writer
 from hydra.broker.embedded import EmbeddedBroker
-from hydra.broker.jars import cache_folder
 from hydra.broker.java import Java
 from hydra.broker.jvm import broker_flags, end_jvm, java_command, start_jvm
 from hydra.core.errors import HydraError
@@ -31,7 +28,6 @@ UNUSED_DAYS = 30
 
 _HEAP_MB = 512
 _SECONDS_A_DAY = 86_400
-_PARTIAL = ".partial-"
 
 
 def class_archive(
@@ -61,7 +57,7 @@ def class_archive(
         archive = archives / f"{_fingerprint(java, classpath)}.jsa"
         if not archive.exists():
             archives.mkdir(parents=True, exist_ok=True)
-            with _sole_maker(archives) as alone:
+            with sole_writer(archives) as alone:
                 if not alone:
                     return None
                 if not archive.exists():  # another process may have made it since
@@ -91,18 +87,6 @@ def _fingerprint(java: Java, classpath: Sequence[Path]) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-@contextlib.contextmanager
-def _sole_maker(archives: Path) -> Iterator[bool]:
-    """Hold the lock of the archives; False when another process has it, which is not waited for."""
-    with (archives / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
-
-
 def _make(archive: Path, java: Java, classpath: Sequence[Path], scratch: Path) -> None:
     """Put the archive in its place, or an empty one where this Java makes none.
 
@@ -110,8 +94,9 @@ def _make(archive: Path, java: Java, classpath: Sequence[Path], scratch: Path) -
         HydraError: the broker did not boot.
     """
     _remove_unused(archive.parent)
-    with tempfile.TemporaryDirectory(prefix=_PARTIAL, dir=archive.parent, ignore_cleanup_errors=True) as partial:
-        classes = Path(partial) / "classes.txt"
+    with partial_folder(archive.parent) as partial:
+        # Both of its JVMs write it: what stands in it at last is the list of the second one, the broker itself.
+        classes = partial / "classes.txt"
         broker = EmbeddedBroker(
             folder=scratch,
             java=java,
@@ -123,7 +108,7 @@ def _make(archive: Path, java: Java, classpath: Sequence[Path], scratch: Path) -
             broker.start(BOOT_TIMEOUT_S)
         finally:
             broker.stop()
-        made = Path(partial) / archive.name
+        made = partial / archive.name
         _dump(made, classes, java, classpath)
         made.replace(archive)
 
@@ -149,9 +134,6 @@ def _dump(made: Path, classes: Path, java: Java, classpath: Sequence[Path]) -> N
 
 
 def _remove_unused(archives: Path) -> None:
-    """Remove old archives, and what makers left that were killed: nobody else is at work while the lock is held."""
-    for left_over in archives.glob(f"{_PARTIAL}*"):
-        shutil.rmtree(left_over, ignore_errors=True)
     oldest_s = time.time() - UNUSED_DAYS * _SECONDS_A_DAY
     for archive in archives.glob("*.jsa"):
         with contextlib.suppress(OSError):

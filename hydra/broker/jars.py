@@ -8,16 +8,13 @@ there, and renamed into the cache: a file under its final name is whole, or dama
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import pwd
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from hydra.broker.cache import cache_folder, partial_folder, sole_writer
 from hydra.broker.download import download
 from hydra.broker.lock import LockedJar, kafka_version, read_lock, sha256_of
 from hydra.core.errors import JarError
@@ -26,7 +23,6 @@ Progress = Callable[[str], None]
 
 _POLL_S = 0.1
 _LINE_EVERY_S = 0.5
-_PARTIAL = ".partial-"
 
 
 def resolve_classpath(
@@ -54,15 +50,6 @@ def resolve_classpath(
     return tuple(cache / jar.file_name for jar in locked)
 
 
-def cache_folder() -> Path:
-    """Where Hydra keeps what it can fetch again: ``hydra-scaletest`` in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
-    asked = os.environ.get("XDG_CACHE_HOME", "")
-    if Path(asked).is_absolute():
-        return Path(asked) / "hydra-scaletest"
-    home = os.environ.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir
-    return Path(home) / ".cache" / "hydra-scaletest"
-
-
 def _silent(_line: str) -> None:
     pass
 
@@ -85,7 +72,7 @@ def _repair(jars: Sequence[LockedJar], cache: Path, progress: Progress, deadline
     way_out = "set XDG_CACHE_HOME to a folder that can be written"
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with _sole_writer(cache, progress, deadline):
+        with _turn_to_write(cache, progress, deadline):
             bad = _bad_jars(jars, cache)  # again: another process may have fetched them while this one waited
             for jar in bad:
                 (cache / jar.file_name).unlink(missing_ok=True)
@@ -103,12 +90,8 @@ def _fetch(bad: Sequence[LockedJar], cache: Path, progress: Progress, deadline: 
     total_mb = sum(jar.size_bytes for jar in bad) / 1e6
     progress(f"downloading {what}: {len(bad)} jars, {total_mb:.1f} MB, once")
     got_bytes, next_line = 0, 0.0
-    # Of processes that were killed: nobody else is at work here while this one holds the lock.
-    for left_over in cache.glob(f"{_PARTIAL}*"):
-        shutil.rmtree(left_over, ignore_errors=True)
-    # A thread that has not seen yet that all is over may still write into the folder that is being removed.
-    with tempfile.TemporaryDirectory(prefix=_PARTIAL, dir=cache, ignore_cleanup_errors=True) as partial:
-        for count, (jar, path) in enumerate(download(bad, Path(partial), deadline), start=1):
+    with partial_folder(cache) as partial:
+        for count, (jar, path) in enumerate(download(bad, partial, deadline), start=1):
             path.replace(cache / jar.file_name)
             got_bytes += jar.size_bytes
             now = time.monotonic()
@@ -118,22 +101,19 @@ def _fetch(bad: Sequence[LockedJar], cache: Path, progress: Progress, deadline: 
 
 
 @contextlib.contextmanager
-def _sole_writer(cache: Path, progress: Progress, deadline: float) -> Iterator[None]:
-    """Hold the cache's lock file; the kernel frees it when its holder ends, however it ends."""
-    with (cache / ".lock").open("w") as file:
-        told = False
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise JarError(
-                        f"another process has been filling the jar cache {cache} for too long",
-                        way_out="end it, or try again",
-                    ) from None
-            if not told:
-                progress("waiting for another process that downloads Kafka")
-                told = True
-            time.sleep(_POLL_S)
-        yield
+def _turn_to_write(cache: Path, progress: Progress, deadline: float) -> Iterator[None]:
+    """Be the cache's sole writer; waits for the one that is."""
+    told = False
+    while True:
+        with sole_writer(cache) as alone:
+            if alone:
+                yield
+                return
+        if time.monotonic() > deadline:
+            raise JarError(
+                f"another process has been filling the jar cache {cache} for too long", way_out="end it, or try again"
+            )
+        if not told:
+            progress("waiting for another process that downloads Kafka")
+            told = True
+        time.sleep(_POLL_S)

@@ -22,7 +22,8 @@ from pathlib import Path
 import pytest
 
 from hydra.broker import jars as jars_module
-from hydra.broker.jars import cache_folder, resolve_classpath
+from hydra.broker.cache import cache_folder
+from hydra.broker.jars import resolve_classpath
 from hydra.broker.lock import LockedJar, read_lock
 from hydra.core.errors import JarError
 
@@ -220,7 +221,7 @@ def test_one_that_waits_for_another_gives_up_in_time(tmp_path, locked):
     folder.mkdir()
     lines: list[str] = []
     with (
-        jars_module._sole_writer(folder, lines.append, time.monotonic() + 5),
+        jars_module._turn_to_write(folder, lines.append, time.monotonic() + 5),
         pytest.raises(JarError, match="too long"),
     ):
         resolve_classpath(locked, folder=folder, progress=lines.append, timeout_s=0.3)
