@@ -11,10 +11,10 @@ import sys
 def main() -> None:
     """Run one command and end the process with its exit code."""
     if sys.argv[1:2] == ["task"]:
-        from hydra.kafkatest.task_command import task
+        from hydra.tasks.command import task
 
         sys.exit(task(sys.argv[2:]))
-    from hydra.cli.door import run
+    from hydra.cli.main import run
 
     sys.exit(run(sys.argv[1:]))
 

@@ -16,25 +16,32 @@ from pathlib import Path
 
 import psutil
 import pytest
+from hypothesis import settings
 
 from tests import turns
+
+pytest_plugins = ["tests.kafka_fixtures"]
+
+# The same examples in every run, on a machine of any speed, and nothing kept between runs.
+settings.register_profile("hydra", derandomize=True, deadline=None, database=None, max_examples=100)
+settings.load_profile("hydra")
 
 TURNS = pytest.StashKey[turns.Turns]()
 
 LONGEST_FIRST = (
-    "transport/test_marathon_launcher.py",
-    "drivers/test_drivers_on_kafka.py",
-    "kafkatest/test_sweep_command.py",
-    "kafkatest/test_search_command.py",
+    "engine/test_marathon_launcher.py",
+    "clients/test_drivers_on_kafka.py",
+    "sweep/test_sweep_command.py",
+    "sweep/test_search_command.py",
     "kafkatest/test_faults.py",
     "kafkatest/test_batch_api.py",
     "kafkatest/test_group_mode.py",
     "kafkatest/test_command.py",
     "kafkatest/test_interruptions.py",
     "scripts/test_scripts.py",
-    "kafkatest/test_kept_stack.py",
+    "kafkatest/test_running_stack.py",
     "kafkatest/test_marathon_elsewhere.py",
-    "kafkatest/test_hand_out.py",
+    "engine/test_code_server.py",
     "broker/test_embedded.py",
     "report/test_page.py",
     "broker/test_admin.py",
@@ -266,7 +273,7 @@ def hydra(place: Place) -> Callable[..., Command]:
 
 
 @pytest.fixture(scope="module")
-def kept_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def running_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """A local stack that is up for a module: its broker is the one of all runs that do it no harm."""
     stack = Place(tmp_path_factory.mktemp("kept"))
     try:
@@ -280,8 +287,8 @@ def kept_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 
 @pytest.fixture
-def on_kept_stack(place: Place, kept_stack: Place) -> Iterator[None]:
-    """The commands of this test find ``kept_stack``, and leave of it what was there before."""
-    processes = place.use(kept_stack)
+def on_kept_stack(place: Place, running_stack: Place) -> Iterator[None]:
+    """The commands of this test find ``running_stack``, and leave of it what was there before."""
+    processes = place.use(running_stack)
     yield
     assert all(process.is_running() for process in processes), "the stack outlives its runs"

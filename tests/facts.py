@@ -1,17 +1,17 @@
-"""Facts that tests of several packages need: figures of nothing, and what a partition's tally amounts to."""
+"""Facts that tests of several packages need: totals of nothing, and what a partition's tally amounts to."""
 
 from __future__ import annotations
 
 import dataclasses
 
-from hydra.core.bottleneck import Bottleneck
-from hydra.core.figures import Figures, LatencyFigures
-from hydra.core.latency import LatencySummary
-from hydra.core.result import Result
-from hydra.core.spans import receipt
+from hydra.accounting.bottleneck import Bottleneck
+from hydra.accounting.latency import LatencySummary
+from hydra.accounting.result import Result
+from hydra.accounting.spans import receipt
+from hydra.accounting.totals import Latencies, Totals
 
-NO_FIGURES = Figures(**{item.name: 0 for item in dataclasses.fields(Figures)})
-NO_LATENCY = LatencyFigures(
+NO_TOTALS = Totals(**{item.name: 0 for item in dataclasses.fields(Totals)})
+NO_LATENCY = Latencies(
     e2e=LatencySummary(),
     service=LatencySummary(),
     publisher_lag=LatencySummary(),
@@ -25,13 +25,13 @@ NO_LATENCY = LatencyFigures(
 )
 
 
-def made_result(verdict="pass", reasons=("all is well",), notes=(), figures=NO_FIGURES, **fields):
-    """A result with these figures and nothing else."""
+def made_result(verdict="pass", reasons=("all is well",), notes=(), totals=NO_TOTALS, **fields):
+    """A result with these totals and nothing else."""
     whole = Result(
         verdict=verdict,
         reasons=tuple(reasons),
         notes=tuple(notes),
-        figures=figures,
+        totals=totals,
         latency=NO_LATENCY,
         bottleneck=Bottleneck("none", harness_limited=False),
         thresholds=(),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hydra.broker.class_archive import archive_flags, class_archive
-from hydra.broker.jars import resolve_classpath
+from hydra.broker.cds_archive import archive_flags, class_archive
+from hydra.broker.classpath import resolve_classpath
 from hydra.broker.java import find_java
 
 HEAP_MB = 512

@@ -9,10 +9,10 @@ import json
 import os
 import time
 
-from hydra.core.stats import PartitionOutcomes
-from hydra.drivers.confluent_publisher import ConfluentPublisher
-from hydra.drivers.record_batch import HEADER, HEADER_BYTES, LENGTH_END, BatchCounter
-from hydra.drivers.wire import WireSubscriber
+from hydra.accounting.stats import PartitionOutcomes
+from hydra.clients.confluent_publisher import ConfluentPublisher
+from hydra.clients.record_batch import HEADER, HEADER_BYTES, LENGTH_END, BatchCounter
+from hydra.clients.wire import WireSubscriber
 
 LOG = "liars.log"
 FROM_OFFSET = 200

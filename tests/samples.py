@@ -5,17 +5,17 @@ from __future__ import annotations
 import dataclasses
 import random
 
-from hydra.core.bottleneck import Bottleneck
-from hydra.core.figures import Figures, LatencyFigures
-from hydra.core.latency import SAMPLE_BITS, LatencyHistogram, LatencySummary
-from hydra.core.options import Options
-from hydra.core.result import EXIT_CODES, ClientResult, Result, RunRecord
-from hydra.core.series import Point
-from hydra.core.stats import ProcessUsage, SubscriberSample, SubscriberStats
-from hydra.core.sweep_plan import SweepPlan, make_points
-from hydra.core.sweep_record import PointRecord, SweepRecord
+from hydra.accounting.bottleneck import Bottleneck
+from hydra.accounting.latency import SAMPLE_BITS, LatencyHistogram, LatencySummary
+from hydra.accounting.result import EXIT_CODES, ClientResult, Result, RunRecord
+from hydra.accounting.stats import ProcessUsage, SubscriberSample, SubscriberStats
+from hydra.accounting.timeline import Point
+from hydra.accounting.totals import Latencies, Totals
+from hydra.options.options import Options
+from hydra.sweep.plan import SweepPlan, make_points
+from hydra.sweep.record import PointRecord, SweepRecord
 
-ZEROS = {item.name: 0 for item in dataclasses.fields(Figures)}
+ZEROS = {item.name: 0 for item in dataclasses.fields(Totals)}
 
 
 def latencies(p50_ms: float = 4.0, deliveries: int = 1000) -> LatencySummary:
@@ -38,11 +38,11 @@ def result(
     notes: tuple[str, ...] = (),
     seed: int = 1,
 ) -> Result:
-    """A result whose figures go together; every client is there unless some are ``missing``."""
+    """A result whose totals go together; every client is there unless some are ``missing``."""
     chance = random.Random(seed)
     sent = round(rate * seconds)
     failing = clients if lost else 0
-    figures = Figures(
+    totals = Totals(
         **{
             **ZEROS,
             "clients_asked": clients,
@@ -67,7 +67,7 @@ def result(
             "publisher_cpu_percent": 3.5,
         }
     )
-    latency = LatencyFigures(
+    latency = Latencies(
         e2e=latencies(p50_ms, sent * clients),
         service=latencies(p50_ms, sent * clients),
         publisher_lag=latencies(0.1, sent),
@@ -82,7 +82,7 @@ def result(
     points = tuple(_moment(second, rate, clients, chance, p50_ms) for second in range(1, seconds + 1))
     bottleneck = Bottleneck("harness" if harness_limited else "none", harness_limited)
     told = tuple(_client(index, sent, lost, rate, chance, p50_ms) for index in range(clients - missing))
-    return Result(verdict, reasons, notes, figures, latency, bottleneck, (), points, told)  # type: ignore[arg-type]
+    return Result(verdict, reasons, notes, totals, latency, bottleneck, (), points, told)  # type: ignore[arg-type]
 
 
 def _moment(second: int, rate: float, clients: int, chance: random.Random, p50_ms: float) -> Point:
@@ -143,7 +143,7 @@ def run(
 
     Args:
         options: its options.
-        made: its result; otherwise one with these ``given`` figures.
+        made: its result; otherwise one with these ``given`` totals.
         error: why it has none.
         exit_code: of a run with an error.
         given: see ``result``.

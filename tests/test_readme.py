@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hydra.cli.table import COMMANDS
-from hydra.core.options import OPTION_KINDS
+from hydra.cli.commands import COMMANDS
+from hydra.options.options import OPTION_KINDS
 from hydra.report.text import MEANINGS
 
 README = (Path(__file__).parent.parent / "README.md").read_text()

@@ -1,4 +1,4 @@
-"""Topics and offsets of any cluster, by kafka-python's admin client: the `TopicAdmin` of `hydra.harness.protocols`.
+"""Topics and offsets of any cluster, by kafka-python's admin client: the `TopicAdmin` of `hydra.run.protocols`.
 
 Every call is tried again for as long as its time allows when kafka-python says that its error will pass, and becomes a
 BrokerError otherwise. A port that refuses is given up after a few seconds: nobody is there.
@@ -24,12 +24,12 @@ from kafka.errors import (
 )
 from kafka.net.compat import KafkaNetClient
 
+from hydra.accounting.partition_log import OffsetRange
 from hydra.broker.reachability import await_reachable, connection_error
-from hydra.core.configuration import Endpoint, PartitionLeader
-from hydra.core.endpoints import parse_endpoints
-from hydra.core.errors import BrokerError
-from hydra.core.log import OffsetRange
-from hydra.harness.protocols import ClusterFacts
+from hydra.endpoints import Endpoint, parse_endpoints
+from hydra.errors import BrokerError
+from hydra.options.order import PartitionLeader
+from hydra.run.protocols import ClusterFacts
 
 _T = TypeVar("_T")
 
@@ -111,7 +111,7 @@ class KafkaTopicAdmin:
                 raise BrokerError(
                     f"the topic {name} on {self._where} has {len(leaders)} leaders for {partitions} partitions"
                     f" after {self._timeout_s:g} s",
-                    way_out="see whether all brokers of the cluster are up",
+                    hint="see whether all brokers of the cluster are up",
                 )
             time.sleep(_POLL_S)
 
@@ -135,7 +135,7 @@ class KafkaTopicAdmin:
             if time.monotonic() > deadline:
                 raise BrokerError(
                     f"the topic {name} on {self._where} was deleted {self._timeout_s:g} s ago and is still there",
-                    way_out="see whether all brokers of the cluster are up",
+                    hint="see whether all brokers of the cluster are up",
                 )
             time.sleep(_POLL_S)
 
@@ -155,7 +155,7 @@ class KafkaTopicAdmin:
             if left and time.monotonic() > deadline:
                 raise BrokerError(
                     f"{len(left)} consumer groups on {self._where} cannot be deleted ({left[0]}: {reasons[left[0]]})",
-                    way_out="see whether all brokers of the cluster are up, and whether somebody is in the groups",
+                    hint="see whether all brokers of the cluster are up, and whether somebody is in the groups",
                 )
             occupied = [group_id for group_id in left if reasons[group_id] == NonEmptyGroupError.__name__]
             for group_id in occupied:
@@ -188,7 +188,7 @@ class KafkaTopicAdmin:
                 if not will_pass or time.monotonic() >= retry_until:
                     raise self._misled() or BrokerError(
                         f"cannot {what} on {self._where} ({_sentence(error)})",
-                        way_out="see whether the broker is up and lets this client do that",
+                        hint="see whether the broker is up and lets this client do that",
                     ) from error
             # A client that lost its broker goes on to reconnect in its own thread, and leaves a socket open each time.
             self.close()
@@ -204,7 +204,7 @@ class KafkaTopicAdmin:
                 return BrokerError(
                     f"the Kafka cluster at {self._where} tells clients to come to {endpoint}, which cannot be reached"
                     f" from here ({error.strerror or error})",
-                    way_out="see whether that broker is up, and that its advertised.listeners has an address that this"
+                    hint="see whether that broker is up, and that its advertised.listeners has an address that this"
                     " machine and the agents can reach",
                 )
         return None

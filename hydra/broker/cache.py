@@ -24,7 +24,7 @@ def cache_folder() -> Path:
 
 
 @contextlib.contextmanager
-def sole_writer(folder: Path) -> Iterator[bool]:
+def try_lock(folder: Path) -> Iterator[bool]:
     """Hold the folder's lock file; False when another process does, at once.
 
     The kernel frees it when its holder ends, however it ends.
@@ -39,7 +39,7 @@ def sole_writer(folder: Path) -> Iterator[bool]:
 
 
 @contextlib.contextmanager
-def partial_folder(folder: Path) -> Iterator[Path]:
+def staging_dir(folder: Path) -> Iterator[Path]:
     """A folder for what is not whole yet, on the same file system; for the sole writer only.
 
     Those of writers that were killed go first: nobody else is at work while the lock is held.

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hydra.broker.lock import LockedJar, sha256_of
-from hydra.core.errors import JarError
+from hydra.broker.jar_lockfile import LockedJar, sha256_of
+from hydra.errors import JarError
 
 if TYPE_CHECKING:
     from jgo.maven import MavenContext
@@ -96,9 +96,7 @@ def _next(
     try:
         return done.get(timeout=max(0.0, deadline - time.monotonic()))
     except queue.Empty:
-        raise JarError(
-            "downloading Kafka's jars took too long", way_out="try again: what has arrived is kept"
-        ) from None
+        raise JarError("downloading Kafka's jars took too long", hint="try again: what has arrived is kept") from None
 
 
 def _work(
@@ -124,12 +122,12 @@ def _fetch_one(context: MavenContext, jar: LockedJar) -> Path | JarError:
         # Not chained: the cause's frames would keep jgo's open response alive until some later garbage collection.
         return JarError(
             f"the jar {jar.coordinate} cannot be fetched ({error})",
-            way_out="connect this machine to a Maven repository once (jgo's settings file may name a mirror), or copy"
+            hint="connect this machine to a Maven repository once (jgo's settings file may name a mirror), or copy"
             " the cache folder of a machine that has the jars",
         )
     if found != jar.sha256:
         return JarError(
             f"the jar {jar.coordinate} was delivered with the SHA-256 {found}, the lock says {jar.sha256}",
-            way_out="try again; if it stays, what the repository or the mirror serves is not this release",
+            hint="try again; if it stays, what the repository or the mirror serves is not this release",
         )
     return path

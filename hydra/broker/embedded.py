@@ -20,7 +20,7 @@ from hydra.broker.java import Java
 from hydra.broker.jvm import SHORT_RUN_FLAGS, broker_flags, end_jvm, java_command, start_jvm
 from hydra.broker.readiness import is_ready
 from hydra.broker.server_properties import Ports, properties_text, server_properties
-from hydra.core.errors import BrokerError
+from hydra.errors import BrokerError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -230,7 +230,7 @@ class EmbeddedBroker:
         quoted = " | ".join(lines[-_QUOTED_LINES:]) or "nothing"
         return BrokerError(
             f"the embedded broker (Java {self._java.major}) {what}; it said last: {quoted}",
-            way_out="look at the broker properties, at the free memory and disk, or use --java",
+            hint="look at the broker properties, at the free memory and disk, or use --java",
         )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hydra.core.errors import JavaError
+from hydra.errors import JavaError
 
 OLDEST_MAJOR = 17  # Kafka 4's broker is compiled for 17
 
@@ -45,8 +45,8 @@ def find_java(asked: str | None = None) -> Java:
         try:
             return _inspect(path, origin)
         except JavaError as error:
-            refusals.append(error.problem)
-    raise JavaError("; ".join(refusals) or "there is no Java on this machine", way_out=_WAY_OUT)
+            refusals.append(error.message)
+    raise JavaError("; ".join(refusals) or "there is no Java on this machine", hint=_WAY_OUT)
 
 
 def _candidates() -> Iterator[tuple[str, Path]]:
@@ -72,7 +72,7 @@ def _wheel_java() -> Path | None:
 
 def _program(asked: str) -> Path:
     if not asked:
-        raise JavaError("the Java that was asked for has an empty name", way_out=_WAY_OUT)
+        raise JavaError("the Java that was asked for has an empty name", hint=_WAY_OUT)
     if os.sep not in asked:
         found = shutil.which(asked)
         if found:
@@ -84,13 +84,13 @@ def _program(asked: str) -> Path:
 def _inspect(found: Path, origin: str) -> Java:
     path = found.absolute()  # the broker is started in a folder of its own
     if not path.is_file():
-        raise JavaError(f"the Java {path} ({origin}) is not there", way_out=_WAY_OUT)
+        raise JavaError(f"the Java {path} ({origin}) is not there", hint=_WAY_OUT)
     if not os.access(path, os.X_OK):
-        raise JavaError(f"the Java {path} ({origin}) is not executable", way_out=_WAY_OUT)
+        raise JavaError(f"the Java {path} ({origin}) is not executable", hint=_WAY_OUT)
     major = _major_by_release_file(path) or _major_by_running(path, origin)
     if major < OLDEST_MAJOR:
         raise JavaError(
-            f"the Java {path} ({origin}) is version {major}, Kafka needs {OLDEST_MAJOR} or newer", way_out=_WAY_OUT
+            f"the Java {path} ({origin}) is version {major}, Kafka needs {OLDEST_MAJOR} or newer", hint=_WAY_OUT
         )
     return Java(path, major, origin)
 
@@ -116,10 +116,10 @@ def _major_by_running(path: Path, origin: str) -> int:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise JavaError(f"the Java {path} ({origin}) does not run ({error})", way_out=_WAY_OUT) from error
+        raise JavaError(f"the Java {path} ({origin}) does not run ({error})", hint=_WAY_OUT) from error
     output = run.stdout.decode("utf-8", "replace").strip()
     match = _VERSION.search(output)
     if run.returncode != 0 or match is None:
         said = output.splitlines()[0] if output else "nothing"
-        raise JavaError(f"the Java {path} ({origin}) ended with {run.returncode} and said: {said}", way_out=_WAY_OUT)
+        raise JavaError(f"the Java {path} ({origin}) ended with {run.returncode} and said: {said}", hint=_WAY_OUT)
     return int(match[1])

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hydra.broker.java import Java
-from hydra.core.errors import JavaError
+from hydra.errors import JavaError
 
 _BOUND_CHILD = Path(__file__).with_name("bound_child.py")
 _REAP_TIMEOUT_S = 5.0
@@ -82,7 +82,7 @@ def start_jvm(command: Sequence[str], folder: Path, log: Path, env: Mapping[str,
                 start_new_session=True,
             )
     except OSError as error:
-        raise JavaError(f"the Java {command[0]} cannot be started ({error})", way_out="see --java") from error
+        raise JavaError(f"the Java {command[0]} cannot be started ({error})", hint="see --java") from error
 
 
 def end_jvm(process: subprocess.Popen[bytes]) -> None:

@@ -6,8 +6,7 @@ import socket
 import time
 from collections.abc import Callable
 
-from hydra.core.configuration import Endpoint
-from hydra.core.endpoints import parse_endpoints
+from hydra.endpoints import Endpoint, parse_endpoints
 
 PROBE_EVERY_S = 1.0
 CONNECT_TIMEOUT_S = 0.5

@@ -6,8 +6,8 @@ import socket
 import time
 from collections.abc import Sequence
 
-from hydra.core.configuration import Endpoint
-from hydra.core.errors import BrokerError
+from hydra.endpoints import Endpoint
+from hydra.errors import BrokerError
 
 _REFUSED_FOR_S = 2.5  # a broker that restarts refuses for a while; one that is not there refuses for ever
 _PAUSE_S = 0.25
@@ -39,7 +39,7 @@ def await_reachable(endpoints: Sequence[Endpoint], timeout_s: float) -> None:
         if waited_s >= (min(timeout_s, _REFUSED_FOR_S) if refused else timeout_s):
             raise BrokerError(
                 f"no Kafka broker can be reached ({'; '.join(causes)})",
-                way_out="check bootstrap_servers, the network and whether the broker is up",
+                hint="check bootstrap_servers, the network and whether the broker is up",
             )
         time.sleep(_PAUSE_S)
 

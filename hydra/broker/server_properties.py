@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from hydra.core.errors import UsageError
+from hydra.errors import UsageError
 
 NODE_ID = 1
 
@@ -46,7 +46,7 @@ def check_overrides(names: Iterable[str]) -> None:
         if name in _OURS:
             raise UsageError(
                 f"the broker property {name} is set by Hydra for its embedded broker",
-                way_out="leave it out, or use a broker of your own with --bootstrap_servers",
+                hint="leave it out, or use a broker of your own with --bootstrap_servers",
             )
 
 

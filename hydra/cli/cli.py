@@ -13,10 +13,10 @@ from click.shell_completion import CompletionItem, get_completion_class
 
 from hydra.cli.interruption import interruptible
 from hydra.cli.option_flags import given, option_flags
-from hydra.core.errors import AppLockedError, HydraError, InfrastructureError, UsageError
+from hydra.errors import AppLockedError, HydraError, InfrastructureError, UsageError
 
 if TYPE_CHECKING:
-    from hydra.transport.marathon_launcher import MarathonLauncher
+    from hydra.engine.marathon_launcher import MarathonLauncher
 
 MARATHON_FLAGS = ("marathon_url", "marathon_secrets", "marathon_ca_file", "marathon_timeout", "mesos_url")
 WAIT_S = 60.0
@@ -50,11 +50,11 @@ def _marathon(function: F) -> F:
 
 @contextlib.contextmanager
 def _launcher(config_file: str | None, flags: Mapping[str, str | None]) -> Iterator[MarathonLauncher]:
-    from hydra.kafkatest.marathon_here import marathon_here
-    from hydra.kafkatest.settings import options_from_flags
+    from hydra.kafkatest.current_marathon import current_marathon
+    from hydra.options.reader import options_from_flags
 
     options = options_from_flags(given(dict(flags)), config_file, for_a_run=False)
-    with interruptible(), marathon_here(options) as launcher:
+    with interruptible(), current_marathon(options) as launcher:
         yield launcher
 
 
@@ -90,7 +90,7 @@ _app_argument = click.argument("app", shell_complete=_complete_from(_app_names))
 def _app_id(text: str) -> str:
     app_id = "/" + text.strip("/")
     if not _ID.fullmatch(app_id):
-        raise UsageError(f"{text!r} is no id of an app", way_out="such as /g1/kafka-sub; see 'hydra cli ls apps'")
+        raise UsageError(f"{text!r} is no id of an app", hint="such as /g1/kafka-sub; see 'hydra cli ls apps'")
     return app_id
 
 
@@ -207,14 +207,14 @@ def _stop(
     with _launcher(config_file, flags) as launcher:
         found = [item.id for item in launcher.apps() if item.id == app_id or item.id.startswith(f"{app_id}/")]
         if not found:
-            raise UsageError(f"there is no app {app_id}", way_out="see 'hydra cli ls apps'")
+            raise UsageError(f"there is no app {app_id}", hint="see 'hydra cli ls apps'")
         delete = launcher.delete if app_id in found else launcher.delete_group
         try:
             deployment = delete(app_id, force=forced)
         except AppLockedError as error:
             raise AppLockedError(
-                error.problem,
-                way_out=f"wait until it is done, or 'hydra cli force stop {app_id}'",
+                error.message,
+                hint=f"wait until it is done, or 'hydra cli force stop {app_id}'",
                 deployment_ids=error.deployment_ids,
             ) from error
         _wait_for(launcher, deployment, f"the tasks of {app_id}")
@@ -268,7 +268,7 @@ def logs(task: str, limit: int, config_file: str | None, as_json: bool, **flags:
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
     """Print a shell's completion script: eval "$(hydra cli completion bash)" in ~/.bashrc."""
-    from hydra.cli.table import hydra
+    from hydra.cli.commands import hydra
 
     made = get_completion_class(shell)
     assert made is not None
@@ -277,7 +277,7 @@ def completion(shell: str) -> None:
 
 def _see_that_it_exists(launcher: MarathonLauncher, app_id: str) -> None:
     if not launcher.exists(app_id):
-        raise UsageError(f"there is no app {app_id}", way_out="see 'hydra cli ls apps'")
+        raise UsageError(f"there is no app {app_id}", hint="see 'hydra cli ls apps'")
 
 
 def _wait_for(launcher: MarathonLauncher, deployment: str, what: str, app_id: str = "") -> None:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from hydra.cli.option_flags import number_flag
-from hydra.core.errors import DegradedError
+from hydra.errors import DegradedError
 
 if TYPE_CHECKING:
-    from hydra.core.comparison import Compared, Comparison
-    from hydra.report.measured import Measured
+    from hydra.report.report_data import ReportData
+    from hydra.sweep.comparison import Compared, Comparison
 
 TOLERANCE_PERCENT = 10.0
 
@@ -33,41 +33,41 @@ def command(before: str, after: str, tolerance: str | None, **files: str | None)
 
     Exit code: 0 nothing is worse; 1 something is; 2 what is no result; 3 the two have no point in common.
     """
-    from hydra.cli.output_flags import check_place
+    from hydra.cli.output_flags import check_output
     from hydra.cli.show_comparison import show_comparison
-    from hydra.core.comparison import compare
-    from hydra.kafkatest.saved_files import read_result
-    from hydra.report.measured import gather
+    from hydra.report.report_data import gather
+    from hydra.sweep.comparison import compare
+    from hydra.sweep.load_results import load_results
 
     percent = number_flag("tolerance", tolerance or str(TOLERANCE_PERCENT), 0, 1_000_000)
     for flag, path in files.items():
         if path is not None:
-            check_place(path, flag)
-    sides = [gather([("", read_result(path))]) for path in (before, after)]
+            check_output(path, flag)
+    sides = [gather([("", load_results(path))]) for path in (before, after)]
     old, new = (_points(side) for side in sides)
     if not set(old) & set(new):
-        raise DegradedError(f"{before} and {after} have no point in common", way_out="compare sweeps of the same plan")
+        raise DegradedError(f"{before} and {after} have no point in common", hint="compare sweeps of the same plan")
     found = compare(old, new, tolerance_percent=percent, answers=(sides[0].answers, sides[1].answers))
     show_comparison(found, tolerance_percent=percent)
     _write(found, files)
     return 1 if found.regressions else 0
 
 
-def _points(side: Measured) -> dict[str, Compared]:
+def _points(side: ReportData) -> dict[str, Compared]:
     """The points of a side by name; a search tries some of its points more than once."""
-    from hydra.core.comparison import Compared
-    from hydra.core.sweep_plan import shown
+    from hydra.sweep.comparison import Compared
+    from hydra.sweep.plan import format_value
 
     found: dict[str, Compared] = {}
     for point in side.points:
-        name = " ".join(f"{key}={shown(value)}" for key, value in point.changes.items()) or "run"
+        name = " ".join(f"{key}={format_value(value)}" for key, value in point.changes.items()) or "run"
         earlier = found[name].runs if name in found else ()
         found[name] = Compared((*earlier, *point.runs))
     return found
 
 
 def _write(found: Comparison, files: Mapping[str, str | None]) -> None:
-    from hydra.kafkatest.whole_file import write_whole
+    from hydra.files.atomic_write import atomic_write
     from hydra.report.comparison_files import comparison_csv, comparison_junit
 
     make: Mapping[str, Callable[[Comparison], bytes]] = {
@@ -77,11 +77,11 @@ def _write(found: Comparison, files: Mapping[str, str | None]) -> None:
     }
     for flag, path in files.items():
         if path is not None:
-            write_whole(Path(path), make[flag](found), origin=f"--{flag}={path}")
+            atomic_write(Path(path), make[flag](found), origin=f"--{flag}={path}")
 
 
 def _json(found: Comparison) -> bytes:
-    from hydra.core.signals import encode, to_builtins
+    from hydra.codec import encode, to_builtins
 
     body = to_builtins(found)
     assert isinstance(body, dict)

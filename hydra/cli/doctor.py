@@ -23,7 +23,7 @@ def command(config_file: str | None, as_json: bool, **flags: str | None) -> int:
     Takes the options of the run that is to be. Exit code: 0 all is well; 4 something is not.
     """
     from hydra.cli.printable import printable
-    from hydra.kafkatest.settings import options_from_flags
+    from hydra.options.reader import options_from_flags
 
     options = options_from_flags(given(flags), config_file)
     from hydra.kafkatest.doctor import Doctor

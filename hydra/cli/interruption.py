@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import Iterator
 
-from hydra.core.errors import InterruptedRunError
+from hydra.errors import InterruptedRunError
 
 
 @contextlib.contextmanager

@@ -25,16 +25,16 @@ def command(config_file: str | None, **flags: str | None) -> int:
     if below is not None:
         refuse_flags_before(below, {"config_file": config_file, **flags})
         return 0
-    from hydra.kafkatest.settings import options_from_flags
+    from hydra.options.reader import options_from_flags
 
     outputs = taken_outputs(flags)
     options = options_from_flags(given(flags), config_file)
     outputs.check()
+    from hydra.cli.jsonl_progress import with_lines
     from hydra.cli.live import progress_display
-    from hydra.cli.live_lines import with_lines
     from hydra.cli.result_table import print_record
-    from hydra.cli.written import write_outputs
-    from hydra.core.errors import HydraError, OutputError
+    from hydra.cli.write_outputs import write_outputs
+    from hydra.errors import HydraError, OutputError
     from hydra.kafkatest.runtest import RunTestKAFKA
 
     unwritten: OutputError | None = None

@@ -16,10 +16,10 @@ from hydra.cli.sweep_session import (
     refuse_flags_with_resume,
     sweep_flags,
 )
-from hydra.core.sweep_plan import MAX_REPEATS, SweepPlan, grid, make_axis, make_points
+from hydra.sweep.plan import MAX_REPEATS, SweepPlan, grid, make_axis, make_points
 
 if TYPE_CHECKING:
-    from hydra.core.sweep_record import SweepRecord
+    from hydra.sweep.record import SweepRecord
 
 MSG_BATCH_SET = "1,10,50,100,500,1000"
 
@@ -41,7 +41,7 @@ def command(config_file: str | None, results: str | None, resume: str | None, **
         refuse_flags_with_resume({**flags, "results": results, "config_file": config_file})
 
     def make() -> SweepRecord:
-        from hydra.kafkatest.settings import options_from_flags
+        from hydra.options.reader import options_from_flags
 
         sizes, repeats = (flags.pop(name) for name in ("msg_batch_set", "repeats"))
         options = options_from_flags(given(flags), config_file)

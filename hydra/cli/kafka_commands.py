@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from hydra.cli.lazy_commands import LazyCommands
-from hydra.core.errors import UsageError
+from hydra.errors import UsageError
 
 KAFKA_COMMANDS: Mapping[str, str] = {
     "sweep": "Runs over clients x rates, or over any other options.",
@@ -34,5 +34,5 @@ def refuse_flags_before(command: str, flags: Mapping[str, object]) -> None:
     for name, value in flags.items():
         if value:
             raise UsageError(
-                f"--{name} stands before '{command}'", way_out=f"put it behind: hydra kafka {command} --{name}=..."
+                f"--{name} stands before '{command}'", hint=f"put it behind: hydra kafka {command} --{name}=..."
             )

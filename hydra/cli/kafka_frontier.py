@@ -13,8 +13,8 @@ from hydra.cli.search_flags import HIGHEST_RATE, LOWEST_RATE, asked_for, run_sea
 from hydra.cli.sweep_session import sweep_flags
 
 if TYPE_CHECKING:
-    from hydra.core.options import Options
-    from hydra.core.sweep_record import SearchAsked
+    from hydra.options.options import Options
+    from hydra.sweep.record import SearchAsked
 
 
 @click.command()
@@ -30,7 +30,7 @@ def command(config_file: str | None, **flags: str | None) -> int:
     """
 
     def asked(options: Options, own: dict[str, str | None]) -> SearchAsked:
-        from hydra.core.sweep_plan import CLIENTS, apps_for, make_axis
+        from hydra.sweep.plan import CLIENTS, apps_for, make_axis
 
         axis = make_axis(CLIENTS, (own["client_set"] or CLIENT_SET).split(","), origin="--client_set")
         clients = tuple(value for value in axis.values if isinstance(value, int))

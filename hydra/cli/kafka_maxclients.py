@@ -12,8 +12,8 @@ from hydra.cli.search_flags import MOST_CLIENTS, asked_for, run_search_command, 
 from hydra.cli.sweep_session import sweep_flags
 
 if TYPE_CHECKING:
-    from hydra.core.options import Options
-    from hydra.core.sweep_record import SearchAsked
+    from hydra.options.options import Options
+    from hydra.sweep.record import SearchAsked
 
 START_APPS = 10
 
@@ -32,7 +32,7 @@ def command(config_file: str | None, **flags: str | None) -> int:
     """
 
     def asked(options: Options, own: dict[str, str | None]) -> SearchAsked:
-        from hydra.core.sweep_plan import apps_for
+        from hydra.sweep.plan import apps_for
 
         per_app = options.clients_per_app
         highest = min(MOST_CLIENTS, 10_000 * per_app) // per_app * per_app

@@ -12,8 +12,8 @@ from hydra.cli.search_flags import HIGHEST_RATE, LOWEST_RATE, asked_for, run_sea
 from hydra.cli.sweep_session import sweep_flags
 
 if TYPE_CHECKING:
-    from hydra.core.options import Options
-    from hydra.core.sweep_record import SearchAsked
+    from hydra.options.options import Options
+    from hydra.sweep.record import SearchAsked
 
 
 @click.command()
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def command(config_file: str | None, **flags: str | None) -> int:
     """Look for the highest rate without loss, for the clients that --total_sub_apps and --clients_per_app ask for.
 
-    Doubles the rate until it is too much, halves the bracket, and repeats the best one. Where the harness gave way
+    Doubles the rate until it is too much, split the bracket, and repeats the best one. Where the harness gave way
     before the broker, the answer says "at least".
 
     Exit code: 0 the broker's limit is known; 1 not even the lowest rate is good; 3 "at least", or not confirmed.

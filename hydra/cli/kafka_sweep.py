@@ -16,8 +16,7 @@ from hydra.cli.sweep_session import (
     refuse_flags_with_resume,
     sweep_flags,
 )
-from hydra.core.plan_file import PlanFile
-from hydra.core.sweep_plan import (
+from hydra.sweep.plan import (
     CLIENTS,
     MAX_REPEATS,
     Axis,
@@ -29,9 +28,10 @@ from hydra.core.sweep_plan import (
     parse_points,
     zipped,
 )
+from hydra.sweep.plan_file import PlanFile
 
 if TYPE_CHECKING:
-    from hydra.core.sweep_record import SweepRecord
+    from hydra.sweep.record import SweepRecord
 
 CLIENT_SET = "10,50,300,500"
 MSG_RATE_SET = "1000,1500,2000,3000"
@@ -73,7 +73,8 @@ def command(
         )
 
     def make() -> SweepRecord:
-        from hydra.kafkatest.settings import options_from_flags, read_plan_file
+        from hydra.options.reader import options_from_flags
+        from hydra.sweep.plan_file import read_plan_file
 
         file = PlanFile() if plan is None else read_plan_file(plan)
         own = {name: flags.pop(name) for name in ("client_set", "msg_rate_set", "points", "repeats")}

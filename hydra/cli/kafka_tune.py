@@ -12,8 +12,8 @@ from hydra.cli.search_flags import run_search_command
 from hydra.cli.sweep_session import sweep_flags
 
 if TYPE_CHECKING:
-    from hydra.core.options import Options
-    from hydra.core.sweep_record import SearchAsked
+    from hydra.options.options import Options
+    from hydra.sweep.record import SearchAsked
 
 TRIED = {
     "linger_ms": "0,5,20,50",
@@ -42,8 +42,8 @@ def command(config_file: str | None, **flags: str | None) -> int:
     """
 
     def asked(_options: Options, own: dict[str, str | None]) -> SearchAsked:
-        from hydra.core.sweep_plan import make_axis
-        from hydra.core.sweep_record import SearchAsked
+        from hydra.sweep.plan import make_axis
+        from hydra.sweep.record import SearchAsked
 
         axes = tuple(
             make_axis(name, (own[f"{name}_set"] or default).split(","), origin=f"--{name}_set")

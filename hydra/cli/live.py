@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.spinner import Spinner
 
 from hydra.cli.printable import printable
-from hydra.harness.progress import LiveCounts
+from hydra.run.progress import LiveCounts
 
 PLAIN_EVERY_S = 2.0
 

@@ -8,7 +8,7 @@ import click
 
 from hydra.cli.interruption import interruptible
 from hydra.cli.option_flags import given, option_flags
-from hydra.core.errors import UsageError
+from hydra.errors import UsageError
 
 
 @click.group()
@@ -21,18 +21,18 @@ def command() -> None:
 def up(config_file: str | None, **flags: str | Sequence[str] | None) -> None:
     """Start a local Marathon and an embedded Kafka, and leave them up."""
     from hydra.broker.server_properties import check_overrides
+    from hydra.broker.settings import broker_settings
     from hydra.cli.live import progress_display
-    from hydra.kafkatest import kept_stack
-    from hydra.kafkatest.broker_settings import broker_settings
+    from hydra.kafkatest import running_stack
     from hydra.kafkatest.runtest import new_run_id
-    from hydra.kafkatest.settings import options_from_flags
     from hydra.kafkatest.stack import LocalStack
+    from hydra.options.reader import options_from_flags
 
     options = options_from_flags(given(flags), config_file)
     settings = broker_settings(options)
     check_overrides(settings.by_name())
-    if kept_stack.find() is not None:
-        raise UsageError("a local stack is up already", way_out="see 'hydra local status', 'hydra local down'")
+    if running_stack.find() is not None:
+        raise UsageError("a local stack is up already", hint="see 'hydra local status', 'hydra local down'")
     with interruptible(), progress_display() as progress:
         progress.phase("starting", "local Marathon and embedded Kafka")
         stack = LocalStack(
@@ -64,10 +64,10 @@ def status() -> None:
 @command.command()
 def down() -> None:
     """End the stack that is up, with everything that runs on it."""
-    from hydra.kafkatest import kept_stack
+    from hydra.kafkatest import running_stack
     from hydra.kafkatest.stack import end_kept_stack
 
-    kept = kept_stack.find()
+    kept = running_stack.find()
     if kept is None:
         click.echo("no local stack is up")
         return
@@ -76,11 +76,11 @@ def down() -> None:
 
 
 def _show_status() -> None:
-    from hydra.kafkatest import kept_stack
-    from hydra.transport.marathon_access import local_access
-    from hydra.transport.marathon_launcher import MarathonLauncher
+    from hydra.engine.marathon_access import local_access
+    from hydra.engine.marathon_launcher import MarathonLauncher
+    from hydra.kafkatest import running_stack
 
-    kept = kept_stack.find()
+    kept = running_stack.find()
     if kept is None:
         click.echo("no local stack is up")
         return

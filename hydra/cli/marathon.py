@@ -11,7 +11,7 @@ import click
 
 from hydra.cli.interruption import interruptible
 from hydra.cli.option_flags import given, option_flags
-from hydra.core.agent_specs import AgentSpec
+from hydra.options.agent_specs import AgentSpec
 
 
 @click.command()
@@ -24,10 +24,10 @@ def command(config_file: str | None, port: int, **flags: str | None) -> None:
 
     It listens on 127.0.0.1 alone: whoever reaches it may run commands as you. Its tasks end with it.
     """
-    from hydra.core.agent_specs import parse_agents
-    from hydra.kafkatest.run_folder import reap_orphans, run_folder
+    from hydra.files.run_folder import reap_orphans, run_folder
     from hydra.kafkatest.runtest import new_run_id
-    from hydra.kafkatest.settings import options_from_flags
+    from hydra.options.agent_specs import parse_agents
+    from hydra.options.reader import options_from_flags
 
     options = options_from_flags(given(flags), config_file, for_a_run=False)
     agents = parse_agents(options.local_agents) if options.local_agents else (AgentSpec(),)

@@ -8,9 +8,9 @@ from typing import TypeVar
 
 import click
 
-from hydra.core.errors import UsageError
-from hydra.core.option_kinds import Parse, number, switch, whole
-from hydra.core.options import OPTION_KINDS, Options
+from hydra.errors import UsageError
+from hydra.options.options import OPTION_KINDS, Options
+from hydra.options.parsers import Parse, number, switch, whole
 
 F = TypeVar("F", bound=Callable[..., object])
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import click
 
-from hydra.core.errors import OutputError
+from hydra.errors import OutputError
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -40,10 +40,10 @@ class Outputs:
         for flag in FLAGS:
             path = getattr(self, flag)
             if path is not None:
-                check_place(path, flag)
+                check_output(path, flag)
 
 
-def check_place(path: str, flag: str) -> None:
+def check_output(path: str, flag: str) -> None:
     """See that a file can be written there.
 
     Raises:
@@ -53,13 +53,11 @@ def check_place(path: str, flag: str) -> None:
     if not path or "\0" in path:
         raise OutputError(f"--{flag}={path!r} is no path")
     if target.is_dir():
-        raise OutputError(f"--{flag}={path} is a folder", way_out="name a file in it")
+        raise OutputError(f"--{flag}={path} is a folder", hint="name a file in it")
     if not target.parent.is_dir():
-        raise OutputError(
-            f"--{flag}={path}: the folder {str(target.parent)!r} does not exist", way_out="create it first"
-        )
+        raise OutputError(f"--{flag}={path}: the folder {str(target.parent)!r} does not exist", hint="create it first")
     if not os.access(target.parent, os.W_OK) or (target.exists() and not os.access(target, os.W_OK)):
-        raise OutputError(f"--{flag}={path} cannot be written", way_out="choose another place")
+        raise OutputError(f"--{flag}={path} cannot be written", hint="choose another place")
 
 
 def output_flags(command: F) -> F:

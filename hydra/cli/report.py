@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from hydra.cli.output_flags import check_place
-from hydra.core.errors import UsageError
+from hydra.cli.output_flags import check_output
+from hydra.errors import UsageError
 
 
 @click.command()
@@ -19,15 +19,15 @@ def command(results: tuple[str, ...], **files: str | None) -> int:
     Exit code: 0; 2 what is no result; 4 a file that cannot be written.
     """
     if not results:
-        raise UsageError("no RESULT", way_out="name a result file or the folder of a sweep")
+        raise UsageError("no RESULT", hint="name a result file or the folder of a sweep")
     if not any(files.values()):
-        raise UsageError("nothing to write", way_out="name a file: -o report.html")
+        raise UsageError("nothing to write", hint="name a file: -o report.html")
     for flag, path in files.items():
         if path is not None:
-            check_place(path, flag)
+            check_output(path, flag)
     from hydra.cli.output_flags import Outputs
-    from hydra.cli.written import write_named
-    from hydra.kafkatest.saved_files import read_result
+    from hydra.cli.write_outputs import write_named
+    from hydra.sweep.load_results import load_results
 
-    write_named(Outputs(**files), [(name, read_result(name)) for name in results])
+    write_named(Outputs(**files), [(name, load_results(name)) for name in results])
     return 0

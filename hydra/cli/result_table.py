@@ -8,8 +8,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from hydra.accounting.result import Result, RunRecord
 from hydra.cli.printable import printable
-from hydra.core.result import Result, RunRecord
 from hydra.report import text
 
 PLAIN_WIDTH = 120

@@ -18,8 +18,8 @@ from hydra.cli.sweep_session import (
 )
 
 if TYPE_CHECKING:
-    from hydra.core.options import Options
-    from hydra.core.sweep_record import SearchAsked, SweepKind, SweepRecord
+    from hydra.options.options import Options
+    from hydra.sweep.record import SearchAsked, SweepKind, SweepRecord
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -76,8 +76,8 @@ def run_search_command(
         refuse_flags_with_resume({**flags, "results": folders.results, "config_file": config_file})
 
     def make() -> SweepRecord:
-        from hydra.core.options import OPTION_KINDS
-        from hydra.kafkatest.settings import options_from_flags
+        from hydra.options.options import OPTION_KINDS
+        from hydra.options.reader import options_from_flags
 
         own = {name: text for name, text in flags.items() if name not in OPTION_KINDS}
         options = options_from_flags(
@@ -96,7 +96,7 @@ def _check_first(kind: SweepKind, options: Options, search: SearchAsked) -> None
     Raises:
         CapacityError: names the number that is needed.
     """
-    from hydra.core.sweep_plan import CLIENTS, SweepPlan, make_points
+    from hydra.sweep.plan import CLIENTS, SweepPlan, make_points
 
     first = search.clients or (round(search.start) if kind == "maxclients" else options.client_count,)
     check_points(SweepPlan(make_points(options, [{CLIENTS: clients} for clients in first])))
@@ -115,8 +115,8 @@ def asked_for(
     Raises:
         UsageError: a flag that cannot be, or a range without a start in it.
     """
-    from hydra.core.search import SearchRange
-    from hydra.core.sweep_record import SearchAsked
+    from hydra.sweep.record import SearchAsked
+    from hydra.sweep.search import SearchRange
 
     def value(name: str, default: float) -> float:
         text = own[name]

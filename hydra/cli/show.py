@@ -9,11 +9,11 @@ import click
 @click.argument("file")
 def command(file: str) -> int:
     """Print a result FILE of a run, or a file or folder of a sweep, as its command did. Exit code: the command's."""
-    from hydra.core.result import RunRecord
-    from hydra.core.sweep_record import SweepRecord
-    from hydra.kafkatest.saved_files import read_result
+    from hydra.accounting.result import RunRecord
+    from hydra.sweep.load_results import load_results
+    from hydra.sweep.record import SweepRecord
 
-    saved = read_result(file)
+    saved = load_results(file)
     if isinstance(saved, SweepRecord):
         from hydra.cli.show_sweep import show_sweep
 

@@ -11,8 +11,8 @@ from rich.table import Table
 
 from hydra.cli.printable import printable
 from hydra.cli.show_sweep import WIDE
-from hydra.core.comparison import Comparison, Difference
 from hydra.report.text import number
+from hydra.sweep.comparison import Comparison, Difference
 
 STYLES = {"worse": "red", "better": "green", "noise": "dim", "same": "dim"}
 

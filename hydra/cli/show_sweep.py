@@ -9,12 +9,12 @@ from rich.console import Console
 from rich.table import Table
 
 from hydra.cli.printable import printable
-from hydra.core.search import sentence
-from hydra.core.sweep_plan import CLIENTS, shown
-from hydra.core.sweep_record import SweepRecord
-from hydra.core.tuning import tuned_sentence
-from hydra.report.measured import gather
+from hydra.report.report_data import gather
 from hydra.report.text import number
+from hydra.sweep.plan import CLIENTS, format_value
+from hydra.sweep.record import SweepRecord
+from hydra.sweep.search import sentence
+from hydra.sweep.tuning import tuned_sentence
 
 STYLES = {"pass": "green", "fail": "red", "indeterminate": "yellow", "error": "bold red"}
 WIDE = 240
@@ -39,7 +39,7 @@ def show_sweep(sweep: SweepRecord) -> None:
     table.add_column("verdict")
     for point in measured.points:
         cells = [f"{point.clients:,}", f"{point.asked_rate_per_s:,.10g}"]
-        cells += [printable(shown(point.options.get(name))) for name in others]
+        cells += [printable(format_value(point.options.get(name))) for name in others]
         table.add_row(
             *cells,
             *(_shown(point.mean(key)) for key in COLUMNS),

@@ -6,7 +6,7 @@ import click
 
 from hydra.cli.interruption import interruptible
 from hydra.cli.option_flags import given, option_flags
-from hydra.core.errors import HydraError, InterruptedRunError
+from hydra.errors import HydraError, InterruptedRunError
 
 SMALL = {"total_sub_apps": "2", "clients_per_app": "2", "test_duration": "3", "msg_rate": "200"}
 GROUP = "hydra-smoke"
@@ -20,7 +20,7 @@ def command(config_file: str | None, **flags: str | None) -> int:
     Every option may be given; those of the load are small where they are not. The apps are created in the group
     hydra-smoke. Exit codes are those of 'hydra kafka'.
     """
-    from hydra.kafkatest.settings import options_from_flags
+    from hydra.options.reader import options_from_flags
 
     options = options_from_flags({**SMALL, "app_prefix": GROUP, **given(flags)}, config_file)
     from hydra.cli.live import progress_display

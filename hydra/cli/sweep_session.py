@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from hydra.core.errors import HydraError, UsageError
-from hydra.core.options import Options
-from hydra.core.sweep_plan import SweepPlan
+from hydra.errors import HydraError, UsageError
+from hydra.options.options import Options
+from hydra.sweep.plan import SweepPlan
 
 if TYPE_CHECKING:
     from hydra.cli.output_flags import Outputs
-    from hydra.core.sweep_record import SearchAsked, SweepKind, SweepRecord
-    from hydra.harness.progress import Progress
-    from hydra.kafkatest.sweep_folder import SweepFolder
+    from hydra.run.progress import Progress
+    from hydra.sweep.folder import SweepFolder
+    from hydra.sweep.record import SearchAsked, SweepKind, SweepRecord
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -53,7 +53,7 @@ def begin(
     search: SearchAsked | None = None,
 ) -> SweepRecord:
     """A sweep or search that is about to begin."""
-    from hydra.core.sweep_record import SweepRecord
+    from hydra.sweep.record import SweepRecord
 
     return SweepRecord(
         kind=kind,
@@ -74,7 +74,7 @@ def refuse_flags_with_resume(flags: dict[str, object]) -> None:
     for name, value in flags.items():
         if value:
             raise UsageError(
-                f"--{name} cannot be given with --resume", way_out="the folder says what is measured; only files may be"
+                f"--{name} cannot be given with --resume", hint="the folder says what is measured; only files may be"
             )
 
 
@@ -109,18 +109,18 @@ def carry_out(
     Raises:
         HydraError: what could be measured is shown and written all the same.
     """
-    from hydra.cli.output_flags import check_place
-    from hydra.kafkatest.sweep_folder import SweepFolder
+    from hydra.cli.output_flags import check_output
+    from hydra.sweep.folder import SweepFolder
 
     outputs.check()
     if output is not None:
-        check_place(output, "output")
+        check_output(output, "output")
     if folders.resume is not None:
         folder = SweepFolder.resume(Path(folders.resume))
         if folder.sweep.kind != kind:
             folder.close()
             raise UsageError(
-                f"--resume={folders.resume} is of 'hydra kafka {folder.sweep.kind}'", way_out="resume it with that"
+                f"--resume={folders.resume} is of 'hydra kafka {folder.sweep.kind}'", hint="resume it with that"
             )
     else:
         sweep = make()
@@ -134,8 +134,8 @@ def carry_out(
 
 def _measure(folder: SweepFolder, outputs: Outputs, output: str | None) -> int:
     from hydra.cli.interruption import interruptible
+    from hydra.cli.jsonl_progress import with_lines
     from hydra.cli.live import progress_display
-    from hydra.cli.live_lines import with_lines
 
     try:
         with interruptible(), progress_display() as display, with_lines(display, outputs.live) as progress:
@@ -150,13 +150,13 @@ def _measure(folder: SweepFolder, outputs: Outputs, output: str | None) -> int:
 
 
 def _run(folder: SweepFolder, progress: Progress) -> None:
-    from hydra.harness.searching import run_search
-    from hydra.harness.sweep import SweepWorld, run_sweep
-    from hydra.kafkatest.point_runner import StackRunner
-    from hydra.transport.monotonic import MonotonicClock
+    from hydra.run.clock import MonotonicClock
+    from hydra.sweep.point_runner import StackRunner
+    from hydra.sweep.search_runner import run_search
+    from hydra.sweep.sweep_runner import SweepContext, run_sweep
 
     with StackRunner(progress) as runner:
-        world = SweepWorld(runner, folder, MonotonicClock(), progress)
+        world = SweepContext(runner, folder, MonotonicClock(), progress)
         if folder.sweep.plan is not None:
             run_sweep(folder.sweep.plan, world)
         else:
@@ -166,14 +166,14 @@ def _run(folder: SweepFolder, progress: Progress) -> None:
 def _tell(folder: SweepFolder, outputs: Outputs, output: str | None, *, whole: bool) -> None:
     """Show and write what there is; after an error only if there is anything."""
     from hydra.cli.show_sweep import show_sweep
-    from hydra.cli.written import write_outputs
-    from hydra.core.signals import encode
-    from hydra.kafkatest.whole_file import write_whole
+    from hydra.cli.write_outputs import write_outputs
+    from hydra.codec import encode
+    from hydra.files.atomic_write import atomic_write
 
     sweep = folder.whole()
     if not whole and not sweep.points:
         return
     show_sweep(sweep)
     if output is not None:
-        write_whole(Path(output), encode(sweep), origin=f"--output={output}")
+        atomic_write(Path(output), encode(sweep), origin=f"--output={output}")
     write_outputs(outputs, sweep)

@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hydra.broker.admin import KafkaTopicAdmin
-from hydra.core.configuration import Endpoint
-from hydra.core.errors import HydraError, InfrastructureError
-from hydra.core.options import Options
-from hydra.kafkatest import kept_stack
-from hydra.kafkatest.agent_probe import Probed, probe_agents
-from hydra.kafkatest.hand_out import HandOut, is_wanted
-from hydra.kafkatest.marathon_here import marathon_here
+from hydra.endpoints import Endpoint
+from hydra.engine.agent_probe import Probed, probe_agents
+from hydra.engine.code_server import CodeServer, is_wanted
+from hydra.engine.marathon_launcher import MarathonLauncher
+from hydra.engine.mesos import Agent
+from hydra.errors import HydraError, InfrastructureError
+from hydra.kafkatest import running_stack
+from hydra.kafkatest.current_marathon import current_marathon
 from hydra.kafkatest.preflight import TASK_DESCRIPTORS, check_capacity, descriptors_of_a_subscriber
-from hydra.transport.marathon_launcher import MarathonLauncher
-from hydra.transport.mesos import Agent
+from hydra.options.options import Options
 
 BROKER_TIMEOUT_S = 10.0
 PROBE_TIMEOUT_S = 45.0
@@ -55,11 +55,11 @@ class Doctor:
         """Every finding as it comes; what cannot be looked at, since something before it is missing, is left out."""
         yield from self._controller()
         yield from self._broker()
-        if self._options.marathon_url is None and kept_stack.find() is None:
+        if self._options.marathon_url is None and running_stack.find() is None:
             yield Finding("Marathon", "ok", "a local one is started by each run")
             return
         try:
-            with marathon_here(self._options) as launcher:
+            with current_marathon(self._options) as launcher:
                 yield from self._marathon(launcher)
         except HydraError as error:
             yield _trouble("Marathon", error)
@@ -132,7 +132,7 @@ class Doctor:
         try:
             agents = [agent for agent in launcher.agents() if agent.active]
         except InfrastructureError as error:
-            yield Finding("agents", "warning", error.problem, error.way_out or "give --mesos_url")
+            yield Finding("agents", "warning", error.message, error.hint or "give --mesos_url")
             return 1
         if not agents:
             yield Finding("agents", "trouble", "Mesos has no active agent", "start mesos-agent on the machines")
@@ -166,7 +166,7 @@ class Doctor:
             targets = [str(endpoint) for endpoint in self._brokers]
             if is_wanted(self._options):
                 try:
-                    hand_out = HandOut(self._options, f"hydra-doctor-{secrets.token_hex(3)}", self._marathon_url())
+                    hand_out = CodeServer(self._options, f"hydra-doctor-{secrets.token_hex(3)}", self._marathon_url())
                 except HydraError as error:
                     yield _trouble("hand-out", error)
                 else:
@@ -180,7 +180,7 @@ class Doctor:
                 )
             except InfrastructureError as error:
                 yield Finding(
-                    "agents", "trouble", error.problem, error.way_out or "see 'hydra cli ls agents' and the task's logs"
+                    "agents", "trouble", error.message, error.hint or "see 'hydra cli ls agents' and the task's logs"
                 )
                 return
         for each in probed:
@@ -239,7 +239,7 @@ class Doctor:
 
 
 def _trouble(subject: str, error: HydraError) -> Finding:
-    return Finding(subject, "trouble", error.problem, error.way_out)
+    return Finding(subject, "trouble", error.message, error.hint)
 
 
 def _is_loopback(host: str) -> bool:

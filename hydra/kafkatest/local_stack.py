@@ -20,15 +20,15 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from hydra import __version__
-from hydra.core.agent_specs import parse_agents
-from hydra.core.errors import HydraError
-from hydra.core.signals import decode, encode
-from hydra.kafkatest import kept_stack
-from hydra.kafkatest.kept_stack import KeptStack
-from hydra.kafkatest.process_mark import this_process
-from hydra.kafkatest.run_folder import own, remove_run_folder
-from hydra.kafkatest.stack_channel import KEEP, StackEvent, StackOrder
+from hydra.codec import decode, encode
+from hydra.errors import HydraError
+from hydra.files.process_identity import this_process
+from hydra.files.run_folder import own, remove_run_folder
+from hydra.kafkatest import running_stack
+from hydra.kafkatest.running_stack import RunningStack
+from hydra.kafkatest.stack_channel import KEEP, StackCommand, StackEvent
 from hydra.localmarathon.server import LocalMarathon
+from hydra.options.agent_specs import parse_agents
 
 KAFKA_START_TIMEOUT_S = 60.0
 MARATHON_TIMEOUT_S = 20.0
@@ -55,7 +55,7 @@ class StackProcess:
         order: what to start.
     """
 
-    def __init__(self, folder: Path, order: StackOrder) -> None:
+    def __init__(self, folder: Path, order: StackCommand) -> None:
         self._order = order
         self._folder = folder
         self._marathon_url = ""
@@ -71,13 +71,13 @@ class StackProcess:
         threading.Thread(target=self._watch_lease, name="lease", daemon=True).start()
         try:
             with contextlib.ExitStack() as parts:
-                parts.callback(kept_stack.forget, os.getpid())
+                parts.callback(running_stack.forget, os.getpid())
                 try:
                     signal.pthread_sigmask(signal.SIG_UNBLOCK, END_SIGNALS)
                     self._be(parts)
                 except HydraError as error:
                     # Before the rest goes down: its going down is what a controller would notice otherwise.
-                    _tell(StackEvent("failed", error.problem, error=type(error).__name__, way_out=error.way_out))
+                    _tell(StackEvent("failed", error.message, error=type(error).__name__, hint=error.hint))
                 finally:
                     _let_nothing_stop_the_end()
         except _EndError:
@@ -90,9 +90,9 @@ class StackProcess:
         if not self._order.kafka:
             _tell(StackEvent("kafka"))
             _wait_for_end()
-        from hydra.broker.class_archive import archive_flags, class_archive
+        from hydra.broker.cds_archive import archive_flags, class_archive
+        from hydra.broker.classpath import resolve_classpath
         from hydra.broker.embedded import EmbeddedBroker
-        from hydra.broker.jars import resolve_classpath
         from hydra.broker.java import find_java
 
         java = find_java(self._order.java)
@@ -125,8 +125,8 @@ class StackProcess:
             os.kill(os.getpid(), signal.SIGTERM)
 
     def _keep(self) -> None:
-        kept_stack.remember(
-            KeptStack(
+        running_stack.remember(
+            RunningStack(
                 process=this_process(),
                 run_id=self._order.run_id,
                 folder=str(self._folder),
@@ -196,7 +196,7 @@ def main() -> None:
     folder = Path(sys.argv[1])
     try:
         if line := _order_line():
-            StackProcess(folder, decode(line, StackOrder)).run()
+            StackProcess(folder, decode(line, StackCommand)).run()
     finally:
         remove_run_folder(folder)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import resource
 
-from hydra.core.errors import CapacityError
-from hydra.core.options import Options
+from hydra.errors import CapacityError
+from hydra.options.options import Options
 
 TASK_DESCRIPTORS = 64
 """What a task has open beside its Kafka connections."""
@@ -65,7 +65,7 @@ def _check_descriptors(options: Options, *, embedded: bool) -> None:
         if needed > hard:
             raise CapacityError(
                 f"{what} needs {needed} file descriptors and a process may open {hard} here",
-                way_out="raise the hard limit (ulimit -Hn) or ask for fewer clients",
+                hint="raise the hard limit (ulimit -Hn) or ask for fewer clients",
             )
 
 
@@ -80,5 +80,5 @@ def _check_memory(options: Options, *, embedded: bool) -> None:
         raise CapacityError(
             f"{options.total_sub_apps} apps of {options.clients_per_app} clients need about {needed_mib} MiB of memory"
             f" and {available_mib} MiB are free here",
-            way_out="ask for fewer apps, or for more clients in each",
+            hint="ask for fewer apps, or for more clients in each",
         )

@@ -1,4 +1,4 @@
-"""The result file, written whole or not at all (``kafkatest/saved_files.py`` reads it)."""
+"""The result file, written whole or not at all (``sweep/load_results.py`` reads it)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import json
 import os
 from pathlib import Path
 
-from hydra.core.errors import OutputError
-from hydra.core.result import RunRecord
-from hydra.core.signals import to_builtins
+from hydra.accounting.result import RunRecord
+from hydra.codec import to_builtins
+from hydra.errors import OutputError
 
 
 def check_output(path: str) -> None:
@@ -21,11 +21,11 @@ def check_output(path: str) -> None:
     target = Path(path)
     folder = target.parent
     if target.is_dir():
-        raise OutputError(f"--output={path} is a folder", way_out="name a file in it")
+        raise OutputError(f"--output={path} is a folder", hint="name a file in it")
     if not folder.is_dir():
-        raise OutputError(f"--output={path}: the folder {str(folder)!r} does not exist", way_out="create it first")
+        raise OutputError(f"--output={path}: the folder {str(folder)!r} does not exist", hint="create it first")
     if not os.access(folder, os.W_OK) or (target.exists() and not os.access(target, os.W_OK)):
-        raise OutputError(f"--output={path} cannot be written", way_out="choose another place")
+        raise OutputError(f"--output={path} cannot be written", hint="choose another place")
 
 
 def write_record(record: RunRecord, path: str) -> None:

@@ -23,20 +23,20 @@ from datetime import datetime, timezone
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
-from hydra.core.app_spec import Task
-from hydra.core.errors import BrokerError, HydraError, InterruptedRunError, MarathonError, OutputError
-from hydra.core.options import Options
-from hydra.core.result import RunRecord
-from hydra.harness.progress import Progress, Silence, WarmingUp
-from hydra.kafkatest.apps import PUBLISHER, SUBSCRIBER, app_id, app_spec
+from hydra.accounting.result import RunRecord
+from hydra.engine.apps import PUBLISHER, SUBSCRIBER, app_id, app_spec
+from hydra.errors import BrokerError, HydraError, InterruptedRunError, MarathonError, OutputError
 from hydra.kafkatest.machine import machine, versions
 from hydra.kafkatest.preflight import check_capacity
 from hydra.kafkatest.result_file import check_output, write_record
-from hydra.kafkatest.settings import options_from_attributes
+from hydra.options.options import Options
+from hydra.options.reader import options_from_attributes
+from hydra.run.app_spec import Task
+from hydra.run.progress import Progress, Silence, WarmingUp
 
 if TYPE_CHECKING:
-    from hydra.harness.run import Findings, Run
-    from hydra.kafkatest.rig import Rig
+    from hydra.kafkatest.session import Rig
+    from hydra.run.controller import Findings, Run
 
 REMOVE_TIMEOUT_S = 20.0
 
@@ -106,7 +106,7 @@ class RunTestKAFKA:
         """
         if self._rig is not None:
             return
-        from hydra.kafkatest.rig import Rig
+        from hydra.kafkatest.session import Rig
 
         self._check_capacity(self._options)
         if self._options.output is not None:
@@ -136,7 +136,7 @@ class RunTestKAFKA:
         self._deploy()
 
     def run_test(self) -> dict[str, int | float]:
-        """One run. Returns the seed's eleven keys (core/result.py, ``Result.seed_keys``).
+        """One run. Returns the seed's eleven keys (accounting/result.py, ``Result.seed_keys``).
 
         Starts the stack and scales the subscribers first where that has not been done. The record of the run is in
         ``record``, and in the file that ``output`` names, also when the run fails.
@@ -169,7 +169,7 @@ class RunTestKAFKA:
     def _run(self, run_id: str, options: Options, progress: Progress) -> Run:
         """A run of the tasks that are there; first there are as many as the options ask for."""
         assert self._rig is not None
-        from hydra.harness.run import Crew, Run
+        from hydra.run.controller import Crew, Run
 
         if len(self._crew.get(SUBSCRIBER, ())) != options.total_sub_apps or not self._crew_present():
             self._deploy()

@@ -12,16 +12,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from hydra import errors
 from hydra.broker.server_properties import check_overrides
-from hydra.core import errors
-from hydra.core.errors import HydraError, InfrastructureError, UsageError
-from hydra.core.options import Options
-from hydra.core.signals import SignalError, decode, encode
-from hydra.kafkatest import kept_stack
-from hydra.kafkatest.broker_settings import BrokerSettings, broker_settings
-from hydra.kafkatest.kept_stack import KeptStack
-from hydra.kafkatest.run_folder import make_run_folder, new_run_folder, reap_orphans, remove_run_folder
-from hydra.kafkatest.stack_channel import KEEP, StackEvent, StackOrder
+from hydra.broker.settings import BrokerSettings, broker_settings
+from hydra.codec import DecodeError, decode, encode
+from hydra.errors import HydraError, InfrastructureError, UsageError
+from hydra.files.run_folder import make_run_folder, new_run_folder, reap_orphans, remove_run_folder
+from hydra.kafkatest import running_stack
+from hydra.kafkatest.running_stack import RunningStack
+from hydra.kafkatest.stack_channel import KEEP, StackCommand, StackEvent
+from hydra.options.options import Options
 
 MARATHON_TIMEOUT_S = 30.0
 KAFKA_TIMEOUT_S = 90.0
@@ -46,7 +46,7 @@ class LocalStack:
         java: the java to run it with; None for the one that came along.
         note: told what the stack has to say while it starts.
         settings: of the embedded Kafka.
-        agents: of its Marathon (core/agent_specs.py); None for one without attributes.
+        agents: of its Marathon (options/agent_specs.py); None for one without attributes.
 
     Raises:
         UsageError: a setting that is Hydra's own.
@@ -64,7 +64,7 @@ class LocalStack:
     ) -> None:
         settings = settings or BrokerSettings()
         check_overrides(settings.by_name())
-        self._order = StackOrder(run_id, kafka, java, settings, agents)
+        self._order = StackCommand(run_id, kafka, java, settings, agents)
         self.folder = new_run_folder(run_id)
         self._note = note
         self._events: queue.SimpleQueue[StackEvent | None] = queue.SimpleQueue()
@@ -159,7 +159,7 @@ class LocalStack:
         for line in process.stdout:
             try:
                 event = decode(line, StackEvent)
-            except SignalError:
+            except DecodeError:
                 continue
             if event.event == "kafka":
                 self.kafka_pid = event.pid
@@ -230,7 +230,7 @@ def _failure(event: StackEvent) -> HydraError:
     kind = getattr(errors, event.error, InfrastructureError)
     if not (isinstance(kind, type) and issubclass(kind, HydraError)):
         kind = InfrastructureError
-    return kind(event.text, way_out=event.way_out)
+    return kind(event.text, hint=event.hint)
 
 
 class Stack:
@@ -249,7 +249,7 @@ class Stack:
         self._settings = broker_settings(options)
         self._use = contextlib.ExitStack()
         self._own: LocalStack | None = None
-        self._kept: KeptStack | None = None
+        self._kept: RunningStack | None = None
         self._bootstrap_servers: str | None = options.bootstrap_servers
         self.embedded = options.bootstrap_servers is None
         """Whether Kafka is one that Hydra started."""
@@ -276,21 +276,21 @@ class Stack:
             )
             self._own.start()
 
-    def _find_kept(self) -> KeptStack | None:
+    def _find_kept(self) -> RunningStack | None:
         """The stack that was left up, if nobody else uses it now and it has what this run needs."""
-        free = self._use.enter_context(kept_stack.in_use())
-        kept = kept_stack.find()
+        free = self._use.enter_context(running_stack.in_use())
+        kept = running_stack.find()
         if not free or (kept is not None and self.embedded and not kept.bootstrap_servers):
             if self._options.keep_running and kept is not None:
                 raise UsageError(
                     "--keep_running: another stack is up already",
-                    way_out="see 'hydra local status', 'hydra local down'",
+                    hint="see 'hydra local status', 'hydra local down'",
                 )
             return None
         if kept is not None and self.embedded and (difference := self._settings.difference(kept.settings)):
             raise UsageError(
                 f"a local stack with other settings is up: asked for is {difference}",
-                way_out="end it with 'hydra local down', or leave the setting out",
+                hint="end it with 'hydra local down', or leave the setting out",
             )
         return kept
 
@@ -366,7 +366,7 @@ class Stack:
             own.close()
 
 
-def end_kept_stack(kept: KeptStack) -> None:
+def end_kept_stack(kept: RunningStack) -> None:
     """End a stack that was left up, with everything that it started.
 
     Raises:
@@ -385,7 +385,7 @@ def end_kept_stack(kept: KeptStack) -> None:
     _gone, alive = psutil.wait_procs(alive, timeout=END_TIMEOUT_S)
     if alive:
         raise InfrastructureError(f"process {alive[0].pid} of the local stack would not end")
-    kept_stack.forget(kept.process.pid)
+    running_stack.forget(kept.process.pid)
     deadline_s = time.monotonic() + END_TIMEOUT_S
     while Path(kept.folder).exists() and time.monotonic() < deadline_s:
         remove_run_folder(Path(kept.folder))

@@ -11,14 +11,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from hydra.kafkatest.broker_settings import BrokerSettings
+from hydra.broker.settings import BrokerSettings
 
 KEEP = "keep"
 """The one thing that a controller says after its order: stay when I am gone."""
 
 
 @dataclass(frozen=True)
-class StackOrder:
+class StackCommand:
     """The first line to the stack: what to start."""
 
     run_id: str
@@ -27,7 +27,7 @@ class StackOrder:
     java: str | None = None
     settings: BrokerSettings = field(default_factory=BrokerSettings)
     agents: str | None = None
-    """Of the local Marathon (core/agent_specs.py)."""
+    """Of the local Marathon (options/agent_specs.py)."""
 
 
 @dataclass(frozen=True)
@@ -41,4 +41,4 @@ class StackEvent:
     """Kafka's process, beside its bootstrap servers."""
     error: str = ""
     """The class of a failure (core.errors)."""
-    way_out: str = ""
+    hint: str = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from hydra.core.errors import MarathonError
+from hydra.errors import MarathonError
 
 
 @dataclass(frozen=True)

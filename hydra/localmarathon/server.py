@@ -15,8 +15,7 @@ from types import TracebackType
 
 from aiohttp import web
 
-from hydra.core.agent_specs import AgentSpec
-from hydra.core.errors import MarathonError, OutputError, UsageError
+from hydra.errors import MarathonError, OutputError, UsageError
 from hydra.localmarathon import (
     app_routes,
     deployment_routes,
@@ -33,6 +32,7 @@ from hydra.localmarathon.ports import HOST_PORTS, HostPorts
 from hydra.localmarathon.routing import ServerIdentity, make_application
 from hydra.localmarathon.scheduler import Scheduler
 from hydra.localmarathon.watchdog import Watchdog
+from hydra.options.agent_specs import AgentSpec
 
 ROUTES = (
     *server_routes.ROUTES,
@@ -108,7 +108,7 @@ class LocalMarathon:
             MarathonError: it has been started before.
         """
         if self._scheduler is not None:
-            raise MarathonError("this local Marathon has been started before", way_out="make a new one")
+            raise MarathonError("this local Marathon has been started before", hint="make a new one")
         for agent in self._agents:
             _check_address(agent.host)
         try:
@@ -176,7 +176,7 @@ class LocalMarathon:
         except OSError as error:
             raise UsageError(
                 f"the local Marathon cannot listen on {self._host}:{self._port} ({error.strerror})",
-                way_out="choose another port, or 0 for any that is free",
+                hint="choose another port, or 0 for any that is free",
             ) from error
         self._port = self._runner.addresses[0][1]
 
@@ -191,7 +191,7 @@ def _check_address(host: str) -> None:
     except OSError as error:
         raise UsageError(
             f"the local Marathon's agent {host} is no address of this machine ({error.strerror or error})",
-            way_out="take 127.0.0.1, or on Linux 127.0.0.2 and so on",
+            hint="take 127.0.0.1, or on Linux 127.0.0.2 and so on",
         ) from error
 
 

@@ -6,9 +6,9 @@ import csv
 import io
 from xml.etree import ElementTree as ET
 
-from hydra.core.comparison import Comparison
 from hydra.report.csv_rows import plain_cell
 from hydra.report.junit import document, legal
+from hydra.sweep.comparison import Comparison
 
 
 def comparison_csv(found: Comparison) -> str:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import csv
 import io
 
-from hydra.core.metrics import METRICS
-from hydra.core.sweep_plan import CLIENTS, shown
-from hydra.report.measured import Measured, MeasuredPoint
+from hydra.accounting.metrics import metric_value
+from hydra.options.thresholds import METRICS
+from hydra.report.report_data import ReportData, ReportPoint
 from hydra.report.text import MEANINGS
+from hydra.sweep.plan import CLIENTS, format_value
 
-OWN_METRICS = {name: metric for name, metric in METRICS.items() if name not in MEANINGS}
+OWN_METRICS = tuple(name for name in METRICS if name not in MEANINGS)
 FIXED = ("source", "point", "run", "clients", "msg_rate")
 
 
-def csv_text(measured: Measured) -> str:
-    """The rows, under a header: options, verdict, the original's keys, the metrics (core/metrics.py), the limit.
+def csv_text(measured: ReportData) -> str:
+    """The rows, under a header: options, verdict, the original's keys, the metrics (accounting/metrics.py), the limit.
 
     A run without a result has empty cells. Text that a spreadsheet would take for a formula begins with an apostrophe.
     """
@@ -29,17 +30,17 @@ def csv_text(measured: Measured) -> str:
     return text.getvalue()
 
 
-def _row(point: MeasuredPoint, number: int, index: int, changed: list[str]) -> list[object]:
+def _row(point: ReportPoint, number: int, index: int, changed: list[str]) -> list[object]:
     run = point.runs[index]
     result = run.result
     figures: list[object] = [""] * (len(MEANINGS) + len(OWN_METRICS) + 1)
     if result is not None:
         keys = result.seed_keys()
-        metrics = [metric.of(result.figures, result.latency) for metric in OWN_METRICS.values()]
+        metrics = [metric_value(name, result.totals, result.latency) for name in OWN_METRICS]
         figures = [*(keys[key] for key in MEANINGS), *metrics, result.bottleneck.limit]
     reason = run.error if result is None else "; ".join(result.reasons)
-    options = [shown(point.options.get(name)) for name in changed]
-    head = [point.source, number, index + 1, point.clients, shown(point.asked_rate_per_s)]
+    options = [format_value(point.options.get(name)) for name in changed]
+    head = [point.source, number, index + 1, point.clients, format_value(point.asked_rate_per_s)]
     return [*head, *options, "error" if result is None else result.verdict, run.exit_code, *figures, reason]
 
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import msgspec
 
-from hydra.core import result, sweep_record
-from hydra.core.result import RunRecord
-from hydra.core.sweep_record import PointRecord, SweepRecord
+from hydra.accounting import result
+from hydra.accounting.result import RunRecord
+from hydra.sweep import record as sweep_record
+from hydra.sweep.record import PointRecord, SweepRecord
 
 FORMATS: dict[type, tuple[str, int]] = {
     RunRecord: (result.FORMAT, result.FORMAT_VERSION),
@@ -22,12 +23,12 @@ FORMATS: dict[type, tuple[str, int]] = {
 
 
 def result_schema() -> dict[str, object]:
-    """JSON Schema (draft 2020-12) of ``hydra.core.result.RunRecord``, for this format version and no other."""
+    """JSON Schema (draft 2020-12) of ``hydra.accounting.result.RunRecord``, for this format version and no other."""
     return _schema(RunRecord, f"Hydra result, version {result.FORMAT_VERSION}")
 
 
 def sweep_schema() -> dict[str, object]:
-    """The same of ``hydra.core.sweep_record.SweepRecord``: a whole sweep or search with all of its runs."""
+    """The same of ``hydra.sweep.record.SweepRecord``: a whole sweep or search with all of its runs."""
     return _schema(SweepRecord, f"Hydra sweep, version {sweep_record.FORMAT_VERSION}")
 
 

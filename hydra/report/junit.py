@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree as ET
 
-from hydra.report.measured import Measured, MeasuredPoint
+from hydra.report.report_data import ReportData, ReportPoint
 from hydra.report.text import number
 
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def junit_xml(measured: Measured) -> bytes:
+def junit_xml(measured: ReportData) -> bytes:
     """The document. Loss is a failure; a point without an answer is an error, and so is one that could not be run."""
     verdicts = [point.verdict for point in measured.points]
     suite = ET.Element(
@@ -38,7 +38,7 @@ def document(suite: ET.Element) -> bytes:
     return f'<?xml version="1.0" encoding="utf-8"?>\n{text}\n'.encode()
 
 
-def _case(point: MeasuredPoint, kind: str) -> ET.Element:
+def _case(point: ReportPoint, kind: str) -> ET.Element:
     case = ET.Element(
         "testcase", classname=f"hydra.kafka.{kind}", name=legal(point.label), time=f"{_took_s(point):.3f}"
     )
@@ -54,7 +54,7 @@ def _case(point: MeasuredPoint, kind: str) -> ET.Element:
     return case
 
 
-def _took_s(point: MeasuredPoint) -> float:
+def _took_s(point: ReportPoint) -> float:
     if point.took_s is not None:
         return point.took_s
     return sum(sum(run.phases_s.values()) for run in point.runs)

@@ -14,11 +14,9 @@ import pkgutil
 from collections.abc import Iterable, Mapping, Sequence
 
 from hydra import __version__
-from hydra.core.errors import InfrastructureError
-from hydra.core.metrics import METRICS
-from hydra.core.sweep_plan import CLIENTS, shown
-from hydra.report.detail import detail_figures
-from hydra.report.figures import (
+from hydra.errors import InfrastructureError
+from hydra.options.thresholds import METRICS
+from hydra.report.plots import (
     COMMON_LAYOUT,
     SEED_PLOTS,
     Figure,
@@ -27,9 +25,11 @@ from hydra.report.figures import (
     loss_figure,
     seed_figure,
 )
-from hydra.report.measured import Measured, MeasuredPoint
-from hydra.report.sentences import verdict_sentences, whole_verdict
+from hydra.report.report_data import ReportData, ReportPoint
+from hydra.report.run_plots import detail_figures
+from hydra.report.summary import verdict_sentences, whole_verdict
 from hydra.report.text import headline, number
+from hydra.sweep.plan import CLIENTS, format_value
 
 DETAILED_POINTS = 300
 """Of so many points the page holds the figures from close by."""
@@ -54,7 +54,7 @@ TABLE_LIMIT = 2000
 LONG_LEGEND = 9
 
 
-def page(measured: Measured) -> str:
+def page(measured: ReportData) -> str:
     """The page as text.
 
     Raises:
@@ -108,7 +108,7 @@ def _stored_points(details: Sequence[Mapping[str, Figure]]) -> str:
     )
 
 
-def _figures(measured: Measured) -> dict[str, Figure]:
+def _figures(measured: ReportData) -> dict[str, Figure]:
     """The figures over all points, in their order on the page."""
     found: dict[str, Figure | None] = {f"plot_{key}": seed_figure(measured, key) for key in SEED_PLOTS}
     found["plot_latency"] = latency_figure(measured)
@@ -118,13 +118,13 @@ def _figures(measured: Measured) -> dict[str, Figure]:
     return {name: figure for name, figure in found.items() if figure is not None}
 
 
-def _details(points: Sequence[MeasuredPoint]) -> list[dict[str, Figure]]:
+def _details(points: Sequence[ReportPoint]) -> list[dict[str, Figure]]:
     chosen = points[:DETAILED_POINTS]
     columns = max(FEWEST_COLUMNS, min(MOST_COLUMNS, ALL_COLUMNS // max(1, len(chosen))))
     return [detail_figures(point.runs[-1], columns=columns) for point in chosen]
 
 
-def _heading(measured: Measured) -> str:
+def _heading(measured: ReportData) -> str:
     asked = ""
     if len(measured.points) == 1 and measured.points[0].results:
         asked = headline(measured.points[0].options)
@@ -133,7 +133,7 @@ def _heading(measured: Measured) -> str:
     return f"<header><h1>Kafka scaling test</h1>{told}</header>"
 
 
-def _verdict(measured: Measured) -> str:
+def _verdict(measured: ReportData) -> str:
     told = "".join(f"<p>{_safe(line)}</p>" for line in verdict_sentences(measured))
     return f'<section class="verdict {whole_verdict(measured)}" id="verdict">{told}</section>'
 
@@ -169,7 +169,7 @@ def _plot(name: str, title: str, *, detail: str = "", tall: bool = False) -> str
     )
 
 
-def _close_by(measured: Measured, details: Sequence[Mapping[str, Figure]]) -> str:
+def _close_by(measured: ReportData, details: Sequence[Mapping[str, Figure]]) -> str:
     """The figures of one point, and what chooses it."""
     present = [name for name in DETAILS if any(name in figures for figures in details)]
     if not present:
@@ -195,7 +195,7 @@ def _close_by(measured: Measured, details: Sequence[Mapping[str, Figure]]) -> st
     )
 
 
-def _table(measured: Measured) -> str:
+def _table(measured: ReportData) -> str:
     changed = sorted({name for point in measured.points for name in point.changes} - {CLIENTS, "msg_rate"})
     several = any(point.source for point in measured.points)
     words = ["point", "verdict", *(["file"] if several else []), *changed]
@@ -219,8 +219,8 @@ def _table(measured: Measured) -> str:
     )
 
 
-def _row(index: int, point: MeasuredPoint, changed: Sequence[str], *, several: bool) -> str:
-    words = [*([point.source] if several else []), *(shown(point.options.get(name)) for name in changed)]
+def _row(index: int, point: ReportPoint, changed: Sequence[str], *, several: bool) -> str:
+    words = [*([point.source] if several else []), *(format_value(point.options.get(name)) for name in changed)]
     means = [
         *(point.mean(key) for key in SEED_COLUMNS),
         *(point.metric(name) for name in METRIC_COLUMNS),
@@ -234,7 +234,7 @@ def _row(index: int, point: MeasuredPoint, changed: Sequence[str], *, several: b
     return f'<tr>{cells}<td class="long">{why}</td></tr>'
 
 
-def _circumstances(measured: Measured) -> str:
+def _circumstances(measured: ReportData) -> str:
     """Options, versions, machine and cluster; each where it differs between runs with all its values."""
     parts = []
     for heading, of in (
@@ -246,7 +246,7 @@ def _circumstances(measured: Measured) -> str:
         values: dict[str, list[str]] = {}
         for run in measured.runs:
             for key, value in getattr(run, of).items():
-                told = shown(value)
+                told = format_value(value)
                 known = values.setdefault(key, [])
                 if told not in known:
                     known.append(told)
@@ -290,7 +290,7 @@ def _policy(*scripts: str) -> str:
 def _plotly() -> str:
     script = pkgutil.get_data("plotly", "package_data/plotly.min.js")
     if script is None:
-        raise InfrastructureError("Plotly's script is missing", way_out="install the package plotly again")
+        raise InfrastructureError("Plotly's script is missing", hint="install the package plotly again")
     return script.decode("utf-8")
 
 

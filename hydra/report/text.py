@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pprint import pformat
 
-from hydra.core.latency import LatencySummary
-from hydra.core.options import Options, saved_options
-from hydra.core.result import Result, RunRecord
+from hydra.accounting.latency import LatencySummary
+from hydra.accounting.result import Result, RunRecord
+from hydra.options.options import Options, saved_options
 
 MEANINGS: dict[str, tuple[str, str]] = {
     "client_count": ("", "clients asked for"),
@@ -27,7 +27,7 @@ MEANINGS: dict[str, tuple[str, str]] = {
 
 def key_rows(result: Result, *, acks: str) -> list[tuple[str, str, str, str]]:
     """(key, value, unit, meaning) for each of the seed's keys."""
-    figures = result.figures
+    figures = result.totals
     names = {
         "counted": "appended to the log" if acks == "0" else "acked by the broker",
         "reporting": figures.clients_reporting,

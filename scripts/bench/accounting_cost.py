@@ -1,7 +1,7 @@
 """What timing every delivery costs a subscriber, as a ratio within one run.
 
 Every second subscriber task counts alone, the others also time each delivery; all of them read the same log at the
-same time. Printed: CPU time per delivery of both halves, while the publisher sends and clients drain, and their ratio.
+same time. Printed: CPU time per delivery of both split, while the publisher sends and clients drain, and their ratio.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import statistics
 import sys
 from pathlib import Path
 
-from hydra.core.options import Options
-from hydra.core.result import RunRecord
+from hydra.accounting.result import RunRecord
 from hydra.kafkatest.runtest import RunTestKAFKA
+from hydra.options.options import Options
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
@@ -59,7 +59,7 @@ def compare(record: RunRecord) -> float:
         us[untimed] = 1e6 * cpu_s / sum(client.received for stats in half for client in stats.clients)
     print(
         f"timed {us[False]:.3f} us, counted alone {us[True]:.3f} us a delivery, ratio {us[False] / us[True]:.3f};"
-        f" {result.verdict}, lost {result.figures.records_lost}, e2e p99 {result.latency.e2e.p99_ms:.0f} ms"
+        f" {result.verdict}, lost {result.totals.records_lost}, e2e p99 {result.latency.e2e.p99_ms:.0f} ms"
     )
     return us[False] / us[True]
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from hydra.core.configuration import SubscriberConfiguration
-from hydra.core.tally import ClientTally
-from hydra.core.timing import DeliveryTiming
-from hydra.drivers.wire import WireSubscriber
+from hydra.accounting.delivery_latency import DeliveryTiming
+from hydra.accounting.tally import ClientTally
+from hydra.clients.wire import WireSubscriber
+from hydra.options.order import SubscriberConfiguration
 
 
 class UntimedTally(ClientTally):

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from hydra.broker.download import repository_context
-from hydra.broker.lock import LockedJar, kafka_version, lock_text, read_lock, sha256_of
+from hydra.broker.jar_lockfile import LockedJar, kafka_version, lock_text, read_lock, sha256_of
 
 TOOLS_LOCK = Path(__file__).with_name("kafka-tools.lock")
 

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import psutil
 
-from hydra.core.result import RunRecord
-from hydra.core.sweep_record import read_saved
+from hydra.accounting.result import RunRecord
+from hydra.sweep.record import read_saved
 
 SCALE = ("--clients_per_app=500", "--linger_ms=500")
 POINTS: dict[str, tuple[str, ...]] = {
@@ -37,7 +37,7 @@ POINTS: dict[str, tuple[str, ...]] = {
 }
 LOOK_S = 0.05
 
-Figures = dict[str, object]
+Totals = dict[str, object]
 
 
 def main() -> None:
@@ -50,7 +50,7 @@ def main() -> None:
     asked = parser.parse_args()
     if unknown := set(asked.points) - {*POINTS}:
         parser.error(f"no such point: {', '.join(unknown)}; there are {', '.join(POINTS)}")
-    found: dict[str, list[Figures]] = {name: [] for name in asked.points}
+    found: dict[str, list[Totals]] = {name: [] for name in asked.points}
     for number in range(asked.rounds):
         for name in asked.points:
             figures = measure((*POINTS[name], *asked.flags.split()))
@@ -63,7 +63,7 @@ def main() -> None:
         Path(asked.output).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
-def measure(flags: tuple[str, ...]) -> Figures:
+def measure(flags: tuple[str, ...]) -> Totals:
     """One command, from its start to the prompt, and what of it belongs in the table.
 
     Raises:
@@ -127,10 +127,10 @@ def _first_record_s(live: Path) -> float:
     raise RuntimeError("no record was ever due")
 
 
-def _figures_of(record: RunRecord) -> Figures:
+def _figures_of(record: RunRecord) -> Totals:
     result = record.result
     assert result is not None
-    figures, latency, phases = result.figures, result.latency, record.phases_s
+    figures, latency, phases = result.totals, result.latency, record.phases_s
     return {
         "verdict": result.verdict,
         "limit": result.bottleneck.limit,
@@ -157,7 +157,7 @@ def median(values: list[object]) -> object:
     return statistics.median(numbers) if len(numbers) == len(values) else "/".join(sorted(set(map(str, values))))
 
 
-def _line(figures: Figures) -> str:
+def _line(figures: Totals) -> str:
     return ", ".join(f"{key} {text(value)}" for key, value in figures.items())
 
 

@@ -16,13 +16,13 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from hydra.core.configuration import RunIdentity
-from hydra.core.configuring import publisher_configuration
-from hydra.core.options import Options
-from hydra.drivers.registry import publisher_driver
-from hydra.harness.publishing import Publishing
-from hydra.transport import usage
-from hydra.transport.monotonic import MonotonicClock
+from hydra.clients.registry import publisher_driver
+from hydra.options.options import Options
+from hydra.options.order import RunIdentity
+from hydra.run.clock import MonotonicClock
+from hydra.signals.order_from_options import publisher_configuration
+from hydra.tasks import usage
+from hydra.tasks.publishing import Publishing
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from hydra.broker.classpath import resolve_classpath
 from hydra.broker.embedded import EmbeddedBroker
-from hydra.broker.jars import resolve_classpath
 from hydra.broker.java import Java, find_java
 from tests.kafka_parts import kafka_parts
 

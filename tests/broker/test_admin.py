@@ -15,11 +15,11 @@ import psutil
 import pytest
 from confluent_kafka import Producer
 
+from hydra.accounting.partition_log import OffsetRange
 from hydra.broker.admin import KafkaTopicAdmin
-from hydra.core.configuration import Endpoint
-from hydra.core.errors import BrokerError, UsageError
-from hydra.core.log import OffsetRange
-from hydra.harness.protocols import TopicAdmin
+from hydra.endpoints import Endpoint
+from hydra.errors import BrokerError, UsageError
+from hydra.run.protocols import TopicAdmin
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def test_an_address_that_a_broker_tells_and_nobody_reaches_is_named(make_broker,
         f"the Kafka cluster at {servers} tells clients to come to 127.0.0.1:1, which cannot be reached"
         " from here (Connection refused)"
     )
-    assert "advertised.listeners" in caught.value.way_out
+    assert "advertised.listeners" in caught.value.hint
 
 
 class TestNobody:

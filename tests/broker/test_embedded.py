@@ -16,8 +16,8 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from hydra.broker import embedded
 from hydra.broker.admin import KafkaTopicAdmin
-from hydra.broker.bound_child import main as bound_child
-from hydra.core.errors import BrokerError, UsageError
+from hydra.broker.exec_with_pdeathsig import main as bound_child
+from hydra.errors import BrokerError, UsageError
 
 pytestmark = pytest.mark.integration
 
@@ -193,7 +193,7 @@ PARENT = """
 import sys, time
 from pathlib import Path
 from hydra.broker.embedded import EmbeddedBroker
-from hydra.broker.jars import resolve_classpath
+from hydra.broker.classpath import resolve_classpath
 from hydra.broker.java import find_java
 
 broker = EmbeddedBroker(folder=Path(sys.argv[1]), java=find_java(), classpath=resolve_classpath(), heap_mb=512)
@@ -219,7 +219,7 @@ def test_a_killed_parent_takes_the_broker_with_it(tmp_path, eventually):
 
 
 def test_a_child_whose_parent_is_gone_does_not_begin():
-    code = "import sys; from hydra.broker.bound_child import main; sys.exit(main(1, ['/bin/echo', 'begun']))"
+    code = "import sys; from hydra.broker.exec_with_pdeathsig import main; sys.exit(main(1, ['/bin/echo', 'begun']))"
     run = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=False, timeout=30)
     assert (run.returncode, run.stdout) == (127, b"")
 

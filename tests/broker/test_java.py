@@ -10,7 +10,7 @@ import pytest
 
 from hydra.broker import java as java_module
 from hydra.broker.java import Java, find_java
-from hydra.core.errors import JavaError
+from hydra.errors import JavaError
 
 
 def fake_java(home: Path, said: str, status: int = 0) -> Path:
@@ -86,8 +86,8 @@ def test_a_java_that_will_not_do_is_named(tmp_path, said, status, named):
     program = fake_java(tmp_path, said, status)
     with pytest.raises(JavaError, match=named) as caught:
         find_java(str(program))
-    assert str(program) in caught.value.problem
-    assert "--java" in caught.value.way_out
+    assert str(program) in caught.value.message
+    assert "--java" in caught.value.hint
 
 
 def test_an_asked_java_is_not_replaced_by_another(tmp_path):

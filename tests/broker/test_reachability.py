@@ -9,8 +9,8 @@ import time
 import pytest
 
 from hydra.broker.reachability import await_reachable
-from hydra.core.configuration import Endpoint
-from hydra.core.errors import BrokerError
+from hydra.endpoints import Endpoint
+from hydra.errors import BrokerError
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hydra.broker.server_properties import Ports, properties_text, server_properties
-from hydra.core.errors import UsageError
+from hydra.errors import UsageError
 
 PORTS = Ports(broker=21001, controller=21002)
 

@@ -6,9 +6,9 @@ import tempfile
 
 import pytest
 
-from hydra.cli import door
-from hydra.core.options import Options
-from hydra.core.result import RunRecord
+from hydra.accounting.result import RunRecord
+from hydra.cli import main as door
+from hydra.options.options import Options
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from hydra.cli.door import run
+from hydra.cli.main import run
 from tests.scripted_marathon import ScriptedMarathon, refuse
 
 TASK = "g1_kafka-sub.instance-7a._app.1"

@@ -11,8 +11,8 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from hydra.cli.kafka_commands import KAFKA_COMMANDS
-from hydra.core.errors import BrokerError, InterruptedRunError, NotReadyError
-from hydra.core.options import Options
+from hydra.errors import BrokerError, InterruptedRunError, NotReadyError
+from hydra.options.options import Options
 from tests.samples import result, run
 
 

@@ -5,7 +5,7 @@ import dataclasses
 
 import pytest
 
-from hydra.core.options import OPTION_KINDS, Options
+from hydra.options.options import OPTION_KINDS, Options
 from tests.facts import made_result
 
 EXAMPLES = {

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from hydra.core.bottleneck import Bottleneck
-from hydra.core.latency import LatencySummary
-from hydra.core.options import Options
-from hydra.core.result import RunRecord
-from hydra.core.thresholds import ThresholdOutcome
+from hydra.accounting.bottleneck import Bottleneck
+from hydra.accounting.latency import LatencySummary
+from hydra.accounting.metrics import ThresholdOutcome
+from hydra.accounting.result import RunRecord
 from hydra.kafkatest.result_file import write_record
+from hydra.options.options import Options
 from tests.facts import NO_LATENCY, made_result
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\r\nfaked \u202e\x00"

@@ -6,9 +6,9 @@ from pprint import pformat
 
 import pytest
 
-from hydra.core.errors import UsageError
-from hydra.core.options import Options
+from hydra.errors import UsageError
 from hydra.kafkatest.runtest import RunTestKAFKA
+from hydra.options.options import Options
 from hydra.report.text import MEANINGS
 
 pytestmark = pytest.mark.integration
@@ -94,7 +94,7 @@ def assert_no_word_against_the_broker(result) -> None:
 def test_acks(runner, acks, pub_driver) -> None:
     res = run(runner, acks=acks, pub_driver=pub_driver)
     assert (res["packet_tx"], res["average_packets"], res["failing_clients"]) == (1000, 1000, 0)
-    figures = runner.record.result.figures
+    figures = runner.record.result.totals
     assert figures.records_acked == (0 if acks == "0" else 1000)
     assert figures.records_appended == 1000
     assert_no_word_against_the_broker(runner.record.result)
@@ -105,7 +105,7 @@ def test_acks(runner, acks, pub_driver) -> None:
 def test_group(runner, sub_driver, group) -> None:
     res = run(runner, sub_driver=sub_driver, group=group, partitions=4, msg_batch=10)
     copies = 6 if group == "own" else 1
-    figures = runner.record.result.figures
+    figures = runner.record.result.totals
     assert figures.records_delivered == 1000 * copies
     assert figures.clients_expecting == (6 if group == "own" else 4)
     assert (res["average_packets"], res["average_packet_loss"]) == (1000 * copies / 6, 0)

@@ -56,7 +56,7 @@ def test_the_wire_publisher_sends_the_whole_plan(hydra, place, acks) -> None:
     )  # fmt: skip
     command.end()
     record = json.loads((place.work / "result.json").read_text())
-    figures, publisher = record["result"]["figures"], record["publisher"]
+    figures, publisher = record["result"]["totals"], record["publisher"]
     assert publisher["attempted"] == 40_000
     assert (publisher["acked"], publisher["failed"]) == (0 if acks == "0" else 40_000, 0)
     assert publisher["error"] == ""

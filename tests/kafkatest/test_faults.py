@@ -30,7 +30,7 @@ def test_one_subscriber_killed(hydra, place) -> None:
     assert not victim.is_running()
     assert command.end() == 3
     assert "10 clients of g1_kafka-sub" in command.text
-    figures = record(place)["result"]["figures"]
+    figures = record(place)["result"]["totals"]
     assert (figures["clients_missing"], figures["clients_ok"], figures["clients_reporting"]) == (10, 20, 20)
     assert figures["records_lost"] == 0
     assert record(place)["seed_keys"]["failing_clients"] == 10
@@ -46,7 +46,7 @@ def test_all_subscribers_killed(hydra, place) -> None:
     killed_s = time.monotonic()
     assert command.end(30) == 3
     assert time.monotonic() - killed_s < 15
-    assert record(place)["result"]["figures"]["clients_missing"] == 20
+    assert record(place)["result"]["totals"]["clients_missing"] == 20
 
 
 @pytest.mark.usefixtures("on_kept_stack")
@@ -60,9 +60,9 @@ def test_publisher_killed(hydra, place) -> None:
     assert time.monotonic() - killed_s < 15
     assert "lower bound" in command.text
     result = record(place)["result"]
-    assert result["figures"]["records_counted"] > 0
-    assert result["figures"]["records_lost"] == 0
-    assert result["figures"]["clients_ok"] == 20
+    assert result["totals"]["records_counted"] > 0
+    assert result["totals"]["records_lost"] == 0
+    assert result["totals"]["clients_ok"] == 20
 
 
 def test_embedded_kafka_killed(hydra, place) -> None:
@@ -113,7 +113,7 @@ def test_external_kafka_restarted(hydra, place, start_kafka, publisher) -> None:
     wait_until(lambda: kafka.returncode() is not None, 5, "the broker is dead")
     kafka.start(60)
     code = command.end()
-    figures = record(place)["result"]["figures"]
+    figures = record(place)["result"]["totals"]
     assert code in {0, 3}, command.errors
     assert figures["records_lost"] == 0
     assert figures["records_acked"] > 0
@@ -134,4 +134,4 @@ def test_subscriber_paused_and_resumed(hydra, place) -> None:
     # Everything arrives, and what was late was so for the harness's own sake: no word on the broker.
     assert command.end() == 3, command.errors
     assert "stood still for" in command.text
-    assert record(place)["result"]["figures"]["records_lost"] == 0
+    assert record(place)["result"]["totals"]["records_lost"] == 0

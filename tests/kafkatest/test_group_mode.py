@@ -53,7 +53,7 @@ def test_every_client_is_a_member_and_every_record_counts(hydra, place, external
     assert sorted(there.values()) == ([1] * 6 if group == "own" else [6])
     assert command.end() == 0, (command.errors, command.text)
     result = record(place)["result"]
-    figures = result["figures"]
+    figures = result["totals"]
     copies = 6 if group == "own" else 1
     assert figures["records_counted"] == 3000
     assert figures["records_delivered"] == copies * 3000
@@ -81,8 +81,8 @@ def test_a_member_that_is_killed_is_missed_and_its_group_goes_all_the_same(
     assert command.end() == 3, (command.errors, command.text)
     result = record(place)["result"]
     assert result["verdict"] == "indeterminate"
-    assert result["figures"]["clients_missing"] == 3
-    assert result["figures"]["records_skipped"] == result["figures"]["records_broker_lost"] == 0
+    assert result["totals"]["clients_missing"] == 3
+    assert result["totals"]["records_skipped"] == result["totals"]["records_broker_lost"] == 0
     assert groups() == {}
 
 
@@ -114,8 +114,8 @@ def test_somebody_else_in_the_group_costs_a_rebalance_that_is_told(hydra, place,
     stranger.close()
     assert command.end() == 0, (command.errors, command.text)
     result = record(place)["result"]
-    assert result["figures"]["records_lost"] == 0
-    assert result["figures"]["records_delivered"] == 12_000
+    assert result["totals"]["records_lost"] == 0
+    assert result["totals"]["records_delivered"] == 12_000
     assert {client["rebalances"] for client in result["clients"]} == {2}
     assert re.search(r"6 of 6 clients had their partitions taken away by a rebalance", " ".join(result["notes"]))
     assert groups() == {}

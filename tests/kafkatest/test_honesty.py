@@ -10,8 +10,8 @@ from collections import Counter
 
 import pytest
 
-from hydra.core.options import Options
 from hydra.kafkatest.runtest import RunTestKAFKA
+from hydra.options.options import Options
 from tests import liars
 from tests.conftest import skip_where_others_have_the_machine
 
@@ -99,7 +99,7 @@ def test_a_publisher_that_lies_is_named(stage):
     assert result.verdict == "fail"
     assert f"{3 * never_sent} are not in the broker's log" in result.reasons[0]
     assert f"{3 * ghosts} received records are not in the log, by the publisher's word" in result.reasons
-    figures = result.figures
+    figures = result.totals
     assert figures.records_acked - figures.records_appended == never_sent - ghosts
     assert "the log grew by" in " ".join(result.reasons)
 
@@ -119,7 +119,7 @@ def test_an_honest_run_on_the_same_stack_is_clean(stage):
     assert [found_in(client) for client in result.clients] == [{}] * 3
     assert result.bottleneck.limit == "none"
     assert [outcome.kept for outcome in result.thresholds] == [True] * 3
-    assert result.figures.records_delivered == 4500
+    assert result.totals.records_delivered == 4500
     assert (result.latency.e2e.deliveries, result.latency.service.deliveries) == (4500, 4500)
     assert sum(point.delivered for point in result.points) == 4500
     assert sum(point.sent for point in result.points) == 1500

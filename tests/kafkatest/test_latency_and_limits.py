@@ -63,7 +63,7 @@ def test_a_publisher_that_stood_still_is_charged_end_to_end_and_not_in_service(h
     assert result["latency"]["publisher_lag"]["max_ms"] == pytest.approx(paused_ms, abs=150)
     assert (result["bottleneck"]["limit"], result["bottleneck"]["harness_limited"]) == ("harness", True)
     assert result["verdict"] == "indeterminate"
-    assert result["figures"]["records_lost"] == 0
+    assert result["totals"]["records_lost"] == 0
 
 
 @pytest.mark.usefixtures("on_kept_stack")
@@ -76,7 +76,7 @@ def test_clients_that_cannot_keep_up_are_the_limit_and_not_the_broker(hydra, pla
     result = record(place)["result"]
     bottleneck = result["bottleneck"]
     assert (bottleneck["limit"], bottleneck["harness_limited"]) == ("harness", True)
-    assert result["figures"]["records_lost"] == result["figures"]["records_unread"]
+    assert result["totals"]["records_lost"] == result["totals"]["records_unread"]
     if not any("the busiest subscriber used" in text for text in bottleneck["evidence"]):
         # Who has less than a core cannot use one up.
         skip_where_others_have_the_machine(bottleneck["evidence"])
@@ -133,7 +133,7 @@ def test_a_broker_with_little_cpu_is_the_limit(hydra, place) -> None:
     assert (bottleneck["limit"], bottleneck["harness_limited"]) == ("broker", False)
     assert any("e2e_p90<250ms was broken" in text for text in bottleneck["symptoms"])
     assert result["verdict"] == "fail"
-    assert result["figures"]["records_lost"] == 0
+    assert result["totals"]["records_lost"] == 0
 
 
 @pytest.mark.usefixtures("on_kept_stack")

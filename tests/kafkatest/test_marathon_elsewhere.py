@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from hydra.core.agent_specs import AgentSpec
 from hydra.localmarathon.server import LocalMarathon
+from hydra.options.agent_specs import AgentSpec
 from tests.scripted_marathon import ScriptedMarathon, hang, refuse
 
 pytestmark = pytest.mark.integration
@@ -74,7 +74,7 @@ def test_tasks_kafka_and_controller_at_different_addresses(hydra, place, maratho
     # A machine that is busy with something else makes an honest run indeterminate.
     assert command.end() in {0, 3}, command.errors
     record = json.loads((place.work / "result.json").read_text())
-    assert (record["status"], record["result"]["figures"]["records_lost"]) == ("complete", 0)
+    assert (record["status"], record["result"]["totals"]["records_lost"]) == ("complete", 0)
     assert record["cluster"]["marathon"] == marathon.url
     assert [*place.tasks("kafka-pub"), *place.tasks("kafka-sub")] == []
 

@@ -20,8 +20,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from hydra.broker import bound_child
-from hydra.broker.jars import resolve_classpath
+from hydra.broker import exec_with_pdeathsig as bound_child
+from hydra.broker.classpath import resolve_classpath
 from hydra.broker.java import find_java
 from hydra.broker.jvm import SHORT_RUN_FLAGS, broker_flags, end_jvm, java_command, start_jvm
 from hydra.broker.server_properties import Ports, properties_text, server_properties
@@ -227,5 +227,5 @@ def test_nothing_takes_another_host_for_its_own(namespaces, kafka, marathon, age
     # A machine that is busy with something else makes an honest run indeterminate.
     assert command.end() in {0, 3}, command.errors
     record = json.loads((place.work / "result.json").read_text())
-    assert (record["status"], record["result"]["figures"]["records_lost"]) == ("complete", 0)
-    assert record["result"]["figures"]["records_acked"] > 0
+    assert (record["status"], record["result"]["totals"]["records_lost"]) == ("complete", 0)
+    assert record["result"]["totals"]["records_acked"] > 0

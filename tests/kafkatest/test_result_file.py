@@ -8,14 +8,12 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from hydra.core.bottleneck import Bottleneck
-from hydra.core.errors import OutputError, UsageError
-from hydra.core.latency import LatencyHistogram
-from hydra.core.log import Audit, AuditedPartition
-from hydra.core.options import Options
-from hydra.core.result import FORMAT_VERSION, ClientResult, RunRecord
-from hydra.core.series import points
-from hydra.core.stats import (
+from hydra.accounting.bottleneck import Bottleneck
+from hydra.accounting.latency import LatencyHistogram
+from hydra.accounting.metrics import ThresholdOutcome
+from hydra.accounting.partition_log import Audit, AuditedPartition
+from hydra.accounting.result import FORMAT_VERSION, ClientResult, RunRecord
+from hydra.accounting.stats import (
     ClientStats,
     HostTraffic,
     MachineSample,
@@ -27,10 +25,12 @@ from hydra.core.stats import (
     SubscriberSample,
     SubscriberStats,
 )
-from hydra.core.thresholds import ThresholdOutcome
+from hydra.accounting.timeline import points
+from hydra.errors import OutputError, UsageError
 from hydra.kafkatest.result_file import check_output, write_record
-from hydra.kafkatest.saved_files import read_result
+from hydra.options.options import Options
 from hydra.report.json_schemas import result_schema
+from hydra.sweep.load_results import load_results
 from tests.facts import made_result
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "result.schema.json"
@@ -101,7 +101,7 @@ def path(tmp_path):
 @pytest.mark.parametrize("record", [make_record(), failed_record()], ids=["complete", "failed"])
 def test_a_record_comes_back_as_it_was(path, record):
     write_record(record, path)
-    assert read_result(path) == record
+    assert load_results(path) == record
 
 
 @pytest.mark.parametrize("record", [make_record(), failed_record()], ids=["complete", "failed"])
@@ -119,7 +119,7 @@ def test_a_file_is_what_the_schema_says(path, record):
         lambda data: data.pop("format"),
         lambda data: data.update(format_version=FORMAT_VERSION + 1),
         lambda data: data["result"].update(verdict="maybe"),
-        lambda data: data["result"]["figures"].update(records_lost="none"),
+        lambda data: data["result"]["totals"].update(records_lost="none"),
         lambda data: data["publisher"].pop("samples") and data["publisher"].pop("lag"),
     ],
 )
@@ -138,7 +138,7 @@ def test_the_schema_in_the_docs_is_the_one_of_the_facts():
 def test_a_file_is_replaced_whole(path, tmp_path):
     write_record(failed_record(), path)
     write_record(make_record(), path)
-    assert read_result(path).status == "complete"
+    assert load_results(path).status == "complete"
     assert os.listdir(tmp_path) == ["result.json"]
 
 
@@ -222,7 +222,7 @@ def broken(change):
 def test_other_files_are_refused(path, content, words):
     Path(path).write_bytes(content)
     with pytest.raises(UsageError, match=words) as caught:
-        read_result(path)
+        load_results(path)
     assert caught.value.exit_code == 2
     assert path in str(caught.value)
 
@@ -233,22 +233,22 @@ def test_a_truncated_file_is_refused(path):
     for size in (*range(0, len(whole), 97), len(whole) - 1):
         Path(path).write_bytes(whole[:size])
         with pytest.raises(UsageError, match="is not a result file"):
-            read_result(path)
+            load_results(path)
 
 
 @pytest.mark.parametrize("options", [{"msg_rate": "fast"}, {"total_sub_apps": None}, {"threshold": 7}])
 def test_options_that_are_none_are_refused(path, options):
     write_record(make_record(options=options), path)
     with pytest.raises(UsageError, match="is not a result file"):
-        read_result(path)
+        load_results(path)
 
 
 def test_options_that_this_version_does_not_know_are_passed_over(path):
     write_record(make_record(options={"acks": "all", "colour": "red"}), path)
-    assert read_result(path).options == {"acks": "all", "colour": "red"}
+    assert load_results(path).options == {"acks": "all", "colour": "red"}
 
 
 @pytest.mark.parametrize("name", ["", "gone.json"])
 def test_what_cannot_be_read_is_refused(tmp_path, name):
     with pytest.raises(UsageError, match=r"cannot be read|is no folder of a sweep"):
-        read_result(str(tmp_path / name))
+        load_results(str(tmp_path / name))

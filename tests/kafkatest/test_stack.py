@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from hydra.core.errors import InterruptedRunError
-from hydra.core.options import Options
-from hydra.core.signals import encode
+from hydra.codec import encode
+from hydra.errors import InterruptedRunError
+from hydra.files.run_folder import make_run_folder, new_run_folder
 from hydra.kafkatest import run_folder, stack
-from hydra.kafkatest.run_folder import make_run_folder, new_run_folder
 from hydra.kafkatest.stack import Stack
-from hydra.kafkatest.stack_channel import StackOrder
+from hydra.kafkatest.stack_channel import StackCommand
+from hydra.options.options import Options
 from tests.conftest import wait_until
 
 pytestmark = pytest.mark.integration
@@ -102,7 +102,7 @@ def test_stack_process_ended_at_any_moment_of_its_start(here, ended_by, ordered)
     for number in range(12):
         began.append(begin_stack_process(here, number))
         if ordered:
-            order = StackOrder(f"hydra-{number}", kafka=False)
+            order = StackCommand(f"hydra-{number}", kafka=False)
             began[-1][1].stdin.write(encode(order) + b"\n")
             began[-1][1].stdin.flush()
         time.sleep(0.1)

@@ -11,13 +11,13 @@ import zipfile
 
 import pytest
 
-from hydra.cli.door import run
-from hydra.core.agent_specs import AgentSpec, parse_agents
-from hydra.core.app_spec import AppSpec
-from hydra.core.errors import UsageError
+from hydra.cli.main import run
+from hydra.engine.marathon_connection import app_definition
+from hydra.errors import UsageError
 from hydra.localmarathon.app_definition import AppDefinition
 from hydra.localmarathon.placement import Offer, Place, refusal, reject_summary
-from hydra.transport.marathon_connection import app_definition
+from hydra.options.agent_specs import AgentSpec, parse_agents
+from hydra.run.app_spec import AppSpec
 
 SLEEP = {"cmd": "exec sleep 1000", "cpus": 0.1, "mem": 16}
 AGENTS = "127.0.0.1 rack:a cpus:2 mem:1024, 127.0.0.2 rack:b cpus:2 mem:1024, 127.0.0.3 cpus:2 mem:1024"

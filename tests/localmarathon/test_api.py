@@ -6,7 +6,7 @@ import socket
 import pytest
 import requests
 
-from hydra.core.errors import MarathonError, UsageError
+from hydra.errors import MarathonError, UsageError
 
 pytestmark = pytest.mark.integration
 

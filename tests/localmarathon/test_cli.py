@@ -6,7 +6,7 @@ import re
 import pytest
 
 from hydra.cli import cli as cli_module
-from hydra.cli.door import run
+from hydra.cli.main import run
 
 pytestmark = pytest.mark.integration
 

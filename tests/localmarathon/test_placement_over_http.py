@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from hydra.core.agent_specs import parse_agents
+from hydra.options.agent_specs import parse_agents
 
 pytestmark = pytest.mark.integration
 

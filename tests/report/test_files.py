@@ -6,11 +6,11 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from hydra.core.options import Options
+from hydra.options.options import Options
 from hydra.report.csv_rows import csv_text
 from hydra.report.junit import junit_xml
-from hydra.report.measured import gather
-from hydra.report.sentences import verdict_sentences, whole_verdict
+from hydra.report.report_data import gather
+from hydra.report.summary import verdict_sentences, whole_verdict
 from tests.samples import result, run, sweep
 
 HOSTILE = "=cmd|' /C calc'!A0,\"<x>\"\n\x00\ud800\x1b"

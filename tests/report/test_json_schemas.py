@@ -6,10 +6,10 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from hydra.core.search import Answer
-from hydra.core.signals import encode
-from hydra.core.sweep_record import FoundAnswer, SearchAsked, SweepRecord
+from hydra.codec import encode
 from hydra.report.json_schemas import sweep_schema
+from hydra.sweep.record import FoundAnswer, SearchAsked, SweepRecord
+from hydra.sweep.search import Answer
 from tests.samples import sweep
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "sweep.schema.json"

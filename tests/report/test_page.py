@@ -10,11 +10,11 @@ import re
 
 import pytest
 
-from hydra.core.options import Options
-from hydra.core.search import Answer
-from hydra.core.sweep_record import FoundAnswer
-from hydra.report.measured import gather
+from hydra.options.options import Options
 from hydra.report.page import page
+from hydra.report.report_data import gather
+from hydra.sweep.record import FoundAnswer
+from hydra.sweep.search import Answer
 from tests.browser import TRACES, find_chromium, look_at
 from tests.samples import result, run, sweep
 

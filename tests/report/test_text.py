@@ -5,12 +5,11 @@ import dataclasses
 
 import pytest
 
-from hydra.core.bottleneck import Bottleneck
-from hydra.core.latency import LatencySummary
-from hydra.core.options import Options, saved_options
-from hydra.core.result import RunRecord
-from hydra.core.signals import SignalError
-from hydra.core.thresholds import ThresholdOutcome
+from hydra.accounting.bottleneck import Bottleneck
+from hydra.accounting.latency import LatencySummary
+from hydra.accounting.metrics import ThresholdOutcome
+from hydra.accounting.result import RunRecord
+from hydra.options.options import Options, saved_options
 from hydra.report.text import (
     LATENCY_COLUMNS,
     MEANINGS,
@@ -24,11 +23,12 @@ from hydra.report.text import (
     res_line,
     verdict_lines,
 )
-from tests.facts import NO_FIGURES, NO_LATENCY, made_result
+from hydra.signals.messages import SignalError
+from tests.facts import NO_LATENCY, NO_TOTALS, made_result
 
 
 def result(verdict="pass", reasons=("all is well",), notes=(), **figures):
-    return made_result(verdict, reasons, notes, dataclasses.replace(NO_FIGURES, **figures))
+    return made_result(verdict, reasons, notes, dataclasses.replace(NO_TOTALS, **figures))
 
 
 @pytest.mark.parametrize(

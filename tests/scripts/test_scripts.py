@@ -236,7 +236,7 @@ def test_a_changed_project_file_updates_the_venv_in_place(clone):
 
 
 def test_pyb_package_holds_hydra_and_nothing_else(clone):
-    left_by_tools = clone.checkout / "hydra" / "core" / ".mypy_cache" / "left.db"
+    left_by_tools = clone.checkout / "hydra" / "accounting" / ".mypy_cache" / "left.db"
     stale = clone.checkout / "build" / "lib" / "hydra" / "stale.py"
     for path in (left_by_tools, stale):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -312,7 +312,7 @@ def test_the_python_that_is_taken(stand_in, tmp_path, commands, taken):
 
 
 @pytest.mark.parametrize(
-    ("commands", "problem", "way_out"),
+    ("commands", "problem", "hint"),
     [
         ({}, "there is no python3 on PATH", "install Python 3.10 or newer"),
         ({"python3": STUB}, "there is no python3 on PATH", "install Python 3.10 or newer"),
@@ -320,13 +320,13 @@ def test_the_python_that_is_taken(stand_in, tmp_path, commands, taken):
         ({"python3": WITHOUT_ENSUREPIP}, "bin/python3 has no venv or no ensurepip", "apt install python3-venv"),
     ],
 )
-def test_no_python_that_fits_is_one_clear_line(stand_in, tmp_path, commands, problem, way_out):
+def test_no_python_that_fits_is_one_clear_line(stand_in, tmp_path, commands, problem, hint):
     environment = plain_environment(make_bin(tmp_path / "bin", **commands), tmp_path)
     done = start([stand_in / "scripts" / "hydra", "--version"], environment)
     assert (done.returncode, done.stdout) == (4, "")
     assert len(done.stderr.splitlines()) == 1
     assert problem in done.stderr
-    assert way_out in done.stderr
+    assert hint in done.stderr
     assert not (stand_in / ".venv").exists()
 
 

@@ -1,0 +1,1 @@
+"""From what the witnesses saw to what it means. Pure."""

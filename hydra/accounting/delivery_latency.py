@@ -1,0 +1,142 @@
+"""How late a delivery is: against the plan, and against the moment at which its record was handed to the library.
+
+Both are counted for whole arrivals (``accounting/latency.py``), with no loop over records:
+
+- *end to end*: from the **intended** send time, which follows from the plan (a stalled publisher is charged for);
+- *service*: from the actual send time, which the producer's library writes into every record batch, in whole
+  milliseconds of its clock rounded down: a service latency reads up to 1 ms too high, and by the way in which the
+  timestamps of many records are told from those of a few up to some ms too high or too low.
+"""
+
+from __future__ import annotations
+
+from hydra.accounting.latency import LatencyCounts, LatencyHistogram, SpacedLatencies, Spacing
+from hydra.records.partitioner import Partitioner
+from hydra.records.send_plan import Plan
+
+STEADY_MS = 3.0
+"""Records whose timestamps differ from the plan's spacing by no more than this count as sent evenly."""
+
+EVEN_SPREAD_MS = 50.0
+"""In a batch that spans no more the records count as evenly spread over it; in a longer one each is read."""
+
+NEARLY_EVEN_MS = 20.0
+"""A batch that was due over more than that, at a low rate, is still spread where it is off by no more than this: to
+read its records, for each of thousands of clients, would cost more than all the rest."""
+
+PART_MS = 12
+"""Such a batch is cut into parts of about this."""
+
+TIMESTAMP_ERROR_S = 0.010
+"""By how much a record's timestamp, as it is told here from those of its batch, may be off."""
+
+SPREAD_PARTS = 4
+"""Into so many parts at most is such a batch cut: a latency is then off by 7 ms at most."""
+
+
+class DeliveryTiming:
+    """Counts how late the deliveries of one task are.
+
+    Args:
+        plan: when each record is due.
+        partitioner: which records of the plan a partition's sequences are.
+        start_s: when the plan starts, on the clock that arrivals are told by.
+        start_wall_s: the same moment on the clock that stamps the records, seconds since 1970.
+    """
+
+    __slots__ = (
+        "_even", "_interval_s", "_one_partition", "_sample", "_start_s", "_start_wall_s", "_striping", "_uneven",
+        "_whole", "interval_ms", "spacing",
+    )  # fmt: skip
+
+    def __init__(self, plan: Plan, partitioner: Partitioner, start_s: float, start_wall_s: float) -> None:
+        self._interval_s = 1 / plan.rate_per_s
+        self.interval_ms = 1000 / plan.rate_per_s
+        self._striping = partitioner
+        self._one_partition = partitioner.partitions == 1
+        self._start_s = start_s
+        self._start_wall_s = start_wall_s
+        self.spacing = Spacing(self._interval_s)
+        self._whole = SpacedLatencies(self.spacing)
+        self._sample = SpacedLatencies(self.spacing)
+        self._even = SpacedLatencies(self.spacing)
+        self._uneven = LatencyHistogram()
+
+    def arrived(self, client: SpacedLatencies, partition: int, sequence: int, records: int, now_s: float) -> None:
+        """Count the end-to-end latencies of records that arrived together, for their client and for the task."""
+        # Hot path: once for every answer to a fetch.
+        since_s = now_s - self._start_s
+        if self._one_partition:
+            lowest_s = since_s - (sequence + records - 1) * self._interval_s
+            client.add(lowest_s, records)
+            self._sample.add(lowest_s, records)
+            return
+        block_records = self._striping.block_records
+        while records > 0:
+            count = min(records, block_records - sequence % block_records)
+            last = self._striping.index(partition, sequence + count - 1)
+            lowest_s = since_s - last * self._interval_s
+            client.add(lowest_s, count)
+            self._sample.add(lowest_s, count)
+            sequence += count
+            records -= count
+
+    def sent_evenly(self, now_s: float, first_ms: int, records: int) -> None:
+        """Count the service latencies of records that were sent one plan interval apart.
+
+        Args:
+            now_s: when they arrived.
+            first_ms: timestamp of the first one.
+            records: how many.
+        """
+        last_s = (first_ms + (records - 1) * self.interval_ms) / 1000
+        self._even.add(_plausible(now_s - self._start_s - last_s + self._start_wall_s), records)
+
+    def sent_unevenly(self, now_s: float, first_ms: int, last_ms: int, records: int) -> bool:
+        """Count the service latencies of a batch that was not sent evenly.
+
+        Args:
+            now_s: when it arrived.
+            first_ms: timestamp of its first record.
+            last_ms: timestamp of its last record.
+            records: how many.
+
+        Returns:
+            False where the two timestamps do not tell enough, and ``sent_at`` is to be called for every record.
+        """
+        span_ms = last_ms - first_ms
+        off_ms = abs(span_ms - (records - 1) * self.interval_ms)
+        if span_ms < 0 or (span_ms > EVEN_SPREAD_MS and off_ms > NEARLY_EVEN_MS):
+            return False
+        parts = min(records, span_ms + 1, max(SPREAD_PARTS, span_ms // PART_MS))
+        for number in range(parts):
+            first, stop = records * number // parts, records * (number + 1) // parts
+            middle = (first + stop - 1) / 2
+            self.sent_at(now_s, first_ms + round(span_ms * middle / max(1, records - 1)), stop - first)
+        return True
+
+    def sent_at(self, now_s: float, sent_ms: int, records: int) -> None:
+        """Count the service latency of records that were sent in the same millisecond."""
+        latency_s = _plausible(now_s - self._start_s - sent_ms / 1000 + self._start_wall_s)
+        self._uneven.add(int(latency_s * 1_000_000) if latency_s >= 0 else -1, records)
+
+    def take_sample(self) -> SpacedLatencies:
+        """The end-to-end latencies since the last call, not folded yet: that takes longer than to count them."""
+        sample, self._sample = self._sample, SpacedLatencies(self.spacing)
+        self._whole.take(sample)
+        return sample
+
+    def e2e(self) -> LatencyCounts:
+        """The end-to-end latencies up to the last sample."""
+        return self._whole.fold().fact()
+
+    def service(self) -> LatencyCounts:
+        """The service latencies so far."""
+        histogram = self._even.fold()
+        histogram.merge(self._uneven.fact())
+        return histogram.fact()
+
+
+def _plausible(latency_s: float) -> float:
+    """A latency that came out below zero by no more than its timestamps may be off is zero, and no sign of clocks."""
+    return 0.0 if -TIMESTAMP_ERROR_S < latency_s < 0 else latency_s

@@ -1,0 +1,209 @@
+"""What became of the records that a client should have received and did not.
+
+Per partition everything that is known of the log is put together: which sequence stands at which offset, as the auditor
+and the clients saw it. Where nobody saw an offset and it was not audited (it left the log before), the sequences that
+nobody saw either are put there in their order, since a partition's log keeps the publisher's order. What then has no
+offset never was in the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from hydra.accounting.intervals import Interval, IntervalSet
+from hydra.accounting.partition_log import AuditedPartition, OffsetRange
+from hydra.accounting.spans import NO_OFFSET, Span, SpanIndex
+from hydra.accounting.stats import PartitionOutcomes, PartitionStats
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Expected and not received, by what became of it. Every lost record is in exactly one class."""
+
+    broker_lost: int = 0
+    """Absent from the log, and not because it expired: the broker lost it, or never had what it had acked."""
+    expired: int = 0
+    """The log's start had passed it before the client got there."""
+    unread: int = 0
+    """Beyond the client's position when the drain ended, and still to be read: no proof of loss."""
+    skipped: int = 0
+    """The client's position passed it while it was in the log."""
+
+    @property
+    def lost(self) -> int:
+        """All of them."""
+        return self.broker_lost + self.expired + self.unread + self.skipped
+
+    @property
+    def proven(self) -> int:
+        """Those that are proof of loss."""
+        return self.lost - self.unread
+
+    def __add__(self, other: Losses) -> Losses:
+        return Losses(
+            self.broker_lost + other.broker_lost,
+            self.expired + other.expired,
+            self.unread + other.unread,
+            self.skipped + other.skipped,
+        )
+
+
+class PartitionLog:
+    """Everything that the witnesses know of one partition's log.
+
+    Args:
+        offsets: the log after the run.
+        begin_offset: where it ended before the run.
+        outcomes: what the publisher says of this partition; None when it did not report.
+        has_acks: whether the publisher was told what became of its records.
+        audit: what the auditor found; None when nobody audited.
+        seen: what each client received, in any order.
+    """
+
+    def __init__(
+        self,
+        offsets: OffsetRange,
+        *,
+        begin_offset: int,
+        outcomes: PartitionOutcomes | None,
+        has_acks: bool,
+        audit: AuditedPartition | None,
+        seen: Iterable[Sequence[Span]],
+    ) -> None:
+        self._offsets = offsets
+        self._begin_offset = begin_offset
+        self._outcomes = outcomes
+        self._map = SpanIndex()
+        self._audited = _audited(audit)
+        if audit is not None:
+            self._put_all(self._map, audit.spans)
+        self._in_log = self._map.keys()
+        """Offsets at which the auditor saw a record of this run."""
+        for spans in seen:
+            self._put_all(self._map, spans)
+        known = self._map.values()
+        self._offset_of, self.unnamed = self._locate(known)
+        """Offsets that hold records nobody can name."""
+        if outcomes is not None and has_acks:
+            self.expected = IntervalSet(outcomes.acked)
+            self.unnamed = IntervalSet()
+        else:
+            self.expected = IntervalSet((*known, *self._offset_of.keys()))
+        self.appended = offsets.end - begin_offset
+
+    @property
+    def expected_records(self) -> int:
+        """What a reader of the partition should have received."""
+        return len(self.expected) + len(self.unnamed)
+
+    @property
+    def duplicated(self) -> int:
+        """Offsets, of those that are known, that hold a sequence which another one holds already."""
+        return len(self._map.keys()) - len(self._map.values())
+
+    @staticmethod
+    def _put_all(index: SpanIndex, spans: Iterable[Span]) -> int:
+        return sum(index.put(offset, sequence, records) for offset, sequence, records in spans)
+
+    def _locate(self, known: IntervalSet) -> tuple[SpanIndex, IntervalSet]:
+        """The offset of every sequence that is, or was, in the log; and the offsets left without a sequence."""
+        offset_of = SpanIndex()
+        # What the auditor went through and did not see is not in the log any more, whatever a client saw there before.
+        vanished = self._audited.minus(self._in_log)
+        # The last one of several copies counts: as long as it is to come, the record may still arrive.
+        for offset, sequence, records in reversed(list(self._map)):
+            for start, stop in IntervalSet(((offset, offset + records),)).minus(vanished):
+                offset_of.put(sequence + start - offset, start, stop - start)
+        unseen = IntervalSet(((self._begin_offset, self._offsets.end),)).minus(self._audited).minus(self._map.keys())
+        unnamed = IntervalSet()
+        if not unseen:
+            return offset_of, unnamed
+        candidates = self._candidates(known)
+        stretches = list(self._map)
+        for start, stop in unseen:
+            low = max((value + count for key, value, count in stretches if key < start), default=0)
+            high = min((value for key, value, _ in stretches if key >= stop), default=None)
+            at = start
+            for candidate, candidate_stop in candidates:
+                first = max(candidate, low)
+                count = min((candidate_stop if high is None else min(candidate_stop, high)) - first, stop - at)
+                if count > 0:
+                    offset_of.put(first, at, count)
+                    at += count
+            candidates = candidates.minus(offset_of.keys())
+            unnamed.add(at, stop)
+        return offset_of, unnamed
+
+    def _candidates(self, known: IntervalSet) -> IntervalSet:
+        """Sequences that may be in the log and that nobody saw."""
+        if self._outcomes is None:
+            return IntervalSet()
+        return IntervalSet(((0, self._outcomes.attempted),)).minus(IntervalSet(self._outcomes.failed)).minus(known)
+
+    def ghosts(self, received: IntervalSet) -> int:
+        """How many of the sequences were received although the publisher says that they are not in the log."""
+        if self._outcomes is None:
+            return 0
+        beyond = len(received) - received.overlap(0, self._outcomes.attempted)
+        return beyond + sum(received.overlap(start, stop) for start, stop in self._outcomes.failed)
+
+    def contradictions(self, spans: Iterable[Span]) -> int:
+        """At how many offsets a client received another record than the other witnesses saw there."""
+        differing = 0
+        for offset, sequence, records in spans:
+            for at, known, count in self._map.pieces(offset, offset + records):
+                if known != sequence + at - offset:
+                    differing += count
+                else:
+                    audited = self._audited.overlap(at, at + count)
+                    differing += audited - self._in_log.overlap(at, at + count) if audited else 0
+        return differing
+
+    def losses(
+        self, part: PartitionStats, received: IntervalSet, duplicates: int, *, spared: IntervalSet | None = None
+    ) -> Losses:
+        """What became of what this client should have received from the partition and did not.
+
+        Args:
+            part: how far it got, and where it jumped.
+            received: the sequences that it has.
+            duplicates: how many records it received once more.
+            spared: offsets that were somebody else's to read: what stands there is not judged.
+        """
+        spared = spared or IntervalSet()
+        passed = IntervalSet(jump for jump in part.jumps if jump[0] < jump[1])
+        classes = Losses()
+        for start, stop in self.expected.minus(received):
+            for _, offset, count in self._offset_of.pieces(start, stop):
+                if offset == NO_OFFSET:
+                    classes += Losses(broker_lost=count)
+                else:
+                    for interval in IntervalSet(((offset, offset + count),)).minus(spared):
+                        classes += self._at(interval, part.next_offset, passed)
+        unnamed = Losses()
+        for interval in self.unnamed.minus(spared):
+            unnamed += self._at(interval, part.next_offset, passed)
+        # What nobody can name may be a copy of what the client has, where it saw duplicates: no proof, then.
+        doubtful = min(unnamed.skipped, duplicates)
+        unnamed += Losses(unread=doubtful, skipped=-doubtful)
+        return classes + unnamed
+
+    def _at(self, offsets: Interval, position: int, jumped: IntervalSet) -> Losses:
+        """Classes of records that stand, or stood, at these offsets."""
+        start, stop = offsets
+        behind = max(start, min(stop, position))
+        expired_before = jumped.overlap(start, behind)
+        expired_beyond = max(0, min(stop, self._offsets.start) - behind)
+        return Losses(
+            expired=expired_before + expired_beyond,
+            skipped=behind - start - expired_before,
+            unread=stop - behind - expired_beyond,
+        )
+
+
+def _audited(audit: AuditedPartition | None) -> IntervalSet:
+    """The offsets that the auditor went through while they were in the log."""
+    if audit is None:
+        return IntervalSet()
+    return IntervalSet(((audit.start_offset, audit.next_offset),)).minus(IntervalSet(audit.jumps))

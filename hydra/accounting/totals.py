@@ -1,0 +1,100 @@
+"""The totals of a run: one flat fact of counts, rates and usage, and one of latencies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hydra.accounting.latency import LatencySummary
+
+
+@dataclass(frozen=True)
+class Totals:
+    """The totals of a run. Means over clients are over ``clients_reporting``; loss over ``clients_expecting``."""
+
+    clients_asked: int
+    clients_ok: int
+    clients_failing: int
+    """Reported, and lost something."""
+    clients_missing: int
+    """Started, and did not report."""
+    clients_never_started: int
+    clients_reporting: int
+    clients_expecting: int
+    """Reported, and had a partition with records to read (in a shared group some have none)."""
+    records_planned: int
+    records_attempted: int
+    records_acked: int
+    records_failed: int
+    records_unknown: int
+    records_appended: int
+    """What the log grew by: its end offsets after the run less those before it."""
+    records_duplicated_in_log: int
+    """Offsets that hold a record which another offset holds already, as far as witnesses saw them."""
+    records_counted: int
+    """What loss is judged against: acked; without acks, or without the publisher's word, appended."""
+    records_delivered: int
+    """Distinct records, summed over clients."""
+    records_duplicated: int
+    records_reordered: int
+    records_lost: int
+    """Expected and not received: the sum of the four classes."""
+    records_broker_lost: int
+    records_expired: int
+    records_unread: int
+    records_skipped: int
+    records_ghost: int
+    """Received although the publisher says that they are not in the log."""
+    records_foreign: int
+    records_corrupt: int
+    """Record batches that a client received with a wrong CRC-32C, and records that it could not decode."""
+    offsets_contradicted: int
+    """Offsets at which a client received another record than the other witnesses saw there, summed over clients."""
+    tx_rate_per_s: float
+    mean_distinct_records: float
+    mean_rx_rate_per_s: float
+    mean_loss_percent: float
+    mean_failing_rx_rate_per_s: float
+    fetches: int
+    fetches_per_s: float
+    """Over the send window."""
+    records_per_fetch: float
+    publisher_queue_full: int
+    """How often the client library's queue had no room."""
+    publisher_cpu_percent: float
+    """Of one core, as all percents of CPU here but the machine's."""
+    publisher_host_tx_bytes_per_s: float
+    publisher_host_rx_bytes_per_s: float
+    subscriber_cpu_percent_max: float
+    """The busiest subscriber process."""
+    subscriber_cpu_percent_sum: float
+    subscriber_cpu_us_per_delivery: float
+    """CPU time of all subscriber processes by deliveries."""
+    subscriber_rss_bytes_sum: int
+    broker_cpu_percent: float | None
+    """Mean over the send window; None where Hydra does not run the broker."""
+    broker_rss_bytes_max: int | None
+    machine_cpu_percent: float | None
+    """Of all cores of the controller's machine, mean over the send window."""
+
+
+@dataclass(frozen=True)
+class Latencies:
+    """How late deliveries were, and what is known of how exact that is."""
+
+    e2e: LatencySummary
+    """From the intended send time to the moment when the client had the record."""
+    service: LatencySummary
+    """From the actual send time: the record's timestamp, a whole millisecond rounded down."""
+    publisher_lag: LatencySummary
+    """How far behind its intended time each record was handed to the client library."""
+    client_p99_min_ms: float
+    """End-to-end p99 of the fastest client, of the median one, and of the slowest one."""
+    client_p99_median_ms: float
+    client_p99_max_ms: float
+    slowest_client: str
+    clock_error_ms: float
+    """How far the clocks of hosts may be apart after correction; 0 where all tasks ran on one host."""
+    fetch_pace_ms: float
+    """What the harness itself adds: a record waits for half of this on average until its client fetches again."""
+    linger_ms: int
+    """How long the publisher holds a batch back to fill it."""

@@ -1,0 +1,90 @@
+"""Write the lock anew: ``python -m hydra.broker.update_jar_lockfile [VERSION]``; by default the newest stable Kafka 4.
+
+A tool for those who work on Hydra: it trusts what the repository serves today, and the commit of the lock is what makes
+everyone else's jars the same.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hydra.broker.download import repository_context
+from hydra.broker.jar_lockfile import LOCK_FILE, LockedJar, lock_text, sha256_of
+from hydra.errors import JarError
+
+if TYPE_CHECKING:
+    from jgo.maven import Artifact, MavenContext
+
+KAFKA = ("org.apache.kafka", "kafka_2.13")
+# Kafka logs through slf4j and leaves the binding to its own distribution; this one is small, starts at once, and is set
+# up by system properties. Its version is that of the slf4j-api which Kafka brings.
+LOG_BINDING = ("org.slf4j", "slf4j-simple")
+LOG_API = ("org.slf4j", "slf4j-api")
+
+_STABLE = re.compile(r"4\.\d+\.\d+")
+_AT_RUN_TIME = ("compile", "runtime")
+
+
+def main(arguments: list[str]) -> None:
+    """Resolve, fetch, hash, write.
+
+    Args:
+        arguments: none, or the version of Kafka.
+
+    Raises:
+        JarError: there is no such version, or two jars of one name.
+    """
+    with tempfile.TemporaryDirectory(prefix="hydra-lock-") as folder:
+        context = repository_context(Path(folder), lambda: False)
+        version = arguments[0] if arguments else newest_version(context)
+        artifacts = kafka_artifacts(context, version)
+        with ThreadPoolExecutor(max_workers=6) as pool:
+            jars = list(pool.map(_locked, artifacts))
+    names = [jar.file_name for jar in jars]
+    if len(set(names)) != len(names):
+        raise JarError(f"two jars of Kafka {version} have the same file name")
+    LOCK_FILE.write_text(lock_text(jars), encoding="utf-8")
+    total_mb = sum(jar.size_bytes for jar in jars) / 1e6
+    sys.stdout.write(f"{LOCK_FILE.name}: Kafka {version}, {len(jars)} jars, {total_mb:.1f} MB\n")
+
+
+def newest_version(context: MavenContext) -> str:
+    """The newest stable version of Kafka 4 that the repository lists.
+
+    Raises:
+        JarError: it lists none.
+    """
+    project = context.project(*KAFKA)
+    project.update()
+    stable = [c.version for c in project.versions() if _STABLE.fullmatch(c.version)]
+    if not stable:
+        raise JarError("the repository lists no stable Kafka 4", hint="look at the network, or give a version")
+    return max(stable, key=lambda version: tuple(map(int, version.split("."))))
+
+
+def kafka_artifacts(context: MavenContext, version: str) -> list[Artifact]:
+    """Kafka, what it needs at run time, and the log binding, in the order of the classpath."""
+    # The binding is not resolved together with Kafka: jgo takes every root for a BOM, and the one of a logging package
+    # manages kafka-clients too, to an old version.
+    kafka = context.create_dependency(":".join((*KAFKA, version)))
+    roots, transitive = context.resolver.resolve([kafka])
+    artifacts = [d.artifact for d in roots] + [d.artifact for d in transitive if d.scope in _AT_RUN_TIME]
+    log_version = next(a.version for a in artifacts if (a.groupId, a.artifactId) == LOG_API)
+    return [*artifacts, context.project(*LOG_BINDING).at_version(log_version).artifact()]
+
+
+def _locked(artifact: Artifact) -> LockedJar:
+    path = Path(artifact.resolve())
+    parts = [artifact.groupId, artifact.artifactId, artifact.version]
+    if artifact.classifier:
+        parts.append(artifact.classifier)
+    return LockedJar(":".join(parts), path.name, sha256_of(path), path.stat().st_size)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,67 @@
+"""The one exit door: every command ends here, with an exit code and, where something was wrong, one line.
+
+Exit codes are those of errors.py and accounting/result.py; 70 is a bug of ours, with the log file named.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from hydra.cli.commands import COMMANDS, hydra
+from hydra.cli.printable import printable
+from hydra.errors import AccountingError, HydraError
+
+BUG = 70
+
+
+def run(arguments: Sequence[str]) -> int:  # noqa: PLR0911  # one return for each way out: that is what a door is
+    """Run the command line. Returns the exit code; prints at most one line of its own, on stderr."""
+    # Libraries log what we report in our own words; without a handler Python would print it beside them.
+    logging.getLogger().addHandler(logging.NullHandler())
+    try:
+        code = hydra.main(args=list(arguments), prog_name="hydra", standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return error.exit_code
+    except click.UsageError as error:
+        known = "hydra " + arguments[0] if arguments and arguments[0] in COMMANDS else "hydra"
+        path = error.ctx.command_path if error.ctx else known
+        return _say(f"{error.format_message().rstrip('.')}: see '{path} --help'", error.exit_code)
+    except click.ClickException as error:
+        return _say(error.format_message(), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        return _say("interrupted", 130)
+    except AccountingError as error:
+        return _bug(error)
+    except HydraError as error:
+        return _say(str(error), error.exit_code)
+    except (BrokenPipeError, SystemExit) as error:
+        if isinstance(error, SystemExit) and not error.code:
+            return 0  # click has completed a word for a shell
+        # Whoever read our output has gone (click makes an exit of its own of that, and of nothing else): there is
+        # nobody left to tell, and the interpreter must not try again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except Exception as error:  # noqa: BLE001  # the door: whatever comes here is a bug of ours
+        return _bug(error)
+    return code if isinstance(code, int) else 0
+
+
+def _say(text: str, code: int) -> int:
+    sys.stderr.write(f"hydra: {printable(' '.join(text.split()))}\n")
+    return code
+
+
+def _bug(error: BaseException) -> int:
+    handle, path = tempfile.mkstemp(prefix="hydra-bug-", suffix=".log")
+    with os.fdopen(handle, "w") as log:
+        traceback.print_exception(error, file=log)
+    return _say(f"a bug of Hydra's own ({type(error).__name__}: {error}): see {path}", BUG)

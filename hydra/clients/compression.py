@@ -1,0 +1,58 @@
+"""Inflates the records of a compressed record batch.
+
+The codecs are cramjam's; it is imported when the first compressed batch comes, since most runs never see one.
+"""
+
+from __future__ import annotations
+
+import struct
+
+GZIP, SNAPPY, LZ4, ZSTD = 1, 2, 3, 4
+"""The codec's number in the low three bits of a batch's attributes."""
+
+_XERIAL_MAGIC = b"\x82SNAPPY\x00"
+_XERIAL_HEADER_BYTES = 16
+
+
+def decompress(codec: int, compressed: bytes | bytearray | memoryview) -> bytes:
+    """The records as they were before compression.
+
+    Args:
+        codec: ``attributes & 7`` of the batch.
+        compressed: what follows the batch's header.
+
+    Raises:
+        ValueError: for a codec that Kafka does not define, and for bytes that are not of that codec.
+    """
+    import cramjam
+
+    try:
+        if codec == GZIP:
+            return bytes(cramjam.gzip.decompress(compressed))
+        if codec == SNAPPY:
+            return _inflate_snappy(compressed)
+        if codec == LZ4:
+            return bytes(cramjam.lz4.decompress(compressed))
+        if codec == ZSTD:
+            return bytes(cramjam.zstd.decompress(compressed))
+    except (cramjam.DecompressionError, struct.error, OSError) as error:
+        raise ValueError(f"a batch that cannot be inflated (codec {codec}): {error}") from error
+    raise ValueError(f"a batch with the unknown compression codec {codec}")
+
+
+def _inflate_snappy(compressed: bytes | bytearray | memoryview) -> bytes:
+    """Java clients and the broker write xerial's framing (blocks with their lengths), librdkafka one bare block."""
+    from cramjam import snappy
+
+    if bytes(compressed[: len(_XERIAL_MAGIC)]) != _XERIAL_MAGIC:
+        return bytes(snappy.decompress_raw(compressed))
+    blocks = []
+    at = _XERIAL_HEADER_BYTES
+    while at < len(compressed):
+        (size,) = struct.unpack_from(">i", compressed, at)
+        at += 4
+        if not 0 <= size <= len(compressed) - at:
+            raise ValueError(f"a snappy block of {size} bytes, where {len(compressed) - at} are left")
+        blocks.append(bytes(snappy.decompress_raw(compressed[at : at + size])))
+        at += size
+    return b"".join(blocks)

@@ -1,0 +1,239 @@
+"""The publisher on librdkafka, through confluent-kafka.
+
+Measured for 14-byte records, CPU over all threads: ``produce`` without accounting costs 1.0 us a record,
+``produce_batch`` 0.8, ``produce_batch`` with a call back for every record, as here, 1.0 (over 1,000,000 records/s).
+Decoding each acked record's value in the call back would cost another 0.2, so a block counts its acks instead: each of
+its records reports once, and when all have reported without an error the whole block is acked. Only what fails is
+decoded.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from hydra.accounting.stats import PartitionOutcomes
+from hydra.clients.ledger import PROOFS_OF_REFUSAL, DeliveryLedger, RecordValues, sequence_of
+from hydra.clients.protocols import AckCount
+from hydra.errors import BrokerError
+from hydra.options.order import PublisherConfiguration
+
+log = logging.getLogger(__name__)
+
+_BLOCK_RECORDS = 1000
+_QUEUE_SECONDS = 5
+_QUEUE_FIRST_RECORDS, _QUEUE_LAST_RECORDS = 100_000, 2_000_000
+_QUEUE_BYTES = 1 << 30
+_RECORD_OVERHEAD_BYTES = 512
+_PURGE_S = 1.0
+_QUEUE_FULL = int(KafkaError._QUEUE_FULL)  # noqa: SLF001  librdkafka names its own codes so
+_UNKNOWN_PARTITION = int(KafkaError._UNKNOWN_PARTITION)  # noqa: SLF001  as above
+_CONNECTION_TROUBLE = frozenset(
+    (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN)  # noqa: SLF001  as above
+)
+
+
+class _Block:
+    """Consecutive records of one partition that wait for their reports."""
+
+    __slots__ = ("_left", "_publisher", "count", "errors", "first", "partition")
+
+    def __init__(self, publisher: ConfluentPublisher, partition: int, first: int, count: int) -> None:
+        self._publisher = publisher
+        self._left = count
+        self.partition = partition
+        self.first = first
+        self.count = count
+        self.errors: dict[int, int] = {}
+        """Sequence -> error code of the records that were not acked."""
+
+    def expect(self, reports: int) -> None:
+        """Not all records were taken: so many reports will come."""
+        self._left = reports
+
+    def reported(self, error: KafkaError | None, message: Message) -> None:
+        """One record's report; hot path, called for every record."""
+        if error is not None:
+            self.errors[sequence_of(message.value() or b"")] = error.code()
+        self._left -= 1
+        if not self._left:
+            self._publisher.settle(self)
+
+
+class ConfluentPublisher:
+    """One librdkafka producer; a PublisherDriver.
+
+    Args:
+        configuration: what to send, and how.
+    """
+
+    def __init__(self, configuration: PublisherConfiguration) -> None:
+        self._configuration = configuration
+        self._topic = configuration.topic
+        self._values = RecordValues(configuration)
+        self._ledger = DeliveryLedger(configuration.partitions)
+        self._queue_records = queue_records(configuration)
+        self._reports = configuration.acks != "0"
+        self._in_doubt = False
+        self._producer: Producer | None = None
+
+    def open(self, deadline_s: float) -> None:
+        """Connect and learn the topic's leaders.
+
+        Raises:
+            BrokerError: when it took longer than ``deadline_s``, or the broker refused.
+        """
+        deadline = time.monotonic() + deadline_s
+        try:
+            producer = self._producer = Producer(settings(self._configuration, self._on_error), logger=log)
+        except (KafkaException, ValueError) as error:
+            raise BrokerError(f"the settings of the publisher are refused: {error}") from error
+        where = f"topic {self._topic} at {self._configuration.bootstrap_servers}"
+        trouble = ""
+        while (left_s := deadline - time.monotonic()) > 0:
+            try:
+                topic = producer.list_topics(self._topic, timeout=left_s).topics[self._topic]
+            except KafkaException as error:
+                raise BrokerError(f"{where}: {self._ledger.error or error.args[0].str()}") from error
+            leaders = [part.leader for part in topic.partitions.values() if part.leader >= 0]
+            if topic.error is None and len(leaders) >= self._configuration.partitions:
+                return
+            trouble = topic.error.str() if topic.error else f"{len(leaders)} partitions have a leader"
+            producer.poll(min(0.05, left_s))
+        raise BrokerError(f"{where}: {trouble} after {deadline_s:g} s")
+
+    def send(self, partition: int, first_sequence: int, records: int) -> int:
+        """Hand records to librdkafka; fewer than asked when its queue is full."""
+        producer = self._producer
+        if producer is None:
+            return 0
+        taken = 0
+        while taken < records:
+            # This thread is the queue's only source, so what has room now is taken as a whole.
+            count = min(_BLOCK_RECORDS, records - taken, self._queue_records - len(producer))
+            if count <= 0:
+                break
+            accepted = self._send_block(producer, partition, first_sequence + taken, count)
+            taken += accepted
+            if accepted < count:
+                break
+        self._ledger.attempt(partition, first_sequence + taken)
+        return taken
+
+    def _send_block(self, producer: Producer, partition: int, first: int, count: int) -> int:
+        messages: list[dict[str, Any]] = [{"value": value} for value in self._values.values(first, count)]
+        block = _Block(self, partition, first, count)
+        if not self._reports:
+            accepted = producer.produce_batch(self._topic, messages, partition=partition)
+        else:
+            accepted = producer.produce_batch(self._topic, messages, partition=partition, on_delivery=block.reported)
+        if accepted == count:
+            return count
+        return self._take_back(block, messages)
+
+    def _take_back(self, block: _Block, messages: Sequence[dict[str, Any]]) -> int:
+        """Some of a block were refused on the spot. Returns how many count as taken."""
+        refused = [(at, message["_error"]) for at, message in enumerate(messages) if "_error" in message]
+        block.expect(block.count - len(refused))
+        first_refused = refused[0][0]
+        if refused[0][1].code() == _QUEUE_FULL and first_refused + len(refused) == block.count:
+            block.count = first_refused
+            return first_refused
+        for at, error in refused:
+            # They never left this process, and that is proof enough.
+            block.errors[block.first + at] = error.code()
+            self._ledger.error = error.str()
+            self._ledger.fail(block.partition, block.first + at)
+        if len(refused) == block.count and refused[0][1].code() == _UNKNOWN_PARTITION:
+            self._ledger.error = f"topic {self._topic} has no partition {block.partition}"
+        return block.count
+
+    def settle(self, block: _Block) -> None:
+        """All records of a block have reported."""
+        start = block.first
+        for sequence in sorted(block.errors):
+            self._ledger.ack(block.partition, start, sequence)
+            start = sequence + 1
+            code = block.errors[sequence]
+            # After a lost connection an earlier try of the same record may be in the log, whatever the last one met.
+            if code in PROOFS_OF_REFUSAL and not self._in_doubt:
+                self._ledger.fail(block.partition, sequence)
+        self._ledger.ack(block.partition, start, block.first + block.count)
+        if block.errors:
+            self._ledger.error = KafkaError(block.errors[max(block.errors)]).str()
+
+    def poll(self) -> AckCount:
+        """Take in the reports that are there."""
+        if self._producer is not None:
+            self._producer.poll(0)
+        return self._ledger.count()
+
+    def flush(self, timeout_s: float) -> AckCount:
+        """Send what is held back and wait for all reports.
+
+        Records without a report after ``timeout_s`` are given up: what still waits in the queue is not sent any more,
+        so that no record enters the log after the count was taken.
+        """
+        if self._producer is not None and self._producer.flush(timeout_s):
+            self._purge(self._producer)
+        return self._ledger.count()
+
+    @staticmethod
+    def _purge(producer: Producer) -> None:
+        producer.purge(in_queue=True, in_flight=True, blocking=False)
+        producer.flush(_PURGE_S)
+
+    def outcomes(self) -> Sequence[PartitionOutcomes]:
+        """What became of every record; those of a block that has not reported whole are unknown until it has."""
+        return self._ledger.outcomes()
+
+    def close(self) -> None:
+        """Let go of threads and connections; harmless the second time."""
+        producer, self._producer = self._producer, None
+        if producer is None:
+            return
+        if len(producer):
+            self._purge(producer)
+        producer.close()
+
+    def _on_error(self, error: KafkaError) -> None:
+        self._ledger.error = error.str()
+        if error.code() in _CONNECTION_TROUBLE:
+            self._in_doubt = True
+
+
+def queue_records(configuration: PublisherConfiguration) -> int:
+    """How many records may wait for their acks: some seconds' worth, within 1 GiB."""
+    wanted = max(_QUEUE_FIRST_RECORDS, round(_QUEUE_SECONDS * configuration.msg_rate_per_s))
+    room = _QUEUE_BYTES // (configuration.msg_size_bytes + _RECORD_OVERHEAD_BYTES)
+    return max(1, min(wanted, room, _QUEUE_LAST_RECORDS))
+
+
+def settings(configuration: PublisherConfiguration, on_error: Callable[[KafkaError], None]) -> dict[str, Any]:
+    """The settings of librdkafka for a configuration."""
+    timeout_ms = max(round(configuration.delivery_timeout_s * 1000), configuration.linger_ms + 1)
+    return {
+        "bootstrap.servers": configuration.bootstrap_servers,
+        "client.id": "hydra-pub",
+        "acks": configuration.acks,
+        # Kafka's producer is idempotent by default exactly where acks=all allows it; with less, a retry may duplicate.
+        "enable.idempotence": configuration.acks == "all",
+        # Kafka's default, and the most that idempotence allows. librdkafka's own is a million.
+        "max.in.flight.requests.per.connection": 5,
+        "linger.ms": configuration.linger_ms,
+        "batch.size": configuration.batch_size_bytes,
+        # batch.size alone shall limit a batch: no record takes less than 20 bytes in it.
+        "batch.num.messages": min(1_000_000, max(10_000, configuration.batch_size_bytes // 20)),
+        "message.timeout.ms": timeout_ms,
+        "request.timeout.ms": min(30_000, timeout_ms),
+        "message.max.bytes": max(1_000_000, configuration.batch_size_bytes, configuration.msg_size_bytes) + 1024,
+        "queue.buffering.max.messages": queue_records(configuration),
+        "queue.buffering.max.kbytes": 2 * _QUEUE_BYTES // 1024 - 1,
+        "reconnect.backoff.max.ms": 1000,
+        "socket.nagle.disable": True,
+        "error_cb": on_error,
+    }

@@ -1,0 +1,240 @@
+"""The subscriber on librdkafka, through confluent-kafka: one Consumer a client."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from hydra.accounting.tally import ClientTally
+from hydra.clients.round_robin import DEFAULT_MAX_BYTES, PolledClient, RoundRobinSubscriber
+from hydra.errors import CapacityError
+from hydra.options.order import ClientAssignment, SubscriberConfiguration
+
+log = logging.getLogger(__name__)
+
+_RECORDS_PER_POLL = 1000
+_LOOK_AGAIN_S = 1.0
+_ASK_S = 0.05
+_COMMITTED_S = 3.0
+_OUT_OF_RANGE = frozenset(
+    (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE)  # noqa: SLF001  librdkafka names its own codes so
+)
+
+
+class ConfluentClient(PolledClient):
+    """One client on one librdkafka consumer.
+
+    Args:
+        tally: what it counts into.
+        assignment: its group and where it starts.
+        configuration: of the task.
+
+    Raises:
+        CapacityError: when the consumer's threads cannot be started.
+    """
+
+    def __init__(
+        self, tally: ClientTally, assignment: ClientAssignment, configuration: SubscriberConfiguration
+    ) -> None:
+        super().__init__(tally)
+        self._topic = configuration.topic
+        self._unproven = set(tally.partitions)
+        self._lost_places: set[int] = set()
+        """Partitions whose position is out of the log's range: librdkafka has stopped to fetch them."""
+        self._next_look_s = 0.0
+        self._astray = False
+        """Whether the group gave it partitions and did not say from where to read them."""
+        try:
+            self._consumer = Consumer(settings(assignment, configuration, self._on_error), logger=log)
+        except KafkaException as error:
+            raise CapacityError(
+                f"client {assignment.name} cannot be started: {error}",
+                hint="a confluent client takes three threads; use fewer clients per app, or --sub_driver=wire",
+            ) from error
+        self._in_group = configuration.group_mode == "group"
+        if self._in_group:
+            self._join()
+        else:
+            self._consumer.assign(
+                [TopicPartition(self._topic, start.partition, start.offset) for start in assignment.starts]
+            )
+
+    def _join(self) -> None:
+        self._unproven = set()
+        self._lost_places = set()
+        self._astray = False
+        self.tally.release()
+        self._consumer.subscribe(
+            [self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
+        )
+
+    def _assigned(self, consumer: Consumer, places: list[TopicPartition]) -> None:
+        """The group gave partitions: go on where it is, or where this client is if that is further."""
+        try:
+            committed = consumer.committed(places, timeout=_COMMITTED_S) if places else []
+        except KafkaException as error:
+            # Without a start nothing is read: an offset that the library makes up would pass for loss.
+            self.tally.error = str(error)
+            self._astray = True
+            consumer.assign([])
+            return
+        # A run's topic is fresh: what nobody has committed is read from its start.
+        parts = self.tally.hold({place.partition: max(0, place.offset) for place in committed})
+        self._unproven = {part.partition for part in parts}
+        consumer.assign(self._positions())
+
+    def _revoked(self, _consumer: Consumer, _places: list[TopicPartition]) -> None:
+        """The group takes the partitions away; the library commits what was counted."""
+        self._unproven = set()
+        self._lost_places = set()
+        self.tally.release()
+
+    def _positions(self) -> list[TopicPartition]:
+        parts = self.tally.partitions
+        return [TopicPartition(self._topic, number, parts[number].next_offset) for number in self.tally.held or ()]
+
+    def poll(self, now_s: float) -> bool:
+        """Count what is there."""
+        if self._astray and now_s >= self._next_look_s:
+            self._next_look_s = now_s + _LOOK_AGAIN_S
+            self._consumer.unsubscribe()
+            self._join()
+        messages = self._consumer.consume(_RECORDS_PER_POLL, 0)
+        arrived_s = time.monotonic()
+        if self._unproven:
+            self._prove()
+        if self._lost_places and now_s >= self._next_look_s:
+            self._read_on(now_s)
+        if not messages:
+            if self.tally.error != self.lasting_trouble:
+                self._look_after(now_s)
+            return False
+        size = 0
+        for message in messages:
+            error = message.error()
+            if error is not None:
+                self._trouble(message.partition(), error)
+                continue
+            value = message.value()
+            size += len(value) if value else 0
+            self.count(message.partition() or 0, message.offset() or 0, value, message.timestamp()[1])
+        if size:
+            self.tally.fetches += 1
+            self.arrived(arrived_s, size)
+            self.well()
+        return True
+
+    def close(self, _timeout_s: float) -> None:
+        """Let go of the consumer; a member of a group commits and leaves it."""
+        self._consumer.close()
+
+    def _prove(self) -> None:
+        """A high watermark comes with the answer to a fetch only, as nothing else that is asked for brings one here."""
+        for partition in list(self._unproven):
+            marks = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), cached=True)
+            if marks[1] >= 0:
+                self._unproven.discard(partition)
+        self.tally.positioned = not self._unproven
+
+    def _look_after(self, now_s: float) -> None:
+        """The library does not say when trouble is over, so while there is some the leaders are asked."""
+        if now_s < self._next_look_s or self._unproven or self._lost_places:
+            return
+        self._next_look_s = now_s + _LOOK_AGAIN_S
+        try:
+            for partition in self.tally.partitions:
+                self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), timeout=_ASK_S)
+        except KafkaException:
+            return
+        self.well()
+
+    def _trouble(self, partition: int | None, error: KafkaError) -> None:
+        self.tally.error = error.str()
+        if partition is not None and error.code() in _OUT_OF_RANGE:
+            self._lost_places.add(partition)
+
+    def _read_on(self, now_s: float) -> None:
+        self._next_look_s = now_s + _LOOK_AGAIN_S
+        for partition in list(self._lost_places):
+            place = TopicPartition(self._topic, partition)
+            try:
+                start_offset, end_offset = self._consumer.get_watermark_offsets(place, timeout=_LOOK_AGAIN_S)
+                place.offset = self.jump(partition, start_offset, end_offset)
+                # A seek is refused in this state.
+                if self._in_group:
+                    self._consumer.assign(self._positions())
+                else:
+                    self._consumer.incremental_unassign([place])
+                    self._consumer.incremental_assign([place])
+            except KafkaException as error:
+                self.tally.error = str(error)
+                return
+            self._lost_places.discard(partition)
+
+    def _on_error(self, error: KafkaError) -> None:
+        self.tally.error = error.str()
+
+
+class ConfluentSubscriber(RoundRobinSubscriber):
+    """All clients of a task on librdkafka; a SubscriberDriver."""
+
+    def make_clients(self) -> list[PolledClient]:
+        """A consumer for each client; librdkafka connects in its own threads.
+
+        Raises:
+            CapacityError: when there is no room for so many threads.
+        """
+        clients: list[PolledClient] = []
+        try:
+            for tally, assignment in zip(self.tallies, self.configuration.clients, strict=True):
+                clients.append(ConfluentClient(tally, assignment, self.configuration))
+        except CapacityError:
+            for client in clients:
+                client.close(0)
+            raise
+        return clients
+
+
+def settings(
+    assignment: ClientAssignment, configuration: SubscriberConfiguration, on_error: Callable[[KafkaError], None]
+) -> dict[str, Any]:
+    """The settings of librdkafka for a client."""
+    max_bytes = configuration.max_buffer_bytes or DEFAULT_MAX_BYTES
+    in_group = configuration.group_mode == "group"
+    # librdkafka wants fetch.max.bytes to be no less than message.max.bytes, and receive.message.max.bytes to be more.
+    message_max_bytes = min(1_000_000, max(1000, max_bytes))
+    return {
+        "bootstrap.servers": configuration.bootstrap_servers,
+        "client.id": assignment.name,
+        "group.id": assignment.group_id,
+        # Offsets are counted by the harness; hundreds of groups that commit load the broker with work of its own, which
+        # is for --group_mode=group to bring.
+        "enable.auto.commit": in_group,
+        "enable.auto.offset.store": in_group,
+        "auto.commit.interval.ms": 5000,
+        "session.timeout.ms": 45_000,
+        "heartbeat.interval.ms": 3000,
+        "partition.assignment.strategy": "range",
+        # A jump to the log's start or end would look like loss by the broker.
+        "auto.offset.reset": "error",
+        "fetch.min.bytes": max(1, configuration.fetch_min_bytes),
+        "fetch.wait.max.ms": configuration.fetch_wait_max_ms,
+        "fetch.max.bytes": max(max_bytes, message_max_bytes),
+        "max.partition.fetch.bytes": max_bytes,
+        "message.max.bytes": message_max_bytes,
+        "receive.message.max.bytes": max(max_bytes, message_max_bytes) + 1024 * 1024,
+        # Its default holds up to 64 MiB back for each client.
+        "queued.max.messages.kbytes": max(1, min(max_bytes, 1024 * 1024) // 1024),
+        "queued.min.messages": 1000,
+        # Its default of 1 s stops fetching for so long whenever that queue is full.
+        "fetch.queue.backoff.ms": 5,
+        "reconnect.backoff.ms": 50,
+        "reconnect.backoff.max.ms": 1000,
+        "socket.nagle.disable": True,
+        "check.crcs": True,
+        "error_cb": on_error,
+    }

@@ -1,0 +1,181 @@
+"""The publisher on kafka-python.
+
+Only the futures of the single records are trusted: the library's ``flush`` logs what failed and returns as if all were
+well.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import deque
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from kafka import KafkaProducer
+from kafka.errors import KafkaError
+
+from hydra.accounting.stats import PartitionOutcomes
+from hydra.clients.kafka_python_connect import connected
+from hydra.clients.ledger import PROOFS_OF_REFUSAL, DeliveryLedger, RecordValues
+from hydra.clients.protocols import AckCount
+from hydra.errors import BrokerError
+from hydra.options.order import PublisherConfiguration
+
+_QUEUE_RECORDS = 50_000
+"""A future takes about 1 KB; the library itself sets no limit."""
+
+_WAIT_S = 0.005
+_CLOSE_S = 2.0
+
+
+class KafkaPythonPublisher:
+    """One KafkaProducer; a PublisherDriver.
+
+    Args:
+        configuration: what to send, and how.
+    """
+
+    def __init__(self, configuration: PublisherConfiguration) -> None:
+        self._configuration = configuration
+        self._topic = configuration.topic
+        self._values = RecordValues(configuration)
+        self._ledger = DeliveryLedger(configuration.partitions)
+        self._acks = configuration.acks != "0"
+        self._producer: Any = None
+        self._waiting = 0
+        # The library's own thread adds to these, poll takes from them; a deque needs no lock for that.
+        self._done: deque[tuple[int, int]] = deque()
+        self._refused: deque[tuple[int, int, BaseException]] = deque()
+
+    def open(self, deadline_s: float) -> None:
+        """Connect and learn the topic's leaders.
+
+        Raises:
+            BrokerError: when it took longer than ``deadline_s``, or the broker refused.
+        """
+        deadline = time.monotonic() + deadline_s
+        where = f"topic {self._topic} at {self._configuration.bootstrap_servers}"
+        try:
+            self._producer = connected(KafkaProducer, settings(self._configuration, deadline_s))
+            partitions = self._producer.partitions_for(self._topic) or ()
+            while len(partitions) < self._configuration.partitions and time.monotonic() < deadline:
+                time.sleep(_WAIT_S)
+                partitions = self._producer.partitions_for(self._topic) or ()
+        except (KafkaError, ValueError) as error:
+            raise BrokerError(f"{where}: {error}") from error
+        if len(partitions) < self._configuration.partitions:
+            raise BrokerError(f"{where}: {len(partitions)} partitions are known after {deadline_s:g} s")
+
+    def send(self, partition: int, first_sequence: int, records: int) -> int:
+        """Hand records to the library; fewer than asked when too many wait for their acks already."""
+        self._take_in()
+        count = min(records, _QUEUE_RECORDS - self._waiting)
+        if self._producer is None or count <= 0:
+            return 0
+        for taken, value in enumerate(self._values.values(first_sequence, count)):
+            sequence = first_sequence + taken
+            try:
+                future = self._producer.send(self._topic, value, partition=partition)
+            except KafkaError as error:
+                # It never came to a batch, so it may be offered again, unless it is refused as such.
+                self._ledger.error = str(error)
+                if getattr(error, "errno", 0) not in PROOFS_OF_REFUSAL:
+                    self._ledger.attempt(partition, sequence)
+                    return taken
+                self._ledger.fail(partition, sequence)
+                continue
+            self._waiting += 1
+            future.add_callback(partial(self._on_ack, partition, sequence))
+            future.add_errback(partial(self._on_refusal, partition, sequence))
+        self._ledger.attempt(partition, first_sequence + count)
+        return count
+
+    def poll(self) -> AckCount:
+        """Take in what the futures brought."""
+        self._take_in()
+        return self._ledger.count()
+
+    def flush(self, timeout_s: float) -> AckCount:
+        """Send what is held back and wait for all futures; what has none after ``timeout_s`` is given up, not sent."""
+        deadline = time.monotonic() + timeout_s
+        self._take_in()
+        while self._producer is not None and self._waiting and time.monotonic() < deadline:
+            # The library's flush takes its time-out for each batch anew, so it gets little at a time.
+            with contextlib.suppress(KafkaError):
+                self._producer.flush(_WAIT_S)
+            self._take_in()
+        if self._waiting:
+            self._ledger.error = self._ledger.error or f"{self._waiting} records had no ack after {timeout_s:g} s"
+            self.close()
+        return self._ledger.count()
+
+    def outcomes(self) -> Sequence[PartitionOutcomes]:
+        """What became of every record so far."""
+        return self._ledger.outcomes()
+
+    def close(self) -> None:
+        """Let go of threads and connections; harmless the second time."""
+        producer, self._producer = self._producer, None
+        if producer is None:
+            return
+        if self._waiting:
+            # close would wait for the records first, and leave its thread behind when they do not come.
+            sender = producer._sender  # noqa: SLF001  there is no public way to give up records that wait
+            sender.force_close()
+            sender.join(_CLOSE_S)
+        with contextlib.suppress(KafkaError):
+            producer.close(timeout=_CLOSE_S)
+        self._take_in()
+
+    def _on_ack(self, partition: int, sequence: int, _metadata: object) -> None:
+        self._done.append((partition, sequence))
+
+    def _on_refusal(self, partition: int, sequence: int, error: BaseException) -> None:
+        self._refused.append((partition, sequence, error))
+
+    def _take_in(self) -> None:
+        done, ledger = self._done, self._ledger
+        run_partition, run_start, run_stop = 0, 0, 0
+        while done:
+            partition, sequence = done.popleft()
+            self._waiting -= 1
+            if not self._acks:
+                continue
+            if partition == run_partition and sequence == run_stop:
+                run_stop += 1
+                continue
+            ledger.ack(run_partition, run_start, run_stop)
+            run_partition, run_start, run_stop = partition, sequence, sequence + 1
+        ledger.ack(run_partition, run_start, run_stop)
+        while self._refused:
+            partition, sequence, error = self._refused.popleft()
+            self._waiting -= 1
+            ledger.error = str(error)
+            if getattr(error, "errno", 0) in PROOFS_OF_REFUSAL:
+                ledger.fail(partition, sequence)
+
+
+def settings(configuration: PublisherConfiguration, deadline_s: float) -> dict[str, Any]:
+    """The settings of kafka-python for a configuration."""
+    delivery_ms = max(round(configuration.delivery_timeout_s * 1000), configuration.linger_ms + 1000)
+    return {
+        "bootstrap_servers": configuration.bootstrap_servers.split(","),
+        "client_id": "hydra-pub",
+        "acks": "all" if configuration.acks == "all" else int(configuration.acks),
+        # Kafka's producer is idempotent by default exactly where acks=all allows it; the library would switch it off
+        # in silence.
+        "enable_idempotence": configuration.acks == "all",
+        "max_in_flight_requests_per_connection": 5,
+        "linger_ms": configuration.linger_ms,
+        "batch_size": configuration.batch_size_bytes,
+        "max_request_size": max(1_048_576, configuration.msg_size_bytes + 1024),
+        "delivery_timeout_ms": delivery_ms,
+        # The library wants delivery_timeout_ms to hold linger_ms and one request.
+        "request_timeout_ms": min(30_000, delivery_ms - configuration.linger_ms),
+        "max_block_ms": round(deadline_s * 1000),
+        "bootstrap_timeout_ms": round(deadline_s * 1000),
+        "reconnect_backoff_max_ms": 1000,
+        "metrics_enabled": False,
+    }

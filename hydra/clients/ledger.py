@@ -1,0 +1,99 @@
+"""What became of the records that a publisher handed over, by partition, in memory that grows with the gaps only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hydra.accounting.intervals import IntervalSet
+from hydra.accounting.stats import PartitionOutcomes
+from hydra.clients.protocols import AckCount
+from hydra.options.order import PublisherConfiguration
+from hydra.records.identity import IDENTITY_BYTES, SEQUENCE, SEQUENCE_OFFSET, identity_prefix, run_tag
+
+PROOFS_OF_REFUSAL = frozenset({10, 17, 18, 21, 29, 31, 32, 43, 87})
+"""Kafka's error codes with which a broker says that it did not append, and would not have at another time either.
+
+In Kafka's words: MESSAGE_TOO_LARGE, INVALID_TOPIC_EXCEPTION, RECORD_LIST_TOO_LARGE, INVALID_REQUIRED_ACKS,
+TOPIC_AUTHORIZATION_FAILED, CLUSTER_AUTHORIZATION_FAILED, INVALID_TIMESTAMP, UNSUPPORTED_FOR_MESSAGE_FORMAT and
+INVALID_RECORD. Everything else (time-outs, lost connections, NOT_ENOUGH_REPLICAS_AFTER_APPEND, a purged queue: the
+record may have been sent before) leaves a record's fate unknown.
+"""
+
+
+class RecordValues:
+    """Makes the values of a publisher's records: identity, then zeros up to the record size.
+
+    Args:
+        configuration: names run, incarnation and size.
+    """
+
+    __slots__ = ("_padding", "_prefix")
+
+    def __init__(self, configuration: PublisherConfiguration) -> None:
+        self._prefix = identity_prefix(run_tag(configuration.run_id), configuration.incarnation)
+        self._padding = bytes(max(0, configuration.msg_size_bytes - IDENTITY_BYTES))
+
+    def values(self, first_sequence: int, records: int) -> list[bytes]:
+        """The values of ``records`` records with the sequences from ``first_sequence`` on."""
+        prefix, padding, pack = self._prefix, self._padding, SEQUENCE.pack
+        sequences = range(first_sequence, first_sequence + records)
+        if padding:
+            return [prefix + pack(sequence) + padding for sequence in sequences]
+        return [prefix + pack(sequence) for sequence in sequences]
+
+
+def sequence_of(value: bytes) -> int:
+    """The sequence in a value."""
+    return int(SEQUENCE.unpack_from(value, SEQUENCE_OFFSET)[0])
+
+
+class DeliveryLedger:
+    """Counts records as attempted, acked and failed; what is neither of the last two is unknown.
+
+    Args:
+        partitions: how many the topic has.
+    """
+
+    __slots__ = ("_acked", "_attempted", "_failed", "acked", "error", "failed")
+
+    def __init__(self, partitions: int) -> None:
+        self.acked = 0
+        self.failed = 0
+        self.error = ""
+        """The last trouble, in the library's words."""
+        self._attempted = [0] * partitions
+        self._acked = [IntervalSet() for _ in range(partitions)]
+        self._failed = [IntervalSet() for _ in range(partitions)]
+
+    @property
+    def attempted(self) -> int:
+        """Records handed to the library, over all partitions."""
+        return sum(self._attempted)
+
+    def attempt(self, partition: int, stop: int) -> None:
+        """All sequences of the partition below ``stop`` were handed to the library."""
+        self._attempted[partition] = max(self._attempted[partition], stop)
+
+    def ack(self, partition: int, start: int, stop: int) -> None:
+        """The broker acked the sequences ``start`` .. ``stop - 1``."""
+        self.acked += self._acked[partition].add(start, stop)
+
+    def fail(self, partition: int, start: int, stop: int | None = None) -> None:
+        """The record ``start``, or those up to ``stop - 1``, are proven not to be in the log."""
+        self.failed += self._failed[partition].add(start, start + 1 if stop is None else stop)
+
+    def count(self) -> AckCount:
+        """The totals so far."""
+        return AckCount(acked=self.acked, failed=self.failed, error=self.error)
+
+    def outcomes(self) -> Sequence[PartitionOutcomes]:
+        """What became of every record so far."""
+        return tuple(
+            PartitionOutcomes(
+                partition=partition,
+                attempted=attempted,
+                acked=tuple(self._acked[partition]),
+                failed=tuple(self._failed[partition]),
+            )
+            for partition, attempted in enumerate(self._attempted)
+        )

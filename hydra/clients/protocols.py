@@ -1,0 +1,105 @@
+"""The seam to a Kafka client library: one publisher, or all clients of one subscriber task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from hydra.accounting.stats import PartitionOutcomes
+from hydra.accounting.tally import ClientTally
+
+
+@dataclass(frozen=True)
+class AckCount:
+    """How many records have an outcome so far."""
+
+    acked: int
+    failed: int
+    error: str = ""
+    """The last trouble in the library's words; empty when there was none."""
+
+
+class PublisherDriver(Protocol):
+    """One Kafka producer.
+
+    Not in the contract: when records leave the process (linger and batching are the library's), or acks in order.
+    """
+
+    def open(self, deadline_s: float) -> None:
+        """Connect and learn the topic's leaders, so that the first record does not wait for that.
+
+        Args:
+            deadline_s: how long it may take.
+
+        Raises:
+            BrokerError: when it took longer, or the broker refused.
+        """
+        ...
+
+    def send(self, partition: int, first_sequence: int, records: int) -> int:
+        """Hand records with the sequences from ``first_sequence`` on to the library, without waiting for acks.
+
+        Returns how many it took: fewer when its queue is full.
+        """
+        ...
+
+    def poll(self) -> AckCount:
+        """Take in what became of earlier records; never waits."""
+        ...
+
+    def flush(self, timeout_s: float) -> AckCount:
+        """Send what is held back and wait ``timeout_s`` at most for the outcome of all records.
+
+        The last thing that a driver is asked to send: what has no outcome by then is given up, so that nothing enters
+        the log after the count was taken.
+        """
+        ...
+
+    def outcomes(self) -> Sequence[PartitionOutcomes]:
+        """What became of every record so far, by partition."""
+        ...
+
+    def close(self) -> None:
+        """Let go of threads and connections within 5 s, whatever is under way; harmless the second time."""
+        ...
+
+
+@runtime_checkable
+class PausingPublisher(Protocol):
+    """A PublisherDriver without a thread of its own: it works in the pauses of whoever uses it."""
+
+    def pause(self, seconds: float) -> None:
+        """Let ``seconds`` pass, and go on with what is under way meanwhile: linger, requests, acks."""
+        ...
+
+
+class SubscriberDriver(Protocol):
+    """All clients of one subscriber task.
+
+    Not in the contract: how many records one poll brings, fairness between clients within one poll, or threads.
+    """
+
+    def open(self) -> None:
+        """Begin to connect all clients; returns without waiting for them.
+
+        Raises:
+            BrokerError: for what no waiting will mend, such as a broker that is too old for the driver.
+        """
+        ...
+
+    def poll(self, timeout_s: float) -> None:
+        """Move all clients on: connect, fetch, count. Waits ``timeout_s`` at most when nothing is there.
+
+        A client's trouble stands in its tally's ``error`` and is tried again; it is never raised.
+        """
+        ...
+
+    @property
+    def tallies(self) -> Sequence[ClientTally]:
+        """One for each client, in the order of the configuration; written to by ``poll``."""
+        ...
+
+    def close(self) -> None:
+        """Let go of threads and connections within 5 s, whatever is under way; harmless the second time."""
+        ...

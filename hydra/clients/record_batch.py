@@ -1,0 +1,395 @@
+"""Counts the records of Kafka's record batches (magic 2), most often without looking at each record.
+
+Layout of a batch, big-endian, from Kafka's protocol guide::
+
+    baseOffset 8, batchLength 4, partitionLeaderEpoch 4, magic 1, crc 4, attributes 2, lastOffsetDelta 4,
+    baseTimestamp 8, maxTimestamp 8, producerId 8, producerEpoch 2, baseSequence 4, count 4, records
+
+``crc`` is the CRC-32C of all that follows it. A record is: length, attributes 1, timestampDelta, offsetDelta, key
+length, key, value length, value, number of headers; all numbers but the attributes are zigzag varints.
+
+**The proof.** A batch counts as the interval ``first .. last`` of sequences when all of this holds:
+
+1. The CRC is right: these are the bytes that the publisher's library wrote.
+2. ``count == lastOffsetDelta + 1``: no record was taken out since (compaction does that).
+3. The record at the very start of the records has a null key, no headers, the value size of this run's records, and
+   carries the run's tag, its publisher's incarnation and a sequence ``first``.
+4. The bytes at the very end are one record: going back from the end by the sizes that all records of this run share,
+   there is a length varint that gives exactly the bytes to the end, then attributes 0, one whole timestamp varint, an
+   offset delta equal to ``lastOffsetDelta``, a null key, the same value size, no headers; and its value carries the
+   same tag and the same incarnation, and a sequence ``last``.
+5. ``last - first + 1 == count``.
+
+One batch is written by one producer, and 3 and 4 say that it is this run's: that one hands each sequence of a partition
+over once, in rising order, and client libraries keep that order within a batch. So the sequences in the batch rise
+strictly, and ``count`` whole numbers that rise strictly from ``first`` to ``first + count - 1`` are all of them. What
+looks like a last record and is none would have to repeat the run's tag and a fitting sequence, length and offset delta
+inside another record's value, which does not happen by chance. Whenever one of the five fails every record is decoded.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from crc32c import crc32c
+
+from hydra.accounting.delivery_latency import STEADY_MS, DeliveryTiming
+from hydra.accounting.tally import ClientTally, PartitionTally
+from hydra.clients.compression import decompress
+from hydra.errors import BrokerError
+from hydra.records.identity import SEQUENCE, SEQUENCE_OFFSET
+
+Buffer = bytes | bytearray
+
+Header = tuple[int, ...]
+"""The 13 fields of a batch, in the order above."""
+
+HEADER = struct.Struct(">qiibIhiqqqhii")
+HEADER_BYTES = HEADER.size
+LENGTH_END = 12
+CRC_END = 21
+MAGIC_AT = 16
+MAGIC = 2
+
+_CODEC_MASK = 0x07
+_CONTROL = 0x20
+_NOT_PLAIN = _CODEC_MASK | _CONTROL
+_TIMESTAMP_VARINT_BYTES = 10
+
+
+def varint(number: int) -> bytes:
+    """A number as a zigzag varint."""
+    rest = (number << 1) ^ (number >> 63)
+    out = bytearray()
+    while rest > 0x7F:
+        out.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    out.append(rest)
+    return bytes(out)
+
+
+def read_varint(buffer: Buffer, at: int) -> tuple[int, int]:
+    """(number, where it ends) of the zigzag varint at ``at``.
+
+    Raises:
+        IndexError: when the buffer ends within it.
+        ValueError: when it is longer than 64 bits.
+    """
+    rest = shift = 0
+    while True:
+        byte = buffer[at]
+        at += 1
+        rest |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return (rest >> 1) ^ -(rest & 1), at
+        shift += 7
+        if shift > 63:
+            raise ValueError("a varint of more than 64 bits")
+
+
+class RecordShape:
+    """How the records of a run look: null key, no headers, values of one size.
+
+    Args:
+        value_bytes: the size of every value.
+    """
+
+    __slots__ = ("_ends", "_lengths", "_value_size", "first", "value_bytes")
+
+    def __init__(self, value_bytes: int) -> None:
+        self.value_bytes = value_bytes
+        self._value_size = varint(value_bytes)
+        head = b"\x00\x00\x00\x01" + self._value_size
+        self.first = varint(len(head) + value_bytes + 1) + head
+        """What a batch's first record has before its value: both deltas are 0."""
+        self._ends: dict[int, bytes] = {}
+        self._lengths: dict[tuple[int, int], bytes] = {}
+
+    def before_value(self, offset_delta: int) -> bytes:
+        """Offset delta, null key and value size: what stands right before the value."""
+        end = self._ends.get(offset_delta)
+        if end is None:
+            if len(self._ends) > 10_000:
+                self._ends.clear()
+            end = self._ends[offset_delta] = varint(offset_delta) + b"\x01" + self._value_size
+        return end
+
+    def before_timestamp(self, timestamp_bytes: int, rest_bytes: int) -> bytes:
+        """Length and attributes of a record with so many bytes of timestamp delta, and from there to its value."""
+        key = (timestamp_bytes, rest_bytes)
+        start = self._lengths.get(key)
+        if start is None:
+            length = 1 + timestamp_bytes + rest_bytes + self.value_bytes + 1
+            start = self._lengths[key] = varint(length) + b"\x00"
+        return start
+
+    def start_of_last(self, buffer: Buffer, end: int, offset_delta: int) -> int:
+        """Where the record that ends at ``end`` starts; -1 when what stands there is no record of this shape."""
+        value_at = end - 1 - self.value_bytes
+        before = self.before_value(offset_delta)
+        at = value_at - len(before)
+        if at < 2 or buffer[end - 1] or buffer[at:value_at] != before:
+            return -1
+        if buffer[at - 1] > 0x7F:
+            return -1
+        for timestamp_bytes in range(1, _TIMESTAMP_VARINT_BYTES + 1):
+            start = self.before_timestamp(timestamp_bytes, len(before))
+            stop = at - timestamp_bytes
+            if stop >= len(start) and buffer[stop - len(start) : stop] == start:
+                return stop - len(start)
+            if stop < 1 or buffer[stop - 1] <= 0x7F:
+                return -1
+        return -1
+
+
+class BatchCounter:
+    """Counts record batches into the tallies of a task's clients.
+
+    Args:
+        prefix: what the value of each record of this run begins with (``records/identity.py``).
+    """
+
+    __slots__ = ("_prefix", "_shape")
+
+    def __init__(self, prefix: bytes) -> None:
+        self._prefix = prefix
+        self._shape: RecordShape | None = None
+
+    def count(  # noqa: PLR0912, PLR0917  # hot path: calls and keywords cost
+        self, buffer: Buffer, start: int, stop: int, part: PartitionTally, client: ClientTally, now_s: float = 0.0
+    ) -> str:
+        """Count the batches between ``start`` and ``stop`` and move the partition's position past them.
+
+        A batch that is cut off at the end is left for the next fetch. Records before the position are not counted:
+        a broker answers with whole batches, also when the position lies within one.
+
+        Args:
+            buffer: holds the batches.
+            start: of the first one.
+            stop: of the last one.
+            part: the partition that they are of.
+            client: whose tally it is.
+            now_s: when they arrived (monotonic clock).
+
+        Returns:
+            What is wrong with a batch that was passed over; empty when all is well.
+
+        Raises:
+            BrokerError: for what is no record batch: message sets of brokers before 0.11, or garbage.
+        """
+        # Hot path: a turn for every batch that any client gets, never one for every record.
+        trouble = ""
+        at, position, timing = start, part.next_offset, client.timing
+        proven: list[Header] = []
+        view = memoryview(buffer)
+        while stop - at > MAGIC_AT:
+            if buffer[at + MAGIC_AT] != MAGIC:
+                raise BrokerError(_not_a_batch(part, buffer[at + MAGIC_AT]), hint=_NOT_A_BATCH_WAY_OUT)
+            if stop - at < HEADER_BYTES:
+                break
+            head = HEADER.unpack_from(buffer, at)
+            base, length, _, _, crc, attributes, last_delta, first_ms, last_ms, _, _, _, count = head
+            if length < HEADER_BYTES - LENGTH_END:
+                raise BrokerError(f"partition {part.partition} has a record batch of {length} bytes at offset {base}")
+            end = at + LENGTH_END + length
+            if end > stop:
+                break
+            whole = count == last_delta + 1
+            if crc32c(view[at + CRC_END : end]) != crc:
+                # If it is broken in the log each new fetch would bring the same bytes and the client would never read
+                # on, so it is passed over like any other batch; its records show as missing sequences.
+                client.corrupt += 1
+                trouble = f"the record batch at offset {base} of partition {part.partition} has a wrong CRC-32C"
+                position = max(position + 1, base + (count if whole else 1))
+            else:
+                if not attributes & _NOT_PLAIN and whole and base >= position:
+                    first = self._prove(buffer, at + HEADER_BYTES, end, count)
+                    if first >= 0:
+                        part.add(base, first, count)
+                        proven.append(head)
+                    else:
+                        batch = BatchHead(base, count, first_ms, last_ms, now_s)
+                        trouble = self._walk(buffer, (at + HEADER_BYTES, end), batch, part, client) or trouble
+                elif not attributes & _CONTROL:
+                    body = view[at + HEADER_BYTES : end]
+                    batch = BatchHead(base, count, first_ms, last_ms, now_s)
+                    trouble = self._unpack(body, attributes, batch, part, client) or trouble
+                position = max(position, base + last_delta + 1)
+            part.next_offset = position
+            at = end
+        if timing is not None and proven:
+            uneven = _time_batches(proven, timing, now_s)
+            if uneven:
+                _time_records(buffer, start, uneven, timing, now_s)
+        return trouble
+
+    def _prove(self, buffer: Buffer, start: int, end: int, count: int) -> int:
+        """The first of ``count`` consecutive sequences, proven as the module says; -1 when it cannot be proven."""
+        shape = self._shape
+        if shape is None:
+            return -1
+        value_at = start + len(shape.first)
+        if buffer[start:value_at] != shape.first:
+            return -1
+        last_at = shape.start_of_last(buffer, end, count - 1)
+        if last_at != start if count == 1 else last_at <= value_at + shape.value_bytes:
+            return -1
+        prefix, last_value_at = self._prefix, end - 1 - shape.value_bytes
+        if (
+            buffer[value_at : value_at + SEQUENCE_OFFSET] != prefix
+            or buffer[last_value_at : last_value_at + SEQUENCE_OFFSET] != prefix
+        ):
+            return -1
+        first: int = SEQUENCE.unpack_from(buffer, value_at + SEQUENCE_OFFSET)[0]
+        last: int = SEQUENCE.unpack_from(buffer, last_value_at + SEQUENCE_OFFSET)[0]
+        return first if last - first + 1 == count else -1
+
+    def _unpack(
+        self, body: memoryview, attributes: int, batch: BatchHead, part: PartitionTally, client: ClientTally
+    ) -> str:
+        """Count a batch that is compressed, or compacted, or that the position lies within."""
+        codec = attributes & _CODEC_MASK
+        try:
+            records = decompress(codec, body) if codec else bytes(body)
+        except ValueError as error:
+            client.corrupt += 1
+            return f"offset {batch.base} of partition {part.partition}: {error}"
+        if batch.base >= part.next_offset:
+            first = self._prove(records, 0, len(records), batch.records)
+            if first >= 0:
+                part.add(batch.base, first, batch.records)
+                timing = client.timing
+                if timing is not None and not timing.sent_unevenly(
+                    batch.now_s, batch.first_ms, batch.last_ms, batch.records
+                ):
+                    _time_each(records, (0, len(records)), (batch.first_ms, batch.records), timing, batch.now_s)
+                return ""
+        return self._walk(records, (0, len(records)), batch, part, client)
+
+    def _walk(
+        self,
+        buffer: Buffer,
+        span: tuple[int, int],
+        batch: BatchHead,
+        part: PartitionTally,
+        client: ClientTally,
+    ) -> str:
+        """Count each record that is at or behind the position by its own identity."""
+        at, end = span
+        timing = client.timing
+        try:
+            for _ in range(batch.records):
+                record = _read_record(buffer, at, end)
+                at = record.stop
+                if batch.base + record.offset_delta < part.next_offset:
+                    continue
+                value = buffer[record.value_at : record.value_at + max(0, record.value_bytes)]
+                if not client.record(part.partition, batch.base + record.offset_delta, bytes(value)):
+                    continue
+                if record.bare and (self._shape is None or self._shape.value_bytes != record.value_bytes):
+                    self._shape = RecordShape(record.value_bytes)
+                if timing is not None:
+                    timing.sent_at(batch.now_s, batch.first_ms + record.timestamp_delta, 1)
+        except (IndexError, ValueError) as error:
+            client.corrupt += 1
+            return f"a record at offset {batch.base} of partition {part.partition} cannot be decoded: {error}"
+        return ""
+
+
+class BatchHead(NamedTuple):
+    """What a batch's header says, and when it arrived."""
+
+    base: int
+    records: int
+    first_ms: int
+    last_ms: int
+    now_s: float
+
+
+class Record(NamedTuple):
+    """Where the parts of a record are."""
+
+    stop: int
+    timestamp_delta: int
+    offset_delta: int
+    value_at: int
+    value_bytes: int
+    bare: bool
+    """Whether key and headers are absent."""
+
+
+def _time_batches(headers: Sequence[Header], timing: DeliveryTiming, now_s: float) -> Sequence[Header]:
+    """Count the service latencies of batches that arrived together. Returns those whose records must be read each."""
+    # Hot path: a turn for every batch. Those that go on evenly from the one before, as most do, are counted together.
+    interval_ms = timing.interval_ms
+    unread: list[Header] = []
+    even_ms = even_records = 0
+    next_ms = -2 * STEADY_MS
+    for header in headers:
+        first_ms, last_ms, records = header[7], header[8], header[12]
+        if not -STEADY_MS < last_ms - first_ms - (records - 1) * interval_ms < STEADY_MS:
+            if not timing.sent_unevenly(now_s, first_ms, last_ms, records):
+                unread.append(header)
+            continue
+        if even_records and -STEADY_MS < next_ms - first_ms < STEADY_MS:
+            even_records += records
+        else:
+            if even_records:
+                timing.sent_evenly(now_s, even_ms, even_records)
+            even_ms, even_records = first_ms, records
+        next_ms = even_ms + even_records * interval_ms
+    if even_records:
+        timing.sent_evenly(now_s, even_ms, even_records)
+    return unread
+
+
+def _time_records(buffer: Buffer, at: int, headers: Sequence[Header], timing: DeliveryTiming, now_s: float) -> None:
+    """Find these batches in an answer that begins at ``at``, and count the service latency of each record."""
+    wanted = list(headers)
+    while wanted:
+        header = HEADER.unpack_from(buffer, at)
+        end = at + LENGTH_END + header[1]
+        if header == wanted[0]:
+            del wanted[0]
+            _time_each(buffer, (at + HEADER_BYTES, end), (header[7], header[12]), timing, now_s)
+        at = end
+
+
+def _time_each(
+    buffer: Buffer, span: tuple[int, int], batch: tuple[int, int], timing: DeliveryTiming, now_s: float
+) -> None:
+    """Count the service latency of each record of a batch whose two timestamps do not tell enough."""
+    (at, end), (first_ms, count) = span, batch
+    for _ in range(count):
+        record = _read_record(buffer, at, end)
+        timing.sent_at(now_s, first_ms + record.timestamp_delta, 1)
+        at = record.stop
+
+
+def _read_record(buffer: Buffer, at: int, end: int) -> Record:
+    length, at = read_varint(buffer, at)
+    stop = at + length
+    if length < 0 or stop > end:
+        raise ValueError(f"a record of {length} bytes, where {end - at} are left")
+    timestamp_delta, at = read_varint(buffer, at + 1)
+    offset_delta, at = read_varint(buffer, at)
+    key_bytes, at = read_varint(buffer, at)
+    at += max(0, key_bytes)
+    value_bytes, at = read_varint(buffer, at)
+    if at + max(0, value_bytes) >= stop:
+        raise ValueError(f"a value of {value_bytes} bytes, where {stop - at} are left")
+    headers, _ = read_varint(buffer, at + max(0, value_bytes))
+    return Record(stop, timestamp_delta, offset_delta, at, value_bytes, key_bytes < 0 and not headers)
+
+
+def _not_a_batch(part: PartitionTally, magic: int) -> str:
+    if magic < MAGIC:
+        return f"partition {part.partition} holds message sets (magic {magic}) instead of record batches"
+    return f"partition {part.partition} holds something that is no record batch (magic {magic})"
+
+
+_NOT_A_BATCH_WAY_OUT = (
+    "the wire driver reads topics of Kafka 0.11 and later; --sub_driver=kafka-python reads older ones"
+)

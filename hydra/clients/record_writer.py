@@ -1,0 +1,186 @@
+"""Writes a run's records as Kafka's record batches (magic 2), without a turn of Python for each record.
+
+All records of a batch that share the size of their length, timestamp delta and offset delta are equally long, so their
+bytes are a table: a row a record, and in each column either a constant or something that follows from the record's
+place. Rows with everything but timestamp and sequence are kept from batch to batch; a batch copies the rows that it
+needs, and a column is written by one assignment to a slice with a step. Of the sequence's eight columns the last two
+count, which 64 KiB each of prepared bytes hold for all 65,536 values; the others are the same in all rows.
+
+Every number is written as short as it can be, so the bytes are those that Kafka's own producer would write. The layout
+is told in ``record_batch.py``.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from crc32c import crc32c
+
+from hydra.clients.record_batch import CRC_END, HEADER, HEADER_BYTES, LENGTH_END, MAGIC, varint
+from hydra.records.identity import IDENTITY_BYTES
+
+Stretch = tuple[int, int]
+"""(records, their timestamp in ms): records of a batch that were handed over in the same millisecond."""
+
+NO_LEADER_EPOCH = -1
+
+_SEQUENCE_BYTES = 8
+_COUNTED = 1 << 16
+_LAST_COLUMN = bytes(range(256)) * 256
+_LAST_BUT_ONE = b"".join(bytes((number,)) * 256 for number in range(256))
+_CRC = struct.Struct(">I")
+_CRC_AT = CRC_END - _CRC.size
+_VARINT_STOPS = tuple(1 << (7 * size - 1) for size in range(1, 10))
+"""A number from 0 on takes one byte more from each of these on, as a zigzag varint."""
+
+
+@dataclass(frozen=True)
+class ProducerNumbers:
+    """What makes a batch recognisable to a broker that is sent it twice; -1 each where that is not wanted."""
+
+    producer_id: int = -1
+    epoch: int = -1
+    base_sequence: int = -1
+
+
+NOT_NUMBERED = ProducerNumbers()
+
+
+def _varint_bytes(number: int) -> int:
+    """How many bytes a number takes as a zigzag varint."""
+    if 0 <= number < 64:
+        return 1
+    return len(varint(number))
+
+
+class _Rows:
+    """The rows of all records whose timestamp delta and offset delta take so many bytes."""
+
+    __slots__ = ("_head", "_known", "_rest", "_view", "first", "row_bytes", "sequence_at", "stop", "timestamp_at")
+
+    def __init__(self, timestamp_bytes: int, offset_bytes: int, value_head: bytes, value_rest: bytes) -> None:
+        body_bytes = 1 + timestamp_bytes + offset_bytes + len(value_head) + len(value_rest)
+        length = varint(body_bytes)
+        self.first = _VARINT_STOPS[offset_bytes - 2] if offset_bytes > 1 else 0
+        """The offset delta of the first row; that of the last one is before ``stop``."""
+        self.stop = _VARINT_STOPS[offset_bytes - 1]
+        self.row_bytes = len(length) + body_bytes
+        self.timestamp_at = len(length) + 1
+        self.sequence_at = self.row_bytes - len(value_rest)
+        self._head = length + bytes(1 + timestamp_bytes)
+        self._rest = value_head + value_rest
+        self._known = 0
+        self._view = memoryview(b"")
+
+    def cut(self, offset_delta: int, records: int) -> memoryview:
+        """The rows of so many records from an offset delta on; timestamp and sequence are 0 in them."""
+        start = offset_delta - self.first
+        stop = start + records
+        if stop > self._known:
+            self._learn(min(self.stop - self.first, max(stop, 2 * self._known)))
+        return self._view[start * self.row_bytes : stop * self.row_bytes]
+
+    def _learn(self, records: int) -> None:
+        head, rest = self._head, self._rest
+        more = (head + varint(self.first + at) + rest for at in range(self._known, records))
+        self._view = memoryview(b"".join((self._view, *more)))
+        self._known = records
+
+
+class RecordWriter:
+    """Writes the record batches of one publisher.
+
+    Args:
+        prefix: what each value begins with (``records/identity.py``); the sequence follows, then zeros.
+        value_bytes: the size of each value.
+    """
+
+    __slots__ = ("_rows", "_value_head", "_value_rest")
+
+    def __init__(self, prefix: bytes, value_bytes: int) -> None:
+        self._value_head = b"\x01" + varint(value_bytes) + prefix
+        self._value_rest = bytes(_SEQUENCE_BYTES + value_bytes - IDENTITY_BYTES) + b"\x00"
+        self._rows: dict[tuple[int, int], _Rows] = {}
+
+    def fit(self, room_bytes: int, records: int, offset_delta: int, timestamp_delta: int) -> tuple[int, int]:
+        """How many of so many records fit in a batch that has ``room_bytes`` left, and what they take.
+
+        Args:
+            room_bytes: what is left.
+            records: how many there are.
+            offset_delta: how many the batch has already.
+            timestamp_delta: ms from its first one to these.
+
+        Returns:
+            (records, bytes).
+        """
+        timestamp_bytes = _varint_bytes(timestamp_delta)
+        taken = used = 0
+        while taken < records:
+            rows = self._rows_of(timestamp_bytes, offset_delta + taken)
+            some = min(records - taken, rows.stop - offset_delta - taken, (room_bytes - used) // rows.row_bytes)
+            if some <= 0:
+                break
+            taken += some
+            used += some * rows.row_bytes
+        return taken, used
+
+    def prepare(self, records: int) -> None:
+        """Make the rows that a batch of so many records needs, so that the first one is not late."""
+        self.batch(0, [(records, 0)])
+
+    def batch(self, first: int, stretches: Sequence[Stretch], numbers: ProducerNumbers = NOT_NUMBERED) -> bytearray:
+        """One whole record batch.
+
+        Args:
+            first: sequence of its first record; each record has the next one.
+            stretches: how many records have which timestamp; at least one record, and no timestamp goes back.
+            numbers: what a broker knows a repeated batch by.
+        """
+        first_ms, last_ms = stretches[0][1], stretches[-1][1]
+        out = bytearray(HEADER_BYTES)
+        count = 0
+        for records, at_ms in stretches:
+            timestamp = varint(at_ms - first_ms)
+            stop = count + records
+            while count < stop:
+                rows = self._rows_of(len(timestamp), count)
+                counted = _COUNTED - ((first + count) & (_COUNTED - 1))
+                some = min(stop, rows.stop, count + counted) - count
+                _append(out, rows.cut(count, some), rows, timestamp, first + count)
+                count += some
+        HEADER.pack_into(
+            out, 0, 0, len(out) - LENGTH_END, NO_LEADER_EPOCH, MAGIC, 0, 0, count - 1, first_ms, last_ms,
+            numbers.producer_id, numbers.epoch, numbers.base_sequence, count,
+        )  # fmt: skip
+        _CRC.pack_into(out, _CRC_AT, crc32c(memoryview(out)[CRC_END:]))
+        return out
+
+    def _rows_of(self, timestamp_bytes: int, offset_delta: int) -> _Rows:
+        key = (timestamp_bytes, _varint_bytes(offset_delta))
+        rows = self._rows.get(key)
+        if rows is None:
+            rows = self._rows[key] = _Rows(*key, self._value_head, self._value_rest)
+        return rows
+
+
+def _append(out: bytearray, cut: memoryview, rows: _Rows, timestamp: bytes, first: int) -> None:
+    """Put rows at the end, with one timestamp and with the sequences from ``first`` on, which end before 65,536 do."""
+    start, step = len(out), rows.row_bytes
+    out += cut
+    records = len(cut) // step
+    at = start + rows.timestamp_at
+    for byte in timestamp:
+        if byte:
+            out[at::step] = bytes((byte,)) * records
+        at += 1
+    low = first & (_COUNTED - 1)
+    at = start + rows.sequence_at
+    for byte in (first >> 16).to_bytes(_SEQUENCE_BYTES - 2, "big"):
+        if byte:
+            out[at::step] = bytes((byte,)) * records
+        at += 1
+    out[at::step] = _LAST_BUT_ONE[low : low + records]
+    out[at + 1 :: step] = _LAST_COLUMN[low : low + records]

@@ -1,0 +1,129 @@
+"""All clients of a task on a library that has one consumer object a client: polled in turn, none waits for another."""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from collections.abc import Sequence
+
+from hydra.accounting.tally import ClientTally
+from hydra.options.order import SubscriberConfiguration
+
+_NAP_S = 0.002
+_CLOSE_S = 4.0
+DEFAULT_MAX_BYTES = 50 * 1024 * 1024
+"""Kafka's default of fetch.max.bytes."""
+
+
+class PolledClient:
+    """One client on one consumer object of a library.
+
+    Args:
+        tally: what it counts into.
+    """
+
+    def __init__(self, tally: ClientTally) -> None:
+        self.tally = tally
+        self.lasting_trouble = ""
+        """Trouble that nothing undoes: records that were gone before they could be read."""
+        self._stamps: list[tuple[int, int]] = []
+        """(timestamp, records) of the arrival that is being counted, and the stretch of equal timestamps at its end:"""
+        self._sent_ms = self._sent_together = 0
+
+    @abstractmethod
+    def poll(self, now_s: float) -> bool:
+        """Move on without waiting: connect, count what is there. Returns whether there was something."""
+
+    @abstractmethod
+    def close(self, timeout_s: float) -> None:
+        """Let go of the consumer within about ``timeout_s``."""
+
+    def count(self, partition: int, offset: int, value: bytes | None, sent_ms: int) -> None:
+        """Count one record; ``sent_ms`` is its timestamp."""
+        ours = self.tally.record(partition, offset, value or b"")
+        self.tally.partitions[partition].next_offset = offset + 1
+        if not ours:
+            return
+        if sent_ms == self._sent_ms:
+            self._sent_together += 1
+        else:
+            if self._sent_together:
+                self._stamps.append((self._sent_ms, self._sent_together))
+            self._sent_ms, self._sent_together = sent_ms, 1
+
+    def arrived(self, now_s: float, size_bytes: int) -> None:
+        """Note that what was counted since the last call came in at ``now_s``."""
+        self.tally.arrived(now_s, size_bytes)
+        if self._sent_together:
+            self._stamps.append((self._sent_ms, self._sent_together))
+        timing = self.tally.timing
+        if timing is not None:
+            for sent_ms, records in self._stamps:
+                timing.sent_at(now_s, sent_ms, records)
+        self._stamps.clear()
+        self._sent_together = 0
+
+    def jump(self, partition: int, start_offset: int, end_offset: int) -> int:
+        """The position is out of the log's range. Returns where to read on; the gap shows as missing sequences."""
+        part = self.tally.partitions[partition]
+        at = part.next_offset
+        to = start_offset if start_offset > at else end_offset
+        self.lasting_trouble = self.tally.error = (
+            f"offset {at} of partition {partition} is out of range: the log holds {start_offset} to {end_offset}"
+        )
+        part.jump(to)
+        return to
+
+    def well(self) -> None:
+        """Nothing is wrong now."""
+        self.tally.error = self.lasting_trouble
+
+
+class RoundRobinSubscriber:
+    """Polls clients in turn; what its subclasses make of a SubscriberDriver differs only in the client.
+
+    Args:
+        configuration: what to read.
+    """
+
+    def __init__(self, configuration: SubscriberConfiguration) -> None:
+        prefix = configuration.identity_prefix
+        self.configuration = configuration
+        self._tallies = tuple(
+            ClientTally(client.name, prefix, ((start.partition, start.offset) for start in client.starts))
+            for client in configuration.clients
+        )
+        self._clients: list[PolledClient] = []
+
+    def make_clients(self) -> list[PolledClient]:
+        """A client for each tally; they connect when they are polled."""
+        raise NotImplementedError
+
+    @property
+    def tallies(self) -> Sequence[ClientTally]:
+        """One for each client, in the order of the configuration."""
+        return self._tallies
+
+    def open(self) -> None:
+        """Begin to connect all clients."""
+        self._clients = self.make_clients()
+
+    def poll(self, timeout_s: float) -> None:
+        """Move all clients on; waits ``timeout_s`` at most when nothing is there."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            now_s = time.monotonic()
+            busy = False
+            for client in self._clients:
+                busy = client.poll(now_s) or busy
+            left_s = deadline - time.monotonic()
+            if busy or left_s <= 0:
+                return
+            time.sleep(min(_NAP_S, left_s))
+
+    def close(self) -> None:
+        """Let go of all consumers; harmless the second time."""
+        clients, self._clients = self._clients, []
+        deadline = time.monotonic() + _CLOSE_S
+        for client in clients:
+            client.close(max(0.0, deadline - time.monotonic()))

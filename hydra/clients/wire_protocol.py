@@ -1,0 +1,284 @@
+"""The four Kafka requests that the wire subscriber sends, and the answers to them, as bytes.
+
+Layouts are those of Kafka's protocol guide, in versions that are not "flexible" (fixed-width lengths, no tagged
+fields): ApiVersions 0, Metadata 1, ListOffsets 1, and Fetch 11 or, for brokers before 2.3, Fetch 4. Kafka 4 still takes
+them all. Integers are big-endian; a string is an int16 length and its bytes. Every function here is pure.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+
+from hydra.accounting.tally import PartitionTally
+from hydra.endpoints import Endpoint
+
+Buffer = bytes | bytearray
+
+FETCH, LIST_OFFSETS, METADATA, API_VERSIONS = 1, 2, 3, 18
+
+FETCH_VERSIONS = (11, 4)
+"""The Fetch layouts that are known here, the better one first."""
+
+EARLIEST, LATEST = -2, -1
+"""The timestamps that ask ListOffsets for the log's two ends."""
+
+OFFSET_OUT_OF_RANGE = 1
+ERROR_NAMES: Mapping[int, str] = {
+    -1: "UNKNOWN_SERVER_ERROR",
+    1: "OFFSET_OUT_OF_RANGE",
+    2: "CORRUPT_MESSAGE",
+    3: "UNKNOWN_TOPIC_OR_PARTITION",
+    5: "LEADER_NOT_AVAILABLE",
+    6: "NOT_LEADER_OR_FOLLOWER",
+    7: "REQUEST_TIMED_OUT",
+    9: "REPLICA_NOT_AVAILABLE",
+    10: "MESSAGE_TOO_LARGE",
+    13: "NETWORK_EXCEPTION",
+    14: "COORDINATOR_LOAD_IN_PROGRESS",
+    15: "COORDINATOR_NOT_AVAILABLE",
+    17: "INVALID_TOPIC_EXCEPTION",
+    18: "RECORD_LIST_TOO_LARGE",
+    19: "NOT_ENOUGH_REPLICAS",
+    20: "NOT_ENOUGH_REPLICAS_AFTER_APPEND",
+    21: "INVALID_REQUIRED_ACKS",
+    29: "TOPIC_AUTHORIZATION_FAILED",
+    31: "CLUSTER_AUTHORIZATION_FAILED",
+    32: "INVALID_TIMESTAMP",
+    35: "UNSUPPORTED_VERSION",
+    43: "UNSUPPORTED_FOR_MESSAGE_FORMAT",
+    45: "OUT_OF_ORDER_SEQUENCE_NUMBER",
+    46: "DUPLICATE_SEQUENCE_NUMBER",
+    47: "INVALID_PRODUCER_EPOCH",
+    56: "KAFKA_STORAGE_ERROR",
+    59: "UNKNOWN_PRODUCER_ID",
+    74: "FENCED_LEADER_EPOCH",
+    75: "UNKNOWN_LEADER_EPOCH",
+    78: "OFFSET_NOT_AVAILABLE",
+    87: "INVALID_RECORD",
+    100: "UNKNOWN_TOPIC_ID",
+}
+
+MALFORMED = (struct.error, IndexError, UnicodeDecodeError)
+"""What reading an answer raises when its bytes are not what they should be."""
+
+INT16 = struct.Struct(">h")
+INT32 = struct.Struct(">i")
+INT64 = struct.Struct(">q")
+
+_CLIENT_ID = b"hydra"
+_FETCH_SETTINGS = struct.Struct(">iiiib")
+_PARTITION_11 = struct.Struct(">ihqqqi")
+_PARTITION_4 = struct.Struct(">ihqqi")
+_CORRELATION_AT = 8
+_MAX_WAIT_AT = 4 + 2 + 2 + 4 + 2 + len(_CLIENT_ID) + 4
+
+
+def error_name(code: int) -> str:
+    """Kafka's name for an error code; the number where it is not one of those that our requests meet."""
+    return ERROR_NAMES.get(code, f"error {code}")
+
+
+def string(text: bytes) -> bytes:
+    """A string as Kafka writes it: its length as an int16 before it."""
+    return INT16.pack(len(text)) + text
+
+
+def frame(api_key: int, version: int, body: bytes) -> bytearray:
+    """A whole request; its correlation id is put in when it is sent."""
+    header = struct.pack(">hhi", api_key, version, 0) + string(_CLIENT_ID)
+    return bytearray(INT32.pack(len(header) + len(body)) + header + body)
+
+
+def api_versions_request() -> bytearray:
+    """Which requests does the broker take? (ApiVersions 0)."""
+    return frame(API_VERSIONS, 0, b"")
+
+
+def metadata_request(topic: str) -> bytearray:
+    """Who leads the topic's partitions? (Metadata 1)."""
+    return frame(METADATA, 1, INT32.pack(1) + string(topic.encode()))
+
+
+def list_offsets_request(topic: str, partition: int, timestamp: int) -> bytearray:
+    """Where does the partition's log begin (``EARLIEST``) or end (``LATEST``)? (ListOffsets 1)."""
+    body = struct.pack(">ii", -1, 1) + string(topic.encode()) + struct.pack(">iiq", 1, partition, timestamp)
+    return frame(LIST_OFFSETS, 1, body)
+
+
+def set_correlation(request: bytearray, correlation_id: int) -> None:
+    """Put the number in that the answer must carry."""
+    INT32.pack_into(request, _CORRELATION_AT, correlation_id)
+
+
+class FetchRequest:
+    """A Fetch request that is written once and then patched in place: offsets, and how long the broker may wait.
+
+    Args:
+        version: one of ``FETCH_VERSIONS``.
+        topic: its name.
+        parts: the partitions to fetch; each one's ``next_offset`` is what is asked for.
+        max_bytes: the most that an answer may hold (a first batch that is larger still comes whole).
+    """
+
+    __slots__ = ("_places", "frame")
+
+    def __init__(self, version: int, topic: str, parts: Sequence[PartitionTally], max_bytes: int) -> None:
+        body = bytearray(_FETCH_SETTINGS.pack(-1, 0, 0, max_bytes, 0))
+        if version >= 7:
+            # Session id 0 with epoch -1: no fetch session, so each request stands alone.
+            body += struct.pack(">ii", 0, -1)
+        body += INT32.pack(1) + string(topic.encode()) + INT32.pack(len(parts))
+        places: list[tuple[PartitionTally, int]] = []
+        for part in parts:
+            # Leader epoch -1 asks for no fencing; log start -1 is what a consumer gives.
+            body += struct.pack(">ii", part.partition, -1) if version >= 9 else INT32.pack(part.partition)
+            places.append((part, len(body)))
+            body += struct.pack(">qqi", 0, -1, max_bytes) if version >= 5 else struct.pack(">qi", 0, max_bytes)
+        if version >= 11:
+            body += INT32.pack(0) + string(b"")
+        self.frame = frame(FETCH, version, bytes(body))
+        head = len(self.frame) - len(body)
+        self._places = tuple((part, head + place) for part, place in places)
+
+    def set_wait(self, wait_max_ms: int, min_bytes: int) -> None:
+        """Say how long the broker may hold the answer back, and how much would make it answer at once."""
+        struct.pack_into(">ii", self.frame, _MAX_WAIT_AT, wait_max_ms, min_bytes)
+
+    def set_offsets(self) -> None:
+        """Ask each partition for what comes next."""
+        for part, place in self._places:
+            INT64.pack_into(self.frame, place, part.next_offset)
+
+
+def read_fetch_response(
+    version: int, buffer: Buffer, start: int, stop: int
+) -> tuple[int, Sequence[tuple[int, int, int, int]]]:
+    """Find the record batches in a Fetch response; nothing is copied.
+
+    Args:
+        version: the version that was asked for.
+        buffer: holds the response.
+        start: of what follows the correlation id.
+        stop: of the response; the buffer may go on.
+
+    Returns:
+        The response's own error code, and (partition, error code, start, stop) of each partition's records.
+
+    Raises:
+        struct.error: (one of MALFORMED) when the bytes are no such response.
+    """
+    error = 0
+    at = start + 4
+    if version >= 7:
+        error = INT16.unpack_from(buffer, at)[0]
+        at += 6
+    found = []
+    layout = _PARTITION_11 if version >= 5 else _PARTITION_4
+    topics = INT32.unpack_from(buffer, at)[0]
+    at += 4
+    for _ in range(topics):
+        at += 2 + INT16.unpack_from(buffer, at)[0]
+        partitions = INT32.unpack_from(buffer, at)[0]
+        at += 4
+        for _ in range(partitions):
+            fields = layout.unpack_from(buffer, at)
+            at += layout.size + 16 * max(0, fields[-1])
+            if version >= 11:
+                at += 4
+            size = max(0, INT32.unpack_from(buffer, at)[0])
+            at += 4
+            found.append((fields[0], fields[1], at, at + size))
+            at += size
+    if at > stop:
+        raise struct.error("a partition's records end after the response")
+    return error, found
+
+
+def read_api_versions(buffer: Buffer, start: int) -> tuple[int, dict[int, tuple[int, int]]]:
+    """The broker's error code, and api key -> (oldest, newest version)."""
+    error, count = struct.unpack_from(">hi", buffer, start)
+    at = start + 6
+    versions = {}
+    for _ in range(count):
+        key, oldest, newest = struct.unpack_from(">hhh", buffer, at)
+        versions[key] = (oldest, newest)
+        at += 6
+    return error, versions
+
+
+def fetch_version(versions: Mapping[int, tuple[int, int]]) -> int | None:
+    """The best Fetch version that broker and driver both know; None when there is none."""
+    oldest, newest = versions.get(FETCH, (0, -1))
+    return next((version for version in FETCH_VERSIONS if oldest <= version <= newest), None)
+
+
+def read_list_offsets(buffer: Buffer, start: int) -> tuple[int, int]:
+    """(error code, offset) of the one partition that was asked for."""
+    at = start + 4
+    at += 2 + INT16.unpack_from(buffer, at)[0] + 4
+    _partition, error, _timestamp, offset = struct.unpack_from(">ihqq", buffer, at)
+    return error, offset
+
+
+def read_metadata(buffer: Buffer, start: int) -> dict[int, Endpoint]:
+    """Partition -> its leader, for those that have one (one topic was asked for)."""
+    reader = Reader(buffer, start)
+    nodes = {}
+    for _ in range(reader.int32()):
+        node_id, host, port = reader.int32(), reader.string(), reader.int32()
+        reader.string()
+        nodes[node_id] = Endpoint(host, port)
+    reader.int32()
+    leaders = {}
+    for _ in range(reader.int32()):
+        reader.int16()
+        reader.string()
+        reader.skip(1)
+        for partition, leader in _partition_leaders(reader):
+            if leader in nodes:
+                leaders[partition] = nodes[leader]
+    return leaders
+
+
+def _partition_leaders(reader: Reader) -> Iterator[tuple[int, int]]:
+    for _ in range(reader.int32()):
+        reader.int16()
+        partition, leader = reader.int32(), reader.int32()
+        reader.skip(4 * reader.int32())
+        reader.skip(4 * reader.int32())
+        yield partition, leader
+
+
+class Reader:
+    """Walks through an answer whose parts have no fixed place."""
+
+    def __init__(self, buffer: Buffer, at: int) -> None:
+        self._buffer = buffer
+        self._at = at
+
+    def skip(self, size: int) -> None:
+        """Pass over so many bytes."""
+        self._at += size
+
+    def int16(self) -> int:
+        """The next two bytes, signed."""
+        self._at += 2
+        return int(INT16.unpack_from(self._buffer, self._at - 2)[0])
+
+    def int32(self) -> int:
+        """The next four bytes, signed."""
+        self._at += 4
+        return int(INT32.unpack_from(self._buffer, self._at - 4)[0])
+
+    def int64(self) -> int:
+        """The next eight bytes, signed."""
+        self._at += 8
+        return int(INT64.unpack_from(self._buffer, self._at - 8)[0])
+
+    def string(self) -> str:
+        """A nullable string; null is given as empty."""
+        size = max(0, self.int16())
+        text = bytes(self._buffer[self._at : self._at + size]).decode()
+        self._at += size
+        return text

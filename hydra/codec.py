@@ -1,0 +1,37 @@
+"""JSON for signals, files and pipes: dataclasses to bytes and back, every field checked for its type."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import msgspec
+
+from hydra.errors import HydraError
+
+T = TypeVar("T")
+
+
+class DecodeError(HydraError):
+    """Bytes that are not what they should be; the text names the field."""
+
+
+def encode(fact: object) -> bytes:
+    """A dataclass, a struct or a mapping as JSON."""
+    return msgspec.json.encode(fact)
+
+
+def decode(data: bytes | msgspec.Raw, kind: type[T]) -> T:
+    """JSON as ``kind``, every field checked for its type.
+
+    Raises:
+        DecodeError: for anything that is not ``kind``; the text names the field.
+    """
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise DecodeError(f"not a valid {kind.__name__}: {error}") from error
+
+
+def to_builtins(fact: object) -> object:
+    """A dataclass as dicts, lists and scalars: what a JSON file holds."""
+    return msgspec.to_builtins(fact)

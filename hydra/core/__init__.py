@@ -1,1 +1,0 @@
-"""Pure: no socket, file, process, thread, clock, log or third-party client; time is an argument."""

@@ -1,0 +1,1 @@
+"""Where tasks run: Marathon and Mesos, and the code that agents run."""

@@ -1,0 +1,157 @@
+"""A small task that runs on every agent for a moment and tells what a run would find there. It needs Python alone."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+import requests
+
+from hydra.engine.http_session import BoundedSession
+from hydra.engine.marathon_launcher import MarathonLauncher
+from hydra.engine.task_bundle import agent_python
+from hydra.errors import HydraError, InfrastructureError
+from hydra.options.options import Options
+from hydra.run.app_spec import AppSpec, Task
+
+LOOK_EVERY_S = 0.2
+ANSWER_TIMEOUT_S = 8.0
+REMOVE_TIMEOUT_S = 20.0
+
+PROBE = """
+import http.server, json, os, resource, socket, sys, sysconfig, time
+def reaches(target):
+    host, _, port = target.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=2).close()
+    except (OSError, ValueError) as error:
+        return str(error)
+    return ""
+def facts():
+    return {"python": "%d.%d" % sys.version_info[:2], "platform": sysconfig.get_platform(), "path": sys.executable,
+            "host": os.environ.get("HOST", ""), "descriptors": resource.getrlimit(resource.RLIMIT_NOFILE)[1],
+            "unreached": {target: reaches(target) for target in sys.argv[1:]}, "time_s": time.time()}
+class Answer(http.server.BaseHTTPRequestHandler):
+    timeout = 10
+    def do_GET(self):
+        body = json.dumps(facts()).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+def address(host):
+    found = [entry[4][0] for entry in socket.getaddrinfo(host, None, socket.AF_INET)]
+    if host in found or not found[0].startswith("127."):
+        return found[0]
+    way = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    way.connect(("192.0.2.1", 9))
+    return way.getsockname()[0]
+http.server.HTTPServer.allow_reuse_address = True
+http.server.HTTPServer((address(os.environ["HOST"]), int(os.environ["PORT0"])), Answer).serve_forever()
+"""
+
+
+class AgentFacts(msgspec.Struct, frozen=True):
+    """What a probe tells."""
+
+    python: str
+    platform: str
+    path: str
+    host: str
+    descriptors: int
+    unreached: dict[str, str]
+    """The reason by target; empty for one that was reached."""
+    time_s: float
+
+
+@dataclass(frozen=True)
+class Probed:
+    """One agent, as its probe tells."""
+
+    task: Task
+    facts: AgentFacts | None
+    error: str = ""
+    clock_offset_s: float = 0.0
+    """How far its clock is ahead of the controller's."""
+    round_trip_s: float = 0.0
+    """Half of it is how far the offset may be wrong."""
+
+
+def probe_agents(
+    launcher: MarathonLauncher, options: Options, *, name: str, agents: int, targets: Sequence[str], timeout_s: float
+) -> tuple[Probed, ...]:
+    """Run a probe on so many different hosts and ask each; nothing is left of it.
+
+    Args:
+        launcher: of the Marathon.
+        options: the group of the app, and the agents' Python.
+        name: of the app, within that group.
+        agents: how many hosts.
+        targets: host:port that the agents should reach.
+        timeout_s: for all probes to run.
+
+    Raises:
+        InfrastructureError: they do not run in time, with Marathon's reason.
+    """
+    spec = AppSpec(
+        app_id=f"/{options.app_prefix}/{name}",
+        command=f"{agent_python(options.agent_python)} -I -c {shlex.quote(PROBE)} {shlex.join(targets)}",
+        instances=agents,
+        constraints=(("hostname", "UNIQUE"),),
+        labels={"hydra": "doctor"},
+    )
+    try:
+        launcher.apply(spec)
+        return tuple(_ask(task) for task in _running(launcher, spec, timeout_s))
+    finally:
+        _remove(launcher, spec.app_id)
+
+
+def _running(launcher: MarathonLauncher, spec: AppSpec, timeout_s: float) -> Sequence[Task]:
+    deadline_s = time.monotonic() + timeout_s
+    while True:
+        running = [task for task in launcher.tasks(spec.app_id) if task.running and task.endpoint is not None]
+        if len(running) >= spec.instances:
+            return running
+        if time.monotonic() >= deadline_s:
+            reason = launcher.trouble(spec.app_id).text
+            raise InfrastructureError(
+                f"{len(running)} of {spec.instances} probes ran after {timeout_s:g} s{reason and f' ({reason})'}"
+            )
+        time.sleep(LOOK_EVERY_S)
+
+
+def _ask(task: Task) -> Probed:
+    """Ask one probe; again for a while, since it is said to run before it listens."""
+    deadline_s = time.monotonic() + ANSWER_TIMEOUT_S
+    with BoundedSession(ANSWER_TIMEOUT_S, trust_env=False) as session:
+        while True:
+            began_s, began_at_s = time.monotonic(), time.time()
+            try:
+                content = session.get(f"http://{task.endpoint}/").content
+                facts = msgspec.json.decode(content, type=AgentFacts)
+            except (requests.RequestException, msgspec.MsgspecError) as error:
+                if time.monotonic() >= deadline_s:
+                    return Probed(task, None, session.failure or str(error))
+                time.sleep(LOOK_EVERY_S)
+                continue
+            round_trip_s = time.monotonic() - began_s
+            # The probe reads its clock last, right before it answers.
+            return Probed(task, facts, "", facts.time_s - (began_at_s + round_trip_s), round_trip_s)
+
+
+def _remove(launcher: MarathonLauncher, app_id: str) -> None:
+    deadline_s = time.monotonic() + REMOVE_TIMEOUT_S
+    while True:
+        try:
+            launcher.remove(app_id)
+            break
+        except HydraError as error:
+            if not error.retryable or time.monotonic() >= deadline_s:
+                raise
+            time.sleep(LOOK_EVERY_S)
+    while not launcher.removed(app_id) and time.monotonic() < deadline_s:
+        time.sleep(LOOK_EVERY_S)

@@ -1,0 +1,113 @@
+"""How Marathon is reached: its addresses, who asks, and what is trusted.
+
+Secrets come from a private file or the environment, and go nowhere but into the header of a request.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hydra.errors import UsageError
+from hydra.options.options import Options
+
+SECRET_NAMES = ("user", "password", "authorization")
+ENVIRONMENT_PREFIX = "HYDRA_MARATHON_"
+MAX_SECRETS_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True)
+class MarathonAccess:
+    """All that a connection to Marathon needs."""
+
+    urls: tuple[str, ...]
+    """Several addresses of one Marathon: whichever answers is asked."""
+    local: bool = False
+    """Whether it is a local Marathon: then no proxy of the environment is used."""
+    user: str = ""
+    password: str = field(default="", repr=False)
+    authorization: str = field(default="", repr=False)
+    """The whole Authorization header, such as ``token=...``."""
+    ca_file: str | None = None
+    timeout_s: float = 10.0
+
+
+def local_access(url: str) -> MarathonAccess:
+    """A local Marathon takes no secrets, and is given none."""
+    return MarathonAccess((url,), local=True)
+
+
+def given_access(options: Options, environment: Mapping[str, str] = os.environ) -> MarathonAccess:
+    """The Marathon that ``marathon_url`` names.
+
+    Raises:
+        UsageError: the secrets or the CA file cannot be used; tells the file, never what stands in it.
+    """
+    assert options.marathon_url is not None
+    secrets = {
+        name: environment[ENVIRONMENT_PREFIX + name.upper()]
+        for name in SECRET_NAMES
+        if environment.get(ENVIRONMENT_PREFIX + name.upper())
+    }
+    if options.marathon_secrets is not None:
+        secrets = read_secrets(Path(options.marathon_secrets))
+    for name, value in secrets.items():
+        if not value.isprintable() or (name == "authorization" and not value.isascii()):
+            raise UsageError(f"Marathon's {name} has characters that no HTTP header can carry")
+    if "authorization" in secrets and len(secrets) > 1:
+        raise UsageError("Marathon's secrets have an authorization beside user or password", hint="keep one of them")
+    if ("user" in secrets) != ("password" in secrets):
+        raise UsageError("Marathon's secrets have a user without a password, or a password without a user")
+    if options.marathon_ca_file is not None:
+        _check_ca_file(options.marathon_ca_file)
+    return MarathonAccess(
+        tuple(options.marathon_url.split(",")),
+        user=secrets.get("user", ""),
+        password=secrets.get("password", ""),
+        authorization=secrets.get("authorization", ""),
+        ca_file=options.marathon_ca_file,
+        timeout_s=options.marathon_timeout,
+    )
+
+
+def read_secrets(path: Path) -> dict[str, str]:
+    """Lines ``name = value`` of a file that nobody but its owner may read.
+
+    Raises:
+        UsageError: it cannot be read, others may read it, or a line is not of that form; no value is shown.
+    """
+    origin = f"--marathon_secrets={path}"
+    try:
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            content = file.read(MAX_SECRETS_BYTES)
+    except OSError as error:
+        raise UsageError(f"{origin} cannot be read ({error.strerror})") from error
+    if stat.S_IMODE(status.st_mode) & 0o077:
+        raise UsageError(f"{origin} may be read by others", hint=f"chmod 600 {path}")
+    secrets: dict[str, str] = {}
+    for number, line in enumerate(content.decode(errors="replace").splitlines(), start=1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        name, equals, value = (part.strip() for part in line.partition("="))
+        if name not in SECRET_NAMES or not equals or not value:
+            raise UsageError(f"{origin}: line {number} is not {', '.join(SECRET_NAMES)} = value")
+        if name in secrets:
+            raise UsageError(f"{origin}: line {number} has {name} a second time")
+        secrets[name] = value
+    if not secrets:
+        raise UsageError(f"{origin} is empty", hint=f"it holds lines {', '.join(SECRET_NAMES)} = value")
+    return secrets
+
+
+def _check_ca_file(path: str) -> None:
+    try:
+        ssl.create_default_context(cafile=path)
+    except ssl.SSLError as error:
+        raise UsageError(f"--marathon_ca_file={path} holds no certificates (PEM)") from error
+    except OSError as error:
+        raise UsageError(f"--marathon_ca_file={path} cannot be read ({error.strerror})") from error

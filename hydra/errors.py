@@ -1,0 +1,147 @@
+"""The error tree. One root, one exit code a branch, and a sentence that a user can act on.
+
+::
+
+    HydraError                      70  a bug of ours, unless a branch below says otherwise
+    |-- UsageError                   2  a flag or an attribute that cannot be
+    |   |-- ConfigurationError       2  hydra.ini: file, line and key
+    |   `-- CapacityError            2  this machine cannot hold what was asked for
+    |-- DegradedError                3  someone is missing: the result, if there is one, does not answer the question
+    |   `-- NotReadyError            3  the start deadline passed; carries the names
+    |-- AccountingError             70  an identity of the accounting does not hold: a bug of ours
+    |-- InfrastructureError          4
+    |   |-- BrokerError              4  Kafka unreachable, refused us, or died
+    |   |-- JavaError                4  no Java, or one that is too old or broken
+    |   |-- JarError                 4  a jar that cannot be had, or is not the one of the lock
+    |   |-- MarathonError            4  Marathon unreachable, or answered what it should not
+    |   |   `-- AppLockedError       4  409: another deployment holds the app (retryable)
+    |   `-- OutputError              4  a result file that cannot be written
+    `-- InterruptedRunError  130/143  SIGINT, SIGTERM
+
+Exit codes 0 (pass) and 1 (loss) are verdicts of a run, not errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+
+class HydraError(Exception):
+    """Anything that Hydra tells its user about.
+
+    Args:
+        message: what is wrong, with the name and the value, as the start of a sentence.
+        hint: what the user can do about it; left out where there is nothing.
+    """
+
+    exit_code: int = 70
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}: {self.hint}" if self.hint else self.message
+
+
+class UsageError(HydraError):
+    """A flag, an attribute of the batch API's options, or a combination of them that cannot be."""
+
+    exit_code = 2
+
+
+class ConfigurationError(UsageError):
+    """A hydra.ini that is missing, unreadable or wrong; names file, line and key."""
+
+
+class CapacityError(UsageError):
+    """This machine cannot hold what was asked for (file descriptors, memory); names the number that is needed."""
+
+
+class DegradedError(HydraError):
+    """Someone is missing, so that no honest answer can be given."""
+
+    exit_code = 3
+
+
+class NotReadyError(DegradedError):
+    """The start deadline passed before everyone was ready.
+
+    Args:
+        message: as for HydraError.
+        hint: as for HydraError.
+        missing: names of the apps, tasks or clients that were not ready.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", missing: Sequence[str] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.missing = tuple(missing)
+
+
+class AccountingError(HydraError):
+    """An identity that holds in every run does not hold in this one: the figures cannot be trusted."""
+
+
+class InfrastructureError(HydraError):
+    """The broker, Marathon, Java or the file system is unreachable or unusable."""
+
+    exit_code = 4
+
+
+class BrokerError(InfrastructureError):
+    """Kafka cannot be reached, refused us, or died; names host:port or the topic."""
+
+
+class JavaError(InfrastructureError):
+    """There is no Java, or it is too old, or it does not start."""
+
+
+class JarError(InfrastructureError):
+    """A jar cannot be had, or is not the one that the lock names."""
+
+
+class MarathonError(InfrastructureError):
+    """Marathon cannot be reached, or answered what it should not; ``status`` is the HTTP status where there is one."""
+
+    def __init__(self, message: str, *, hint: str = "", status: int | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+
+
+class AppLockedError(MarathonError):
+    """409: the app is locked by a deployment; names it. Worth another try, never worth a force.
+
+    Args:
+        message: as for HydraError.
+        hint: as for HydraError.
+        status: as for MarathonError.
+        deployment_ids: the deployments that hold the app, as far as they are known.
+    """
+
+    retryable = True
+
+    def __init__(
+        self, message: str, *, hint: str = "", status: int | None = 409, deployment_ids: Sequence[str] = ()
+    ) -> None:
+        super().__init__(message, hint=hint, status=status)
+        self.deployment_ids = tuple(deployment_ids)
+
+
+class OutputError(InfrastructureError):
+    """A result file cannot be written; names the path and the reason."""
+
+
+class InterruptedRunError(HydraError):
+    """SIGINT (exit 130) or SIGTERM (exit 143) reached the controller.
+
+    Args:
+        signal_number: 2 or 15.
+    """
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__("interrupted" if signal_number == 2 else "terminated")
+        self.signal_number = signal_number
+        self.exit_code = 128 + signal_number

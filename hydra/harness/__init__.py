@@ -1,1 +1,0 @@
-"""What happens in what order, on Protocols only."""

@@ -1,0 +1,329 @@
+"""The options of a run: one table, from which the flags, the keys of hydra.ini and the batch API's attributes are made.
+
+An option's value is the flag's (in the batch API: the attribute's), else that of hydra.ini, else the default.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from hydra.codec import decode, encode
+from hydra.errors import UsageError
+from hydra.options import parsers as kind
+from hydra.records.identity import IDENTITY_BYTES
+
+PUBLISHER_DRIVERS = ("confluent", "kafka-python", "wire")
+SUBSCRIBER_DRIVERS = ("wire", "confluent", "kafka-python")
+
+FAIR_FETCHES_PER_S = 8_000
+"""Fetch requests a second that two cores carry with a hundred subscriber tasks and the broker on them.
+
+Measured with 1,000 clients: at 15,000/s the publisher's acks come 10 s late, since its requests queue behind the
+fetches; at 8,000/s they keep up.
+"""
+
+LARGE_APP_CLIENTS = 100
+FAIR_FETCHES_PER_S_LARGE_APPS = 20_000
+"""The same where apps have ``LARGE_APP_CLIENTS`` or more: a task wakes once for all of its clients' fetches.
+
+Measured with one task of 500 clients x 3,000/s: at 8,000/s e2e p99 was 93 ms, at 15,000/s 54 ms, at 20,000/s 49 ms, for
+0.31 us of CPU a delivery instead of 0.27.
+"""
+
+MANY_CLIENTS = 1_000
+FAIR_FETCHES_PER_S_MANY_CLIENTS = 18_000
+"""The same for more than ``MANY_CLIENTS`` in large apps: at 10 million deliveries a second bytes need the cores, too.
+
+Measured with 10,000 clients x 1,000/s: at 8,000/s e2e p99 was 1.35 s, at 12,000/s 1.09 s, at 15,000/s 0.86 to 1.07 s;
+from 20,000/s on it depends on what else the machine does.
+"""
+
+WARMUP_S = 2.0
+"""Where nothing is said, for a Kafka that has just started.
+
+Until its code is compiled it answers several times slower: at 500 clients x 3,000/s the first second after a cold start
+had an e2e p99 of 377 ms, and each of the next nine 52 to 62 ms.
+"""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class OptionKind:
+    """What is known of an option beside its name and default."""
+
+    section: str
+    """Section of hydra.ini that its key stands in."""
+    parse: kind.Parse
+    text: str
+    """One line of help."""
+
+
+def _option(default: T, section: str, parse: kind.Parse, text: str) -> T:
+    return field(default=default, metadata={"kind": OptionKind(section, parse, text)})
+
+
+_OFF: bool = False
+
+
+@dataclass(frozen=True)
+class Options:
+    """Everything that a run can be asked for; names are the seed's and Kafka's, units are in the help texts."""
+
+    total_sub_apps: int = _option(100, "hydra", kind.whole(1, 10_000), "subscriber apps")
+    clients_per_app: int = _option(10, "hydra", kind.whole(1, 10_000), "Kafka clients in each subscriber app")
+    test_duration: float = _option(10.0, "hydra", kind.number(0.1, 86_400), "seconds to send for")
+    warmup: float | None = _option(
+        None,
+        "hydra",
+        kind.number(0, 3600),
+        f"seconds of the same load before the first run, not counted; unset: {WARMUP_S:g} for a Kafka just started",
+    )
+    msg_rate: float = _option(1000.0, "hydra", kind.number(0.1, 10_000_000), "records a second")
+    msg_batch: int = _option(100, "hydra", kind.whole(1, 1_000_000), "records that a producer batch has room for")
+    msg_size: int = _option(
+        14,
+        "hydra",
+        kind.whole(IDENTITY_BYTES, 1_000_000, f"{IDENTITY_BYTES} bytes tell a record from all others"),
+        "bytes of a record's value",
+    )
+    group: str = _option(
+        "own",
+        "kafka",
+        kind.choice("own", "shared"),
+        "own: every client reads a full copy; shared: all clients together read one",
+    )
+    group_mode: str = _option(
+        "assign",
+        "kafka",
+        kind.choice("assign", "group"),
+        "assign: partitions are assigned to the clients; group: each client joins its group, heartbeats and commits",
+    )
+    partitions: int = _option(1, "kafka", kind.whole(1, 10_000), "partitions of the topic")
+    acks: str = _option("1", "kafka", kind.choice("0", "1", "all"), "acks that the publisher waits for")
+    linger_ms: int = _option(5, "kafka", kind.whole(0, 900_000), "ms that the publisher holds a batch back to fill it")
+    batch_size: int = _option(
+        0, "kafka", kind.whole(0, 2_147_483_647), "bytes of a producer batch; 0: msg_size x msg_batch"
+    )
+    consumer_max_buffer_size: int = _option(
+        0, "kafka", kind.whole(0, 2_147_483_647), "most bytes that one fetch may bring; 0: as much as there is"
+    )
+    fetch_min_bytes: int = _option(
+        1, "kafka", kind.whole(1, 2_147_483_647), "bytes that the broker waits for before it answers a fetch"
+    )
+    fetch_wait_max_ms: int = _option(500, "kafka", kind.whole(0, 60_000), "ms that the broker waits for them at most")
+    fetch_pace_ms: float | None = _option(
+        None,
+        "kafka",
+        kind.number(0, 10_000),
+        "least ms between two fetch rounds of the wire driver; 0: at once; unset: from the number of clients",
+    )
+    retention_ms: int | None = _option(
+        None, "kafka", kind.whole(1000, 2**62), "retention.ms of the topic; unset: the broker's"
+    )
+    pub_driver: str = _option("confluent", "kafka", kind.driver(*PUBLISHER_DRIVERS), "client library of the publisher")
+    sub_driver: str = _option("wire", "kafka", kind.driver(*SUBSCRIBER_DRIVERS), "client library of the subscribers")
+    bootstrap_servers: str | None = _option(
+        None, "kafka", kind.host_ports, "host:port of the brokers under test; unset: an embedded Kafka"
+    )
+    java: str | None = _option(
+        None, "kafka", kind.path, "java (>= 17) that runs the embedded Kafka; unset: the one that came with Hydra"
+    )
+    broker_property: tuple[str, ...] = _option(
+        (), "kafka", kind.properties, "setting of the embedded Kafka, NAME=VALUE; several: again, or commas"
+    )
+    broker_heap_mb: int = _option(1024, "kafka", kind.whole(64, 1_048_576), "heap of the embedded Kafka, MiB")
+    marathon_url: str | None = _option(
+        None, "marathon", kind.http_urls, "Marathon that runs the apps, or several addresses of it; unset: a local one"
+    )
+    app_prefix: str = _option("g1", "marathon", kind.app_group, "Marathon group that the apps are created in")
+    marathon_secrets: str | None = _option(
+        None, "marathon", kind.path, "file of mode 0600 with user and password, or authorization, for Marathon"
+    )
+    marathon_ca_file: str | None = _option(
+        None, "marathon", kind.path, "CA certificates (PEM) that Marathon's certificate is checked against"
+    )
+    marathon_timeout: float = _option(
+        10.0, "marathon", kind.number(0.1, 20), "seconds that Marathon may take for an answer before it is asked again"
+    )
+    mesos_url: str | None = _option(
+        None, "mesos", kind.http_url, "Mesos master, for agents and logs; unset: the one that Marathon names"
+    )
+    cluster0: str | None = _option(
+        None, "mesos", kind.attribute, "attribute.value of the agents that the publisher goes to; unset: any"
+    )
+    cluster1: str | None = _option(
+        None, "mesos", kind.attribute, "attribute.value of the agents that the subscribers go to; unset: any"
+    )
+    local_agents: str | None = _option(
+        None,
+        "mesos",
+        kind.agents,
+        "agents of a local Marathon: addresses of this machine with attributes, cpus and mem; unset: 127.0.0.1",
+    )
+    appserver: str = _option(
+        "auto",
+        "hydra",
+        kind.choice("auto", "always", "never"),
+        "hand Hydra's code out to the agents; auto: where Marathon is not a local one",
+    )
+    appserver_address: str | None = _option(
+        None,
+        "hydra",
+        kind.place,
+        "address of this machine that agents reach, for the hand-out; unset: the way to Marathon",
+    )
+    appserver_bind: str | None = _option(
+        None, "hydra", kind.place, "address that the hand-out listens on, such as 0.0.0.0; unset: appserver_address"
+    )
+    agent_python: str | None = _option(
+        None, "hydra", kind.path, "python on the agents; unset: the one of this controller's version"
+    )
+    start_timeout: float = _option(
+        60.0,
+        "hydra",
+        kind.number(1, 86_400),
+        "seconds for apps and clients to be ready; more is allowed above 100 apps",
+    )
+    drain_timeout: float = _option(
+        30.0, "hydra", kind.number(0, 86_400), "seconds for clients to read on after the last ack"
+    )
+    audit: str = _option(
+        "auto",
+        "hydra",
+        kind.choice("auto", "always", "never"),
+        "read the whole log once more after the run; auto: up to 20 million records and 1 GiB",
+    )
+    threshold: tuple[str, ...] = _option(
+        (), "hydra", kind.thresholds, "what a run must keep, such as e2e_p99<50ms or loss==0; several: again, or commas"
+    )
+    keep_running: bool = _option(
+        _OFF, "hydra", kind.switch, "leave apps, local Marathon and embedded Kafka up for the next run"
+    )
+    output: str | None = _option(None, "hydra", kind.path, "write the result to this file (JSON)")
+
+    @property
+    def client_count(self) -> int:
+        """Clients asked for."""
+        return self.total_sub_apps * self.clients_per_app
+
+    @property
+    def batch_size_bytes(self) -> int:
+        """The producer's batch.size."""
+        return self.batch_size or self.msg_size * self.msg_batch
+
+    @property
+    def pace_ms(self) -> float:
+        """The pace of fetch rounds: what was asked for, or what keeps all clients together at a fair fetch rate."""
+        if self.fetch_pace_ms is not None:
+            return self.fetch_pace_ms
+        fair = FAIR_FETCHES_PER_S
+        if self.clients_per_app >= LARGE_APP_CLIENTS:
+            many = self.client_count > MANY_CLIENTS
+            fair = FAIR_FETCHES_PER_S_MANY_CLIENTS if many else FAIR_FETCHES_PER_S_LARGE_APPS
+        return round(1000 * self.client_count / fair, 3)
+
+    @property
+    def start_deadline_s(self) -> float:
+        """``start_timeout``, and a quarter of a second more for each app above a hundred."""
+        return self.start_timeout + max(0, self.total_sub_apps - 100) * 0.25
+
+
+OPTION_KINDS: Mapping[str, OptionKind] = {item.name: item.metadata["kind"] for item in dataclasses.fields(Options)}
+"""By the option's name, in the order of the help."""
+
+
+def parse_option(name: str, text: str, *, origin: str) -> object:
+    """The value of one option.
+
+    Args:
+        name: the option.
+        text: its value as text; spaces around it do not count.
+        origin: how the error names the option, such as ``--msg_rate`` or ``hydra.ini:7: [kafka] acks``.
+
+    Raises:
+        UsageError: when the option's kind does not take the text.
+    """
+    try:
+        return OPTION_KINDS[name].parse(text.strip())
+    except ValueError as error:
+        shown = re.sub(r"//[^/]*@", "//***@", text if len(text) <= 80 else text[:77] + "...")
+        raise UsageError(f"{origin} = {shown!r} {error}") from error
+
+
+def resolve(*layers: Mapping[str, object]) -> Options:
+    """Options out of layers of values by name; a later layer wins over an earlier one, defaults fill the rest.
+
+    Raises:
+        UsageError: for a combination that cannot be.
+    """
+    return checked(merged(*layers))
+
+
+def merged(*layers: Mapping[str, object]) -> Options:
+    """The same, without a look at whether they go together."""
+    values: dict[str, object] = {}
+    for layer in layers:
+        values.update(layer)
+    return dataclasses.replace(Options(), **values)  # type: ignore[arg-type]  # each kind made its own type
+
+
+def checked(options: Options) -> Options:
+    """The same options, checked for what does not go together.
+
+    Raises:
+        UsageError: names the two options and their values.
+    """
+    if options.marathon_url is not None and options.bootstrap_servers is None:
+        raise UsageError(
+            f"--marathon_url={options.marathon_url} needs --bootstrap_servers",
+            hint="tasks on other machines cannot reach an embedded Kafka",
+        )
+    _check_broker_settings(options)
+    if options.group_mode == "group" and options.sub_driver == "kafka-python":
+        raise UsageError(
+            "--group_mode=group does not go with --sub_driver=kafka-python",
+            hint="use --sub_driver=wire or confluent",
+        )
+    if options.batch_size_bytes > 2_147_483_647:
+        raise UsageError(
+            f"--msg_size={options.msg_size} x --msg_batch={options.msg_batch} is a batch.size of"
+            f" {options.batch_size_bytes} bytes",
+            hint="Kafka takes 2147483647 at most; set --batch_size",
+        )
+    if options.client_count > 100_000:
+        raise UsageError(
+            f"--total_sub_apps={options.total_sub_apps} x --clients_per_app={options.clients_per_app} is"
+            f" {options.client_count} clients",
+            hint="100000 at most",
+        )
+    return options
+
+
+def saved_options(options: Mapping[str, object]) -> Options:
+    """Options out of a result file; what this version does not know is left out.
+
+    Raises:
+        SignalError: one of them is not of its kind.
+    """
+    names = Options.__dataclass_fields__
+    return decode(encode({name: value for name, value in options.items() if name in names}), Options)
+
+
+def _check_broker_settings(options: Options) -> None:
+    if options.bootstrap_servers is None:
+        return
+    for name, value in (
+        ("broker_property", ",".join(options.broker_property)),
+        ("broker_heap_mb", options.broker_heap_mb if options.broker_heap_mb != Options.broker_heap_mb else ""),
+    ):
+        if value:
+            raise UsageError(
+                f"--{name}={value} is a setting of the embedded Kafka, which --bootstrap_servers="
+                f"{options.bootstrap_servers} does without",
+                hint="leave one of the two out; a broker of your own has its own server.properties",
+            )

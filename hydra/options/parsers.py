@@ -1,0 +1,180 @@
+"""How the text of an option becomes its value. Each kind says what it accepts in the words of its error."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+
+from hydra.options.agent_specs import parse_agents
+from hydra.options.thresholds import parse_threshold
+
+Parse = Callable[[str], object]
+"""Text to value; raises ValueError with the rest of the sentence 'NAME=TEXT ...'."""
+
+_WHOLE = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?", re.ASCII)
+_HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})", re.ASCII)
+_URL = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:(?P<port>[0-9]{1,5}))?(/[!-~]*)?", re.ASCII)
+_IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
+_PLACE = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:(?P<port>[0-9]{1,5}))?", re.ASCII)
+_PROPERTY = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)[ \t]*=[ \t]*([^\0]*)", re.ASCII)
+_SEGMENT = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", re.ASCII)
+
+
+def whole(low: int, high: int, why: str = "") -> Parse:
+    """A whole number from ``low`` to ``high``."""
+    wanted = f"must be a whole number from {low} to {high}{why and f' ({why})'}"
+
+    def parse(text: str) -> int:
+        if not _WHOLE.fullmatch(text) or not low <= int(text) <= high:
+            raise ValueError(wanted)
+        return int(text)
+
+    return parse
+
+
+def number(low: float, high: float) -> Parse:
+    """A finite number from ``low`` to ``high``."""
+    wanted = f"must be a number from {low:g} to {high:g}"
+
+    def parse(text: str) -> float:
+        if not _NUMBER.fullmatch(text):
+            raise ValueError(wanted)
+        value = float(text)
+        if not math.isfinite(value) or not low <= value <= high:
+            raise ValueError(wanted)
+        return value
+
+    return parse
+
+
+def choice(*values: str) -> Parse:
+    """One of a few words."""
+    wanted = f"must be {', '.join(values[:-1])} or {values[-1]}"
+
+    def parse(text: str) -> str:
+        word = text.lower().replace("_", "-")
+        if word not in values:
+            raise ValueError(wanted)
+        return word
+
+    return parse
+
+
+def switch(text: str) -> bool:
+    """On or off, in the words that configparser takes."""
+    word = text.lower()
+    if word in {"1", "yes", "true", "on"}:
+        return True
+    if word in {"0", "no", "false", "off"}:
+        return False
+    raise ValueError("must be yes or no")
+
+
+def thresholds(text: str) -> tuple[str, ...]:
+    """Thresholds with commas between them (``accounting/thresholds.py``), each in its plainest form."""
+    found = []
+    for part in text.split(","):
+        if part.strip():
+            try:
+                found.append(str(parse_threshold(part)))
+            except ValueError as error:
+                raise ValueError(str(error) if part == text else f"{error!s} (in {part.strip()!r})") from error
+    return tuple(found)
+
+
+def properties(text: str) -> tuple[str, ...]:
+    """Settings of Kafka, NAME=VALUE, with commas or line ends between them; a value may hold commas itself."""
+    found: dict[str, str] = {}
+    name = ""
+    for line in text.splitlines():
+        name = ""
+        for part in line.split(","):
+            if match := _PROPERTY.fullmatch(part.strip()):
+                name, value = match[1], match[2]
+                if name in found:
+                    raise ValueError(f"says {name} twice")
+                found[name] = value
+            elif name:
+                found[name] += f",{part.strip()}"
+            elif part.strip():
+                raise ValueError("must be NAME=VALUE, such as num.io.threads=4")
+    return tuple(f"{name}={value.rstrip(',')}" for name, value in found.items())
+
+
+def driver(*names: str) -> Parse:
+    """The name of a driver, or ``package.module:Class`` for one of the user's own."""
+    wanted = f"must be {', '.join(names[:-1])} or {names[-1]}, or package.module:Class of a driver of your own"
+
+    def parse(text: str) -> str:
+        if _IMPORT_PATH.fullmatch(text):
+            return text
+        word = text.lower().replace("_", "-")
+        if word not in names:
+            raise ValueError(wanted)
+        return word
+
+    return parse
+
+
+def path(text: str) -> str:
+    """A path in the file system."""
+    if not text or "\0" in text:
+        raise ValueError("must be a path")
+    return text
+
+
+def host_ports(text: str) -> str:
+    """host:port pairs with commas between them, as Kafka's ``bootstrap.servers``."""
+    pairs = [pair.strip() for pair in text.split(",")]
+    for pair in pairs:
+        match = _HOST_PORT.fullmatch(pair)
+        if not match or not 1 <= int(match[2]) <= 65535:
+            raise ValueError("must be host:port, or several with commas between them")
+    return ",".join(pairs)
+
+
+def http_urls(text: str) -> str:
+    """The addresses of an HTTP API, with commas between them."""
+    return ",".join(http_url(url.strip()) for url in text.split(","))
+
+
+def http_url(text: str) -> str:
+    """The address of an HTTP API."""
+    if "@" in text.partition("://")[2].partition("/")[0]:
+        raise ValueError("must not carry a user name or password")
+    match = _URL.fullmatch(text)
+    if not match or not 1 <= int(match["port"] or 80) <= 65535:
+        raise ValueError("must be a URL such as http://10.0.0.2:8080")
+    return text.rstrip("/")
+
+
+def app_group(text: str) -> str:
+    """The id of a Marathon group: segments of lower case letters, digits and dashes, with slashes between them."""
+    segments: Sequence[str] = text.strip("/").split("/")
+    if not all(_SEGMENT.fullmatch(segment) for segment in segments):
+        raise ValueError("must be made of lower case letters, digits and dashes, such as g1")
+    return "/".join(segments)
+
+
+def place(text: str) -> str:
+    """An address, a host name or a network interface of this machine, with a port or without."""
+    match = _PLACE.fullmatch(text)
+    if not match or not 1 <= int(match["port"] or 1) <= 65535:
+        raise ValueError("must be an address or an interface of this machine, such as 10.0.0.5, 10.0.0.5:9800 or eth0")
+    return text
+
+
+def agents(text: str) -> str:
+    """The virtual agents of a local Marathon (``options/agent_specs.py``)."""
+    parse_agents(text)
+    return text
+
+
+def attribute(text: str) -> str:
+    """An agent's attribute and its value, split at the first dot."""
+    name, _dot, value = text.partition(".")
+    if not name or not value or not text.isprintable():
+        raise ValueError("must be attribute.value, such as slave_id.slave-set1_0")
+    return text

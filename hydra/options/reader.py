@@ -1,0 +1,109 @@
+"""Where options come from: flags or the attributes of the batch API, over hydra.ini, over defaults."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+
+from hydra.errors import ConfigurationError, UsageError
+from hydra.options.ini import Settings, parse_ini
+from hydra.options.options import OPTION_KINDS, Options, merged, parse_option, resolve
+
+DEFAULT_CONFIG_FILE = "hydra.ini"
+MAX_CONFIG_BYTES = 1024 * 1024
+
+
+def read_settings(config_file: str | None) -> Settings:
+    """What the configuration file says.
+
+    Args:
+        config_file: its path; None for hydra.ini in the current folder, which may be missing.
+
+    Raises:
+        ConfigurationError: missing (when it was asked for), unreadable, or wrong.
+    """
+    path = Path(config_file or DEFAULT_CONFIG_FILE)
+    try:
+        text = read_text(path, kind="hydra.ini")
+    except FileNotFoundError as error:
+        if config_file is None:
+            return Settings()
+        raise ConfigurationError(f"--config_file={config_file} does not exist") from error
+    return parse_ini(text, name=str(path))
+
+
+def read_text(path: Path, *, kind: str) -> str:
+    """The text of a file of settings.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        ConfigurationError: it cannot be read, or is no such file.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_CONFIG_BYTES + 1)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigurationError(f"{str(path)!r} cannot be read ({reason})") from error
+    if len(data) > MAX_CONFIG_BYTES:
+        raise ConfigurationError(f"{path} is larger than {MAX_CONFIG_BYTES} bytes", hint=f"is it a {kind}?")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line_number = data[: error.start].count(b"\n") + 1
+        raise ConfigurationError(f"{path}:{line_number}: not UTF-8 text") from error
+
+
+def options_from_flags(
+    flags: Mapping[str, str],
+    config_file: str | None,
+    *,
+    under: Mapping[str, object] | None = None,
+    for_a_run: bool = True,
+) -> Options:
+    """Options out of the texts of flags.
+
+    Args:
+        flags: by the option's name; only those that were given.
+        config_file: see ``read_settings``.
+        under: values by name that flags win over, and that win over the configuration file: those of a plan.
+        for_a_run: whether they have to go together for a run; to look at a cluster, a few are enough.
+
+    Raises:
+        UsageError: names the flag, or the file, line and key.
+    """
+    values = {name: parse_option(name, text, origin=f"--{name}") for name, text in flags.items()}
+    layers = (read_settings(config_file).options, under or {}, values)
+    return resolve(*layers) if for_a_run else merged(*layers)
+
+
+def options_from_attributes(source: object) -> Options:
+    """A snapshot of the batch API's options object: its attributes, over hydra.ini, over defaults.
+
+    Args:
+        source: any object; attributes that are no options are ignored, unless they are nearly one.
+
+    Raises:
+        UsageError: names the attribute, or the file, line and key.
+    """
+    values: dict[str, object] = {}
+    for name in (name for name in dir(source) if not name.startswith("_")):
+        value = getattr(source, name)
+        if name == "config_file" or callable(value):
+            continue
+        if name not in OPTION_KINDS:
+            if near := difflib.get_close_matches(name, OPTION_KINDS, n=1, cutoff=0.85):
+                raise UsageError(f"options.{name} is no option", hint=f"did you mean {near[0]}?")
+            continue
+        if value is not None:
+            if isinstance(value, Mapping):
+                value = [f"{key}={each}" for key, each in value.items()]
+            text = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+            values[name] = parse_option(name, text, origin=f"options.{name}")
+    config_file = getattr(source, "config_file", None)
+    # The notebook names hydra.ini as a matter of course: it may be missing, as on a command line without the flag.
+    named = str(config_file) if config_file and str(config_file) != DEFAULT_CONFIG_FILE else None
+    return resolve(read_settings(named).options, values)

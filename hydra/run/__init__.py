@@ -1,0 +1,1 @@
+"""One measurement, from tasks that are there to its result."""

@@ -1,0 +1,1 @@
+"""Signals to the tasks: their messages, and ZMQ that carries them."""

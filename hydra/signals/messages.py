@@ -1,0 +1,126 @@
+"""Signals: the seven commands that a task answers, and their bytes.
+
+A request is a JSON object ``{"signal": "ping", "arguments": {...}}``; the reply is ``{"ok": true, "result": {...}}`` or
+``{"ok": false, "error": "..."}``. Every request gets exactly one reply. Both are limited in size; what is larger,
+nested too deep or of another shape is refused with a reply that says so.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import msgspec
+
+from hydra.codec import decode, encode
+from hydra.errors import HydraError
+
+SignalName = Literal["ping", "teststart", "teststop", "teststatus", "getstats", "resetstats", "updateconfig"]
+SIGNAL_NAMES: tuple[SignalName, ...] = get_args(SignalName)
+
+REQUEST_LIMIT_BYTES = 8 * 1024 * 1024
+"""An ``updateconfig`` takes about 150 bytes a client."""
+
+REPLY_LIMIT_BYTES = 256 * 1024 * 1024
+"""A ``getstats`` takes about 300 bytes a client, and about 20 for each gap in what it received."""
+
+
+class SignalError(HydraError):
+    """A request that cannot be carried out; the text goes back to the peer that sent it."""
+
+
+class Request(msgspec.Struct, frozen=True):
+    """A signal and its arguments (JSON)."""
+
+    signal: SignalName
+    arguments: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What came of a request."""
+
+    ok: bool
+    result: msgspec.Raw = msgspec.Raw(b"{}")
+    error: str = ""
+
+
+def request(signal: SignalName, arguments: object = None) -> Request:
+    """A request with ``arguments`` (a dataclass or a mapping) turned into JSON."""
+    return Request(signal, msgspec.Raw(encode({} if arguments is None else arguments)))
+
+
+def decode_request(data: bytes) -> Request:
+    """The bytes of one request.
+
+    Raises:
+        SignalError: too large.
+        DecodeError: no JSON, not an object of this shape, or an unknown signal.
+    """
+    if len(data) > REQUEST_LIMIT_BYTES:
+        raise SignalError(f"a request of {len(data)} bytes: the limit is {REQUEST_LIMIT_BYTES}")
+    return decode(data, Request)
+
+
+def decode_reply(data: bytes) -> Reply:
+    """The bytes of one reply.
+
+    Raises:
+        SignalError: too large.
+        DecodeError: not a reply.
+    """
+    if len(data) > REPLY_LIMIT_BYTES:
+        raise SignalError(f"a reply of {len(data)} bytes: the limit is {REPLY_LIMIT_BYTES}")
+    return decode(data, Reply)
+
+
+def success(result: object = None) -> bytes:
+    """The bytes of a reply that carries ``result`` (a dataclass or a mapping)."""
+    return encode(Reply(ok=True, result=msgspec.Raw(encode({} if result is None else result))))
+
+
+def failure(error: str) -> bytes:
+    """The bytes of a reply that says what went wrong."""
+    # A path that is no Unicode text comes as surrogates, which JSON cannot carry.
+    return encode(Reply(ok=False, error=error.encode(errors="backslashreplace").decode()))
+
+
+class ClockReading(msgspec.Struct, frozen=True):
+    """The clocks of a task's host at one moment."""
+
+    monotonic_s: float = 0.0
+    wall_s: float = 0.0
+    """Time of day, seconds since 1970."""
+    boot_id: str = ""
+    """Of the host since it started: tasks with the same one share the monotonic clock. Empty where it is not known."""
+
+
+class Ping(msgspec.Struct, frozen=True):
+    """The result of ``ping``: who answers."""
+
+    task_id: str
+    role: Literal["kafka-pub", "kafka-sub"]
+    version: str
+    run_id: str = ""
+    """The run that the task is configured for; empty before the first ``updateconfig``."""
+    clock: ClockReading = ClockReading()
+
+
+class StartAt(msgspec.Struct, frozen=True):
+    """The arguments of ``teststart``: when the plan starts, and what it is."""
+
+    start_s: float
+    """On the monotonic clock of the task that is told."""
+    start_wall_s: float
+    """The same moment on the publisher's clock of the time of day, which stamps the records; seconds since 1970."""
+    rate_per_s: float
+    duration_s: float
+    partitions: int
+    block_records: int
+    """Records that go to one partition in a row (``records/partitioner.py``)."""
+    sample_every_s: float = 1.0
+
+
+class DrainTo(msgspec.Struct, frozen=True):
+    """The arguments of ``teststop`` to a subscriber: how far every client should still read."""
+
+    end_offsets: dict[int, int]
+    """By partition: one past the last record of the run."""

@@ -1,0 +1,1 @@
+"""Many runs: plans, searches, comparisons, and the folder that holds them."""

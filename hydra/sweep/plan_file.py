@@ -1,0 +1,149 @@
+"""A whole sweep in a TOML file: what its tables say, made into points.
+
+::
+
+    repeats = 2
+    zip = false         # true: the values of [sweep] vary together
+
+    [options]           # for all points; flags win over these
+    clients_per_app = 10
+    test_duration = 10
+    warmup = 3          # seconds
+
+    [sweep]             # a grid
+    clients = [10, 50]
+    msg_rate = [1000, 2000]
+
+    [[point]]           # and, or instead of it, points one by one
+    clients = 100
+    msg_rate = 500
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hydra.errors import ConfigurationError, UsageError
+from hydra.options.options import OPTION_KINDS, parse_option
+from hydra.options.reader import read_text
+from hydra.sweep.plan import MAX_REPEATS, Axis, grid, make_axis, parse_change, zipped
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+KEYS = ("repeats", "zip", "options", "sweep", "point")
+
+
+@dataclass(frozen=True)
+class PlanFile:
+    """What a plan file says."""
+
+    options: dict[str, object] = field(default_factory=dict)
+    """For all points."""
+    changes: tuple[dict[str, object], ...] = ()
+    """One for each point."""
+    repeats: int | None = None
+
+
+def read_plan_file(path: str) -> PlanFile:
+    """What a sweep's plan file (TOML) says.
+
+    Raises:
+        ConfigurationError: missing, unreadable, or wrong; names the file and the key or line.
+    """
+    try:
+        text = read_text(Path(path), kind="plan")
+    except FileNotFoundError as error:
+        raise ConfigurationError(f"--plan={path} does not exist") from error
+    try:
+        tables = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ConfigurationError(f"{path}: {error}", hint="a plan is a TOML file") from error
+    return read_plan(tables, name=path)
+
+
+def read_plan(tables: Mapping[str, object], *, name: str) -> PlanFile:
+    """The plan that a parsed TOML file holds.
+
+    Args:
+        tables: the file's top level.
+        name: the file's, for errors.
+
+    Raises:
+        ConfigurationError: names the file, the table and the key.
+    """
+    for key in tables:
+        if key not in KEYS:
+            raise ConfigurationError(f"{name}: {key[:80]!r} is not known", hint=f"a plan holds {', '.join(KEYS)}")
+    together = _switch(tables, "zip", name=name)
+    points = tables.get("point", [])
+    if not isinstance(points, list) or not all(isinstance(point, dict) for point in points):
+        raise ConfigurationError(f"{name}: point must be written [[point]]")
+    try:
+        axes = [_axis(key, values, name=name) for key, values in _table(tables, "sweep", name=name).items()]
+        swept = (zipped(axes) if together else grid(axes)) if axes else []
+        fixed = [
+            dict(parse_change(key, _text(value), origin=f"{name}: [[point]] {number}") for key, value in point.items())
+            for number, point in enumerate(points, 1)
+        ]
+        options = {key: _option(key, value, name=name) for key, value in _table(tables, "options", name=name).items()}
+    except ConfigurationError:
+        raise
+    except UsageError as error:
+        problem = error.message if error.message.startswith(name) else f"{name}: {error.message}"
+        raise ConfigurationError(problem, hint=error.hint) from error
+    repeats = _number(tables, "repeats", 1, MAX_REPEATS, name=name)
+    if repeats is not None and repeats != int(repeats):
+        raise ConfigurationError(f"{name}: repeats = {repeats!r} must be a whole number")
+    return PlanFile(
+        options=options,
+        changes=tuple(swept + fixed),
+        repeats=None if repeats is None else int(repeats),
+    )
+
+
+def _table(tables: Mapping[str, object], key: str, *, name: str) -> Mapping[str, object]:
+    table = tables.get(key, {})
+    if not isinstance(table, dict):
+        raise ConfigurationError(f"{name}: {key} must be a table, written [{key}]")
+    return table
+
+
+def _axis(key: str, values: object, *, name: str) -> Axis:
+    if not isinstance(values, list) or not values:
+        raise ConfigurationError(f"{name}: [sweep] {key[:80]!r} must be a list of values")
+    return make_axis(key, [_text(value) for value in values], origin=f"{name}: [sweep]")
+
+
+def _option(key: str, value: object, *, name: str) -> object:
+    if key not in OPTION_KINDS:
+        raise ConfigurationError(f"{name}: [options] {key[:80]!r} is no option")
+    return parse_option(key, _text(value), origin=f"{name}: [options] {key}")
+
+
+def _number(tables: Mapping[str, object], key: str, low: float, high: float, *, name: str) -> float | None:
+    value = tables.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        raise ConfigurationError(f"{name}: {key} = {value!r} must be a number from {low:g} to {high:g}")
+    return value
+
+
+def _switch(tables: Mapping[str, object], key: str, *, name: str) -> bool:
+    value = tables.get(key, False)
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{name}: {key} = {value!r} must be true or false")
+    return value
+
+
+def _text(value: object) -> str:
+    """A TOML value as a flag would give it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)

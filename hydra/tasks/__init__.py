@@ -1,0 +1,1 @@
+"""What kafka-pub and kafka-sub do in their processes."""

@@ -1,0 +1,148 @@
+"""``kafka-pub``: the publisher task. Walks the plan on its main thread; signals are answered beside it."""
+
+from __future__ import annotations
+
+import logging
+import queue
+from collections.abc import Callable, Mapping
+
+from hydra import __version__
+from hydra.accounting.stats import PublisherStatus
+from hydra.clients.registry import publisher_driver
+from hydra.codec import decode
+from hydra.errors import HydraError
+from hydra.options.order import PublisherConfiguration
+from hydra.run.clock import MonotonicClock
+from hydra.signals.messages import Ping, Request, SignalError, SignalName, StartAt, success
+from hydra.tasks import usage
+from hydra.tasks.host import read_clock
+from hydra.tasks.publishing import Publishing
+from hydra.tasks.task import TaskPlace, run_task
+
+START_LOOK_S = 0.05
+
+_log = logging.getLogger(__name__)
+
+
+class KafkaPub:
+    """The publisher's answer to each signal, and the loop of its main thread.
+
+    The main thread works on one configuration at a time; a newer one (or none) makes it stop the one before.
+
+    Args:
+        place: who and where this task is.
+    """
+
+    def __init__(self, place: TaskPlace) -> None:
+        self._place = place
+        self._wanted: queue.SimpleQueue[PublisherConfiguration | None] = queue.SimpleQueue()
+        self._publishing: Publishing | None = None
+        self._start: queue.SimpleQueue[tuple[str, StartAt]] = queue.SimpleQueue()
+        self._signals: Mapping[SignalName, Callable[[Request], bytes]] = {
+            "ping": self._ping,
+            "updateconfig": self._update_config,
+            "teststart": self._test_start,
+            "teststop": self._test_stop,
+            "teststatus": self._test_status,
+            "getstats": self._get_stats,
+            "resetstats": self._reset_stats,
+        }
+
+    def answer(self, request: Request) -> bytes:
+        """The reply to a signal; called on the signal thread."""
+        return self._signals[request.signal](request)
+
+    def loop(self) -> None:
+        """Work on what is wanted, for ever: Marathon ends a task with a signal of the system."""
+        while True:
+            configuration = self._wanted.get()
+            publishing = self._publishing
+            if configuration is not None and publishing is not None and publishing.configuration is configuration:
+                self._work(publishing)
+
+    def _work(self, publishing: Publishing) -> None:
+        """One run. Whatever goes wrong in it ends in its status, never in the end of the task."""
+        began = usage.read(traffic=True)
+        try:
+            publishing.open()
+            start = self._wait_for_start(publishing)
+            if start is None:
+                return
+            began = usage.read(traffic=True)
+            publishing.send(start.start_s, start.sample_every_s)
+        except HydraError as error:
+            publishing.fail(str(error))
+        except Exception as error:  # noqa: BLE001  # logged, and told to the controller
+            _log.exception("the run failed")
+            publishing.fail(f"{type(error).__name__}: {error}")
+        finally:
+            ended = usage.read(traffic=True)
+            publishing.finish(self._place.task_id, usage.usage(began, ended), usage.traffic(began, ended))
+            publishing.close()
+
+    def _wait_for_start(self, publishing: Publishing) -> StartAt | None:
+        """When the plan starts; None when the run was stopped before that was told."""
+        while not publishing.stopping:
+            try:
+                run_id, start = self._start.get(timeout=START_LOOK_S)
+            except queue.Empty:
+                continue
+            if run_id == publishing.configuration.run_id:
+                return start
+        return None
+
+    def _ping(self, _request: Request) -> bytes:
+        run_id = self._publishing.configuration.run_id if self._publishing else ""
+        return success(Ping(self._place.task_id, "kafka-pub", __version__, run_id, read_clock()))
+
+    def _update_config(self, request: Request) -> bytes:
+        configuration = decode(request.arguments, PublisherConfiguration)
+        self._clean_up()
+        driver = publisher_driver(configuration)
+        self._publishing = Publishing(configuration, driver, MonotonicClock(), usage.process)
+        self._wanted.put(configuration)
+        return success()
+
+    def _test_start(self, request: Request) -> bytes:
+        publishing = self._run()
+        start = decode(request.arguments, StartAt)
+        phase = publishing.status().phase
+        if phase in {"sending", "flushing", "done"}:
+            return success()  # the start came twice: the reply to the first one was lost
+        if phase != "ready":
+            raise SignalError(f"the publisher is {phase}, not ready")
+        self._start.put((publishing.configuration.run_id, start))
+        return success()
+
+    def _test_stop(self, _request: Request) -> bytes:
+        self._run().stop()
+        return success()
+
+    def _test_status(self, _request: Request) -> bytes:
+        return success(self._publishing.status() if self._publishing else PublisherStatus("idle"))
+
+    def _get_stats(self, _request: Request) -> bytes:
+        stats = self._run().stats
+        if stats is None:
+            raise SignalError("the run is not over yet")
+        return success(stats)
+
+    def _reset_stats(self, _request: Request) -> bytes:
+        """Forget the run: its counts and its client."""
+        self._clean_up()
+        return success()
+
+    def _clean_up(self) -> None:
+        publishing, self._publishing = self._publishing, None
+        if publishing is not None:
+            publishing.stop()
+
+    def _run(self) -> Publishing:
+        if self._publishing is None:
+            raise SignalError("not configured: send updateconfig first")
+        return self._publishing
+
+
+def main() -> None:
+    """Run as a Marathon task until Marathon ends it."""
+    run_task(KafkaPub)

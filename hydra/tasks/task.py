@@ -1,0 +1,140 @@
+"""What the two tasks have in common: their place in Marathon, and a main thread that others may ask something of."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import os
+import queue
+import socket
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from hydra.errors import InfrastructureError, UsageError
+from hydra.signals.messages import Request, SignalError
+from hydra.signals.zmq_signals import SignalServer
+
+ANSWER_TIMEOUT_S = 4.0
+"""The main thread's time to carry out a signal: a little less than a peer waits for the signals that take longest."""
+
+ANYWHERE = ("192.0.2.1", 9)
+"""An address for documentation: it stands for whatever lies beyond this machine's own networks."""
+
+
+STATS_TIMEOUT_S = 60.0
+"""The same for ``getstats``, which adds up what hundreds of clients counted; whoever asks gives up by its own time."""
+
+
+@dataclass(frozen=True)
+class TaskPlace:
+    """Where Marathon put this task."""
+
+    task_id: str
+    host: str
+    port: int
+
+
+def task_place(environment: Mapping[str, str]) -> TaskPlace:
+    """Read the place from the environment that Marathon gives its tasks.
+
+    Raises:
+        UsageError: when this is not a Marathon task.
+    """
+    try:
+        return TaskPlace(environment["MESOS_TASK_ID"], environment["HOST"], int(environment["PORT0"]))
+    except (KeyError, ValueError) as error:
+        raise UsageError(
+            f"this command runs as a Marathon task: {error} is not in its environment", hint="run 'hydra kafka'"
+        ) from error
+
+
+def signal_address(host: str) -> str:
+    """The one address that a task listens on for signals: its agent's, as others know it.
+
+    Many machines know their own name as a loopback address (127.0.1.1 in /etc/hosts), where no controller can come to.
+    Then it is the address of the way out of this machine.
+
+    Raises:
+        InfrastructureError: the agent's name stands for no address here.
+    """
+    try:
+        found = [str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
+    except OSError as error:
+        raise InfrastructureError(f"this agent's own name, {host}, stands for no address on it ({error})") from error
+    for address in found:
+        if address == host or not ipaddress.ip_address(address.partition("%")[0]).is_loopback:
+            return address
+    if host != "localhost":
+        with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:
+            way.connect(ANYWHERE)  # sends nothing
+            return str(way.getsockname()[0])
+    return found[0]
+
+
+class SignalledTask(Protocol):
+    """What both tasks are."""
+
+    def answer(self, request: Request) -> bytes:
+        """The reply to a signal; called on the signal thread."""
+        ...
+
+    def loop(self) -> None:
+        """The work of the main thread; never returns."""
+        ...
+
+
+class OrphanWatch:
+    """Ends the process when its parent is gone: a task must not outlive the agent that runs it."""
+
+    def __init__(self) -> None:
+        self._parent_id = os.getppid()
+
+    def __call__(self) -> None:
+        """Look once."""
+        if os.getppid() != self._parent_id:
+            os._exit(1)
+
+
+class MainThreadExecutor:
+    """Lets the signal thread have work done on the main thread, which alone touches the Kafka clients."""
+
+    def __init__(self) -> None:
+        self._work: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
+
+    def ask(self, work: Callable[[], bytes], timeout_s: float = ANSWER_TIMEOUT_S) -> bytes:
+        """Have ``work`` done and return what it returns, or raise what it raises.
+
+        Raises:
+            SignalError: when it was not done in time.
+        """
+        future: Future[bytes] = Future()
+        self._work.put((work, future))
+        try:
+            return future.result(timeout_s)
+        except FutureTimeoutError:
+            future.cancel()
+            raise SignalError(f"busy for more than {timeout_s:g} s") from None
+
+    def serve(self, wait_s: float) -> None:
+        """Do what was asked for; waits ``wait_s`` at most for something to do."""
+        try:
+            work, future = self._work.get(block=wait_s > 0, timeout=wait_s or None)
+        except queue.Empty:
+            return
+        if not future.set_running_or_notify_cancel():
+            return
+        try:
+            future.set_result(work())
+        except Exception as error:  # noqa: BLE001  # it is raised again, in the thread that asked
+            future.set_exception(error)
+
+
+def run_task(kind: Callable[[TaskPlace], SignalledTask]) -> None:
+    """Be a task of this kind until Marathon ends it."""
+    place = task_place(os.environ)
+    task = kind(place)
+    SignalServer(signal_address(place.host), place.port, task.answer, look=OrphanWatch()).start()
+    task.loop()

@@ -1,1 +1,0 @@
-"""How it is done, one library a module: Marathon over HTTP, signals over ZMQ, counters by psutil."""

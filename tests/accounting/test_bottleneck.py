@@ -1,0 +1,273 @@
+"""Who was the limit: each symptom alone, and each sign of who is at fault."""
+
+import dataclasses
+
+import pytest
+
+from hydra.accounting.bottleneck import Bottleneck, Circumstances, find_bottleneck
+from hydra.accounting.latency import LatencyCounts, LatencySummary
+from hydra.accounting.metrics import ThresholdOutcome
+from hydra.accounting.stats import (
+    HostTraffic,
+    LinkTraffic,
+    ProcessUsage,
+    PublisherSample,
+    PublisherStats,
+    SubscriberSample,
+    SubscriberStats,
+)
+from hydra.accounting.timeline import Point
+from tests.facts import NO_LATENCY, NO_TOTALS
+
+NO_TRAFFIC = HostTraffic(0.0, 0.0)
+USAGE = ProcessUsage(0.0, 0, 0.0)
+POINT = Point(
+    **{
+        field.name: 0
+        for field in dataclasses.fields(Point)
+        if "broker" not in field.name and "machine" not in field.name
+    },
+    broker_cpu_percent=None,
+    broker_rss_bytes=None,
+    machine_cpu_percent=None,
+)
+FIGURES = dataclasses.replace(
+    NO_TOTALS,
+    records_counted=1000,
+    tx_rate_per_s=100.0,
+    publisher_cpu_percent=20.0,
+    subscriber_cpu_percent_max=30.0,
+    subscriber_cpu_percent_sum=60.0,
+    broker_cpu_percent=90.0,
+    machine_cpu_percent=50.0,
+)
+LATE = LatencySummary(deliveries=1, p99_ms=5000.0, max_ms=6000.0)
+BROKEN = ThresholdOutcome("e2e_p99<50ms", "e2e_p99", 75.0, 50.0, "ms", kept=False)
+
+
+def traffic(percent, name="eth0", received=0.0):
+    """Of a host with a link of a gigabit a second."""
+    link = LinkTraffic(name, percent * 1_250_000, received * 1_250_000, 125_000_000.0)
+    return HostTraffic(link.tx_bytes_per_s, link.rx_bytes_per_s, (link,))
+
+
+def publisher(times=(0.0, 1.0, 2.0), queue_full=0, network=NO_TRAFFIC):
+    samples = tuple(PublisherSample(float(at_s), 0, 0, 0.0, 0, 0.0) for at_s in times)
+    return PublisherStats(
+        run_id="r", task_id="p", planned=0, attempted=0, acked=0, failed=0, unknown=0, queue_full=queue_full,
+        send_window_s=1.0, ack_window_s=1.0, lag_max_s=0.0, lag=LatencyCounts(), partitions=(), usage=USAGE,
+        traffic=network, samples=samples,
+    )  # fmt: skip
+
+
+def subscriber(task_id="sub.1", times=(0.0, 1.0, 2.0), network=NO_TRAFFIC):
+    samples = tuple(SubscriberSample(float(at_s), 0, 0, 0, 0, 0.0, 0, LatencyCounts()) for at_s in times)
+    return SubscriberStats("r", task_id, (), USAGE, samples=samples, traffic=network)
+
+
+def seen(totals=FIGURES, latency=NO_LATENCY, points=(), **changes):
+    whole = Circumstances(
+        totals=totals,
+        latency=latency,
+        points=points,
+        publisher=publisher(),
+        subscribers=(subscriber(),),
+        broken=(),
+        asked_rate_per_s=100.0,
+        sample_every_s=1.0,
+        cores=2,
+    )
+    return dataclasses.replace(whole, **changes)
+
+
+def late(**changes):
+    """A run whose deliveries came late: something was the limit."""
+    latency = dataclasses.replace(NO_LATENCY, e2e=LATE, **changes.pop("latency", {}))
+    return seen(latency=latency, totals=dataclasses.replace(FIGURES, **changes.pop("totals", {})), **changes)
+
+
+def busy(**fields):
+    return tuple(dataclasses.replace(POINT, at_s=float(number + 1), **fields) for number in range(5))
+
+
+@pytest.mark.parametrize(
+    ("totals", "latency", "symptom"),
+    [
+        ({}, {"e2e": LATE}, "deliveries were late: end-to-end p99 5,000 ms"),
+        (
+            {},
+            {"publisher_lag": LatencySummary(1, p99_ms=101.0, max_ms=501.0)},
+            "records were sent late: p99 101 ms behind the plan",
+        ),
+        ({"tx_rate_per_s": 94.9}, {}, "95 of 100 records/s were sent"),
+        ({"records_unread": 3}, {}, "3 deliveries were unread when the drain ended"),
+        ({"records_expired": 4}, {}, "4 deliveries expired before they were read"),
+    ],
+)
+def test_each_symptom_alone_makes_a_limit(totals, latency, symptom):
+    found = find_bottleneck(
+        seen(
+            dataclasses.replace(FIGURES, **totals),
+            dataclasses.replace(NO_LATENCY, **latency),
+            publisher=publisher(queue_full=1),
+        )
+    )
+    assert (found.symptoms, found.limit, found.harness_limited) == ((symptom,), "broker", False)
+
+
+def test_a_broken_threshold_is_a_symptom():
+    found = find_bottleneck(seen(broken=(BROKEN,)))
+    assert found.symptoms == ("e2e_p99<50ms was broken: 75 ms",)
+    assert found.limit == "broker"
+
+
+@pytest.mark.parametrize(
+    ("totals", "latency"),
+    [
+        ({}, {}),
+        ({}, {"e2e": LatencySummary(1, p99_ms=1000.0)}),
+        ({}, {"e2e": LatencySummary(1, p99_ms=1350.0), "linger_ms": 250, "fetch_pace_ms": 100.0}),
+        ({}, {"publisher_lag": LatencySummary(1, p99_ms=100.0)}),
+        ({"tx_rate_per_s": 95.0}, {}),
+        ({"tx_rate_per_s": 0.0, "records_counted": 0}, {}),
+        ({"records_broker_lost": 5, "records_lost": 5}, {}),
+    ],
+)
+def test_where_nothing_gave_way_nobody_is_the_limit_however_busy_it_was(totals, latency):
+    found = find_bottleneck(
+        seen(
+            dataclasses.replace(FIGURES, **totals, machine_cpu_percent=99.0),
+            dataclasses.replace(NO_LATENCY, **latency),
+            busy(publisher_cpu_percent=99.0, subscriber_cpu_percent_max=99.0),
+            subscribers=(subscriber(network=traffic(99.0)),),
+        )
+    )
+    assert found == Bottleneck("none", harness_limited=False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "evidence", "advice"),
+    [
+        ({"points": busy(publisher_cpu_percent=85.0)}, "the publisher used 85 % of a core", "lower rate"),
+        ({"publisher": publisher((0, 1, 4.5))}, "the publisher stood still for 2.5 s", "stopped or starved it"),
+        (
+            {"latency": {"publisher_lag": LatencySummary(1, p99_ms=150.0, max_ms=1234.0)}},
+            "the publisher fell behind its plan by up to 1,234 ms, with room in its queue",
+            "a core of its own",
+        ),
+        (
+            {"points": busy(subscriber_cpu_percent_max=85.0)},
+            "the busiest subscriber used 85 % of a core",
+            "more apps with fewer clients each",
+        ),
+        (
+            {"subscribers": (subscriber(), subscriber("sub.2", (0, 1, 5.5)))},
+            "sub.2 stood still for 3.5 s",
+            "stopped or starved it",
+        ),
+        (
+            {"totals": {"machine_cpu_percent": 92.0, "broker_cpu_percent": 78.0}},
+            "the machine was 92 % busy (the harness 40 %, other programs 13 %, the broker 39 %)",
+            "put the broker and the tasks on different machines",
+        ),
+        (
+            {"totals": {"machine_cpu_percent": 92.0, "broker_cpu_percent": 10.0}},
+            "the machine was 92 % busy (the harness 40 %, other programs 47 %, the broker 5 %)",
+            "end what else runs there",
+        ),
+        (
+            {
+                "totals": {
+                    "machine_cpu_percent": 92.0,
+                    "broker_cpu_percent": None,
+                    "subscriber_cpu_percent_sum": 80.0,
+                }
+            },
+            "the machine was 92 % busy (the harness 50 %)",
+            "put the broker and the tasks on different machines",
+        ),
+    ],
+)
+def test_each_sign_of_the_harness_alone(changes, evidence, advice):
+    changes.setdefault("publisher", publisher(network=traffic(99.0)))
+    found = find_bottleneck(late(**changes))
+    assert (found.limit, found.harness_limited, found.evidence) == ("harness", True, (evidence,))
+    assert advice in found.advice
+    assert found.symptoms
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"publisher": None},
+        {"subscribers": ()},
+        {"subscribers": (subscriber(times=()),)},
+        {"points": busy(publisher_cpu_percent=84.9, subscriber_cpu_percent_max=84.9)},
+        # One second of a full core at the start is none.
+        {"points": (*busy()[:4], dataclasses.replace(POINT, at_s=5.0, subscriber_cpu_percent_max=100.0))},
+        {"publisher": publisher((0, 1, 4.0))},
+        {"publisher": publisher((0, 10, 20)), "subscribers": (subscriber(times=(0, 10, 20)),), "sample_every_s": 10.0},
+        {"publisher": publisher(queue_full=1), "latency": {"publisher_lag": LatencySummary(1, p99_ms=900.0)}},
+        {"totals": {"machine_cpu_percent": 91.9, "broker_cpu_percent": 10.0}},
+        {"totals": {"machine_cpu_percent": 99.0, "broker_cpu_percent": 120.0}},
+        {"totals": {"machine_cpu_percent": 99.0, "broker_cpu_percent": None}},
+        {"totals": {"machine_cpu_percent": None}},
+        {
+            "publisher": publisher(network=traffic(91.9)),
+            "subscribers": (subscriber(network=traffic(5.0, received=91.9)),),
+        },
+    ],
+)
+def test_a_harness_with_room_names_the_broker(changes):
+    found = find_bottleneck(late(**changes))
+    assert (found.limit, found.harness_limited, found.advice) == ("broker", False, "")
+    assert found.evidence[-1] == "the harness had room: publisher 20 %, busiest subscriber 30 % of a core"
+
+
+def test_the_brokers_evidence():
+    found = find_bottleneck(late(totals={"publisher_queue_full": 7, "broker_cpu_percent": 180.0}))
+    assert found.evidence[:2] == (
+        "acks came so late that the publisher's queue was full",
+        "the broker used 180 % of a core of 2",
+    )
+    assert len(find_bottleneck(late(totals={"broker_cpu_percent": None})).evidence) == 1
+
+
+def test_a_full_network_is_named_where_the_harness_had_room():
+    found = find_bottleneck(late(publisher=publisher(network=traffic(92.0))))
+    assert (found.limit, found.harness_limited) == ("network", False)
+    assert found.evidence == ("p: eth0 was 92 % full (sent 115.0 MB/s, received 0.0 MB/s, of 125 MB/s each)",)
+
+
+def test_tasks_of_one_host_tell_of_its_network_once():
+    here, there = traffic(3.0, received=97.0), traffic(3.0, received=95.0)
+    crew = (subscriber("sub.1", network=here), subscriber("sub.2", network=here), subscriber("sub.3", network=there))
+    found = find_bottleneck(late(subscribers=crew))
+    assert found.limit == "network"
+    assert [text.partition(" (")[0] for text in found.evidence] == [
+        "sub.1: eth0 was 97 % full",
+        "sub.3: eth0 was 95 % full",
+    ]
+
+
+def test_all_signs_are_told_and_each_advice_once():
+    stopped = (0.0, 1.0, 9.0)
+    found = find_bottleneck(
+        late(
+            publisher=publisher(stopped),
+            subscribers=(subscriber("sub.1", stopped), subscriber("sub.2", (0, 1, 7))),
+            points=busy(subscriber_cpu_percent_max=95.0),
+        )
+    )
+    assert found.evidence == (
+        "the publisher stood still for 7.0 s",
+        "the busiest subscriber used 95 % of a core",
+        "sub.1 stood still for 7.0 s",
+    )
+    assert found.advice.count("see what stopped or starved it") == 1
+
+
+@pytest.mark.parametrize("lag", [LatencySummary(1, p99_ms=499.0, max_ms=499.0), LatencySummary(1, max_ms=5000.0)])
+def test_a_hiccup_of_the_publisher_is_no_symptom(lag):
+    assert find_bottleneck(seen(latency=dataclasses.replace(NO_LATENCY, publisher_lag=lag))).limit == "none"

@@ -1,0 +1,305 @@
+"""Latencies in buckets, against the latencies themselves; whole arrivals, against counting record by record."""
+
+import math
+from fractions import Fraction
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from hydra.accounting.latency import (
+    CLIENT_BITS,
+    FINE_BITS,
+    PERCENTILES,
+    SAMPLE_BITS,
+    LatencyCounts,
+    LatencyHistogram,
+    LatencySummary,
+    SpacedLatencies,
+    Spacing,
+    bucket_end,
+    bucket_of,
+)
+from hydra.codec import decode, encode
+
+HOUR_US = 3_600_000_000
+MASK = 2**24 - 1
+COARSE_OFF_US = 514
+"""Half of the 1024 ticks to which a coarse fold rounds, and the rounding to whole ticks and microseconds."""
+BITS = st.sampled_from([SAMPLE_BITS, CLIENT_BITS, FINE_BITS])
+LATENCIES = st.lists(st.one_of(st.integers(0, 5000), st.integers(0, HOUR_US)), max_size=60)
+RATES = st.one_of(
+    st.sampled_from([0.5, 1.0, 3.0, 999.9, 1000.0, 333_333.3, 1e6, 5e6]), st.floats(0.5, 5e6, allow_nan=False)
+)
+ARRIVALS = st.lists(
+    st.tuples(
+        st.one_of(st.floats(0, 0.01), st.floats(0, 3600)),
+        st.integers(1, 60),
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+def bounds(histogram):
+    """(lowest, end) of the bucket of each latency that was counted, in rising order."""
+    return [
+        (bucket_end(bucket - 1, histogram.bits) if bucket else 0, bucket_end(bucket, histogram.bits))
+        for bucket in sorted(histogram.counts)
+        for _ in range(histogram.counts[bucket])
+    ]
+
+
+def assert_near(histogram, latencies_us):
+    """The histogram holds these, each of them rounded down to its precision once before it went into its bucket."""
+    off_us = 1 if histogram.bits >= FINE_BITS else COARSE_OFF_US
+    found = bounds(histogram)
+    assert len(found) == len(latencies_us)
+    for exact, (low, end) in zip(sorted(latencies_us), found, strict=True):
+        assert low <= exact + off_us
+        assert end >= exact * (1 - 2.0 ** (1 - histogram.bits)) - off_us
+
+
+@pytest.mark.parametrize("bits", [SAMPLE_BITS, CLIENT_BITS, FINE_BITS])
+def test_buckets_follow_each_other_without_gaps_and_are_narrow(bits):
+    start, bucket = 0, 0
+    while start <= HOUR_US:
+        end = bucket_end(bucket, bits)
+        assert bucket_of(start, bits) == bucket_of(end - 1, bits) == bucket
+        assert end - start <= max(1, start * 2 ** (1 - bits))
+        start, bucket = end, bucket + 1
+
+
+@given(LATENCIES, BITS)
+def test_each_latency_is_in_the_bucket_that_spans_it(latencies, bits):
+    histogram = LatencyHistogram(bits)
+    for latency_us in latencies:
+        histogram.add(latency_us)
+    assert len(histogram) == len(latencies)
+    assert histogram.max_us == max(latencies, default=0)
+    for exact, (low, end) in zip(sorted(latencies), bounds(histogram), strict=True):
+        assert low <= exact < end
+
+
+@given(LATENCIES, st.sampled_from([1, 25, 50, 90, 99, 99.9, 99.99, 100]))
+def test_a_percentile_is_the_latency_of_its_rank_rounded_up(latencies, percent):
+    histogram = LatencyHistogram()
+    for latency_us in latencies:
+        histogram.add(latency_us)
+    rank = math.ceil(len(latencies) * Fraction(str(percent)) / 100)
+    exact = sorted(latencies)[rank - 1] if latencies else 0
+    assert exact <= histogram.percentile_us(percent) <= min(max(latencies, default=0), exact * (1 + 2 ** (1 - 11)))
+
+
+@pytest.mark.parametrize(
+    ("latencies", "percent", "found"),
+    [
+        ([], 50, 0),
+        ([], 100, 0),
+        ([7], 0.01, 7),
+        ([7], 50, 7),
+        ([7], 100, 7),
+        ([1, 2, 3], 50, 2),
+        ([1, 2, 3, 4], 50, 2),
+        ([1, 2, 3, 4], 50.001, 3),
+        ([1, 2, 3, 4], 75, 3),
+        ([1, 2, 3, 4], 99, 4),
+        (list(range(1, 101)), 99, 99),
+        (list(range(1, 1001)), 99.9, 999),
+        (list(range(1, 1001)), 99.99, 1000),
+        ([0, 0, 0], 99, 0),
+    ],
+)
+def test_ranks(latencies, percent, found):
+    histogram = LatencyHistogram()
+    for latency_us in latencies:
+        histogram.add(latency_us)
+    assert histogram.percentile_us(percent) == found
+
+
+@pytest.mark.parametrize("total", [1000, 10_000, 21_000_000, 85_000_000, 171_000_000, 10**9])
+@pytest.mark.parametrize("percent", PERCENTILES.values())
+def test_ranks_of_very_many_are_exact(total, percent):
+    """The product of a count and a percent that no float holds exactly must not be rounded up to the next rank."""
+    rank = math.ceil(total * Fraction(str(percent)) / 100)
+    at_the_rank, behind_it = LatencyHistogram(), LatencyHistogram()
+    at_the_rank.add(1, rank)
+    at_the_rank.add(2, total - rank)
+    behind_it.add(1, rank - 1)
+    behind_it.add(2, total - rank + 1)
+    assert (at_the_rank.percentile_us(percent), behind_it.percentile_us(percent)) == (1, 2)
+
+
+def test_percentiles_are_never_above_the_highest_latency():
+    histogram = LatencyHistogram(SAMPLE_BITS)
+    histogram.add(1_000_001)
+    assert histogram.percentiles_us((50, 99, 100)) == [1_000_001] * 3
+
+
+def test_a_summary_is_in_milliseconds():
+    histogram = LatencyHistogram()
+    histogram.add(1000, 98)
+    histogram.add(2000, 2)
+    histogram.add(-5)
+    assert histogram.summary() == LatencySummary(
+        deliveries=101, p50_ms=1.0, p90_ms=1.0, p99_ms=2.0, p999_ms=2.0, p9999_ms=2.0, max_ms=2.0, negative=1
+    )
+    assert LatencyHistogram().summary() == LatencySummary()
+
+
+def test_negative_latencies_are_counted_as_zero_and_told():
+    histogram = LatencyHistogram()
+    histogram.add(-1, 3)
+    histogram.add(0)
+    assert (len(histogram), histogram.negative, histogram.max_us, histogram.counts) == (4, 3, 0, {0: 4})
+
+
+@given(st.lists(LATENCIES, max_size=5), BITS)
+def test_histograms_add_up_to_that_of_all(parts, bits):
+    whole, merged = LatencyHistogram(bits), LatencyHistogram(bits)
+    for latencies in parts:
+        part = LatencyHistogram(bits)
+        for latency_us in latencies:
+            part.add(latency_us - 100)
+            whole.add(latency_us - 100)
+        merged.merge(part.fact())
+    assert merged.fact() == whole.fact()
+
+
+def test_other_buckets_are_not_added():
+    with pytest.raises(ValueError, match="6 bits cannot be added to one of 11"):
+        LatencyHistogram(FINE_BITS).merge(LatencyCounts(bits=SAMPLE_BITS))
+
+
+@given(LATENCIES, BITS)
+def test_counts_travel_as_json(latencies, bits):
+    histogram = LatencyHistogram(bits)
+    for latency_us in latencies:
+        histogram.add(latency_us - 10)
+    fact = histogram.fact()
+    back = decode(encode(fact), LatencyCounts)
+    assert back == fact
+    assert list(back.buckets) == sorted(set(back.buckets))
+    assert all(count > 0 for count in back.counts)
+    again = LatencyHistogram(bits)
+    again.merge(back)
+    assert again.summary() == histogram.summary()
+
+
+@given(RATES)
+def test_a_tick_is_at_most_a_microsecond(rate):
+    spacing = Spacing(1 / rate)
+    assert 0 < spacing.us_per_tick <= 1
+    assert spacing.interval_ticks * spacing.us_per_tick == pytest.approx(1e6 / rate)
+    assert spacing.interval_ticks.bit_count() == 1
+
+
+@given(RATES, ARRIVALS, BITS)
+@example(0.5, [(3599.9, 60)], FINE_BITS)
+@example(5e6, [(0.0, 60), (1e-7, 1)], FINE_BITS)
+def test_arrivals_count_as_if_record_by_record(rate, arrivals, bits):
+    spaced = SpacedLatencies(Spacing(1 / rate), bits)
+    exact_us = []
+    for lowest_s, records in arrivals:
+        spaced.add(lowest_s, records)
+        exact_us += [(lowest_s + number / rate) * 1e6 for number in range(records)]
+    histogram = spaced.fold()
+    assert_near(histogram, exact_us)
+    assert histogram.max_us == pytest.approx(max(exact_us), rel=1e-9, abs=2)
+    assert histogram.negative == 0
+
+
+@given(RATES, ARRIVALS, st.sampled_from([SAMPLE_BITS, CLIENT_BITS]))
+def test_a_coarser_fold_is_as_exact_as_it_says(rate, arrivals, bits):
+    spaced = SpacedLatencies(Spacing(1 / rate), FINE_BITS)
+    exact_us = []
+    for lowest_s, records in arrivals:
+        spaced.add(lowest_s, records)
+        exact_us += [(lowest_s + number / rate) * 1e6 for number in range(records)]
+    histogram = spaced.fold(bits)
+    assert histogram.bits == bits
+    assert_near(histogram, exact_us)
+
+
+@given(
+    RATES,
+    st.lists(st.tuples(st.integers(0, 50), st.floats(0.1, 0.9), st.integers(1, 80)), min_size=1, max_size=8),
+)
+def test_records_before_their_time_are_counted_as_zero_and_told(rate, arrivals):
+    spaced = SpacedLatencies(Spacing(1 / rate))
+    exact_us, negative = [], 0
+    for early, part, records in arrivals:
+        lowest_s = -(early + part) / rate
+        spaced.add(lowest_s, records)
+        negative += min(records, early + 1)
+        exact_us += [max(0.0, (lowest_s + number / rate) * 1e6) for number in range(records)]
+    histogram = spaced.fold()
+    assert histogram.negative == negative
+    assert_near(histogram, exact_us)
+
+
+@pytest.mark.parametrize("records", [MASK - 1, MASK, MASK + 1, 2 * MASK + 3])
+@pytest.mark.parametrize("rate", [1000.0, 5e6])
+def test_very_many_records_that_arrive_at_once(rate, records):
+    spaced = SpacedLatencies(Spacing(1 / rate))
+    spaced.add(0.001, records)
+    histogram = spaced.fold()
+    assert (len(histogram), histogram.negative) == (records, 0)
+    assert histogram.max_us == pytest.approx(1000 + (records - 1) / rate * 1e6, rel=1e-9, abs=2)
+    for percent in (50, 99, 99.9):
+        exact_us = 1000 + (math.ceil(records * percent / 100) - 1) / rate * 1e6
+        assert histogram.percentile_us(percent) == pytest.approx(exact_us, rel=2 ** (1 - FINE_BITS))
+
+
+def test_very_many_records_of_which_some_came_before_their_time():
+    spaced = SpacedLatencies(Spacing(1 / 1000.0))
+    spaced.add(-9.9995, MASK + 20_000)
+    histogram = spaced.fold()
+    assert (len(histogram), histogram.negative) == (MASK + 20_000, 10_000)
+    assert histogram.max_us == pytest.approx((MASK + 19_999) * 1000 - 9_999_500, abs=2)
+
+
+def test_nothing_arrived():
+    assert SpacedLatencies(Spacing(0.001)).fold().fact() == LatencyCounts()
+
+
+@given(RATES, st.lists(st.tuples(st.floats(-0.01, 10), st.integers(1, 40)), max_size=20), st.integers(0, 20))
+def test_what_was_counted_apart_adds_up(rate, arrivals, cut):
+    spacing = Spacing(1 / rate)
+    whole, first, second = (SpacedLatencies(spacing) for _ in range(3))
+    for number, (lowest_s, records) in enumerate(arrivals):
+        whole.add(lowest_s, records)
+        (first if number < cut else second).add(lowest_s, records)
+    first.take(second)
+    assert first.fold().fact() == whole.fold().fact()
+
+
+@given(
+    st.sampled_from([0.5, 8.0, 64.0, 1000.0, 125_000.0, 1e6, 2e6, 4e6]),
+    BITS,
+    st.dictionaries(st.integers(0, 3000), st.tuples(st.integers(1, 2000), st.integers(1, 5)), min_size=1, max_size=10),
+)
+def test_both_ways_to_fill_buckets_count_alike(rate, bits, arrivals):
+    """A fold goes place by place where latencies are dense, and from mark to mark where they are few.
+
+    With intervals that a float holds: of another one, a latency on a bucket's very border may go to either side of it.
+    """
+    spaced = SpacedLatencies(Spacing(1 / rate), bits)
+    row = {}
+    for first, (records, times) in arrivals.items():
+        row[first] = row.get(first, 0) + times
+        row[first + records] = row.get(first + records, 0) - times
+    densely, sparsely = LatencyHistogram(bits), LatencyHistogram(bits)
+    remainder = spaced._spacing.interval_ticks // 3
+    spaced._fill_densely(densely, remainder, row)
+    spaced._fill(sparsely, remainder, row)
+    assert densely.counts == sparsely.counts
+    assert len(densely) == sum(records * times for records, times in arrivals.values())
+
+
+def test_what_is_kept_grows_with_different_arrivals_and_not_with_records():
+    spaced = SpacedLatencies(Spacing(1e-6), CLIENT_BITS)
+    for number in range(20_000):
+        spaced.add(0.004 + (number % 1000) * 1e-6, 500)
+    assert len(spaced._arrivals) < 200
+    assert len(spaced.fold()) == 10_000_000

@@ -1,0 +1,188 @@
+"""Thresholds as users write them, and the metrics that they are set on."""
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hydra.accounting.latency import LatencySummary
+from hydra.accounting.metrics import ThresholdOutcome, judge_thresholds, metric_value
+from hydra.accounting.totals import Totals
+from hydra.options.thresholds import METRICS, Threshold, parse_threshold
+from tests.facts import NO_LATENCY, NO_TOTALS
+
+COMPARISONS = ("<", "<=", ">", ">=", "==", "!=")
+
+
+@pytest.mark.parametrize(
+    ("text", "metric", "compare", "limit"),
+    [
+        ("e2e_p99<50ms", "e2e_p99", "<", 50.0),
+        ("e2e_p99<=50ms", "e2e_p99", "<=", 50.0),
+        ("e2e_p99 < 0.05s", "e2e_p99", "<", 50.0),
+        ("e2e_p99<50000us", "e2e_p99", "<", 50.0),
+        ("  E2E_P99  <  5e1 ms ", "e2e_p99", "<", 50.0),
+        ("e2e_p9999>.5s", "e2e_p9999", ">", 500.0),
+        ("service_max!=1.ms", "service_max", "!=", 1.0),
+        ("loss==0", "loss", "==", 0.0),
+        ("loss_percent<0.1%", "loss_percent", "<", 0.1),
+        ("loss_percent<0.1", "loss_percent", "<", 0.1),
+        ("pub_cpu<=80 %", "pub_cpu", "<=", 80.0),
+        ("tx_rate>=1e6", "tx_rate", ">=", 1e6),
+        ("failing_clients==0", "failing_clients", "==", 0.0),
+    ],
+)
+def test_forms(text, metric, compare, limit):
+    found = parse_threshold(text)
+    assert (found.metric, found.compare, found.of_asked) == (metric, compare, False)
+    assert found.limit == pytest.approx(limit)
+
+
+@pytest.mark.parametrize("text", ["tx_rate>=0.95*asked", "rx_rate >= 0.95 * asked", "TX_RATE>=.95* asked"])
+def test_rates_may_be_a_share_of_what_was_asked(text):
+    found = parse_threshold(text)
+    assert (found.limit, found.of_asked, found.compare) == (0.95, True, ">=")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", " ", "e2e_p99", "e2e_p99<", "<50ms", "50ms", "e2e_p99<50ms<60ms", "e2e_p99=50ms", "e2e_p99=<50ms",
+        "e2e_p99<-5ms", "e2e_p99<fast", "e2e_p99<nan", "e2e_p99<inf", "e2e_p99<1e9999ms", "e2e_p99<50 minutes",
+        "e2e-p99<50ms", "e2e_p99<50ms; loss==0", "e2e_p99<５０ms", "tx_rate>=0.95asked", "tx_rate>=asked",
+        "e2e_p99<50ms\x1b[2J",
+    ],
+)  # fmt: skip
+def test_other_forms_are_refused(text):
+    with pytest.raises(ValueError, match="must be a metric, a comparison and a number, such as"):
+        parse_threshold(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("e2e_p98<5ms", "names no metric: did you mean e2e_p9"),
+        ("los==0", "names no metric: did you mean loss?"),
+        ("latency<5ms", "names no metric: "),
+        ("zzzzzzzz<5", "names no metric: there are loss, loss_percent, "),
+        ("e2e_p99<50", "needs a unit: e2e_p99 is a time, in us, ms or s"),
+        ("e2e_p99<50%", "needs a unit: e2e_p99 is a time"),
+        ("loss==0ms", "has the wrong unit: loss is in deliveries"),
+        ("loss==0%", "has the wrong unit: loss is in deliveries"),
+        ("tx_rate>5s", "has the wrong unit: tx_rate is in records/s"),
+        ("pub_cpu<5ms", "has the wrong unit: pub_cpu is in %"),
+        ("loss<0.1*asked", "compares loss with a rate: only tx_rate and rx_rate can be of what was asked"),
+        ("e2e_p99<2*asked", "compares e2e_p99 with a rate"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_the_way_out(text, words):
+    with pytest.raises(ValueError, match=words.replace("?", r"\?")):
+        parse_threshold(text)
+
+
+@given(
+    st.sampled_from(list(METRICS)),
+    st.sampled_from(COMPARISONS),
+    st.one_of(st.integers(0, 10**9).map(float), st.floats(0, 1e6).map(lambda number: round(number, 3))),
+    st.booleans(),
+)
+def test_a_threshold_is_printed_as_it_can_be_written(metric, compare, limit, of_asked):
+    threshold = Threshold(metric, compare, limit, of_asked and metric in {"tx_rate", "rx_rate"})
+    assert parse_threshold(str(threshold)) == threshold
+
+
+@pytest.mark.parametrize(
+    ("compare", "below", "at", "above"),
+    [
+        ("<", True, False, False),
+        ("<=", True, True, False),
+        (">", False, False, True),
+        (">=", False, True, True),
+        ("==", False, True, False),
+        ("!=", True, False, True),
+    ],
+)
+def test_comparisons(compare, below, at, above):
+    kept = [
+        judge_thresholds(
+            (f"tx_rate{compare}100",),
+            dataclasses.replace(NO_TOTALS, tx_rate_per_s=value),
+            NO_LATENCY,
+            asked_rate_per_s=1.0,
+        )[0].kept
+        for value in (99.5, 100.0, 100.5)
+    ]
+    assert kept == [below, at, above]
+
+
+def test_an_outcome_says_what_was_and_what_had_to_be():
+    totals = dataclasses.replace(NO_TOTALS, tx_rate_per_s=940.0)
+    latency = dataclasses.replace(NO_LATENCY, e2e=LatencySummary(1, p99_ms=12.5))
+    outcomes = judge_thresholds(("tx_rate >= .95 * asked", "E2E_P99<0.05s"), totals, latency, asked_rate_per_s=1000.0)
+    assert outcomes == (
+        ThresholdOutcome("tx_rate>=0.95*asked", "tx_rate", 940.0, 950.0, "records/s", kept=False),
+        ThresholdOutcome("e2e_p99<50ms", "e2e_p99", 12.5, 50.0, "ms", kept=True),
+    )
+    assert judge_thresholds((), totals, latency, asked_rate_per_s=1.0) == ()
+
+
+FIELDS = {
+    "loss_percent": "mean_loss_percent",
+    "expired": "records_expired",
+    "unread": "records_unread",
+    "duplicates": "records_duplicated",
+    "reordered": "records_reordered",
+    "tx_rate": "tx_rate_per_s",
+    "rx_rate": "mean_rx_rate_per_s",
+    "pub_cpu": "publisher_cpu_percent",
+    "sub_cpu_max": "subscriber_cpu_percent_max",
+    "fetch_rate": "fetches_per_s",
+}
+
+
+@pytest.mark.parametrize(("name", "field"), FIELDS.items())
+def test_metrics_of_figures(name, field):
+    assert metric_value(name, dataclasses.replace(NO_TOTALS, **{field: 7}), NO_LATENCY) == 7
+    others = {item.name: 9 for item in dataclasses.fields(Totals) if item.name != field}
+    assert metric_value(name, dataclasses.replace(NO_TOTALS, **others), NO_LATENCY) == 0
+
+
+def test_loss_is_proven_loss_and_failing_clients_are_all_that_are_not_well():
+    totals = dataclasses.replace(
+        NO_TOTALS,
+        records_lost=10,
+        records_unread=3,
+        clients_failing=1,
+        clients_missing=20,
+        clients_never_started=300,
+    )
+    assert metric_value("loss", totals, NO_LATENCY) == 7
+    assert metric_value("failing_clients", totals, NO_LATENCY) == 321
+
+
+@pytest.mark.parametrize("source", ["e2e", "service"])
+def test_metrics_of_latencies(source):
+    summary = LatencySummary(1, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
+    latency = dataclasses.replace(NO_LATENCY, **{source: summary})
+    names = [f"{source}_{name}" for name in ("p50", "p90", "p99", "p999", "p9999", "max")]
+    assert [metric_value(name, NO_TOTALS, latency) for name in names] == [1, 2, 3, 4, 5, 6]
+    assert all(metric_value(name, NO_TOTALS, NO_LATENCY) == 0 for name in names)
+
+
+def test_metrics_of_the_worst_client_and_of_the_publishers_lag():
+    lag = LatencySummary(1, p99_ms=3.0, max_ms=9.0)
+    latency = dataclasses.replace(NO_LATENCY, client_p99_max_ms=44.0, publisher_lag=lag)
+    found = {
+        name: metric_value(name, NO_TOTALS, latency) for name in ("worst_client_p99", "pub_lag_p99", "pub_lag_max")
+    }
+    assert found == {"worst_client_p99": 44.0, "pub_lag_p99": 3.0, "pub_lag_max": 9.0}
+
+
+def test_every_metric_is_tested_and_explained():
+    latencies = {
+        f"{name}_{point}" for name in ("e2e", "service") for point in ("p50", "p90", "p99", "p999", "p9999", "max")
+    }
+    others = {"loss", "failing_clients", "worst_client_p99", "pub_lag_p99", "pub_lag_max"}
+    assert set(METRICS) == set(FIELDS) | latencies | others
+    assert all(metric.text and metric.unit for metric in METRICS.values())

@@ -1,0 +1,169 @@
+"""The verdict: each finding alone, and what outweighs what."""
+
+import dataclasses
+
+import pytest
+
+from hydra.accounting.bottleneck import Bottleneck
+from hydra.accounting.latency import LatencySummary
+from hydra.accounting.metrics import ThresholdOutcome
+from hydra.accounting.verdict import Findings, find_verdict
+from tests.facts import NO_LATENCY, NO_TOTALS
+
+FIGURES = dataclasses.replace(
+    NO_TOTALS,
+    clients_asked=2,
+    clients_ok=2,
+    clients_reporting=2,
+    clients_expecting=2,
+    records_attempted=100,
+    records_acked=100,
+    records_appended=100,
+    records_counted=100,
+    records_delivered=200,
+    tx_rate_per_s=100.0,
+)
+BROKEN = ThresholdOutcome("e2e_p99<50ms", "e2e_p99", 75.0, 50.0, "ms", kept=False)
+KEPT = ThresholdOutcome("loss==0", "loss", 0.0, 0.0, "deliveries", kept=True)
+HARNESS = Bottleneck("harness", True, ("late",), ("the publisher used 99 % of a core",), "ask for a lower rate")
+PASSED_OVER = "were passed over while they were in the log"
+LOSS = {"records_lost": 5, "records_skipped": 5, "records_delivered": 195, "clients_failing": 1}
+
+
+def findings(totals=None, **changes):
+    whole = Findings(
+        totals=dataclasses.replace(FIGURES, **(totals or {})),
+        latency=NO_LATENCY,
+        bottleneck=Bottleneck("none", harness_limited=False),
+        thresholds=(KEPT,),
+        acks="1",
+        asked_rate_per_s=100.0,
+        publisher_reported=True,
+        publisher_trouble="",
+        missing=(),
+        audited=True,
+        audit_trouble="",
+        corrupt_in_log=0,
+        foreign_in_log=0,
+        notes=(),
+    )
+    return dataclasses.replace(whole, **changes)
+
+
+def test_a_clean_run_passes():
+    assert find_verdict(findings()) == ("pass", ("every client received every one of 100 records",), ())
+    shared = find_verdict(findings({"records_delivered": 100}))
+    assert shared == ("pass", ("each of 100 records was received by the client that reads its partition",), ())
+
+
+@pytest.mark.parametrize(
+    ("totals", "changes", "reason"),
+    [
+        (
+            LOSS,
+            {},
+            "5 of 200 deliveries were lost, to 1 of 2 clients: 5 were passed over while they were in the log",
+        ),
+        (
+            {"records_lost": 8, "records_broker_lost": 8, "clients_failing": 2},
+            {},
+            "8 of 208 deliveries were lost, to 2 of 2 clients: 8 are not in the broker's log",
+        ),
+        (
+            LOSS | {"records_lost": 6, "records_expired": 1},
+            {},
+            f"6 of 201 deliveries were lost, to 1 of 2 clients: 1 expired before they were read, 5 {PASSED_OVER}",
+        ),
+        ({"records_corrupt": 3}, {}, "3 corrupt record batches were received"),
+        ({"records_ghost": 3}, {}, "3 received records are not in the log, by the publisher's word"),
+        ({"offsets_contradicted": 3}, {}, "at 3 offsets a client received another record than others did"),
+        ({}, {"corrupt_in_log": 2}, "2 record batches in the log are corrupt"),
+        ({"records_appended": 98}, {}, "100 records were acked, and the log grew by 98 only"),
+        ({}, {"thresholds": (KEPT, BROKEN)}, "e2e_p99<50ms is broken: it was 75 ms"),
+    ],
+)
+def test_each_failure_alone_fails_a_run(totals, changes, reason):
+    verdict, reasons, _ = find_verdict(findings(totals, **changes))
+    assert (verdict, reasons) == ("fail", (reason,))
+
+
+@pytest.mark.parametrize(
+    ("totals", "changes", "reason"),
+    [
+        (
+            {},
+            {"publisher_reported": False, "publisher_trouble": "gone"},
+            "the publisher did not report (gone): what it sent is a lower bound",
+        ),
+        ({}, {"publisher_trouble": "queue broke"}, "the publisher had trouble: queue broke"),
+        ({}, {"missing": (("sub.1", 10, "its process ended"),)}, "10 clients of sub.1 are missing: its process ended"),
+        ({"clients_never_started": 4}, {}, "4 clients never started"),
+        (
+            {"records_lost": 4, "records_unread": 4, "clients_failing": 1},
+            {},
+            "4 deliveries were still unread when the drain ended",
+        ),
+        ({"records_unknown": 2}, {}, "2 records were never acknowledged: their fate is unknown"),
+        ({"records_failed": 2}, {}, "2 records were refused by the broker"),
+        ({"tx_rate_per_s": 10.0}, {}, "the plan was not kept: 10 of 100 records/s were sent"),
+        ({"clients_reporting": 0, "records_delivered": 0}, {}, "no client reported"),
+        ({"records_acked": 0, "records_counted": 0, "records_appended": 0}, {}, "no record reached the broker"),
+        (
+            {"records_acked": 0, "records_unknown": 100, "records_appended": 97, "records_counted": 97},
+            {"acks": "0"},
+            "3 records were sent and never reached the log, which acks=0 does not tell the publisher",
+        ),
+        (
+            {"records_acked": 0, "records_unknown": 100, "records_duplicated_in_log": 1},
+            {"acks": "0", "foreign_in_log": 1},
+            "2 records were sent and never reached the log, which acks=0 does not tell the publisher",
+        ),
+    ],
+)
+def test_each_doubt_alone_keeps_a_run_from_being_an_answer(totals, changes, reason):
+    verdict, reasons, _ = find_verdict(findings(totals, **changes))
+    assert (verdict, reasons) == ("indeterminate", (reason,))
+
+
+def test_loss_outweighs_doubts_and_both_are_told():
+    verdict, reasons, _ = find_verdict(findings(LOSS | {"records_unknown": 1}))
+    assert verdict == "fail"
+    assert len(reasons) == 2
+    assert "were lost" in reasons[0]
+
+
+def test_a_broken_threshold_of_a_limited_harness_says_nothing_of_the_broker():
+    verdict, reasons, _ = find_verdict(findings(bottleneck=HARNESS, thresholds=(BROKEN,)))
+    assert verdict == "indeterminate"
+    assert reasons == (
+        "the harness was the limit, not the broker: the publisher used 99 % of a core (ask for a lower rate)",
+        "e2e_p99<50ms is broken: it was 75 ms",
+    )
+
+
+def test_loss_is_a_fact_whoever_was_the_limit():
+    verdict, reasons, _ = find_verdict(findings(LOSS, bottleneck=HARNESS))
+    assert verdict == "fail"
+    assert reasons[1].startswith("the harness was the limit")
+
+
+@pytest.mark.parametrize(
+    ("totals", "changes", "note"),
+    [
+        ({}, {"notes": ("by the way",)}, "by the way"),
+        ({"clients_expecting": 1}, {}, "1 of 2 clients had no partition to read"),
+        ({"records_duplicated": 3}, {}, "3 duplicate deliveries"),
+        ({"records_duplicated_in_log": 3}, {}, "3 records stand in the log twice"),
+        ({"records_reordered": 3}, {}, "3 deliveries out of order"),
+        ({"records_foreign": 3}, {}, "3 records of someone else's were in the topic"),
+        ({}, {"audited": False, "audit_trouble": "--audit=never"}, "the log was not audited: --audit=never"),
+        (
+            {},
+            {"latency": dataclasses.replace(NO_LATENCY, e2e=LatencySummary(1, negative=2))},
+            "2 latencies came out below zero and count as zero: two clocks do not agree",
+        ),
+    ],
+)
+def test_notes_leave_a_pass_a_pass(totals, changes, note):
+    verdict, _, notes = find_verdict(findings(totals, **changes))
+    assert (verdict, notes) == ("pass", (note,))

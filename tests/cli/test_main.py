@@ -1,0 +1,199 @@
+"""The one exit door: exit codes, one line, no traceback."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+
+import pytest
+
+from hydra import __version__, errors
+from hydra.cli import commands as table
+from hydra.cli import main as door
+from hydra.signals.messages import SignalError
+from tests.facts import NO_TOTALS, made_result
+
+
+def result(verdict, reasons=("because",), notes=()):
+    return made_result(verdict, reasons, notes, dataclasses.replace(NO_TOTALS, clients_asked=20))
+
+
+def test_without_arguments_it_shows_its_help_and_is_a_usage_error(call):
+    code, out, err = call()
+    assert code == 2
+    assert "Usage: hydra" in out + err
+    assert all(name in out + err for name in table.COMMANDS)
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help(call, flag):
+    code, out, err = call(flag)
+    assert (code, err) == (0, "")
+    assert "Usage: hydra [OPTIONS] COMMAND" in out
+    for name, text in table.COMMANDS.items():
+        assert name in out
+        assert text in out
+
+
+def test_version_says_which_hydra_it_is(call):
+    code, out, _err = call("--version")
+    assert code == 0
+    assert out.count("\n") == 1
+    assert f"hydra-scaletest {__version__}" in out
+    assert "not hydra-core" in out
+
+
+@pytest.mark.parametrize("name", table.COMMANDS)
+def test_every_command_has_help(call, name):
+    code, out, err = call(name, "--help")
+    assert (code, err) == (0, "")
+    assert f"Usage: hydra {name}" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["kafak"], "kafak"), (["--kafka"], "--kafka"), ([""], "''"), (["local", "sideways"], "sideways"),
+        (["\x1b[31m"], r"\x1b"), (["local", "up", "--msg_rate=1"], "--msg_rate"),
+    ],
+)  # fmt: skip
+def test_what_there_is_not_is_one_line(call, arguments, word):
+    code, out, err = call(*arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("hydra: ")
+    assert word in err
+    assert "--help'" in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("verdict", "code"), [("pass", 0), ("fail", 1), ("indeterminate", 3)])
+def test_a_verdict_is_an_exit_code_and_the_result_is_printed(call, stand_in, verdict, code):
+    stand_in.result = result(verdict)
+    found, out, _err = call("kafka", "--total_sub_apps=2")
+    assert found == code
+    assert f"verdict: {verdict.upper()} - because" in out
+    assert "RES = {" in out
+    assert "20 clients (2 apps x 10)" in out
+    assert all(key in out for key in stand_in.result.seed_keys())
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.UsageError("x"), 2),
+        (errors.CapacityError("x"), 2),
+        (errors.NotReadyError("x"), 3),
+        (errors.BrokerError("x"), 4),
+        (errors.MarathonError("x"), 4),
+        (errors.JavaError("x"), 4),
+        (errors.OutputError("x"), 4),
+        (errors.InterruptedRunError(2), 130),
+        (errors.InterruptedRunError(15), 143),
+    ],
+)
+def test_an_error_is_an_exit_code_and_one_line(call, stand_in, error, code):
+    stand_in.error = error
+    found, out, err = call("kafka")
+    assert (found, out) == (code, "")
+    assert err.count("\n") == 1
+    assert err.startswith("hydra: ")
+    assert "Traceback" not in err
+
+
+def test_a_keyboard_interrupt_outside_of_a_run(call, stand_in):
+    stand_in.error = KeyboardInterrupt()
+    code, out, err = call("kafka")
+    assert (code, out, err.strip()) == (130, "", "hydra: interrupted")
+
+
+def test_an_error_names_the_way_out(call, stand_in):
+    stand_in.error = errors.BrokerError("10.0.0.2:9092 refused the connection", hint="is Kafka up?")
+    assert call("kafka")[2] == "hydra: 10.0.0.2:9092 refused the connection: is Kafka up?\n"
+
+
+def test_hostile_text_is_printed_as_text(call, stand_in):
+    stand_in.error = errors.BrokerError("topic \x1b]0;owned\x07 [red]x[/red]\nsecond line \ud800")
+    _code, _out, err = call("kafka")
+    assert err == "hydra: topic \\x1b]0;owned\\x07 [red]x[/red] second line \\ud800\n"
+
+
+def test_hostile_text_in_a_result_is_printed_as_text(call, stand_in):
+    stand_in.result = result("fail", ("lost to \x1b[31mme", "[bold]x[/bold]"), ("a note \x07",))
+    _code, out, _err = call("kafka")
+    assert "\x1b" not in out
+    assert "\x07" not in out
+    assert "[bold]x[/bold]" in out
+
+
+@pytest.mark.parametrize(
+    "error", [ZeroDivisionError("oh"), AssertionError(), errors.AccountingError("1 is not 2"), RecursionError("deep")]
+)
+def test_a_bug_is_70_with_a_log_that_holds_the_traceback(call, stand_in, tmp_path, error):
+    stand_in.error = error
+    code, out, err = call("kafka")
+    assert (code, out) == (70, "")
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    assert type(error).__name__ in err
+    (log,) = tmp_path.glob("hydra-bug-*.log")
+    assert str(log) in err
+    assert "Traceback" in log.read_text()
+    assert type(error).__name__ in log.read_text()
+
+
+def test_an_error_that_is_no_branch_of_the_tree_is_a_bug_of_ours(call, stand_in):
+    stand_in.error = SignalError("not a valid PublisherStats")
+    code, _out, err = call("kafka")
+    assert code == 70
+    assert err.startswith("hydra: ")
+
+
+def test_a_result_that_cannot_be_written_is_printed_all_the_same(call, stand_in):
+    stand_in.result = result("pass")
+    stand_in.error = errors.OutputError("--output=/full/r.json cannot be written (No space left on device)")
+    code, out, err = call("kafka", "--output=r.json")
+    assert code == 4
+    assert "RES = {" in out
+    assert "No space left on device" in err
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["kafka", "--help"]])
+def test_a_reader_that_has_gone_is_neither_a_bug_nor_a_verdict(arguments):
+    """As in ``hydra --help | true``: 141 is what a shell says of a process that SIGPIPE ended; 1 would mean loss."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-m", "hydra", *arguments], stdout=writer, stderr=subprocess.PIPE, timeout=60, check=False
+        )
+    finally:
+        os.close(writer)
+    assert (ended.returncode, ended.stderr) == (141, b"")
+
+
+def test_a_result_whose_reader_has_gone_is_neither_a_bug_nor_a_verdict(call, stand_in, monkeypatch):
+    stand_in.result = result("pass")
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as nobody:
+        monkeypatch.setattr(sys, "stdout", nobody)
+        code = door.run(["kafka"])
+        monkeypatch.undo()
+    assert code == 141
+
+
+def test_progress_goes_to_stderr_in_plain_lines(call, stand_in, monkeypatch):
+    from hydra.kafkatest import runtest
+
+    class Telling(stand_in):
+        def __init__(self, options, runtest, *, progress):
+            super().__init__(options, runtest, progress=progress)
+            progress.phase("starting", "1 of 2")
+            progress.phase("sending")
+            progress.note("task \x1b[31m is missing")
+
+    monkeypatch.setattr(runtest, "RunTestKAFKA", Telling)
+    stand_in.result = result("pass")
+    _code, out, err = call("kafka")
+    assert err.splitlines() == ["hydra: starting: 1 of 2", "hydra: sending", r"hydra: task \x1b[31m is missing"]
+    assert "starting" not in out

@@ -1,0 +1,334 @@
+"""Every driver on a real broker: all records, none twice, none lost, positions right."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from hydra.accounting.intervals import IntervalSet
+from hydra.accounting.partition_log import OffsetRange
+from hydra.clients.auditor import WireAuditor
+from hydra.clients.registry import PUBLISHER_DRIVERS, SUBSCRIBER_DRIVERS, publisher_driver, subscriber_driver
+from hydra.errors import BrokerError, UsageError
+from hydra.options.order import PartitionLeader
+from hydra.run.protocols import AuditOrder
+from tests.clients.conftest import RECORDS, close_soon, endpoint_of, send_all
+from tests.facts import sequences
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.usefixtures("nothing_left"),
+    # kafka-python leaves the sockets of refused connections to the garbage collector.
+    pytest.mark.filterwarnings("ignore:.*<socket.socket:pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+@pytest.fixture
+def subscriber(reading, until):
+    made = []
+
+    def make(broker, topic, *, positioned=True, **settings):
+        driver = subscriber_driver(reading(broker.bootstrap_servers, topic, **settings))
+        made.append(driver)
+        driver.open()
+        if positioned:
+            until(
+                lambda: all(tally.positioned for tally in driver.tallies),
+                lambda: driver.poll(0.05),
+                describe=lambda: [tally.error for tally in driver.tallies],
+            )
+        return driver
+
+    yield make
+    for each in made:
+        close_soon(each)
+
+
+@pytest.fixture
+def read_all(until):
+    def wait(driver, partitions, records=RECORDS):
+        until(
+            lambda: all(tally.received >= partitions * records for tally in driver.tallies),
+            lambda: driver.poll(0.05),
+            describe=lambda: [tally.stats() for tally in driver.tallies],
+        )
+        until(lambda: not any(tally.error for tally in driver.tallies), lambda: driver.poll(0.05))
+        for tally in driver.tallies:
+            assert tally.error == ""
+            assert (tally.foreign, tally.corrupt) == (0, 0)
+            assert tally.received_bytes > 0
+            for part in tally.partitions.values():
+                assert sequences(part) == [(0, records)]
+                assert (part.received, part.stats().spans, part.next_offset) == (records, ((0, 0, records),), records)
+
+    return wait
+
+
+@pytest.mark.parametrize("acks", ["0", "1", "all"])
+@pytest.mark.parametrize("partitions", [1, 3])
+@pytest.mark.parametrize("driver", PUBLISHER_DRIVERS)
+def test_publishers(broker, new_topic, publisher, subscriber, read_all, driver, partitions, acks):
+    topic = new_topic(broker, partitions)
+    reader = subscriber(broker, topic, partitions=partitions)
+    sender = publisher(broker, topic, driver=driver, partitions=partitions, acks=acks)
+    send_all(sender, partitions)
+    count = sender.flush(20)
+    read_all(reader, partitions)
+    outcomes = sender.outcomes()
+    assert [each.attempted for each in outcomes] == [RECORDS] * partitions
+    assert {each.failed for each in outcomes} == {()}
+    acked = () if acks == "0" else ((0, RECORDS),)
+    assert {each.acked for each in outcomes} == {acked}
+    assert (count.acked, count.failed, count.error) == (0 if acks == "0" else partitions * RECORDS, 0, "")
+
+
+@pytest.mark.parametrize("partitions", [1, 3])
+@pytest.mark.parametrize("driver", SUBSCRIBER_DRIVERS)
+def test_subscribers(broker, new_topic, publisher, subscriber, read_all, driver, partitions):
+    topic = new_topic(broker, partitions)
+    reader = subscriber(broker, topic, driver=driver, partitions=partitions, clients=3)
+    assert all(tally.received == 0 for tally in reader.tallies)
+    sender = publisher(broker, topic, partitions=partitions)
+    send_all(sender, partitions)
+    sender.flush(20)
+    read_all(reader, partitions)
+    ends = dict.fromkeys(range(partitions), RECORDS)
+    assert all(tally.reached(ends) for tally in reader.tallies)
+
+
+@pytest.mark.parametrize("driver", SUBSCRIBER_DRIVERS)
+def test_subscribers_begin_where_they_are_told(broker, new_topic, publisher, subscriber, until, driver):
+    topic = new_topic(broker)
+    sender = publisher(broker, topic, msg_size_bytes=100)
+    send_all(sender, 1)
+    sender.flush(20)
+    reader = subscriber(broker, topic, driver=driver, starts={0: 333})
+    tally = reader.tallies[0]
+    until(lambda: tally.received >= RECORDS - 333, lambda: reader.poll(0.05), describe=tally.stats)
+    part = tally.partitions[0]
+    assert (sequences(part), part.received, part.next_offset) == ([(333, RECORDS)], RECORDS - 333, RECORDS)
+
+
+@pytest.mark.parametrize("driver", SUBSCRIBER_DRIVERS)
+def test_offsets_that_are_gone_are_named_not_jumped_over(broker, new_topic, publisher, subscriber, until, driver):
+    topic = new_topic(broker)
+    sender = publisher(broker, topic)
+    send_all(sender, 1)
+    sender.flush(20)
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
+    for future in admin.delete_records([TopicPartition(topic, 0, 400)]).values():
+        assert future.result(20).low_watermark == 400
+    reader = subscriber(broker, topic, driver=driver, starts={0: 100}, positioned=False)
+    tally = reader.tallies[0]
+    until(lambda: tally.received >= RECORDS - 400, lambda: reader.poll(0.05), describe=tally.stats)
+    assert sequences(tally.partitions[0]) == [(400, RECORDS)]
+    assert "offset 100 of partition 0 is out of range" in tally.error
+
+
+@pytest.mark.parametrize("compression", ["gzip", "snappy", "lz4", "zstd"])
+def test_compressed_topics(broker, new_topic, publisher, subscriber, read_all, compression):
+    topic = new_topic(broker, compression_type=compression)
+    sender = publisher(broker, topic)
+    send_all(sender, 1)
+    sender.flush(20)
+    reader = subscriber(broker, topic, clients=2)
+    read_all(reader, 1)
+    plain_bytes = RECORDS * 21
+    assert reader.tallies[0].received_bytes < plain_bytes  # it was compressed indeed
+
+
+@pytest.mark.parametrize("driver", SUBSCRIBER_DRIVERS)
+def test_foreign_records_are_counted_apart(broker, new_topic, publisher, subscriber, until, driver):
+    topic = new_topic(broker)
+    other = Producer({"bootstrap.servers": broker.bootstrap_servers})
+    for number in range(20):
+        other.produce(topic, None if number % 2 else b"something else, of another run", partition=0)
+    other.flush(20)
+    sender = publisher(broker, topic)
+    send_all(sender, 1, records=50)
+    sender.flush(20)
+    reader = subscriber(broker, topic, driver=driver)
+    tally = reader.tallies[0]
+    until(lambda: tally.partitions[0].next_offset >= 70, lambda: reader.poll(0.05), describe=tally.stats)
+    assert (tally.foreign, tally.received, tally.corrupt, tally.error) == (20, 50, 0, "")
+
+
+@pytest.mark.parametrize("driver", PUBLISHER_DRIVERS)
+def test_a_full_queue_takes_fewer(broker, new_topic, publisher, until, driver):
+    limit = {"confluent": 100_000, "kafka-python": 50_000, "wire": 100_000}[driver]
+    sender = publisher(broker, new_topic(broker), driver=driver, batch_size_bytes=500_000, delivery_timeout_s=60.0)
+    os.kill(broker.pid, signal.SIGSTOP)
+    try:
+        until(lambda: stopped(broker.pid), lambda: time.sleep(0.01))
+        taken = sender.send(0, 0, limit + 500)
+        assert taken == limit
+        assert sender.send(0, taken, 10) == 0
+    finally:
+        os.kill(broker.pid, signal.SIGCONT)
+    count = sender.flush(30)
+    assert (count.acked, count.failed) == (limit, 0)
+    assert sender.send(0, taken, 10) == 10
+    assert sender.flush(20).acked == limit + 10
+    assert sender.outcomes()[0].acked == ((0, limit + 10),)
+
+
+def stopped(pid):
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+@pytest.mark.parametrize("driver", ["confluent", "wire"])
+def test_records_that_are_too_large_are_failed(broker, new_topic, publisher, driver):
+    topic = new_topic(broker, max_message_bytes=500)
+    sender = publisher(broker, topic, driver=driver, msg_size_bytes=1000, linger_ms=0)
+    assert sender.send(0, 0, 5) == 5
+    count = sender.flush(20)
+    assert (count.acked, count.failed) == (0, 5)
+    assert sender.outcomes()[0].failed == ((0, 5),)
+    assert "too large" in count.error.lower().replace("_", " ")
+
+
+@pytest.mark.parametrize("driver", PUBLISHER_DRIVERS)
+def test_nobody_listens(sending, driver):
+    sender = publisher_driver(sending("127.0.0.1:1", "t", driver=driver))
+    begun = time.monotonic()
+    with pytest.raises(BrokerError, match=r"127\.0\.0\.1:1"):
+        sender.open(1.5)
+    assert time.monotonic() - begun < 5
+    sender.close()
+
+
+@pytest.mark.parametrize("driver", PUBLISHER_DRIVERS)
+def test_a_topic_that_is_not_there(broker, sending, driver):
+    sender = publisher_driver(sending(broker.bootstrap_servers, "no-such-topic", driver=driver))
+    with pytest.raises(BrokerError, match="no-such-topic"):
+        sender.open(1.5)
+    sender.close()
+
+
+@pytest.mark.parametrize("driver", SUBSCRIBER_DRIVERS)
+def test_subscribers_say_that_nobody_listens(reading, until, driver):
+    reader = subscriber_driver(reading("127.0.0.1:1", "t", driver=driver, clients=2))
+    reader.open()
+    try:
+        until(lambda: all(tally.error for tally in reader.tallies), lambda: reader.poll(0.05))
+        assert not any(tally.positioned for tally in reader.tallies)
+    finally:
+        begun = time.monotonic()
+        reader.close()
+        assert time.monotonic() - begun < 5
+
+
+def test_unknown_drivers(reading, sending):
+    with pytest.raises(UsageError, match=r"no subscriber driver 'x'.*wire"):
+        subscriber_driver(reading("h:1", "t", driver="x", leaders={}))
+    with pytest.raises(UsageError, match=r"no publisher driver 'x'.*confluent.*wire"):
+        publisher_driver(sending("h:1", "t", driver="x"))
+
+
+@pytest.fixture
+def own_broker(make_broker):
+    """A broker that a test may kill."""
+    with make_broker() as running:
+        yield running
+
+
+def kill(broker, until):
+    os.kill(broker.pid, signal.SIGKILL)
+    until(lambda: broker.returncode() is not None, lambda: time.sleep(0.01))
+    assert broker.returncode() == -signal.SIGKILL
+
+
+def test_a_broker_restart(own_broker, new_topic, publisher, subscriber, read_all, until):
+    """Killed and started on its port in mid-stream: all drivers read on, nothing is lost, nothing counted twice."""
+    topic = new_topic(own_broker)
+    readers = [subscriber(own_broker, topic, driver=driver, clients=2) for driver in SUBSCRIBER_DRIVERS]
+    sender = publisher(own_broker, topic, delivery_timeout_s=60.0, acks="all")
+    send_all(sender, 1)
+    assert sender.flush(20).acked == RECORDS
+    for reader in readers:
+        read_all(reader, 1)
+    kill(own_broker, until)
+    until(lambda: all(tally.error for tally in readers[0].tallies), lambda: readers[0].poll(0.05))
+    assert sender.send(0, RECORDS, 500) == 500
+    until(lambda: readers[0]._retry_number >= 6, lambda: readers[0].poll(0.05))
+    own_broker.start(30)
+    count = sender.flush(30)
+    assert (count.acked, count.failed) == (RECORDS + 500, 0)
+    for reader in readers:
+        read_all(reader, 1, RECORDS + 500)
+
+
+def audited(broker, topic, partitions=1):
+    """The sequences in the log, by partition, as a fresh reader finds them, and how often in all they are there."""
+    ends = {}
+    consumer = Consumer({"bootstrap.servers": broker.bootstrap_servers, "group.id": "ends"})
+    for partition in range(partitions):
+        low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), 20)
+        ends[partition] = OffsetRange(low, high)
+    consumer.close()
+    leaders = tuple(PartitionLeader(part, 1, endpoint_of(broker.bootstrap_servers)) for part in range(partitions))
+    audit = WireAuditor().audit(AuditOrder("run-1", topic, broker.bootstrap_servers, leaders), ends, 20)
+    assert (audit.foreign, audit.corrupt) == (0, 0)
+    found = {}
+    for number, part in audit.partitions.items():
+        log = found[number] = IntervalSet()
+        for _offset, first, records in part.spans:
+            log.add(first, first + records)
+        assert sum(records for _, _, records in part.spans) == ends[number].end
+    return found, sum(offsets.end for offsets in ends.values())
+
+
+@pytest.mark.parametrize("acks", ["1", "all"])
+def test_the_auditor_finds_what_the_wire_publisher_had_acked(own_broker, new_topic, publisher, until, acks):
+    """Records go out before, while and after the broker is killed and started again."""
+    topic = new_topic(own_broker, 3)
+    sender = publisher(
+        own_broker, topic, driver="wire", partitions=3, acks=acks, delivery_timeout_s=60.0, msg_rate_per_s=1e6
+    )
+    sent = [0, 0, 0]
+
+    def send(records=300):
+        for partition in range(3):
+            sent[partition] += sender.send(partition, sent[partition], records)
+        sender.pause(0.001)
+
+    until(lambda: sender.poll().acked > 20_000, send)
+    send(20_000)
+    assert sender._waiting > 10_000  # so that some are on their way when the broker dies
+    kill(own_broker, until)
+    until(lambda: "refused" in sender.poll().error.lower(), send)
+    own_broker.start(30)
+    acked_before = sender.poll().acked
+    until(lambda: sender.poll().acked > acked_before, send)
+    send()
+    count = sender.flush(40)
+    assert (count.acked, count.failed) == (sum(sent), 0)
+    log, appended = audited(own_broker, topic, 3)
+    for outcome in sender.outcomes():
+        assert outcome.acked == ((0, sent[outcome.partition]),)
+        assert tuple(log[outcome.partition]) == outcome.acked
+    if acks == "all":
+        assert appended == sum(sent)  # not one of them twice
+
+
+@pytest.mark.parametrize("driver", PUBLISHER_DRIVERS)
+def test_a_broker_that_is_gone_leaves_records_unknown(own_broker, new_topic, publisher, until, driver):
+    topic = new_topic(own_broker)
+    sender = publisher(own_broker, topic, driver=driver, delivery_timeout_s=30.0)
+    send_all(sender, 1, records=100)
+    assert sender.flush(20).acked == 100
+    kill(own_broker, until)
+    assert sender.send(0, 100, 200) == 200
+    begun = time.monotonic()
+    count = sender.flush(1.0)
+    assert time.monotonic() - begun < 5
+    assert (count.acked, count.failed) == (100, 0)
+    assert count.error
+    outcome = sender.outcomes()[0]
+    assert (outcome.attempted, outcome.acked, outcome.failed) == (300, ((0, 100),), ())

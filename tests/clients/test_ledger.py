@@ -1,0 +1,110 @@
+"""What a publisher says became of its records, and the values that it gives them."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from confluent_kafka import KafkaError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hydra.clients.confluent_publisher import ConfluentPublisher, _Block, queue_records, settings
+from hydra.clients.ledger import PROOFS_OF_REFUSAL, DeliveryLedger, RecordValues, sequence_of
+from hydra.records.identity import IDENTITY, run_tag
+
+TOO_LARGE, TIMED_OUT, PURGED = 10, -192, -152
+
+
+@pytest.mark.parametrize("size", [14, 15, 100])
+def test_values_carry_identity_and_zeros(sending, size):
+    values = RecordValues(sending("h:1", "t", msg_size_bytes=size, incarnation=3)).values(7, 3)
+    assert [len(value) for value in values] == [size] * 3
+    assert [IDENTITY.unpack_from(value) for value in values] == [(run_tag("run-1"), 3, seq) for seq in (7, 8, 9)]
+    assert [sequence_of(value) for value in values] == [7, 8, 9]
+    assert all(not any(value[14:]) for value in values)
+
+
+def test_the_ledger_counts_each_record_once():
+    ledger = DeliveryLedger(2)
+    ledger.attempt(0, 10)
+    ledger.attempt(0, 4)
+    ledger.attempt(1, 5)
+    ledger.ack(0, 0, 5)
+    ledger.ack(0, 3, 6)
+    ledger.fail(0, 8)
+    ledger.fail(0, 8)
+    first, second = ledger.outcomes()
+    assert (first.attempted, first.acked, first.failed) == (10, ((0, 6),), ((8, 9),))
+    assert (second.attempted, second.acked, second.failed) == (5, (), ())
+    assert (ledger.attempted, ledger.acked, ledger.failed) == (15, 6, 1)
+
+
+class Report:
+    """A delivered message, as far as a report needs one."""
+
+    def __init__(self, value):
+        self._value = value
+
+    def value(self):
+        return self._value
+
+
+@given(errors=st.lists(st.sampled_from([None, None, None, TOO_LARGE, TIMED_OUT, PURGED]), min_size=1, max_size=30))
+def test_a_block_splits_exactly(errors):
+    configuration = _configuration()
+    publisher = ConfluentPublisher(configuration)
+    block = _Block(publisher, 0, 100, len(errors))
+    publisher._ledger.attempt(0, 100 + len(errors))
+    values = RecordValues(configuration).values(100, len(errors))
+    for error, value in zip(errors, values, strict=True):
+        assert publisher.outcomes()[0].acked == ()
+        block.reported(None if error is None else KafkaError(error), Report(value))
+    outcome = publisher.outcomes()[0]
+    expected = {kind: [100 + at for at, error in enumerate(errors) if error == kind] for kind in (None, TOO_LARGE)}
+    assert list(itertools.chain(*(range(*each) for each in outcome.acked))) == expected[None]
+    assert list(itertools.chain(*(range(*each) for each in outcome.failed))) == expected[TOO_LARGE]
+    count = publisher.poll()
+    assert (count.acked, count.failed) == (len(expected[None]), len(expected[TOO_LARGE]))
+    assert bool(count.error) == any(error is not None for error in errors)
+
+
+def test_after_a_lost_connection_a_refusal_proves_nothing():
+    configuration = _configuration()
+    publisher = ConfluentPublisher(configuration)
+    publisher._on_error(KafkaError(KafkaError._TRANSPORT))
+    _Block(publisher, 0, 0, 1).reported(KafkaError(TOO_LARGE), Report(RecordValues(configuration).values(0, 1)[0]))
+    assert publisher.outcomes()[0].failed == ()
+
+
+def test_no_time_out_and_no_local_error_is_a_proof():
+    assert all(code > 0 for code in PROOFS_OF_REFUSAL)
+    in_doubt = {
+        KafkaError.REQUEST_TIMED_OUT,
+        KafkaError.NETWORK_EXCEPTION,
+        KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+        KafkaError.NOT_ENOUGH_REPLICAS,
+        KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER,
+        KafkaError.UNKNOWN,
+    }
+    assert not in_doubt & PROOFS_OF_REFUSAL
+
+
+@pytest.mark.parametrize(("acks", "idempotent"), [("0", False), ("1", False), ("all", True)])
+def test_idempotence_follows_acks(sending, acks, idempotent):
+    made = settings(sending("h:1", "t", acks=acks), print)
+    assert (made["acks"], made["enable.idempotence"]) == (acks, idempotent)
+    assert made["batch.size"] == 1400
+    assert made["message.timeout.ms"] == 20_000
+
+
+def test_the_queue_is_bounded_in_bytes(sending):
+    assert queue_records(sending("h:1", "t")) == 100_000
+    assert queue_records(sending("h:1", "t", msg_rate_per_s=1e9)) == 2_000_000
+    assert queue_records(sending("h:1", "t", msg_size_bytes=1 << 20)) < 1100
+
+
+def _configuration():
+    from hydra.options.order import PublisherConfiguration
+
+    return PublisherConfiguration("run-1", "t", "h:1", "confluent", 1, 1, 1000.0, 1.0, 14, 100, 1400, 5, "1", 10.0)

@@ -1,0 +1,156 @@
+"""The table of options."""
+
+import dataclasses
+
+import pytest
+
+from hydra.errors import UsageError
+from hydra.options.options import OPTION_KINDS, Options, checked, parse_option, resolve
+
+SECTIONS = {"marathon", "mesos", "kafka", "hydra"}
+
+
+def test_defaults_are_the_originals():
+    options = Options()
+    assert (options.total_sub_apps, options.clients_per_app, options.client_count) == (100, 10, 1000)
+    assert (options.test_duration, options.msg_batch, options.msg_rate, options.msg_size) == (10.0, 100, 1000.0, 14)
+    assert (options.acks, options.linger_ms, options.batch_size_bytes) == ("1", 5, 1400)
+    assert (options.consumer_max_buffer_size, options.partitions, options.group) == (0, 1, "own")
+    assert (options.pub_driver, options.sub_driver) == ("confluent", "wire")
+    assert options.app_prefix == "g1"
+    assert options.keep_running is False
+
+
+@pytest.mark.parametrize("name", list(OPTION_KINDS))
+def test_every_option_is_in_the_table_and_takes_its_own_default(name):
+    kind = OPTION_KINDS[name]
+    default = getattr(Options(), name)
+    assert kind.section in SECTIONS
+    assert kind.text
+    assert "\n" not in kind.text
+    if default is not None:
+        text = ",".join(default) if isinstance(default, tuple) else str(default)
+        assert parse_option(name, text, origin=name) == default
+
+
+def test_options_are_what_the_table_says():
+    assert list(OPTION_KINDS) == [item.name for item in dataclasses.fields(Options)]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("total_sub_apps", "0"), ("total_sub_apps", "-1"), ("total_sub_apps", "1.5"), ("total_sub_apps", "10001"),
+        ("clients_per_app", ""), ("test_duration", "0"), ("test_duration", "nan"), ("msg_rate", "inf"),
+        ("msg_rate", "-1"), ("msg_batch", "0"), ("msg_size", "13"), ("msg_size", "1000001"), ("group", "both"),
+        ("partitions", "0"), ("acks", "2"), ("acks", "-1"), ("linger_ms", "-1"), ("batch_size", "2147483648"),
+        ("fetch_min_bytes", "0"), ("fetch_wait_max_ms", "60001"), ("fetch_pace_ms", "-0.1"), ("retention_ms", "999"),
+        ("pub_driver", "wires"), ("sub_driver", "librdkafka"), ("bootstrap_servers", "localhost"), ("java", ""),
+        ("marathon_url", "localhost:8080"), ("app_prefix", "G1"), ("marathon_url", "http://a,b"),
+        ("marathon_timeout", "0"), ("marathon_timeout", "21"), ("mesos_url", "http://a,http://b"), ("cluster0", "x."),
+        ("cluster1", ".x"), ("appserver", "perhaps"), ("appserver_address", "10.0.0.5:0"), ("appserver_bind", "a b"),
+        ("local_agents", "here rack:a"),
+        ("marathon_secrets", ""), ("start_timeout", "0"), ("drain_timeout", "-1"),
+        ("keep_running", "perhaps"), ("output", ""),
+    ],
+)  # fmt: skip
+def test_an_error_names_the_flag_and_the_value(name, text):
+    with pytest.raises(UsageError) as caught:
+        parse_option(name, text, origin=f"--{name}")
+    assert str(caught.value).startswith(f"--{name} = {text!r} must be ")
+    assert caught.value.exit_code == 2
+
+
+def test_spaces_around_a_value_do_not_count():
+    assert parse_option("msg_rate", " 2000 ", origin="x") == 2000.0
+
+
+def test_a_huge_value_is_shown_in_part():
+    with pytest.raises(UsageError) as caught:
+        parse_option("msg_rate", "9" * 5000, origin="--msg_rate")
+    assert len(str(caught.value)) < 200
+    assert "..." in str(caught.value)
+
+
+def test_a_hostile_value_is_shown_written_out():
+    with pytest.raises(UsageError) as caught:
+        parse_option("acks", "\x1b[31mred\n", origin="--acks")
+    assert str(caught.value).isprintable()
+
+
+def test_a_later_layer_wins():
+    options = resolve({"msg_rate": 1.0, "acks": "0"}, {"msg_rate": 2.0}, {})
+    assert (options.msg_rate, options.acks, options.msg_size) == (2.0, "0", 14)
+    assert resolve() == Options()
+
+
+@pytest.mark.parametrize(
+    ("asked", "named"),
+    [
+        ({"marathon_url": "http://m:8080"}, ["--marathon_url=http://m:8080", "--bootstrap_servers"]),
+        ({"msg_size": 1_000_000, "msg_batch": 1_000_000}, ["--msg_size=1000000", "--msg_batch=1000000"]),
+        ({"total_sub_apps": 10_000, "clients_per_app": 11}, ["--total_sub_apps=10000", "--clients_per_app=11"]),
+    ],
+)
+def test_combinations_that_cannot_be(asked, named):
+    with pytest.raises(UsageError) as caught:
+        resolve(asked)
+    assert all(name in str(caught.value) for name in named)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"marathon_url": "http://m:8080", "bootstrap_servers": "k:9092"},
+        {"msg_size": 1_000_000, "msg_batch": 1_000_000, "batch_size": 1000},
+        {"total_sub_apps": 10_000, "clients_per_app": 10},
+    ],
+)
+def test_combinations_that_can_be(asked):
+    options = dataclasses.replace(Options(), **asked)
+    assert checked(options) is options
+
+
+def test_the_batch_size_is_given_or_follows_from_the_records():
+    assert Options(msg_size=100, msg_batch=50).batch_size_bytes == 5000
+    assert Options(msg_size=100, msg_batch=50, batch_size=7).batch_size_bytes == 7
+
+
+@pytest.mark.parametrize(
+    ("options", "pace_ms"),
+    [
+        (Options(fetch_pace_ms=0.0), 0.0),
+        (Options(fetch_pace_ms=12.5), 12.5),
+        (Options(), 125.0),
+        (Options(total_sub_apps=1, clients_per_app=1), 0.125),
+        (Options(total_sub_apps=1, clients_per_app=500), 25.0),
+        (Options(total_sub_apps=20, clients_per_app=500), 555.556),
+    ],
+)
+def test_the_pace_is_given_or_keeps_all_clients_at_a_fair_rate(options, pace_ms):
+    assert options.pace_ms == pace_ms
+
+
+@pytest.mark.parametrize(("apps", "deadline_s"), [(1, 60), (100, 60), (104, 61), (500, 160)])
+def test_more_than_a_hundred_apps_have_more_time_to_start(apps, deadline_s):
+    assert Options(total_sub_apps=apps).start_deadline_s == deadline_s
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"broker_property": ("a=1", "b=2")}, r"--broker_property=a=1,b=2 is a setting of the embedded Kafka"),
+        ({"broker_heap_mb": 512}, r"--broker_heap_mb=512 is a setting of the embedded Kafka"),
+    ],
+)
+def test_a_broker_of_ones_own_has_its_own_settings(settings, words):
+    assert resolve(settings).bootstrap_servers is None
+    with pytest.raises(UsageError, match=words):
+        resolve({"bootstrap_servers": "127.0.0.1:9092"}, settings)
+
+
+def test_a_group_needs_a_driver_that_can_be_told_where_to_begin():
+    assert resolve({"group_mode": "group"}).sub_driver == "wire"
+    with pytest.raises(UsageError, match="--group_mode=group does not go with --sub_driver=kafka-python"):
+        resolve({"group_mode": "group", "sub_driver": "kafka-python"})

@@ -1,0 +1,184 @@
+"""Totals are what Plotly takes, and say what the points say."""
+
+import dataclasses
+import itertools
+
+import pytest
+from plotly.graph_objects import Figure
+
+from hydra.accounting.latency import LatencyCounts
+from hydra.options.options import Options
+from hydra.report import palette
+from hydra.report.heatmap import heat_map
+from hydra.report.plots import SEED_PLOTS, latency_figure, loss_figure, seed_figure, text, whole_layout
+from hydra.report.report_data import gather
+from hydra.report.run_plots import detail_figures
+from tests.samples import result, run, samples, sweep
+
+
+def valid(figure):
+    """Plotly's own check of every attribute."""
+    return Figure(data=figure["data"], layout=whole_layout(figure["layout"]))
+
+
+def measured(**given):
+    changes = [{"clients": c, "msg_rate": float(r)} for c, r in itertools.product((10, 20), (1000, 500, 2000))]
+    return gather([("", sweep(changes, **given))])
+
+
+@pytest.mark.parametrize("key", SEED_PLOTS)
+@pytest.mark.parametrize("repeats", [1, 3])
+def test_a_trace_for_each_number_of_clients_and_its_points_by_rate(key, repeats):
+    made = seed_figure(measured(repeats=repeats), key)
+    assert len(valid(made).data) == 2
+    for trace in made["data"]:
+        assert trace["x"] == sorted(trace["x"]) == [500, 1000, 2000]
+        assert len(trace["y"]) == len(trace["marker"]["symbol"]) == len(trace["customdata"]) == 3
+        assert ("error_y" in trace) == (repeats > 1)
+
+
+def test_x_and_y_of_a_point_stay_together_whatever_is_missing():
+    """The original left a point without failing clients out of y and not out of x."""
+
+    def of(point, _repeat):
+        if point.options.msg_rate == 1000:
+            return run(point.options, error="gone")
+        lost = 10 if point.options.msg_rate == 2000 else 0
+        return run(
+            point.options,
+            result(
+                "fail" if lost else "pass", lost=lost, clients=point.options.client_count, rate=point.options.msg_rate
+            ),
+        )
+
+    for trace in seed_figure(measured(of=of), "failing_clients_rate")["data"]:
+        assert trace["x"] == [500, 2000]
+        assert trace["y"] == [0, pytest.approx(1999)]
+        assert [symbol.endswith("-open") for symbol in trace["marker"]["symbol"]] == [False, True]
+
+
+def test_error_bars_reach_from_the_lowest_to_the_highest_repeat():
+    def of(point, repeat):
+        return run(
+            point.options, result(clients=10, rate=point.options.msg_rate, tx_rate=100.0 + 10 * repeat, lost=repeat)
+        )
+
+    record = sweep([{"clients": 10}], repeats=3, of=of)
+    (trace,) = seed_figure(gather([("", record)]), "average_rate")["data"]
+    values = [1000 * (1 - lost / 10_000) for lost in range(3)]
+    assert trace["y"] == [pytest.approx(sum(values) / 3)]
+    assert trace["error_y"]["array"] == [pytest.approx(values[0] - sum(values) / 3)]
+    assert trace["error_y"]["arrayminus"] == [pytest.approx(sum(values) / 3 - values[2])]
+
+
+def test_all_figures_of_a_run_are_valid_and_nothing_is_a_number_that_json_has_not():
+    for made in detail_figures(run(Options(total_sub_apps=2)), columns=60).values():
+        valid(made)
+    assert valid(latency_figure(measured())).data
+    assert loss_figure(measured()) is None
+
+
+def test_loss_classes_are_bars():
+    def of(point, _repeat):
+        return run(point.options, result("fail", lost=3, clients=point.options.client_count))
+
+    made = loss_figure(measured(of=of))
+    assert [trace.name for trace in valid(made).data] == ["passed over"]
+    assert made["data"][0]["y"][3] == "4: 20 x 1,000"
+    assert list(made["data"][0]["x"]) == [30, 30, 30, 60, 60, 60]
+
+
+def test_a_run_without_anything_has_no_figures():
+    assert detail_figures(run(error="gone"), columns=60) == {}
+    bare = dataclasses.replace(result(), points=(), clients=())
+    made = detail_figures(dataclasses.replace(run(made=bare), subscribers=()), columns=60)
+    assert set(made) == {"percentiles"}
+
+
+@pytest.mark.parametrize(("seconds", "columns"), [(10, 60), (60, 60), (61, 60), (600, 60), (1000, 600)])
+def test_a_long_run_is_thinned_and_loses_no_record(seconds, columns):
+    options = Options(total_sub_apps=1, test_duration=float(seconds), msg_rate=100.0)
+    made = detail_figures(run(options), columns=columns)
+    x = made["rates"]["data"][0]["x"]
+    assert len(x) <= columns
+    assert x[-1] == seconds
+    assert made["rates"]["data"][0]["y"] == pytest.approx([100] * len(x))
+    heat = made["heat"]["data"][0]
+    assert len(heat["x"]) <= columns + 1
+    assert sum(count or 0 for row in heat["z"] for count in row) == 500 * seconds
+
+
+def test_a_heat_map_puts_each_delivery_in_its_second_and_its_latency():
+    (one,) = samples(3, 4.0)
+    spread = [
+        dataclasses.replace(sample, e2e=LatencyCounts(8, (bucket,), (7,), 0))
+        for sample, bucket in zip(one.samples, (0, 5, 1000), strict=True)
+    ]
+    found = heat_map([dataclasses.replace(one, samples=tuple(spread))], 60)
+    assert found.edges_s == (0, 1, 2, 3)
+    assert sum(map(sum, found.counts)) == 21
+    assert [sum(column) for column in zip(*found.counts, strict=True)] == [7, 7, 7]
+    assert found.edges_ms[0] <= 0.1
+    assert heat_map([], 60) is None
+
+
+def test_text_is_escaped_for_plotly():
+    assert text("<b>&'\"") == "&lt;b&gt;&amp;&#x27;&quot;"
+
+
+def luminance(colour):
+    channels = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    return [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in channels]
+
+
+def grey(linear):
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("colour", palette.COLOURS)
+@pytest.mark.parametrize("background", [palette.LIGHT_BACKGROUND, palette.DARK_BACKGROUND])
+def test_every_colour_stands_out_from_both_papers(colour, background):
+    high, low = sorted((grey(luminance(colour)), grey(luminance(background))), reverse=True)
+    assert (high + 0.05) / (low + 0.05) >= 3
+
+
+# What is left of linear red, green and blue without one kind of cones (Machado, Oliveira and Fernandes, 2009).
+BLINDNESS = {
+    "protanopia": ((0.152286, 1.052583, -0.204868), (0.114503, 0.786281, 0.099216), (-0.003882, -0.048116, 1.051998)),
+    "deuteranopia": ((0.367322, 0.860646, -0.227968), (0.280085, 0.672501, 0.047413), (-0.011820, 0.042940, 0.968881)),
+    "tritanopia": ((1.255528, -0.076749, -0.178779), (-0.078411, 0.930809, 0.147602), (0.004733, 0.691367, 0.303900)),
+}
+
+
+def lab(linear):
+    """CIE L*a*b* of linear sRGB."""
+    red, green, blue = (min(1.0, max(0.0, value)) for value in linear)
+    x = (0.4124 * red + 0.3576 * green + 0.1805 * blue) / 0.9505
+    y = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    z = (0.0193 * red + 0.1192 * green + 0.9505 * blue) / 1.089
+    fx, fy, fz = (v ** (1 / 3) if v > 0.008856 else 7.787 * v + 16 / 116 for v in (x, y, z))
+    return 116 * fy - 16, 500 * (fx - fy), 200 * (fy - fz)
+
+
+@pytest.mark.parametrize("blindness", BLINDNESS)
+def test_the_first_four_colours_are_told_apart_by_colour_blind_readers(blindness):
+    """The original's plots have four traces. A distance of 2.3 is just noticeable; shapes differ on top of it."""
+    seen = []
+    for colour in palette.COLOURS[:4]:
+        linear = luminance(colour)
+        seen.append(
+            lab(
+                [sum(weight * value for weight, value in zip(row, linear, strict=True)) for row in BLINDNESS[blindness]]
+            )
+        )
+    distances = {
+        (one, other): sum((a - b) ** 2 for a, b in zip(seen[one], seen[other], strict=True)) ** 0.5
+        for one, other in itertools.combinations(range(4), 2)
+    }
+    assert min(distances.values()) > 10, distances
+
+
+def test_traces_differ_in_more_than_colour():
+    looks = {(palette.colour(i), palette.symbol(i), palette.dash(i)) for i in range(50)}
+    assert len(looks) == 50
+    assert len({palette.symbol(i) for i in range(8)}) == 8

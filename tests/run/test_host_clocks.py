@@ -1,0 +1,138 @@
+"""The clocks of tasks on other hosts: what is estimated, and how far off it may be."""
+
+import dataclasses
+
+import pytest
+
+from hydra.endpoints import Endpoint
+from hydra.run.app_spec import Task
+from hydra.run.host_clocks import ROUNDS, HostClocks
+from hydra.run.task_roster import TaskRoster
+from hydra.signals.messages import ClockReading
+
+SLACK_S = 1e-4
+"""The in-memory clock moves on by a microsecond at each look."""
+
+
+@pytest.fixture
+def hosts(clock, progress, twins):
+    """Makes tasks on hosts, and the clocks of those hosts as the controller knows them."""
+
+    class Hosts:
+        def __init__(self, tasks=1, own_boot_id="memory"):
+            launcher, signals, broker = twins.Launcher(clock), twins.Signals(clock), twins.Broker(clock)
+            self.tasks = []
+            for number in range(tasks):
+                task = Task(f"sub.{number}", "/g/sub", True, Endpoint("127.0.0.1", 21000 + number))
+                launcher.running.setdefault("/g/sub", []).append(task)
+                self.tasks.append(twins.SubscriberTask(task, clock, broker))
+                signals.tasks[task.endpoint] = self.tasks[-1]
+            self.attendance = TaskRoster(
+                "/g/sub",
+                tuple(item.task for item in self.tasks),
+                launcher=launcher,
+                signals=signals,
+                clock=clock,
+                progress=progress,
+            )
+            self.clocks = HostClocks(lambda: ClockReading(clock.now_s(), clock.now_s() + 5000.0, own_boot_id))
+
+        def measure(self):
+            self.clocks.measure([self.attendance])
+            return [self.clocks.of(item.task.task_id) for item in self.tasks]
+
+    return Hosts
+
+
+def test_tasks_of_the_controllers_host_share_its_clock_and_are_asked_once(hosts):
+    here = hosts(tasks=3)
+    for item in here.tasks:
+        item.ways_s = [(0.5, 0.1)]
+    for offset in here.measure():
+        assert (offset.offset_s, offset.error_s) == (0.0, 0.0)
+    assert here.clocks.error_s == 0.0
+    assert [item.received for item in here.tasks] == [["ping"]] * 3
+
+
+@pytest.mark.parametrize("ahead_s", [0.0, 123_456.789, -900.25])
+@pytest.mark.parametrize("way_s", [(0.01, 0.01), (0.02, 0.0), (0.0, 0.02), (0.002, 0.005)])
+def test_another_hosts_clock_is_known_within_half_a_round_trip(hosts, ahead_s, way_s):
+    away = hosts()
+    (task,) = away.tasks
+    task.boot_id, task.clock_ahead_s, task.ways_s = "elsewhere", ahead_s, [way_s] * ROUNDS
+    (offset,) = away.measure()
+    assert offset.error_s == pytest.approx(sum(way_s) / 2, abs=SLACK_S)
+    assert abs(offset.offset_s - ahead_s) <= offset.error_s + SLACK_S
+    assert away.clocks.error_s == offset.error_s
+    assert task.received == ["ping"] * ROUNDS
+
+
+def test_the_shortest_round_trip_counts(hosts):
+    away = hosts()
+    (task,) = away.tasks
+    task.boot_id, task.clock_ahead_s = "elsewhere", 10.0
+    task.ways_s = [(0.2, 0.0), (0.0, 0.3), (0.001, 0.001), *[(0.1, 0.0)] * (ROUNDS - 3)]
+    (offset,) = away.measure()
+    assert offset.error_s == pytest.approx(0.001, abs=SLACK_S)
+    assert offset.offset_s == pytest.approx(10.0, abs=SLACK_S)
+
+
+def test_a_host_that_does_not_name_itself_is_taken_for_another_one(hosts):
+    unknown = hosts(own_boot_id="")
+    (task,) = unknown.tasks
+    task.boot_id, task.clock_ahead_s, task.ways_s = "", 7.0, [(0.01, 0.01)] * ROUNDS
+    (offset,) = unknown.measure()
+    assert offset.offset_s == pytest.approx(7.0, abs=SLACK_S)
+    assert offset.error_s > 0
+
+
+def test_two_tasks_may_be_apart_by_both_errors(hosts):
+    away = hosts(tasks=3)
+    for item, way_s in zip(away.tasks, (0.01, 0.03, 0.02), strict=True):
+        item.boot_id, item.ways_s = "elsewhere", [(way_s, way_s)] * ROUNDS
+    away.measure()
+    assert away.clocks.error_s == pytest.approx(0.03 + 0.02, abs=SLACK_S)
+
+
+def test_a_task_that_does_not_answer_is_told_the_controllers_time(hosts):
+    silent = hosts()
+    silent.tasks[0].refuse["ping"] = "not now"
+    (offset,) = silent.measure()
+    assert (offset.offset_s, offset.error_s) == (0.0, 0.0)
+    assert offset.wall_offset_s == pytest.approx(5000.0, abs=SLACK_S)
+    assert silent.clocks.error_s == 0.0
+
+
+@pytest.mark.parametrize("ahead_s", [0.0, 5000.0, -700.0])
+def test_latencies_of_subscribers_elsewhere_are_right_within_the_bound(rehearsal, ahead_s):
+    here, away = rehearsal(), rehearsal()
+    # Not within the start's lead, so that the word comes in time.
+    for number, task in enumerate(away.subscribers):
+        task.boot_id, task.clock_ahead_s = "elsewhere", ahead_s * (number + 1)
+    asked = away.signals.ask
+
+    def ask(requests, timeout_s):
+        for request in requests.values():
+            for task in away.subscribers if request.signal == "ping" else ():
+                task.ways_s = task.ways_s or [(0.004, 0.001)]
+        return asked(requests, timeout_s)
+
+    away.signals.ask = ask
+    right, shifted = here.perform(), away.perform()
+    assert (right.latency.clock_error_ms, right.verdict, shifted.verdict) == (0.0, "pass", "pass")
+    bound_ms = shifted.latency.clock_error_ms
+    assert bound_ms == pytest.approx(5.0, abs=0.2)
+    assert shifted.latency.e2e.deliveries == right.latency.e2e.deliveries == 1600
+    # The twins look every 50 ms, at moments that no run shares with another one.
+    assert -bound_ms <= shifted.latency.e2e.p50_ms <= right.latency.e2e.max_ms + bound_ms
+    assert shifted.latency.e2e.max_ms <= 100 + bound_ms
+    assert dataclasses.asdict(shifted.figures)["records_lost"] == 0
+
+
+def test_a_publisher_elsewhere_starts_when_the_plan_does(rehearsal):
+    stage = rehearsal()
+    stage.publisher.boot_id, stage.publisher.clock_ahead_s = "elsewhere", 86_400.0
+    result = stage.perform()
+    assert result.verdict == "pass"
+    assert result.latency.e2e.max_ms <= 100
+    assert stage.elapsed_s < 10

@@ -1,0 +1,48 @@
+"""A sweep whose runs are made up: a process that a test kills at any moment. Not a test."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from hydra.options.options import Options
+from hydra.run.clock import MonotonicClock
+from hydra.run.progress import Silence
+from hydra.sweep.folder import SweepFolder
+from hydra.sweep.plan import SweepPlan, make_points
+from hydra.sweep.record import SweepRecord
+from hydra.sweep.sweep_runner import SweepContext, run_sweep
+from tests.samples import run
+
+POINTS = 12
+
+
+class Runner:
+    """Notes each run as it begins and as it ends, in a file that a kill cannot take back."""
+
+    def __init__(self, diary: Path) -> None:
+        self._diary = os.open(diary, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def measure(self, options: Options):
+        os.write(self._diary, f"begin {options.msg_rate:g}\n".encode())
+        time.sleep(0.01)
+        made = run(options)
+        os.write(self._diary, f"end {options.msg_rate:g}\n".encode())
+        return made
+
+
+def main(folder: Path) -> None:
+    if (folder / "sweep.json").exists():
+        kept = SweepFolder.resume(folder)
+    else:
+        options = Options(total_sub_apps=10, test_duration=20.0)
+        plan = SweepPlan(make_points(options, [{"msg_rate": float(rate)} for rate in range(1, POINTS + 1)]))
+        kept = SweepFolder.begin(folder, SweepRecord("sweep", "now", "hydra", options, plan))
+    print("ready", flush=True)
+    run_sweep(kept.sweep.plan, SweepContext(Runner(folder.with_suffix(".diary")), kept, MonotonicClock(), Silence()))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,84 @@
+"""What is kept of a sweep is read again as it was, or refused."""
+
+import json
+
+import msgspec
+import pytest
+
+from hydra.codec import encode
+from hydra.errors import UsageError
+from hydra.sweep.record import FoundAnswer, PointRecord, SweepRecord, read_saved, worst_exit_code
+from hydra.sweep.search import Answer
+from tests.samples import result, run, sweep
+
+
+@pytest.mark.parametrize(
+    "made", [run(), run(error="gone"), sweep([{"clients": 10}]), sweep([{"clients": 10}]).points[0]]
+)
+def test_what_was_written_is_read_again(made):
+    again = read_saved(encode(made), name="x.json")
+    assert type(again) is type(made)
+    assert json.loads(encode(again)) == json.loads(encode(made))
+
+
+@pytest.mark.parametrize("kind", [run(), sweep([{"clients": 10}]), sweep([{"clients": 10}]).points[0]])
+def test_an_unknown_version_is_refused_with_both_versions(kind):
+    body = json.loads(encode(kind)) | {"format_version": 99}
+    with pytest.raises(UsageError, match=r"x.json has hydra-\w+ version 99, this Hydra reads version \d"):
+        read_saved(json.dumps(body).encode(), name="x.json")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"{}", b"[]", b"\xff\xfe", b"{" * 100_000, b'{"format": "other", "format_version": 1}', b'{"format": 5}',
+     encode(run())[:-20], b'{"format": "hydra-point", "format_version": 2}'],
+)  # fmt: skip
+def test_whatever_else_a_file_holds_is_one_line(data):
+    with pytest.raises(UsageError, match=r"x\.json"):
+        read_saved(data, name="x.json")
+
+
+def test_the_gravest_exit_code():
+    assert worst_exit_code([]) == 0
+    assert worst_exit_code([0, 3, 0]) == 3
+    assert worst_exit_code([0, 3, 1]) == 1
+    assert worst_exit_code([1, 4]) == 4
+    assert worst_exit_code([4, 130]) == 130
+
+
+def test_exit_codes_of_a_sweep_are_those_of_its_points():
+    def of(point, _repeat):
+        return run(point.options, result("fail", lost=1) if point.number == 2 else None)
+
+    record = sweep([{"clients": 10}, {"clients": 20}], of=of)
+    assert [point.exit_code for point in record.points] == [0, 1]
+    assert record.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (Answer(100, 110, "broker", True, 9), 0),
+        (Answer(100, None, "range", True, 9), 0),
+        (Answer(100, 110, "broker", False, 12), 3),
+        (Answer(100, 110, "harness", True, 9), 3),
+        (Answer(100, None, "trials", True, 12), 3),
+        (Answer(None, 10, "broker", False, 3), 1),
+        (Answer(None, 10, "harness", False, 3), 3),
+    ],
+)
+def test_exit_codes_of_a_search_say_whether_there_is_an_answer(answer, code):
+    found = FoundAnswer("highest rate", "records/s", answer)
+    record = SweepRecord("maxrate", "now", "hydra", sweep([{"clients": 10}]).options, answers=(found,))
+    assert record.exit_code == code
+
+
+def test_a_point_that_could_not_be_measured():
+    assert PointRecord(1, {}, (run(), run(error="gone", exit_code=4)), 1.0).unmeasured
+    assert not PointRecord(1, {}, (run(), run(error="not ready", exit_code=3)), 1.0).unmeasured
+
+
+def test_a_record_is_json_that_other_programs_can_read():
+    body = json.loads(msgspec.json.encode(sweep([{"clients": 10}])))
+    assert body["points"][0]["runs"][0]["result"]["verdict"] == "pass"
+    assert body["points"][0]["changes"] == {"clients": 10}

@@ -1,0 +1,163 @@
+"""Searches find a limit, within few trials, and never call the harness's limit the broker's."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hydra.errors import UsageError
+from hydra.sweep.search import Answer, Probe, SearchRange, Trial, next_step, sentence
+
+RATES = SearchRange(1000, 1, 10_000_000)
+
+
+def answer(within, outcome_of):
+    """Search to the end; ``outcome_of`` makes the outcome of the n-th trial of a value."""
+    trials = []
+    while True:
+        step = next_step(trials, within)
+        if isinstance(step, Answer):
+            return step, trials
+        assert within.lowest <= step.value <= within.highest
+        times = sum(trial.value == step.value for trial in trials)
+        trials.append(Trial(step.value, outcome_of(step.value, times), "why"))
+        assert len(trials) <= within.max_trials
+
+
+def planted(limit, above="bad"):
+    return lambda value, _times: "good" if value <= limit else above
+
+
+@given(st.floats(8, 64_000))
+def test_a_planted_limit_is_found_within_ten_percent_in_twelve_runs(limit):
+    found, trials = answer(RATES, planted(limit))
+    assert found.best <= limit < found.above
+    assert found.confirmed
+    assert found.limited_by == "broker"
+    assert limit <= found.best * 1.1 + 0.1
+    assert len(trials) == found.trials <= 12
+
+
+@given(st.floats(1, 1e7), st.integers(2, 40), st.sampled_from([0.01, 0.05, 0.3]))
+def test_whatever_the_limit_the_answer_lies_below_it_and_what_is_above_lies_above_it(limit, most, precision):
+    found, _ = answer(SearchRange(1000, 1, 1e7, precision=precision, max_trials=most), planted(limit))
+    assert found.best is None or found.best <= limit
+    assert found.above is None or found.above > limit
+
+
+@given(st.integers(1, 10_000))
+def test_clients_come_in_whole_apps(limit):
+    found, trials = answer(SearchRange(100, 10, 100_000, step=10, max_trials=40, precision=0.001), planted(limit))
+    assert all(trial.value % 10 == 0 for trial in trials)
+    if limit < 10:
+        assert found.best is None
+    else:
+        assert found.best <= limit
+        assert found.above - found.best <= max(10, found.best * 0.001 + 10)
+
+
+def test_doubling_then_bisection_then_a_repeat():
+    _, trials = answer(RATES, planted(5000))
+    values = [trial.value for trial in trials]
+    assert values[:4] == [1000, 2000, 4000, 8000]
+    assert all(4000 < value < 8000 for value in values[4:])
+    best, above = max(value for value in values if value <= 5000), min(value for value in values if value > 5000)
+    assert values[-2:] == [best, above]
+    assert values.count(best) == values.count(above) == 2
+
+
+def test_a_start_that_is_too_much_is_halved():
+    found, trials = answer(RATES, planted(130))
+    assert [trial.value for trial in trials[:4]] == [1000, 500, 250, 125]
+    assert 120 <= found.best <= 130
+
+
+@given(st.floats(2000, 50_000), st.floats(1.1, 3))
+def test_the_harness_is_never_the_brokers_limit(harness, factor):
+    """The broker would carry less than the harness can send only above ``harness``, where nothing can be learned."""
+    found, _ = answer(RATES, planted(harness, "harness"))
+    assert found.at_least
+    assert found.limited_by == "harness"
+    assert "at least" in sentence(found, unit="records/s")
+    broker = harness * factor
+
+    def outcome(value, _times):
+        return "harness" if value > harness else "bad" if value > broker else "good"
+
+    assert answer(RATES, outcome)[0].at_least
+
+
+def test_a_limit_of_the_brokers_below_the_harness_is_the_brokers():
+    found, _ = answer(RATES, lambda value, _: "good" if value <= 5000 else "bad" if value <= 9000 else "harness")
+    assert (found.limited_by, found.at_least) == ("broker", False)
+
+
+def test_a_value_where_the_harness_gave_way_once_is_not_proven_to_be_the_brokers():
+    trials = [Trial(1040, "bad"), Trial(1040, "harness"), Trial(1000, "good"), Trial(1000, "good")]
+    found = next_step(trials, RATES)
+    assert isinstance(found, Answer)
+    assert found.limited_by == "harness"
+
+
+@pytest.mark.parametrize("unlucky", [500, 1000, 2000, 4000, 4760])
+def test_a_moment_of_bad_luck_does_not_move_the_answer(unlucky):
+    """A value that the broker carries is bad once: the bracket closes below it, and then its repeat tells."""
+    within = SearchRange(500, 1, 1e7, max_trials=20)
+    found, _ = answer(within, lambda value, times: "bad" if value == unlucky and not times else planted(5000)(value, 0))
+    assert 5000 / 1.1 <= found.best <= 5000
+    assert (found.limited_by, found.confirmed) == ("broker", True)
+
+
+def test_a_moment_of_good_luck_does_not_either():
+    within = SearchRange(500, 1, 1e7, max_trials=20)
+    found, _ = answer(within, lambda value, times: "good" if value == 8000 and not times else planted(5000)(value, 0))
+    assert found.best <= 8000
+    assert found.confirmed
+
+
+def test_a_trial_without_an_answer_is_made_again_and_forgiven():
+    found, trials = answer(
+        RATES, lambda value, times: "unknown" if value == 2000 and times == 0 else planted(5000)(value, 0)
+    )
+    assert [trial.value for trial in trials[:4]] == [1000, 2000, 2000, 4000]
+    assert (found.limited_by, found.confirmed) == ("broker", True)
+    assert 4500 < found.best <= 5000
+
+
+def test_two_trials_without_an_answer_bound_the_search_and_are_no_limit():
+    found, _ = answer(RATES, lambda value, _times: "unknown" if value >= 2000 else "good")
+    assert found.at_least
+    assert found.limited_by == "unknown"
+
+
+def test_the_end_of_the_range():
+    found, _ = answer(SearchRange(1000, 1, 5000), planted(1e9))
+    assert (found.best, found.above, found.limited_by, found.confirmed) == (5000, None, "range", True)
+    assert "the end of the range" in sentence(found, unit="records/s")
+
+
+def test_runs_that_are_used_up_are_not_the_end_of_the_range():
+    found, _ = answer(RATES, planted(1e9))
+    assert (found.limited_by, found.trials) == ("trials", 12)
+    assert "at least" in sentence(found, unit="records/s")
+
+
+def test_nothing_is_good():
+    found, _ = answer(SearchRange(100, 10, 1000), planted(0))
+    assert (found.best, found.above, found.limited_by) == (None, 10, "broker")
+    assert "not even 10 records/s" in sentence(found, unit="records/s")
+
+
+@given(st.lists(st.tuples(st.floats(1, 1e7), st.sampled_from(["good", "bad", "harness", "unknown"])), max_size=12))
+def test_any_history_has_a_next_step(history):
+    step = next_step([Trial(*each) for each in history], RATES)
+    assert isinstance(step, (Probe, Answer))
+    if isinstance(step, Answer):
+        assert sentence(step, unit="records/s").isprintable()
+    else:
+        assert len(history) < 12
+
+
+@pytest.mark.parametrize("given", [(0, 1, 10), (11, 1, 10), (5, 0, 10), (1, 10, 5)])
+def test_a_start_outside_of_the_range_is_refused(given):
+    with pytest.raises(UsageError, match="does not lie between"):
+        SearchRange(*given)

@@ -1,0 +1,78 @@
+"""Tuning follows what helps, and tells a gain from noise."""
+
+import pytest
+
+from hydra.sweep.plan import Axis
+from hydra.sweep.tuning import Tuned, TuneTrial, next_setting, tuned_sentence
+
+AXES = (Axis("linger_ms", (0, 5, 20)), Axis("fetch_min_bytes", (1, 1000)), Axis("fetch_wait_max_ms", (20, 500)))
+START = {"linger_ms": 5, "fetch_min_bytes": 1, "fetch_wait_max_ms": 500}
+
+
+def tune(cost_of):
+    trials = []
+    while True:
+        step = next_setting(trials, AXES, START, metric="e2e_p99", unit="ms")
+        if isinstance(step, Tuned):
+            return step, trials
+        trials.append(TuneTrial(step, cost_of(step, len(trials))))
+        assert len(trials) < 60
+
+
+def test_the_best_of_independent_options_is_found_without_the_whole_grid():
+    def cost(setting, _n):
+        return (
+            10
+            + setting["linger_ms"]
+            + (0 if setting["fetch_min_bytes"] == 1000 else 3)
+            + setting["fetch_wait_max_ms"] / 100
+        )
+
+    found, trials = tune(cost)
+    assert found.best == {"linger_ms": 0, "fetch_min_bytes": 1000, "fetch_wait_max_ms": 20}
+    assert found.gained
+    assert found.trials == len(trials)
+    assert len({str(trial.setting) for trial in trials}) < 12
+    assert len(found.best_costs) == len(found.start_costs) == 4
+    assert "instead of" in tuned_sentence(found)
+
+
+def test_noise_is_not_called_a_gain():
+    found, _ = tune(lambda _setting, n: 10 + (n * 7919 % 13))
+    assert not found.gained
+    assert found.best == START or "no difference beyond the noise" in tuned_sentence(found)
+
+
+def test_a_moment_of_bad_luck_does_not_hide_the_best_setting():
+    def cost(setting, n):
+        return 500.0 if n == 2 else 10.0 + setting["linger_ms"]
+
+    found, trials = tune(cost)
+    assert trials[2].setting["linger_ms"] == found.best["linger_ms"] == 0
+
+
+def test_a_setting_that_gives_no_pass_is_never_the_best():
+    found, _ = tune(lambda setting, _n: None if setting["linger_ms"] == 0 else 10.0 + setting["linger_ms"])
+    assert found.best["linger_ms"] == 5
+
+
+def test_nothing_passes():
+    found, _ = tune(lambda _setting, _n: None)
+    assert not found.best_costs
+    assert "no setting passed" in tuned_sentence(found)
+
+
+def test_the_start_did_not_pass():
+    found, _ = tune(lambda setting, _n: None if setting == START else 5.0)
+    assert found.gained
+    assert "did not pass" in tuned_sentence(found)
+
+
+@pytest.mark.parametrize("known", [0, 3, 5])
+def test_an_interrupted_tuning_goes_on_as_if_it_had_not_been(known):
+    def cost(setting, _n):
+        return float(setting["linger_ms"] + setting["fetch_wait_max_ms"])
+
+    _, trials = tune(cost)
+    step = next_setting(trials[:known], AXES, START, metric="e2e_p99", unit="ms")
+    assert step == trials[known].setting

@@ -1,0 +1,286 @@
+"""The publisher walks its plan on a clock that a test moves."""
+
+import dataclasses
+
+import pytest
+
+from hydra.options.order import PublisherConfiguration
+from hydra.tasks.publishing import IDLE_LOOK_S, MAX_RECORDS_AT_ONCE, Publishing
+
+CONFIGURATION = PublisherConfiguration(
+    run_id="run-1",
+    topic="run-1",
+    bootstrap_servers="127.0.0.1:9092",
+    driver="memory",
+    incarnation=1,
+    partitions=1,
+    msg_rate_per_s=100.0,
+    test_duration_s=2.0,
+    msg_size_bytes=14,
+    msg_batch_records=10,
+    batch_size_bytes=140,
+    linger_ms=0,
+    acks="1",
+    delivery_timeout_s=9.0,
+)
+
+
+class Scene:
+    def __init__(self, clock, twins, **changes):
+        configuration = dataclasses.replace(CONFIGURATION, **changes)
+        self.clock, self._twins = clock, twins
+        self.driver = twins.PublisherDriver(clock, configuration.partitions)
+        self.publishing = Publishing(configuration, self.driver, clock, lambda: twins.READING)
+
+    def send(self):
+        self.publishing.open()
+        self.began_s = self.clock.now_s()
+        self.publishing.send(self.began_s)
+        return self.publishing.finish("pub-1", self._twins.USAGE, self._twins.TRAFFIC)
+
+    def send_times_s(self):
+        """When each record was handed over, after the start."""
+        return [at_s - self.began_s for at_s, _, _, records in self.driver.sent for _ in range(records)]
+
+
+@pytest.fixture
+def scene(clock, twins):
+    return lambda **changes: Scene(clock, twins, **changes)
+
+
+def assert_identities(stats):
+    assert stats.attempted == stats.acked + stats.failed + stats.unknown
+    assert stats.attempted == sum(part.attempted for part in stats.partitions)
+    assert 0 <= stats.attempted <= stats.planned
+    assert min(stats.acked, stats.failed, stats.unknown) >= 0
+
+
+@pytest.mark.parametrize("rate", [1.0, 49.0, 100.0, 333.3, 20_000.0])
+def test_every_record_is_sent_once_and_on_time(scene, rate):
+    stage = scene(msg_rate_per_s=rate)
+    stats = stage.send()
+    plan = stage.publishing.plan
+    late_s = [at_s - plan.intended_s(k) for k, at_s in enumerate(stage.send_times_s())]
+    assert len(late_s) == stats.attempted == stats.acked == plan.records
+    assert min(late_s) > -1e-4
+    assert max(late_s) < 0.06
+    assert stats.lag_max_s == pytest.approx(max(late_s), abs=1e-3)
+    assert stats.send_window_s == pytest.approx(plan.records / rate, rel=0.02, abs=0.01)
+    assert_identities(stats)
+
+
+def test_send_times_follow_the_plan_whatever_becomes_of_acks(scene):
+    with_acks, without = scene(), scene()
+    without.driver.ack_at_once = False
+    acked, unknown = with_acks.send(), without.send()
+    assert (acked.acked, unknown.acked, unknown.unknown) == (200, 0, 200)
+    assert without.send_times_s() == pytest.approx(with_acks.send_times_s(), abs=1e-3)
+    assert_identities(unknown)
+
+
+def test_records_go_round_the_partitions_in_blocks(scene):
+    stage = scene(partitions=3)
+    stats = stage.send()
+    assert [part.attempted for part in stats.partitions] == [70, 70, 60]
+    assert [part.acked for part in stats.partitions] == [((0, 70),), ((0, 70),), ((0, 60),)]
+
+
+def test_what_is_late_is_caught_up_with_and_shows_as_lag(scene):
+    stage = scene()
+
+    def stall():
+        if len(stage.driver.sent) == 50:
+            stage.clock.sleep(1.0)
+
+    stage.driver.on_send = stall
+    stats = stage.send()
+    assert stats.attempted == 200
+    assert 0.9 < stats.lag_max_s < 1.2
+    assert stage.send_times_s()[-1] == pytest.approx(1.99, abs=0.06)
+
+
+def test_what_has_piled_up_is_handed_over_in_pieces(scene):
+    stage = scene(msg_rate_per_s=20_000.0)
+    stage.driver.on_send = lambda: stage.clock.sleep(1.0) if not stage.driver.sent else None
+    stage.send()
+    assert max(records for _, _, _, records in stage.driver.sent) == MAX_RECORDS_AT_ONCE
+
+
+def test_a_full_queue_makes_it_late_and_loses_nothing(scene):
+    stage = scene()
+    stage.driver.room = 50
+    stage.clock.at(1.5, lambda: setattr(stage.driver, "room", 1000))
+    take_acks = stage.driver.poll
+
+    def poll():
+        if stage.driver.room == 0:
+            stage.clock.sleep(0.01)  # a real queue empties while time passes
+        return take_acks()
+
+    stage.driver.poll = poll
+    stats = stage.send()
+    assert stats.queue_full > 0
+    assert (stats.attempted, stats.acked, stats.unknown) == (200, 200, 0)
+    assert stats.lag_max_s > 0.5
+    assert stats.partitions[0].acked == ((0, 200),)
+
+
+def test_a_driver_without_a_thread_is_given_the_pauses(clock, twins):
+    """Those of the plan, those in which its queue is full, and those in which the last acks are waited for."""
+
+    class Threadless(twins.PublisherDriver):
+        def pause(self, seconds):
+            pauses.append(seconds)
+            clock.sleep(seconds)
+            self.room = 1000
+
+    pauses = []
+    stage = Scene(clock, twins)
+    driver = stage.driver = Threadless(clock, 1)
+    driver.room = 50
+    stage.publishing = Publishing(stage.publishing.configuration, driver, clock, lambda: twins.READING)
+    stats = stage.send()
+    assert (stats.attempted, stats.acked) == (200, 200)
+    assert sum(pauses) == pytest.approx(2.0, abs=0.1)
+    assert max(pauses) <= IDLE_LOOK_S
+
+
+def test_a_queue_that_takes_a_part_is_given_the_rest_later(scene):
+    stage = scene(msg_rate_per_s=10_000.0)
+    stage.driver.room = 7
+    stage.clock.at(0.1, lambda: setattr(stage.driver, "room", 1e9))
+    take_acks = stage.driver.poll
+    stage.driver.poll = lambda: (stage.clock.sleep(0.001), take_acks())[1]
+    stats = stage.send()
+    assert stats.attempted == 20_000
+    assert [(start, taken) for _, _, start, taken in stage.driver.sent[:2]] == [(0, 1), (1, 6)]
+    assert stage.driver.sent[2][2] == 7
+    assert_identities(stats)
+
+
+def test_stop_ends_the_plan_and_still_flushes(scene):
+    stage = scene()
+    stage.clock.at(0.5, stage.publishing.stop)
+    stats = stage.send()
+    assert 45 <= stats.attempted <= 60
+    assert stats.planned == 200
+    assert stage.driver.flushed_s == pytest.approx(CONFIGURATION.delivery_timeout_s, abs=0.1)
+    assert stats.send_window_s < 0.7
+    assert_identities(stats)
+
+
+def test_acks_that_come_after_the_last_record_are_watched_as_they_come(scene):
+    stage = scene()
+    stage.driver.ack_at_once = False
+    stage.clock.at(5, lambda: stage.driver.acked[0].add(0, 190))
+    stage.clock.at(6, lambda: (stage.driver.acked[0].add(190, 195), stage.driver.failed[0].add(195, 200)))
+    stats = stage.send()
+    assert (stats.acked, stats.failed, stats.unknown) == (195, 5, 0)
+    assert stats.ack_window_s == pytest.approx(6, abs=0.1)
+    assert stage.driver.flushed_s == pytest.approx(9 - 4, abs=0.1)  # what is left of the delivery timeout
+    assert_identities(stats)
+
+
+def test_what_has_no_outcome_in_time_is_unknown(scene):
+    stage = scene()
+    stage.driver.ack_at_once = False
+    stage.driver.on_flush = lambda: stage.driver.acked[0].add(0, 190)
+    stats = stage.send()
+    assert (stats.acked, stats.failed, stats.unknown) == (190, 0, 10)
+    assert stage.clock.now_s() - stage.began_s == pytest.approx(2 + 9, abs=0.1)
+    assert_identities(stats)
+
+
+@pytest.mark.parametrize("changes", [{"acks": "0"}, {"linger_ms": 5000}])
+def test_where_there_is_nothing_to_watch_the_flush_has_all_the_time(scene, changes):
+    stage = scene(**changes)
+    stage.driver.ack_at_once = False
+    stats = stage.send()
+    assert stage.driver.flushed_s == pytest.approx(9, abs=0.01)
+    assert stats.unknown == 200
+    assert stage.clock.now_s() - stage.began_s < 2.2
+
+
+def test_a_stop_before_the_first_record_gives_zeros(scene):
+    stage = scene()
+    stage.publishing.stop()
+    stats = stage.send()
+    assert (stats.attempted, stats.acked, stats.send_window_s, stats.ack_window_s, stats.lag_max_s) == (0, 0, 0, 0, 0)
+    assert_identities(stats)
+
+
+def test_stats_of_a_run_that_never_sent(scene, twins):
+    stage = scene()
+    stage.publishing.fail("no broker")
+    stats = stage.publishing.finish("pub-1", twins.USAGE, twins.TRAFFIC)
+    assert (stats.attempted, stats.send_window_s, stats.error) == (0, 0, "no broker")
+    assert stage.publishing.status().phase == "failed"
+
+
+def test_the_phases_of_its_status(scene, twins):
+    stage = scene()
+    seen = [stage.publishing.status().phase]
+    stage.publishing.open()
+    seen.append(stage.publishing.status().phase)
+    stage.clock.at(1, lambda: seen.append(stage.publishing.status().phase))
+    stage.driver.on_flush = lambda: seen.append(stage.publishing.status().phase)
+    stage.publishing.send(stage.clock.now_s())
+    stage.publishing.finish("pub-1", twins.USAGE, twins.TRAFFIC)
+    seen.append(stage.publishing.status().phase)
+    assert seen == ["connecting", "ready", "sending", "flushing", "done"]
+    status = stage.publishing.status()
+    assert (status.attempted, status.acked, status.error) == (200, 200, "")
+
+
+def test_the_librarys_trouble_is_told(scene):
+    stage = scene()
+    stage.driver.error = "broker down"
+    stats = stage.send()
+    assert (stats.error, stage.publishing.status().error) == ("broker down", "broker down")
+    assert stage.publishing.status().phase == "done"
+
+
+def test_it_sleeps_between_records_and_looks_up_often_enough_to_be_stopped(scene):
+    stage = scene(msg_rate_per_s=0.5, test_duration_s=10.0)
+    stage.send()
+    assert max(stage.clock.slept) == IDLE_LOOK_S
+    assert len(stage.clock.slept) < 1000
+
+
+def test_close_lets_go_of_the_client(scene):
+    stage = scene()
+    stage.publishing.close()
+    assert stage.driver.closed == 1
+
+
+def test_it_notes_how_far_it_is_at_the_start_each_second_and_at_the_end(scene):
+    stats = scene().send()
+    assert [sample.at_s for sample in stats.samples] == pytest.approx([0.0, 1.0, 2.0], abs=0.06)
+    assert [sample.attempted for sample in stats.samples] == [0, pytest.approx(100, abs=6), 200]
+    assert (stats.samples[-1].acked, stats.samples[-1].cpu_s, stats.samples[-1].rss_bytes) == (200, 0.1, 1)
+
+
+def test_a_stall_shows_in_the_samples_around_it_and_in_no_other_one(scene):
+    stage = scene(test_duration_s=5.0)
+    stage.driver.on_send = lambda: stage.clock.sleep(1.5) if len(stage.driver.sent) == 120 else None
+    stats = stage.send()
+    # The records that were handed over in it, and those that fell due meanwhile and came right behind it.
+    late = [sample.lag_max_s > 0.1 for sample in stats.samples]
+    assert late == [False, False, True, True, False, False]
+    assert max(sample.lag_max_s for sample in stats.samples) == pytest.approx(stats.lag_max_s)
+
+
+def test_the_lag_of_every_record_is_counted(scene):
+    stage = scene()
+    stage.driver.on_send = lambda: stage.clock.sleep(1.0) if len(stage.driver.sent) == 50 else None
+    stats = stage.send()
+    assert sum(stats.lag.counts) == stats.attempted == 200
+    assert stats.lag.max_us == pytest.approx(stats.lag_max_s * 1e6, rel=0.02)
+    assert stats.lag.negative == 0
+    from hydra.accounting.latency import LatencyHistogram
+
+    lag = LatencyHistogram()
+    lag.merge(stats.lag)
+    # About a hundred records were due within the second that it stood still: half of all.
+    assert lag.percentile_us(45) < 60_000
+    assert lag.percentile_us(80) > 400_000
