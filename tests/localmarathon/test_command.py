@@ -12,7 +12,8 @@ import psutil
 import pytest
 import requests
 
-from hydra.localmarathon.environment import TASK_MARK
+from hydra.cli.door import run
+from hydra.localmarathon.process_table import TASK_MARK
 
 pytestmark = pytest.mark.integration
 
@@ -77,23 +78,23 @@ def test_agents_come_from_the_command_line_or_hydra_ini(marathon, tmp_path):
         _process, url = marathon(*arguments)
         agents = requests.get(f"{url}/slaves", timeout=5).json()["slaves"]
         assert [agent["hostname"] for agent in agents] == hosts
-    process, _url = marathon("--local_agents=somewhere")
-    assert process.wait(20) == 2
-    assert "local_agents" in process.stderr.read()
 
 
-def test_a_port_that_is_taken_is_told_in_a_line(marathon):
-    _process, url = marathon()
-    second, _none = marathon(f"--port={url.rpartition(':')[2]}")
-    assert second.wait(20) == 2
-    assert "choose another port" in second.stderr.read()
+@pytest.mark.parametrize(
+    ("argument", "told"), [("--local_agents=somewhere", "local_agents"), ("--port={taken}", "choose another port")]
+)
+def test_what_cannot_be_is_told_in_a_line(server, monkeypatch, tmp_path, capsys, argument, told):
+    monkeypatch.chdir(tmp_path)
+    assert run(["marathon", argument.format(taken=server.url.rpartition(":")[2])]) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert error.count("\n") == 1
 
 
-def test_curl_works(marathon, poll):
+def test_curl_works(server, poll):
     curl = shutil.which("curl")
     if curl is None:
         pytest.skip("there is no curl")
-    _process, url = marathon()
 
     def call(*arguments):
         answer = subprocess.run(
@@ -101,6 +102,7 @@ def test_curl_works(marathon, poll):
         )
         return json.loads(answer.stdout or "null")
 
+    url = server.url
     created = call("-X", "POST", f"{url}/v2/apps", "-H", "Content-Type: application/json", "-d", json.dumps(APP))
     assert created["id"] == "/x"
     poll(lambda: not call(f"{url}/v2/deployments"))
