@@ -142,6 +142,7 @@ def test_the_same_rules_hold_for_a_change(server):
 
 def test_the_id_in_the_body_of_a_put_is_ignored(server):
     assert server.call("PUT", "/v2/apps/x", {"id": "/other", "instances": 0, **SLEEP}).status_code == 201
+    server.wait_settled()
     assert server.call("PUT", "/v2/apps/x", {"id": "/another", "labels": {"a": "b"}}).status_code == 200
     assert ids(server) == ["/x"]
     assert server.app("/x")["labels"] == {"a": "b"}
