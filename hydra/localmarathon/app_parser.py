@@ -197,7 +197,10 @@ def _parse_fetch_item(item: JsonFields) -> FetchUri:
 
 def _is_archive(item: FetchUri) -> bool:
     """Whether a cluster would unpack the file, by the suffix of its name."""
-    return item.file_name.lower().endswith(_ARCHIVE_SUFFIXES)
+    try:
+        return item.file_name.lower().endswith(_ARCHIVE_SUFFIXES)
+    except ValueError:
+        return False  # an invalid URI: fetching it will fail
 
 
 def _parse_constraints(app: JsonFields) -> tuple[tuple[str, ...], ...]:

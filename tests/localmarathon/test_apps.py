@@ -59,15 +59,6 @@ def test_an_existing_id_and_a_lock_are_two_kinds_of_409(server):
     assert server.app("/x")["instances"] == 1
 
 
-def test_force_takes_the_place_of_a_deployment(server):
-    server.create("/x", **SLEEP)
-    answer = server.call("PUT", "/v2/apps/x?force=True", {"instances": 2})
-    assert answer.status_code == 200
-    assert [deployment["id"] for deployment in server.deployments()] == [answer.json()["deploymentId"]]
-    server.wait_settled()
-    assert server.app("/x")["tasksRunning"] == 2
-
-
 @pytest.mark.parametrize(
     ("method", "path", "body"),
     [
@@ -184,17 +175,6 @@ def test_a_put_that_changes_nothing_deploys_nothing(server):
     assert server.app("/x") == before
 
 
-def test_another_configuration_exchanges_the_tasks(server):
-    before = server.start_app("/x", instances=2, **SLEEP)
-    server.call("PUT", "/v2/apps/x", {"env": {"A": "1"}})
-    assert server.deployments()[0]["currentActions"][0]["action"] == "RestartApplication"
-    server.wait_settled()
-    after = server.tasks("/x")
-    assert len(after) == 2
-    assert not {task["id"] for task in before} & {task["id"] for task in after}
-    assert server.app("/x")["portDefinitions"][0]["port"] == before[0]["servicePorts"][0]
-
-
 def test_a_restart_is_a_new_version_of_the_same_app(server):
     server.start_app("/x", env={"A": "1"}, **SLEEP)
     before = server.app("/x")
@@ -300,10 +280,12 @@ def test_an_exchange_keeps_to_the_upgrade_strategy(server, poll, share, least, m
     strategy = {"minimumHealthCapacity": share, "maximumOverCapacity": share}
     before = server.start_app("/x", instances=2, upgradeStrategy=strategy, **SLEEP)
     server.call("PUT", "/v2/apps/x", {"env": {"A": "2"}})
+    assert server.deployments()[0]["currentActions"][0]["action"] == "RestartApplication"
     seen = []
     poll(lambda: seen.append(len(server.tasks("/x"))) or not server.deployments())
     assert least <= min(seen) <= max(seen) <= most
     assert {task["id"] for task in server.tasks("/x")}.isdisjoint({task["id"] for task in before})
+    assert server.tasks("/x")[0]["servicePorts"] == before[0]["servicePorts"]
 
 
 def test_a_group_is_read_and_deleted_in_one_deployment(server):

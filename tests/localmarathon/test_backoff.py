@@ -47,15 +47,6 @@ def test_the_delay_grows_by_its_factor_and_no_further_than_its_maximum(server, p
     assert {"timeLeftSeconds": 1, "overdue": False} in delays
 
 
-def test_the_delay_is_forgotten_when_nothing_fails_for_its_maximum(server, poll, log):
-    strategy = {"backoffSeconds": 0.1, "backoffFactor": 100, "maxLaunchDelaySeconds": 2}
-    env = {"LOG": str(log), "SECOND_RUNS_S": "2.1"}
-    server.create("/x", cmd=FAILING, env=env, **strategy, **RESOURCES)
-    poll(lambda: len(pauses(log)) >= 2)
-    # Remembered, the delay after the second task would be the maximum.
-    assert 0.1 <= pauses(log)[1] < 2
-
-
 def test_another_configuration_begins_without_the_delay(server, poll):
     server.create("/x", cmd="exit 1", backoffSeconds=600, maxLaunchDelaySeconds=600, **RESOURCES)
     poll(lambda: server.app("/x").get("lastTaskFailure"))

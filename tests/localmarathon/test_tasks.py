@@ -4,9 +4,7 @@ import contextlib
 import os
 import re
 import signal
-import socket
 import sys
-import threading
 import time
 
 import psutil
@@ -32,17 +30,6 @@ def test_args_are_run_without_a_shell(server):
     program = "import sys, time; print(sys.argv[1:], flush=True); time.sleep(1000)"
     (task,) = server.start_app("/x", args=[sys.executable, "-c", program, "$HOME", "a b"])
     assert server.wait_text(task["id"]) == ["['$HOME', 'a b']"]
-
-
-def test_a_task_listens_on_its_port(server, poll):
-    program = "import os, socket; s = socket.create_server(('127.0.0.1', int(os.environ['PORT0']))); s.accept()"
-    (task,) = server.start_app("/x", args=[sys.executable, "-c", program], ports=[0])
-
-    def connect():
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", task["ports"][0]), timeout=1):
-            return True
-
-    assert poll(connect)
 
 
 def test_a_program_that_does_not_exist_fails_and_says_so(server, poll):
@@ -321,35 +308,6 @@ def test_a_task_may_use_both_protocols_of_a_port(server, free_ports):
     (task,) = server.start_app("/x", args=args, portDefinitions=definitions, requirePorts=True, cpus=0.1, mem=16)
     assert task["ports"] == task["servicePorts"] == [first, second]
     assert server.wait_text(task["id"], lines=2) == [f"{first} {first}", f"BOTH {second}"]
-
-
-@pytest.fixture
-def hanging_second():
-    """The URL of a file that the first who asks gets, and the second never."""
-    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx"
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(20)
-
-        def serve_once():
-            with listener.accept()[0] as connection:
-                connection.settimeout(20)
-                while b"\r\n\r\n" not in connection.recv(65536):
-                    pass
-                connection.sendall(answer)
-
-        thread = threading.Thread(target=serve_once)
-        thread.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/file"
-        thread.join(30)
-
-
-def test_scaling_down_takes_what_does_not_run_yet_first(hanging_second, server, poll):
-    (first,) = server.start_app("/x", killSelection="OLDEST_FIRST", uris=[hanging_second], **SLEEP)
-    server.call("PUT", "/v2/apps/x", {"instances": 2})
-    poll(lambda: [task["state"] for task in server.tasks("/x")] == ["TASK_RUNNING", "TASK_STAGING"])
-    server.call("PUT", "/v2/apps/x?force=true", {"instances": 1})
-    server.wait_settled()
-    assert [task["id"] for task in server.tasks("/x")] == [first["id"]]
 
 
 def test_a_task_has_three_seconds_to_end_if_the_app_names_no_time(server, monkeypatch):
