@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hydra.localmarathon.app_definition import AppDefinition, app_document
-from hydra.localmarathon.backoff import Backoff
-from hydra.localmarathon.launch_queue import QueueEntry
+from hydra.localmarathon.launch_queue import Backoff, QueueEntry
 from hydra.localmarathon.task import Task, TaskState
 
 KEPT_SANDBOXES = 5

@@ -1,4 +1,4 @@
-"""The launch queue: which tasks of an app wait to be launched, since when, and why offers were declined. Pure."""
+"""Why tasks of an app are not launched yet: its back-off and its entry in the launch queue. Pure: time is an argument."""
 
 from __future__ import annotations
 
@@ -9,6 +9,25 @@ from hydra.localmarathon.app_definition import AppDefinition, app_document
 from hydra.localmarathon.placement import reject_summary
 
 _MAX_KEPT_REASONS = 1000
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """How long the next launch of an app waits after its tasks have ended; the clock is any monotonic one."""
+
+    delay_s: float = 0.0
+    until_s: float = 0.0
+
+    def after_end(self, app: AppDefinition, now_s: float) -> Backoff:
+        """The back-off after one more task has ended by itself.
+
+        The first end costs ``backoffSeconds``, each further one ``backoffFactor`` times as much, up to
+        ``maxLaunchDelaySeconds``. It starts over if no task ended for ``maxLaunchDelaySeconds``.
+        """
+        starts_over = not self.delay_s or now_s > self.until_s + app.max_launch_delay_s
+        grown_s = app.backoff_s if starts_over else self.delay_s * app.backoff_factor
+        delay_s = min(grown_s, app.max_launch_delay_s)
+        return Backoff(delay_s, now_s + delay_s)
 
 
 @dataclass

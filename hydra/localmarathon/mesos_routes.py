@@ -30,7 +30,6 @@ async def list_agents(call: Call) -> web.Response:
 async def get_state(call: Call) -> web.Response:
     """``GET /state``, ``/master/state``: the state of master and agents in one object."""
     scheduler = call.scheduler
-    agents = [_agent_document(agent, call, number) for number, agent in enumerate(scheduler.cluster.agents, start=1)]
     tasks = [task for agent in scheduler.cluster.agents for task in agent.tasks]
     ended = [sandbox for app in scheduler.apps.values() for sandbox in app.sandboxes]
     framework = {
@@ -46,7 +45,7 @@ async def get_state(call: Call) -> web.Response:
         "version": MESOS_VERSION,
         "id": call.server.framework_id,
         "hostname": call.server.host,
-        "slaves": agents,
+        "slaves": _agent_documents(call),
         "frameworks": [framework],
         "completed_frameworks": [],
     }
@@ -104,6 +103,10 @@ def _question_marks(error: UnicodeError) -> tuple[str, int]:
 
 
 codecs.register_error(_AS_QUESTION_MARKS, _question_marks)
+
+
+def _agent_documents(call: Call) -> list[dict[str, object]]:
+    return [_agent_document(agent, call, number) for number, agent in enumerate(call.scheduler.cluster.agents, start=1)]
 
 
 def _agent_document(agent: Agent, call: Call, number: int) -> dict[str, object]:

@@ -16,11 +16,10 @@ from dataclasses import replace
 from hydra.localmarathon.agent import AgentSettings, remove_sandbox
 from hydra.localmarathon.app import KEPT_SANDBOXES, App
 from hydra.localmarathon.app_definition import AppDefinition, Versions
-from hydra.localmarathon.backoff import Backoff
 from hydra.localmarathon.cluster import Cluster
 from hydra.localmarathon.deployments import Action, Deployment, Deployments
 from hydra.localmarathon.errors import RequestRefusedError, Violation, rules_broken
-from hydra.localmarathon.launch_queue import QueueEntry
+from hydra.localmarathon.launch_queue import Backoff, QueueEntry
 from hydra.localmarathon.ports import HostPorts, kept_service_ports, with_service_ports
 from hydra.localmarathon.reconciliation import is_settled, next_step
 from hydra.localmarathon.task import Task, TaskState

@@ -57,9 +57,21 @@ def marked(url):
     return find
 
 
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_however_it_ends_its_tasks_end_too(marathon, poll, tmp_path, end):
-    process, url = marathon()
+@pytest.mark.parametrize(
+    ("end", "arguments", "hosts"),
+    [
+        (signal.SIGINT, (), ["127.0.0.1", "127.0.0.2"]),
+        (signal.SIGTERM, ("--local_agents=127.0.0.3",), ["127.0.0.3"]),
+        (signal.SIGKILL, (), ["127.0.0.1", "127.0.0.2"]),
+    ],
+)
+def test_its_agents_are_those_it_was_given_and_however_it_ends_its_tasks_end_too(
+    marathon, poll, tmp_path, end, arguments, hosts
+):
+    (tmp_path / "hydra.ini").write_text("[mesos]\nlocal_agents: 127.0.0.1 rack:a, 127.0.0.2 rack:b cpus:2 mem:64\n")
+    process, url = marathon(*arguments)
+    agents = requests.get(f"{url}/slaves", timeout=5).json()["slaves"]
+    assert [agent["hostname"] for agent in agents] == hosts
     tasks = marked(url)
     assert requests.post(f"{url}/v2/apps", json=APP, timeout=5).status_code == 201
     poll(lambda: len(tasks()) == 3 and not requests.get(f"{url}/v2/deployments", timeout=5).json())
@@ -70,14 +82,6 @@ def test_however_it_ends_its_tasks_end_too(marathon, poll, tmp_path, end):
         assert not list(tmp_path.glob("hydra-*"))
     else:
         poll(lambda: not list(tmp_path.glob("hydra-*/marathon/*")))
-
-
-def test_agents_come_from_the_command_line_or_hydra_ini(marathon, tmp_path):
-    (tmp_path / "hydra.ini").write_text("[mesos]\nlocal_agents: 127.0.0.1 rack:a, 127.0.0.2 rack:b cpus:2 mem:64\n")
-    for arguments, hosts in ((), ["127.0.0.1", "127.0.0.2"]), (("--local_agents=127.0.0.3",), ["127.0.0.3"]):
-        _process, url = marathon(*arguments)
-        agents = requests.get(f"{url}/slaves", timeout=5).json()["slaves"]
-        assert [agent["hostname"] for agent in agents] == hosts
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,9 @@ def test_uris_are_the_older_form_of_fetch(server, files):
     assert app["fetch"][0]["extract"] is False
 
 
-@pytest.mark.parametrize("uri", ["{url}/missing", "file:///missing", "missing", "ftp://a/b", "http://[a", "http://127.0.0.1:1/a"])
+@pytest.mark.parametrize(
+    "uri", ["{url}/missing", "file:///missing", "missing", "ftp://a/b", "http://[a", "http://127.0.0.1:1/a"]
+)
 def test_a_fetch_that_fails_fails_the_task_and_says_why(server, files, poll, uri):
     uri = uri.format(url=files[0])
     server.create("/x", uris=[uri], cmd="touch was-run")

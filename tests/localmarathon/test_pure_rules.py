@@ -7,10 +7,10 @@ import pytest
 
 from hydra.localmarathon.app_definition import AppDefinition, PortDefinition, Versions
 from hydra.localmarathon.app_ids import mesos_task_name
-from hydra.localmarathon.backoff import Backoff
 from hydra.localmarathon.deployments import Action, Deployments
 from hydra.localmarathon.environment import inherited_environment, task_environment
 from hydra.localmarathon.errors import RequestRefusedError
+from hydra.localmarathon.launch_queue import Backoff
 from hydra.localmarathon.placement import AgentInfo
 from hydra.localmarathon.process_table import TASK_MARK
 from hydra.localmarathon.task import Task
