@@ -15,7 +15,7 @@ from hydra.localmarathon.app_definition import DEFAULT_KILL_GRACE_S, AppDefiniti
 from hydra.localmarathon.app_ids import task_id_prefix
 from hydra.localmarathon.environment import task_environment, task_mark
 from hydra.localmarathon.fetching import FetchError, fetch_all
-from hydra.localmarathon.placement import AgentInfo, Offer
+from hydra.localmarathon.placement import AgentIdentity, Offer
 from hydra.localmarathon.ports import HostPorts
 from hydra.localmarathon.process_table import ProcessSnapshot
 from hydra.localmarathon.task import Task, TaskState
@@ -43,7 +43,7 @@ class _Lifecycle:
 class AgentSettings:
     """What is the same for all tasks of an agent."""
 
-    info: AgentInfo
+    identity: AgentIdentity
     cpus: float
     mem_mb: float
     framework_id: str
@@ -73,9 +73,9 @@ class Agent:
         self._lifecycles: dict[str, _Lifecycle] = {}
 
     @property
-    def info(self) -> AgentInfo:
+    def identity(self) -> AgentIdentity:
         """Its id, address and attributes."""
-        return self.settings.info
+        return self.settings.identity
 
     @property
     def tasks(self) -> list[Task]:
@@ -86,7 +86,7 @@ class Agent:
         """What is free."""
         tasks = self.tasks
         return Offer(
-            self.info,
+            self.identity,
             self.settings.cpus - sum(task.app.cpus for task in tasks),
             self.settings.mem_mb - sum(task.app.mem_mb for task in tasks),
             has_room=len(tasks) < self.settings.max_tasks,
@@ -131,7 +131,7 @@ class Agent:
         return Task(
             task_id=task_id,
             app=app,
-            agent=self.info,
+            agent=self.identity,
             number=next(_launch_numbers),
             ports=ports,
             sandbox=self.settings.folder / task_id,

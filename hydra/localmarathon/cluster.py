@@ -25,7 +25,7 @@ class Cluster:
     def __init__(self, agents: Iterable[tuple[AgentSettings, HostPorts]], on_change: Callable[[Task], None]) -> None:
         snapshot = ProcessSnapshot()
         self.agents = [Agent(settings, ports, on_change, snapshot) for settings, ports in agents]
-        self._agent_of_id = {agent.info.agent_id: agent for agent in self.agents}
+        self._agent_of_id = {agent.identity.agent_id: agent for agent in self.agents}
 
     def launch(self, app: AppDefinition, tasks: Iterable[Task], entry: QueueEntry) -> Task | None:
         """Launch one more task on the suitable agent with the fewest tasks; None if no agent is suitable.

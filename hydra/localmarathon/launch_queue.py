@@ -1,4 +1,4 @@
-"""Why tasks of an app are not launched yet: its back-off and its entry in the launch queue. Pure: time is an argument."""
+"""Why tasks of an app are not launched yet: its back-off and its queue entry. Pure: time is an argument."""
 
 from __future__ import annotations
 

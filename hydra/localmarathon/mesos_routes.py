@@ -118,12 +118,12 @@ def _agent_document(agent: Agent, call: Call, number: int) -> dict[str, object]:
         "ports": f"[{', '.join(f'{port}-{port}' for port in used_ports)}]",
     }
     return {
-        "id": agent.info.agent_id,
-        "hostname": agent.info.host,
+        "id": agent.identity.agent_id,
+        "hostname": agent.identity.host,
         "pid": f"slave({number})@{call.server.host}:{call.server.port}",
         "active": True,
         "version": MESOS_VERSION,
-        "attributes": dict(agent.info.attributes),
+        "attributes": dict(agent.identity.attributes),
         "resources": {
             "cpus": settings.cpus,
             "mem": settings.mem_mb,

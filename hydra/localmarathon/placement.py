@@ -20,7 +20,7 @@ _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
-class AgentInfo:
+class AgentIdentity:
     """What constraints know of an agent."""
 
     agent_id: str
@@ -38,13 +38,13 @@ class AgentInfo:
 class Offer:
     """What is free on an agent."""
 
-    agent: AgentInfo
+    agent: AgentIdentity
     cpus: float
     mem_mb: float
     has_room: bool = True  # whether it may run one more task at all
 
 
-def decline_reason(app: AppDefinition, offer: Offer, placed: Sequence[AgentInfo]) -> str | None:
+def decline_reason(app: AppDefinition, offer: Offer, placed: Sequence[AgentIdentity]) -> str | None:
     """Why the offer is declined, None if it fits; does not check ports.
 
     Args:
@@ -77,7 +77,7 @@ def reject_summary(reasons: Sequence[str]) -> list[dict[str, object]]:
     return rows
 
 
-def _fulfils(constraint: Sequence[str], agent: AgentInfo, placed: Sequence[AgentInfo]) -> bool:  # noqa: PLR0911  # one for each operator
+def _fulfils(constraint: Sequence[str], agent: AgentIdentity, placed: Sequence[AgentIdentity]) -> bool:  # noqa: PLR0911  # one for each operator
     field, operator, *rest = constraint
     wanted, value = rest[0] if rest else "", agent.value(field)
     if value is None:

@@ -104,15 +104,13 @@ def unsupported(what: str, pattern: str, *methods: str) -> tuple[Route, ...]:
     return tuple(Route(method, pattern, refuse) for method in methods)
 
 
-def make_application(
-    routes: Iterable[Route], scheduler: Scheduler, server: Callable[[], ServerIdentity]
-) -> web.Application:
+def make_application(routes: Iterable[Route], scheduler: Scheduler, server: ServerIdentity) -> web.Application:
     """The web application. It matches routes itself: aiohttp's router knows neither ``//`` nor Marathon's errors.
 
     Args:
         routes: the first that matches wins.
         scheduler: of this server.
-        server: returns what the server reports about itself, once its port is known.
+        server: what the server reports about itself.
     """
     table = [(route.method, re.compile(route.pattern), route.handler) for route in routes]
 
@@ -125,7 +123,7 @@ def make_application(
         for route_method, pattern, handler in table:
             match = pattern.fullmatch(path)
             if match and route_method == method:
-                return await handler(Call(request, scheduler, server(), match.groupdict()))
+                return await handler(Call(request, scheduler, server, match.groupdict()))
             if match:
                 allowed.append(route_method)
         if allowed:

@@ -20,7 +20,7 @@ from hydra.core.errors import MarathonError, OutputError, UsageError
 from hydra.localmarathon import app_routes, deployment_routes, mesos_routes, server_routes, task_routes
 from hydra.localmarathon.agent import AgentSettings
 from hydra.localmarathon.environment import inherited_environment
-from hydra.localmarathon.placement import AgentInfo
+from hydra.localmarathon.placement import AgentIdentity
 from hydra.localmarathon.ports import HOST_PORTS, HostPorts
 from hydra.localmarathon.routing import ServerIdentity, make_application
 from hydra.localmarathon.scheduler import Scheduler
@@ -147,7 +147,7 @@ class LocalMarathon:
 
     def _settings(self, index: int, agent: AgentSpec) -> AgentSettings:
         return AgentSettings(
-            info=AgentInfo(f"{self._framework_id}-S{index}", agent.host, agent.attributes),
+            identity=AgentIdentity(f"{self._framework_id}-S{index}", agent.host, agent.attributes),
             cpus=agent.cpus,
             mem_mb=agent.mem_mib,
             framework_id=self._framework_id,
@@ -158,20 +158,19 @@ class LocalMarathon:
         )
 
     async def _listen(self, scheduler: Scheduler) -> None:
-        application = make_application((*UNSUPPORTED, *ROUTES), scheduler, self._describe)
-        self._runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=_CLOSING_S)
-        await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, self._host, self._port).start()
+            listener = socket.create_server((self._host, self._port))
         except OSError as error:
             raise UsageError(
                 f"the local Marathon cannot listen on {self._host}:{self._port} ({error.strerror})",
                 way_out="choose another port, or 0 for any that is free",
             ) from error
-        self._port = self._runner.addresses[0][1]
-
-    def _describe(self) -> ServerIdentity:
-        return ServerIdentity(framework_id=self._framework_id, host=self._host, port=self._port, own_user=_own_user())
+        self._port = listener.getsockname()[1]
+        identity = ServerIdentity(self._framework_id, self._host, self._port, own_user=_own_user())
+        application = make_application((*UNSUPPORTED, *ROUTES), scheduler, identity)
+        self._runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=_CLOSING_S)
+        await self._runner.setup()
+        await web.SockSite(self._runner, listener).start()
 
 
 def _check_address(host: str) -> None:

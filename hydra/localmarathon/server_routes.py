@@ -1,4 +1,4 @@
-"""The server as a whole: ``/ping``, ``/v2/info``, ``/v2/leader``, ``/metrics``."""
+"""The server as a whole: ``/ping``, ``/v2/info`` and ``/v2/leader``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from aiohttp import web
 
 from hydra.localmarathon.ports import SERVICE_PORTS
 from hydra.localmarathon.routing import Call, Route, json_response, unsupported
-from hydra.localmarathon.task import TaskState
 
 MARATHON_VERSION = "1.10.0"  # the version whose API this is
 
@@ -54,31 +53,12 @@ async def get_leader(call: Call) -> web.Response:
     return json_response({"leader": f"{call.server.host}:{call.server.port}"})
 
 
-async def get_metrics(call: Call) -> web.Response:
-    """``GET /metrics``: the numbers of apps and tasks, under their names since Marathon 1.7."""
-    apps = call.scheduler.apps.values()
-    states = [task.state for app in apps for task in app.tasks.values()]
-    gauges = {
-        "marathon.apps.active.gauge": len(apps),
-        "marathon.deployments.active.gauge": len(call.scheduler.deployments.running),
-        "marathon.instances.running.gauge": states.count(TaskState.RUNNING),
-        "marathon.instances.staged.gauge": states.count(TaskState.STAGING),
-    }
-    document = {
-        "version": "4.0.0",
-        "counters": {},
-        "gauges": {name: {"value": value} for name, value in gauges.items()},
-        "histograms": {},
-        "meters": {},
-        "timers": {},
-    }
-    return json_response(document)
-
-
 ROUTES = (
-    Route("GET", r"/metrics", get_metrics),
     Route("GET", r"/ping", ping),
     Route("GET", r"/v2/info", get_info),
     Route("GET", r"/v2/leader", get_leader),
 )
-UNSUPPORTED = unsupported("the event stream", r"/v2/events", "GET")
+UNSUPPORTED = (
+    *unsupported("the event stream", r"/v2/events", "GET"),
+    *unsupported("metrics", r"/metrics", "GET"),
+)

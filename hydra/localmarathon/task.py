@@ -7,7 +7,7 @@ from enum import Enum
 from pathlib import Path
 
 from hydra.localmarathon.app_definition import AppDefinition
-from hydra.localmarathon.placement import AgentInfo
+from hydra.localmarathon.placement import AgentIdentity
 
 
 class TaskState(Enum):
@@ -27,7 +27,7 @@ class Task:
 
     task_id: str
     app: AppDefinition  # as it was at launch
-    agent: AgentInfo
+    agent: AgentIdentity
     number: int  # counts launches: the higher, the younger
     ports: tuple[int, ...]  # on the host
     sandbox: Path

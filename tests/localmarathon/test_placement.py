@@ -10,14 +10,14 @@ from hydra.core.agent_specs import AgentSpec, parse_agents
 from hydra.core.app_spec import AppSpec
 from hydra.core.errors import UsageError
 from hydra.localmarathon.app_definition import AppDefinition
-from hydra.localmarathon.placement import AgentInfo, Offer, decline_reason, reject_summary
+from hydra.localmarathon.placement import AgentIdentity, Offer, decline_reason, reject_summary
 from hydra.transport.marathon_connection import app_definition
 
 SLEEP = {"cmd": "exec sleep 1000", "cpus": 0.1, "mem": 16}
 NEVER = {"cmd": "exec sleep 1000", "cpus": 1e6}  # waits: no agent has so much
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 AGENTS = {
-    name: AgentInfo(name, f"127.0.0.{number}", {"rack": name, "floor": str(number)})
+    name: AgentIdentity(name, f"127.0.0.{number}", {"rack": name, "floor": str(number)})
     for number, name in enumerate("abc", start=1)
 }
 

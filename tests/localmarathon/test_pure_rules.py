@@ -11,7 +11,7 @@ from hydra.localmarathon.deployments import Action, Deployments
 from hydra.localmarathon.environment import inherited_environment, task_environment
 from hydra.localmarathon.errors import RequestRefusedError
 from hydra.localmarathon.launch_queue import Backoff
-from hydra.localmarathon.placement import AgentInfo
+from hydra.localmarathon.placement import AgentIdentity
 from hydra.localmarathon.process_table import TASK_MARK
 from hydra.localmarathon.task import Task
 from hydra.localmarathon.timestamps import VersionClock, format_timestamp
@@ -97,7 +97,7 @@ def test_a_task_finds_what_marathon_promises():
     task = Task(
         task_id="g1_x.1",
         app=app,
-        agent=AgentInfo("f-S0", "127.0.0.1", {}),
+        agent=AgentIdentity("f-S0", "127.0.0.1", {}),
         number=1,
         ports=(31001, 31002),
         sandbox=Path("/box"),

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from hydra.localmarathon.app_definition import AppDefinition, KillSelection, UpgradeStrategy, Versions
-from hydra.localmarathon.placement import AgentInfo
+from hydra.localmarathon.placement import AgentIdentity
 from hydra.localmarathon.reconciliation import Step, is_settled, kill_order, next_step
 from hydra.localmarathon.task import Task, TaskState
 
@@ -15,7 +15,7 @@ def task(number, state=TaskState.RUNNING, config_version="v2"):
     return Task(
         task_id=f"t{number}",
         app=replace(APP, versions=Versions("v2", "v2", config_version)),
-        agent=AgentInfo("S0", "127.0.0.1", {}),
+        agent=AgentIdentity("S0", "127.0.0.1", {}),
         number=number,
         ports=(),
         sandbox=Path("sandbox"),
