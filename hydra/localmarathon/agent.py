@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import itertools
 import shutil
 import uuid
@@ -16,246 +15,204 @@ from hydra.localmarathon.app_definition import DEFAULT_KILL_GRACE_S, AppDefiniti
 from hydra.localmarathon.app_ids import task_id_prefix
 from hydra.localmarathon.environment import task_environment, task_mark
 from hydra.localmarathon.fetching import FetchError, fetch_all
-from hydra.localmarathon.health_checks import Health, HealthCheck, Patient, watch
-from hydra.localmarathon.placement import Offer, Place
+from hydra.localmarathon.placement import AgentIdentity, Offer
 from hydra.localmarathon.ports import HostPorts
-from hydra.localmarathon.process_table import Census
+from hydra.localmarathon.process_table import ProcessSnapshot
 from hydra.localmarathon.task import Task, TaskState
 from hydra.localmarathon.task_process import TaskProcess, exit_message
-from hydra.localmarathon.timestamps import format_timestamp, utc_now
+from hydra.localmarathon.timestamps import timestamp_now
 
-_launch_numbers = itertools.count(1)  # over all agents: a task's number tells its age
+_launch_numbers = itertools.count(1)  # over all agents: a higher number is a younger task
+
+
+def _new_future() -> asyncio.Future[None]:
+    return asyncio.get_running_loop().create_future()
 
 
 @dataclass
-class _Life:
-    """What makes a task run, and end."""
+class _Lifecycle:
+    """A task with what drives it from launch to end."""
 
     task: Task
-    ending: asyncio.Event = field(default_factory=asyncio.Event)
-    kill_at: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-    course: asyncio.Task[None] | None = None
-    checks: list[asyncio.Task[None]] = field(default_factory=list)
+    kill_requested: asyncio.Future[None] = field(default_factory=_new_future)
+    grace_over: asyncio.Future[None] = field(default_factory=_new_future)
+    run: asyncio.Task[None] | None = None
 
 
 @dataclass(frozen=True)
 class AgentSettings:
-    """What stays the same for all tasks of an agent."""
+    """What is the same for all tasks of an agent."""
 
-    place: Place
+    identity: AgentIdentity
     cpus: float
     mem_mb: float
     framework_id: str
-    folder: Path  # sandboxes are made in it
-    inherited: Mapping[str, str]  # the environment that every task begins with
+    folder: Path  # contains the sandboxes
+    inherited: Mapping[str, str]  # the environment that every task starts with
     staging_s: float  # from the start of a task's process to TASK_RUNNING
     max_tasks: int
 
 
 class Agent:
-    """Launches tasks, watches over them, kills them.
+    """Launches, watches and kills tasks.
 
     Args:
-        settings: what stays the same for all tasks.
+        settings: what is the same for all tasks.
         ports: the host ports.
-        census: where the process table comes from; one for all agents.
-        on_change: called in the event loop after a task's state has changed; after an end, the task is gone altogether.
+        on_change: called in the event loop after a task's state has changed; after its end, the agent has forgotten it.
+        snapshot: reads the process table; one for all agents.
     """
 
     def __init__(
-        self, settings: AgentSettings, ports: HostPorts, on_change: Callable[[Task], None], census: Census
+        self, settings: AgentSettings, ports: HostPorts, on_change: Callable[[Task], None], snapshot: ProcessSnapshot
     ) -> None:
-        self._settings = settings
+        self.settings = settings
         self._ports = ports
         self._on_change = on_change
-        self._census = census
-        self._lives: dict[str, _Life] = {}
-        self._used_cpus = 0.0
-        self._used_mem_mb = 0.0
+        self._snapshot = snapshot
+        self._lifecycles: dict[str, _Lifecycle] = {}
 
     @property
-    def place(self) -> Place:
-        """Where it is."""
-        return self._settings.place
-
-    @property
-    def settings(self) -> AgentSettings:
-        """What it was made with."""
-        return self._settings
-
-    @property
-    def task_count(self) -> int:
-        """How many have not ended."""
-        return len(self._lives)
+    def identity(self) -> AgentIdentity:
+        """Its id, address and attributes."""
+        return self.settings.identity
 
     @property
     def tasks(self) -> list[Task]:
-        """Those that have not ended."""
-        return [life.task for life in self._lives.values()]
+        """The tasks that have not ended."""
+        return [lifecycle.task for lifecycle in self._lifecycles.values()]
 
     def offer(self) -> Offer:
         """What is free."""
+        tasks = self.tasks
         return Offer(
-            self._settings.place,
-            self._settings.cpus - self._used_cpus,
-            self._settings.mem_mb - self._used_mem_mb,
-            has_room=len(self._lives) < self._settings.max_tasks,
+            self.identity,
+            self.settings.cpus - sum(task.app.cpus for task in tasks),
+            self.settings.mem_mb - sum(task.app.mem_mb for task in tasks),
+            has_room=len(tasks) < self.settings.max_tasks,
         )
 
     def launch(self, app: AppDefinition) -> Task | None:
-        """Start one more task of an app; None while this agent has no ports for it."""
+        """Launch one more task of an app; None while this agent has too few ports for it."""
         ports = self._ports.claim(app)
         if ports is None:
             return None
         task = self._new_task(app, ports)
-        life = _Life(task)
-        self._account(task, 1)
-        self._lives[task.task_id] = life
-        life.course = asyncio.get_running_loop().create_task(self._run(app, task, life))
+        lifecycle = _Lifecycle(task)
+        self._lifecycles[task.task_id] = lifecycle
+        lifecycle.run = asyncio.get_running_loop().create_task(self._run(lifecycle))
         return task
 
     def kill(self, task: Task, *, grace_s: float | None = None) -> None:
-        """Begin to end a task: SIGTERM, after its grace SIGKILL. Called again, it can only shorten the grace.
+        """Begin to end a task: SIGTERM, and SIGKILL after its grace period. A second call can only shorten the period.
 
         Args:
-            task: any task of this agent; one that has ended already is left alone.
-            grace_s: in place of the app's own grace, if that is longer.
+            task: any task of this agent; nothing happens if it has ended already.
+            grace_s: replaces the app's own grace period if that is longer.
         """
-        life = self._lives.get(task.task_id)
-        if life is None:
+        lifecycle = self._lifecycles.get(task.task_id)
+        if lifecycle is None:
             return
-        within_s = task.kill_grace_s if grace_s is None else min(grace_s, task.kill_grace_s)
-        if not life.ending.is_set() or grace_s is not None:
-            asyncio.get_running_loop().call_later(within_s, _set_done, life.kill_at)
-        life.ending.set()
+        if not lifecycle.kill_requested.done() or grace_s is not None:
+            own_s = DEFAULT_KILL_GRACE_S if task.app.kill_grace_s is None else task.app.kill_grace_s
+            within_s = own_s if grace_s is None else min(grace_s, own_s)
+            asyncio.get_running_loop().call_later(within_s, _set_done, lifecycle.grace_over)
+        _set_done(lifecycle.kill_requested)
         if task.state in (TaskState.STAGING, TaskState.RUNNING):
             task.state = TaskState.KILLING
 
     async def wait_empty(self) -> None:
-        """Wait until every task has ended; bounded by the graces of those that are being killed."""
-        while self._lives:
-            await asyncio.wait({life.course for life in self._lives.values() if life.course is not None})
+        """Wait until every task has ended; bounded by the graces of the tasks that are being killed."""
+        while self._lifecycles:
+            await asyncio.wait({one.run for one in self._lifecycles.values() if one.run is not None})
 
     def _new_task(self, app: AppDefinition, ports: tuple[int, ...]) -> Task:
         task_id = f"{task_id_prefix(app.app_id)}.instance-{uuid.uuid1()}._app.1"
         return Task(
             task_id=task_id,
-            app_id=app.app_id,
-            version=app.versions.version,
-            config_version=app.versions.last_config_change_at,
+            app=app,
+            agent=self.identity,
             number=next(_launch_numbers),
-            host=self._settings.place.host,
-            agent_id=self._settings.place.agent_id,
             ports=ports,
-            service_ports=tuple(port.port for port in app.ports),
-            role=app.role,
-            kill_grace_s=DEFAULT_KILL_GRACE_S if app.kill_grace_s is None else app.kill_grace_s,
-            sandbox=self._settings.folder / task_id,
-            staged_at=format_timestamp(utc_now()),
-            cpus=app.cpus,
-            mem_mb=app.mem_mb,
-            health=tuple(Health(task_id.partition("._app.")[0]) for _check in app.health_checks),
+            sandbox=self.settings.folder / task_id,
+            staged_at=timestamp_now(),
         )
 
-    async def _run(self, app: AppDefinition, task: Task, life: _Life) -> None:
-        """A task's life, from its first process to its last."""
-        # Not part of launch: whoever asked for the launch must know the task before it hears of a failure to start it.
+    async def _run(self, lifecycle: _Lifecycle) -> None:
+        """Take a task from its sandbox to the end of its last process."""
+        # Not part of launch: the caller must know the task before it is told that the task failed to start.
+        task = lifecycle.task
         try:
-            if app.docker_image is not None:
+            if task.app.docker_image is not None:
                 _end(task, TaskState.FAILED, "None of the enabled containerizers could create a container: no Docker")
                 return
             task.sandbox.mkdir(parents=True)
-            if await self._fetched(app, task, life):
-                await self._watch(app, task, life, self._start(app, task))
+            if await _fetch(lifecycle):
+                await self._supervise(self._start_process(task), lifecycle)
         except OSError as error:
             _end(task, TaskState.FAILED, f"Failed to launch the command: {error}")
         finally:
             self._ports.release(task.ports)
-            del self._lives[task.task_id]
-            self._account(task, -1)
+            del self._lifecycles[task.task_id]
             self._on_change(task)
 
-    async def _fetched(self, app: AppDefinition, task: Task, life: _Life) -> bool:
-        """Whether all that the task wants lies in its sandbox; if not, the task has ended."""
-        if not app.fetch:
-            return True
-        loop = asyncio.get_running_loop()
-        fetching = loop.create_task(fetch_all(app.fetch, task.sandbox))
-        asked_to_end = loop.create_task(life.ending.wait())
-        first: set[asyncio.Future[Any]] = {fetching, asked_to_end}
-        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
-        asked_to_end.cancel()
-        fetching.cancel()
-        try:
-            await fetching
-        except FetchError as error:
-            reason = f"Failed to fetch all URIs for container '{task.task_id}': {error}"
-            _end(task, TaskState.FAILED, f"Failed to launch container: {reason}")
-        except asyncio.CancelledError:
-            _end(task, TaskState.KILLED, "Container destroyed while fetching")
-        else:
-            return True
-        return False
-
-    def _account(self, task: Task, sign: int) -> None:
-        self._used_cpus += sign * task.cpus
-        self._used_mem_mb += sign * task.mem_mb
-
-    async def _watch(self, app: AppDefinition, task: Task, life: _Life, process: TaskProcess) -> None:
-        loop = asyncio.get_running_loop()
-        staged = loop.call_later(self._settings.staging_s, self._mark_running, app, task, life)
-        asked_to_end = loop.create_task(life.ending.wait())
-        first: set[asyncio.Future[Any]] = {process.exited, asked_to_end}
-        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
-        staged.cancel()
-        asked_to_end.cancel()
-        for watching in life.checks:
-            watching.cancel()
-        await asyncio.gather(*life.checks, return_exceptions=True)
-        if not life.ending.is_set():
-            # Mesos ends what a command leaves running behind it; nobody asked these to go, but nobody waits for them.
-            _set_done(life.kill_at)
-        await process.end(self._census, life.kill_at)
+    async def _supervise(self, process: TaskProcess, lifecycle: _Lifecycle) -> None:
+        """Wait until a task's process ends or is to be killed, then end all that is left of the task."""
+        task = lifecycle.task
+        # Even a process that ends at once is reported as running first.
+        await asyncio.wait({lifecycle.kill_requested}, timeout=self.settings.staging_s)
+        if task.state is TaskState.STAGING:
+            task.state = TaskState.RUNNING
+            task.started_at = timestamp_now()
+            self._on_change(task)
+        await _wait_first(process.exited, lifecycle.kill_requested)
+        if not lifecycle.kill_requested.done():
+            # Mesos ends what a command leaves behind, without a grace period.
+            _set_done(lifecycle.grace_over)
+        await process.end(self._snapshot, lifecycle.grace_over)
         if task.state is TaskState.KILLING:
             _end(task, TaskState.KILLED, "Command terminated by the agent")
         elif process.exited.done():
             exit_code = process.exited.result()
             _end(task, TaskState.FINISHED if exit_code == 0 else TaskState.FAILED, exit_message(exit_code))
 
-    def _start(self, app: AppDefinition, task: Task) -> TaskProcess:
+    def _start_process(self, task: Task) -> TaskProcess:
+        app, settings = task.app, self.settings
         return TaskProcess.start(
             app.args or ["/bin/sh", "-c", app.cmd or ""],
-            environment=self._environment(app, task),
+            environment=task_environment(task, inherited=settings.inherited, framework_id=settings.framework_id),
             sandbox=task.sandbox,
-            mark=task_mark(self._settings.framework_id, task.task_id),
+            mark=task_mark(settings.framework_id, task.task_id),
         )
-
-    def _environment(self, app: AppDefinition, task: Task) -> dict[str, str]:
-        settings = self._settings
-        return task_environment(app, task, inherited=settings.inherited, framework_id=settings.framework_id)
-
-    def _mark_running(self, app: AppDefinition, task: Task, life: _Life) -> None:
-        if task.state is not TaskState.STAGING:
-            return
-        task.state = TaskState.RUNNING
-        task.started_at = format_timestamp(utc_now())
-        patient = Patient(task.host, task.ports, task.sandbox, self._environment(app, task))
-        for check, health in zip(app.health_checks, task.health, strict=True):
-            watching = watch(check, patient, health, functools.partial(self._on_look, check, task, health))
-            life.checks.append(asyncio.get_running_loop().create_task(watching))
-        self._on_change(task)
-
-    def _on_look(self, check: HealthCheck, task: Task, health: Health) -> None:
-        if task.state is not TaskState.RUNNING:
-            return
-        if 0 < check.max_failures <= health.consecutive_failures:
-            self.kill(task)
-        self._on_change(task)
 
 
 async def remove_sandbox(sandbox: Path) -> None:
     """Remove the folder of a task that has ended."""
     await asyncio.to_thread(shutil.rmtree, sandbox, ignore_errors=True)
+
+
+async def _fetch(lifecycle: _Lifecycle) -> bool:
+    """Fetch the files of a task. Returns whether all are there; if not, the task has ended."""
+    task = lifecycle.task
+    if not task.app.fetch:
+        return True
+    fetching = asyncio.get_running_loop().create_task(fetch_all(task.app.fetch, task.sandbox))
+    await _wait_first(fetching, lifecycle.kill_requested)
+    fetching.cancel()
+    try:
+        await fetching
+    except FetchError as error:
+        reason = f"Failed to fetch all URIs for container '{task.task_id}': {error}"
+        _end(task, TaskState.FAILED, f"Failed to launch container: {reason}")
+    except asyncio.CancelledError:
+        _end(task, TaskState.KILLED, "Container destroyed while fetching")
+    else:
+        return True
+    return False
+
+
+async def _wait_first(*futures: asyncio.Future[Any]) -> None:
+    await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
 
 
 def _end(task: Task, state: TaskState, message: str) -> None:

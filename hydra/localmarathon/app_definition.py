@@ -1,15 +1,15 @@
-"""What an app is: its definition, the canonical JSON of it, and how an update is merged into it.
+"""What an app is: its definition, its canonical JSON, and how an update is merged into it.
 
 Honoured: ``id cmd args instances env labels ports portDefinitions requirePorts backoffSeconds backoffFactor
 maxLaunchDelaySeconds killSelection taskKillGracePeriodSeconds upgradeStrategy fetch uris constraints
-acceptedResourceRoles healthChecks``; ``cpus`` and ``mem`` decide where there is room, but nothing holds a task to them.
+acceptedResourceRoles``; ``cpus`` and ``mem`` decide where there is room, but do not limit a task that runs.
 
-Stored and echoed, but without effect on one machine that has no cgroups and no Docker: ``disk gpus`` (given to
-the tasks in their environment, too),
-``container unreachableStrategy networks role``. An app with a Docker image is accepted;
-its tasks fail to start, as on a Mesos agent without the Docker containerizer: they never run outside of their image.
+Stored and returned, but without effect on one machine without cgroups and Docker: ``disk gpus`` (also in the tasks'
+environment), ``container unreachableStrategy networks role``. An app with a Docker image is accepted; its tasks fail to
+start, as on a Mesos agent without the Docker containerizer: they never run outside of their image.
 
-Everything else (``secrets``, ``dependencies``, another ``user``, unknown fields, ...) is refused with 422.
+Everything else (``healthChecks``, ``secrets``, ``dependencies``, another ``user``, unknown fields, ...) is refused with
+422.
 """
 
 from __future__ import annotations
@@ -17,13 +17,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
-from hydra.localmarathon.fetching import FetchUri
-from hydra.localmarathon.health_checks import HealthCheck
 from hydra.localmarathon.json_fields import Number
 
 DEFAULT_KILL_GRACE_S = 3.0  # that of Mesos' command executor
-SINGLE_INSTANCE_RULE = "Single instance app may only have one instance"
 OUTPUT_ONLY_FIELDS = frozenset(
     {
         "version", "versionInfo", "deployments", "tasks", "tasksStaged", "tasksRunning", "tasksHealthy",
@@ -41,7 +40,7 @@ class KillSelection(Enum):
 
 @dataclass(frozen=True)
 class PortDefinition:
-    """One port that every task of an app gets."""
+    """One port of every task of an app."""
 
     port: int  # the service port: unique in this Marathon, not the port on the host unless requirePorts; 0 = not chosen
     protocol: str = "tcp"  # or "udp" or "udp,tcp"
@@ -55,8 +54,31 @@ class PortDefinition:
 
 
 @dataclass(frozen=True)
+class FetchUri:
+    """One file that a task needs."""
+
+    uri: str
+    extract: bool = True
+    executable: bool = False
+    cache: bool = False  # without effect
+    dest_path: str | None = None
+
+    @property
+    def file_name(self) -> str:
+        """Its path in the sandbox; "" if the URI does not name a file."""
+        return self.dest_path or Path(unquote(urlsplit(self.uri).path)).name
+
+    def document(self) -> dict[str, object]:
+        """The JSON object in ``fetch``."""
+        placed = {} if self.dest_path is None else {"destPath": self.dest_path}
+        return {
+            "uri": self.uri, "extract": self.extract, "executable": self.executable, "cache": self.cache, **placed
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
 class UpgradeStrategy:
-    """How far an app may shrink and grow while its tasks are exchanged; shares of ``instances``."""
+    """How far an app may shrink and grow while its tasks are replaced; shares of ``instances``."""
 
     minimum_health_capacity: Number = 1
     maximum_over_capacity: Number = 1
@@ -73,7 +95,7 @@ class Versions:
 
 @dataclass(frozen=True)
 class AppDefinition:
-    """An app as it was asked for, with the defaults filled in."""
+    """An app as it was requested, with the defaults filled in."""
 
     app_id: str
     cmd: str | None = None
@@ -98,32 +120,26 @@ class AppDefinition:
     upgrade_strategy: UpgradeStrategy = UpgradeStrategy()
     fetch: tuple[FetchUri, ...] = ()
     constraints: tuple[tuple[str, ...], ...] = ()  # (field, OPERATOR) or (field, OPERATOR, value)
-    health_checks: tuple[HealthCheck, ...] = ()
-    accepted_roles: tuple[str, ...] = ()  # empty: any
-    echoed: Mapping[str, object] = field(default_factory=dict)  # JSON fields that are stored as they came
+    accepted_roles: tuple[str, ...] = ()  # empty: not given
+    echoed: Mapping[str, object] = field(default_factory=dict)  # JSON fields that are stored unchanged
     versions: Versions = Versions()
 
     @property
     def docker_image(self) -> str | None:
-        """The image without which its tasks cannot run, None for plain processes."""
+        """The image that its tasks need, None for plain processes."""
         container = self.echoed.get("container")
         docker = container.get("docker") if isinstance(container, dict) else None
         return docker.get("image") if isinstance(docker, dict) else None
 
-    @property
-    def has_too_many_instances(self) -> bool:
-        """Whether it breaks SINGLE_INSTANCE_RULE."""
-        return self.labels.get("MARATHON_SINGLE_INSTANCE_APP") == "true" and self.instances > 1
-
     def same_config(self, other: AppDefinition) -> bool:
-        """Whether tasks of the one are as good as tasks of the other: only the number of instances differs."""
+        """Whether at most the number of instances differs, so that running tasks need not be replaced."""
         return replace(self, instances=0, versions=Versions()) == replace(other, instances=0, versions=Versions())
 
 
 def app_document(app: AppDefinition) -> dict[str, object]:
     """The canonical JSON object of an app: defaults filled in, deprecated fields translated, absent ones left out.
 
-    Every key is one that the PyPI client ``marathon`` 0.13.0 knows: it raises TypeError on any other.
+    The PyPI client ``marathon`` 0.13.0 knows every key; it raises TypeError on any other.
     """
     optional = {
         "cmd": app.cmd,
@@ -156,7 +172,7 @@ def app_document(app: AppDefinition) -> dict[str, object]:
         },
         "dependencies": [],
         "fetch": [item.document() for item in app.fetch],
-        "healthChecks": [check.document() for check in app.health_checks],
+        "healthChecks": [],
         "constraints": [list(constraint) for constraint in app.constraints],
         **app.echoed,
         "version": app.versions.version,
@@ -168,12 +184,12 @@ def app_document(app: AppDefinition) -> dict[str, object]:
 
 
 def merged_document(app: AppDefinition, update: Mapping[str, object]) -> dict[str, object]:
-    """An app's document with the fields of an update put over it; null means "leave as it is".
+    """An app's document with the fields of an update merged into it; null means "leave unchanged".
 
-    ``cmd`` displaces ``args`` and the other way round; ``ports`` displaces ``portDefinitions``, and ``uris`` ``fetch``.
+    ``cmd`` replaces ``args`` and vice versa; ``ports`` replaces ``portDefinitions``, and ``uris`` ``fetch``.
     """
     given = {name: value for name, value in update.items() if value is not None}
-    displaced = {"cmd": "args", "args": "cmd", "ports": "portDefinitions", "uris": "fetch"}
-    gone = {displaced[name] for name in given if name in displaced}
-    kept = {name: value for name, value in app_document(app).items() if name not in gone}
+    replaced = {"cmd": "args", "args": "cmd", "ports": "portDefinitions", "uris": "fetch"}
+    dropped = {replaced[name] for name in given if name in replaced}
+    kept = {name: value for name, value in app_document(app).items() if name not in dropped}
     return {**kept, **given}

@@ -1,16 +1,23 @@
-"""Deployments: which change is under way, and the lock that each holds on its apps. Pure."""
+"""Deployments: the changes in progress, and the lock that each holds on its apps. Pure."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 
-from hydra.localmarathon.app_definition import AppDefinition
-from hydra.localmarathon.refusals import app_locked, deployment_missing, too_many_deployments
+from hydra.localmarathon.errors import RequestRefusedError
 
-MAX_RUNNING_DEPLOYMENTS = 100  # Marathon's default of --max_running_deployments
+_MAX_RUNNING_DEPLOYMENTS = 100  # Marathon's default of --max_running_deployments
+_TOO_MANY = (
+    f"Max number ({_MAX_RUNNING_DEPLOYMENTS}) of running deployments is achieved. "
+    "Wait for existing deployments to complete."
+)
+_LOCKED = (
+    "App is locked by one or more deployments. Override with the option '?force=true'. "
+    "View details at '/v2/deployments/<DEPLOYMENT_ID>'."
+)
 
 
 class Action(Enum):
@@ -24,12 +31,11 @@ class Action(Enum):
 
 @dataclass(frozen=True)
 class Deployment:
-    """One change, of one or several apps at once, that has not come to its end."""
+    """One change in progress, of one or several apps."""
 
     deployment_id: str
     version: str
     actions: Mapping[str, Action]  # by app id
-    before: Mapping[str, AppDefinition | None] = field(default_factory=dict)  # what the apps were, None: nothing
 
     def document(self) -> dict[str, object]:
         """The JSON object in ``GET /v2/deployments``."""
@@ -47,7 +53,7 @@ class Deployment:
 
 
 class Deployments:
-    """The deployments that run."""
+    """The deployments in progress."""
 
     def __init__(self) -> None:
         self._running: dict[str, Deployment] = {}
@@ -58,7 +64,7 @@ class Deployments:
         return tuple(self._running.values())
 
     def get(self, deployment_id: str) -> Deployment:
-        """The deployment of an id.
+        """The deployment with an id.
 
         Raises:
             RequestRefusedError: 404.
@@ -66,47 +72,35 @@ class Deployments:
         try:
             return self._running[deployment_id]
         except KeyError:
-            raise deployment_missing(deployment_id) from None
+            raise RequestRefusedError(404, f"DeploymentPlan {deployment_id} does not exist") from None
 
     def of_app(self, app_id: str) -> list[str]:
-        """Ids of the deployments that hold an app."""
+        """The ids of the deployments that hold an app."""
         return [deployment.deployment_id for deployment in self.running if app_id in deployment.actions]
 
     def check_free(self, app_ids: Iterable[str], *, force: bool) -> None:
-        """Raise if a new deployment of these apps may not begin.
+        """Check that a new deployment of these apps may begin.
 
         Raises:
-            RequestRefusedError: 409 if one is held by a deployment and ``force`` is not set; 403 if too many run.
+            RequestRefusedError: without ``force``, 409 if a deployment holds one of them, 403 if too many run.
         """
         if force:
             return
         holders = list(dict.fromkeys(holder for app_id in app_ids for holder in self.of_app(app_id)))
         if holders:
-            raise app_locked(holders)
-        if len(self._running) >= MAX_RUNNING_DEPLOYMENTS:
-            raise too_many_deployments(MAX_RUNNING_DEPLOYMENTS)
+            raise RequestRefusedError(409, _LOCKED, deployments=[{"id": holder} for holder in holders])
+        if len(self._running) >= _MAX_RUNNING_DEPLOYMENTS:
+            raise RequestRefusedError(403, _TOO_MANY)
 
-    def begin(
-        self,
-        actions: Mapping[str, Action],
-        version: str,
-        *,
-        force: bool,
-        before: Mapping[str, AppDefinition | None] | None = None,
-    ) -> Deployment:
-        """Begin a deployment; with ``force`` it takes the place of those that hold its apps.
-
-        Raises:
-            RequestRefusedError: as check_free.
-        """
-        self.check_free(actions, force=force)
+    def begin(self, actions: Mapping[str, Action], version: str) -> Deployment:
+        """Begin a deployment; it replaces those that hold its apps. Without actions it has ended at once."""
         for holder in [holder for app_id in actions for holder in self.of_app(app_id)]:
             self._running.pop(holder, None)
-        deployment = Deployment(str(uuid.uuid4()), version, dict(actions), before or {})
+        deployment = Deployment(str(uuid.uuid4()), version, dict(actions))
         if actions:
             self._running[deployment.deployment_id] = deployment
         return deployment
 
     def finish(self, deployment: Deployment) -> None:
-        """The deployment has reached its end: it is no longer listed."""
+        """End a deployment: it is no longer listed, and its apps are free."""
         self._running.pop(deployment.deployment_id, None)

@@ -1,16 +1,14 @@
-"""The environment of a task: what Marathon and Mesos put there. Pure."""
+"""The environment of a task: the variables that Marathon and Mesos set. Pure."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from hydra.localmarathon.app_definition import AppDefinition
+from hydra.localmarathon.process_table import TASK_MARK
 from hydra.localmarathon.task import Task
 
-TASK_MARK = (
-    "HYDRA_LOCALMARATHON_TASK"  # <framework id>/<task id>: by it a task's processes are found wherever they went
-)
 _INHERITED = frozenset(
     {
         "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TERM",
@@ -21,7 +19,7 @@ _INHERITED = frozenset(
 
 
 def inherited_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """What tasks get of the server's own environment: enough to run programs. The rest may hold secrets."""
+    """The part of the server's own environment that tasks get: enough to run programs. The rest may hold secrets."""
     return {name: value for name, value in environment.items() if name in _INHERITED or name.startswith("LC_")}
 
 
@@ -30,10 +28,8 @@ def task_mark(framework_id: str, task_id: str) -> str:
     return f"{framework_id}/{task_id}"
 
 
-def task_environment(
-    app: AppDefinition, task: Task, *, inherited: Mapping[str, str], framework_id: str
-) -> dict[str, str]:
-    """Everything that a task finds in its environment; the app's own ``env`` wins over all but the mark."""
+def task_environment(task: Task, *, inherited: Mapping[str, str], framework_id: str) -> dict[str, str]:
+    """All variables of a task; the app's own ``env`` overrides all but the mark."""
     sandbox = str(task.sandbox)
     mesos = {
         "MESOS_TASK_ID": task.task_id,
@@ -41,15 +37,15 @@ def task_environment(
         "MESOS_DIRECTORY": sandbox,
         "MESOS_FRAMEWORK_ID": framework_id,
         "MESOS_EXECUTOR_ID": task.task_id,
-        "MESOS_SLAVE_ID": task.agent_id,
-        "MESOS_AGENT_ID": task.agent_id,
+        "MESOS_SLAVE_ID": task.agent.agent_id,
+        "MESOS_AGENT_ID": task.agent.agent_id,
     }
     return {
         **inherited,
-        **_marathon_variables(app),
-        **_port_variables(app, task),
+        **_marathon_variables(task.app),
+        **_port_variables(task),
         **mesos,
-        **app.env,
+        **task.app.env,
         TASK_MARK: task_mark(framework_id, task.task_id),
     }
 
@@ -69,11 +65,11 @@ def _marathon_variables(app: AppDefinition) -> dict[str, str]:
     }
 
 
-def _port_variables(app: AppDefinition, task: Task) -> dict[str, str]:
-    variables = {"HOST": task.host, "PORTS": _joined(task.ports)}
+def _port_variables(task: Task) -> dict[str, str]:
+    variables = {"HOST": task.agent.host, "PORTS": ",".join(str(port) for port in task.ports)}
     if task.ports:
         variables["PORT"] = str(task.ports[0])
-    for index, (definition, port) in enumerate(zip(app.ports, task.ports, strict=True)):
+    for index, (definition, port) in enumerate(zip(task.app.ports, task.ports, strict=True)):
         variables[f"PORT{index}"] = str(port)
         variables[f"PORT_{definition.port}"] = str(port)
         if definition.name:
@@ -83,7 +79,3 @@ def _port_variables(app: AppDefinition, task: Task) -> dict[str, str]:
 
 def _variable_name(text: str) -> str:
     return re.sub(r"[^A-Z0-9_]", "_", text.upper())
-
-
-def _joined(ports: Iterable[int]) -> str:
-    return ",".join(str(port) for port in ports)

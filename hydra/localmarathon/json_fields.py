@@ -1,4 +1,4 @@
-"""Reading the fields of a JSON object, where everything that is wrong is collected instead of only the first."""
+"""Reads the fields of a JSON object and collects everything that is wrong with them, not only the first error."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from hydra.localmarathon.refusals import Violation, rules_broken, wrong_types
+from hydra.localmarathon.errors import Violation, rules_broken, wrong_types
 
 Number = int | float
 
@@ -22,7 +22,7 @@ class Violations:
         """Refuse the document if anything is wrong with it.
 
         Raises:
-            RequestRefusedError: 422; types first, since a rule means nothing for a value of the wrong type.
+            RequestRefusedError: 422; wrong types first, because rules do not apply to values of the wrong type.
         """
         if self.types:
             raise wrong_types(self.types)
@@ -35,7 +35,7 @@ class JsonFields:
 
     Args:
         document: a value as json.loads gives it.
-        path: where the object stands in the whole document, "" for the outermost.
+        path: the path of the object in the whole document, "" for the outermost.
         violations: collects what is wrong.
     """
 
@@ -48,27 +48,39 @@ class JsonFields:
         else:
             self._wrong_type(path, "jsobject")
 
+    def missing(self, name: str) -> None:
+        """Note that a required field is absent."""
+        self.violations.types.append(Violation(f"{self.path}/{name}", "error.path.missing"))
+
     def get(self, name: str) -> object:
         """The value as it is, None if absent."""
         return self._fields.get(name)
 
-    def broken(self, name: str, reason: str) -> None:
-        """Note that a rule is broken by a field ("" for the object itself)."""
+    def violate(self, name: str, reason: str) -> None:
+        """Note that a field ("" for the object itself) breaks a rule."""
         path = f"{self.path}/{name}" if name else self.path
         self.violations.rules.append(Violation(path, reason))
 
     def refuse_unknown(self, known: frozenset[str]) -> None:
-        """Note every field that this server does not know: nothing is ignored in silence."""
+        """Note every field that this server does not support: nothing is silently ignored."""
         for name, value in self._fields.items():
             if name not in known and value not in (None, [], {}):
-                self.broken(name, f"the local Marathon does not implement the field '{name}'")
+                self.violate(name, f"the local Marathon does not support the field '{name}'")
 
     def text(self, name: str) -> str | None:
-        """A string that can be handed to a process: without NUL and without lone surrogates."""
+        """A string that a process can take as argument: without NUL and lone surrogates."""
         value = self.get(name)
         if value is None:
             return None
-        return self._checked_text(f"{self.path}/{name}", value)
+        return self._check_text(f"{self.path}/{name}", value)
+
+    def choice(self, name: str, *allowed: str) -> str | None:
+        """A string out of a few; None if absent or wrong."""
+        text = self.text(name)
+        if text is None or text in allowed:
+            return text
+        self.violate(name, f"must be one of: {', '.join(repr(choice) for choice in allowed)}")
+        return None
 
     def flag(self, name: str, *, default: bool) -> bool:
         """A boolean."""
@@ -90,7 +102,7 @@ class JsonFields:
             return default
         if not minimum <= value <= maximum or abs(value) > 1e15:
             most = "" if maximum == math.inf else f" and less than or equal to {maximum}"
-            self.broken(name, f"must be greater than or equal to {minimum}{most}")
+            self.violate(name, f"must be greater than or equal to {minimum}{most}")
             return default
         return value
 
@@ -115,7 +127,7 @@ class JsonFields:
         items = self.items(name)
         if items is None:
             return None
-        return tuple(self._checked_text(f"{self.path}/{name}({index})", item) for index, item in enumerate(items))
+        return tuple(self._check_text(f"{self.path}/{name}({index})", item) for index, item in enumerate(items))
 
     def text_map(self, name: str) -> dict[str, str]:
         """An object whose values are strings, empty if absent."""
@@ -127,9 +139,14 @@ class JsonFields:
             return {}
         path = f"{self.path}/{name}"
         return {
-            self._checked_text(f"{path}/{key}", key): self._checked_text(f"{path}/{key}", text)
+            self._check_text(f"{path}/{key}", key): self._check_text(f"{path}/{key}", text)
             for key, text in value.items()
         }
+
+    def nested(self, name: str) -> JsonFields | None:
+        """An object, None if absent."""
+        value = self.get(name)
+        return None if value is None else JsonFields(value, f"{self.path}/{name}", self.violations)
 
     def objects(self, name: str) -> list[JsonFields]:
         """An array of objects, empty if absent."""
@@ -138,7 +155,7 @@ class JsonFields:
             for index, item in enumerate(self.items(name) or [])
         ]
 
-    def _checked_text(self, path: str, value: object) -> str:
+    def _check_text(self, path: str, value: object) -> str:
         if not isinstance(value, str):
             self._wrong_type(path, "jsstring")
             return ""

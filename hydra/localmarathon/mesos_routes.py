@@ -1,4 +1,4 @@
-"""The few addresses of Mesos that tell of agents and sandboxes; master and agents are all at this server's own."""
+"""The Mesos addresses for agents and sandboxes; this server is the master and every agent."""
 
 from __future__ import annotations
 
@@ -9,27 +9,28 @@ from pathlib import Path
 from aiohttp import web
 
 from hydra.localmarathon.agent import Agent
+from hydra.localmarathon.app_ids import mesos_task_name
+from hydra.localmarathon.errors import RequestRefusedError
 from hydra.localmarathon.ports import HOST_PORTS
-from hydra.localmarathon.refusals import bad_query
-from hydra.localmarathon.routing import Call, Route
+from hydra.localmarathon.routing import Call, Route, json_response
 from hydra.localmarathon.task import Task
 
 MESOS_VERSION = "1.9.0"
-MAX_READ_BYTES = 64 * 1024
-"""What Mesos gives at once."""
+MAX_READ_BYTES = 64 * 1024  # Mesos' limit for one response
 
 
 async def list_agents(call: Call) -> web.Response:
     """``GET /slaves``, ``/master/slaves``."""
-    agents = [_agent_document(agent, call, number) for number, agent in enumerate(call.scheduler.fleet.agents, start=1)]
-    return web.json_response({"slaves": agents, "recovered_slaves": []})
+    agents = [
+        _agent_document(agent, call, number) for number, agent in enumerate(call.scheduler.cluster.agents, start=1)
+    ]
+    return json_response({"slaves": agents, "recovered_slaves": []})
 
 
 async def get_state(call: Call) -> web.Response:
-    """``GET /state``, ``/master/state``: what master and agents say, in one object."""
+    """``GET /state``, ``/master/state``: the state of master and agents in one object."""
     scheduler = call.scheduler
-    agents = [_agent_document(agent, call, number) for number, agent in enumerate(scheduler.fleet.agents, start=1)]
-    tasks = [task for agent in scheduler.fleet.agents for task in agent.tasks]
+    tasks = [task for agent in scheduler.cluster.agents for task in agent.tasks]
     ended = [sandbox for app in scheduler.apps.values() for sandbox in app.sandboxes]
     framework = {
         "id": call.server.framework_id,
@@ -44,40 +45,40 @@ async def get_state(call: Call) -> web.Response:
         "version": MESOS_VERSION,
         "id": call.server.framework_id,
         "hostname": call.server.host,
-        "slaves": agents,
+        "slaves": _agent_documents(call),
         "frameworks": [framework],
         "completed_frameworks": [],
     }
-    return web.json_response(document)
+    return json_response(document)
 
 
-async def get_version(call: Call) -> web.Response:  # noqa: ARG001  # every answer takes a call
+async def get_version(call: Call) -> web.Response:  # noqa: ARG001  # every handler takes a call
     """``GET /version``."""
-    return web.json_response({"version": MESOS_VERSION, "build_user": "hydra.localmarathon"})
+    return json_response({"version": MESOS_VERSION, "build_user": "hydra.localmarathon"})
 
 
 async def read_file(call: Call) -> web.Response:
-    """``GET /files/read?path=&offset=&length=``: a piece of a file in a sandbox; offset -1 asks for its size."""
+    """``GET /files/read?path=&offset=&length=``: a part of a file in a sandbox; offset -1 returns its size."""
     query = call.request.query
     offset, length = _whole(query.get("offset", "-1")), _whole(query.get("length", str(MAX_READ_BYTES)))
-    folder = call.scheduler.fleet.agents[0].settings.folder
+    folder = call.scheduler.cluster.agents[0].settings.folder
     if not 0 <= length <= MAX_READ_BYTES:
         length = MAX_READ_BYTES
     document = await asyncio.to_thread(_read, folder, query.get("path", ""), offset, length)
     if document is None:
-        return web.json_response({"message": "No such file or directory"}, status=404)
-    return web.json_response(document)
+        return json_response({"message": "No such file or directory"}, status=404)
+    return json_response(document)
 
 
 def _whole(text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise bad_query(f"'{text}' is not a number") from None
+        raise RequestRefusedError(400, f"'{text}' is not a number") from None
 
 
 def _read(folder: Path, name: str, offset: int, length: int) -> dict[str, object] | None:
-    """A piece as text that is as many bytes long as what was read, so that a reader finds the next offset."""
+    """A part as text that is as long as what was read, in bytes, so that a reader can compute the next offset."""
     try:
         path = Path(name).resolve()
         if not path.is_relative_to(folder.resolve()) or not path.is_file():
@@ -86,11 +87,11 @@ def _read(folder: Path, name: str, offset: int, length: int) -> dict[str, object
             return {"data": "", "offset": path.stat().st_size}
         with path.open("rb") as file:
             file.seek(offset)
-            piece = file.read(length)
+            part = file.read(length)
     except (OSError, ValueError):
         return None
-    # A character that is cut off at the end belongs to the next piece.
-    return {"data": codecs.getincrementaldecoder("utf-8")(_AS_QUESTION_MARKS).decode(piece), "offset": offset}
+    # A character that is cut off at the end belongs to the next part.
+    return {"data": codecs.getincrementaldecoder("utf-8")(_AS_QUESTION_MARKS).decode(part), "offset": offset}
 
 
 _AS_QUESTION_MARKS = "hydra-question-marks"
@@ -104,6 +105,10 @@ def _question_marks(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error(_AS_QUESTION_MARKS, _question_marks)
 
 
+def _agent_documents(call: Call) -> list[dict[str, object]]:
+    return [_agent_document(agent, call, number) for number, agent in enumerate(call.scheduler.cluster.agents, start=1)]
+
+
 def _agent_document(agent: Agent, call: Call, number: int) -> dict[str, object]:
     settings, offer = agent.settings, agent.offer()
     used_ports = sorted(port for task in agent.tasks for port in task.ports)
@@ -113,12 +118,12 @@ def _agent_document(agent: Agent, call: Call, number: int) -> dict[str, object]:
         "ports": f"[{', '.join(f'{port}-{port}' for port in used_ports)}]",
     }
     return {
-        "id": agent.place.agent_id,
-        "hostname": agent.place.host,
+        "id": agent.identity.agent_id,
+        "hostname": agent.identity.host,
         "pid": f"slave({number})@{call.server.host}:{call.server.port}",
         "active": True,
         "version": MESOS_VERSION,
-        "attributes": dict(agent.place.attributes),
+        "attributes": dict(agent.identity.attributes),
         "resources": {
             "cpus": settings.cpus,
             "mem": settings.mem_mb,
@@ -142,11 +147,11 @@ def _executor_document(sandbox: Path, task: Task | None) -> dict[str, object]:
 def _task_document(task: Task, framework_id: str) -> dict[str, object]:
     return {
         "id": task.task_id,
-        "name": task.app_id,
+        "name": mesos_task_name(task.app.app_id),
         "framework_id": framework_id,
-        "slave_id": task.agent_id,
+        "slave_id": task.agent.agent_id,
         "state": task.state.value,
-        "resources": {"cpus": task.cpus, "mem": task.mem_mb},
+        "resources": {"cpus": task.app.cpus, "mem": task.app.mem_mb},
     }
 
 

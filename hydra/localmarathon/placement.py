@@ -1,6 +1,6 @@
-"""Whether an agent's offer will do for one more task of an app, and what is in the way. Pure.
+"""Whether an agent's offer fits one more task of an app, and if not, why. Pure.
 
-Marathon asks in a fixed order (REASONS), and an offer that fails at one question is not asked the next.
+Marathon checks an offer in a fixed order (REASONS) and stops at the first check that fails.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
-class Place:
-    """An agent, as far as constraints see it."""
+class AgentIdentity:
+    """What constraints know of an agent."""
 
     agent_id: str
     host: str
     attributes: Mapping[str, str]
 
     def value(self, field: str) -> str | None:
-        """What a constraint's field is here, None if the agent has no such attribute."""
+        """The value of a constraint's field on this agent, None if it has no such attribute."""
         if field in ("hostname", "@hostname"):
             return self.host
         return self.attributes.get(field)
@@ -38,23 +38,23 @@ class Place:
 class Offer:
     """What is free on an agent."""
 
-    place: Place
+    agent: AgentIdentity
     cpus: float
     mem_mb: float
-    has_room: bool = True  # for one more task at all
+    has_room: bool = True  # whether it may run one more task at all
 
 
-def refusal(app: AppDefinition, offer: Offer, placed: Sequence[Place]) -> str | None:
-    """Why the offer is declined, None if it fits; ports are not looked at.
+def decline_reason(app: AppDefinition, offer: Offer, placed: Sequence[AgentIdentity]) -> str | None:
+    """Why the offer is declined, None if it fits; does not check ports.
 
     Args:
-        app: what should be launched.
+        app: the app to launch a task of.
         offer: of one agent.
-        placed: where the tasks of the app are, one entry each.
+        placed: the agent of each task that the app already has.
     """
     if app.accepted_roles and "*" not in app.accepted_roles:
         return "UnfulfilledRole"
-    if not all(_fulfils(constraint, offer.place, placed) for constraint in app.constraints):
+    if not all(_fulfils(constraint, offer.agent, placed) for constraint in app.constraints):
         return "UnfulfilledConstraint"
     if app.cpus > offer.cpus + _ROUNDING:
         return "InsufficientCpus"
@@ -64,7 +64,7 @@ def refusal(app: AppDefinition, offer: Offer, placed: Sequence[Place]) -> str | 
 
 
 def reject_summary(reasons: Sequence[str]) -> list[dict[str, object]]:
-    """The JSON array that tells how many offers failed at which question.
+    """The JSON array of how many offers failed which check.
 
     Args:
         reasons: why each offer was declined.
@@ -77,9 +77,9 @@ def reject_summary(reasons: Sequence[str]) -> list[dict[str, object]]:
     return rows
 
 
-def _fulfils(constraint: Sequence[str], place: Place, placed: Sequence[Place]) -> bool:  # noqa: PLR0911  # one for each operator
+def _fulfils(constraint: Sequence[str], agent: AgentIdentity, placed: Sequence[AgentIdentity]) -> bool:  # noqa: PLR0911  # one for each operator
     field, operator, *rest = constraint
-    wanted, value = rest[0] if rest else "", place.value(field)
+    wanted, value = rest[0] if rest else "", agent.value(field)
     if value is None:
         return operator == "UNLIKE"
     if operator == "LIKE":
@@ -95,7 +95,7 @@ def _fulfils(constraint: Sequence[str], place: Place, placed: Sequence[Place]) -
         return value == wanted if wanted else set(counts) <= {value}
     if operator == "MAX_PER":
         return counts[value] < int(wanted)
-    # GROUP_BY: a value without tasks will do, and the one with the fewest once there are enough values.
+    # GROUP_BY: a value without tasks fits, and the value with the fewest tasks once enough values have some.
     return not counts[value] or (len(counts) >= int(wanted or 0) and counts[value] == min(counts.values()))
 
 

@@ -1,4 +1,4 @@
-"""Ports: host ports that tasks get, and service ports that stand in app definitions."""
+"""Ports: the host ports of tasks, and the service ports in app definitions."""
 
 from __future__ import annotations
 
@@ -9,36 +9,35 @@ from dataclasses import replace
 
 from hydra.localmarathon.app_definition import AppDefinition, PortDefinition
 
-# Mesos' default range, 31000-32000, widened downwards since several servers may share one machine. It ends below the
-# range from which Linux takes the ports of outgoing connections (32768 and up), and begins above the service ports.
+# Mesos' default range, 31000-32000, extended downwards because several servers may share one machine. It ends below the
+# range that Linux uses for outgoing connections (32768 and up), and begins above the service ports.
 HOST_PORTS = range(21000, 32001)
 SERVICE_PORTS = range(10000, 20001)
 
 
 class HostPorts:
-    """The ports of one host: each is held by one task at a time, and not handed out again soon after.
+    """The ports of one host: each belongs to one task at a time, and is not reused soon after.
 
-    A held TCP port is claimed by a UDP socket of the same number: the two protocols number their ports apart, so the
-    claim is not in the way of a task that listens on TCP, but it keeps a second server of this kind from choosing the
-    port before the task has bound it; and it ends with the process that holds it. A port that a task wants for UDP has
-    no such claim.
+    A UDP socket of the same number reserves a TCP port: TCP and UDP ports are independent, so the task can listen, but
+    a second server of this kind cannot choose the port before the task has bound it. The reservation ends with the
+    process that holds it. A port that a task uses for UDP has no such reservation.
 
     Args:
         host: the address on which tasks listen.
-        numbers: the ports that may be handed out.
-        shared: the numbers that are handed out, kept by all hosts of a server together: none is on two of them.
+        numbers: the ports to choose from.
+        shared: the chosen ports of all hosts of a server: no port is chosen on two hosts.
     """
 
     def __init__(self, host: str, numbers: range = HOST_PORTS, shared: set[int] | None = None) -> None:
         self._host = host
         self._numbers = numbers
-        # Servers on one machine begin at different places, so that they seldom ask for the same port at all.
+        # Servers on one machine start at different numbers, so that they seldom try the same port.
         self._next = random.randrange(len(numbers))  # noqa: S311  # no secret
         self._shared = set() if shared is None else shared
         self._claims: dict[int, socket.socket | None] = {}
 
     def claim(self, app: AppDefinition) -> tuple[int, ...] | None:
-        """Host ports for one more task of an app, None while they cannot be had."""
+        """Host ports for one more task of an app, None while there are too few."""
         claimed: list[int] = []
         for definition in app.ports:
             try:
@@ -52,7 +51,7 @@ class HostPorts:
         return tuple(claimed)
 
     def release(self, ports: Collection[int]) -> None:
-        """The task that held these ports is gone."""
+        """Free the ports of a task that has ended."""
         for port in ports:
             claim = self._claims.pop(port, None)
             self._shared.discard(port)
@@ -92,7 +91,7 @@ def with_service_ports(app: AppDefinition, taken: Collection[int]) -> AppDefinit
     """The app with a free service port in place of each 0.
 
     Args:
-        app: the definition as it was asked for.
+        app: the definition as it was requested.
         taken: service ports of the other apps.
     """
     used = {*taken, *(port.port for port in app.ports)}
@@ -101,7 +100,7 @@ def with_service_ports(app: AppDefinition, taken: Collection[int]) -> AppDefinit
 
 
 def kept_service_ports(app: AppDefinition, previous: Sequence[PortDefinition]) -> AppDefinition:
-    """The app with the service ports that it had before, where it asks for 0 again."""
+    """The app with its previous service port wherever it asks for 0 again."""
     if len(app.ports) != len(previous):
         return app
     pairs = zip(app.ports, previous, strict=True)
@@ -109,7 +108,7 @@ def kept_service_ports(app: AppDefinition, previous: Sequence[PortDefinition]) -
 
 
 def _bound(kind: socket.SocketKind, host: str, port: int) -> socket.socket | None:
-    """A socket bound to the port, None if somebody has it."""
+    """A socket bound to the port, None if the port is taken."""
     probe = socket.socket(socket.AF_INET, kind)
     try:
         probe.bind((host, port))

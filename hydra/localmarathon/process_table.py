@@ -1,4 +1,4 @@
-"""Which processes there are, and which of them belong to a task: also if they left its group or lost their parent."""
+"""Which processes exist and which of them belong to a task, even if they left its group or lost their parent."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from dataclasses import dataclass
 
 import psutil
 
-from hydra.localmarathon.environment import TASK_MARK
-
+# <framework id>/<task id> in the environment of a task: identifies its processes, whatever group or parent they have.
+TASK_MARK = "HYDRA_LOCALMARATHON_TASK"
 _COALESCING_S = 0.01
 
 
 @dataclass(frozen=True)
 class ProcessIdentity:
-    """A process, told apart from a later one with the same pid."""
+    """A process, distinguished from a later one with the same pid."""
 
     pid: int
     started_at_s: float
@@ -26,16 +26,16 @@ class ProcessIdentity:
 
 @dataclass(frozen=True)
 class ProcessRow:
-    """What the table knows of one process."""
+    """One process in the table."""
 
     identity: ProcessIdentity
     parent_pid: int
     group_id: int
-    mark: str  # TASK_MARK of its environment, "" where there is none or where it cannot be read
+    mark: str  # TASK_MARK of its environment, "" if it has none or cannot be read
 
 
 class ProcessTable:
-    """All processes of the machine at one moment, without those that have ended and are not reaped."""
+    """All processes of the machine at one moment, without zombies."""
 
     def __init__(self, rows: Iterable[ProcessRow]) -> None:
         self._rows: Mapping[int, ProcessRow] = {row.identity.pid: row for row in rows}
@@ -49,7 +49,7 @@ class ProcessTable:
                 self._by_mark.setdefault(row.mark, []).append(row.identity.pid)
 
     def task_processes(self, leader_pid: int, mark: str) -> set[ProcessIdentity]:
-        """The processes of a task: by its mark, by its group, and whatever descends from one of them."""
+        """The processes of a task: found by its mark and its group, and all their descendants."""
         waiting = [leader_pid, *self._by_group.get(leader_pid, ()), *self._by_mark.get(mark, ())]
         found: set[int] = set()
         while waiting:
@@ -65,7 +65,7 @@ class ProcessTable:
 
 
 def read_process_table() -> ProcessTable:
-    """The processes as they are now."""
+    """The processes that exist now."""
     rows = []
     for process in psutil.process_iter(["ppid", "create_time", "environ", "status"]):
         known = process.info
@@ -84,7 +84,7 @@ def read_process_table() -> ProcessTable:
 
 
 def is_alive(identity: ProcessIdentity) -> bool:
-    """Whether the process is still there and has not ended."""
+    """Whether the process exists and is no zombie."""
     try:
         process = psutil.Process(identity.pid)
         return process.create_time() == identity.started_at_s and process.status() != psutil.STATUS_ZOMBIE
@@ -93,21 +93,21 @@ def is_alive(identity: ProcessIdentity) -> bool:
 
 
 def send_signal(identities: Iterable[ProcessIdentity], signal_number: signal.Signals) -> None:
-    """Signal those that are still there."""
+    """Signal those that still exist."""
     for identity in identities:
         if is_alive(identity):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(identity.pid, signal_number)
 
 
-class Census:
-    """Reads the process table for many who ask at about the same time: once for all that asked before it was read."""
+class ProcessSnapshot:
+    """Reads the process table once for all callers that ask at about the same time."""
 
     def __init__(self) -> None:
         self._next: asyncio.Task[ProcessTable] | None = None
 
     async def take(self) -> ProcessTable:
-        """A table that is younger than the call."""
+        """A table that is newer than the call."""
         if self._next is None:
             self._next = asyncio.get_running_loop().create_task(self._read_soon())
         return await asyncio.shield(self._next)

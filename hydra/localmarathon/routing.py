@@ -1,7 +1,8 @@
-"""From a request to the function that answers it, and from whatever goes wrong to Marathon's JSON."""
+"""From a request to the function that handles it, and from any error to Marathon's JSON."""
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import re
@@ -10,17 +11,22 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
+from hydra.localmarathon.app import App
+from hydra.localmarathon.app_ids import absolute_app_id
 from hydra.localmarathon.deployments import Deployment
-from hydra.localmarathon.refusals import RequestRefusedError, broken_json, unknown_route
+from hydra.localmarathon.errors import RequestRefusedError, not_supported
 from hydra.localmarathon.scheduler import Scheduler
 
 _LOG = logging.getLogger(__name__)
 MAX_BODY_BYTES = 4 * 1024 * 1024
 
+_compact_json = functools.partial(json.dumps, separators=(",", ":"))
+json_response = functools.partial(web.json_response, dumps=_compact_json)
+
 
 @dataclass(frozen=True)
 class ServerIdentity:
-    """What the server says of itself."""
+    """What the server reports about itself."""
 
     framework_id: str
     host: str
@@ -30,104 +36,131 @@ class ServerIdentity:
 
 @dataclass(frozen=True)
 class Call:
-    """A request on its way to an answer."""
+    """A request with what is needed to handle it."""
 
     request: web.Request
     scheduler: Scheduler
     server: ServerIdentity
-    ids: Mapping[str, str] = field(default_factory=dict)  # what the named groups of the route's pattern matched
+    ids: Mapping[str, str] = field(default_factory=dict)  # the named groups of the route's pattern
+
+    @property
+    def app_id(self) -> str:
+        """The absolute app id in the path."""
+        return absolute_app_id(self.ids["app_id"])
+
+    @property
+    def app(self) -> App:
+        """The app of the path.
+
+        Raises:
+            RequestRefusedError: 404.
+        """
+        return self.scheduler.app(self.app_id)
 
     def flag(self, name: str, *, default: bool = False) -> bool:
-        """A boolean of the query; ``True`` is as good as ``true``."""
+        """A boolean of the query, in any case: ``True`` means ``true``."""
         text = self.request.query.get(name)
         return default if text is None else text.lower() == "true"
 
     def texts(self, name: str) -> list[str]:
-        """All values of a parameter of the query, which may be written ``name=a&name=b`` or ``name[]=a``."""
+        """All values of a parameter of the query, written as ``name=a&name=b`` or ``name[]=a``."""
         return [*self.request.query.getall(name, []), *self.request.query.getall(f"{name}[]", [])]
 
     async def body(self) -> object:
-        """The JSON value that was sent.
+        """The JSON value of the body.
 
         Raises:
             RequestRefusedError: 400.
         """
         content = await self.request.read()
+        if not content.strip():
+            raise RequestRefusedError(
+                400, "Please specify data in JSON format", details="No content to map due to end-of-input"
+            )
         try:
             return json.loads(content, parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as error:
-            raise broken_json(str(error)) from None
+            raise RequestRefusedError(400, "Invalid JSON", details=str(error)) from None
 
 
-Answer = Callable[[Call], Awaitable[web.StreamResponse]]
+Handler = Callable[[Call], Awaitable[web.Response]]
 
 
 @dataclass(frozen=True)
 class Route:
-    """One row of the table: a method, a pattern that the whole path must match, a function."""
+    """A method, a pattern that matches the whole path, and the function that handles the request."""
 
     method: str
     pattern: str
-    answer: Answer
+    handler: Handler
 
 
-def make_application(
-    routes: Iterable[Route], scheduler: Scheduler, server: Callable[[], ServerIdentity]
-) -> web.Application:
-    """The web application whose only table of routes is ours: aiohttp's knows neither ``//`` nor Marathon's errors.
+def unsupported(what: str, pattern: str, *methods: str) -> tuple[Route, ...]:
+    """Routes that Marathon has and this server refuses with 404 and the reason."""
+
+    async def refuse(call: Call) -> web.Response:  # noqa: ARG001  # every handler takes a call
+        raise not_supported(what)
+
+    return tuple(Route(method, pattern, refuse) for method in methods)
+
+
+def make_application(routes: Iterable[Route], scheduler: Scheduler, server: ServerIdentity) -> web.Application:
+    """The web application. It matches routes itself: aiohttp's router knows neither ``//`` nor Marathon's errors.
 
     Args:
         routes: the first that matches wins.
-        scheduler: what the answers are about.
-        server: what the server says of itself once its port is known.
+        scheduler: of this server.
+        server: what the server reports about itself.
     """
-    table = [(route.method, re.compile(route.pattern), route.answer) for route in routes]
+    table = [(route.method, re.compile(route.pattern), route.handler) for route in routes]
 
-    async def dispatch(request: web.Request) -> web.StreamResponse:
+    async def dispatch(request: web.Request) -> web.Response:
         path = re.sub("/+", "/", request.path).rstrip("/") or "/"
         method = "GET" if request.method == "HEAD" else request.method
+        if request.query.get("dryRun", "false").lower() != "false":
+            raise not_supported("dry runs", status=422)
         allowed = []
-        for route_method, pattern, answer in table:
+        for route_method, pattern, handler in table:
             match = pattern.fullmatch(path)
             if match and route_method == method:
-                return await answer(Call(request, scheduler, server(), match.groupdict()))
+                return await handler(Call(request, scheduler, server, match.groupdict()))
             if match:
                 allowed.append(route_method)
         if allowed:
             raise web.HTTPMethodNotAllowed(request.method, allowed)
-        raise unknown_route()
+        raise RequestRefusedError(500, "URI not found")  # sic: not 404
 
-    application = web.Application(middlewares=[_answer_in_json], client_max_size=MAX_BODY_BYTES)
+    application = web.Application(middlewares=[_errors_as_json], client_max_size=MAX_BODY_BYTES)
     application.router.add_route("*", "/{path:.*}", dispatch)
     return application
 
 
-def deployment_result(deployment: Deployment, *, status: int = 200) -> web.Response:
-    """What every request that begins a deployment is answered with."""
+def deployment_result(deployment: Deployment, *, status: int = 200, location: str | None = None) -> web.Response:
+    """The response to a request that begins a deployment."""
     document = {"version": deployment.version, "deploymentId": deployment.deployment_id}
-    return web.json_response(document, status=status, headers=deployment_header(deployment))
+    return json_response(document, status=status, headers=deployment_headers(deployment, location))
 
 
-def deployment_header(deployment: Deployment) -> dict[str, str]:
-    """The header that names the deployment."""
-    return {"Marathon-Deployment-Id": deployment.deployment_id}
+def deployment_headers(deployment: Deployment, location: str | None) -> dict[str, str]:
+    """The header that names the deployment, and ``Location`` if an app was created there."""
+    located = {} if location is None else {"Location": location}
+    return {"Marathon-Deployment-Id": deployment.deployment_id, **located}
 
 
 @web.middleware
-async def _answer_in_json(
+async def _errors_as_json(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
     try:
         return await handler(request)
     except RequestRefusedError as error:
-        return web.json_response(error.document, status=error.http_status)
+        return json_response(error.document, status=error.http_status)
     except web.HTTPException as error:
         headers = {name: error.headers[name] for name in ("Allow", "Location") if name in error.headers}
-        message = f"HTTP {error.status} {error.reason}"
-        return web.json_response({"message": message}, status=error.status, headers=headers)
-    except Exception as error:  # noqa: BLE001  # the last line of defence: a bug of ours must not answer with a web page
+        return json_response({"message": f"HTTP {error.status} {error.reason}"}, status=error.status, headers=headers)
+    except Exception as error:  # noqa: BLE001  # a bug of this server must not answer with a web page
         _LOG.exception("%s %s failed", request.method, request.path)
-        return web.json_response({"message": f"{type(error).__name__}: {error}"}, status=500)
+        return json_response({"message": f"{type(error).__name__}: {error}"}, status=500)
 
 
 def _refuse_constant(name: str) -> None:

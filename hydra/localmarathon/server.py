@@ -1,4 +1,4 @@
-"""The local Marathon as a whole: opened and closed in the event loop of whoever needs one."""
+"""The local Marathon as a whole; it runs in the event loop of its caller."""
 
 from __future__ import annotations
 
@@ -16,18 +16,10 @@ from types import TracebackType
 from aiohttp import web
 
 from hydra.errors import MarathonError, OutputError, UsageError
-from hydra.localmarathon import (
-    app_routes,
-    deployment_routes,
-    event_routes,
-    group_routes,
-    mesos_routes,
-    server_routes,
-    task_routes,
-)
+from hydra.localmarathon import app_routes, deployment_routes, mesos_routes, server_routes, task_routes
 from hydra.localmarathon.agent import AgentSettings
 from hydra.localmarathon.environment import inherited_environment
-from hydra.localmarathon.placement import Place
+from hydra.localmarathon.placement import AgentIdentity
 from hydra.localmarathon.ports import HOST_PORTS, HostPorts
 from hydra.localmarathon.routing import ServerIdentity, make_application
 from hydra.localmarathon.scheduler import Scheduler
@@ -38,30 +30,29 @@ ROUTES = (
     *server_routes.ROUTES,
     *task_routes.ROUTES,
     *app_routes.ROUTES,
-    *group_routes.ROUTES,
     *deployment_routes.ROUTES,
-    *event_routes.ROUTES,
     *mesos_routes.ROUTES,
-)  # tasks before apps: an app's id takes the rest
-_CLOSING_S = 1.0  # for answers that are being written
+)  # tasks before apps: the pattern of an app's id matches the rest of a path
+UNSUPPORTED = (*server_routes.UNSUPPORTED, *app_routes.UNSUPPORTED)
+_CLOSING_S = 1.0  # for responses that are being written
 
 
 class LocalMarathon:
     """Marathon's v2 API on one machine; its tasks are child processes.
 
-    An asynchronous context manager; or ``start`` and ``stop``. Both belong in one event loop, which must go on running
-    in between. Installs no signal handlers. If the process that runs it is killed, a watchdog ends its tasks.
+    An asynchronous context manager; or ``start`` and ``stop``, both in the same event loop, which must keep running in
+    between. Installs no signal handlers. If its process is killed, a watchdog ends its tasks.
 
     Args:
-        folder: sandboxes are made in a new folder in it; what exists in it already is left alone.
-        host: the address that the API is on.
-        agents: the virtual agents; left out, there is one at ``host``.
-        port: of the API; 0 takes a free one.
-        base_env: what every task's environment begins with; left out, a short list is taken from this process's own.
-        host_ports: the ports that tasks get.
+        folder: gets a new folder with the sandboxes; existing files are not touched.
+        host: the address of the API.
+        agents: the virtual agents; by default one at ``host``.
+        port: of the API; 0 chooses a free one.
+        base_env: the environment that every task starts with; by default a few variables of this process.
+        host_ports: the ports to choose from for tasks.
         staging_s: how long a task is TASK_STAGING after its process has started. Real tasks take about a second, and
-            callers count on seeing the deployment of what they have just created.
-        max_tasks: how many tasks may run at once on an agent; further ones wait.
+            callers rely on seeing the deployment of an app that they have just created.
+        max_tasks: how many tasks may run on an agent at once; further ones wait.
     """
 
     def __init__(
@@ -91,30 +82,30 @@ class LocalMarathon:
 
     @property
     def url(self) -> str:
-        """``http://127.0.0.1:8080``; the port is known once it is started."""
+        """``http://127.0.0.1:8080``; the port is known after the start."""
         return f"http://{self._host}:{self._port}"
 
     @property
     def framework_id(self) -> str:
-        """What tells this server apart from every other; its tasks carry it in MESOS_FRAMEWORK_ID."""
+        """Identifies this server; its tasks have it in MESOS_FRAMEWORK_ID."""
         return self._framework_id
 
     async def start(self) -> None:
         """Open the API.
 
         Raises:
-            UsageError: the port is taken, or an agent's address is none of this machine.
-            OutputError: the folder cannot be made.
-            MarathonError: it has been started before.
+            UsageError: the port is taken, or an agent's address is not an address of this machine.
+            OutputError: the folder cannot be created.
+            MarathonError: it was started before.
         """
         if self._scheduler is not None:
-            raise MarathonError("this local Marathon has been started before", hint="make a new one")
+            raise MarathonError("this local Marathon was started before", hint="create a new one")
         for agent in self._agents:
             _check_address(agent.host)
         try:
             self._folder.mkdir(parents=True)
         except OSError as error:
-            raise OutputError(f"the folder {self._folder} cannot be made ({error.strerror})") from error
+            raise OutputError(f"the folder {self._folder} cannot be created ({error.strerror})") from error
         numbers: set[int] = set()
         self._scheduler = Scheduler(
             [
@@ -130,14 +121,13 @@ class LocalMarathon:
             raise
 
     async def stop(self, *, grace_s: float | None = None) -> None:
-        """End every task, close the port, remove the folder. Harmless the second time; it can only be quicker then.
+        """End every task, close the port, remove the folder. A second call does no harm; it can only shorten the grace.
 
         Args:
-            grace_s: an upper bound for the time between SIGTERM and SIGKILL, in place of the apps' own.
+            grace_s: an upper bound for the apps' own time between SIGTERM and SIGKILL.
         """
         if self._scheduler is not None:
             await self._scheduler.close(grace_s=grace_s)
-            self._scheduler.events.close()
         if self._runner is not None:
             runner, self._runner = self._runner, None
             await runner.cleanup()
@@ -157,7 +147,7 @@ class LocalMarathon:
 
     def _settings(self, index: int, agent: AgentSpec) -> AgentSettings:
         return AgentSettings(
-            place=Place(f"{self._framework_id}-S{index}", agent.host, agent.attributes),
+            identity=AgentIdentity(f"{self._framework_id}-S{index}", agent.host, agent.attributes),
             cpus=agent.cpus,
             mem_mb=agent.mem_mib,
             framework_id=self._framework_id,
@@ -168,20 +158,19 @@ class LocalMarathon:
         )
 
     async def _listen(self, scheduler: Scheduler) -> None:
-        application = make_application(ROUTES, scheduler, self._describe)
-        self._runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=_CLOSING_S)
-        await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, self._host, self._port).start()
+            listener = socket.create_server((self._host, self._port))
         except OSError as error:
             raise UsageError(
                 f"the local Marathon cannot listen on {self._host}:{self._port} ({error.strerror})",
                 hint="choose another port, or 0 for any that is free",
             ) from error
-        self._port = self._runner.addresses[0][1]
-
-    def _describe(self) -> ServerIdentity:
-        return ServerIdentity(framework_id=self._framework_id, host=self._host, port=self._port, own_user=_own_user())
+        self._port = listener.getsockname()[1]
+        identity = ServerIdentity(self._framework_id, self._host, self._port, own_user=_own_user())
+        application = make_application((*UNSUPPORTED, *ROUTES), scheduler, identity)
+        self._runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=_CLOSING_S)
+        await self._runner.setup()
+        await web.SockSite(self._runner, listener).start()
 
 
 def _check_address(host: str) -> None:
@@ -190,8 +179,8 @@ def _check_address(host: str) -> None:
             probe.bind((host, 0))
     except OSError as error:
         raise UsageError(
-            f"the local Marathon's agent {host} is no address of this machine ({error.strerror or error})",
-            hint="take 127.0.0.1, or on Linux 127.0.0.2 and so on",
+            f"the local Marathon's agent {host} is not an address of this machine ({error.strerror or error})",
+            hint="use 127.0.0.1, or on Linux 127.0.0.2 and so on",
         ) from error
 
 

@@ -1,28 +1,27 @@
-"""What concerns the server as a whole: ``/ping``, ``/v2/info``, ``/v2/leader``, ``/metrics``."""
+"""The server as a whole: ``/ping``, ``/v2/info`` and ``/v2/leader``."""
 
 from __future__ import annotations
 
 from aiohttp import web
 
 from hydra.localmarathon.ports import SERVICE_PORTS
-from hydra.localmarathon.routing import Call, Route
-from hydra.localmarathon.task import TaskState
+from hydra.localmarathon.routing import Call, Route, json_response, unsupported
 
 MARATHON_VERSION = "1.10.0"  # the version whose API this is
 
 
 async def ping(call: Call) -> web.Response:
-    """``GET /ping``: in the form that the caller accepts, without one if it accepts neither."""
+    """``GET /ping``: as text or JSON, whichever the caller accepts; 204 if neither."""
     accept = call.request.headers.get("Accept", "*/*")
     if "application/json" in accept:
-        return web.json_response("pong")
+        return json_response("pong")
     if "text/plain" in accept or "text/*" in accept or "*/*" in accept:
         return web.Response(text="pong")
     return web.Response(status=204)
 
 
 async def get_info(call: Call) -> web.Response:
-    """``GET /v2/info``: only keys that the PyPI client ``marathon`` 0.13.0 knows: others make it raise TypeError."""
+    """``GET /v2/info``: only the keys that the PyPI client ``marathon`` 0.13.0 knows: it raises TypeError on others."""
     leader = f"{call.server.host}:{call.server.port}"
     document = {
         "name": "marathon",
@@ -46,38 +45,20 @@ async def get_info(call: Call) -> web.Response:
         "zookeeper_config": {},
         "http_config": {"http_port": call.server.port, "https_port": 0},
     }
-    return web.json_response(document)
+    return json_response(document)
 
 
 async def get_leader(call: Call) -> web.Response:
     """``GET /v2/leader``: always this server."""
-    return web.json_response({"leader": f"{call.server.host}:{call.server.port}"})
-
-
-async def get_metrics(call: Call) -> web.Response:
-    """``GET /metrics``: the counts of apps and tasks, under the names that Marathon has had since 1.7."""
-    apps = call.scheduler.apps.values()
-    states = [task.state for app in apps for task in app.tasks.values()]
-    gauges = {
-        "marathon.apps.active.gauge": len(apps),
-        "marathon.deployments.active.gauge": len(call.scheduler.deployments.running),
-        "marathon.instances.running.gauge": states.count(TaskState.RUNNING),
-        "marathon.instances.staged.gauge": states.count(TaskState.STAGING),
-    }
-    document = {
-        "version": "4.0.0",
-        "counters": {},
-        "gauges": {name: {"value": value} for name, value in gauges.items()},
-        "histograms": {},
-        "meters": {},
-        "timers": {},
-    }
-    return web.json_response(document)
+    return json_response({"leader": f"{call.server.host}:{call.server.port}"})
 
 
 ROUTES = (
-    Route("GET", r"/metrics", get_metrics),
     Route("GET", r"/ping", ping),
     Route("GET", r"/v2/info", get_info),
     Route("GET", r"/v2/leader", get_leader),
+)
+UNSUPPORTED = (
+    *unsupported("the event stream", r"/v2/events", "GET"),
+    *unsupported("metrics", r"/metrics", "GET"),
 )

@@ -1,4 +1,4 @@
-"""One task's processes: started as a group of their own, watched, and ended to the last grandchild."""
+"""The processes of one task: started as their own group, watched, and ended down to the last grandchild."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.localmarathon.process_table import Census, ProcessIdentity, is_alive, send_signal
+from hydra.localmarathon.process_table import ProcessIdentity, ProcessSnapshot, is_alive, send_signal
 
 _LOG = logging.getLogger(__name__)
 _POLL_S = 0.05
@@ -20,7 +20,7 @@ _GIVE_UP_S = 10.0  # after SIGKILL; only a process that hangs in the kernel live
 
 
 class TaskProcess:
-    """A running task. Make one with ``TaskProcess.start`` inside the event loop that watches over it."""
+    """A running task. Create it with ``TaskProcess.start`` in the event loop that watches it."""
 
     def __init__(self, process: subprocess.Popen[bytes], mark: str) -> None:
         self.pid = process.pid
@@ -34,8 +34,8 @@ class TaskProcess:
     def start(cls, argv: Sequence[str], *, environment: Mapping[str, str], sandbox: Path, mark: str) -> TaskProcess:
         """Start the program in its sandbox, with its output in the files ``stdout`` and ``stderr`` there.
 
-        No preexec_fn: it is unsafe beside threads and makes each start three times as slow. What it would be for is
-        done by the shell (limits) and by the watchdog (death of the server).
+        No preexec_fn: it is unsafe with threads and makes each start three times as slow. The shell sets the limits
+        instead, and the watchdog handles the death of the server.
 
         Raises:
             OSError: the program cannot be executed.
@@ -53,56 +53,56 @@ class TaskProcess:
             )
         return cls(process, mark)
 
-    async def end(self, census: Census, kill_at: asyncio.Future[None]) -> None:
+    async def end(self, snapshot: ProcessSnapshot, grace_over: asyncio.Future[None]) -> None:
         """End every process of the task and wait until none is left.
 
-        SIGTERM to all; when ``kill_at`` is done, SIGKILL to all that remain. A process that hides all three traces
-        (left the group, outlived its parents, emptied its environment) is not found.
+        SIGTERM to all; when ``grace_over`` is done, SIGKILL to all that remain. Does not find a process that left the
+        group, outlived its parents and emptied its environment.
 
         Args:
-            census: where the process table comes from.
-            kill_at: done when the grace is over; already done for SIGKILL at once.
+            snapshot: reads the process table.
+            grace_over: done when the grace period is over; already done for SIGKILL at once.
         """
-        known = await self._processes(census)
-        if not kill_at.done():
+        known = await self._processes(snapshot)
+        if not grace_over.done():
             send_signal(known, signal.SIGTERM)
-            known = await self._await_end(known, census, kill_at)
+            known = await self._await_end(known, snapshot, grace_over)
         give_up_at_s = self._loop.time() + _GIVE_UP_S
         while known or not self.exited.done():
             if self._loop.time() > give_up_at_s:
-                _LOG.error("task process %d does not end after SIGKILL: it is left behind", self.pid)
+                _LOG.error("task process %d does not end after SIGKILL: giving up on it", self.pid)
                 return
             send_signal(known, signal.SIGKILL)
             await asyncio.wait({self.exited}, timeout=_POLL_S)
-            known = {identity for identity in known if is_alive(identity)} | await self._processes(census)
+            known = {identity for identity in known if is_alive(identity)} | await self._processes(snapshot)
 
     async def _await_end(
-        self, known: set[ProcessIdentity], census: Census, kill_at: asyncio.Future[None]
+        self, known: set[ProcessIdentity], snapshot: ProcessSnapshot, grace_over: asyncio.Future[None]
     ) -> set[ProcessIdentity]:
-        """Wait for the end of all, or for the end of the grace; returns those that may be left."""
-        while not kill_at.done():
+        """Wait until all have ended or the grace period is over; returns those that may still run."""
+        while not grace_over.done():
             if not self.exited.done():
-                first: set[asyncio.Future[Any]] = {self.exited, kill_at}
+                first: set[asyncio.Future[Any]] = {self.exited, grace_over}
                 await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
                 continue
             known = {identity for identity in known if is_alive(identity)}
-            # The known ones may have had children after the first look.
-            known = known or await self._processes(census)
+            # The known ones may have started children after they were listed.
+            known = known or await self._processes(snapshot)
             if not known:
                 break
-            await asyncio.wait({kill_at}, timeout=_POLL_S)
+            await asyncio.wait({grace_over}, timeout=_POLL_S)
         return known
 
-    async def _processes(self, census: Census) -> set[ProcessIdentity]:
-        table = await census.take()
+    async def _processes(self, snapshot: ProcessSnapshot) -> set[ProcessIdentity]:
+        table = await snapshot.take()
         return table.task_processes(self.pid, self._mark)
 
     def _watch(self) -> None:
-        """See to it that ``exited`` is set: through a pidfd where there are any, by looking every 50 ms elsewhere."""
+        """Have ``exited`` set when the process ends: through a pidfd, or by polling where there is none."""
         try:
             descriptor = os.pidfd_open(self.pid)
         except (AttributeError, OSError):
-            self._loop.call_later(_POLL_S, self._look)
+            self._loop.call_later(_POLL_S, self._poll)
         else:
             self._loop.add_reader(descriptor, self._on_exit, descriptor)
 
@@ -111,23 +111,23 @@ class TaskProcess:
         os.close(descriptor)
         self.exited.set_result(self._process.wait())
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         exit_code = self._process.poll()
         if exit_code is None:
-            self._loop.call_later(_POLL_S, self._look)
+            self._loop.call_later(_POLL_S, self._poll)
         else:
             self.exited.set_result(exit_code)
 
 
 def exit_message(exit_code: int) -> str:
-    """Mesos' words for how a command ended."""
+    """How a command ended, in Mesos' words."""
     if exit_code >= 0:
         return f"Command exited with status {exit_code}"
     return f"Command terminated with signal {signal.strsignal(-exit_code) or -exit_code}"
 
 
 def _limit_prefix() -> list[str]:
-    """Raises the limit of open files as far as it goes, where it is lower; the shell then becomes the task."""
+    """Makes a shell raise the soft limit of open files to the hard limit, then run the task in its own place."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == hard:
         return []

@@ -3,101 +3,93 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from aiohttp import web
 
 from hydra.localmarathon.app import App
-from hydra.localmarathon.app_ids import absolute_app_id
-from hydra.localmarathon.groups import below
+from hydra.localmarathon.app_ids import absolute_app_id, ids_below
+from hydra.localmarathon.errors import RequestRefusedError
 from hydra.localmarathon.json_fields import JsonFields, Violations
-from hydra.localmarathon.refusals import bad_task_id, scale_and_wipe, task_missing
-from hydra.localmarathon.routing import Call, Route, deployment_result
+from hydra.localmarathon.routing import Call, Route, deployment_result, json_response
 from hydra.localmarathon.task import Task, TaskState
 
 _TASK_ID = re.compile(r"[^/\s]+\.[^/\s]+")
+_TASK_ID_FORM = "it must look like app.instance-uuid._app.1"
 _STATES_OF_STATUS = {"running": TaskState.RUNNING, "staging": TaskState.STAGING}
 
 
 async def list_tasks(call: Call) -> web.Response:
     """``GET /v2/tasks?status=``: of all apps that are not deleted."""
     wanted = {_STATES_OF_STATUS.get(status) for status in call.texts("status")}
-    tasks = [task for app in call.scheduler.apps.values() for task in app.ordered_tasks()]
-    chosen = [task for task in tasks if not wanted or task.state in wanted]
-    return web.json_response({"tasks": [task.document(with_service_ports=True) for task in chosen]})
+    tasks = [task for _app, task in _all_tasks(call) if not wanted or task.state in wanted]
+    return json_response({"tasks": [task.document() for task in tasks]})
 
 
 async def list_app_tasks(call: Call) -> web.Response:
     """``GET /v2/apps/{id}/tasks``."""
-    app = _app(call)
-    return web.json_response({"tasks": [task.document(with_service_ports=True) for task in app.ordered_tasks()]})
+    return json_response({"tasks": [task.document() for task in call.app.ordered_tasks()]})
+
+
+async def list_group_tasks(call: Call) -> web.Response:
+    """``GET /v2/apps/{group}/*/tasks``."""
+    app_ids = ids_below(absolute_app_id(call.ids["group_id"]), call.scheduler.apps)
+    tasks = [task for app_id in app_ids for task in call.scheduler.app(app_id).ordered_tasks()]
+    return json_response({"tasks": [task.document() for task in tasks]})
 
 
 async def kill_app_tasks(call: Call) -> web.Response:
     """``DELETE /v2/apps/{id}/tasks?host=&scale=&wipe=&force=``."""
     _check_flags(call)
-    app = _app(call)
-    host = call.request.query.get("host")
-    tasks = [task for task in app.ordered_tasks() if host in (None, task.host) and task.state is not TaskState.KILLING]
-    documents = [task.document(with_service_ports=True) for task in tasks]
-    if call.flag("scale"):
-        return deployment_result(
-            call.scheduler.kill_and_scale([(app, task) for task in tasks], force=call.flag("force"))
-        )
-    call.scheduler.kill(app, tasks)
-    return web.json_response({"tasks": documents})
+    app = call.app
+    host = call.request.query.get("host", "*")
+    tasks = [
+        task for task in app.ordered_tasks() if host in ("*", task.agent.host) and task.state is not TaskState.KILLING
+    ]
+    return _kill(call, [(app, task) for task in tasks])
 
 
 async def kill_task(call: Call) -> web.Response:
     """``DELETE /v2/apps/{id}/tasks/{taskId}?scale=&wipe=&force=``."""
     _check_flags(call)
-    app = _app(call)
-    task = _task(app, call.ids["task_id"])
-    document = task.document(with_service_ports=True)
-    if call.flag("scale"):
-        return deployment_result(call.scheduler.kill_and_scale([(app, task)], force=call.flag("force")))
-    call.scheduler.kill(app, [task])
-    return web.json_response({"task": document})
+    app, task_id = call.app, call.ids["task_id"]
+    task = app.tasks.get(task_id)
+    if task is None:
+        raise RequestRefusedError(404, f"Task '{task_id}' does not exist")
+    return _kill(call, [(app, task)], is_single=True)
 
 
 async def kill_tasks(call: Call) -> web.Response:
-    """``POST /v2/tasks/delete?scale=&wipe=&force=``: those of the ids that there are, of whatever app."""
+    """``POST /v2/tasks/delete?scale=&wipe=&force=``: tasks of any app by id; unknown ids are ignored."""
     _check_flags(call)
     violations = Violations()
-    ids = JsonFields(await call.body(), "", violations).texts("ids") or ()
+    body = JsonFields(await call.body(), "", violations)
+    ids = body.texts("ids")
+    if ids is None:
+        body.missing("ids")
     violations.raise_any()
-    for task_id in ids:
+    for task_id in ids or ():
         if not _TASK_ID.fullmatch(task_id):
-            raise bad_task_id(task_id)
-    found = [(app, task) for app in call.scheduler.apps.values() for task in app.ordered_tasks() if task.task_id in ids]
-    documents = [task.document(with_service_ports=True) for _app, task in found]
-    if call.flag("scale"):
-        return deployment_result(call.scheduler.kill_and_scale(found, force=call.flag("force")))
-    for app, task in found:
-        call.scheduler.kill(app, [task])
-    return web.json_response({"tasks": documents})
+            raise RequestRefusedError(400, f"Invalid task id '{task_id}'. [{_TASK_ID_FORM}]")
+    return _kill(call, [(app, task) for app, task in _all_tasks(call) if task.task_id in (ids or ())])
 
 
-async def list_group_tasks(call: Call) -> web.Response:
-    """``GET /v2/apps/{group}/*/tasks``."""
-    app_ids = below(absolute_app_id(call.ids["group_id"]), call.scheduler.apps)
-    tasks = [task for app_id in app_ids for task in call.scheduler.app(app_id).ordered_tasks()]
-    return web.json_response({"tasks": [task.document(with_service_ports=True) for task in tasks]})
-
-
-def _app(call: Call) -> App:
-    return call.scheduler.app(absolute_app_id(call.ids["app_id"]))
-
-
-def _task(app: App, task_id: str) -> Task:
-    task = app.tasks.get(task_id)
-    if task is None:
-        raise task_missing(task_id)
-    return task
+def _all_tasks(call: Call) -> list[tuple[App, Task]]:
+    return [(app, task) for app in call.scheduler.apps.values() for task in app.ordered_tasks()]
 
 
 def _check_flags(call: Call) -> None:
     if call.flag("scale") and call.flag("wipe"):
-        raise scale_and_wipe()
+        raise RequestRefusedError(400, "You cannot use scale and wipe at the same time.")
+
+
+def _kill(call: Call, found: Sequence[tuple[App, Task]], *, is_single: bool = False) -> web.Response:
+    """Kill tasks; responds with the deployment if the app is scaled, else with the tasks as they were before."""
+    if call.flag("scale"):
+        return deployment_result(call.scheduler.kill_and_scale(found, force=call.flag("force")))
+    documents = [task.document() for _app, task in found]
+    call.scheduler.kill(found)
+    return json_response({"task": documents[0]} if is_single else {"tasks": documents})
 
 
 ROUTES = (

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 
 
 def utc_now() -> datetime:
-    """The time of day, for what is shown; delays are measured with the monotonic clock."""
+    """The time of day, for output only; delays are measured with the monotonic clock."""
     return datetime.now(timezone.utc)
 
 
@@ -16,11 +16,16 @@ def format_timestamp(moment: datetime) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
 
 
+def timestamp_now() -> str:
+    """The time of day as Marathon writes it."""
+    return format_timestamp(utc_now())
+
+
 class VersionClock:
-    """Hands out versions, each later than the one before, also when two are asked for in one millisecond.
+    """Hands out versions, each later than the one before, even if two are asked for in one millisecond.
 
     Args:
-        now: the time of day; given by tests.
+        now: returns the time of day; given by tests.
     """
 
     def __init__(self, now: Callable[[], datetime] = utc_now) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import collections.abc
 import contextlib
-import json
 import os
 import random
 import socket
@@ -16,10 +15,14 @@ import psutil
 import pytest
 import requests
 
-from hydra.localmarathon.environment import TASK_MARK
+from hydra.localmarathon.process_table import TASK_MARK
 from hydra.localmarathon.server import LocalMarathon
+from hydra.options.agent_specs import parse_agents
 
 marathon.util.collections = collections.abc  # the client's module was written for Python < 3.10
+
+STAGING_S = 0.05  # real tasks take longer; most tests need not wait for it
+AGENTS = "127.0.0.1 rack:a floor:1 cpus:2 mem:1024, 127.0.0.2 rack:b floor:2 cpus:2 mem:1024, 127.0.0.3 cpus:2 mem:1024"
 
 
 def poll(probe, timeout_s=15.0):
@@ -45,7 +48,7 @@ def marked_processes(framework_id):
 
 
 class RunningMarathon:
-    """What a test does with a server: requests, waits, and the census at the end."""
+    """What a test does with a server: requests, waits, and a list of its processes."""
 
     def __init__(self, folder, **options):
         self.folder = folder
@@ -125,6 +128,10 @@ class RunningMarathon:
             lambda: self.text(task_id, name).splitlines() if self.text(task_id, name).count("\n") >= lines else None
         )
 
+    def remove_all_apps(self):
+        assert self.call("DELETE", "/v2/groups?force=true").status_code == 200
+        self.wait_settled()
+
     def census(self):
         return marked_processes(self.server.framework_id)
 
@@ -155,67 +162,76 @@ def free_ports():
     return find
 
 
+def closed_without_trace(server):
+    """Close a server; nothing of it may be left."""
+    server.close()
+    assert server.census() == []
+    assert list(server.folder.iterdir()) == []
+    with pytest.raises(requests.ConnectionError):
+        requests.get(f"{server.url}/ping", timeout=5)
+
+
+@contextlib.contextmanager
+def no_children_left():
+    before = set(psutil.Process().children(recursive=True))
+    yield
+    assert set(psutil.Process().children(recursive=True)) <= before
+
+
 @pytest.fixture
-def start_marathon(tmp_path, caplog):
-    """Makes servers with options of their own; all are closed at the end, and must leave nothing."""
-    started = []
-
-    def start(**options):
-        folder = tmp_path / f"marathon-{len(started)}"
-        started.append(RunningMarathon(folder, **options))
-        return started[-1]
-
-    children_before = set(psutil.Process().children(recursive=True))
-    yield start
-    for server in started:
-        server.close()
-        assert server.census() == []
-        assert list(server.folder.iterdir()) == []
-        with pytest.raises(requests.ConnectionError):
-            requests.get(f"{server.url}/ping", timeout=5)
-    assert set(psutil.Process().children(recursive=True)) <= children_before
-    # What goes wrong in the event loop's own callbacks is seen in the log only.
+def no_errors_logged(caplog):
+    """What goes wrong in the event loop's own callbacks is seen in the log only."""
+    yield
     logged = [record for record in caplog.get_records("call") if record.name.startswith(("hydra", "asyncio"))]
     assert [record.getMessage() for record in logged if record.levelname in ("ERROR", "CRITICAL")] == []
 
 
 @pytest.fixture
-def server(start_marathon):
-    return start_marathon(base_env={"PATH": os.environ["PATH"], "HYDRA_RUN_ID": "run-7"})
+def start_marathon(tmp_path, no_errors_logged):
+    """Starts servers with options of their own; all are closed at the end, and must leave nothing."""
+    started = []
+
+    def start(**options):
+        folder = tmp_path / f"marathon-{len(started)}"
+        started.append(RunningMarathon(folder, **{"staging_s": STAGING_S, **options}))
+        return started[-1]
+
+    with no_children_left():
+        yield start
+        for server in started:
+            closed_without_trace(server)
 
 
-def events_of(answer):
-    """The events of a stream, as they come."""
-    for line in answer.iter_lines(chunk_size=1):
-        if line.startswith(b"data: "):
-            yield json.loads(line[6:])
+def shared_server(tmp_path_factory, **options):
+    """One server for all tests of a module."""
+    with no_children_left():
+        server = RunningMarathon(tmp_path_factory.mktemp("marathon"), **{"staging_s": STAGING_S, **options})
+        yield server
+        closed_without_trace(server)
+
+
+@pytest.fixture(scope="module")
+def module_server(tmp_path_factory, request):
+    """A module's own STAGING_S is for tests that look at the deployment of what they have just created."""
+    options = {"staging_s": getattr(request.module, "STAGING_S", STAGING_S)}
+    environment = {"PATH": os.environ["PATH"], "HYDRA_RUN_ID": "run-7"}
+    yield from shared_server(tmp_path_factory, base_env=environment, **options)
+
+
+@pytest.fixture(scope="module")
+def module_agents(tmp_path_factory):
+    yield from shared_server(tmp_path_factory, agents=parse_agents(AGENTS))
 
 
 @pytest.fixture
-def listen(server):
-    """Listens to events in a thread; returns the list that they, or what else ``take`` makes of them, are added to."""
-    ends = []
+def server(module_server, no_errors_logged):
+    """The module's server, without any app before and after."""
+    yield module_server
+    module_server.remove_all_apps()
 
-    def start(*types, take=events_of):
-        seen = []
-        query = {"event_type": list(types)} if types else {}
-        answer = requests.get(
-            f"{server.url}/v2/events", params=query, headers={"Accept": "text/event-stream"}, stream=True, timeout=20
-        )
-        assert answer.headers["Content-Type"] == "text/event-stream"
 
-        def read():
-            with contextlib.suppress(requests.RequestException):
-                # One by one as they come: extend adds what a generator yields at once.
-                seen.extend(take(answer))
-
-        thread = threading.Thread(target=read)
-        thread.start()
-        ends.append(thread)
-        return seen
-
-    yield start
-    server.run(server.server.stop(grace_s=0))
-    for thread in ends:
-        thread.join(timeout=10)
-        assert not thread.is_alive(), "the end of the server ends the stream"
+@pytest.fixture
+def agents(module_agents, no_errors_logged):
+    """The module's server with three agents, without any app before and after."""
+    yield module_agents
+    module_agents.remove_all_apps()

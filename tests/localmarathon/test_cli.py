@@ -67,24 +67,25 @@ def test_a_group_is_stopped_in_one_call(cli, app, server):
 
 
 def test_a_locked_app_is_stopped_by_force_only(cli, server):
-    # It never settles: its tasks end at once.
-    deployment = server.create("/g1/crash", cmd="exit 3", cpus=0.01, mem=32)
-    code, _out, err = cli("cli", "stop", "/g1/crash")
+    # It never settles: no agent has so many cpus.
+    deployment = server.create("/g1/waits", cmd="sleep 1000", cpus=1e6)
+    code, _out, err = cli("cli", "stop", "/g1/waits")
     assert code == 4
     assert f"locked by deployment {deployment}" in err
-    assert "hydra cli force stop /g1/crash" in err
-    code, out, err = cli("cli", "force", "stop", "/g1/crash")
-    assert (code, out, err) == (0, "stopped /g1/crash\n", "")
+    assert "hydra cli force stop /g1/waits" in err
+    code, out, err = cli("cli", "force", "stop", "/g1/waits")
+    assert (code, out, err) == (0, "stopped /g1/waits\n", "")
 
 
-def test_a_scaling_that_does_not_end_is_told_with_the_reason(cli, server, monkeypatch):
-    monkeypatch.setattr(cli_module, "WAIT_S", 2.0)
-    server.start_app("/x", cmd="test ! -e $MESOS_SANDBOX/../stop && sleep 1000", cpus=0.01, mem=32)
-    (server.folder / server.server.framework_id / "stop").touch()
+def test_a_scaling_that_does_not_end_is_told_with_the_reason(cli, server, monkeypatch, tmp_path):
+    monkeypatch.setattr(cli_module, "WAIT_S", 1.0)
+    (tmp_path / "needed").touch()
+    server.start_app("/x", cmd="sleep 1000", cpus=0.01, mem=32, uris=[f"file://{tmp_path}/needed"])
+    (tmp_path / "needed").unlink()
     code, _out, err = cli("cli", "scale", "/x", "2")
     assert code == 4
-    assert "is not done after 2 s (" in err
-    assert "TASK_FAILED: Command exited with status 1" in err
+    assert "is not done after 1 s (" in err
+    assert "TASK_FAILED: Failed to launch container: Failed to fetch all URIs" in err
 
 
 @pytest.mark.parametrize(

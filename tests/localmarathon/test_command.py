@@ -12,7 +12,8 @@ import psutil
 import pytest
 import requests
 
-from hydra.localmarathon.environment import TASK_MARK
+from hydra.cli.main import run
+from hydra.localmarathon.process_table import TASK_MARK
 
 pytestmark = pytest.mark.integration
 
@@ -56,9 +57,21 @@ def marked(url):
     return find
 
 
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_however_it_ends_its_tasks_end_too(marathon, poll, tmp_path, end):
-    process, url = marathon()
+@pytest.mark.parametrize(
+    ("end", "arguments", "hosts"),
+    [
+        (signal.SIGINT, (), ["127.0.0.1", "127.0.0.2"]),
+        (signal.SIGTERM, ("--local_agents=127.0.0.3",), ["127.0.0.3"]),
+        (signal.SIGKILL, (), ["127.0.0.1", "127.0.0.2"]),
+    ],
+)
+def test_its_agents_are_those_it_was_given_and_however_it_ends_its_tasks_end_too(
+    marathon, poll, tmp_path, end, arguments, hosts
+):
+    (tmp_path / "hydra.ini").write_text("[mesos]\nlocal_agents: 127.0.0.1 rack:a, 127.0.0.2 rack:b cpus:2 mem:64\n")
+    process, url = marathon(*arguments)
+    agents = requests.get(f"{url}/slaves", timeout=5).json()["slaves"]
+    assert [agent["hostname"] for agent in agents] == hosts
     tasks = marked(url)
     assert requests.post(f"{url}/v2/apps", json=APP, timeout=5).status_code == 201
     poll(lambda: len(tasks()) == 3 and not requests.get(f"{url}/v2/deployments", timeout=5).json())
@@ -71,29 +84,21 @@ def test_however_it_ends_its_tasks_end_too(marathon, poll, tmp_path, end):
         poll(lambda: not list(tmp_path.glob("hydra-*/marathon/*")))
 
 
-def test_agents_come_from_the_command_line_or_hydra_ini(marathon, tmp_path):
-    (tmp_path / "hydra.ini").write_text("[mesos]\nlocal_agents: 127.0.0.1 rack:a, 127.0.0.2 rack:b cpus:2 mem:64\n")
-    for arguments, hosts in ((), ["127.0.0.1", "127.0.0.2"]), (("--local_agents=127.0.0.3",), ["127.0.0.3"]):
-        _process, url = marathon(*arguments)
-        agents = requests.get(f"{url}/slaves", timeout=5).json()["slaves"]
-        assert [agent["hostname"] for agent in agents] == hosts
-    process, _url = marathon("--local_agents=somewhere")
-    assert process.wait(20) == 2
-    assert "local_agents" in process.stderr.read()
+@pytest.mark.parametrize(
+    ("argument", "told"), [("--local_agents=somewhere", "local_agents"), ("--port={taken}", "choose another port")]
+)
+def test_what_cannot_be_is_told_in_a_line(server, monkeypatch, tmp_path, capsys, argument, told):
+    monkeypatch.chdir(tmp_path)
+    assert run(["marathon", argument.format(taken=server.url.rpartition(":")[2])]) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert error.count("\n") == 1
 
 
-def test_a_port_that_is_taken_is_told_in_a_line(marathon):
-    _process, url = marathon()
-    second, _none = marathon(f"--port={url.rpartition(':')[2]}")
-    assert second.wait(20) == 2
-    assert "choose another port" in second.stderr.read()
-
-
-def test_curl_works(marathon, poll):
+def test_curl_works(server, poll):
     curl = shutil.which("curl")
     if curl is None:
         pytest.skip("there is no curl")
-    _process, url = marathon()
 
     def call(*arguments):
         answer = subprocess.run(
@@ -101,6 +106,7 @@ def test_curl_works(marathon, poll):
         )
         return json.loads(answer.stdout or "null")
 
+    url = server.url
     created = call("-X", "POST", f"{url}/v2/apps", "-H", "Content-Type: application/json", "-d", json.dumps(APP))
     assert created["id"] == "/x"
     poll(lambda: not call(f"{url}/v2/deployments"))

@@ -1,4 +1,4 @@
-"""Back-off, deployments, environment, label selectors, timestamps: no process, no clock."""
+"""App ids, back-off, deployments, environment, timestamps: no process, no clock."""
 
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -6,70 +6,81 @@ from pathlib import Path
 import pytest
 
 from hydra.localmarathon.app_definition import AppDefinition, PortDefinition, Versions
+from hydra.localmarathon.app_ids import mesos_task_name
 from hydra.localmarathon.deployments import Action, Deployments
-from hydra.localmarathon.environment import TASK_MARK, inherited_environment, task_environment
-from hydra.localmarathon.label_selector import parse_label_selector
-from hydra.localmarathon.launch_delay import LaunchDelay
-from hydra.localmarathon.refusals import RequestRefusedError
+from hydra.localmarathon.environment import inherited_environment, task_environment
+from hydra.localmarathon.errors import RequestRefusedError
+from hydra.localmarathon.launch_queue import Backoff
+from hydra.localmarathon.placement import AgentIdentity
+from hydra.localmarathon.process_table import TASK_MARK
 from hydra.localmarathon.task import Task
 from hydra.localmarathon.timestamps import VersionClock, format_timestamp
 
 
 def test_the_delay_grows_up_to_its_maximum():
     app = AppDefinition(app_id="/x", backoff_s=1, backoff_factor=2, max_launch_delay_s=5)
-    delay, delays = LaunchDelay(), []
+    backoff, delays = Backoff(), []
     for _ in range(5):
-        delay = delay.after_end(app, delay.until_s)
-        delays.append(delay.delay_s)
+        backoff = backoff.after_end(app, backoff.until_s)
+        delays.append(backoff.delay_s)
     assert delays == [1, 2, 4, 5, 5]
 
 
 def test_the_delay_is_forgotten_after_its_maximum_without_an_end():
     app = AppDefinition(app_id="/x", backoff_s=1, backoff_factor=2, max_launch_delay_s=5)
-    delay = LaunchDelay().after_end(app, 0).after_end(app, 1)
-    assert delay == LaunchDelay(2, 3)
-    assert delay.after_end(app, 8) == LaunchDelay(4, 12)
-    assert delay.after_end(app, 8.1) == LaunchDelay(1, 9.1)
+    backoff = Backoff().after_end(app, 0).after_end(app, 1)
+    assert backoff == Backoff(2, 3)
+    assert backoff.after_end(app, 8) == Backoff(4, 12)
+    assert backoff.after_end(app, 8.1) == Backoff(1, 9.1)
 
 
 def test_a_delay_of_nothing_stays_nothing():
     app = AppDefinition(app_id="/x", backoff_s=0)
-    assert LaunchDelay().after_end(app, 3).after_end(app, 4).until_s == 4
+    assert Backoff().after_end(app, 3).after_end(app, 4).until_s == 4
 
 
 def test_a_deployment_holds_its_apps_until_it_is_finished():
     deployments = Deployments()
-    first = deployments.begin({"/x": Action.START}, "v1", force=False)
+    first = deployments.begin({"/x": Action.START}, "v1")
     assert deployments.of_app("/x") == [first.deployment_id]
     with pytest.raises(RequestRefusedError) as caught:
-        deployments.begin({"/x": Action.SCALE, "/y": Action.START}, "v2", force=False)
+        deployments.check_free(["/x", "/y"], force=False)
     assert caught.value.http_status == 409
     assert caught.value.document["deployments"] == [{"id": first.deployment_id}]
-    assert deployments.of_app("/y") == []
+    deployments.check_free(["/y"], force=False)
+    deployments.check_free(["/x"], force=True)
     deployments.finish(first)
     assert deployments.running == ()
 
 
-def test_force_takes_the_place_of_the_holder():
+def test_a_deployment_replaces_the_holder_of_its_apps():
     deployments = Deployments()
-    deployments.begin({"/x": Action.START}, "v1", force=False)
-    second = deployments.begin({"/x": Action.STOP}, "v2", force=True)
+    deployments.begin({"/x": Action.START}, "v1")
+    second = deployments.begin({"/x": Action.STOP}, "v2")
     assert deployments.running == (second,)
 
 
-def test_a_deployment_of_nothing_is_over_at_once():
+def test_a_deployment_of_nothing_has_ended_at_once():
     deployments = Deployments()
-    assert deployments.begin({}, "v1", force=False).deployment_id
+    assert deployments.begin({}, "v1").deployment_id
     assert deployments.running == ()
 
 
-def test_there_is_an_end_to_the_number_of_deployments():
+def test_the_number_of_deployments_is_limited():
     deployments = Deployments()
     for number in range(100):
-        deployments.begin({f"/x{number}": Action.START}, "v", force=False)
-    with pytest.raises(RequestRefusedError) as caught:
-        deployments.begin({"/y": Action.START}, "v", force=False)
+        deployments.check_free([f"/x{number}"], force=False)
+        deployments.begin({f"/x{number}": Action.START}, "v")
+    with pytest.raises(RequestRefusedError, match="100") as caught:
+        deployments.check_free(["/y"], force=False)
     assert caught.value.http_status == 403
+
+
+@pytest.mark.parametrize(
+    ("app_id", "name"), [("/hello", "hello"), ("/grp/hello", "hello.grp"), ("/a/b.c/d", "d.b.c.a")]
+)
+def test_the_task_name_of_mesos_is_the_reversed_id(app_id, name):
+    assert mesos_task_name(app_id) == name
 
 
 def test_a_task_finds_what_marathon_promises():
@@ -80,25 +91,19 @@ def test_a_task_finds_what_marathon_promises():
         mem_mb=32,
         env={"HOST": "mine", "OWN": "1", TASK_MARK: "forged"},
         labels={"owner-name": "zeus"},
-        ports=(PortDefinition(10001, name="http-api"), PortDefinition(10002)),
+        ports=(PortDefinition(10001, name="http-api"), PortDefinition(10002, protocol="udp,tcp")),
         versions=Versions("v1", "v1", "v1"),
     )
     task = Task(
         task_id="g1_x.1",
-        app_id="/g1/x",
-        version="v1",
-        config_version="v1",
+        app=app,
+        agent=AgentIdentity("f-S0", "127.0.0.1", {}),
         number=1,
-        host="127.0.0.1",
-        agent_id="f-S0",
         ports=(31001, 31002),
-        service_ports=(10001, 10002),
-        role="*",
-        kill_grace_s=3,
         sandbox=Path("/box"),
         staged_at="",
     )
-    assert task_environment(app, task, inherited={"PATH": "/bin", "OWN": "0"}, framework_id="f") == {
+    assert task_environment(task, inherited={"PATH": "/bin", "OWN": "0"}, framework_id="f") == {
         "PATH": "/bin",
         "OWN": "1",
         "HOST": "mine",
@@ -132,33 +137,6 @@ def test_a_task_finds_what_marathon_promises():
 def test_secrets_of_the_server_are_not_inherited():
     environment = {"PATH": "/bin", "LC_ALL": "C", "HYDRA_RUN_ID": "7", "AWS_SECRET_ACCESS_KEY": "s", "PORT0": "1"}
     assert inherited_environment(environment) == {"PATH": "/bin", "LC_ALL": "C", "HYDRA_RUN_ID": "7"}
-
-
-@pytest.mark.parametrize(
-    ("selector", "matches"),
-    [
-        ("", True),
-        ("tier", True),
-        ("other", False),
-        ("tier==web", True),
-        ("tier==db", False),
-        ("tier!=db", True),
-        ("other!=db", False),
-        ("tier in (db, web)", True),
-        ("tier notin (db, web)", False),
-        ("tier==web, stage==live", True),
-        ("tier==web,stage==test", False),
-    ],
-)
-def test_label_selectors(selector, matches):
-    labels = {"tier": "web", "stage": "live"}
-    assert all(term.matches(labels) for term in parse_label_selector(selector)) is matches
-
-
-@pytest.mark.parametrize("selector", ["tier=web", "==x", "a in b", "a==b c", "in ()("])
-def test_a_label_selector_that_makes_no_sense_is_refused(selector):
-    with pytest.raises(RequestRefusedError, match="label selector"):
-        parse_label_selector(selector)
 
 
 def test_versions_differ_within_one_millisecond():

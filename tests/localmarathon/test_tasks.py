@@ -2,17 +2,20 @@
 
 import contextlib
 import os
+import re
 import signal
-import socket
 import sys
-from itertools import pairwise
+import time
 
 import psutil
 import pytest
 
+from hydra.localmarathon import agent
+
 pytestmark = pytest.mark.integration
 
-SLEEP = {"cmd": "exec sleep 1000"}
+SLEEP = {"cmd": "exec sleep 1000", "cpus": 0.1, "mem": 16}
+TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 # Says "ready" once the handler is set, so that a test knows when SIGTERM can no longer end it.
 STUBBORN = "trap '' TERM; echo ready; while true; do sleep 0.1; done"
 
@@ -23,49 +26,10 @@ def state_of(pid):
     return "gone"
 
 
-def test_a_task_finds_its_environment_its_folder_and_its_output_files(server):
-    cmd = "env; pwd >&2; exec sleep 1000"
-    (task,) = server.start_app("/g1/x", cmd=cmd, ports=[0, 0], env={"OWN": "a b"}, labels={"l": "v"}, cpus=0.5)
-    environment = dict(line.split("=", 1) for line in server.wait_text(task["id"], lines=20) if "=" in line)
-    first, second = task["ports"]
-    sandbox = str(server.sandbox(task["id"]))
-    wanted = {
-        "HOST": "127.0.0.1",
-        "PORT": str(first),
-        "PORT0": str(first),
-        "PORT1": str(second),
-        "PORTS": f"{first},{second}",
-        f"PORT_{task['servicePorts'][1]}": str(second),
-        "MARATHON_APP_ID": "/g1/x",
-        "MARATHON_APP_VERSION": task["version"],
-        "MARATHON_APP_RESOURCE_CPUS": "0.5",
-        "MARATHON_APP_LABEL_L": "v",
-        "MESOS_TASK_ID": task["id"],
-        "MESOS_SANDBOX": sandbox,
-        "MESOS_DIRECTORY": sandbox,
-        "HYDRA_RUN_ID": "run-7",
-        "OWN": "a b",
-    }
-    assert {name: environment.get(name) for name in wanted} == wanted
-    assert server.wait_text(task["id"], "stderr") == [sandbox]
-    assert task["id"].startswith("g1_x.instance-")
-
-
 def test_args_are_run_without_a_shell(server):
     program = "import sys, time; print(sys.argv[1:], flush=True); time.sleep(1000)"
     (task,) = server.start_app("/x", args=[sys.executable, "-c", program, "$HOME", "a b"])
     assert server.wait_text(task["id"]) == ["['$HOME', 'a b']"]
-
-
-def test_a_task_listens_on_its_port(server, poll):
-    program = "import os, socket; s = socket.create_server(('127.0.0.1', int(os.environ['PORT0']))); s.accept()"
-    (task,) = server.start_app("/x", args=[sys.executable, "-c", program], ports=[0])
-
-    def connect():
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", task["ports"][0]), timeout=1):
-            return True
-
-    assert poll(connect)
 
 
 def test_a_program_that_does_not_exist_fails_and_says_so(server, poll):
@@ -96,28 +60,6 @@ def test_a_task_that_ends_is_replaced_by_a_new_one(server, poll, tmp_path, end, 
     assert server.sandbox(first["id"]).exists()
 
 
-def test_a_task_that_ends_again_and_again_is_slowed_down(server, poll, tmp_path):
-    log = tmp_path / "log"
-    cmd = 'date +%s.%N >> "$LOG"; exit 1'
-    server.create("/x", cmd=cmd, env={"LOG": str(log)}, backoffSeconds=0.2, backoffFactor=3, maxLaunchDelaySeconds=60)
-    starts = poll(lambda: log.exists() and len(log.read_text().split()) >= 4 and log.read_text().split())
-    moments = [float(start) for start in starts]
-    gaps = [later - earlier for earlier, later in pairwise(moments)]
-    assert [gap >= least for gap, least in zip(gaps, (0.2, 0.6, 1.8), strict=False)] == [True] * 3
-    # The deployment stays, the app stays locked, and force gets it away.
-    assert len(server.deployments()) == 1
-    assert server.call("DELETE", "/v2/apps/x").status_code == 200
-    server.wait_settled()
-
-
-def test_another_configuration_begins_without_the_delay(server, poll):
-    server.create("/x", cmd="exit 1", backoffSeconds=600, maxLaunchDelaySeconds=600)
-    poll(lambda: server.app("/x").get("lastTaskFailure"))
-    server.call("PUT", "/v2/apps/x?force=true", SLEEP)
-    server.wait_settled()
-    assert server.app("/x")["tasksRunning"] == 1
-
-
 def test_only_the_latest_sandboxes_are_kept(server, poll):
     server.create("/x", cmd="echo here; exit 1", backoffSeconds=0)
     seen = set()
@@ -143,7 +85,7 @@ def test_sigterm_comes_before_sigkill(server):
 
 
 def test_a_task_that_ignores_sigterm_is_killed_after_its_grace(server, poll):
-    (task,) = server.start_app("/x", cmd=STUBBORN, taskKillGracePeriodSeconds=1)
+    (task,) = server.start_app("/x", cmd=STUBBORN, taskKillGracePeriodSeconds=0.5)
     server.wait_text(task["id"])
     server.call("DELETE", "/v2/apps/x")
     assert server.get("/v2/apps/x").status_code == 404
@@ -210,7 +152,7 @@ def test_killing_all_tasks_with_and_without_scaling(server, poll):
     assert answer.json().keys() == {"version", "deploymentId"}
     server.wait_settled()
     assert {task["id"] for task in server.tasks("/x")} == {task["id"] for task in replaced[1:]}
-    server.call("DELETE", "/v2/apps/x/tasks?scale=true")
+    server.call("DELETE", "/v2/apps/x/tasks?host=*&scale=true")
     server.wait_settled()
     assert (server.app("/x")["instances"], server.tasks("/x")) == (0, [])
     missing = server.call("DELETE", f"/v2/apps/x/tasks/{replaced[0]['id']}")
@@ -228,35 +170,6 @@ def test_scaling_down_kills_in_the_order_that_was_chosen(server, selection, surv
     server.call("PUT", "/v2/apps/x", {"instances": 1})
     server.wait_settled()
     assert [task["id"] for task in server.tasks("/x")] == [tasks[survivor]["id"]]
-
-
-def test_a_hundred_tasks(server, poll):
-    server.create("/x", instances=100, ports=[0, 0], **SLEEP)
-    assert server.get("/ping").text == "pong"
-    server.wait_settled()
-    tasks = server.tasks("/x")
-    assert len({task["id"] for task in tasks}) == 100
-    assert len({port for task in tasks for port in task["ports"]}) == 200
-    assert len(server.census()) == 100
-    server.call("DELETE", "/v2/apps/x")
-    server.wait_settled()
-    assert server.census() == []
-
-
-def test_tasks_wait_while_there_are_no_ports(start_marathon, poll, free_ports):
-    server = start_marathon(host_ports=free_ports(2))
-    server.create("/x", instances=3, ports=[0], **SLEEP)
-    poll(lambda: server.app("/x")["tasksRunning"] == 2)
-    assert len(server.deployments()) == 1
-    server.call("PUT", "/v2/apps/x?force=true", {"instances": 2})
-    server.wait_settled()
-
-
-def test_no_more_tasks_than_allowed(start_marathon, poll):
-    server = start_marathon(max_tasks=2)
-    server.create("/x", instances=1_000_000_000, portDefinitions=[], **SLEEP)
-    poll(lambda: server.app("/x")["tasksRunning"] == 2)
-    assert len(server.census()) == 2
 
 
 def test_two_servers_share_nothing(start_marathon, free_ports):
@@ -294,3 +207,145 @@ def test_ends_are_noticed_without_pidfds_too(start_marathon, monkeypatch, poll):
     os.kill(pid, signal.SIGKILL)
     failure = poll(lambda: server.app("/x").get("lastTaskFailure"))
     assert (failure["taskId"], failure["message"]) == (task["id"], "Command terminated with signal Killed")
+
+
+def test_tasks_of_all_apps(server):
+    server.start_app("/x", ports=[0, 0], **SLEEP)
+    server.start_app("/y", portDefinitions=[], **SLEEP)
+    tasks = {task["appId"]: task for task in server.get("/v2/tasks").json()["tasks"]}
+    assert tasks["/y"]["ports"] == tasks["/y"]["servicePorts"] == []
+    task = tasks["/x"]
+    assert len(task["ports"]) == len(task["servicePorts"]) == 2
+    assert task["host"] == task["ipAddresses"][0]["ipAddress"] == "127.0.0.1"
+    assert task["state"] == "TASK_RUNNING"
+    assert task["stagedAt"] <= task["startedAt"]
+    assert len(server.get("/v2/tasks?status=running").json()["tasks"]) == 2
+    assert server.get("/v2/tasks?status[]=staging").json()["tasks"] == []
+
+
+def test_a_task_is_staged_before_it_runs(start_marathon, poll):
+    server = start_marathon(staging_s=600)
+    server.create("/x", **SLEEP)
+    (task,) = poll(lambda: server.get("/v2/tasks").json()["tasks"])
+    assert task["state"] == "TASK_STAGING"
+    assert "startedAt" not in task
+    assert (server.app("/x")["tasksStaged"], server.app("/x")["tasksRunning"]) == (1, 0)
+    for query, found in (("status=staging", 1), ("status[]=staging", 1), ("status=running", 0)):
+        assert len(server.get(f"/v2/tasks?{query}").json()["tasks"]) == found
+    assert len(server.get("/v2/tasks?status=running&status[]=staging").json()["tasks"]) == 1
+
+
+def test_a_task_has_every_field(server):
+    (task,) = server.start_app("/g1/kafka-sub", ports=[0, 0], **SLEEP)
+    assert task.keys() == {
+        "id", "appId", "host", "slaveId", "state", "ports", "servicePorts", "ipAddresses", "stagedAt", "startedAt",
+        "version", "role", "localVolumes", "healthCheckResults",
+    }  # fmt: skip
+    uuid = "[0-9a-f]{8}-[0-9a-f]{4}-1[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"
+    assert re.fullmatch(rf"g1_kafka-sub\.instance-{uuid}\._app\.1", task["id"])
+    assert (task["appId"], task["role"], task["localVolumes"]) == ("/g1/kafka-sub", "*", [])
+    assert task["ipAddresses"] == [{"ipAddress": task["host"], "protocol": "IPv4"}]
+    assert all(TIMESTAMP.fullmatch(task[name]) for name in ("stagedAt", "startedAt", "version"))
+    assert all(10000 <= port <= 20000 for port in task["servicePorts"])
+    assert all(21000 <= port <= 32000 for port in task["ports"])
+
+
+def test_a_task_that_is_killed_comes_back_new_and_without_a_delay(server, poll):
+    (before,) = server.start_app("/x", ports=[0], backoffSeconds=3600, maxLaunchDelaySeconds=3600, **SLEEP)
+    killed = server.call("DELETE", f"/v2/apps/x/tasks/{before['id']}").json()["task"]
+    assert killed["id"] == before["id"]
+    poll(lambda: server.app("/x")["tasksRunning"] == 1 and server.tasks("/x")[0]["id"] != before["id"])
+    (after,) = server.tasks("/x")
+    assert after["ports"] != before["ports"]
+    assert after["servicePorts"] == before["servicePorts"]
+    assert "lastTaskFailure" not in server.app("/x")
+
+
+def test_a_task_finds_every_variable(server):
+    (task,) = server.start_app(
+        "/g1/x", cmd="env; pwd >&2; exec sleep 1000", cpus=0.5, mem=32, disk=1,
+        portDefinitions=[{"name": "http-api"}, {"protocol": "udp"}], labels={"owner-name": "me"},
+        env={"MARATHON_APP_RESOURCE_MEM": "mine", "HOST": "mine", "PORT1": "mine"},
+    )  # fmt: skip
+    lines = server.wait_text(task["id"], lines=25)
+    found = dict(line.split("=", 1) for line in lines if "=" in line)
+    ports, framework = task["ports"], server.get("/v2/info").json()["frameworkId"]
+    sandbox = str(server.sandbox(task["id"]))
+    wanted = {
+        "MESOS_TASK_ID": task["id"], "MESOS_EXECUTOR_ID": task["id"], "MESOS_FRAMEWORK_ID": framework,
+        "MESOS_SLAVE_ID": task["slaveId"], "MESOS_AGENT_ID": task["slaveId"],
+        "MESOS_SANDBOX": sandbox, "MESOS_DIRECTORY": sandbox, "HYDRA_RUN_ID": "run-7",
+        "MARATHON_APP_ID": "/g1/x", "MARATHON_APP_VERSION": task["version"], "MARATHON_APP_RESOURCE_CPUS": "0.5",
+        "MARATHON_APP_RESOURCE_DISK": "1.0", "MARATHON_APP_RESOURCE_GPUS": "0",
+        "MARATHON_APP_ENFORCE_GROUP_ROLE": "false",
+        "MARATHON_APP_LABELS": "OWNER_NAME", "MARATHON_APP_LABEL_OWNER_NAME": "me",
+        "PORT": str(ports[0]), "PORT0": str(ports[0]), "PORTS": f"{ports[0]},{ports[1]}",
+        "PORT_HTTP_API": str(ports[0]), f"PORT_{task['servicePorts'][0]}": str(ports[0]),
+        # The app's own are applied last.
+        "MARATHON_APP_RESOURCE_MEM": "mine", "HOST": "mine", "PORT1": "mine",
+    }  # fmt: skip
+    assert {name: found.get(name) for name in wanted} == wanted
+    assert "MARATHON_APP_DOCKER_IMAGE" not in found
+    assert server.wait_text(task["id"], "stderr") == [sandbox]
+
+
+BOTH_PROTOCOLS = """
+import os, signal, socket, sys
+kept = []
+for name in sys.argv[1:]:
+    address = os.environ["HOST"], int(os.environ[f"PORT_{name}"])
+    kept += [socket.create_server(address), socket.socket(socket.AF_INET, socket.SOCK_DGRAM)]
+    kept[-1].bind(address)
+    print(name, address[1], flush=True)
+signal.pause()
+"""
+
+
+def test_a_task_may_use_both_protocols_of_a_port(server, free_ports):
+    first, second = free_ports(2)
+    definitions = [{"protocol": "udp,tcp", "port": first}, {"protocol": "udp,tcp", "port": second, "name": "both"}]
+    args = [sys.executable, "-c", BOTH_PROTOCOLS, str(first), "BOTH"]
+    (task,) = server.start_app("/x", args=args, portDefinitions=definitions, requirePorts=True, cpus=0.1, mem=16)
+    assert task["ports"] == task["servicePorts"] == [first, second]
+    assert server.wait_text(task["id"], lines=2) == [f"{first} {first}", f"BOTH {second}"]
+
+
+def test_a_task_has_three_seconds_to_end_if_the_app_names_no_time(server, monkeypatch):
+    assert agent.DEFAULT_KILL_GRACE_S == 3
+    monkeypatch.setattr(agent, "DEFAULT_KILL_GRACE_S", 0.5)
+    (task,) = server.start_app("/x", cmd=STUBBORN, cpus=0.1, mem=16)
+    server.wait_text(task["id"])
+    begin_s = time.monotonic()
+    server.call("DELETE", "/v2/apps/x")
+    server.wait_settled()
+    assert 0.5 <= time.monotonic() - begin_s < 3
+
+
+def test_tasks_are_killed_by_their_ids(server, poll):
+    x = server.start_app("/x", instances=4, **SLEEP)
+    (y,) = server.start_app("/y", **SLEEP)
+    answer = server.call("POST", "/v2/tasks/delete", {"ids": [x[0]["id"], y["id"], "gone.instance-1._app.1"]})
+    assert {task["id"] for task in answer.json()["tasks"]} == {x[0]["id"], y["id"]}
+    poll(lambda: {x[0]["id"], y["id"]}.isdisjoint(task["id"] for task in server.get("/v2/tasks").json()["tasks"]))
+    poll(lambda: server.app("/x")["tasksRunning"] == 4 and server.app("/y")["tasksRunning"] == 1)
+    before, (y,) = server.tasks("/x"), server.tasks("/y")
+    # The oldest of /x: by themselves, fewer instances would take the youngest.
+    chosen = [before[0]["id"], before[1]["id"], y["id"]]
+    answer = server.call("POST", "/v2/tasks/delete?scale=true", {"ids": chosen})
+    assert answer.json().keys() == {"version", "deploymentId"}
+    server.wait_settled()
+    assert (server.app("/x")["instances"], server.app("/y")["instances"]) == (2, 0)
+    assert [task["id"] for task in server.tasks("/x")] == [before[2]["id"], before[3]["id"]]
+
+
+@pytest.mark.parametrize(
+    ("query", "body", "status", "message"),
+    [
+        ("", {"ids": ["nonsense"]}, 400, "Invalid task id 'nonsense'. [it must look like app.instance-uuid._app.1]"),
+        ("", {}, 422, "Invalid JSON"),
+        ("?scale=true&wipe=true", {"ids": []}, 400, "You cannot use scale and wipe at the same time."),
+    ],
+)
+def test_ids_that_make_no_sense_are_refused(server, query, body, status, message):
+    answer = server.call("POST", f"/v2/tasks/delete{query}", body)
+    assert (answer.status_code, answer.json()["message"]) == (status, message)

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from hydra.localmarathon.app_definition import AppDefinition, KillSelection, UpgradeStrategy, Versions
-from hydra.localmarathon.difference import Difference, kill_order, settled, wanted_minus_seen
+from hydra.localmarathon.placement import AgentIdentity
+from hydra.localmarathon.reconciliation import Step, is_settled, kill_order, next_step
 from hydra.localmarathon.task import Task, TaskState
 
 APP = AppDefinition(app_id="/x", instances=3, versions=Versions("v2", "v2", "v2"))
@@ -13,16 +14,10 @@ APP = AppDefinition(app_id="/x", instances=3, versions=Versions("v2", "v2", "v2"
 def task(number, state=TaskState.RUNNING, config_version="v2"):
     return Task(
         task_id=f"t{number}",
-        app_id="/x",
-        version="v2",
-        config_version=config_version,
+        app=replace(APP, versions=Versions("v2", "v2", config_version)),
+        agent=AgentIdentity("S0", "127.0.0.1", {}),
         number=number,
-        host="127.0.0.1",
-        agent_id="S0",
         ports=(),
-        service_ports=(),
-        role="*",
-        kill_grace_s=3,
         sandbox=Path("sandbox"),
         staged_at="",
         state=state,
@@ -54,8 +49,8 @@ def outdated(*numbers):
     ],
 )
 def test_scaling(instances, seen, start, killed):
-    difference = wanted_minus_seen(replace(APP, instances=instances), seen)
-    assert (difference.start, [one.task_id for one in difference.kill]) == (start, killed)
+    step = next_step(replace(APP, instances=instances), seen)
+    assert (step.launch_count, [one.task_id for one in step.kill]) == (start, killed)
 
 
 def test_kill_selection():
@@ -76,33 +71,61 @@ def test_kill_selection():
         (UpgradeStrategy(1, 0), outdated(1, 2, 3), 1, []),
     ],
 )
-def test_tasks_of_an_older_configuration_are_exchanged_within_bounds(strategy, seen, start, killed):
-    difference = wanted_minus_seen(replace(APP, upgrade_strategy=strategy), seen)
-    assert (difference.start, [one.task_id for one in difference.kill]) == (start, killed)
+def test_tasks_of_an_older_configuration_are_replaced_within_bounds(strategy, seen, start, killed):
+    step = next_step(replace(APP, upgrade_strategy=strategy), seen)
+    assert (step.launch_count, [one.task_id for one in step.kill]) == (start, killed)
 
 
 @pytest.mark.parametrize("minimum", [0, 0.5, 1])
 @pytest.mark.parametrize("maximum", [0, 0.5, 1])
 @pytest.mark.parametrize("instances", [1, 2, 5])
-def test_an_exchange_always_comes_to_its_end(minimum, maximum, instances):
+def test_a_replacement_always_comes_to_its_end(minimum, maximum, instances):
     app = replace(APP, instances=instances, upgrade_strategy=UpgradeStrategy(minimum, maximum))
     seen = {number: task(number, config_version="v1") for number in range(instances)}
-    for step in range(100):
-        if settled(app, seen.values()):
+    for count in range(100):
+        if is_settled(app, seen.values()):
             break
-        difference = wanted_minus_seen(app, seen.values())
-        assert difference != Difference(0, ()), f"stuck after {step} steps with {list(seen)}"
-        for one in difference.kill:
+        step = next_step(app, seen.values())
+        assert step != Step(0, ()), f"stuck after {count} steps with {list(seen)}"
+        for one in step.kill:
             del seen[one.number]
-        for _ in range(difference.start):
+        for _ in range(step.launch_count):
             seen[max(seen, default=0) + 1000] = task(max(seen, default=0) + 1000)
         assert len(seen) >= int(instances * minimum)
         assert len(seen) <= instances * 2 + 1
-    assert settled(app, seen.values())
+    assert is_settled(app, seen.values())
 
 
 @pytest.mark.parametrize(
-    ("seen", "is_settled"),
+    ("instances", "strategy", "moments"),
+    [
+        # Two of four must stay, five may exist.
+        (4, UpgradeStrategy(0.5, 0.25), [(2, 3), (1, 4), (0, 4)]),
+        # A share of 0.75 tasks that must stay is one task; room for 4.8 tasks is room for four.
+        (3, UpgradeStrategy(0.25, 0.6), [(1, 3), (0, 3)]),
+        # It may only shrink.
+        (2, UpgradeStrategy(0.5, 0), [(1, 1), (0, 2)]),
+        # It may only grow.
+        (2, UpgradeStrategy(1, 0.5), [(2, 1), (1, 2)]),
+    ],
+)
+def test_a_replacement_by_shares_goes_step_by_step(instances, strategy, moments):
+    app = replace(APP, instances=instances, upgrade_strategy=strategy)
+    old = {number: task(number, config_version="v1") for number in range(instances)}
+    new = {}
+    # No new task runs until it is told to: how many old and new tasks there are each time nothing more can be done.
+    for moment in moments:
+        while (step := next_step(app, [*old.values(), *new.values()])) != Step(0, ()):
+            for one in step.kill:
+                del old[one.number]
+            for _ in range(step.launch_count):
+                new[len(new) + 100] = task(len(new) + 100, TaskState.STAGING)
+        assert (len(old), len(new)) == moment
+        next(one for one in new.values() if one.state is TaskState.STAGING).state = TaskState.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected"),
     [
         (running(1, 2, 3), True),
         (running(1, 2), False),
@@ -112,5 +135,5 @@ def test_an_exchange_always_comes_to_its_end(minimum, maximum, instances):
         (running(1, 2) + outdated(3), False),
     ],
 )
-def test_settled(seen, is_settled):
-    assert settled(APP, seen) is is_settled
+def test_an_app_is_settled_when_exactly_the_wanted_tasks_run(seen, expected):
+    assert is_settled(APP, seen) is expected
