@@ -121,8 +121,14 @@ def test_every_key_of_the_result_table_has_a_row():
     assert sorted(documented) == sorted(MEANINGS)
 
 
-def test_exit_codes_are_the_same_in_both_places():
-    assert table(README, "exit code", "verdict") == table(RESULTS, "exit code", "verdict")
+def test_exit_codes_are_said_in_the_same_words_everywhere():
+    rows = table(README, "exit code", "verdict")
+    assert rows == table(RESULTS, "exit code", "verdict")
+    command = hydra.cli.commands.hydra.get_command(click.Context(hydra.cli.commands.hydra), "kafka")
+    assert command is not None
+    help_text = " ".join(command.get_help(click.Context(command, info_name="hydra kafka")).split())
+    expected = [f"{code} {verdict}: {when}" if verdict else f"{code} {when}" for code, verdict, when in rows]
+    assert [text for text in expected if text not in help_text] == []
 
 
 def test_readme_is_short_and_begins_with_the_two_commands():
