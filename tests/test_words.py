@@ -1,4 +1,4 @@
-"""Error texts, help pages and documents use plain words: what we do not say, and what to say instead."""
+"""Error texts, help pages and documents use plain words, and one class name means one thing."""
 
 from __future__ import annotations
 
@@ -118,3 +118,16 @@ PAGES = [*help_pages(hydra.cli.commands.hydra, "hydra")]
 @pytest.mark.parametrize(("name", "text"), PAGES, ids=[name for name, _ in PAGES])
 def test_help_pages_say_it_in_plain_words(name, text):
     assert found_in(text, {**INSTEAD, **INSTEAD_FOR_READERS}) == []
+
+
+def test_no_two_classes_bear_one_name():
+    """The local Marathon has its own App, Task, Deployment: a Marathon's, not those that Hydra sees from outside."""
+    places: dict[str, list[str]] = {}
+    for path in SOURCES:
+        where = path.relative_to(ROOT / "hydra")
+        if where.parts[0] == "localmarathon":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(f"{where.as_posix()}:{node.lineno}")
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
