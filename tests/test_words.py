@@ -85,7 +85,8 @@ def documents() -> Iterator[tuple[str, str]]:
 
 def help_pages(command: click.Command, name: str) -> Iterator[tuple[str, str]]:
     context = click.Context(command, info_name=name)
-    yield name, command.get_help(context)
+    flags = [param.help or "" for param in command.params if isinstance(param, click.Option)]
+    yield name, "\n".join([command.get_help(context), *flags])
     if isinstance(command, click.Group):
         for below in command.list_commands(context):
             found = command.get_command(context, below)
