@@ -2,8 +2,8 @@
 
 Called by scripts/python, which has found a Python for it and needs no Python where .venv is current already.
 
-``.venv/made-from/`` tells what .venv was made from. Its file ``checkout`` is written last and removed first, so a .venv
-that somebody interrupted has none, and is made again from nothing.
+``.venv/made-from/`` holds the inputs that .venv was made from. Its file ``checkout`` is written last and removed first:
+an interrupted .venv has none, and is made again from scratch.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ STEP_DEADLINE_S = 900.0
 POLL_S = 0.1
 LOG_LINES_SHOWN = 12
 
-# What a user sets to reach an index. Everything else (PIP_USER, PIP_TARGET, PIP_CONSTRAINT, PIP_REQUIREMENT, ...) says
-# what to install where, and that is ours to say.
+# What a user sets to reach an index. Everything else (PIP_USER, PIP_TARGET, PIP_CONSTRAINT, PIP_REQUIREMENT, ...) would
+# change what is installed, and where.
 PIP_NETWORK_SETTINGS = {
     "PIP_CACHE_DIR",
     "PIP_CERT",
@@ -89,11 +89,11 @@ class Venv:
         return self.is_complete() and not any(map(self.lacks, self.inputs))
 
     def mark_incomplete(self) -> None:
-        """From here on, whoever finds this .venv makes it again."""
+        """Have the next set-up make this .venv from scratch."""
         self.checkout.unlink(missing_ok=True)
 
     def mark_complete(self) -> None:
-        """Say what .venv was made from: as read before the set-up, should a file have changed meanwhile."""
+        """Write what .venv was made from: the inputs as read before the set-up, even if one has changed since."""
         self.made_from.mkdir(exist_ok=True)
         for name, content in self.inputs.items():
             (self.made_from / name).write_bytes(content)
@@ -104,7 +104,7 @@ class Venv:
 
 def main(root: Path, arguments: list[str]) -> NoReturn:
     """Set up what is missing, then run the .venv's Python with ``arguments`` in this process."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell is born deaf to it
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs with it ignored
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     try:
         venv = Venv(root)
@@ -128,8 +128,8 @@ class SetUp:
 
     Args:
         venv: what to make.
-        lock_fd: the lock's descriptor. Every command inherits it: should this process be killed, the lock is held until
-            nobody writes to .venv any more.
+        lock_fd: the lock's descriptor. Every command inherits it: if this process is killed, the lock is held until no
+            command writes to .venv any more.
     """
 
     def __init__(self, venv: Venv, lock_fd: int) -> None:
@@ -166,7 +166,7 @@ class SetUp:
         self._run("making .venv", python, "-I", "-m", "venv", str(self.venv.folder))
 
     def _pip_install(self, purpose: str, *arguments: str) -> None:
-        # Compiling all modules of all packages takes a quarter of the time, and most of them nobody ever imports.
+        # Compiling all modules takes a quarter of the time, and most of them are never imported.
         options = ("--no-user", "--no-input", "--no-compile", "--disable-pip-version-check")
         self._run(purpose, str(self.venv.python), "-I", "-m", "pip", "install", *options, *arguments)
 
@@ -206,7 +206,7 @@ def installing_environment() -> dict[str, str]:
 
 @contextlib.contextmanager
 def exclusive(path: Path) -> Iterator[int]:
-    """Hold the lock on ``path``, the kernel's, so that a dead holder leaves none behind.
+    """Hold the kernel's lock on ``path``, which ends with its holder's process.
 
     Raises:
         SetupError: another set-up held it for longer than ``WAIT_DEADLINE_S``.
@@ -229,7 +229,7 @@ def exclusive(path: Path) -> Iterator[int]:
 
 
 def remove(folder: Path) -> None:
-    """Remove what stands at ``folder``, without following a link."""
+    """Remove the file or folder, without following a link."""
     if folder.is_symlink() or folder.is_file():
         folder.unlink()
     elif folder.exists():
