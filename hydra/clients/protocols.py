@@ -97,7 +97,7 @@ class SubscriberDriver(Protocol):
 
     @property
     def tallies(self) -> Sequence[ClientTally]:
-        """One for each client, in the order of the configuration; written to by ``poll``."""
+        """One for each client, in the sequence of ``order.clients``; written to by ``poll``."""
         ...
 
     def close(self) -> None:
