@@ -66,7 +66,7 @@ class PublisherDriver(Protocol):
 
 
 @runtime_checkable
-class PausingPublisher(Protocol):
+class CooperativePublisher(Protocol):
     """A PublisherDriver without a thread of its own: it works in the pauses of whoever uses it."""
 
     def pause(self, seconds: float) -> None:

@@ -112,7 +112,7 @@ class RunOrder:
     @property
     def delivery_timeout_s(self) -> float:
         """How long a record may wait for its ack before its fate is unknown: as long as the run drains."""
-        return max(MIN_DELIVERY_TIMEOUT_S, self.options.drain_timeout)
+        return delivery_timeout_s(self.options)
 
     @property
     def sample_every_s(self) -> float:
@@ -141,6 +141,32 @@ class RunOrder:
     def clients_of(self, task_id: str) -> tuple[ClientAssignment, ...]:
         """The clients that a task hosts."""
         return tuple(client for client in self.clients if client.task_id == task_id)
+
+
+def delivery_timeout_s(options: Options) -> float:
+    """How long a record may wait for its ack, and a broker be away."""
+    return max(MIN_DELIVERY_TIMEOUT_S, options.drain_timeout)
+
+
+def make_order(
+    run_id: str, options: Options, *, bootstrap_servers: str, task_ids: Sequence[str], cores: int
+) -> RunOrder:
+    """The order of one run, but for the leaders of its topic, which does not exist yet.
+
+    Args:
+        run_id: names the run, its topic and its groups.
+        options: what to measure.
+        bootstrap_servers: where the tasks reach Kafka.
+        task_ids: the subscriber tasks.
+        cores: of the controller's machine.
+    """
+    return RunOrder(
+        run_id,
+        options,
+        bootstrap_servers,
+        clients=assign(run_id, options, task_ids),
+        pace_ms=fetch_pace_ms(options, cores),
+    )
 
 
 def assign(run_id: str, options: Options, task_ids: Sequence[str]) -> tuple[ClientAssignment, ...]:
