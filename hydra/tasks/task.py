@@ -21,7 +21,7 @@ REPLY_TIMEOUT_S = 4.0
 """How long the main thread may take to carry out a signal: a little less than the controller waits at most."""
 
 STATS_TIMEOUT_S = 60.0
-"""The same for ``getstats``, which adds up what hundreds of clients counted: the controller's own timeout ends first."""
+"""The same for ``getstats``, which adds up what hundreds of clients counted: the controller gives up first."""
 
 ANYWHERE = ("192.0.2.1", 9)
 """An address for documentation: it stands for whatever lies beyond this machine's own networks."""
@@ -62,9 +62,7 @@ def signal_address(host: str) -> str:
     try:
         found = [str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
     except OSError as error:
-        raise InfrastructureError(
-            f"this agent's hostname {host} does not resolve to a local address ({error})"
-        ) from error
+        raise InfrastructureError(f"hostname {host} does not resolve to a local address ({error})") from error
     for address in found:
         if address == host or not ipaddress.ip_address(address.partition("%")[0]).is_loopback:
             return address
