@@ -1,30 +1,30 @@
-"""What a client's reading of a partition comes to: alone, or as a member of a group that deals its partitions out.
+"""What each client's reading comes to: alone, or as a member of a group that assigns the partitions to its members.
 
 A partition of such a group is judged over the group as a whole: it may have moved from one member to another in the
-middle of the run. Each record then counts for the member that was the first to get it, in the order of how far the
-members got; and the member that got furthest, which is the one that read the partition last, answers for what the group
-did not get.
+middle of the run. Each record then counts for the member that received it first, in the order of how far the members
+got; and the member that got furthest, which read the partition last, answers for what the group did not receive.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from hydra.accounting.evidence import Evidence
 from hydra.accounting.intervals import IntervalSet
 from hydra.accounting.loss import Losses, PartitionLog
-from hydra.accounting.spans import Received, receipt
-from hydra.accounting.stats import PartitionStats
+from hydra.accounting.result import ClientResult
+from hydra.accounting.spans import received
+from hydra.accounting.stats import ClientStats, PartitionStats
 from hydra.errors import AccountingError
+from hydra.options.order import RunOrder
 
 
 @dataclass(frozen=True)
-class Portion:
-    """One client's part in one partition; ``expected = had + losses.lost``."""
+class ClientCounts:
+    """What one client received of one partition, or of all; what is expected and not received is in ``losses``."""
 
     expected: int = 0
-    had: int = 0
-    """Of what was expected."""
     distinct: int = 0
     duplicates: int = 0
     reordered: int = 0
@@ -32,10 +32,9 @@ class Portion:
     ghost: int = 0
     contradicted: int = 0
 
-    def __add__(self, other: Portion) -> Portion:
-        return Portion(
+    def __add__(self, other: ClientCounts) -> ClientCounts:
+        return ClientCounts(
             self.expected + other.expected,
-            self.had + other.had,
             self.distinct + other.distinct,
             self.duplicates + other.duplicates,
             self.reordered + other.reordered,
@@ -45,8 +44,94 @@ class Portion:
         )
 
 
-def portion_alone(name: str, part: PartitionStats, log: PartitionLog | None) -> Portion:
-    """Of a client that reads the whole partition by itself.
+def client_results(order: RunOrder, evidence: Evidence, logs: Mapping[int, PartitionLog]) -> tuple[ClientResult, ...]:
+    """What becomes of every client of the order, those that did not report among them.
+
+    Raises:
+        AccountingError: when an identity does not hold.
+    """
+    reported = {client.name: (stats.task_id, client) for stats in evidence.subscribers for client in stats.clients}
+    clients = [client for _, client in reported.values()]
+    if order.group_assigns:
+        counts = _count_members(clients, logs, members_missing=bool(evidence.missing))
+    else:
+        counts = {client.name: _count_client(client, logs) for client in clients}
+    results: list[ClientResult] = []
+    for client in order.clients:
+        if client.name in reported:
+            task_id, stats = reported[client.name]
+            results.append(_client_result(stats, task_id, counts[stats.name]))
+        elif client.task_id in evidence.missing:
+            reason = evidence.missing[client.task_id]
+            results.append(ClientResult(client.name, client.task_id, "missing", error=reason))
+        else:
+            results.append(ClientResult(client.name, "", "never_started", error="its task never started"))
+    return tuple(results)
+
+
+def _client_result(stats: ClientStats, task_id: str, counts: ClientCounts) -> ClientResult:
+    losses = counts.losses
+    return ClientResult(
+        name=stats.name,
+        task_id=task_id,
+        state="failing" if losses.lost else "ok",
+        expected=counts.expected,
+        distinct=counts.distinct,
+        duplicates=counts.duplicates,
+        reordered=counts.reordered,
+        lost=losses.lost,
+        broker_lost=losses.broker_lost,
+        expired=losses.expired,
+        unread=losses.unread,
+        skipped=losses.skipped,
+        ghost=counts.ghost,
+        contradicted=counts.contradicted,
+        foreign=stats.foreign,
+        corrupt=stats.corrupt,
+        fetches=stats.fetches,
+        received_bytes=stats.received_bytes,
+        rate_per_s=_rate_per_s(stats, counts.distinct),
+        e2e=stats.e2e,
+        rebalances=stats.rebalances,
+        error=stats.error,
+    )
+
+
+def _rate_per_s(stats: ClientStats, distinct: int) -> float:
+    """Distinct records a second over the receive window. Those of the first arrival, where it begins, do not count."""
+    if stats.receive_window_s <= 0:
+        return 0.0
+    return max(0, distinct - stats.first_arrival_records) / stats.receive_window_s
+
+
+def _count_client(client: ClientStats, logs: Mapping[int, PartitionLog]) -> ClientCounts:
+    """What a client that reads by itself received, over all partitions."""
+    parts = client.partitions
+    return sum((count_alone(client.name, part, logs.get(part.partition)) for part in parts), ClientCounts())
+
+
+def _count_members(
+    clients: Sequence[ClientStats], logs: Mapping[int, PartitionLog], *, members_missing: bool
+) -> dict[str, ClientCounts]:
+    """The same of the members of one group, by name."""
+    counts = {client.name: ClientCounts() for client in clients}
+    readers: dict[int, list[tuple[str, PartitionStats]]] = {}
+    for client in clients:
+        for part in client.partitions:
+            readers.setdefault(part.partition, []).append((client.name, part))
+    for partition, log in logs.items():
+        if partition not in readers:
+            if members_missing or not counts:
+                continue  # it may have been a missing client's
+            # No member was assigned it: the group's failure, counted for its first member.
+            readers[partition] = [(next(iter(counts)), PartitionStats(partition, 0, 0))]
+        for name, counted in count_group(readers[partition], log, members_missing=members_missing).items():
+            counts[name] += counted
+    return counts
+
+
+def count_alone(name: str, part: PartitionStats, log: PartitionLog | None) -> ClientCounts:
+    """What a client that reads the whole partition by itself received of it.
 
     Args:
         name: of the client, for the error.
@@ -56,8 +141,8 @@ def portion_alone(name: str, part: PartitionStats, log: PartitionLog | None) -> 
     Raises:
         AccountingError: when an identity does not hold.
     """
-    got = _receipt(name, part)
-    counts = Portion(distinct=len(got.sequences), duplicates=got.duplicates, reordered=got.reordered)
+    got = received(part.spans)
+    counts = ClientCounts(distinct=len(got.sequences), duplicates=got.duplicates, reordered=got.reordered)
     if log is None:
         return counts
     had = len(log.expected) - len(log.expected.minus(got.sequences))
@@ -70,33 +155,32 @@ def portion_alone(name: str, part: PartitionStats, log: PartitionLog | None) -> 
     return replace(
         counts,
         expected=log.expected_records,
-        had=had,
         losses=losses,
         ghost=log.ghosts(got.sequences),
         contradicted=log.contradictions(part.spans),
     )
 
 
-def portions_of_group(
+def count_group(
     readers: Sequence[tuple[str, PartitionStats]], log: PartitionLog, *, members_missing: bool
-) -> dict[str, Portion]:
-    """Of the members of one group, by name.
+) -> dict[str, ClientCounts]:
+    """What each member of one group received of a partition, by name.
 
     Args:
-        readers: (name, what it received) of every member that was given the partition at any time.
+        readers: (name, what it received) of every member that was assigned the partition at any time.
         log: the partition's.
-        members_missing: whether a member did not report. It may have read what none of the others went through: that
-            is nobody's loss then, and nobody's delivery either.
+        members_missing: whether a member did not report. It may have read what none of the others did: that counts
+            neither as lost nor as delivered.
 
     Raises:
         AccountingError: when an identity does not hold.
     """
-    found: dict[str, Portion] = {}
+    found: dict[str, ClientCounts] = {}
     ordered = sorted(readers, key=lambda reader: (reader[1].next_offset, bool(reader[1].spans)))
     had_before = IntervalSet()
     duplicates = expected = 0
     for name, part in ordered:
-        got = _receipt(name, part)
+        got = received(part.spans)
         fresh = got.sequences.minus(had_before)
         had = len(log.expected) - len(log.expected.minus(fresh))
         repeated = got.duplicates + len(got.sequences) - len(fresh)
@@ -104,9 +188,8 @@ def portions_of_group(
             had_before.add(start, stop)
         duplicates += repeated
         expected += had
-        found[name] = Portion(
+        found[name] = ClientCounts(
             expected=had,
-            had=had,
             distinct=len(fresh),
             duplicates=repeated,
             reordered=got.reordered,
@@ -114,7 +197,7 @@ def portions_of_group(
             contradicted=log.contradictions(part.spans),
         )
     whole = _merged([part for _, part in ordered])
-    elsewhere = _gone_through_by_nobody([part for _, part in ordered]) if members_missing else IntervalSet()
+    elsewhere = _read_by_nobody([part for _, part in ordered]) if members_missing else IntervalSet()
     losses = log.losses(whole, had_before, duplicates, spared=elsewhere)
     if not elsewhere and log.expected_records != expected + losses.lost:
         raise AccountingError(
@@ -122,32 +205,22 @@ def portions_of_group(
             f" in partition {whole.partition}"
         )
     last = ordered[-1][0]
-    found[last] = replace(found[last], expected=found[last].had + losses.lost, losses=losses)
+    found[last] = replace(found[last], expected=found[last].expected + losses.lost, losses=losses)
     return found
 
 
-def _receipt(name: str, part: PartitionStats) -> Received:
-    got = receipt(part.spans)
-    if part.received != len(got.sequences) + got.duplicates:
-        raise AccountingError(
-            f"{name}: received {part.received} is not distinct {len(got.sequences)} + duplicates {got.duplicates}"
-        )
-    return got
-
-
 def _merged(parts: Sequence[PartitionStats]) -> PartitionStats:
-    """What the group as one reader went through: as far as the furthest, with everybody's jumps."""
+    """The group as one reader: as far as the member that got furthest, with the jumps of all."""
     return PartitionStats(
         partition=parts[0].partition,
         start_offset=min(part.start_offset for part in parts),
         next_offset=max(part.next_offset for part in parts),
-        received=sum(part.received for part in parts),
         jumps=tuple(jump for part in parts for jump in part.jumps),
     )
 
 
-def _gone_through_by_nobody(parts: Sequence[PartitionStats]) -> IntervalSet:
-    """The offsets before the group's position at which none of these members read."""
+def _read_by_nobody(parts: Sequence[PartitionStats]) -> IntervalSet:
+    """The offsets before the group's position that none of these members went through."""
     unread = IntervalSet(((0, max(part.next_offset for part in parts)),))
     for part in parts:
         through = IntervalSet(((part.start_offset, part.next_offset),)) if part.next_offset > part.start_offset else ()

@@ -4,15 +4,15 @@ Both are counted for whole arrivals (``accounting/latency.py``), with no loop ov
 
 - *end to end*: from the **intended** send time, which follows from the plan (a stalled publisher is charged for);
 - *service*: from the actual send time, which the producer's library writes into every record batch, in whole
-  milliseconds of its clock rounded down: a service latency reads up to 1 ms too high, and by the way in which the
-  timestamps of many records are told from those of a few up to some ms too high or too low.
+  milliseconds of its clock rounded down: a service latency reads up to 1 ms too high. Large batches carry only
+  the first and last timestamp; those in between are interpolated, which can be off by a few ms.
 """
 
 from __future__ import annotations
 
 from hydra.accounting.latency import LatencyCounts, LatencyHistogram, SpacedLatencies, Spacing
 from hydra.records.partitioner import Partitioner
-from hydra.records.send_plan import Plan
+from hydra.records.send_plan import SendPlan
 
 STEADY_MS = 3.0
 """Records whose timestamps differ from the plan's spacing by no more than this count as sent evenly."""
@@ -45,14 +45,23 @@ class DeliveryTiming:
     """
 
     __slots__ = (
-        "_even", "_interval_s", "_one_partition", "_sample", "_start_s", "_start_wall_s", "_striping", "_uneven",
-        "_whole", "interval_ms", "spacing",
+        "_even",
+        "_interval_s",
+        "_one_partition",
+        "_partitioner",
+        "_sample",
+        "_start_s",
+        "_start_wall_s",
+        "_uneven",
+        "_whole",
+        "interval_ms",
+        "spacing",
     )  # fmt: skip
 
-    def __init__(self, plan: Plan, partitioner: Partitioner, start_s: float, start_wall_s: float) -> None:
-        self._interval_s = 1 / plan.rate_per_s
-        self.interval_ms = 1000 / plan.rate_per_s
-        self._striping = partitioner
+    def __init__(self, plan: SendPlan, partitioner: Partitioner, start_s: float, start_wall_s: float) -> None:
+        self._interval_s = plan.interval_s
+        self.interval_ms = 1000 * plan.interval_s
+        self._partitioner = partitioner
         self._one_partition = partitioner.partitions == 1
         self._start_s = start_s
         self._start_wall_s = start_wall_s
@@ -71,10 +80,10 @@ class DeliveryTiming:
             client.add(lowest_s, records)
             self._sample.add(lowest_s, records)
             return
-        block_records = self._striping.block_records
+        block_records = self._partitioner.block_records
         while records > 0:
             count = min(records, block_records - sequence % block_records)
-            last = self._striping.index(partition, sequence + count - 1)
+            last = self._partitioner.index(partition, sequence + count - 1)
             lowest_s = since_s - last * self._interval_s
             client.add(lowest_s, count)
             self._sample.add(lowest_s, count)

@@ -27,7 +27,7 @@ class IntervalSet:
     def add(self, start: int, stop: int) -> int:
         """Put start .. stop - 1 in. Returns how many of them were new.
 
-        In a run without trouble each call continues the last interval, so that case comes first and costs two
+        In an undisturbed run each call continues the last interval, so that case comes first and costs two
         comparisons.
         """
         if stop <= start:

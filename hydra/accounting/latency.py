@@ -19,6 +19,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 
+from hydra.options.thresholds import PERCENTILES
+
 FINE_BITS = 11
 """Three significant digits."""
 
@@ -81,12 +83,8 @@ class LatencySummary:
     """Deliveries whose latency came out below zero (clocks that do not agree); counted as zero."""
 
 
-PERCENTILES: Mapping[str, float] = {
-    "p50_ms": 50.0,
-    "p90_ms": 90.0,
-    "p99_ms": 99.0,
-    "p999_ms": 99.9,
-    "p9999_ms": 99.99,
+PERCENTS: Mapping[str, float] = {
+    f"{name}_ms": float(f"{name[1:3]}.{name[3:]}0") for name in PERCENTILES if name != "max"
 }
 """Percent by the field of LatencySummary."""
 
@@ -155,10 +153,10 @@ class LatencyHistogram:
 
     def summary(self) -> LatencySummary:
         """What the histogram says, in milliseconds."""
-        values = [value / 1000 for value in self.percentiles_us(PERCENTILES.values())]
+        values = [value / 1000 for value in self.percentiles_us(PERCENTS.values())]
         return LatencySummary(
             deliveries=len(self),
-            **dict(zip(PERCENTILES, values, strict=True)),
+            **dict(zip(PERCENTS, values, strict=True)),
             max_ms=self.max_us / 1000,
             negative=self.negative,
         )

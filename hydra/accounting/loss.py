@@ -111,7 +111,7 @@ class PartitionLog:
         offset_of = SpanIndex()
         # What the auditor went through and did not see is not in the log any more, whatever a client saw there before.
         vanished = self._audited.minus(self._in_log)
-        # The last one of several copies counts: as long as it is to come, the record may still arrive.
+        # With several copies in the log, the last offset counts: up to there the client may receive the record.
         for offset, sequence, records in reversed(list(self._map)):
             for start, stop in IntervalSet(((offset, offset + records),)).minus(vanished):
                 offset_of.put(sequence + start - offset, start, stop - start)
@@ -184,7 +184,7 @@ class PartitionLog:
         unnamed = Losses()
         for interval in self.unnamed.minus(spared):
             unnamed += self._at(interval, part.next_offset, passed)
-        # What nobody can name may be a copy of what the client has, where it saw duplicates: no proof, then.
+        # Unidentified offsets may be duplicates that the client already has: they do not prove that it skipped records.
         doubtful = min(unnamed.skipped, duplicates)
         unnamed += Losses(unread=doubtful, skipped=-doubtful)
         return classes + unnamed

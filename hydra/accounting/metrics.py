@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from hydra.accounting.totals import Latencies, Totals
+from hydra.options.options import Options
 from hydra.options.thresholds import METRICS, PERCENTILES, parse_threshold
 
 _COMPARE: Mapping[str, Callable[[float, float], bool]] = {
@@ -63,16 +64,14 @@ class ThresholdOutcome:
     kept: bool
 
 
-def judge_thresholds(
-    thresholds: tuple[str, ...], totals: Totals, latency: Latencies, *, asked_rate_per_s: float
-) -> tuple[ThresholdOutcome, ...]:
+def judge_thresholds(options: Options, totals: Totals, latency: Latencies) -> tuple[ThresholdOutcome, ...]:
     """What became of each threshold."""
     outcomes = []
-    for text in thresholds:
+    for text in options.threshold:
         threshold = parse_threshold(text)
         metric = METRICS[threshold.metric]
         value = metric_value(threshold.metric, totals, latency)
-        limit = threshold.limit * asked_rate_per_s if threshold.of_asked else threshold.limit
+        limit = threshold.limit * options.msg_rate if threshold.of_asked else threshold.limit
         kept = _COMPARE[threshold.compare](value, limit)
         outcomes.append(ThresholdOutcome(str(threshold), threshold.metric, value, limit, metric.unit, kept))
     return tuple(outcomes)

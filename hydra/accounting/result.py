@@ -1,24 +1,16 @@
-"""What a whole run means: the totals, the verdict, and the seed's eleven keys.
-
-The format of the file is versioned; a reader refuses a version that it does not know.
-"""
+"""What a whole run means: the totals, the verdict, and the seed's eleven keys."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from hydra.accounting.bottleneck import Bottleneck
 from hydra.accounting.latency import LatencySummary
 from hydra.accounting.metrics import ThresholdOutcome
-from hydra.accounting.partition_log import Audit
-from hydra.accounting.stats import MachineSample, PublisherStats, SubscriberStats
-from hydra.accounting.timeline import Point
+from hydra.accounting.timeline import TimelinePoint
 from hydra.accounting.totals import Latencies, Totals
-
-FORMAT = "hydra-result"
-FORMAT_VERSION = 2
 
 Verdict = Literal["pass", "fail", "indeterminate"]
 EXIT_CODES: Mapping[Verdict, int] = {"pass": 0, "fail": 1, "indeterminate": 3}
@@ -60,7 +52,8 @@ class ClientResult:
     """Percentiles within 1 %, or half a millisecond."""
     rebalances: int = 0
     """How often its consumer group took its partitions away after the start."""
-    trouble: str = ""
+    error: str = ""
+    """The client's last one, or why it did not report."""
 
     @property
     def loss_percent(self) -> float:
@@ -81,7 +74,7 @@ class Result:
     latency: Latencies
     bottleneck: Bottleneck
     thresholds: tuple[ThresholdOutcome, ...]
-    points: tuple[Point, ...]
+    points: tuple[TimelinePoint, ...]
     """The run over time, about once a second."""
     clients: tuple[ClientResult, ...]
 
@@ -106,30 +99,3 @@ class Result:
             "pub_net_rxrate": totals.publisher_host_rx_bytes_per_s,
             "pub_net_txrate": totals.publisher_host_tx_bytes_per_s,
         }
-
-
-@dataclass(frozen=True)
-class RunRecord:
-    """Everything that is known of a run: what the JSON file holds."""
-
-    run_id: str
-    status: Literal["complete", "failed", "interrupted"]
-    started_at: str
-    """ISO 8601, UTC."""
-    options: Mapping[str, Any]
-    versions: Mapping[str, str] = field(default_factory=dict)
-    machine: Mapping[str, Any] = field(default_factory=dict)
-    cluster: Mapping[str, Any] = field(default_factory=dict)
-    phases_s: Mapping[str, float] = field(default_factory=dict)
-    """How long each phase took."""
-    error: str = ""
-    exit_code: int = 0
-    seed_keys: Mapping[str, int | float] = field(default_factory=dict)
-    """The eleven keys of the original's result dict; none where there is no result."""
-    result: Result | None = None
-    publisher: PublisherStats | None = None
-    subscribers: tuple[SubscriberStats, ...] = ()
-    machine_samples: tuple[MachineSample, ...] = ()
-    audit: Audit | None = None
-    format: str = FORMAT
-    format_version: int = FORMAT_VERSION

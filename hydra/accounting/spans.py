@@ -16,7 +16,7 @@ NO_OFFSET = -1
 
 @dataclass(frozen=True)
 class Received:
-    """What spans amount to, in the order in which they came."""
+    """What spans come to, in the order in which they arrived."""
 
     sequences: IntervalSet
     duplicates: int
@@ -25,7 +25,7 @@ class Received:
     """Records that were new and had a lower sequence than one that had come before."""
 
 
-def receipt(spans: Iterable[Span]) -> Received:
+def received(spans: Iterable[Span]) -> Received:
     """Count what came: distinct sequences, duplicates, and what came out of order."""
     sequences = IntervalSet()
     duplicates = reordered = 0

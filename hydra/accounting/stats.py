@@ -17,14 +17,17 @@ class PartitionStats:
     start_offset: int
     next_offset: int
     """The client's position: one past the last offset that it went through."""
-    received: int
-    """Records of this run, duplicates included."""
     spans: tuple[Span, ...] = ()
-    """What it received, in the order in which it came."""
+    """The records of this run that it received, duplicates included, in the order in which they came."""
     jumps: tuple[tuple[int, int], ...] = ()
     """(from, to) of each time that the position was out of the log's range and moved to where the log is."""
     handed_over: tuple[tuple[int, int], ...] = ()
     """(from, to) of each time that its group was further than the client: another member has read what is between."""
+
+    @property
+    def received(self) -> int:
+        """Records of this run, duplicates included."""
+        return sum(records for _, _, records in self.spans)
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class ClientStats:
     corrupt: int
     """Record batches whose CRC-32C was wrong, and records that could not be decoded."""
     error: str
-    """The last trouble, in words; empty when there is none."""
+    """The last error, in words; empty when there is none."""
     e2e: LatencySummary = field(default_factory=LatencySummary)
     """Latencies of all its deliveries from the intended send time; percentiles within 1 %, or half
     a millisecond."""
@@ -184,7 +187,7 @@ class PublisherStats:
     traffic: HostTraffic
     samples: tuple[PublisherSample, ...] = ()
     error: str = ""
-    """The last trouble, in the words of the client library; empty when there is none."""
+    """The last error, in the words of the client library; empty when there is none."""
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,6 @@ class PartitionTally:
             partition=self.partition,
             start_offset=self.start_offset,
             next_offset=self.next_offset,
-            received=self.received,
             spans=(*self._spans, self._growing) if self._first_offset >= 0 else (),
             jumps=tuple(self.jumps),
             handed_over=tuple(self.handed_over),
@@ -136,7 +135,7 @@ class ClientTally:
         self.first_arrival_records = 0
         self.last_received_s = 0.0
         self.error = ""
-        """The last trouble that this client had, in words; empty when all is well again."""
+        """The last error that this client had, in words; empty once it is over."""
         self.timing: DeliveryTiming | None = None
         """Knows the plan, once the start is known; shared by the clients of a task."""
         self.latencies: SpacedLatencies | None = None

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Generic, Protocol, TypeVar
 
+from hydra.accounting.evidence import Evidence
 from hydra.accounting.latency import SAMPLE_BITS, LatencyHistogram
-from hydra.accounting.stats import MachineSample, PublisherSample, PublisherStats, SubscriberSample, SubscriberStats
+from hydra.accounting.stats import MachineSample, PublisherSample, SubscriberSample
+from hydra.options.order import RunOrder
 
 MIN_CPU_WINDOW_S = 0.5
 """CPU time is counted in ticks of up to 10 ms: over a shorter window, at a run's very end, it says nothing."""
-
-MAX_POINTS = 1000
-"""A run that is longer than so many seconds has points further apart."""
 
 
 class _Sample(Protocol):
@@ -30,7 +29,7 @@ S = TypeVar("S", bound=_Sample)
 
 
 @dataclass(frozen=True)
-class Point:
+class TimelinePoint:
     """What happened up to a moment since the point before, and how things stood then."""
 
     at_s: float
@@ -61,11 +60,6 @@ class Point:
     """Of all cores."""
 
 
-def sample_every_s(duration_s: float) -> float:
-    """How far apart the points of a run are: a second, or more where that would be too many."""
-    return float(max(1, -(-int(duration_s) // MAX_POINTS)))
-
-
 class _Track(Generic[S]):
     """The samples of one task by the number of the point that they stand for."""
 
@@ -86,44 +80,25 @@ class _Track(Generic[S]):
         return self._by_point.get(number)
 
 
-def points(
-    publisher: PublisherStats | None,
-    subscribers: Sequence[SubscriberStats],
-    machine: Sequence[MachineSample],
-    *,
-    every_s: float,
-    cores: int,
-    readers: int,
-    has_acks: bool,
-) -> tuple[Point, ...]:
-    """The points of a run.
-
-    Args:
-        publisher: its samples; None when it did not report.
-        subscribers: their samples.
-        machine: the controller's.
-        every_s: how far apart the samples are.
-        cores: of the controller's machine.
-        readers: how many clients read each record.
-        has_acks: whether records are acked.
-    """
-    series = _Series(publisher, subscribers, machine, every_s=every_s)
-    found: list[Point] = []
+def points(order: RunOrder, evidence: Evidence) -> tuple[TimelinePoint, ...]:
+    """The points of a run."""
+    series = _Series(evidence, order.sample_every_s)
+    found: list[TimelinePoint] = []
     before = _Totals()
     for number in range(1, series.last + 1):
         now = series.step(number)
-        counted = now.acked if has_acks else now.sent
+        counted = now.acked if order.has_acks else now.sent
         found.append(
-            Point(
-                at_s=number * every_s,
+            TimelinePoint(
+                at_s=number * order.sample_every_s,
                 sent=now.sent - before.sent,
                 acked=now.acked - before.acked,
                 delivered=now.delivered - before.delivered,
-                backlog=max(0, counted * readers - now.delivered),
+                backlog=max(0, counted * order.readers - now.delivered),
                 **series.publisher_fields(),
                 **series.subscriber_fields(),
                 **series.latency_fields(),
-                **series.machine_fields(cores),
+                **series.machine_fields(evidence.cores),
             )
         )
         before = now
@@ -142,17 +117,10 @@ class _Totals:
 class _Series:
     """Goes from point to point, and says of the one that it stands at what each task noted there."""
 
-    def __init__(
-        self,
-        publisher: PublisherStats | None,
-        subscribers: Sequence[SubscriberStats],
-        machine: Sequence[MachineSample],
-        *,
-        every_s: float,
-    ) -> None:
-        self._publisher = _Track(publisher.samples if publisher else (), every_s)
-        self._subscribers = [_Track(stats.samples, every_s) for stats in subscribers]
-        self._machine = _Track(machine, every_s)
+    def __init__(self, evidence: Evidence, every_s: float) -> None:
+        self._publisher = _Track(evidence.publisher.samples if evidence.publisher else (), every_s)
+        self._subscribers = [_Track(stats.samples, every_s) for stats in evidence.subscribers]
+        self._machine = _Track(evidence.machine, every_s)
         self.last = max([self._publisher.last, *(track.last for track in self._subscribers)], default=0)
         # What was noted for this point, and how things stand: a task that noted nothing stands as it did.
         self._sent: tuple[PublisherSample, PublisherSample] | None = None
@@ -234,9 +202,3 @@ def longest_pause_s(samples: Sequence[_Sample], every_s: float) -> float:
     """The most that a task was late with a sample: how long it stood still."""
     times = [sample.at_s for sample in samples]
     return max((later - earlier - every_s for earlier, later in pairwise(times)), default=0.0)
-
-
-def mean(values: Sequence[float | None]) -> float | None:
-    """The mean of what is known; None where nothing is."""
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None

@@ -94,7 +94,3 @@ class Latencies:
     slowest_client: str
     clock_error_ms: float
     """How far the clocks of hosts may be apart after correction; 0 where all tasks ran on one host."""
-    fetch_pace_ms: float
-    """What the harness itself adds: a record waits for half of this on average until its client fetches again."""
-    linger_ms: int
-    """How long the publisher holds a batch back to fill it."""

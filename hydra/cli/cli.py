@@ -289,7 +289,7 @@ def _wait_for(launcher: MarathonLauncher, deployment: str, what: str, app_id: st
     deadline_s = time.monotonic() + WAIT_S
     while any(item.id == deployment for item in launcher.deployments()):
         if time.monotonic() >= deadline_s:
-            trouble = launcher.trouble(app_id).text if app_id else ""
+            trouble = launcher.waiting_reason(app_id).text if app_id else ""
             reason = f" ({trouble})" if trouble else ""
             raise InfrastructureError(f"{what}: deployment {deployment} is not done after {WAIT_S:g} s{reason}")
         time.sleep(LOOK_EVERY_S)

@@ -8,9 +8,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from hydra.accounting.result import Result, RunRecord
+from hydra.accounting.result import Result
 from hydra.cli.printable import printable
 from hydra.report import text
+from hydra.run.record import RunRecord
 
 PLAIN_WIDTH = 120
 STYLES = {"pass": "bold green", "fail": "bold red", "indeterminate": "bold yellow"}
@@ -21,11 +22,11 @@ def print_record(record: RunRecord) -> None:
     console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False, markup=False)
     result = record.result
     if result is None:
-        console.print(printable(text.headline(record.options)), style="bold")
+        console.print(printable(text.headline(record.order.options)), style="bold")
         _print_lines(console, text.failure_lines(record), "bold red")
         return
     console.print(_key_table(record, result))
-    if rows := text.latency_rows(result):
+    if rows := text.latency_rows(record.order, result):
         console.print(_latency_table(rows))
     _print_lines(console, text.limit_lines(result), None)
     _print_lines(console, text.verdict_lines(result), STYLES[result.verdict])
@@ -33,13 +34,13 @@ def print_record(record: RunRecord) -> None:
 
 
 def _key_table(record: RunRecord, result: Result) -> Table:
-    title = printable(text.headline(record.options))
+    title = printable(text.headline(record.order.options))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left", title_style="bold")
     table.add_column("key")
     table.add_column("value", justify="right")
     table.add_column("unit")
     table.add_column("meaning", style="dim")
-    for row in text.key_rows(result, acks=str(record.options.get("acks", "1"))):
+    for row in text.key_rows(result, acks=record.order.options.acks):
         table.add_row(*row)
     return table
 

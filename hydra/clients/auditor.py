@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 from hydra.accounting.partition_log import Audit, AuditedPartition, OffsetRange
-from hydra.clients.wire import WireSubscriber
+from hydra.clients.wire_subscriber import WireSubscriber
 from hydra.errors import BrokerError
-from hydra.options.order import ClientAssignment, PartitionStart, SubscriberConfiguration
-from hydra.run.protocols import AuditOrder
+from hydra.options.order import ClientAssignment, PartitionStart, RunOrder
 
 _POLL_S = 0.1
 _FETCH_WAIT_MAX_MS = 100
@@ -18,14 +18,14 @@ _FETCH_WAIT_MAX_MS = 100
 class WireAuditor:
     """Reads with the wire driver, which goes over a log many times as fast as it was written; an Auditor."""
 
-    def audit(self, order: AuditOrder, log: Mapping[int, OffsetRange], timeout_s: float) -> Audit:
+    def audit(self, order: RunOrder, log: Mapping[int, OffsetRange], timeout_s: float) -> Audit:
         """Read every partition from its start to its end.
 
         Raises:
             BrokerError: when that took longer, or the log cannot be read.
         """
         deadline_s = time.monotonic() + timeout_s
-        subscriber = WireSubscriber(_configuration(order, log))
+        subscriber = WireSubscriber(_auditors_order(order, log))
         (tally,) = subscriber.tallies
         ends = {partition: offsets.end for partition, offsets in log.items()}
         try:
@@ -47,20 +47,21 @@ class WireAuditor:
         )
 
 
-def _configuration(order: AuditOrder, log: Mapping[int, OffsetRange]) -> SubscriberConfiguration:
-    """One client that reads all there is."""
+def _auditors_order(order: RunOrder, log: Mapping[int, OffsetRange]) -> RunOrder:
+    """The same run, read by one client that reads all there is."""
     starts = tuple(PartitionStart(partition, offsets.start) for partition, offsets in sorted(log.items()))
-    return SubscriberConfiguration(
-        run_id=order.run_id,
-        topic=order.topic,
-        bootstrap_servers=order.bootstrap_servers,
-        driver="wire",
+    return replace(
+        order,
+        options=replace(
+            order.options,
+            sub_driver="wire",
+            group_mode="assign",
+            fetch_min_bytes=1,
+            fetch_wait_max_ms=_FETCH_WAIT_MAX_MS,
+            consumer_max_buffer_size=0,
+        ),
         clients=(ClientAssignment("auditor", f"{order.run_id}-auditor", starts),),
-        leaders=order.leaders,
-        fetch_min_bytes=1,
-        fetch_wait_max_ms=_FETCH_WAIT_MAX_MS,
-        max_buffer_bytes=0,
-        fetch_pace_ms=0.0,
+        pace_ms=0.0,
     )
 
 

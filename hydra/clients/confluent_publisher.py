@@ -20,7 +20,7 @@ from hydra.accounting.stats import PartitionOutcomes
 from hydra.clients.ledger import PROOFS_OF_REFUSAL, DeliveryLedger, RecordValues, sequence_of
 from hydra.clients.protocols import AckCount
 from hydra.errors import BrokerError
-from hydra.options.order import PublisherConfiguration
+from hydra.options.order import RunOrder
 
 log = logging.getLogger(__name__)
 
@@ -68,16 +68,16 @@ class ConfluentPublisher:
     """One librdkafka producer; a PublisherDriver.
 
     Args:
-        configuration: what to send, and how.
+        order: what to send, and how.
     """
 
-    def __init__(self, configuration: PublisherConfiguration) -> None:
-        self._configuration = configuration
-        self._topic = configuration.topic
-        self._values = RecordValues(configuration)
-        self._ledger = DeliveryLedger(configuration.partitions)
-        self._queue_records = queue_records(configuration)
-        self._reports = configuration.acks != "0"
+    def __init__(self, order: RunOrder) -> None:
+        self._order = order
+        self._topic = order.topic
+        self._values = RecordValues(order)
+        self._ledger = DeliveryLedger(order.options.partitions)
+        self._queue_records = queue_records(order)
+        self._reports = order.options.acks != "0"
         self._in_doubt = False
         self._producer: Producer | None = None
 
@@ -89,10 +89,10 @@ class ConfluentPublisher:
         """
         deadline = time.monotonic() + deadline_s
         try:
-            producer = self._producer = Producer(settings(self._configuration, self._on_error), logger=log)
+            producer = self._producer = Producer(settings(self._order, self._on_error), logger=log)
         except (KafkaException, ValueError) as error:
             raise BrokerError(f"the settings of the publisher are refused: {error}") from error
-        where = f"topic {self._topic} at {self._configuration.bootstrap_servers}"
+        where = f"topic {self._topic} at {self._order.bootstrap_servers}"
         trouble = ""
         while (left_s := deadline - time.monotonic()) > 0:
             try:
@@ -100,7 +100,7 @@ class ConfluentPublisher:
             except KafkaException as error:
                 raise BrokerError(f"{where}: {self._ledger.error or error.args[0].str()}") from error
             leaders = [part.leader for part in topic.partitions.values() if part.leader >= 0]
-            if topic.error is None and len(leaders) >= self._configuration.partitions:
+            if topic.error is None and len(leaders) >= self._order.options.partitions:
                 return
             trouble = topic.error.str() if topic.error else f"{len(leaders)} partitions have a leader"
             producer.poll(min(0.05, left_s))
@@ -206,32 +206,32 @@ class ConfluentPublisher:
             self._in_doubt = True
 
 
-def queue_records(configuration: PublisherConfiguration) -> int:
+def queue_records(order: RunOrder) -> int:
     """How many records may wait for their acks: some seconds' worth, within 1 GiB."""
-    wanted = max(_QUEUE_FIRST_RECORDS, round(_QUEUE_SECONDS * configuration.msg_rate_per_s))
-    room = _QUEUE_BYTES // (configuration.msg_size_bytes + _RECORD_OVERHEAD_BYTES)
+    wanted = max(_QUEUE_FIRST_RECORDS, round(_QUEUE_SECONDS * order.options.msg_rate))
+    room = _QUEUE_BYTES // (order.options.msg_size + _RECORD_OVERHEAD_BYTES)
     return max(1, min(wanted, room, _QUEUE_LAST_RECORDS))
 
 
-def settings(configuration: PublisherConfiguration, on_error: Callable[[KafkaError], None]) -> dict[str, Any]:
-    """The settings of librdkafka for a configuration."""
-    timeout_ms = max(round(configuration.delivery_timeout_s * 1000), configuration.linger_ms + 1)
+def settings(order: RunOrder, on_error: Callable[[KafkaError], None]) -> dict[str, Any]:
+    """The settings of librdkafka for an order."""
+    timeout_ms = max(round(order.delivery_timeout_s * 1000), order.options.linger_ms + 1)
     return {
-        "bootstrap.servers": configuration.bootstrap_servers,
+        "bootstrap.servers": order.bootstrap_servers,
         "client.id": "hydra-pub",
-        "acks": configuration.acks,
+        "acks": order.options.acks,
         # Kafka's producer is idempotent by default exactly where acks=all allows it; with less, a retry may duplicate.
-        "enable.idempotence": configuration.acks == "all",
+        "enable.idempotence": order.options.acks == "all",
         # Kafka's default, and the most that idempotence allows. librdkafka's own is a million.
         "max.in.flight.requests.per.connection": 5,
-        "linger.ms": configuration.linger_ms,
-        "batch.size": configuration.batch_size_bytes,
+        "linger.ms": order.options.linger_ms,
+        "batch.size": order.options.batch_size_bytes,
         # batch.size alone shall limit a batch: no record takes less than 20 bytes in it.
-        "batch.num.messages": min(1_000_000, max(10_000, configuration.batch_size_bytes // 20)),
+        "batch.num.messages": min(1_000_000, max(10_000, order.options.batch_size_bytes // 20)),
         "message.timeout.ms": timeout_ms,
         "request.timeout.ms": min(30_000, timeout_ms),
-        "message.max.bytes": max(1_000_000, configuration.batch_size_bytes, configuration.msg_size_bytes) + 1024,
-        "queue.buffering.max.messages": queue_records(configuration),
+        "message.max.bytes": max(1_000_000, order.options.batch_size_bytes, order.options.msg_size) + 1024,
+        "queue.buffering.max.messages": queue_records(order),
         "queue.buffering.max.kbytes": 2 * _QUEUE_BYTES // 1024 - 1,
         "reconnect.backoff.max.ms": 1000,
         "socket.nagle.disable": True,

@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from hydra.accounting.tally import ClientTally
 from hydra.clients.round_robin import DEFAULT_MAX_BYTES, PolledClient, RoundRobinSubscriber
 from hydra.errors import CapacityError
-from hydra.options.order import ClientAssignment, SubscriberConfiguration
+from hydra.options.order import ClientAssignment, RunOrder
 
 log = logging.getLogger(__name__)
 
@@ -31,17 +31,15 @@ class ConfluentClient(PolledClient):
     Args:
         tally: what it counts into.
         assignment: its group and where it starts.
-        configuration: of the task.
+        order: of the task.
 
     Raises:
         CapacityError: when the consumer's threads cannot be started.
     """
 
-    def __init__(
-        self, tally: ClientTally, assignment: ClientAssignment, configuration: SubscriberConfiguration
-    ) -> None:
+    def __init__(self, tally: ClientTally, assignment: ClientAssignment, order: RunOrder) -> None:
         super().__init__(tally)
-        self._topic = configuration.topic
+        self._topic = order.topic
         self._unproven = set(tally.partitions)
         self._lost_places: set[int] = set()
         """Partitions whose position is out of the log's range: librdkafka has stopped to fetch them."""
@@ -49,13 +47,13 @@ class ConfluentClient(PolledClient):
         self._astray = False
         """Whether the group gave it partitions and did not say from where to read them."""
         try:
-            self._consumer = Consumer(settings(assignment, configuration, self._on_error), logger=log)
+            self._consumer = Consumer(settings(assignment, order, self._on_error), logger=log)
         except KafkaException as error:
             raise CapacityError(
                 f"client {assignment.name} cannot be started: {error}",
                 hint="a confluent client takes three threads; use fewer clients per app, or --sub_driver=wire",
             ) from error
-        self._in_group = configuration.group_mode == "group"
+        self._in_group = order.options.group_mode == "group"
         if self._in_group:
             self._join()
         else:
@@ -190,8 +188,8 @@ class ConfluentSubscriber(RoundRobinSubscriber):
         """
         clients: list[PolledClient] = []
         try:
-            for tally, assignment in zip(self.tallies, self.configuration.clients, strict=True):
-                clients.append(ConfluentClient(tally, assignment, self.configuration))
+            for tally, assignment in zip(self.tallies, self.order.clients, strict=True):
+                clients.append(ConfluentClient(tally, assignment, self.order))
         except CapacityError:
             for client in clients:
                 client.close(0)
@@ -199,16 +197,14 @@ class ConfluentSubscriber(RoundRobinSubscriber):
         return clients
 
 
-def settings(
-    assignment: ClientAssignment, configuration: SubscriberConfiguration, on_error: Callable[[KafkaError], None]
-) -> dict[str, Any]:
+def settings(assignment: ClientAssignment, order: RunOrder, on_error: Callable[[KafkaError], None]) -> dict[str, Any]:
     """The settings of librdkafka for a client."""
-    max_bytes = configuration.max_buffer_bytes or DEFAULT_MAX_BYTES
-    in_group = configuration.group_mode == "group"
+    max_bytes = order.options.consumer_max_buffer_size or DEFAULT_MAX_BYTES
+    in_group = order.options.group_mode == "group"
     # librdkafka wants fetch.max.bytes to be no less than message.max.bytes, and receive.message.max.bytes to be more.
     message_max_bytes = min(1_000_000, max(1000, max_bytes))
     return {
-        "bootstrap.servers": configuration.bootstrap_servers,
+        "bootstrap.servers": order.bootstrap_servers,
         "client.id": assignment.name,
         "group.id": assignment.group_id,
         # Offsets are counted by the harness; hundreds of groups that commit load the broker with work of its own, which
@@ -221,8 +217,8 @@ def settings(
         "partition.assignment.strategy": "range",
         # A jump to the log's start or end would look like loss by the broker.
         "auto.offset.reset": "error",
-        "fetch.min.bytes": max(1, configuration.fetch_min_bytes),
-        "fetch.wait.max.ms": configuration.fetch_wait_max_ms,
+        "fetch.min.bytes": max(1, order.options.fetch_min_bytes),
+        "fetch.wait.max.ms": order.options.fetch_wait_max_ms,
         "fetch.max.bytes": max(max_bytes, message_max_bytes),
         "max.partition.fetch.bytes": max_bytes,
         "message.max.bytes": message_max_bytes,

@@ -21,7 +21,7 @@ from hydra.clients.kafka_python_connect import connected
 from hydra.clients.ledger import PROOFS_OF_REFUSAL, DeliveryLedger, RecordValues
 from hydra.clients.protocols import AckCount
 from hydra.errors import BrokerError
-from hydra.options.order import PublisherConfiguration
+from hydra.options.order import RunOrder
 
 _QUEUE_RECORDS = 50_000
 """A future takes about 1 KB; the library itself sets no limit."""
@@ -34,15 +34,15 @@ class KafkaPythonPublisher:
     """One KafkaProducer; a PublisherDriver.
 
     Args:
-        configuration: what to send, and how.
+        order: what to send, and how.
     """
 
-    def __init__(self, configuration: PublisherConfiguration) -> None:
-        self._configuration = configuration
-        self._topic = configuration.topic
-        self._values = RecordValues(configuration)
-        self._ledger = DeliveryLedger(configuration.partitions)
-        self._acks = configuration.acks != "0"
+    def __init__(self, order: RunOrder) -> None:
+        self._order = order
+        self._topic = order.topic
+        self._values = RecordValues(order)
+        self._ledger = DeliveryLedger(order.options.partitions)
+        self._acks = order.options.acks != "0"
         self._producer: Any = None
         self._waiting = 0
         # The library's own thread adds to these, poll takes from them; a deque needs no lock for that.
@@ -56,16 +56,16 @@ class KafkaPythonPublisher:
             BrokerError: when it took longer than ``deadline_s``, or the broker refused.
         """
         deadline = time.monotonic() + deadline_s
-        where = f"topic {self._topic} at {self._configuration.bootstrap_servers}"
+        where = f"topic {self._topic} at {self._order.bootstrap_servers}"
         try:
-            self._producer = connected(KafkaProducer, settings(self._configuration, deadline_s))
+            self._producer = connected(KafkaProducer, settings(self._order, deadline_s))
             partitions = self._producer.partitions_for(self._topic) or ()
-            while len(partitions) < self._configuration.partitions and time.monotonic() < deadline:
+            while len(partitions) < self._order.options.partitions and time.monotonic() < deadline:
                 time.sleep(_WAIT_S)
                 partitions = self._producer.partitions_for(self._topic) or ()
         except (KafkaError, ValueError) as error:
             raise BrokerError(f"{where}: {error}") from error
-        if len(partitions) < self._configuration.partitions:
+        if len(partitions) < self._order.options.partitions:
             raise BrokerError(f"{where}: {len(partitions)} partitions are known after {deadline_s:g} s")
 
     def send(self, partition: int, first_sequence: int, records: int) -> int:
@@ -157,23 +157,23 @@ class KafkaPythonPublisher:
                 ledger.fail(partition, sequence)
 
 
-def settings(configuration: PublisherConfiguration, deadline_s: float) -> dict[str, Any]:
-    """The settings of kafka-python for a configuration."""
-    delivery_ms = max(round(configuration.delivery_timeout_s * 1000), configuration.linger_ms + 1000)
+def settings(order: RunOrder, deadline_s: float) -> dict[str, Any]:
+    """The settings of kafka-python for an order."""
+    delivery_ms = max(round(order.delivery_timeout_s * 1000), order.options.linger_ms + 1000)
     return {
-        "bootstrap_servers": configuration.bootstrap_servers.split(","),
+        "bootstrap_servers": order.bootstrap_servers.split(","),
         "client_id": "hydra-pub",
-        "acks": "all" if configuration.acks == "all" else int(configuration.acks),
+        "acks": "all" if order.options.acks == "all" else int(order.options.acks),
         # Kafka's producer is idempotent by default exactly where acks=all allows it; the library would switch it off
         # in silence.
-        "enable_idempotence": configuration.acks == "all",
+        "enable_idempotence": order.options.acks == "all",
         "max_in_flight_requests_per_connection": 5,
-        "linger_ms": configuration.linger_ms,
-        "batch_size": configuration.batch_size_bytes,
-        "max_request_size": max(1_048_576, configuration.msg_size_bytes + 1024),
+        "linger_ms": order.options.linger_ms,
+        "batch_size": order.options.batch_size_bytes,
+        "max_request_size": max(1_048_576, order.options.msg_size + 1024),
         "delivery_timeout_ms": delivery_ms,
         # The library wants delivery_timeout_ms to hold linger_ms and one request.
-        "request_timeout_ms": min(30_000, delivery_ms - configuration.linger_ms),
+        "request_timeout_ms": min(30_000, delivery_ms - order.options.linger_ms),
         "max_block_ms": round(deadline_s * 1000),
         "bootstrap_timeout_ms": round(deadline_s * 1000),
         "reconnect_backoff_max_ms": 1000,

@@ -11,7 +11,7 @@ from kafka.errors import KafkaError, OffsetOutOfRangeError
 from hydra.accounting.tally import ClientTally
 from hydra.clients.kafka_python_connect import connected
 from hydra.clients.round_robin import DEFAULT_MAX_BYTES, PolledClient, RoundRobinSubscriber
-from hydra.options.order import ClientAssignment, SubscriberConfiguration
+from hydra.options.order import ClientAssignment, RunOrder
 
 _CONNECT_S = 2.0
 _TRY_AGAIN_S = 0.5
@@ -42,16 +42,14 @@ class KafkaPythonClient(PolledClient):
     Args:
         tally: what it counts into.
         assignment: its group and where it starts.
-        configuration: of the task.
+        order: of the task.
         door: shared by the clients of the task.
     """
 
-    def __init__(
-        self, tally: ClientTally, assignment: ClientAssignment, configuration: SubscriberConfiguration, door: Door
-    ) -> None:
+    def __init__(self, tally: ClientTally, assignment: ClientAssignment, order: RunOrder, door: Door) -> None:
         super().__init__(tally)
         self._assignment = assignment
-        self._configuration = configuration
+        self._order = order
         self._unproven = set(tally.partitions)
         self._door = door
         self._consumer: Any = None
@@ -100,11 +98,11 @@ class KafkaPythonClient(PolledClient):
             self.tally.error = self._door.reason
             return False
         try:
-            consumer = connected(KafkaConsumer, settings(self._assignment, self._configuration))
+            consumer = connected(KafkaConsumer, settings(self._assignment, self._order))
         except KafkaError as error:
             self._door.shut(str(error))
             raise
-        places = [TopicPartition(self._configuration.topic, start.partition) for start in self._assignment.starts]
+        places = [TopicPartition(self._order.topic, start.partition) for start in self._assignment.starts]
         consumer.assign(places)
         for place, start in zip(places, self._assignment.starts, strict=True):
             consumer.seek(place, start.offset)
@@ -115,7 +113,7 @@ class KafkaPythonClient(PolledClient):
     def _prove(self) -> None:
         """The library knows a partition's high watermark once it has taken in an answer to a fetch at the position."""
         for partition in list(self._unproven):
-            if self._consumer.highwater(TopicPartition(self._configuration.topic, partition)) is not None:
+            if self._consumer.highwater(TopicPartition(self._order.topic, partition)) is not None:
                 self._unproven.discard(partition)
         self.tally.positioned = not self._unproven
 
@@ -137,25 +135,25 @@ class KafkaPythonSubscriber(RoundRobinSubscriber):
         """A client for each tally; it connects when it is polled."""
         door = Door()
         return [
-            KafkaPythonClient(tally, assignment, self.configuration, door)
-            for tally, assignment in zip(self.tallies, self.configuration.clients, strict=True)
+            KafkaPythonClient(tally, assignment, self.order, door)
+            for tally, assignment in zip(self.tallies, self.order.clients, strict=True)
         ]
 
 
-def settings(assignment: ClientAssignment, configuration: SubscriberConfiguration) -> dict[str, Any]:
+def settings(assignment: ClientAssignment, order: RunOrder) -> dict[str, Any]:
     """The settings of kafka-python for a client."""
-    max_bytes = configuration.max_buffer_bytes or DEFAULT_MAX_BYTES
-    request_timeout_ms = max(30_000, configuration.fetch_wait_max_ms + 5000)
+    max_bytes = order.options.consumer_max_buffer_size or DEFAULT_MAX_BYTES
+    request_timeout_ms = max(30_000, order.options.fetch_wait_max_ms + 5000)
     return {
-        "bootstrap_servers": configuration.bootstrap_servers.split(","),
+        "bootstrap_servers": order.bootstrap_servers.split(","),
         "client_id": assignment.name,
         "group_id": assignment.group_id,
         # Offsets are counted by the harness; hundreds of groups that commit would load the broker with work of its own.
         "enable_auto_commit": False,
         # A jump to the log's start or end would look like loss by the broker.
         "auto_offset_reset": "none",
-        "fetch_min_bytes": configuration.fetch_min_bytes,
-        "fetch_max_wait_ms": configuration.fetch_wait_max_ms,
+        "fetch_min_bytes": order.options.fetch_min_bytes,
+        "fetch_max_wait_ms": order.options.fetch_wait_max_ms,
         "fetch_max_bytes": max_bytes,
         "max_partition_fetch_bytes": max_bytes,
         "request_timeout_ms": request_timeout_ms,

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from hydra.accounting.intervals import IntervalSet
 from hydra.accounting.stats import PartitionOutcomes
 from hydra.clients.protocols import AckCount
-from hydra.options.order import PublisherConfiguration
-from hydra.records.identity import IDENTITY_BYTES, SEQUENCE, SEQUENCE_OFFSET, identity_prefix, run_tag
+from hydra.options.order import RunOrder
+from hydra.records.identity import IDENTITY_BYTES, SEQUENCE, SEQUENCE_OFFSET
 
 PROOFS_OF_REFUSAL = frozenset({10, 17, 18, 21, 29, 31, 32, 43, 87})
 """Kafka's error codes with which a broker says that it did not append, and would not have at another time either.
@@ -24,14 +24,14 @@ class RecordValues:
     """Makes the values of a publisher's records: identity, then zeros up to the record size.
 
     Args:
-        configuration: names run, incarnation and size.
+        order: names the run and the size of its records.
     """
 
     __slots__ = ("_padding", "_prefix")
 
-    def __init__(self, configuration: PublisherConfiguration) -> None:
-        self._prefix = identity_prefix(run_tag(configuration.run_id), configuration.incarnation)
-        self._padding = bytes(max(0, configuration.msg_size_bytes - IDENTITY_BYTES))
+    def __init__(self, order: RunOrder) -> None:
+        self._prefix = order.identity_prefix
+        self._padding = bytes(max(0, order.options.msg_size - IDENTITY_BYTES))
 
     def values(self, first_sequence: int, records: int) -> list[bytes]:
         """The values of ``records`` records with the sequences from ``first_sequence`` on."""

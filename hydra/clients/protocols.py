@@ -66,7 +66,7 @@ class PublisherDriver(Protocol):
 
 
 @runtime_checkable
-class PausingPublisher(Protocol):
+class CooperativePublisher(Protocol):
     """A PublisherDriver without a thread of its own: it works in the pauses of whoever uses it."""
 
     def pause(self, seconds: float) -> None:
@@ -97,7 +97,7 @@ class SubscriberDriver(Protocol):
 
     @property
     def tallies(self) -> Sequence[ClientTally]:
-        """One for each client, in the order of the configuration; written to by ``poll``."""
+        """One for each client, in the sequence of ``order.clients``; written to by ``poll``."""
         ...
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Finds the driver that a configuration names; a client library is imported only when its driver is asked for."""
+"""Finds the driver that an order names; a client library is imported only when its driver is asked for."""
 
 from __future__ import annotations
 
@@ -8,57 +8,57 @@ from typing import Any
 from hydra.clients.protocols import PublisherDriver, SubscriberDriver
 from hydra.errors import UsageError
 from hydra.options.options import PUBLISHER_DRIVERS, SUBSCRIBER_DRIVERS
-from hydra.options.order import PublisherConfiguration, SubscriberConfiguration
+from hydra.options.order import RunOrder
 
 __all__ = ["PUBLISHER_DRIVERS", "SUBSCRIBER_DRIVERS", "publisher_driver", "subscriber_driver"]
 
 
-def publisher_driver(configuration: PublisherConfiguration) -> PublisherDriver:
-    """A new publisher with the client library that the configuration names.
+def publisher_driver(order: RunOrder) -> PublisherDriver:
+    """A new publisher with the client library that the order names.
 
     Raises:
         UsageError: for a driver that there is not.
     """
-    if configuration.driver == "confluent":
+    if order.options.pub_driver == "confluent":
         from hydra.clients.confluent_publisher import ConfluentPublisher
 
-        return ConfluentPublisher(configuration)
-    if configuration.driver == "kafka-python":
+        return ConfluentPublisher(order)
+    if order.options.pub_driver == "kafka-python":
         from hydra.clients.kafka_python_publisher import KafkaPythonPublisher
 
-        return KafkaPythonPublisher(configuration)
-    if configuration.driver == "wire":
+        return KafkaPythonPublisher(order)
+    if order.options.pub_driver == "wire":
         from hydra.clients.wire_publisher import WirePublisher
 
-        return WirePublisher(configuration)
-    if ":" in configuration.driver:
-        made: PublisherDriver = _imported(configuration.driver)(configuration)
+        return WirePublisher(order)
+    if ":" in order.options.pub_driver:
+        made: PublisherDriver = _imported(order.options.pub_driver)(order)
         return made
-    raise _unknown("publisher", configuration.driver, PUBLISHER_DRIVERS)
+    raise _unknown("publisher", order.options.pub_driver, PUBLISHER_DRIVERS)
 
 
-def subscriber_driver(configuration: SubscriberConfiguration) -> SubscriberDriver:
-    """The clients of a subscriber task with the client library that the configuration names.
+def subscriber_driver(order: RunOrder) -> SubscriberDriver:
+    """The clients of a subscriber task with the client library that the order names.
 
     Raises:
         UsageError: for a driver that there is not.
     """
-    if configuration.driver == "wire":
+    if order.options.sub_driver == "wire":
         from hydra.clients.wire import WireSubscriber
 
-        return WireSubscriber(configuration)
-    if configuration.driver == "confluent":
+        return WireSubscriber(order)
+    if order.options.sub_driver == "confluent":
         from hydra.clients.confluent_subscriber import ConfluentSubscriber
 
-        return ConfluentSubscriber(configuration)
-    if configuration.driver == "kafka-python":
+        return ConfluentSubscriber(order)
+    if order.options.sub_driver == "kafka-python":
         from hydra.clients.kafka_python_subscriber import KafkaPythonSubscriber
 
-        return KafkaPythonSubscriber(configuration)
-    if ":" in configuration.driver:
-        made: SubscriberDriver = _imported(configuration.driver)(configuration)
+        return KafkaPythonSubscriber(order)
+    if ":" in order.options.sub_driver:
+        made: SubscriberDriver = _imported(order.options.sub_driver)(order)
         return made
-    raise _unknown("subscriber", configuration.driver, SUBSCRIBER_DRIVERS)
+    raise _unknown("subscriber", order.options.sub_driver, SUBSCRIBER_DRIVERS)
 
 
 def _imported(path: str) -> Any:  # noqa: ANN401  # whatever stands there

@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 
 from hydra.accounting.tally import ClientTally
-from hydra.options.order import SubscriberConfiguration
+from hydra.options.order import RunOrder
 
 _NAP_S = 0.002
 _CLOSE_S = 4.0
@@ -83,15 +83,15 @@ class RoundRobinSubscriber:
     """Polls clients in turn; what its subclasses make of a SubscriberDriver differs only in the client.
 
     Args:
-        configuration: what to read.
+        order: what to read.
     """
 
-    def __init__(self, configuration: SubscriberConfiguration) -> None:
-        prefix = configuration.identity_prefix
-        self.configuration = configuration
+    def __init__(self, order: RunOrder) -> None:
+        prefix = order.identity_prefix
+        self.order = order
         self._tallies = tuple(
             ClientTally(client.name, prefix, ((start.partition, start.offset) for start in client.starts))
-            for client in configuration.clients
+            for client in order.clients
         )
         self._clients: list[PolledClient] = []
 
@@ -101,7 +101,7 @@ class RoundRobinSubscriber:
 
     @property
     def tallies(self) -> Sequence[ClientTally]:
-        """One for each client, in the order of the configuration."""
+        """One for each client, in the sequence of ``order.clients``."""
         return self._tallies
 
     def open(self) -> None:

@@ -21,7 +21,7 @@ from hydra.clients.wire_leaders import LeaderLookup
 from hydra.clients.wire_memberships import Memberships
 from hydra.endpoints import Endpoint, parse_endpoints
 from hydra.errors import CapacityError
-from hydra.options.order import SubscriberConfiguration
+from hydra.options.order import RunOrder
 
 DEFAULT_MAX_BYTES = 50 * 1024 * 1024
 """Kafka's default of fetch.max.bytes."""
@@ -36,36 +36,36 @@ class WireSubscriber:
     """All clients of a task; a SubscriberDriver.
 
     Args:
-        configuration: what to read.
+        order: what to read.
 
     Raises:
         UsageError: for bootstrap servers that are none.
     """
 
-    def __init__(self, configuration: SubscriberConfiguration) -> None:
-        prefix = configuration.identity_prefix
-        self.topic = configuration.topic
-        self.fetch_min_bytes = configuration.fetch_min_bytes
-        self.fetch_wait_max_ms = configuration.fetch_wait_max_ms
-        self.max_bytes = configuration.max_buffer_bytes or DEFAULT_MAX_BYTES
+    def __init__(self, order: RunOrder) -> None:
+        prefix = order.identity_prefix
+        self.topic = order.topic
+        self.fetch_min_bytes = order.options.fetch_min_bytes
+        self.fetch_wait_max_ms = order.options.fetch_wait_max_ms
+        self.max_bytes = order.options.consumer_max_buffer_size or DEFAULT_MAX_BYTES
         self.counter = BatchCounter(prefix)
-        self._pace_s = configuration.fetch_pace_ms / 1000
+        self._pace_s = order.pace_ms / 1000
         self._selector = selectors.DefaultSelector()
         self._scratch = ReceiveBuffer()
-        leaders = {leader.partition: leader.endpoint for leader in configuration.leaders}
-        servers = parse_endpoints(configuration.bootstrap_servers)
+        leaders = {leader.partition: leader.endpoint for leader in order.leaders}
+        servers = parse_endpoints(order.bootstrap_servers)
         self._lookup = LeaderLookup(self.topic, leaders, servers, self._selector, self._scratch)
         self._tallies = tuple(
             ClientTally(client.name, prefix, ((start.partition, start.offset) for start in client.starts))
-            for client in configuration.clients
+            for client in order.clients
         )
         self._clients = [WireClient(tally, self) for tally in self._tallies]
         self._memberships = Memberships(
             self.topic, sorted(leaders), servers=servers, selector=self._selector, scratch=self._scratch
         )
-        self._in_groups = configuration.group_mode == "group"
+        self._in_groups = order.options.group_mode == "group"
         if self._in_groups:
-            for client, assignment in zip(self._clients, configuration.clients, strict=True):
+            for client, assignment in zip(self._clients, order.clients, strict=True):
                 self._memberships.add(client, assignment.group_id, shared=not assignment.starts)
         self._idle: list[LeaderLink] = []
         self._retries: list[tuple[float, int, WireClient]] = []
@@ -76,7 +76,7 @@ class WireSubscriber:
 
     @property
     def tallies(self) -> Sequence[ClientTally]:
-        """One for each client, in the order of the configuration."""
+        """One for each client, in the sequence of ``order.clients``."""
         return self._tallies
 
     def open(self) -> None:

@@ -34,8 +34,7 @@ from hydra.clients.wire_produce_link import ProduceLink
 from hydra.clients.wire_protocol import error_name
 from hydra.endpoints import Endpoint, parse_endpoints
 from hydra.errors import BrokerError, CapacityError
-from hydra.options.order import PublisherConfiguration
-from hydra.records.identity import identity_prefix, run_tag
+from hydra.options.order import RunOrder
 
 MAX_REQUEST_BYTES = 1024 * 1024
 """Kafka's default of max.request.size; a single batch may be larger."""
@@ -63,29 +62,29 @@ class WirePublisher:
     """One producer; a PublisherDriver that works during pauses.
 
     Args:
-        configuration: what to send, and how.
+        order: what to send, and how.
 
     Raises:
         UsageError: for bootstrap servers that are none.
     """
 
-    def __init__(self, configuration: PublisherConfiguration) -> None:
-        self.topic = configuration.topic
-        self.acks = configuration.acks
-        self.timeout_ms = round(min(_REQUEST_TIMEOUT_S, configuration.delivery_timeout_s) * 1000)
-        self._configuration = configuration
-        self._linger_s = configuration.linger_ms / 1000
-        self._batch_bytes = configuration.batch_size_bytes
-        self._idempotent = configuration.acks == "all"
-        self._ledger = DeliveryLedger(configuration.partitions)
-        prefix = identity_prefix(run_tag(configuration.run_id), configuration.incarnation)
-        self._writer = RecordWriter(prefix, configuration.msg_size_bytes)
+    def __init__(self, order: RunOrder) -> None:
+        self.topic = order.topic
+        self.acks = order.options.acks
+        self.timeout_ms = round(min(_REQUEST_TIMEOUT_S, order.delivery_timeout_s) * 1000)
+        self._order = order
+        self._linger_s = order.options.linger_ms / 1000
+        self._batch_bytes = order.options.batch_size_bytes
+        self._idempotent = order.options.acks == "all"
+        self._ledger = DeliveryLedger(order.options.partitions)
+        prefix = order.identity_prefix
+        self._writer = RecordWriter(prefix, order.options.msg_size)
         self._queues = [
-            PartitionQueue(number, idempotent=self._idempotent) for number in range(configuration.partitions)
+            PartitionQueue(number, idempotent=self._idempotent) for number in range(order.options.partitions)
         ]
         self._selector = selectors.DefaultSelector()
         self._scratch = ReceiveBuffer()
-        servers = parse_endpoints(configuration.bootstrap_servers)
+        servers = parse_endpoints(order.bootstrap_servers)
         self._lookup = LeaderLookup(self.topic, {}, servers, self._selector, self._scratch)
         self._links: dict[Endpoint, ProduceLink] = {}
         self._is_suspended: dict[Endpoint, tuple[float, float]] = {}
@@ -98,7 +97,7 @@ class WirePublisher:
         self._ask_producer_id_s = 0.0
         self._refusal = ""
         self._waiting = 0
-        self._queue_records = queue_records(configuration, self._writer)
+        self._queue_records = queue_records(order, self._writer)
         self._next_care_s = 0.0
         self._closed = False
 
@@ -108,7 +107,7 @@ class WirePublisher:
         Raises:
             BrokerError: when it took longer than ``deadline_s``, or the broker refused.
         """
-        where = f"topic {self.topic} at {self._configuration.bootstrap_servers}"
+        where = f"topic {self.topic} at {self._order.bootstrap_servers}"
         deadline = time.monotonic() + deadline_s
         self._writer.prepare(min(_PREPARED_RECORDS, self._writer.fit(self._batch_bytes, 1 << 31, 0, 0)[0] + 1))
         while not self._opened():
@@ -343,7 +342,7 @@ class WirePublisher:
                 self._wake(queue)
 
     def _expired(self, batch: PendingBatch, now_s: float) -> bool:
-        timeout_s = self._configuration.delivery_timeout_s
+        timeout_s = self._order.delivery_timeout_s
         if now_s - batch.created_s <= max(timeout_s, self._linger_s):
             return False
         self._ledger.error = self._ledger.error or f"records had no ack after {timeout_s:g} s"
@@ -452,8 +451,8 @@ class WirePublisher:
             self._wake(batch.queue)
 
 
-def queue_records(configuration: PublisherConfiguration, writer: RecordWriter) -> int:
+def queue_records(order: RunOrder, writer: RecordWriter) -> int:
     """How many records may wait for their outcome: some seconds' worth, within 512 MiB of batches that wait."""
-    wanted = max(_QUEUE_FIRST_RECORDS, round(_QUEUE_SECONDS * configuration.msg_rate_per_s))
-    records_a_batch = max(1, writer.fit(configuration.batch_size_bytes - HEADER_BYTES, 1 << 31, 0, 0)[0])
+    wanted = max(_QUEUE_FIRST_RECORDS, round(_QUEUE_SECONDS * order.options.msg_rate))
+    records_a_batch = max(1, writer.fit(order.options.batch_size_bytes - HEADER_BYTES, 1 << 31, 0, 0)[0])
     return min(wanted, records_a_batch * _QUEUE_BYTES // _BATCH_OBJECT_BYTES, _QUEUE_LAST_RECORDS)

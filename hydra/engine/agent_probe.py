@@ -117,7 +117,7 @@ def _running(launcher: MarathonLauncher, spec: AppSpec, timeout_s: float) -> Seq
         if len(running) >= spec.instances:
             return running
         if time.monotonic() >= deadline_s:
-            reason = launcher.trouble(spec.app_id).text
+            reason = launcher.waiting_reason(spec.app_id).text
             raise InfrastructureError(
                 f"{len(running)} of {spec.instances} probes ran after {timeout_s:g} s{reason and f' ({reason})'}"
             )

@@ -59,7 +59,6 @@ class AnsweredApp(Answer, frozen=True):
     version: str = ""
     tasks_staged: int = 0
     tasks_running: int = 0
-    tasks_healthy: int = 0
     tasks_unhealthy: int = 0
     deployments: tuple[AnsweredDeployment, ...] = ()
     last_task_failure: AppFailure | None = None

@@ -23,7 +23,7 @@ from hydra.engine.marathon_connection import RETRY_LIMIT_S, MarathonConnection
 from hydra.engine.marathon_reading import queue_text, same_but_instances, seen_task
 from hydra.engine.mesos import Agent, Mesos
 from hydra.errors import AppLockedError, InfrastructureError, MarathonError
-from hydra.run.app_spec import AppSpec, Capabilities, Task, Trouble
+from hydra.run.app_spec import AppSpec, Task, WaitingReason
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ LINES_SHOWN = 3
 
 
 class MarathonLauncher:
-    """Implements ``harness.protocols.Launcher``.
+    """A Launcher on Marathon.
 
     Args:
         access: where Marathon is, and who asks.
@@ -51,17 +51,11 @@ class MarathonLauncher:
         # A local Marathon serves the addresses of Mesos beside its own.
         self._mesos_url = access.urls[0] if access.local else mesos_url
         self._mesos: Mesos | None = None
-        self._capabilities = Capabilities(engine="marathon", one_machine=access.local)
         self._own_deployments: set[str] = set()
         self._perhaps_deploying: set[str] = set()
         """Apps that a request of ours may be deploying, whose answer was lost."""
         self._removals: dict[str, str] = {}
         self._last_words: dict[str, tuple[str, ...]] = {}
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """What this engine can do."""
-        return self._capabilities
 
     def check(self) -> str:
         """Reach Marathon; returns its version.
@@ -148,22 +142,22 @@ class MarathonLauncher:
         """The tasks of all apps; see ``apps``."""
         return self._connection.ask("list its tasks", "GET", "/v2/tasks", TasksAnswer, limit_s=limit_s).tasks
 
-    def trouble(self, app_id: str) -> Trouble:
+    def waiting_reason(self, app_id: str) -> WaitingReason:
         """Marathon's word on the app's last failure, or what its queue says of tasks that wait; see the Protocol."""
         app = self._app(app_id)
         if app is None:
-            return Trouble(f"{app_id} does not exist")
+            return WaitingReason(f"{app_id} does not exist")
         waiting = self._waiting(app_id)
         staged = sum(1 for task in self.answered_tasks(app_id) if task.state in {"TASK_STAGING", "TASK_STARTING"})
         failure = self._failure_text(app.last_task_failure)
         if waiting is not None and waiting.delay.overdue:
             # What has failed before waits for a moment, too, before its next start.
-            return Trouble(f"{queue_text(waiting)}{failure and f'; {failure}'}", unplaced=not failure)
+            return WaitingReason(f"{queue_text(waiting)}{failure and f'; {failure}'}", unplaced=not failure)
         if failure:
-            return Trouble(failure)
+            return WaitingReason(failure)
         if staged:
-            return Trouble(f"{staged} tasks are staged and do not start to run", unplaced=True)
-        return Trouble(queue_text(waiting) if waiting is not None else "")
+            return WaitingReason(f"{staged} tasks are staged and do not start to run", unplaced=True)
+        return WaitingReason(queue_text(waiting) if waiting is not None else "")
 
     def remove(self, app_id: str) -> None:
         """Delete the app; see the Protocol.

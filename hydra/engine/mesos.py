@@ -14,7 +14,6 @@ from urllib.parse import urlencode
 import msgspec
 import requests
 
-from hydra.endpoints import Endpoint
 from hydra.engine.http_session import BoundedSession
 from hydra.engine.marathon_access import MarathonAccess
 from hydra.engine.marathon_answers import Answer
@@ -206,12 +205,6 @@ class Mesos:
             return msgspec.json.decode(answer.content, type=kind, strict=False)
         except (msgspec.MsgspecError, RecursionError) as error:
             raise InfrastructureError(f"{shown} answered what Mesos does not") from error
-
-
-def agent_endpoint(agent: Agent) -> Endpoint | None:
-    """The address of an agent's API; None when Mesos does not tell."""
-    host, _colon, port = agent.url.rpartition("//")[2].rpartition(":")
-    return Endpoint(host.strip("[]"), int(port)) if port.isdigit() else None
 
 
 def _agent_url(pid: str, master_url: str) -> str:

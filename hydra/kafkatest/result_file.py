@@ -7,9 +7,9 @@ import json
 import os
 from pathlib import Path
 
-from hydra.accounting.result import RunRecord
 from hydra.codec import to_builtins
 from hydra.errors import OutputError
+from hydra.run.record import RunRecord
 
 
 def check_output(path: str) -> None:

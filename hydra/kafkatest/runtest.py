@@ -18,25 +18,25 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import secrets
-import time
 from datetime import datetime, timezone
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from hydra.accounting.result import RunRecord
 from hydra.engine.apps import PUBLISHER, SUBSCRIBER, app_id, app_spec
-from hydra.errors import BrokerError, HydraError, InterruptedRunError, MarathonError, OutputError
+from hydra.errors import HydraError, MarathonError, OutputError
 from hydra.kafkatest.machine import machine, versions
 from hydra.kafkatest.preflight import check_capacity
 from hydra.kafkatest.result_file import check_output, write_record
 from hydra.options.options import Options
+from hydra.options.order import make_order
 from hydra.options.reader import options_from_attributes
 from hydra.run.app_spec import Task
-from hydra.run.progress import Progress, Silence, WarmingUp
+from hydra.run.progress import Progress, SilentProgress, WarmUpProgress
+from hydra.run.record import RunRecord
 
 if TYPE_CHECKING:
     from hydra.kafkatest.session import Rig
-    from hydra.run.controller import Findings, Run
+    from hydra.run.controller import Run
 
 REMOVE_TIMEOUT_S = 20.0
 
@@ -53,8 +53,8 @@ class RunTestKAFKA:
     the ``with`` block, or with this process, whichever comes first.
 
     Args:
-        options: an ``Options``, or any object whose attributes are options, such as the notebook's class: a snapshot is
-            taken here and at each ``set_options``.
+        options: an ``Options``, or any object whose attributes are options, such as the notebook's class. It is read
+            when the stack starts, and at each ``set_options``.
         runtest: True runs one test at once, from start to stop; its record is in ``record`` afterwards.
         progress: shows what happens; nothing is shown without it.
 
@@ -63,10 +63,12 @@ class RunTestKAFKA:
     """
 
     def __init__(self, options: object, runtest: bool = True, *, progress: Progress | None = None) -> None:  # noqa: FBT001, FBT002  # the seed's signature
+        self._source = options
         self._options = _snapshot(options)
-        self._progress: Progress = progress or Silence()
+        self._progress: Progress = progress or SilentProgress()
         self._rig: Rig | None = None
-        self._crew: dict[str, tuple[Task, ...]] = {}
+        self._tasks: dict[str, tuple[Task, ...]] = {}
+        """By role."""
         self.record: RunRecord | None = None
         """Everything that is known of the latest run."""
         if runtest:
@@ -87,7 +89,7 @@ class RunTestKAFKA:
         return self._options
 
     def set_options(self, options: object) -> None:
-        """Take a new snapshot for the next run.
+        """Read the options of the next run.
 
         Raises:
             UsageError: for an option that cannot be, or one that the running stack cannot follow.
@@ -96,7 +98,7 @@ class RunTestKAFKA:
         if self._rig is not None:
             self._rig.check_same(new)
             self._check_capacity(new)
-        self._options = new
+        self._source, self._options = options, new
 
     def start_appserver(self) -> None:
         """Bring the stack up (or find it up) and have all tasks answer; harmless when that is so already.
@@ -108,6 +110,7 @@ class RunTestKAFKA:
             return
         from hydra.kafkatest.session import Rig
 
+        self._options = _snapshot(self._source)
         self._check_capacity(self._options)
         if self._options.output is not None:
             check_output(self._options.output)
@@ -146,57 +149,51 @@ class RunTestKAFKA:
         """
         self.start_appserver()
         assert self._rig is not None
-        run_id, started_at = new_run_id(), _now()
-        run = self._run(run_id, self._options, self._progress)
-        try:
-            if warmup_s := self._rig.warmup_s(self._options):
-                warming_s = self._warm_up(warmup_s)
-                started_at = _now()
-                run = self._run(run_id, self._options, self._progress)
-                run.findings.phases_s["warmup"] = round(warming_s, 3)
-            result = run.perform()
+        phases_s: dict[str, float] = {}
+        if warmup_s := self._rig.warmup_s(self._options):
+            self._progress.phase("warming up", f"{warmup_s:g} s of the same load, not counted")
+            options = dataclasses.replace(self._options, test_duration=warmup_s)
+            warm_up = self._run(options, WarmUpProgress(self._progress))
+            record = warm_up.warm_up()
+            if warm_up.error is not None:
+                order = dataclasses.replace(record.order, options=self._options)
+                self._keep_record(dataclasses.replace(record, order=order), warm_up.error)
+                raise warm_up.error
             self._rig.ran()
-        except BaseException as error:
-            explained = self._explained(error)
-            with contextlib.suppress(OutputError):
-                self._keep_record(run_id, started_at, run.findings, explained)
-            if explained is not error:
-                raise explained from error
-            raise
-        self._keep_record(run_id, started_at, run.findings, None)
-        return result.seed_keys()
+            phases_s["warmup"] = record.phases_s["warmup"]
+        run = self._run(self._options, self._progress)
+        record = run.measure()
+        if run.error is None:
+            self._rig.ran()
+        self._keep_record(dataclasses.replace(record, phases_s={**phases_s, **record.phases_s}), run.error)
+        if run.error is not None:
+            raise run.error
+        return dict(record.seed_keys)
 
-    def _run(self, run_id: str, options: Options, progress: Progress) -> Run:
+    def _run(self, options: Options, progress: Progress) -> Run:
         """A run of the tasks that are there; first there are as many as the options ask for."""
         assert self._rig is not None
-        from hydra.run.controller import Crew, Run
+        from hydra.run.controller import Run
 
-        if len(self._crew.get(SUBSCRIBER, ())) != options.total_sub_apps or not self._crew_present():
+        if len(self._tasks.get(SUBSCRIBER, ())) != options.total_sub_apps or not self._tasks_present():
             self._deploy()
-        return Run(
-            run_id,
+        publisher, subscribers = self._tasks[PUBLISHER][0], self._tasks[SUBSCRIBER]
+        context = self._rig.world(progress)
+        order = make_order(
+            new_run_id(),
             options,
             bootstrap_servers=self._rig.bootstrap_servers,
-            crew=Crew(self._crew[PUBLISHER][0], self._crew[SUBSCRIBER]),
-            world=self._rig.world(progress),
+            task_ids=[task.task_id for task in subscribers],
+            cores=context.host.cores,
         )
-
-    def _warm_up(self, warmup_s: float) -> float:
-        """The same load for a while, which counts for nothing; returns how long all of that took, in seconds."""
-        self._progress.phase("warming up", f"{warmup_s:g} s of the same load, not counted")
-        options = dataclasses.replace(self._options, test_duration=warmup_s)
-        began_s = time.monotonic()
-        self._run(new_run_id(), options, WarmingUp(self._progress)).warm_up()
-        assert self._rig is not None
-        self._rig.ran()
-        return time.monotonic() - began_s
+        return Run(order, publisher, subscribers, context)
 
     def delete_all_launched_apps(self) -> None:
         """Remove both apps and wait until the last of their tasks is gone; harmless when there are none."""
         if self._rig is None:
             return
         self._progress.phase("cleaning up")
-        self._crew = {}
+        self._tasks = {}
         self._rig.deployment.remove([app_id(self._options, role) for role in (PUBLISHER, SUBSCRIBER)], REMOVE_TIMEOUT_S)
 
     def stop_appserver(self) -> None:
@@ -208,9 +205,9 @@ class RunTestKAFKA:
             if not keep:
                 self.delete_all_launched_apps()
         finally:
-            ground, self._rig = self._rig, None
-            self._crew = {}
-            ground.close(keep=keep)
+            rig, self._rig = self._rig, None
+            self._tasks = {}
+            rig.close(keep=keep)
 
     def _deploy(self) -> None:
         """Publisher and one subscriber first, which shows what is wrong once and not a hundred times; then the rest."""
@@ -220,19 +217,19 @@ class RunTestKAFKA:
         present = self._rig.launcher.tasks(app_id(options, SUBSCRIBER))
         first = max(1, min(len(present), options.total_sub_apps))
         for role, instances in ((PUBLISHER, 1), (SUBSCRIBER, first)):
-            deployment.wish(app_spec(options, role, instances, placing))
+            deployment.apply(app_spec(options, role, instances, placing))
         for role, instances in ((PUBLISHER, 1), (SUBSCRIBER, first)):
-            self._crew[role] = deployment.wait_ready(app_id(options, role), instances, options.start_deadline_s)
+            self._tasks[role] = deployment.wait_ready(app_id(options, role), instances, options.start_deadline_s)
         if first != options.total_sub_apps:
-            deployment.wish(app_spec(options, SUBSCRIBER, options.total_sub_apps, placing))
-            self._crew[SUBSCRIBER] = deployment.wait_ready(
+            deployment.apply(app_spec(options, SUBSCRIBER, options.total_sub_apps, placing))
+            self._tasks[SUBSCRIBER] = deployment.wait_ready(
                 app_id(options, SUBSCRIBER), options.total_sub_apps, options.start_deadline_s
             )
 
-    def _crew_present(self) -> bool:
-        """Whether the tasks of the crew are those that run: Marathon replaces one that died between two runs."""
+    def _tasks_present(self) -> bool:
+        """Whether the tasks are those that run: Marathon replaces one that died between two runs."""
         assert self._rig is not None
-        for role, tasks in self._crew.items():
+        for role, tasks in self._tasks.items():
             running = {task.task_id for task in self._rig.launcher.tasks(app_id(self._options, role)) if task.running}
             if running != {task.task_id for task in tasks}:
                 return False
@@ -247,52 +244,21 @@ class RunTestKAFKA:
         with contextlib.suppress(HydraError):
             self.stop_appserver()
 
-    def _explained(self, error: BaseException) -> BaseException:
-        """A broker's death is the cause of much else that may be noticed first."""
-        assert self._rig is not None
-        died = self._rig.kafka_died()
-        if died and isinstance(error, HydraError) and not isinstance(error, InterruptedRunError):
-            return BrokerError(f"the embedded Kafka died in mid-run: {died}")
-        return error
+    def _keep_record(self, record: RunRecord, error: BaseException | None) -> None:
+        """Keep what is known of the run, with where it was made, and write it to ``output``.
 
-    def _keep_record(self, run_id: str, started_at: str, findings: Findings, error: BaseException | None) -> None:
+        Raises:
+            OutputError: it cannot be written; where the run failed, that is what the caller hears of.
+        """
         assert self._rig is not None
-        status: Literal["complete", "failed", "interrupted"] = "complete"
-        exit_code = findings.result.exit_code if findings.result is not None else 70
-        if error is not None:
-            interrupted = isinstance(error, (InterruptedRunError, KeyboardInterrupt))
-            status = "interrupted" if interrupted else "failed"
-            exit_code = _exit_code(error)
-        self.record = RunRecord(
-            run_id=run_id,
-            status=status,
-            started_at=started_at,
-            options=dataclasses.asdict(self._options),
-            versions=versions(),
-            machine=machine(),
-            cluster=self._rig.cluster(),
-            phases_s=findings.phases_s,
-            error="" if error is None else str(error),
-            exit_code=exit_code,
-            seed_keys={} if findings.result is None else findings.result.seed_keys(),
-            result=findings.result,
-            publisher=findings.publisher,
-            subscribers=findings.subscribers,
-            machine_samples=tuple(findings.machine),
-            audit=findings.audit,
-        )
-        if self._options.output is not None:
+        self.record = dataclasses.replace(record, versions=versions(), machine=machine(), cluster=self._rig.cluster())
+        if self._options.output is None:
+            return
+        try:
             write_record(self.record, self._options.output)
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-
-
-def _exit_code(error: BaseException) -> int:
-    if isinstance(error, KeyboardInterrupt):
-        return 130
-    return error.exit_code if isinstance(error, HydraError) else 70
+        except OutputError:
+            if error is None:
+                raise
 
 
 def _snapshot(options: object) -> Options:

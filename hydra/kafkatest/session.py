@@ -14,12 +14,12 @@ from hydra.engine.marathon_launcher import MarathonLauncher
 from hydra.errors import HydraError, InfrastructureError, MarathonError, UsageError
 from hydra.kafkatest.stack import Stack
 from hydra.options.options import WARMUP_S, Options
+from hydra.options.order import delivery_timeout_s
 from hydra.run.clock import MonotonicClock
 from hydra.run.context import RunContext
 from hydra.run.deployment import Deployment
 from hydra.run.progress import Progress
 from hydra.run.protocols import ClusterFacts
-from hydra.signals.order_from_options import delivery_timeout_s
 from hydra.signals.zmq_signals import ZmqSignals
 from hydra.tasks.host import LocalHost
 
@@ -126,7 +126,7 @@ class Rig:
             host=LocalHost(self._stack.kafka_pid),
             auditor=WireAuditor(),
             progress=progress,
-            broker_trouble=self._broker_trouble,
+            broker_error=self._broker_error,
         )
 
     def warmup_s(self, options: Options) -> float:
@@ -150,7 +150,7 @@ class Rig:
         """The last lines of an embedded Kafka that died; empty otherwise."""
         return self._stack.kafka_died()
 
-    def _broker_trouble(self) -> str:
+    def _broker_error(self) -> str:
         died = self._stack.kafka_died()
         return f"the embedded Kafka died: {died}" if died else self._probe()
 

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from hydra.codec import decode, encode
 from hydra.errors import UsageError
 from hydra.options import parsers as kind
 from hydra.records.identity import IDENTITY_BYTES
@@ -19,28 +18,8 @@ from hydra.records.identity import IDENTITY_BYTES
 PUBLISHER_DRIVERS = ("confluent", "kafka-python", "wire")
 SUBSCRIBER_DRIVERS = ("wire", "confluent", "kafka-python")
 
-FAIR_FETCHES_PER_S = 8_000
-"""Fetch requests a second that two cores carry with a hundred subscriber tasks and the broker on them.
-
-Measured with 1,000 clients: at 15,000/s the publisher's acks come 10 s late, since its requests queue behind the
-fetches; at 8,000/s they keep up.
-"""
-
-LARGE_APP_CLIENTS = 100
-FAIR_FETCHES_PER_S_LARGE_APPS = 20_000
-"""The same where apps have ``LARGE_APP_CLIENTS`` or more: a task wakes once for all of its clients' fetches.
-
-Measured with one task of 500 clients x 3,000/s: at 8,000/s e2e p99 was 93 ms, at 15,000/s 54 ms, at 20,000/s 49 ms, for
-0.31 us of CPU a delivery instead of 0.27.
-"""
-
-MANY_CLIENTS = 1_000
-FAIR_FETCHES_PER_S_MANY_CLIENTS = 18_000
-"""The same for more than ``MANY_CLIENTS`` in large apps: at 10 million deliveries a second bytes need the cores, too.
-
-Measured with 10,000 clients x 1,000/s: at 8,000/s e2e p99 was 1.35 s, at 12,000/s 1.09 s, at 15,000/s 0.86 to 1.07 s;
-from 20,000/s on it depends on what else the machine does.
-"""
+SELF_PACED_DRIVERS = ("confluent", "kafka-python")
+"""Subscribers whose client library decides when to fetch: no pace of fetch rounds applies to them."""
 
 WARMUP_S = 2.0
 """Where nothing is said, for a Kafka that has just started.
@@ -217,17 +196,6 @@ class Options:
         return self.batch_size or self.msg_size * self.msg_batch
 
     @property
-    def pace_ms(self) -> float:
-        """The pace of fetch rounds: what was asked for, or what keeps all clients together at a fair fetch rate."""
-        if self.fetch_pace_ms is not None:
-            return self.fetch_pace_ms
-        fair = FAIR_FETCHES_PER_S
-        if self.clients_per_app >= LARGE_APP_CLIENTS:
-            many = self.client_count > MANY_CLIENTS
-            fair = FAIR_FETCHES_PER_S_MANY_CLIENTS if many else FAIR_FETCHES_PER_S_LARGE_APPS
-        return round(1000 * self.client_count / fair, 3)
-
-    @property
     def start_deadline_s(self) -> float:
         """``start_timeout``, and a quarter of a second more for each app above a hundred."""
         return self.start_timeout + max(0, self.total_sub_apps - 100) * 0.25
@@ -302,16 +270,6 @@ def checked(options: Options) -> Options:
             hint="100000 at most",
         )
     return options
-
-
-def saved_options(options: Mapping[str, object]) -> Options:
-    """Options out of a result file; what this version does not know is left out.
-
-    Raises:
-        SignalError: one of them is not of its kind.
-    """
-    names = Options.__dataclass_fields__
-    return decode(encode({name: value for name, value in options.items() if name in names}), Options)
 
 
 def _check_broker_settings(options: Options) -> None:

@@ -10,21 +10,21 @@ from typing import Any
 
 import msgspec
 
-from hydra.accounting import result
-from hydra.accounting.result import RunRecord
+from hydra.run import record as run_record
+from hydra.run.record import RunRecord
 from hydra.sweep import record as sweep_record
 from hydra.sweep.record import PointRecord, SweepRecord
 
 FORMATS: dict[type, tuple[str, int]] = {
-    RunRecord: (result.FORMAT, result.FORMAT_VERSION),
+    RunRecord: (run_record.FORMAT, run_record.FORMAT_VERSION),
     PointRecord: (sweep_record.POINT_FORMAT, sweep_record.FORMAT_VERSION),
     SweepRecord: (sweep_record.SWEEP_FORMAT, sweep_record.FORMAT_VERSION),
 }
 
 
 def result_schema() -> dict[str, object]:
-    """JSON Schema (draft 2020-12) of ``hydra.accounting.result.RunRecord``, for this format version and no other."""
-    return _schema(RunRecord, f"Hydra result, version {result.FORMAT_VERSION}")
+    """JSON Schema (draft 2020-12) of ``hydra.run.record.RunRecord``, for this format version and no other."""
+    return _schema(RunRecord, f"Hydra result, version {run_record.FORMAT_VERSION}")
 
 
 def sweep_schema() -> dict[str, object]:

@@ -127,7 +127,7 @@ def _details(points: Sequence[ReportPoint]) -> list[dict[str, Figure]]:
 def _heading(measured: ReportData) -> str:
     asked = ""
     if len(measured.points) == 1 and measured.points[0].results:
-        asked = headline(measured.points[0].options)
+        asked = headline(measured.points[0].order.options)
     lines = [asked, measured.command, f"begun {measured.started_at}"]
     told = "".join(f'<p class="soft">{_safe(line)}</p>' for line in lines if line)
     return f"<header><h1>Kafka scaling test</h1>{told}</header>"

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from hydra.accounting.metrics import metric_value
-from hydra.accounting.result import Result, RunRecord
+from hydra.accounting.result import Result
+from hydra.options.order import RunOrder
+from hydra.run.record import RunRecord
 from hydra.sweep.plan import CLIENTS, format_value
 from hydra.sweep.record import FoundAnswer, PointRecord, SweepRecord
 from hydra.sweep.tuning import Tuned
@@ -27,20 +29,24 @@ class ReportPoint:
     took_s: float | None = None
 
     @property
+    def order(self) -> RunOrder:
+        """What its runs measure."""
+        return self.runs[0].order
+
+    @property
     def options(self) -> Mapping[str, object]:
-        """The options of its runs."""
-        return self.runs[0].options
+        """The options of its runs, by name."""
+        return vars(self.order.options)
 
     @property
     def clients(self) -> int:
         """Clients asked for."""
-        return _whole(self.options, "total_sub_apps") * _whole(self.options, "clients_per_app")
+        return self.order.options.client_count
 
     @property
     def asked_rate_per_s(self) -> float:
         """Records a second asked for."""
-        rate = self.options.get("msg_rate", 0)
-        return float(rate) if isinstance(rate, (int, float)) else 0.0
+        return self.order.options.msg_rate
 
     @property
     def results(self) -> tuple[Result, ...]:
@@ -107,11 +113,6 @@ class ReportData:
     def clients(self) -> list[int]:
         """The numbers of clients that occur, rising."""
         return sorted({point.clients for point in self.points})
-
-
-def _whole(options: Mapping[str, object], name: str) -> int:
-    value = options.get(name, 0)
-    return value if isinstance(value, int) else 0
 
 
 def gather(saved: Sequence[tuple[str, Saved]]) -> ReportData:

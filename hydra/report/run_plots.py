@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from hydra.accounting.latency import LatencySummary
-from hydra.accounting.result import Result, RunRecord
-from hydra.accounting.timeline import Point
+from hydra.accounting.result import Result
+from hydra.accounting.timeline import TimelinePoint
 from hydra.report import palette
 from hydra.report.heatmap import heat_map
 from hydra.report.plots import Figure, Trace, figure, log_axis, looks, significant
+from hydra.run.record import RunRecord
 
 SECONDS: Trace = {"title": "Time since the first record was due [s]"}
 PERCENTILES: Mapping[str, str] = {
@@ -88,7 +89,7 @@ def _counted(summary: LatencySummary) -> bool:
 
 
 def _heat(run: RunRecord, columns: int) -> Figure | None:
-    found = heat_map(run.subscribers, columns)
+    found = heat_map(run.evidence.subscribers, columns)
     if found is None:
         return None
     trace: Trace = {
@@ -109,7 +110,7 @@ def _heat(run: RunRecord, columns: int) -> Figure | None:
     )
 
 
-def _groups(points: Sequence[Point], columns: int) -> Iterator[tuple[float, Sequence[Point]]]:
+def _groups(points: Sequence[TimelinePoint], columns: int) -> Iterator[tuple[float, Sequence[TimelinePoint]]]:
     """The points, some of them together where there are too many: (seconds that a group covers, its points)."""
     size = -(-len(points) // columns) or 1
     before_s = 0.0
@@ -120,7 +121,7 @@ def _groups(points: Sequence[Point], columns: int) -> Iterator[tuple[float, Sequ
         before_s = group[-1].at_s
 
 
-Groups = Sequence[tuple[float, Sequence[Point]]]
+Groups = Sequence[tuple[float, Sequence[TimelinePoint]]]
 
 
 def _line(index: int, name: str, groups: Groups, values: Sequence[float | None]) -> Trace | None:
@@ -148,7 +149,7 @@ def _over_time(groups: Groups, lines: Mapping[str, Sequence[float | None]], *, t
 
 
 def _lateness(groups: Groups) -> Figure | None:
-    def highest(of: Callable[[Point], float]) -> list[float | None]:
+    def highest(of: Callable[[TimelinePoint], float]) -> list[float | None]:
         found = [max(of(point) for point in group) for _, group in groups]
         return [value or None for value in found]
 
@@ -162,7 +163,7 @@ def _lateness(groups: Groups) -> Figure | None:
 
 
 def _rates(result: Result, groups: Groups) -> Figure | None:
-    def rate(of: Callable[[Point], int], share: int = 1) -> list[float | None]:
+    def rate(of: Callable[[TimelinePoint], int], share: int = 1) -> list[float | None]:
         return [sum(of(point) for point in group) / seconds / share for seconds, group in groups]
 
     slowest = [0, *(group[-1].slowest_client_records for _, group in groups)]
@@ -206,7 +207,7 @@ def _memory(groups: Groups) -> Figure | None:
     return _over_time(groups, lines, title="Memory", y={"title": "Resident [MiB]"})
 
 
-def _means(groups: Groups, of: Callable[[Point], float | None]) -> list[float | None]:
+def _means(groups: Groups, of: Callable[[TimelinePoint], float | None]) -> list[float | None]:
     means: list[float | None] = []
     for _, group in groups:
         values = [value for value in map(of, group) if value is not None]

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from pprint import pformat
 
 from hydra.accounting.latency import LatencySummary
-from hydra.accounting.result import Result, RunRecord
-from hydra.options.options import Options, saved_options
+from hydra.accounting.result import Result
+from hydra.options.options import Options
+from hydra.options.order import RunOrder
+from hydra.run.record import RunRecord
 
 MEANINGS: dict[str, tuple[str, str]] = {
     "client_count": ("", "clients asked for"),
@@ -40,14 +42,14 @@ def key_rows(result: Result, *, acks: str) -> list[tuple[str, str, str, str]]:
 LATENCY_COLUMNS = ("p50", "p90", "p99", "p99.9", "p99.99", "max")
 
 
-def latency_rows(result: Result) -> list[tuple[str, ...]]:
+def latency_rows(order: RunOrder, result: Result) -> list[tuple[str, ...]]:
     """(what, p50, p90, p99, p99.9, p99.99, max, meaning), in milliseconds."""
     latency = result.latency
     clients = (
         f"p99 of clients: {milliseconds(latency.client_p99_min_ms)} to {milliseconds(latency.client_p99_max_ms)},"
         f" median {milliseconds(latency.client_p99_median_ms)}"
     )
-    added = f"pace of fetches {latency.fetch_pace_ms:g} ms, linger {latency.linger_ms} ms"
+    added = f"pace of fetches {order.pace_ms:g} ms, linger {order.options.linger_ms} ms"
     if latency.clock_error_ms:
         added += f"; clocks within {latency.clock_error_ms:.3g} ms"
     rows = (("end to end", latency.e2e, clients), ("service", latency.service, f"from the actual send; {added}"))
@@ -80,9 +82,8 @@ def number(value: float) -> str:
     return f"{value:,.1f}"
 
 
-def headline(options: Mapping[str, object] | Options) -> str:
+def headline(asked: Options) -> str:
     """What was asked, in a line."""
-    asked = options if isinstance(options, Options) else saved_options(options)
     return (
         f"{asked.client_count:,} clients ({asked.total_sub_apps:,} apps x {asked.clients_per_app}),"
         f" {asked.msg_rate:,.10g} records/s of {asked.msg_size} bytes for {asked.test_duration:g} s,"

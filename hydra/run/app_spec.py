@@ -29,8 +29,8 @@ class AppSpec:
 
 
 @dataclass(frozen=True)
-class Trouble:
-    """Why an app's tasks are not there, in the engine's words."""
+class WaitingReason:
+    """Why some of an app's tasks are not there, in the engine's words."""
 
     text: str = ""
     """Empty when nothing is known."""
@@ -50,17 +50,8 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Capabilities:
-    """What an engine can do, so that the harness need not know which one it is."""
-
-    engine: str
-    one_machine: bool
-    """True when its tasks run on the controller's own machine."""
-
-
-@dataclass(frozen=True)
-class Difference:
-    """What is between a wish and what is seen."""
+class ScalingDifference:
+    """What is missing from, or too much of, an app."""
 
     missing: int
     """Instances that are wanted and not running."""
@@ -69,14 +60,14 @@ class Difference:
 
     @property
     def settled(self) -> bool:
-        """Whether what is seen is what is wanted."""
+        """Whether the app is as it should be."""
         return not self.missing and not self.surplus
 
 
-def difference(wanted_instances: int, seen: Sequence[Task]) -> Difference:
+def difference(wanted_instances: int, seen: Sequence[Task]) -> ScalingDifference:
     """Wanted minus seen: tasks that are not running yet are neither."""
     running = sum(1 for task in seen if task.running and task.endpoint is not None)
-    return Difference(
+    return ScalingDifference(
         missing=max(0, wanted_instances - running),
         surplus=max(0, len(seen) - wanted_instances),
     )

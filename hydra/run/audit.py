@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from hydra.accounting.partition_log import Audit, OffsetRange
 from hydra.errors import BrokerError
-from hydra.options.options import Options
-from hydra.run.protocols import Auditor, AuditOrder
+from hydra.options.order import RunOrder
+from hydra.run.protocols import Auditor
 
 AUTO_RECORDS = 20_000_000
 AUTO_BYTES = 1024**3
@@ -20,15 +20,13 @@ SLOW_BYTES_PER_S = 20_000_000
 RECORD_OVERHEAD_BYTES = 10
 
 
-def audited(
-    auditor: Auditor, order: AuditOrder, log: Mapping[int, OffsetRange], options: Options
-) -> tuple[Audit | None, str]:
+def audit_log(auditor: Auditor, order: RunOrder, log: Mapping[int, OffsetRange]) -> tuple[Audit | None, str]:
     """(what the auditor found, why there is nothing)."""
     records = sum(offsets.end - offsets.start for offsets in log.values())
-    log_bytes = records * (options.msg_size + RECORD_OVERHEAD_BYTES)
-    if options.audit == "never":
+    log_bytes = records * (order.options.msg_size + RECORD_OVERHEAD_BYTES)
+    if order.options.audit == "never":
         return None, "--audit=never"
-    if options.audit == "auto" and (records > AUTO_RECORDS or log_bytes > AUTO_BYTES):
+    if order.options.audit == "auto" and (records > AUTO_RECORDS or log_bytes > AUTO_BYTES):
         return None, f"{records} records are more than --audit=auto reads; --audit=always would"
     try:
         return auditor.audit(order, log, BASE_TIMEOUT_S + log_bytes / SLOW_BYTES_PER_S), ""

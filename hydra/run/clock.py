@@ -1,12 +1,30 @@
-"""The real clock."""
+"""Time, and waiting for something to happen."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+POLL_EVERY_S = 0.25
+
+T = TypeVar("T")
+
+
+class Clock(Protocol):
+    """Time as a run sees it. Not in the contract: the time of day, or an epoch shared between hosts."""
+
+    def now_s(self) -> float:
+        """Seconds on a clock that never goes back; only differences mean something."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Wait; nothing happens for zero or less."""
+        ...
 
 
 class MonotonicClock:
-    """Implements ``harness.protocols.Clock``."""
+    """The system's monotonic clock; a Clock."""
 
     def now_s(self) -> float:
         """Seconds on the system's monotonic clock."""
@@ -16,3 +34,24 @@ class MonotonicClock:
         """Wait; nothing happens for zero or less."""
         if seconds > 0:
             time.sleep(seconds)
+
+
+def poll_until(clock: Clock, condition: Callable[[], T], timeout_s: float, *, every_s: float = POLL_EVERY_S) -> T:
+    """Evaluate a condition until it holds or the time is up; at least once.
+
+    Args:
+        clock: to wait by.
+        condition: holds when its value is true; whatever it raises ends the wait.
+        timeout_s: how long to wait.
+        every_s: the pause between two evaluations.
+
+    Returns:
+        The last value of the condition: a false one when the time was up.
+    """
+    deadline_s = clock.now_s() + timeout_s
+    while not (value := condition()):
+        left_s = deadline_s - clock.now_s()
+        if left_s <= 0:
+            break
+        clock.sleep(min(every_s, left_s))
+    return value

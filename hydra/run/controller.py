@@ -1,39 +1,37 @@
-"""One run from a deployed crew to a result: configure, barrier, send, drain, collect, account.
+"""One run, from tasks that answer to its record: configure, barrier, send, drain, collect, audit, account.
 
-The order is the point. No record is sent before every client is positioned at a known offset; nothing is called lost
-before every client had its time to read up to where the log ended.
+The sequence is the point. No record is sent before every client is positioned at a known offset; nothing is called lost
+before every client had its time to read up to the end of the log.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timezone
 from typing import TypeVar
 
-from hydra.accounting.account import Evidence, MissingTask, Terms, account
-from hydra.accounting.partition_log import Audit, OffsetRange
+from hydra.accounting.account import account
+from hydra.accounting.evidence import Evidence
+from hydra.accounting.partition_log import OffsetRange
 from hydra.accounting.result import Result
-from hydra.accounting.stats import MachineSample, PublisherStats, SubscriberStats
-from hydra.accounting.timeline import sample_every_s
+from hydra.accounting.stats import PublisherStats, SubscriberStats
 from hydra.codec import decode
-from hydra.errors import HydraError, NotReadyError
-from hydra.options.assignments import assign
-from hydra.options.options import Options
-from hydra.options.order import PartitionLeader, RunIdentity
+from hydra.errors import BrokerError, HydraError, InterruptedRunError, NotReadyError
+from hydra.options.order import RunOrder
 from hydra.run.app_spec import Task
-from hydra.run.audit import audited
-from hydra.run.barrier import Barrier
+from hydra.run.audit import audit_log
+from hydra.run.barrier import wait_until_positioned
+from hydra.run.clock import poll_until
 from hydra.run.context import RunContext
 from hydra.run.host_clocks import HostClocks
-from hydra.run.monitor import LOOK_EVERY_S, Watch
-from hydra.run.protocols import AuditOrder
-from hydra.run.synchronized_start import Starting
+from hydra.run.monitor import Monitor
+from hydra.run.record import RunRecord, failed_record
+from hydra.run.synchronized_start import start_together
 from hydra.run.task_roster import TaskRoster
 from hydra.signals.messages import DrainTo, Request, request
-from hydra.signals.order_from_options import delivery_timeout_s, publisher_configuration, subscriber_configuration
 from hydra.signals.protocols import SignalReply
 
-SUBSCRIBERS_EVERY_S = 1.0
 CONFIGURE_TIMEOUT_S = 5.0
 STATS_TIMEOUT_S = 5.0
 STATS_TIMEOUT_PER_CLIENT_S = 0.002
@@ -42,308 +40,265 @@ STATS_TIMEOUT_PER_CLIENT_S = 0.002
 PUBLISHER_GRACE_S = 5.0
 """How much longer than its plan and its last ack may take the publisher is waited for."""
 
-FLUSHING = ("flushing", "done", "failed")
-"""Phases of a publisher that has come to the end of its plan."""
-
 SETTLE_TIMEOUT_S = 5.0
-SETTLE_LOOKS = 3
-"""Without acks the log's end is taken once it has not moved for this many looks."""
+SETTLE_POLLS = 3
+"""Without acks the log's end is taken once it has not moved for this many polls."""
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Crew:
-    """The tasks that take part."""
-
-    publisher: Task
-    subscribers: tuple[Task, ...]
-
-
-@dataclass
-class Findings:
-    """What a run has found out so far; whole after ``perform``, and as far as it got after an error."""
-
-    phases_s: dict[str, float] = field(default_factory=dict)
-    result: Result | None = None
-    publisher: PublisherStats | None = None
-    subscribers: tuple[SubscriberStats, ...] = ()
-    machine: list[MachineSample] = field(default_factory=list)
-    audit: Audit | None = None
 
 
 class Run:
     """One measurement.
 
     Args:
-        run_id: names the run, its topic and its groups.
-        options: what to measure.
-        bootstrap_servers: where the tasks reach the broker.
-        crew: who takes part.
-        world: everything else.
+        order: what to measure; its ``leaders`` are added once the topic exists.
+        publisher: the task that sends.
+        subscribers: the tasks that host the order's clients.
+        context: everything else.
     """
 
-    def __init__(self, run_id: str, options: Options, *, bootstrap_servers: str, crew: Crew, world: RunContext) -> None:
-        self._topic = run_id
-        self._identity = RunIdentity(run_id, topic=run_id, bootstrap_servers=bootstrap_servers)
-        self._options = options
-        self._world = world
-        self._clients = assign(
-            run_id,
-            [task.task_id for task in crew.subscribers],
-            clients_per_app=options.clients_per_app,
-            partitions=options.partitions,
-            shared=options.group == "shared",
-            members=options.group_mode == "group",
-        )
-        self._publisher = self._attendance(crew.publisher.app_id, (crew.publisher,))
-        self._subscribers = self._attendance(crew.subscribers[0].app_id, crew.subscribers)
-        self._clocks = HostClocks(world.host.clock)
-        self._sample_every_s = sample_every_s(options.test_duration)
-        self._watch = Watch(self._publisher, self._subscribers, options, world, sample_every_s=self._sample_every_s)
-        self._publisher_trouble = ""
-        self.findings = Findings(machine=self._watch.machine)
+    def __init__(self, order: RunOrder, publisher: Task, subscribers: Sequence[Task], context: RunContext) -> None:
+        self.order = order
+        self.error: BaseException | None = None
+        """What ended the run before its result; its text is in the record."""
+        self.result: Result | None = None
+        self._context = context
+        self._publisher = TaskRoster(publisher.app_id, (publisher,), context)
+        self._subscribers = TaskRoster(subscribers[0].app_id, subscribers, context)
+        self._monitor = Monitor(order, context, self._publisher, self._subscribers)
+        self._clocks = HostClocks(context.host.clock)
+        self._evidence = Evidence(cores=context.host.cores)
+        self._phases_s: dict[str, float] = {}
 
-    def _attendance(self, app_id: str, tasks: tuple[Task, ...]) -> TaskRoster:
-        world = self._world
-        return TaskRoster(
-            app_id, tasks, launcher=world.launcher, signals=world.signals, clock=world.clock, progress=world.progress
-        )
+    def measure(self) -> RunRecord:
+        """The whole run. Always returns its record; ``error`` is what ended it early.
 
-    def warm_up(self) -> None:
-        """Carry out what comes before a run that counts: the same load, of which nothing is read but that it went.
-
-        Raises:
-            HydraError: as ``perform``.
+        The topic is gone and the tasks are idle again afterwards, whatever happened.
         """
+        return self._recorded(self._measure)
+
+    def warm_up(self) -> RunRecord:
+        """The same load before a run that counts; of this one nothing is read."""
+        return self._recorded(lambda: self._phase("warmup", self._send_load))
+
+    def _measure(self) -> None:
+        self._prepare()
+        self._note(begin_offsets={partition: offsets.end for partition, offsets in self._log_offsets().items()})
+        self._phase("send", self._send)
+        self._collect_publisher()
+        end = self._settled_offsets()
+        self._phase("drain", lambda: self._drain(end))
+        self._phase("collect", self._collect_subscribers)
+        self._note(log=self._final_log(end))
+        self._phase("audit", self._audit)
+        self.result = account(self.order, self.evidence)
+
+    def _send_load(self) -> None:
+        self._prepare()
+        self._send()
+
+    def _prepare(self) -> None:
+        """Have a topic, and every task ready for the first record."""
+        self._phase("topic", self._create_topic)
+        self._phase("configure", self._configure)
+        self._phase("barrier", lambda: wait_until_positioned(self.order, self._context, self._monitor))
+
+    @property
+    def evidence(self) -> Evidence:
+        """What is known so far."""
+        return replace(
+            self._evidence,
+            missing=dict(self._subscribers.gone),
+            machine=tuple(self._monitor.machine),
+            clock_error_s=self._clocks.error_s,
+        )
+
+    def _note(self, **facts: object) -> None:
+        self._evidence = replace(self._evidence, **facts)  # type: ignore[arg-type]  # the fields' names are those of Evidence
+
+    def _recorded(self, work: Callable[[], None]) -> RunRecord:
+        wall_s = self._context.host.clock().wall_s
+        started_at = datetime.fromtimestamp(wall_s, timezone.utc).isoformat(timespec="milliseconds")
         try:
-            self._open()
-            self._send()
-        finally:
-            self._clean_up()
+            try:
+                work()
+            finally:
+                self._clean_up()
+        except BaseException as error:  # noqa: BLE001  # the caller raises it again, beside the record
+            self.error = self._explained(error)
+            record = failed_record(self.order, started_at, self.error)
+        else:
+            exit_code = self.result.exit_code if self.result is not None else 0
+            record = RunRecord(self.order, "complete", started_at, exit_code)
+        return replace(
+            record,
+            phases_s=self._phases_s,
+            seed_keys=self.result.seed_keys() if self.result is not None else {},
+            result=self.result,
+            evidence=self.evidence,
+        )
 
-    def perform(self) -> Result:
-        """Carry the run out; the topic is gone and the tasks are idle again afterwards, whatever happened.
-
-        Raises:
-            NotReadyError: the start deadline passed; names the clients that were not positioned.
-            BrokerError: the broker cannot be reached, or died.
-            MarathonError: Marathon cannot be reached.
-        """
-        try:
-            leaders = self._open()
-            before = self._world.admin.offsets(self._topic)
-            self._phase("send", self._send)
-            self.findings.publisher = self._publisher_stats()
-            after = self._settled_offsets()
-            self._phase("drain", lambda: self._drain(after))
-            self.findings.subscribers = self._phase("collect", self._subscriber_stats)
-            log = self._final_log(after)
-            trouble = self._phase("audit", lambda: self._audit(leaders, log))
-            self.findings.result = account(self._evidence(before, log, trouble))
-            return self.findings.result
-        finally:
-            self._clean_up()
-
-    def _open(self) -> tuple[PartitionLeader, ...]:
-        """Have a topic, and everyone ready for the first record."""
-        leaders = self._phase("topic", self._create_topic)
-        self._phase("configure", lambda: self._configure(leaders))
-        self._phase("barrier", Barrier(self._options, self._world, self._watch).wait)
-        return leaders
+    def _explained(self, error: BaseException) -> BaseException:
+        """Where the broker is gone, that is the cause of whatever else was noticed first."""
+        if isinstance(error, HydraError) and not isinstance(error, InterruptedRunError):
+            reason = self._context.broker_error()
+            if reason and str(error) != reason:
+                cause = BrokerError(reason)
+                cause.__cause__ = error
+                return cause
+        return error
 
     def _phase(self, name: str, work: Callable[[], T]) -> T:
-        started_s = self._world.clock.now_s()
+        started_s = self._context.clock.now_s()
         try:
             return work()
         finally:
-            self.findings.phases_s[name] = round(self._world.clock.now_s() - started_s, 3)
+            self._phases_s[name] = round(self._context.clock.now_s() - started_s, 3)
 
-    def _create_topic(self) -> tuple[PartitionLeader, ...]:
-        self._world.progress.phase("configuring", f"topic {self._topic}")
+    def _create_topic(self) -> None:
+        order, options = self.order, self.order.options
+        self._context.progress.phase("configuring", f"topic {order.topic}")
         configs: dict[str, str] = {}
-        if self._options.retention_ms is not None:
+        if options.retention_ms is not None:
             # A segment expires by its newest record: without short segments nothing would expire within a run.
-            configs = {"retention.ms": str(self._options.retention_ms), "segment.ms": "1000"}
-        if self._options.msg_size > 900_000:
-            configs["max.message.bytes"] = str(2 * self._options.msg_size)
-        return tuple(self._world.admin.create_topic(self._topic, partitions=self._options.partitions, configs=configs))
+            configs = {"retention.ms": str(options.retention_ms), "segment.ms": "1000"}
+        if options.msg_size > 900_000:
+            configs["max.message.bytes"] = str(2 * options.msg_size)
+        leaders = self._context.admin.create_topic(order.topic, partitions=options.partitions, configs=configs)
+        self.order = replace(order, leaders=tuple(leaders))
 
-    def _configure(self, leaders: tuple[PartitionLeader, ...]) -> None:
-        """Tell every task what to do; all at once."""
-        self._world.progress.phase("configuring", "telling every task what to do")
-        publisher = request("updateconfig", publisher_configuration(self._options, self._identity))
-        refused = self._refusals(
-            {
-                **self._publisher.request_all(lambda _task: publisher, timeout_s=CONFIGURE_TIMEOUT_S),
-                **self._subscribers.request_all(
-                    lambda task: request(
-                        "updateconfig",
-                        subscriber_configuration(self._options, self._identity, self._clients[task.task_id], leaders),
-                    ),
-                    timeout_s=CONFIGURE_TIMEOUT_S,
-                ),
-            }
-        )
-        if refused:
-            raise NotReadyError("; ".join(refused), missing=refused)
+    def _configure(self) -> None:
+        """Give every task the order, each with its own clients; all at once."""
+        self._context.progress.phase("configuring", "telling every task what to do")
 
-    def _refusals(self, answers: Mapping[str, SignalReply]) -> list[str]:
-        """Everyone who refused, or is gone before it began."""
-        return [f"{task_id}: {answer.error}" for task_id, answer in answers.items() if not answer.ok] + [
-            f"{task_id}: {reason}" for task_id, reason in self._watch.gone.items()
+        def update(task: Task) -> Request:
+            return request("updateconfig", self.order.for_task(task.task_id))
+
+        replies = {
+            **self._publisher.request_all(update, timeout_s=CONFIGURE_TIMEOUT_S),
+            **self._subscribers.request_all(update, timeout_s=CONFIGURE_TIMEOUT_S),
+        }
+        if refusals := self._refusals(replies):
+            raise NotReadyError("; ".join(refusals), missing=refusals)
+
+    def _refusals(self, replies: Mapping[str, SignalReply]) -> list[str]:
+        """Every task that refused, or was gone before it began."""
+        return [f"{task_id}: {reply.error}" for task_id, reply in replies.items() if not reply.ok] + [
+            f"{task_id}: {reason}" for task_id, reason in self._monitor.gone.items()
         ]
 
     def _send(self) -> None:
         """Let the publisher walk its plan; watch everyone while it does."""
-        clock = self._world.clock
-        starting = Starting(self._options, clock, self._clocks, self._sample_every_s)
-        started_s, answers = starting.start(self._publisher, self._subscribers)
-        if refused := self._refusals(answers):
-            raise NotReadyError("the publisher did not start: " + "; ".join(refused), missing=refused)
-        self._watch.begin(started_s)
-        limit_s = self._options.test_duration + delivery_timeout_s(self._options) + PUBLISHER_GRACE_S
-        subscribers_s = started_s
-        while self._publisher.present and self._subscribers.present:
-            self._watch.look()
-            status = self._watch.publisher_status()
-            if clock.now_s() - subscribers_s >= SUBSCRIBERS_EVERY_S:
-                subscribers_s = clock.now_s()
-                self._watch.count_deliveries(self._watch.subscriber_statuses())
-            self._watch.show("flushing" if status.phase in FLUSHING else "sending", max(0.0, clock.now_s() - started_s))
-            if status.phase in {"done", "failed"}:
-                self._publisher_trouble = status.error if status.phase == "failed" else ""
-                return
-            if clock.now_s() - started_s > limit_s:
-                self._publisher_trouble = f"it was not done {limit_s:g} s after its start"
-                return
-            clock.sleep(LOOK_EVERY_S)
+        clock = self._context.clock
+        start_s, replies = start_together(clock, self._clocks, self._publisher, self._subscribers)
+        if refusals := self._refusals(replies):
+            raise NotReadyError("the publisher did not start: " + "; ".join(refusals), missing=refusals)
+        self._monitor.begin(start_s)
+        limit_s = self.order.options.test_duration + self.order.delivery_timeout_s + PUBLISHER_GRACE_S
 
-    def _publisher_stats(self) -> PublisherStats | None:
-        """What the publisher counted, or None when it is gone."""
+        def sent() -> bool:
+            if not (self._publisher.present and self._subscribers.present):
+                return True
+            status = self._monitor.watch_sending()
+            if status.phase == "failed":
+                self._note(publisher_error=status.error)
+            return status.phase in {"done", "failed"}
+
+        if not poll_until(clock, sent, start_s + limit_s - clock.now_s()):
+            self._note(publisher_error=f"it was not done {limit_s:g} s after its start")
+
+    def _collect_publisher(self) -> None:
+        """Stop the publisher and take what it counted; nothing where it is gone."""
         self._publisher.request_all(lambda _task: request("teststop"))
-        deadline_s = self._world.clock.now_s() + self._options.drain_timeout + PUBLISHER_GRACE_S
-        while self._publisher.present and self._watch.publisher_status().phase not in {"done", "failed"}:
-            self._watch.look()
-            if self._world.clock.now_s() >= deadline_s:
-                break
-            self._world.clock.sleep(LOOK_EVERY_S)
-        answers = self._publisher.request_all(lambda _task: request("getstats"), timeout_s=STATS_TIMEOUT_S)
-        for answer in answers.values():
-            if answer.ok:
-                return decode(answer.body, PublisherStats)
-            self._publisher_trouble = answer.error
-        self._publisher_trouble = self._publisher_trouble or "; ".join(self._publisher.gone.values())
-        return None
+
+        def flushed() -> bool:
+            self._monitor.look()
+            return not self._publisher.present or self._monitor.publisher_status().phase in {"done", "failed"}
+
+        poll_until(self._context.clock, flushed, self.order.options.drain_timeout + PUBLISHER_GRACE_S)
+        replies = self._publisher.request_all(lambda _task: request("getstats"), timeout_s=STATS_TIMEOUT_S)
+        for reply in replies.values():
+            if reply.ok:
+                self._note(publisher=decode(reply.body, PublisherStats))
+                return
+            self._note(publisher_error=reply.error)
+        if not self._evidence.publisher_error:
+            self._note(publisher_error="; ".join(self._publisher.gone.values()))
+
+    def _log_offsets(self) -> Mapping[int, OffsetRange]:
+        return self._context.admin.offsets(self.order.topic)
 
     def _settled_offsets(self) -> Mapping[int, OffsetRange]:
-        """The log's end. With every record acked it stands still; otherwise look until it does."""
-        stats = self.findings.publisher
-        offsets = self._world.admin.offsets(self._topic)
-        if stats is not None and not stats.unknown:
+        """The end of the log. With every record acked it does not move any more; otherwise poll until it does not."""
+        publisher = self._evidence.publisher
+        offsets = self._log_offsets()
+        if publisher is not None and not publisher.unknown:
             return offsets
-        deadline_s = self._world.clock.now_s() + SETTLE_TIMEOUT_S
-        still = 0
-        while still < SETTLE_LOOKS and self._world.clock.now_s() < deadline_s:
-            self._world.clock.sleep(LOOK_EVERY_S)
-            newer = self._world.admin.offsets(self._topic)
-            still = still + 1 if newer == offsets else 0
-            offsets = newer
+        unmoved = 0
+
+        def settled() -> bool:
+            nonlocal offsets, unmoved
+            before, offsets = offsets, self._log_offsets()
+            unmoved = unmoved + 1 if offsets == before else 0
+            return unmoved >= SETTLE_POLLS
+
+        poll_until(self._context.clock, settled, SETTLE_TIMEOUT_S)
         return offsets
 
-    def _drain(self, after: Mapping[int, OffsetRange]) -> None:
+    def _drain(self, end: Mapping[int, OffsetRange]) -> None:
         """Let every client read on to the end of the log, or until the drain's time is up."""
-        clock = self._world.clock
-        started_s = clock.now_s()
-        ends = DrainTo({partition: offsets.end for partition, offsets in after.items()})
-        self._subscribers.request_all(lambda _task: request("teststop", ends))
-        while self._subscribers.present:
-            self._watch.look()
-            statuses = self._watch.subscriber_statuses()
-            self._watch.count_deliveries(statuses)
-            self._watch.show("draining", clock.now_s() - started_s)
-            answered_all = len(statuses) == len(self._subscribers.present)
-            if answered_all and all(status.phase == "drained" for status in statuses):
-                return
-            if clock.now_s() - started_s >= self._options.drain_timeout:
-                return
-            clock.sleep(LOOK_EVERY_S)
+        started_s = self._context.clock.now_s()
+        drain_to = DrainTo({partition: offsets.end for partition, offsets in end.items()})
+        self._subscribers.request_all(lambda _task: request("teststop", drain_to))
 
-    def _subscriber_stats(self) -> tuple[SubscriberStats, ...]:
-        self._world.progress.phase("collecting", f"stats of {len(self._subscribers.present)} subscribers")
-        timeout_s = STATS_TIMEOUT_S + STATS_TIMEOUT_PER_CLIENT_S * self._options.client_count
-        answers = self._subscribers.request_all(lambda _task: request("getstats"), timeout_s=timeout_s)
-        for task_id, answer in answers.items():
-            if not answer.ok:
-                self._subscribers.gone[task_id] = answer.error
-        return tuple(decode(answer.body, SubscriberStats) for answer in answers.values() if answer.ok)
+        def drained() -> bool:
+            if not self._subscribers.present:
+                return True
+            statuses = self._monitor.watch_draining(started_s)
+            all_answered = len(statuses) == len(self._subscribers.present)
+            return all_answered and all(status.phase == "drained" for status in statuses)
 
-    def _final_log(self, after: Mapping[int, OffsetRange]) -> Mapping[int, OffsetRange]:
+        used_s = self._context.clock.now_s() - started_s
+        poll_until(self._context.clock, drained, self.order.options.drain_timeout - used_s)
+
+    def _collect_subscribers(self) -> None:
+        self._context.progress.phase("collecting", f"stats of {len(self._subscribers.present)} subscribers")
+        timeout_s = STATS_TIMEOUT_S + STATS_TIMEOUT_PER_CLIENT_S * self.order.options.client_count
+        replies = self._subscribers.request_all(lambda _task: request("getstats"), timeout_s=timeout_s)
+        for task_id, reply in replies.items():
+            if not reply.ok:
+                self._subscribers.gone[task_id] = reply.error
+        self._note(subscribers=tuple(decode(reply.body, SubscriberStats) for reply in replies.values() if reply.ok))
+
+    def _final_log(self, end: Mapping[int, OffsetRange]) -> Mapping[int, OffsetRange]:
         """The log as it is now: its end as the clients were told, its start as far as retention has moved it since."""
-        starts = self._world.admin.offsets(self._topic)
+        now = self._log_offsets()
         return {
-            partition: OffsetRange(min(offsets.end, starts[partition].start), offsets.end)
-            for partition, offsets in after.items()
+            partition: OffsetRange(min(offsets.end, now[partition].start), offsets.end)
+            for partition, offsets in end.items()
         }
 
-    def _audit(self, leaders: tuple[PartitionLeader, ...], log: Mapping[int, OffsetRange]) -> str:
-        """Read the log once more. Returns why it was not read."""
-        self._world.progress.phase("auditing")
-        order = AuditOrder(self._identity.run_id, self._topic, self._identity.bootstrap_servers, leaders)
-        self.findings.audit, trouble = audited(self._world.auditor, order, log, self._options)
-        return trouble
-
-    def _evidence(
-        self, before: Mapping[int, OffsetRange], log: Mapping[int, OffsetRange], audit_trouble: str
-    ) -> Evidence:
-        options = self._options
-        return Evidence(
-            terms=Terms(
-                acks=options.acks,
-                asked_rate_per_s=options.msg_rate,
-                thresholds=options.threshold,
-                sample_every_s=self._sample_every_s,
-                fetch_pace_ms=options.pace_ms if options.sub_driver not in {"confluent", "kafka-python"} else 0.0,
-                linger_ms=options.linger_ms,
-                group_deals_out=options.group_mode == "group" and options.group == "shared",
-            ),
-            assignments=tuple(client for clients in self._clients.values() for client in clients),
-            publisher=self.findings.publisher,
-            publisher_trouble=self._publisher_trouble,
-            subscribers=self.findings.subscribers,
-            missing=tuple(
-                MissingTask(task_id, tuple(client.name for client in self._clients[task_id]), reason)
-                for task_id, reason in self._subscribers.gone.items()
-            ),
-            begin_offsets={partition: offsets.end for partition, offsets in before.items()},
-            log=log,
-            audit=self.findings.audit,
-            audit_trouble=audit_trouble,
-            machine=tuple(self.findings.machine),
-            cores=self._world.host.cores,
-            clock_error_s=self._clocks.error_s,
-        )
+    def _audit(self) -> None:
+        self._context.progress.phase("auditing")
+        audit, error = audit_log(self._context.auditor, self.order, self._evidence.log)
+        self._note(audit=audit, audit_error=error)
 
     def _clean_up(self) -> None:
-        """Make the tasks idle and the topic disappear. What keeps it from that is told, and hides no earlier error."""
-        forget: Callable[[Task], Request] = lambda _task: request("resetstats")  # noqa: E731  # the same for both
-        try:
-            self._publisher.ask(forget)
-            self._subscribers.ask(forget)
-        except HydraError as error:
-            self._world.progress.note(f"the tasks could not be told to let go: {error}")
-        try:
-            if not self._world.broker_trouble():
-                self._world.admin.delete_topic(self._topic)
-        except HydraError as error:
-            self._world.progress.note(f"topic {self._topic} is left behind: {error}")
-        self._delete_groups()
+        """Make the tasks idle, and remove topic and groups. What cannot be done is told, and hides no earlier error."""
+        self._try("the tasks could not be told to forget the run", self._forget)
+        if not self._context.broker_error():
+            admin, order = self._context.admin, self.order
+            self._try(f"topic {order.topic} is left behind", lambda: admin.delete_topic(order.topic))
+            if order.options.group_mode == "group":
+                groups = sorted({client.group_id for client in order.clients})
+                self._try("consumer groups of the run are left behind", lambda: admin.delete_groups(groups))
 
-    def _delete_groups(self) -> None:
-        if self._options.group_mode != "group" or self._world.broker_trouble():
-            return
-        groups = sorted({client.group_id for clients in self._clients.values() for client in clients})
+    def _forget(self) -> None:
+        self._publisher.request_once(lambda _task: request("resetstats"))
+        self._subscribers.request_once(lambda _task: request("resetstats"))
+
+    def _try(self, failed: str, work: Callable[[], None]) -> None:
         try:
-            self._world.admin.delete_groups(groups)
+            work()
         except HydraError as error:
-            self._world.progress.note(f"consumer groups of the run are left behind: {error}")
+            self._context.progress.note(f"{failed}: {error}")

@@ -19,7 +19,7 @@ ROUNDS = 8
 
 
 @dataclass(frozen=True)
-class Offset:
+class ClockOffset:
     """What to add to a moment on the controller's clock to have it on the task's."""
 
     offset_s: float
@@ -37,41 +37,41 @@ class HostClocks:
 
     def __init__(self, own: Callable[[], ClockReading]) -> None:
         self._own = own
-        self._offsets: dict[str, Offset] = {}
+        self._offsets: dict[str, ClockOffset] = {}
 
-    def measure(self, attendances: Sequence[TaskRoster]) -> None:
+    def measure(self, rosters: Sequence[TaskRoster]) -> None:
         """Ask every task for its clocks; those of other hosts several times."""
         boot_id = self._own().boot_id
         for _ in range(ROUNDS):
-            if not self._round(attendances, boot_id):
+            if not self._round(rosters, boot_id):
                 return
 
-    def _round(self, attendances: Sequence[TaskRoster], boot_id: str) -> bool:
+    def _round(self, rosters: Sequence[TaskRoster], boot_id: str) -> bool:
         """One round trip to each. Returns whether another one would tell more."""
         elsewhere = False
-        for attendance in attendances:
-            for task_id, answer in attendance.ask(lambda _task: request("ping")).items():
+        for roster in rosters:
+            for task_id, reply in roster.request_once(lambda _task: request("ping")).items():
                 try:
-                    clock = decode(answer.body, Ping).clock
+                    clock = decode(reply.body, Ping).clock
                 except DecodeError:
                     continue
                 if boot_id and clock.boot_id == boot_id:
                     self._take(task_id, clock, 0.0, 0.0)
                     continue
                 elsewhere = True
-                middle_s = (answer.sent_s + answer.received_s) / 2
-                self._take(task_id, clock, clock.monotonic_s - middle_s, (answer.received_s - answer.sent_s) / 2)
+                middle_s = (reply.sent_s + reply.received_s) / 2
+                self._take(task_id, clock, clock.monotonic_s - middle_s, (reply.received_s - reply.sent_s) / 2)
         return elsewhere
 
     def _take(self, task_id: str, clock: ClockReading, offset_s: float, error_s: float) -> None:
         known = self._offsets.get(task_id)
         if known is None or error_s < known.error_s:
-            self._offsets[task_id] = Offset(offset_s, error_s, clock.wall_s - clock.monotonic_s)
+            self._offsets[task_id] = ClockOffset(offset_s, error_s, clock.wall_s - clock.monotonic_s)
 
-    def of(self, task_id: str) -> Offset:
-        """The clocks of a task; those of the controller's own host for one that did not answer."""
+    def of(self, task_id: str) -> ClockOffset:
+        """The clocks of a task; those of the controller's own host for one that did not reply."""
         own = self._own()
-        return self._offsets.get(task_id, Offset(0.0, 0.0, own.wall_s - own.monotonic_s))
+        return self._offsets.get(task_id, ClockOffset(0.0, 0.0, own.wall_s - own.monotonic_s))
 
     @property
     def error_s(self) -> float:

@@ -7,52 +7,44 @@ from collections.abc import Mapping, Sequence
 from hydra.accounting.stats import MachineSample, PublisherStatus, SubscriberStatus
 from hydra.codec import decode
 from hydra.errors import BrokerError
-from hydra.options.options import Options
+from hydra.options.order import RunOrder
 from hydra.run.context import RunContext
 from hydra.run.progress import LiveCounts
 from hydra.run.task_roster import TaskRoster
 from hydra.signals.messages import request
 
-LOOK_EVERY_S = 0.25
 REPLACED = "its process ended and another one took its place"
+SUBSCRIBERS_EVERY_S = 1.0
+"""How often subscribers are asked how far they are while the publisher sends."""
 
 
-class Watch:
+class Monitor:
     """Looks at a run, and shows what it sees.
 
     Args:
+        order: what the run measures.
+        context: what there is to look at.
         publisher: the publisher's one task.
         subscribers: all subscriber tasks.
-        options: what the run measures.
-        world: what there is to look at.
-        sample_every_s: how often the machine is looked at, about.
     """
 
-    def __init__(
-        self,
-        publisher: TaskRoster,
-        subscribers: TaskRoster,
-        options: Options,
-        world: RunContext,
-        *,
-        sample_every_s: float,
-    ) -> None:
+    def __init__(self, order: RunOrder, context: RunContext, publisher: TaskRoster, subscribers: TaskRoster) -> None:
+        self._order = order
+        self._context = context
         self._publisher = publisher
         self._subscribers = subscribers
-        self._options = options
-        self._world = world
-        self._sample_every_s = sample_every_s
         self._start_s: float | None = None
-        self._publisher_seen = PublisherStatus("idle")
+        self._subscribers_seen_s = 0.0
+        self._publisher_status = PublisherStatus("idle")
         self._delivered = 0
         self._counted = 0
-        """What stood against ``_delivered`` when it was looked at: the backlog is the difference."""
+        """What was to be delivered to each reader when ``_delivered`` was read: the backlog is the difference."""
         self.machine: list[MachineSample] = []
-        """What the machine did, from the start of the plan on."""
+        """What the machine used, from the start of the plan on."""
 
     def begin(self, start_s: float) -> None:
         """The plan starts then, on the controller's clock."""
-        self._start_s = start_s
+        self._start_s = self._subscribers_seen_s = start_s
 
     @property
     def gone(self) -> Mapping[str, str]:
@@ -65,11 +57,11 @@ class Watch:
         Raises:
             BrokerError: it counts as gone.
         """
-        if trouble := self._world.broker_trouble():
-            raise BrokerError(trouble)
+        if reason := self._context.broker_error():
+            raise BrokerError(reason)
 
     def look(self) -> None:
-        """See that the broker is there, and from time to time what the machine does.
+        """See that the broker is there, and from time to time what the machine uses.
 
         Raises:
             BrokerError: as ``check_broker``.
@@ -77,54 +69,68 @@ class Watch:
         self.check_broker()
         if self._start_s is None:
             return
-        at_s = self._world.clock.now_s() - self._start_s
-        if at_s >= len(self.machine) * self._sample_every_s:
-            self.machine.append(self._world.host.sample(at_s))
+        at_s = self._context.clock.now_s() - self._start_s
+        if at_s >= len(self.machine) * self._order.sample_every_s:
+            self.machine.append(self._context.host.sample(at_s))
 
     def publisher_status(self) -> PublisherStatus:
         """Where the publisher is, or was when it last answered."""
-        for task_id, answer in self._publisher.ask(lambda _task: request("teststatus")).items():
-            if answer.ok:
-                status = decode(answer.body, PublisherStatus)
+        for task_id, reply in self._publisher.request_once(lambda _task: request("teststatus")).items():
+            if reply.ok:
+                status = decode(reply.body, PublisherStatus)
                 if status.phase == "idle":
-                    self._publisher.miss(task_id, REPLACED)
+                    self._publisher.mark_gone(task_id, REPLACED)
                 else:
-                    self._publisher_seen = status
-        return self._publisher_seen
+                    self._publisher_status = status
+        return self._publisher_status
 
     def subscriber_statuses(self) -> list[SubscriberStatus]:
-        """Where those subscribers are that answered."""
-        answers = self._subscribers.ask(lambda _task: request("teststatus"))
-        statuses = {task_id: decode(answer.body, SubscriberStatus) for task_id, answer in answers.items() if answer.ok}
+        """Where those subscribers are that answered; what they received is taken for the backlog."""
+        replies = self._subscribers.request_once(lambda _task: request("teststatus"))
+        statuses = {task_id: decode(reply.body, SubscriberStatus) for task_id, reply in replies.items() if reply.ok}
         for task_id, status in statuses.items():
             if status.phase == "idle":
-                self._subscribers.miss(task_id, REPLACED)
+                self._subscribers.mark_gone(task_id, REPLACED)
         return [status for status in statuses.values() if status.phase != "idle"]
 
-    def count_deliveries(self, statuses: Sequence[SubscriberStatus]) -> None:
+    def watch_sending(self) -> PublisherStatus:
+        """One look while the publisher sends; shows what it sees."""
+        self.look()
+        status = self.publisher_status()
+        now_s = self._context.clock.now_s()
+        if now_s - self._subscribers_seen_s >= SUBSCRIBERS_EVERY_S:
+            self._subscribers_seen_s = now_s
+            self._count(self.subscriber_statuses())
+        flushing = status.phase in {"flushing", "done", "failed"}
+        self._show("flushing" if flushing else "sending", max(0.0, now_s - (self._start_s or now_s)))
+        return status
+
+    def watch_draining(self, started_s: float) -> list[SubscriberStatus]:
+        """One look while the clients read on to the log's end, since ``started_s``; shows what it sees."""
+        self.look()
+        statuses = self.subscriber_statuses()
+        self._count(statuses)
+        self._show("draining", self._context.clock.now_s() - started_s)
+        return statuses
+
+    def _count(self, statuses: Sequence[SubscriberStatus]) -> None:
         """Take what was delivered, against what there is to deliver at that moment."""
-        seen = self._publisher_seen
+        seen = self._publisher_status
         self._delivered = sum(status.received for status in statuses)
-        self._counted = seen.attempted if self._options.acks == "0" else seen.acked
+        self._counted = seen.acked if self._order.has_acks else seen.attempted
 
-    def show(self, phase: str, elapsed_s: float) -> None:
-        """Show the phase with the counts as they were last seen.
-
-        Args:
-            phase: a word for it.
-            elapsed_s: how long it has been going on.
-        """
-        seen = self._publisher_seen
-        readers = self._options.client_count if self._options.group == "own" else 1
-        self._world.progress.phase(phase)
-        self._world.progress.counts(
+    def _show(self, phase: str, elapsed_s: float) -> None:
+        """Show the phase, which has been going on for ``elapsed_s``, with the counts as they were last seen."""
+        seen = self._publisher_status
+        self._context.progress.phase(phase)
+        self._context.progress.counts(
             LiveCounts(
                 elapsed_s=elapsed_s,
-                planned=max(1, round(self._options.msg_rate * self._options.test_duration)),
+                planned=self._order.send_plan.records,
                 sent=seen.attempted,
                 acked=seen.acked,
                 delivered=self._delivered,
-                backlog=max(0, self._counted * readers - self._delivered),
-                clients_missing=len(self._subscribers.gone) * self._options.clients_per_app,
+                backlog=max(0, self._counted * self._order.readers - self._delivered),
+                clients_missing=len(self._subscribers.gone) * self._order.options.clients_per_app,
             )
         )

@@ -41,8 +41,8 @@ class Progress(Protocol):
         ...
 
 
-class WarmingUp:
-    """Shows all of a run that does not count as one phase.
+class WarmUpProgress:
+    """Shows a warm-up as one phase.
 
     Args:
         progress: shows it.
@@ -63,7 +63,7 @@ class WarmingUp:
         self._progress.note(text)
 
 
-class Silence:
+class SilentProgress:
     """Shows nothing."""
 
     def phase(self, name: str, detail: str = "") -> None:

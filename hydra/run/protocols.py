@@ -1,6 +1,7 @@
-"""The seams. What the harness asks of the world, each with at least two implementations, one of them in memory.
+"""What a run needs from outside: the engine, Kafka's administration, an auditor, the controller's machine.
 
-None of these is thread-safe: a driver belongs to its task's loop, the rest to the controller's thread.
+Each Protocol has a real implementation and one in memory for tests. None of them is thread-safe: they belong to the
+controller's thread.
 """
 
 from __future__ import annotations
@@ -12,38 +13,21 @@ from typing import Protocol
 from hydra.accounting.partition_log import Audit, OffsetRange
 from hydra.accounting.stats import MachineSample
 from hydra.endpoints import Endpoint
-from hydra.options.order import PartitionLeader
-from hydra.run.app_spec import AppSpec, Capabilities, Task, Trouble
+from hydra.options.order import PartitionLeader, RunOrder
+from hydra.run.app_spec import AppSpec, Task, WaitingReason
 from hydra.signals.messages import ClockReading
-
-
-class Clock(Protocol):
-    """Time as the harness sees it. Not in the contract: the time of day, or an epoch shared between hosts."""
-
-    def now_s(self) -> float:
-        """Seconds on a clock that never goes back; only differences mean something."""
-        ...
-
-    def sleep(self, seconds: float) -> None:
-        """Wait; nothing happens for zero or less."""
-        ...
 
 
 class Launcher(Protocol):
     """Makes tasks exist on one engine.
 
-    Every call starts something or looks at something and returns; the harness waits, with its own deadline, by looking
-    again. Not in the contract: that a task which exists already answers signals, that a removed app's tasks are gone
-    when ``remove`` returns, or how the engine gets there (deployments, pods, allocations).
+    A call asks for something or reads the present state; the caller waits by calling again, up to its own deadline. Not
+    in the contract: that a task which exists answers signals, that a removed app's tasks are gone when ``remove``
+    returns, or how the engine gets there (deployments, pods, allocations).
     """
 
-    @property
-    def capabilities(self) -> Capabilities:
-        """What this engine can do."""
-        ...
-
     def apply(self, spec: AppSpec) -> None:
-        """Wish for this app with this many instances: created, or changed to it when it is there already.
+        """Ask for this app with this many instances: create it, or change it to this.
 
         Raises:
             MarathonError: (or the engine's own InfrastructureError) when the engine refused.
@@ -54,12 +38,12 @@ class Launcher(Protocol):
         """The app's tasks as they are now; none for an app that does not exist."""
         ...
 
-    def trouble(self, app_id: str) -> Trouble:
-        """Why the app's tasks are not there, in the engine's words."""
+    def waiting_reason(self, app_id: str) -> WaitingReason:
+        """Why some of the app's tasks are not there, in the engine's words."""
         ...
 
     def remove(self, app_id: str) -> None:
-        """Wish for the app to be gone, tasks and all; harmless when it is gone already."""
+        """Ask for the app and its tasks to be removed; harmless when it is gone already."""
         ...
 
     def removed(self, app_id: str) -> bool:
@@ -105,20 +89,10 @@ class TopicAdmin(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class AuditOrder:
-    """Which log an auditor reads."""
-
-    run_id: str
-    topic: str
-    bootstrap_servers: str
-    leaders: tuple[PartitionLeader, ...]
-
-
 class Auditor(Protocol):
     """A fresh reader of a run's whole log. Not in the contract: that it knows what the clients received."""
 
-    def audit(self, order: AuditOrder, log: Mapping[int, OffsetRange], timeout_s: float) -> Audit:
+    def audit(self, order: RunOrder, log: Mapping[int, OffsetRange], timeout_s: float) -> Audit:
         """Read every partition from its start to its end.
 
         Raises:

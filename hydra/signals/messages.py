@@ -100,23 +100,17 @@ class Ping(msgspec.Struct, frozen=True):
     role: Literal["kafka-pub", "kafka-sub"]
     version: str
     run_id: str = ""
-    """The run that the task is configured for; empty before the first ``updateconfig``."""
+    """The run that the task has the order of; empty before the first ``updateconfig``."""
     clock: ClockReading = ClockReading()
 
 
 class StartAt(msgspec.Struct, frozen=True):
-    """The arguments of ``teststart``: when the plan starts, and what it is."""
+    """The arguments of ``teststart``: when the plan starts."""
 
     start_s: float
     """On the monotonic clock of the task that is told."""
     start_wall_s: float
     """The same moment on the publisher's clock of the time of day, which stamps the records; seconds since 1970."""
-    rate_per_s: float
-    duration_s: float
-    partitions: int
-    block_records: int
-    """Records that go to one partition in a row (``records/partitioner.py``)."""
-    sample_every_s: float = 1.0
 
 
 class DrainTo(msgspec.Struct, frozen=True):

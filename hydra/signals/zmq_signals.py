@@ -1,8 +1,8 @@
 """Signals over ZMQ: a REP server in each task, REQ sockets in the controller.
 
-What a peer sends is never trusted: sizes are limited by the socket, the shape is checked by ``core.signals``, and every
-request that is one gets exactly one reply. The controller opens a fresh socket for every request, so that a late reply
-can never be taken for the answer to a later one.
+What a peer sends is never trusted: sizes are limited by the socket, the shape is checked by ``signals/messages.py``,
+and every request gets exactly one reply. The controller opens a fresh socket for every request, so that a late reply
+can never be taken for the reply to a later one.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def _bind_address(host: str) -> str:
 
 
 class ZmqSignals:
-    """The controller's side: implements ``harness.protocols.Signals``."""
+    """The controller's side; a Signals."""
 
     def __init__(self) -> None:
         self._context = zmq.Context()
@@ -177,5 +177,5 @@ def _answer(data: bytes, sent_s: float) -> SignalReply:
     except (SignalError, DecodeError) as error:
         return SignalReply(error=str(error))
     if not reply.ok:
-        return SignalReply(error=reply.error or "refused without a word")
+        return SignalReply(error=reply.error or "refused without a reason")
     return SignalReply(body=bytes(reply.result), sent_s=sent_s, received_s=received_s)

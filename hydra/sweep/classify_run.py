@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from hydra.accounting.metrics import metric_value
-from hydra.accounting.result import RunRecord
 from hydra.errors import CapacityError
+from hydra.run.record import RunRecord
 from hydra.sweep.search import Outcome
 
 KEPT_SHARE = 0.95

@@ -11,16 +11,17 @@ import math
 from collections.abc import Sequence
 
 from hydra.accounting.latency import LatencyHistogram
-from hydra.accounting.result import RunRecord
 from hydra.accounting.stats import ProcessUsage, SubscriberSample, SubscriberStats
+from hydra.run.record import RunRecord
 
 ALL = "all subscribers"
 
 
 def condensed(run: RunRecord) -> RunRecord:
-    """The record without publisher, machine samples and audit, and with all subscribers as one."""
-    together = _together(run.run_id, run.subscribers)
-    return dataclasses.replace(run, publisher=None, machine_samples=(), audit=None, subscribers=together)
+    """The record without clients, publisher, machine samples and audit, and with all subscribers as one."""
+    together = _together(run.order.run_id, run.evidence.subscribers)
+    evidence = dataclasses.replace(run.evidence, publisher=None, machine=(), audit=None, subscribers=together)
+    return dataclasses.replace(run, order=dataclasses.replace(run.order, clients=()), evidence=evidence)
 
 
 def _together(run_id: str, subscribers: Sequence[SubscriberStats]) -> tuple[SubscriberStats, ...]:

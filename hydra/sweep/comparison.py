@@ -9,8 +9,8 @@ from statistics import fmean
 from typing import Literal
 
 from hydra.accounting.metrics import metric_value
-from hydra.accounting.result import RunRecord
 from hydra.options.thresholds import METRICS
+from hydra.run.record import RunRecord
 from hydra.sweep.plan import format_value
 from hydra.sweep.record import FoundAnswer
 
@@ -182,7 +182,7 @@ def _unlike(before: Side, after: Side, common: Sequence[str]) -> list[str]:
     for name in common:
         old, new = before[name].runs[0], after[name].runs[0]
         for what, was, now, ignored in (
-            ("option", old.options, new.options, IGNORED_OPTIONS),
+            ("option", vars(old.order.options), vars(new.order.options), IGNORED_OPTIONS),
             ("machine", old.machine, new.machine, NOT_OF_A_MACHINE),
             ("version of", old.versions, new.versions, ()),
         ):

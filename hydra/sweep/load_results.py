@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hydra.accounting.result import RunRecord
 from hydra.errors import HydraError, UsageError
+from hydra.run.record import RunRecord
 from hydra.sweep.folder import read_sweep
 from hydra.sweep.record import PointRecord, SweepRecord, read_saved
 

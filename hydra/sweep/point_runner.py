@@ -6,12 +6,13 @@ import dataclasses
 from datetime import datetime, timezone
 from types import TracebackType
 
-from hydra.accounting.result import RunRecord
 from hydra.errors import CapacityError, HydraError, InfrastructureError, InterruptedRunError, UsageError
 from hydra.kafkatest import runtest
 from hydra.kafkatest.machine import machine, versions
 from hydra.options.options import Options
+from hydra.options.order import RunOrder
 from hydra.run.progress import Progress
+from hydra.run.record import RunRecord, failed_record
 
 
 class StackRunner:
@@ -42,37 +43,28 @@ class StackRunner:
             InterruptedRunError: Ctrl-C or SIGTERM.
         """
         started_at = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-        runner = self._runner
         try:
-            if runner is None:
-                runner = self._runner = runtest.RunTestKAFKA(options, runtest=False, progress=self._progress)
+            if self._runner is None:
+                self._runner = runtest.RunTestKAFKA(options, runtest=False, progress=self._progress)
             else:
-                runner.record = None
-                runner.set_options(options)
-                runner.scale_sub_app()
-            runner.run_test()
+                self._runner.record = None
+                self._runner.set_options(options)
+                self._runner.scale_sub_app()
+            self._runner.run_test()
+            record = self._runner.record
         except InterruptedRunError:
             raise
         except HydraError as error:
             if isinstance(error, UsageError) and not isinstance(error, CapacityError):
                 raise
-            record = runner.record if runner is not None else None
+            record = self._runner.record if self._runner is not None else None
+            if record is None:
+                record = failed_record(RunOrder("", options), started_at, error)
+                record = dataclasses.replace(record, versions=versions(), machine=machine())
             if isinstance(error, InfrastructureError):
                 self.close()
-            if record is not None:
-                return record
-            return RunRecord(
-                run_id="",
-                status="failed",
-                started_at=started_at,
-                options=dataclasses.asdict(options),
-                versions=versions(),
-                machine=machine(),
-                error=str(error),
-                exit_code=error.exit_code,
-            )
-        assert runner.record is not None
-        return runner.record
+        assert record is not None
+        return record
 
     def close(self) -> None:
         """End the stack; harmless the second time."""

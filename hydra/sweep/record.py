@@ -10,11 +10,10 @@ from typing import Literal
 
 import msgspec
 
-from hydra.accounting import result
-from hydra.accounting.result import RunRecord
-from hydra.codec import DecodeError
 from hydra.errors import InfrastructureError, UsageError
-from hydra.options.options import Options, saved_options
+from hydra.options.options import Options
+from hydra.run import record as run_record
+from hydra.run.record import RunRecord
 from hydra.sweep.compact import condensed
 from hydra.sweep.plan import Axis, Point, SweepPlan
 from hydra.sweep.search import Answer
@@ -22,7 +21,7 @@ from hydra.sweep.tuning import Tuned
 
 SWEEP_FORMAT = "hydra-sweep"
 POINT_FORMAT = "hydra-point"
-FORMAT_VERSION = result.FORMAT_VERSION
+FORMAT_VERSION = run_record.FORMAT_VERSION
 """A point holds runs: it is read by whoever reads those."""
 
 SweepKind = Literal["sweep", "batchsize", "maxrate", "maxclients", "frontier", "tune"]
@@ -145,7 +144,7 @@ def read_saved(data: bytes, *, name: str) -> RunRecord | PointRecord | SweepReco
     try:
         head = msgspec.json.decode(data, type=_Head)
         kinds: dict[str, tuple[type[RunRecord | PointRecord | SweepRecord], int]] = {
-            result.FORMAT: (RunRecord, result.FORMAT_VERSION),
+            run_record.FORMAT: (RunRecord, run_record.FORMAT_VERSION),
             POINT_FORMAT: (PointRecord, FORMAT_VERSION),
             SWEEP_FORMAT: (SweepRecord, FORMAT_VERSION),
         }
@@ -161,9 +160,7 @@ def read_saved(data: bytes, *, name: str) -> RunRecord | PointRecord | SweepReco
                 hint="use the Hydra that wrote it",
             )
         saved = msgspec.json.decode(data, type=kind)
-        if isinstance(saved, RunRecord):
-            saved_options(saved.options)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, DecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{name} is not a result file of Hydra ({error})") from error
     return saved
 

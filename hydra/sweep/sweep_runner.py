@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from hydra.accounting.result import RunRecord
 from hydra.errors import InfrastructureError
 from hydra.options.durations import duration
 from hydra.options.options import Options
+from hydra.run.clock import Clock
 from hydra.run.progress import Progress
-from hydra.run.protocols import Clock
+from hydra.run.record import RunRecord
 from hydra.sweep.plan import Point, SweepPlan, seconds_left
 from hydra.sweep.record import PointRecord, point_record
 

@@ -31,7 +31,7 @@ def read_clock() -> ClockReading:
 
 
 class LocalHost:
-    """Implements ``harness.protocols.Host``.
+    """The controller's machine; a Host.
 
     Args:
         broker_pid: the process id of a broker on this machine; 0 where there is none that Hydra started.

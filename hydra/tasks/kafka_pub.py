@@ -11,23 +11,23 @@ from hydra.accounting.stats import PublisherStatus
 from hydra.clients.registry import publisher_driver
 from hydra.codec import decode
 from hydra.errors import HydraError
-from hydra.options.order import PublisherConfiguration
+from hydra.options.order import RunOrder
 from hydra.run.clock import MonotonicClock
 from hydra.signals.messages import Ping, Request, SignalError, SignalName, StartAt, success
 from hydra.tasks import usage
 from hydra.tasks.host import read_clock
-from hydra.tasks.publishing import Publishing
+from hydra.tasks.publisher_run import PublisherRun
 from hydra.tasks.task import TaskPlace, run_task
 
-START_LOOK_S = 0.05
+START_POLL_S = 0.05
 
 _log = logging.getLogger(__name__)
 
 
 class KafkaPub:
-    """The publisher's answer to each signal, and the loop of its main thread.
+    """The publisher's reply to each signal, and the loop of its main thread.
 
-    The main thread works on one configuration at a time; a newer one (or none) makes it stop the one before.
+    The main thread works on one order at a time; a newer one (or none) makes it abandon the one before.
 
     Args:
         place: who and where this task is.
@@ -35,8 +35,8 @@ class KafkaPub:
 
     def __init__(self, place: TaskPlace) -> None:
         self._place = place
-        self._wanted: queue.SimpleQueue[PublisherConfiguration | None] = queue.SimpleQueue()
-        self._publishing: Publishing | None = None
+        self._orders: queue.SimpleQueue[PublisherRun] = queue.SimpleQueue()
+        self._current: PublisherRun | None = None
         self._start: queue.SimpleQueue[tuple[str, StartAt]] = queue.SimpleQueue()
         self._signals: Mapping[SignalName, Callable[[Request], bytes]] = {
             "ping": self._ping,
@@ -53,65 +53,63 @@ class KafkaPub:
         return self._signals[request.signal](request)
 
     def loop(self) -> None:
-        """Work on what is wanted, for ever: Marathon ends a task with a signal of the system."""
+        """Work on one order after the other, for ever: Marathon ends a task with a signal of the system."""
         while True:
-            configuration = self._wanted.get()
-            publishing = self._publishing
-            if configuration is not None and publishing is not None and publishing.configuration is configuration:
-                self._work(publishing)
+            run = self._orders.get()
+            if run is self._current:
+                self._work(run)
 
-    def _work(self, publishing: Publishing) -> None:
+    def _work(self, run: PublisherRun) -> None:
         """One run. Whatever goes wrong in it ends in its status, never in the end of the task."""
         began = usage.read(traffic=True)
         try:
-            publishing.open()
-            start = self._wait_for_start(publishing)
+            run.open()
+            start = self._wait_for_start(run)
             if start is None:
                 return
             began = usage.read(traffic=True)
-            publishing.send(start.start_s, start.sample_every_s)
+            run.send(start.start_s)
         except HydraError as error:
-            publishing.fail(str(error))
+            run.fail(str(error))
         except Exception as error:  # noqa: BLE001  # logged, and told to the controller
             _log.exception("the run failed")
-            publishing.fail(f"{type(error).__name__}: {error}")
+            run.fail(f"{type(error).__name__}: {error}")
         finally:
             ended = usage.read(traffic=True)
-            publishing.finish(self._place.task_id, usage.usage(began, ended), usage.traffic(began, ended))
-            publishing.close()
+            run.finish(self._place.task_id, usage.usage(began, ended), usage.traffic(began, ended))
+            run.close()
 
-    def _wait_for_start(self, publishing: Publishing) -> StartAt | None:
+    def _wait_for_start(self, run: PublisherRun) -> StartAt | None:
         """When the plan starts; None when the run was stopped before that was told."""
-        while not publishing.stopping:
+        while not run.stopping:
             try:
-                run_id, start = self._start.get(timeout=START_LOOK_S)
+                run_id, start = self._start.get(timeout=START_POLL_S)
             except queue.Empty:
                 continue
-            if run_id == publishing.configuration.run_id:
+            if run_id == run.order.run_id:
                 return start
         return None
 
     def _ping(self, _request: Request) -> bytes:
-        run_id = self._publishing.configuration.run_id if self._publishing else ""
+        run_id = self._current.order.run_id if self._current else ""
         return success(Ping(self._place.task_id, "kafka-pub", __version__, run_id, read_clock()))
 
     def _update_config(self, request: Request) -> bytes:
-        configuration = decode(request.arguments, PublisherConfiguration)
+        order = decode(request.arguments, RunOrder)
         self._clean_up()
-        driver = publisher_driver(configuration)
-        self._publishing = Publishing(configuration, driver, MonotonicClock(), usage.process)
-        self._wanted.put(configuration)
+        self._current = PublisherRun(order, publisher_driver(order), MonotonicClock(), usage.process)
+        self._orders.put(self._current)
         return success()
 
     def _test_start(self, request: Request) -> bytes:
-        publishing = self._run()
+        run = self._run()
         start = decode(request.arguments, StartAt)
-        phase = publishing.status().phase
+        phase = run.status().phase
         if phase in {"sending", "flushing", "done"}:
             return success()  # the start came twice: the reply to the first one was lost
         if phase != "ready":
             raise SignalError(f"the publisher is {phase}, not ready")
-        self._start.put((publishing.configuration.run_id, start))
+        self._start.put((run.order.run_id, start))
         return success()
 
     def _test_stop(self, _request: Request) -> bytes:
@@ -119,7 +117,7 @@ class KafkaPub:
         return success()
 
     def _test_status(self, _request: Request) -> bytes:
-        return success(self._publishing.status() if self._publishing else PublisherStatus("idle"))
+        return success(self._current.status() if self._current else PublisherStatus("idle"))
 
     def _get_stats(self, _request: Request) -> bytes:
         stats = self._run().stats
@@ -133,14 +131,14 @@ class KafkaPub:
         return success()
 
     def _clean_up(self) -> None:
-        publishing, self._publishing = self._publishing, None
-        if publishing is not None:
-            publishing.stop()
+        run, self._current = self._current, None
+        if run is not None:
+            run.abandon()
 
-    def _run(self) -> Publishing:
-        if self._publishing is None:
+    def _run(self) -> PublisherRun:
+        if self._current is None:
             raise SignalError("not configured: send updateconfig first")
-        return self._publishing
+        return self._current
 
 
 def main() -> None:

@@ -8,13 +8,13 @@ from hydra import __version__
 from hydra.accounting.stats import HostTraffic, ProcessUsage, SubscriberStatus
 from hydra.clients.registry import subscriber_driver
 from hydra.codec import decode
-from hydra.options.order import SubscriberConfiguration
+from hydra.options.order import RunOrder
 from hydra.run.clock import MonotonicClock
 from hydra.signals.messages import DrainTo, Ping, Request, SignalError, SignalName, StartAt, success
 from hydra.tasks import usage
 from hydra.tasks.host import read_clock
-from hydra.tasks.subscribing import Subscribing
-from hydra.tasks.task import ANSWER_TIMEOUT_S, STATS_TIMEOUT_S, MainThreadExecutor, TaskPlace, run_task
+from hydra.tasks.subscriber_run import SubscriberRun
+from hydra.tasks.task import REPLY_TIMEOUT_S, STATS_TIMEOUT_S, MainThreadExecutor, TaskPlace, run_task
 
 POLL_S = 0.1
 """How long one poll may wait for records; signals are carried out in between."""
@@ -23,7 +23,7 @@ IDLE_S = 0.5
 
 
 class KafkaSub:
-    """The subscriber's answer to each signal, and the loop of its main thread.
+    """The subscriber's reply to each signal, and the loop of its main thread.
 
     Args:
         place: who and where this task is.
@@ -32,7 +32,7 @@ class KafkaSub:
     def __init__(self, place: TaskPlace) -> None:
         self._place = place
         self._main = MainThreadExecutor()
-        self._subscribing: Subscribing | None = None
+        self._current: SubscriberRun | None = None
         self._began = usage.read(traffic=True)
         self._used: tuple[ProcessUsage, HostTraffic] | None = None
         """From the start until it was told to drain."""
@@ -48,27 +48,27 @@ class KafkaSub:
     def answer(self, request: Request) -> bytes:
         """The reply to a signal; called on the signal thread."""
         if request.signal == "ping":
-            subscribing = self._subscribing
-            run_id = subscribing.configuration.run_id if subscribing else ""
+            current = self._current
+            run_id = current.order.run_id if current else ""
             return success(Ping(self._place.task_id, "kafka-sub", __version__, run_id, read_clock()))
-        timeout_s = STATS_TIMEOUT_S if request.signal == "getstats" else ANSWER_TIMEOUT_S
+        timeout_s = STATS_TIMEOUT_S if request.signal == "getstats" else REPLY_TIMEOUT_S
         return self._main.ask(lambda: self._signals[request.signal](request), timeout_s)
 
     def loop(self) -> None:
         """Move the clients on and carry out signals, for ever: Marathon ends a task with a signal of the system."""
         while True:
-            if self._subscribing is None:
+            if self._current is None:
                 self._main.serve(IDLE_S)
             else:
-                self._subscribing.poll(POLL_S)
+                self._current.poll(POLL_S)
                 self._main.serve(0)
 
     def _update_config(self, request: Request) -> bytes:
-        configuration = decode(request.arguments, SubscriberConfiguration)
+        order = decode(request.arguments, RunOrder)
         self._clean_up()
-        subscribing = Subscribing(configuration, subscriber_driver(configuration), MonotonicClock(), usage.process)
-        subscribing.open()
-        self._subscribing = subscribing
+        run = SubscriberRun(order, subscriber_driver(order), MonotonicClock(), usage.process)
+        run.open()
+        self._current = run
         return success()
 
     def _test_start(self, request: Request) -> bytes:
@@ -83,7 +83,7 @@ class KafkaSub:
         return success()
 
     def _test_status(self, _request: Request) -> bytes:
-        return success(self._subscribing.status() if self._subscribing else SubscriberStatus("idle"))
+        return success(self._current.status() if self._current else SubscriberStatus("idle"))
 
     def _get_stats(self, _request: Request) -> bytes:
         run = self._run()
@@ -100,14 +100,14 @@ class KafkaSub:
         return usage.usage(self._began, ended), usage.traffic(self._began, ended)
 
     def _clean_up(self) -> None:
-        subscribing, self._subscribing = self._subscribing, None
-        if subscribing is not None:
-            subscribing.close()
+        run, self._current = self._current, None
+        if run is not None:
+            run.close()
 
-    def _run(self) -> Subscribing:
-        if self._subscribing is None:
+    def _run(self) -> SubscriberRun:
+        if self._current is None:
             raise SignalError("not configured: send updateconfig first")
-        return self._subscribing
+        return self._current
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What the two tasks have in common: their place in Marathon, and a main thread that others may ask something of."""
+"""What the two tasks have in common: their place in Marathon, and a main thread that carries out signals."""
 
 from __future__ import annotations
 
@@ -17,15 +17,14 @@ from hydra.errors import InfrastructureError, UsageError
 from hydra.signals.messages import Request, SignalError
 from hydra.signals.zmq_signals import SignalServer
 
-ANSWER_TIMEOUT_S = 4.0
-"""The main thread's time to carry out a signal: a little less than a peer waits for the signals that take longest."""
+REPLY_TIMEOUT_S = 4.0
+"""How long the main thread may take to carry out a signal: a little less than the controller waits at most."""
+
+STATS_TIMEOUT_S = 60.0
+"""The same for ``getstats``, which adds up what hundreds of clients counted: the controller gives up first."""
 
 ANYWHERE = ("192.0.2.1", 9)
 """An address for documentation: it stands for whatever lies beyond this machine's own networks."""
-
-
-STATS_TIMEOUT_S = 60.0
-"""The same for ``getstats``, which adds up what hundreds of clients counted; whoever asks gives up by its own time."""
 
 
 @dataclass(frozen=True)
@@ -54,16 +53,16 @@ def task_place(environment: Mapping[str, str]) -> TaskPlace:
 def signal_address(host: str) -> str:
     """The one address that a task listens on for signals: its agent's, as others know it.
 
-    Many machines know their own name as a loopback address (127.0.1.1 in /etc/hosts), where no controller can come to.
-    Then it is the address of the way out of this machine.
+    Many machines resolve their own name to a loopback address (127.0.1.1 in /etc/hosts), which no controller on another
+    machine can reach. Then it is the address of this machine's default route.
 
     Raises:
-        InfrastructureError: the agent's name stands for no address here.
+        InfrastructureError: the agent's hostname does not resolve.
     """
     try:
         found = [str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
     except OSError as error:
-        raise InfrastructureError(f"this agent's own name, {host}, stands for no address on it ({error})") from error
+        raise InfrastructureError(f"hostname {host} does not resolve to a local address ({error})") from error
     for address in found:
         if address == host or not ipaddress.ip_address(address.partition("%")[0]).is_loopback:
             return address
@@ -104,7 +103,7 @@ class MainThreadExecutor:
     def __init__(self) -> None:
         self._work: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
 
-    def ask(self, work: Callable[[], bytes], timeout_s: float = ANSWER_TIMEOUT_S) -> bytes:
+    def ask(self, work: Callable[[], bytes], timeout_s: float = REPLY_TIMEOUT_S) -> bytes:
         """Have ``work`` done and return what it returns, or raise what it raises.
 
         Raises:

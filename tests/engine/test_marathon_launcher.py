@@ -155,7 +155,7 @@ def test_a_task_that_stays_staged_is_explained_by_the_queue(launcher, server):
         {"reason": "InsufficientMemory", "declined": 1, "processed": 3},
     ]
     server.queue = [queued(processedOffersSummary={"rejectSummaryLastOffers": reasons})]
-    trouble = launcher.trouble(APP)
+    trouble = launcher.waiting_reason(APP)
     assert trouble.unplaced
     assert trouble.text == (
         "2 wait in Marathon's queue, offers were declined for"
@@ -166,14 +166,14 @@ def test_a_task_that_stays_staged_is_explained_by_the_queue(launcher, server):
 def test_a_queue_without_offers_says_so(launcher, server):
     launcher.apply(spec(2))
     server.queue = [queued(app={"id": "/other"}), queued(), {"count": 1}]
-    trouble = launcher.trouble(APP)
+    trouble = launcher.waiting_reason(APP)
     assert (trouble.unplaced, trouble.text) == (True, "2 wait in Marathon's queue for an offer of an agent")
 
 
 def test_a_task_that_hangs_in_its_fetch_is_unplaced(launcher, server):
     launcher.apply(spec(1))
     server.tasks[APP] = [{"id": "a", "state": "TASK_STAGING"}]
-    trouble = launcher.trouble(APP)
+    trouble = launcher.waiting_reason(APP)
     assert (trouble.unplaced, trouble.text) == (True, "1 tasks are staged and do not start to run")
 
 
@@ -189,14 +189,14 @@ def test_a_failure_is_told_with_the_last_lines_of_the_sandbox(launch, server):
         "/state": {"frameworks": [{"completed_executors": [executor]}]},
         "/files/read": {"data": told, "offset": len(told)},
     }
-    trouble = launcher.trouble(APP)
+    trouble = launcher.waiting_reason(APP)
     assert not trouble.unplaced
     assert trouble.text == (
         "TASK_FAILED: Command exited with status 1, its last lines: one | two |"
         " hydra: hydra.pyz is not what the controller handed out"
     )
     asked = len(server.requests)
-    launcher.trouble(APP)
+    launcher.waiting_reason(APP)
     assert not [path for _method, path, _query in server.requests[asked:] if path == "/files/read"], "asked for once"
 
 
@@ -208,7 +208,7 @@ def test_without_a_queue_the_failure_is_told_all_the_same(launcher, server, play
         lambda regular, handler: missing(regular, handler) if "queue" in handler.path else regular(),
         times=3,
     )
-    assert launcher.trouble(APP).text == "TASK_FAILED: Command exited with status 3"
+    assert launcher.waiting_reason(APP).text == "TASK_FAILED: Command exited with status 3"
     assert planned.happened == 3
     assert sum(1 for _method, path, _query in server.requests if path == "/v2/queue") == 1, "not asked in vain again"
 
@@ -217,7 +217,7 @@ def test_a_task_that_crashes_is_no_matter_of_place(launcher, server):
     launcher.apply(spec(1))
     server.apps[APP]["lastTaskFailure"] = {"state": "TASK_FAILED", "message": "Command exited with status 3"}
     server.queue = [queued(delay={"timeLeftSeconds": 4, "overdue": False})]
-    trouble = launcher.trouble(APP)
+    trouble = launcher.waiting_reason(APP)
     assert (trouble.unplaced, trouble.text) == (False, "TASK_FAILED: Command exited with status 3")
 
 
@@ -411,7 +411,7 @@ def deployment(launcher):
 
 
 def test_a_task_that_stays_staged_ends_the_start_with_the_queues_reason(deployment, server):
-    deployment.wish(spec(2))
+    deployment.apply(spec(2))
     reasons = [{"reason": "UnfulfilledConstraint", "declined": 3, "processed": 3}]
     server.queue = [queued(processedOffersSummary={"rejectSummaryLastOffers": reasons})]
     began_s = time.monotonic()
@@ -425,18 +425,18 @@ def test_a_task_that_stays_staged_ends_the_start_with_the_queues_reason(deployme
 
 def test_a_lock_is_waited_for_and_never_forced(deployment, server, monkeypatch):
     monkeypatch.setattr("hydra.run.deployment.RETRY_LIMIT_S", 3.0)
-    deployment.wish(spec(1))
+    deployment.apply(spec(1))
     server.deployments[:] = [{"id": "someone-elses", "affectedApps": [APP]}]
     began_s = time.monotonic()
     with pytest.raises(AppLockedError, match="someone-elses") as caught:
-        deployment.wish(spec(5))
+        deployment.apply(spec(5))
     assert 2.5 < time.monotonic() - began_s < 8
     assert caught.value.exit_code == 4
     tries = [query for method, _path, query in server.requests if method == "PUT"]
     assert len(tries) >= 3
     assert all("force=true" not in query for query in tries)
     threading.Timer(1.0, server.deployments.clear).start()
-    deployment.wish(spec(5))
+    deployment.apply(spec(5))
     assert server.apps[APP]["instances"] == 5
 
 

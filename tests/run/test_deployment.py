@@ -45,7 +45,7 @@ def ground(clock, progress, twins):
 
 
 def test_tasks_that_run_and_answer_are_ready(ground):
-    ground.deployment.wish(spec(3))
+    ground.deployment.apply(spec(3))
     tasks = ground.deployment.wait_ready(APP, 3, 60)
     assert [task.task_id for task in tasks] == ["kafka-sub.0001", "kafka-sub.0002", "kafka-sub.0003"]
     assert all(task.running and task.endpoint for task in tasks)
@@ -55,18 +55,18 @@ def test_tasks_that_run_and_answer_are_ready(ground):
 
 
 def test_more_and_fewer(ground):
-    ground.deployment.wish(spec(1))
+    ground.deployment.apply(spec(1))
     first = ground.deployment.wait_ready(APP, 1, 60)
-    ground.deployment.wish(spec(4))
+    ground.deployment.apply(spec(4))
     four = ground.deployment.wait_ready(APP, 4, 60)
     assert four[0] == first[0]
-    ground.deployment.wish(spec(2))
+    ground.deployment.apply(spec(2))
     assert ground.deployment.wait_ready(APP, 2, 60) == four[:2]
     assert ground.launcher.wishes == [(APP, 1), (APP, 4), (APP, 2)]
 
 
 def test_surplus_tasks_are_waited_for_to_go(ground):
-    ground.deployment.wish(spec(2))
+    ground.deployment.apply(spec(2))
     ground.deployment.wait_ready(APP, 2, 60)
     ground.launcher.start(APP)
     ground.clock.at(5, lambda: ground.launcher.end("kafka-sub.0003"))
@@ -76,7 +76,7 @@ def test_surplus_tasks_are_waited_for_to_go(ground):
 
 
 def test_a_task_that_runs_and_does_not_answer_yet_is_waited_for(ground):
-    ground.deployment.wish(spec(2))
+    ground.deployment.apply(spec(2))
     ground.clock.sleep(1)
     slow = ground.tasks["kafka-sub.0002"]
     slow.freeze(for_s=4)
@@ -85,7 +85,7 @@ def test_a_task_that_runs_and_does_not_answer_yet_is_waited_for(ground):
 
 
 def test_a_task_that_never_answers_is_not_ready(ground):
-    ground.deployment.wish(spec(2))
+    ground.deployment.apply(spec(2))
     ground.clock.sleep(1)
     ground.tasks["kafka-sub.0002"].freeze()
     with pytest.raises(NotReadyError, match=f"1 of 2 tasks of {APP} were ready after 10 s"):
@@ -95,7 +95,7 @@ def test_a_task_that_never_answers_is_not_ready(ground):
 def test_tasks_that_never_run_are_named_with_the_engines_reason(ground):
     ground.launcher.start_delay_s = 1000
     ground.launcher.reason = "no offer with 64 MiB"
-    ground.deployment.wish(spec(3))
+    ground.deployment.apply(spec(3))
     began_s = ground.clock.now_s()
     with pytest.raises(NotReadyError) as caught:
         ground.deployment.wait_ready(APP, 3, 7)
@@ -107,7 +107,7 @@ def test_tasks_that_never_run_are_named_with_the_engines_reason(ground):
 def test_tasks_that_the_engine_has_no_place_for_are_a_matter_of_infrastructure(ground):
     ground.launcher.start_delay_s = 1000
     ground.launcher.reason, ground.launcher.unplaced = "offers were declined for UnfulfilledConstraint (3 of 3)", True
-    ground.deployment.wish(spec(3))
+    ground.deployment.apply(spec(3))
     with pytest.raises(
         InfrastructureError, match=r"0 of 3 tasks .* after 7 s \(offers were declined for Unf"
     ) as caught:
@@ -117,14 +117,14 @@ def test_tasks_that_the_engine_has_no_place_for_are_a_matter_of_infrastructure(g
 
 def test_tasks_that_crash_again_and_again_are_given_up_in_time(ground):
     ground.launcher.reason = "TASK_FAILED: exit 1"
-    ground.deployment.wish(spec(2))
+    ground.deployment.apply(spec(2))
     ground.crash_each(0.3)
     with pytest.raises(NotReadyError, match=r"TASK_FAILED: exit 1"):
         ground.deployment.wait_ready(APP, 2, 15)
 
 
 def test_a_replaced_task_has_to_answer_for_itself(ground):
-    ground.deployment.wish(spec(2))
+    ground.deployment.apply(spec(2))
     ground.clock.sleep(1)
     ground.tasks["kafka-sub.0002"].freeze(for_s=6)
 
@@ -139,7 +139,7 @@ def test_a_replaced_task_has_to_answer_for_itself(ground):
 
 
 def test_an_answer_from_another_task_at_that_port_does_not_count(ground):
-    ground.deployment.wish(spec(1))
+    ground.deployment.apply(spec(1))
     ground.clock.sleep(1)
     task = ground.launcher.tasks(APP)[0]
     ground.signals.tasks[task.endpoint].task = type(task)("someone-else", APP, True, task.endpoint)
@@ -148,7 +148,7 @@ def test_an_answer_from_another_task_at_that_port_does_not_count(ground):
 
 
 def test_an_answer_that_is_no_ping_does_not_count(ground):
-    ground.deployment.wish(spec(1))
+    ground.deployment.apply(spec(1))
     ground.clock.sleep(1)
     ground.tasks["kafka-sub.0001"].refuse["ping"] = "who are you"
     with pytest.raises(NotReadyError, match="0 of 1"):
@@ -157,7 +157,7 @@ def test_an_answer_that_is_no_ping_does_not_count(ground):
 
 def test_a_locked_app_is_tried_again(ground):
     ground.launcher.refusals = [AppLockedError("locked by deployment 1") for _ in range(5)]
-    ground.deployment.wish(spec(1))
+    ground.deployment.apply(spec(1))
     assert ground.launcher.wishes == [(APP, 1)]
     assert len(ground.clock.slept) == 5
     assert len(set(ground.clock.slept)) > 1  # two controllers would not march in step
@@ -167,7 +167,7 @@ def test_a_lock_that_stays_is_told_after_a_minute(ground):
     ground.launcher.refusals = [AppLockedError("locked by deployment 1") for _ in range(1000)]
     began_s = ground.clock.now_s()
     with pytest.raises(AppLockedError, match="locked by deployment 1"):
-        ground.deployment.wish(spec(1))
+        ground.deployment.apply(spec(1))
     assert RETRY_LIMIT_S <= ground.clock.now_s() - began_s < RETRY_LIMIT_S + 2
     assert ground.launcher.wishes == []
 
@@ -175,12 +175,12 @@ def test_a_lock_that_stays_is_told_after_a_minute(ground):
 def test_any_other_refusal_is_told_at_once(ground):
     ground.launcher.refusals = [MarathonError("401", status=401), MarathonError("unused")]
     with pytest.raises(MarathonError, match="401"):
-        ground.deployment.wish(spec(1))
+        ground.deployment.apply(spec(1))
     assert ground.clock.slept == []
 
 
 def test_remove_waits_until_the_apps_are_gone(ground):
-    ground.deployment.wish(spec(2))
+    ground.deployment.apply(spec(2))
     ground.launcher.removal_s = 3
     began_s = ground.clock.now_s()
     ground.deployment.remove([APP, "/g1/kafka-pub"], 20)
@@ -190,7 +190,7 @@ def test_remove_waits_until_the_apps_are_gone(ground):
 
 
 def test_an_app_that_does_not_go_is_named(ground):
-    ground.deployment.wish(spec(2))
+    ground.deployment.apply(spec(2))
     ground.launcher.removal_s = 1000
     with pytest.raises(InfrastructureError, match=f"{APP} still not gone after 20 s"):
         ground.deployment.remove(["/g1/kafka-pub", APP], 20)
@@ -202,7 +202,7 @@ def test_removing_nothing_is_no_work(ground):
 
 
 def test_a_locked_app_is_removed_in_the_end(ground):
-    ground.deployment.wish(spec(1))
+    ground.deployment.apply(spec(1))
     ground.launcher.refusals = [AppLockedError("locked")]
     ground.deployment.remove([APP], 20)
     assert ground.launcher.removals == [APP]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hydra.options.options import Options
 from hydra.run.clock import MonotonicClock
-from hydra.run.progress import Silence
+from hydra.run.progress import SilentProgress
 from hydra.sweep.folder import SweepFolder
 from hydra.sweep.plan import SweepPlan, make_points
 from hydra.sweep.record import SweepRecord
@@ -41,7 +41,7 @@ def main(folder: Path) -> None:
         plan = SweepPlan(make_points(options, [{"msg_rate": float(rate)} for rate in range(1, POINTS + 1)]))
         kept = SweepFolder.begin(folder, SweepRecord("sweep", "now", "hydra", options, plan))
     print("ready", flush=True)
-    run_sweep(kept.sweep.plan, SweepContext(Runner(folder.with_suffix(".diary")), kept, MonotonicClock(), Silence()))
+    run_sweep(kept.sweep.plan, SweepContext(Runner(folder.with_suffix(".diary")), kept, MonotonicClock(), SilentProgress()))
 
 
 if __name__ == "__main__":

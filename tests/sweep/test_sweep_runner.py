@@ -8,7 +8,7 @@ import pytest
 
 from hydra.errors import InfrastructureError, InterruptedRunError
 from hydra.options.options import Options
-from hydra.run.progress import Silence
+from hydra.run.progress import SilentProgress
 from hydra.sweep.plan import Axis, SweepPlan, grid, make_points
 from hydra.sweep.record import SearchAsked, SweepRecord
 from hydra.sweep.search import Answer
@@ -30,7 +30,7 @@ class Clock:
         self.at_s += seconds
 
 
-class Notes(Silence):
+class Notes(SilentProgress):
     def __init__(self):
         self.texts = []
 

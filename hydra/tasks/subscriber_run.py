@@ -1,4 +1,4 @@
-"""What a subscriber does in a run: move its clients on, and say how far they are."""
+"""One run of a subscriber: move its clients on, and say how far they are."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from hydra.accounting.delivery_latency import DeliveryTiming
 from hydra.accounting.latency import SAMPLE_BITS, LatencyCounts, SpacedLatencies
 from hydra.accounting.stats import HostTraffic, ProcessUsage, SubscriberSample, SubscriberStats, SubscriberStatus
 from hydra.clients.protocols import SubscriberDriver
-from hydra.options.order import SubscriberConfiguration
-from hydra.records.partitioner import Partitioner
-from hydra.records.send_plan import Plan
-from hydra.run.protocols import Clock, ProcessReading
+from hydra.options.order import RunOrder
+from hydra.run.clock import Clock
+from hydra.run.protocols import ProcessReading
 from hydra.signals.messages import DrainTo, StartAt
 
 MAX_UNFOLDED = 120
@@ -22,11 +21,11 @@ MAX_NAMES = 20
 """Names of waiting clients in one status."""
 
 
-class Subscribing:
+class SubscriberRun:
     """One run of a subscriber's clients. Everything in here belongs to the task's main thread.
 
     Args:
-        configuration: which clients read what.
+        order: which clients read what.
         driver: the Kafka clients.
         clock: the one that the driver tells arrivals by.
         usage: reads what this process has used.
@@ -34,19 +33,18 @@ class Subscribing:
 
     def __init__(
         self,
-        configuration: SubscriberConfiguration,
+        order: RunOrder,
         driver: SubscriberDriver,
         clock: Clock,
         usage: Callable[[], ProcessReading],
     ) -> None:
-        self.configuration = configuration
+        self.order = order
         self._driver = driver
         self._clock = clock
         self._usage = usage
         self._drain_to: dict[int, int] | None = None
         self._timing: DeliveryTiming | None = None
         self._start_s = 0.0
-        self._sample_every_s = 1.0
         self._next_sample_s = float("inf")
         self._samples: list[SubscriberSample] = []
         self._unfolded: dict[int, SpacedLatencies] = {}
@@ -57,14 +55,12 @@ class Subscribing:
         self._driver.open()
 
     def start(self, start: StartAt) -> None:
-        """Learn when the plan starts; what arrives from now on is timed by it. Told again, the last word counts."""
-        plan = Plan(start.rate_per_s, start.duration_s)
-        partitioner = Partitioner(start.partitions, start.block_records)
-        self._timing = DeliveryTiming(plan, partitioner, start.start_s, start.start_wall_s)
+        """Learn when the plan starts; what arrives from now on is timed by it. Told again, the last start counts."""
+        order = self.order
+        self._timing = DeliveryTiming(order.send_plan, order.partitioner, start.start_s, start.start_wall_s)
         for tally in self._driver.tallies:
             tally.time_by(self._timing)
-        self._start_s, self._sample_every_s = start.start_s, start.sample_every_s
-        self._next_sample_s = start.start_s
+        self._start_s = self._next_sample_s = start.start_s
         self._samples.clear()
         self._unfolded.clear()
 
@@ -98,8 +94,8 @@ class Subscribing:
             )
         )
         # The next full second, also after one that was missed.
-        whole = int(at_s // self._sample_every_s) + 1
-        self._next_sample_s = self._start_s + whole * self._sample_every_s
+        whole = int(at_s // self.order.sample_every_s) + 1
+        self._next_sample_s = self._start_s + whole * self.order.sample_every_s
 
     def _fold_oldest(self) -> None:
         number = next(iter(self._unfolded))
@@ -147,7 +143,7 @@ class Subscribing:
         while self._unfolded:
             self._fold_oldest()
         return SubscriberStats(
-            run_id=self.configuration.run_id,
+            run_id=self.order.run_id,
             task_id=task_id,
             clients=tuple(tally.stats() for tally in self._driver.tallies),
             usage=usage,

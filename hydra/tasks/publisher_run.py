@@ -1,4 +1,4 @@
-"""How the publisher walks its plan: an open loop. Send times come from the plan, whatever became of earlier records."""
+"""One run of the publisher: an open loop. Send times come from the plan, whatever became of earlier records."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from collections.abc import Callable
 
 from hydra.accounting.latency import SpacedLatencies, Spacing
 from hydra.accounting.stats import HostTraffic, ProcessUsage, PublisherSample, PublisherStats, PublisherStatus
-from hydra.clients.protocols import AckCount, PausingPublisher, PublisherDriver
-from hydra.options.order import PublisherConfiguration
-from hydra.records.partitioner import Partitioner
-from hydra.records.send_plan import Plan
-from hydra.run.protocols import Clock, ProcessReading
+from hydra.clients.protocols import AckCount, CooperativePublisher, PublisherDriver
+from hydra.options.order import RunOrder
+from hydra.run.clock import Clock
+from hydra.run.protocols import ProcessReading
 
 TICK_S = 0.001
 """The plan's granularity: what is due is handed over at most this often."""
@@ -18,19 +17,19 @@ TICK_S = 0.001
 MAX_RECORDS_AT_ONCE = 5_000
 """So that acks are taken in often enough while the publisher catches up with its plan."""
 
-IDLE_LOOK_S = 0.05
-ACK_LOOK_S = 0.02
+IDLE_POLL_S = 0.05
+ACK_POLL_S = 0.02
 MAX_WATCHED_LINGER_MS = 1000
 OPEN_TIMEOUT_S = 15.0
 
 
-class Publishing:
+class PublisherRun:
     """One run of the publisher, from the first connection to the last ack.
 
-    The loop belongs to the task's main thread; ``status`` and ``stop`` may be used from another one.
+    The loop belongs to the task's main thread; ``status``, ``stop`` and ``abandon`` may be called from another one.
 
     Args:
-        configuration: what to send.
+        order: what to send.
         driver: the Kafka client that sends it.
         clock: to walk the plan by.
         usage: reads what this process has used.
@@ -38,32 +37,32 @@ class Publishing:
 
     def __init__(
         self,
-        configuration: PublisherConfiguration,
+        order: RunOrder,
         driver: PublisherDriver,
         clock: Clock,
         usage: Callable[[], ProcessReading],
     ) -> None:
-        self.configuration = configuration
-        self.plan = Plan(configuration.msg_rate_per_s, configuration.test_duration_s)
-        self._striping = Partitioner(configuration.partitions, configuration.msg_batch_records)
+        self.order = order
+        self.plan = order.send_plan
+        self._partitioner = order.partitioner
         self._driver = driver
         self._clock = clock
-        self._pause = driver.pause if isinstance(driver, PausingPublisher) else clock.sleep
+        self._pause = driver.pause if isinstance(driver, CooperativePublisher) else clock.sleep
         self._phase = "connecting"
         self._error = ""
         self._attempted = 0
         self._queue_full = 0
-        self._lag = SpacedLatencies(Spacing(1 / configuration.msg_rate_per_s))
+        self._lag = SpacedLatencies(Spacing(self.plan.interval_s))
         self._lag_max_s = 0.0
         self._sample_lag_max_s = 0.0
         self._usage = usage
         self._samples: list[PublisherSample] = []
-        self._sample_every_s = 1.0
         self._acks = AckCount(0, 0)
         self._started_s = 0.0
         self._sent_s = 0.0
         self._acked_s = 0.0
         self.stopping = False
+        self._abandoned = False
         self.stats: PublisherStats | None = None
         """What was counted, once it is final."""
 
@@ -81,22 +80,25 @@ class Publishing:
         """End the plan here; what was handed over is still flushed."""
         self.stopping = True
 
+    def abandon(self) -> None:
+        """End the plan here and wait for no more acks: nobody will ask what became of this run."""
+        self._abandoned = True
+        self.stopping = True
+
     def status(self) -> PublisherStatus:
         """How far it is."""
         return PublisherStatus(self._phase, self._attempted, self._acks.acked, self._error or self._acks.error)
 
-    def send(self, start_s: float, sample_every_s: float = 1.0) -> None:
+    def send(self, start_s: float) -> None:
         """Walk the plan to its end (or to ``stop``) and wait for the outcome of every record; then comes ``finish``.
 
         Args:
             start_s: when the first record is due, on this clock.
-            sample_every_s: how often to note how far it is.
         """
         self._phase = "sending"
         self._started_s = self._sent_s = self._acked_s = start_s
-        self._sample_every_s = sample_every_s
         while not self.stopping and (early_s := start_s - self._clock.now_s()) > 0:
-            self._clock.sleep(min(early_s, IDLE_LOOK_S))
+            self._clock.sleep(min(early_s, IDLE_POLL_S))
         self._sample()
         while self._attempted < self.plan.records and not self.stopping:
             taken_whole = self._hand_over_due()
@@ -107,7 +109,7 @@ class Publishing:
             if not taken_whole:
                 self._pause(TICK_S)
             elif pause_s > 0 and self._attempted < self.plan.records:
-                self._pause(min(max(pause_s, TICK_S), IDLE_LOOK_S))
+                self._pause(min(max(pause_s, TICK_S), IDLE_POLL_S))
         self._flush()
 
     def _hand_over_due(self) -> bool:
@@ -118,7 +120,7 @@ class Publishing:
         if due <= 0:
             return True
         taken_whole = True
-        for partition, sequence, records in self._striping.runs(first, due):
+        for partition, sequence, records in self._partitioner.runs(first, due):
             taken = self._driver.send(partition, sequence, records)
             self._attempted += taken
             if taken < records:
@@ -126,7 +128,7 @@ class Publishing:
                 taken_whole = False
                 break
         self._sent_s = now_s
-        # The lag of a record is what it waited up to when all that were due with it were handed over.
+        # A record's lag ends when the whole batch that was due with it has been handed to the driver.
         elapsed_s = self._clock.now_s() - self._started_s
         if self._attempted > first:
             self._lag.add(elapsed_s - self.plan.intended_s(self._attempted - 1), self._attempted - first)
@@ -136,7 +138,7 @@ class Publishing:
         return taken_whole
 
     def _sample_if_due(self) -> None:
-        if self._clock.now_s() - self._started_s >= len(self._samples) * self._sample_every_s:
+        if self._clock.now_s() - self._started_s >= len(self._samples) * self.order.sample_every_s:
             self._sample()
 
     def _sample(self) -> None:
@@ -156,18 +158,20 @@ class Publishing:
 
     def _flush(self) -> None:
         self._phase = "flushing"
-        deadline_s = self._clock.now_s() + self.configuration.delivery_timeout_s
+        deadline_s = self._clock.now_s() + self.order.delivery_timeout_s
         # Nothing is held back for longer than linger.ms: where that is short, acks can be watched as they come in.
-        if self.configuration.acks != "0" and self.configuration.linger_ms <= MAX_WATCHED_LINGER_MS:
+        if self.order.has_acks and self.order.options.linger_ms <= MAX_WATCHED_LINGER_MS:
             while not self._settled() and self._clock.now_s() < deadline_s:
-                self._pause(ACK_LOOK_S)
+                self._pause(ACK_POLL_S)
                 self._take_acks(self._driver.poll())
                 self._sample_if_due()
-        self._take_acks(self._driver.flush(max(ACK_LOOK_S, deadline_s - self._clock.now_s())))
+        left_s = 0.0 if self._abandoned else deadline_s - self._clock.now_s()
+        self._take_acks(self._driver.flush(max(ACK_POLL_S, left_s)))
         self._sample()
 
     def _settled(self) -> bool:
-        return self._acks.acked + self._acks.failed >= self._attempted
+        """Whether there is nothing more to wait for."""
+        return self._abandoned or self._acks.acked + self._acks.failed >= self._attempted
 
     def _take_acks(self, acks: AckCount) -> None:
         if acks.acked != self._acks.acked:
@@ -188,9 +192,9 @@ class Publishing:
         failed = sum(_size(part.failed) for part in outcomes)
         attempted = sum(part.attempted for part in outcomes)
         # N records at an even rate take N intervals, of which the last one lies behind the last record.
-        window_s = self._sent_s - self._started_s + 1 / self.plan.rate_per_s if attempted else 0.0
+        window_s = self._sent_s - self._started_s + self.plan.interval_s if attempted else 0.0
         return PublisherStats(
-            run_id=self.configuration.run_id,
+            run_id=self.order.run_id,
             task_id=task_id,
             planned=self.plan.records,
             attempted=attempted,
