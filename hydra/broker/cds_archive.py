@@ -67,7 +67,7 @@ def cds_archive(
             os.utime(archive)
         empty = not archive.stat().st_size
     except (OSError, HydraError) as error:
-        _note_failure(note, error)
+        _note_failure(note, error.message if isinstance(error, HydraError) else error)
         return None
     # An empty file stands for a Java that cannot make one: it is not tried again at each start.
     return None if empty else archive

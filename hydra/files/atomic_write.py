@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
 import shutil
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from hydra.codec import encode
+from hydra.codec import to_builtins
 from hydra.errors import OutputError
 
 _STAGING_PREFIX = ".partial-"
@@ -45,8 +46,14 @@ def atomic_write(path: Path, content: bytes, *, origin: str = "") -> None:
 
 
 def write_json(path: Path, fact: object, *, origin: str = "") -> None:
-    """Write a dataclass or a mapping as indented JSON; see ``atomic_write``."""
-    atomic_write(path, msgspec.json.format(encode(fact), indent=1) + b"\n", origin=origin)
+    """Write a dataclass or a mapping as indented JSON, in ASCII; see ``atomic_write``.
+
+    Raises:
+        OutputError: as ``atomic_write``.
+        ValueError: a float is infinite or NaN, which JSON cannot express.
+    """
+    text = json.dumps(to_builtins(fact), allow_nan=False)
+    atomic_write(path, msgspec.json.format(text.encode(), indent=1) + b"\n", origin=origin)
 
 
 def check_output(path: str, flag: str) -> None:

@@ -20,22 +20,23 @@ import dataclasses
 import secrets
 import time
 from datetime import datetime, timezone
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
 from hydra.accounting.result import RunRecord
 from hydra.engine.apps import PUBLISHER, SUBSCRIBER, app_id, app_spec
 from hydra.errors import BrokerError, HydraError, InterruptedRunError, MarathonError, OutputError
+from hydra.files.atomic_write import check_output, write_json
 from hydra.kafkatest.machine import machine, versions
 from hydra.kafkatest.preflight import check_capacity
-from hydra.kafkatest.result_file import check_output, write_record
 from hydra.options.options import Options
 from hydra.options.reader import options_from_attributes
 from hydra.run.app_spec import Task
 from hydra.run.progress import Progress, Silence, WarmingUp
 
 if TYPE_CHECKING:
-    from hydra.kafkatest.session import Rig
+    from hydra.kafkatest.session import Session
     from hydra.run.controller import Findings, Run
 
 REMOVE_TIMEOUT_S = 20.0
@@ -65,7 +66,7 @@ class RunTestKAFKA:
     def __init__(self, options: object, runtest: bool = True, *, progress: Progress | None = None) -> None:  # noqa: FBT001, FBT002  # the seed's signature
         self._options = _snapshot(options)
         self._progress: Progress = progress or Silence()
-        self._rig: Rig | None = None
+        self._session: Session | None = None
         self._crew: dict[str, tuple[Task, ...]] = {}
         self.record: RunRecord | None = None
         """Everything that is known of the latest run."""
@@ -93,8 +94,8 @@ class RunTestKAFKA:
             UsageError: for an option that cannot be, or one that the running stack cannot follow.
         """
         new = _snapshot(options)
-        if self._rig is not None:
-            self._rig.check_same(new)
+        if self._session is not None:
+            self._session.check_same(new)
             self._check_capacity(new)
         self._options = new
 
@@ -104,21 +105,21 @@ class RunTestKAFKA:
         Raises:
             HydraError: with everything that had been started taken down again.
         """
-        if self._rig is not None:
+        if self._session is not None:
             return
-        from hydra.kafkatest.session import Rig
+        from hydra.kafkatest.session import Session
 
         self._check_capacity(self._options)
         if self._options.output is not None:
-            check_output(self._options.output)
+            check_output(self._options.output, "output")
         self._progress.phase("starting")
         try:
-            self._rig = Rig(self._options, new_run_id(), self._progress)
+            self._session = Session(self._options, new_run_id(), self._progress).open()
             self._deploy()
-            self._rig.connect_kafka()
+            self._session.connect_kafka()
         except BaseException as error:
             # Whatever was noticed first: where the stack says why it went down, that is what happened.
-            cause = self._rig.failure() if self._rig is not None and isinstance(error, MarathonError) else None
+            cause = self._session.failure() if self._session is not None and isinstance(error, MarathonError) else None
             self._give_up()
             if cause is not None:
                 raise cause from error
@@ -130,7 +131,7 @@ class RunTestKAFKA:
         Raises:
             HydraError: when they do not get there in time.
         """
-        if self._rig is None:
+        if self._session is None:
             self.start_appserver()
             return
         self._deploy()
@@ -145,17 +146,17 @@ class RunTestKAFKA:
             HydraError: when there is no result.
         """
         self.start_appserver()
-        assert self._rig is not None
+        assert self._session is not None
         run_id, started_at = new_run_id(), _now()
         run = self._run(run_id, self._options, self._progress)
         try:
-            if warmup_s := self._rig.warmup_s(self._options):
+            if warmup_s := self._session.warmup_s(self._options):
                 warming_s = self._warm_up(warmup_s)
                 started_at = _now()
                 run = self._run(run_id, self._options, self._progress)
                 run.findings.phases_s["warmup"] = round(warming_s, 3)
             result = run.perform()
-            self._rig.ran()
+            self._session.ran()
         except BaseException as error:
             explained = self._explained(error)
             with contextlib.suppress(OutputError):
@@ -168,7 +169,7 @@ class RunTestKAFKA:
 
     def _run(self, run_id: str, options: Options, progress: Progress) -> Run:
         """A run of the tasks that are there; first there are as many as the options ask for."""
-        assert self._rig is not None
+        assert self._session is not None
         from hydra.run.controller import Crew, Run
 
         if len(self._crew.get(SUBSCRIBER, ())) != options.total_sub_apps or not self._crew_present():
@@ -176,9 +177,9 @@ class RunTestKAFKA:
         return Run(
             run_id,
             options,
-            bootstrap_servers=self._rig.bootstrap_servers,
+            bootstrap_servers=self._session.bootstrap_servers,
             crew=Crew(self._crew[PUBLISHER][0], self._crew[SUBSCRIBER]),
-            world=self._rig.world(progress),
+            world=self._session.context(progress),
         )
 
     def _warm_up(self, warmup_s: float) -> float:
@@ -187,53 +188,57 @@ class RunTestKAFKA:
         options = dataclasses.replace(self._options, test_duration=warmup_s)
         began_s = time.monotonic()
         self._run(new_run_id(), options, WarmingUp(self._progress)).warm_up()
-        assert self._rig is not None
-        self._rig.ran()
+        assert self._session is not None
+        self._session.ran()
         return time.monotonic() - began_s
 
     def delete_all_launched_apps(self) -> None:
         """Remove both apps and wait until the last of their tasks is gone; harmless when there are none."""
-        if self._rig is None:
+        if self._session is None:
             return
         self._progress.phase("cleaning up")
         self._crew = {}
-        self._rig.deployment.remove([app_id(self._options, role) for role in (PUBLISHER, SUBSCRIBER)], REMOVE_TIMEOUT_S)
+        self._session.deployment.remove(
+            [app_id(self._options, role) for role in (PUBLISHER, SUBSCRIBER)], REMOVE_TIMEOUT_S
+        )
 
     def stop_appserver(self) -> None:
         """End what was started; with ``keep_running`` leave it up. Harmless the second time."""
-        if self._rig is None:
+        if self._session is None:
             return
         keep = self._options.keep_running
         try:
             if not keep:
                 self.delete_all_launched_apps()
         finally:
-            ground, self._rig = self._rig, None
+            session, self._session = self._session, None
             self._crew = {}
-            ground.close(keep=keep)
+            session.close(keep=keep)
 
     def _deploy(self) -> None:
         """Publisher and one subscriber first, which shows what is wrong once and not a hundred times; then the rest."""
-        assert self._rig is not None
-        deployment, options = self._rig.deployment, self._options
-        placing = self._rig.placing
-        present = self._rig.launcher.tasks(app_id(options, SUBSCRIBER))
+        assert self._session is not None
+        deployment, options = self._session.deployment, self._options
+        placement = self._session.placement
+        present = self._session.launcher.tasks(app_id(options, SUBSCRIBER))
         first = max(1, min(len(present), options.total_sub_apps))
         for role, instances in ((PUBLISHER, 1), (SUBSCRIBER, first)):
-            deployment.wish(app_spec(options, role, instances, placing))
+            deployment.wish(app_spec(options, role, instances, placement))
         for role, instances in ((PUBLISHER, 1), (SUBSCRIBER, first)):
             self._crew[role] = deployment.wait_ready(app_id(options, role), instances, options.start_deadline_s)
         if first != options.total_sub_apps:
-            deployment.wish(app_spec(options, SUBSCRIBER, options.total_sub_apps, placing))
+            deployment.wish(app_spec(options, SUBSCRIBER, options.total_sub_apps, placement))
             self._crew[SUBSCRIBER] = deployment.wait_ready(
                 app_id(options, SUBSCRIBER), options.total_sub_apps, options.start_deadline_s
             )
 
     def _crew_present(self) -> bool:
         """Whether the tasks of the crew are those that run: Marathon replaces one that died between two runs."""
-        assert self._rig is not None
+        assert self._session is not None
         for role, tasks in self._crew.items():
-            running = {task.task_id for task in self._rig.launcher.tasks(app_id(self._options, role)) if task.running}
+            running = {
+                task.task_id for task in self._session.launcher.tasks(app_id(self._options, role)) if task.running
+            }
             if running != {task.task_id for task in tasks}:
                 return False
         return True
@@ -249,14 +254,14 @@ class RunTestKAFKA:
 
     def _explained(self, error: BaseException) -> BaseException:
         """A broker's death is the cause of much else that may be noticed first."""
-        assert self._rig is not None
-        died = self._rig.kafka_died()
+        assert self._session is not None
+        died = self._session.kafka_died()
         if died and isinstance(error, HydraError) and not isinstance(error, InterruptedRunError):
             return BrokerError(f"the embedded Kafka died in mid-run: {died}")
         return error
 
     def _keep_record(self, run_id: str, started_at: str, findings: Findings, error: BaseException | None) -> None:
-        assert self._rig is not None
+        assert self._session is not None
         status: Literal["complete", "failed", "interrupted"] = "complete"
         exit_code = findings.result.exit_code if findings.result is not None else 70
         if error is not None:
@@ -270,7 +275,7 @@ class RunTestKAFKA:
             options=dataclasses.asdict(self._options),
             versions=versions(),
             machine=machine(),
-            cluster=self._rig.cluster(),
+            cluster=self._session.cluster(),
             phases_s=findings.phases_s,
             error="" if error is None else str(error),
             exit_code=exit_code,
@@ -282,7 +287,8 @@ class RunTestKAFKA:
             audit=findings.audit,
         )
         if self._options.output is not None:
-            write_record(self.record, self._options.output)
+            path = self._options.output
+            write_json(Path(path), self.record, origin=f"--output={path}")
 
 
 def _now() -> str:

@@ -50,15 +50,6 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Capabilities:
-    """What an engine can do, so that the harness need not know which one it is."""
-
-    engine: str
-    one_machine: bool
-    """True when its tasks run on the controller's own machine."""
-
-
-@dataclass(frozen=True)
 class Difference:
     """What is between a wish and what is seen."""
 

@@ -13,7 +13,7 @@ from hydra.accounting.partition_log import Audit, OffsetRange
 from hydra.accounting.stats import MachineSample
 from hydra.endpoints import Endpoint
 from hydra.options.order import PartitionLeader
-from hydra.run.app_spec import AppSpec, Capabilities, Task, Trouble
+from hydra.run.app_spec import AppSpec, Task, Trouble
 from hydra.signals.messages import ClockReading
 
 
@@ -36,11 +36,6 @@ class Launcher(Protocol):
     again. Not in the contract: that a task which exists already answers signals, that a removed app's tasks are gone
     when ``remove`` returns, or how the engine gets there (deployments, pods, allocations).
     """
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """What this engine can do."""
-        ...
 
     def apply(self, spec: AppSpec) -> None:
         """Wish for this app with this many instances: created, or changed to it when it is there already.

@@ -64,7 +64,7 @@ def test_a_missing_or_binary_lock_is_refused_by_name(tmp_path):
 
 
 def test_a_lock_without_kafka_has_no_version():
-    with pytest.raises(JarError, match="has no org.apache.kafka"):
+    with pytest.raises(JarError, match=r"has no org\.apache\.kafka"):
         kafka_version([JAR])
 
 

@@ -85,3 +85,10 @@ def test_one_holder_at_a_time(tmp_path):
             assert not third, "one that did not get it releases nothing"
     with try_lock(path) as again:
         assert again
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_json_cannot_express_is_refused_and_nothing_is_written(tmp_path, value):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "x.json", {"a": value})
+    assert list(tmp_path.iterdir()) == []

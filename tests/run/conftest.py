@@ -31,7 +31,7 @@ from hydra.options.options import Options
 from hydra.options.order import PartitionLeader, PublisherConfiguration, SubscriberConfiguration
 from hydra.records.partitioner import Partitioner
 from hydra.records.send_plan import Plan
-from hydra.run.app_spec import Capabilities, Task, Trouble
+from hydra.run.app_spec import Task, Trouble
 from hydra.run.context import RunContext
 from hydra.run.controller import Crew, Run
 from hydra.run.protocols import ClusterFacts, ProcessReading
@@ -572,10 +572,6 @@ class FakeLauncher:
         self.unreachable = None
         self.removal_s = 0.0
         self._number = 0
-
-    @property
-    def capabilities(self):
-        return Capabilities("memory", one_machine=True)
 
     def _reach(self):
         if self.unreachable is not None:
