@@ -1,8 +1,9 @@
-"""TCP addresses, and the list of them in ``bootstrap_servers``."""
+"""TCP addresses, the list of them in ``bootstrap_servers``, and the local address on the way to one."""
 
 from __future__ import annotations
 
 import re
+import socket
 from dataclasses import dataclass
 
 from hydra.errors import UsageError
@@ -22,7 +23,7 @@ class Endpoint:
 
 
 def parse_endpoints(bootstrap_servers: str) -> tuple[Endpoint, ...]:
-    """The addresses of ``host:port[,host:port...]``; an IPv6 address stands in square brackets.
+    """The addresses of ``host:port[,host:port...]``; an IPv6 address is in square brackets.
 
     Raises:
         UsageError: one is not of that form.
@@ -31,6 +32,21 @@ def parse_endpoints(bootstrap_servers: str) -> tuple[Endpoint, ...]:
     for part in bootstrap_servers.split(","):
         match = _ENDPOINT.fullmatch(part.strip())
         if match is None or not 0 < int(match["port"]) < 65536:
-            raise UsageError(f"the bootstrap server {part.strip()!r} is no host:port", hint="such as kafka1:9092")
+            raise UsageError(
+                f"invalid host:port {part.strip()!r} in bootstrap_servers", hint="write it such as kafka1:9092"
+            )
         endpoints.append(Endpoint(match["v6"] or match["host"], int(match["port"])))
     return tuple(endpoints)
+
+
+def local_address_towards(peer: Endpoint) -> str:
+    """The address of this machine that the system would use to send to ``peer``; nothing is sent.
+
+    Raises:
+        OSError: the peer's name does not resolve, or there is no route to it.
+        UnicodeError: the peer's name is no host name.
+    """
+    family, kind, _protocol, _name, address = socket.getaddrinfo(peer.host, peer.port, type=socket.SOCK_DGRAM)[0]
+    with socket.socket(family, kind) as probe:
+        probe.connect(address)
+        return str(probe.getsockname()[0])

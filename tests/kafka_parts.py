@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hydra.broker.cds_archive import archive_flags, class_archive
+from hydra.broker.cds_archive import archive_flags, cds_archive
 from hydra.broker.classpath import resolve_classpath
 from hydra.broker.java import find_java
 
@@ -15,7 +15,7 @@ HEAP_MB = 512
 def kafka_parts(folder: Path) -> dict[str, Any]:
     """The arguments of an EmbeddedBroker in ``folder``, which must not exist."""
     java, classpath = find_java(), resolve_classpath()
-    archive = class_archive(java, classpath, folder.with_name(f"{folder.name}-classes"), progress=print)
+    archive = cds_archive(java, classpath, folder.with_name(f"{folder.name}-classes"), note=print)
     return {
         "folder": folder,
         "java": java,

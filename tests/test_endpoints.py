@@ -24,5 +24,5 @@ def test_addresses_are_read(text, endpoints):
     "text", ["", "kafka1", "kafka1:", ":9092", "kafka1:0", "kafka1:65536", "a:1,,b:2", "::1:9092", "a:1;b:2", "a b:1"]
 )
 def test_what_is_no_address_is_named(text):
-    with pytest.raises(UsageError, match="is no host:port"):
+    with pytest.raises(UsageError, match="invalid host:port"):
         parse_endpoints(text)

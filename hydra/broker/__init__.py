@@ -1,1 +1,1 @@
-"""The broker side: the embedded Kafka (resolve, start, stop) and the admin calls on any broker."""
+"""The broker: an embedded Kafka (jars, Java, start, stop), and admin calls and connectivity checks for any Kafka."""

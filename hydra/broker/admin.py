@@ -1,7 +1,7 @@
 """Topics and offsets of any cluster, by kafka-python's admin client: the `TopicAdmin` of `hydra.run.protocols`.
 
-Every call is tried again for as long as its time allows when kafka-python says that its error will pass, and becomes a
-BrokerError otherwise. A port that refuses is given up after a few seconds: nobody is there.
+A call is repeated until its time is up while kafka-python says that its error is retriable; any other error becomes a
+BrokerError. A port that refuses connections is given up after a few seconds.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from kafka.errors import (
 from kafka.net.compat import KafkaNetClient
 
 from hydra.accounting.partition_log import OffsetRange
-from hydra.broker.reachability import await_reachable, connection_error
+from hydra.broker.connectivity import await_reachable, connection_errors
 from hydra.endpoints import Endpoint, parse_endpoints
 from hydra.errors import BrokerError
 from hydra.options.order import PartitionLeader
@@ -52,21 +52,21 @@ class _Topic(TypedDict):
 
 
 class KafkaTopicAdmin:
-    """Topics and offsets of one cluster. For one thread. Connects at the first call, and again after a `close`.
+    """Topics and offsets of one cluster. Not thread-safe. Connects at the first call, and again after a `close`.
 
     Args:
         bootstrap_servers: ``host:port``, comma separated.
-        timeout_s: for each call, with all its tries.
+        timeout_s: for each call, with all its retries.
 
     Raises:
-        UsageError: ``bootstrap_servers`` is not that.
+        UsageError: ``bootstrap_servers`` has an invalid host:port.
     """
 
     def __init__(self, bootstrap_servers: str, timeout_s: float = 15.0) -> None:
         self._endpoints = parse_endpoints(bootstrap_servers)
         self._where = ", ".join(map(str, self._endpoints))
         self._timeout_s = timeout_s
-        # A call is at most two tries that run into it, with pauses: a failed request ends the try.
+        # Two requests may run into this within one call.
         self._request_timeout_s = timeout_s / 3
         self._client: KafkaAdminClient | None = None
         self._advertised: Sequence[Endpoint] = ()
@@ -88,15 +88,15 @@ class KafkaTopicAdmin:
             BrokerError: it exists, the broker refused it, or it got no leaders in time.
         """
         deadline = time.monotonic() + self._timeout_s
-        wish = {name: {"num_partitions": partitions, "replication_factor": -1, "configs": dict(configs)}}
+        topic = {name: {"num_partitions": partitions, "replication_factor": -1, "configs": dict(configs)}}
         tries = 0
 
         def create(client: KafkaAdminClient) -> None:
             nonlocal tries
             tries += 1
-            answer = client.create_topics(wish, timeout_ms=int(self._request_timeout_s * 1000), raise_errors=False)
+            answer = client.create_topics(topic, timeout_ms=int(self._request_timeout_s * 1000), raise_errors=False)
             error, reason = for_code(answer["topics"][0]["error_code"]), answer["topics"][0].get("error_message")
-            # One that exists at a later try is ours: the answer to an earlier try was lost on its way.
+            # If it exists at a retry it is ours: the response to an earlier request was lost.
             if error is NoError or (error is TopicAlreadyExistsError and tries > 1):
                 return
             raise error(reason) if reason else error()
@@ -111,15 +111,15 @@ class KafkaTopicAdmin:
                 raise BrokerError(
                     f"the topic {name} on {self._where} has {len(leaders)} leaders for {partitions} partitions"
                     f" after {self._timeout_s:g} s",
-                    hint="see whether all brokers of the cluster are up",
+                    hint="check that all brokers of the cluster are up",
                 )
             time.sleep(_POLL_S)
 
     def delete_topic(self, name: str) -> None:
-        """Delete a topic and wait until it is gone; harmless when there is none.
+        """Delete a topic and wait until it is gone; harmless if there is none.
 
         Raises:
-            BrokerError: the broker refused, or it is still there when the time is over.
+            BrokerError: the broker refused, or it is still there after the timeout.
         """
         deadline = time.monotonic() + self._timeout_s
 
@@ -135,15 +135,15 @@ class KafkaTopicAdmin:
             if time.monotonic() > deadline:
                 raise BrokerError(
                     f"the topic {name} on {self._where} was deleted {self._timeout_s:g} s ago and is still there",
-                    hint="see whether all brokers of the cluster are up",
+                    hint="check that all brokers of the cluster are up",
                 )
             time.sleep(_POLL_S)
 
     def delete_groups(self, group_ids: Sequence[str]) -> None:
-        """Delete consumer groups, with those of their members that are still in them; harmless for one there is not.
+        """Delete consumer groups, with the members that are still in them; harmless for one that does not exist.
 
         Raises:
-            BrokerError: the broker refused, or some are still there when the time is over.
+            BrokerError: the broker refused, or some are still there after the timeout.
         """
         deadline = time.monotonic() + self._timeout_s
         left = list(group_ids)
@@ -155,7 +155,7 @@ class KafkaTopicAdmin:
             if left and time.monotonic() > deadline:
                 raise BrokerError(
                     f"{len(left)} consumer groups on {self._where} cannot be deleted ({left[0]}: {reasons[left[0]]})",
-                    hint="see whether all brokers of the cluster are up, and whether somebody is in the groups",
+                    hint="check that all brokers of the cluster are up, and that nobody else is in the groups",
                 )
             occupied = [group_id for group_id in left if reasons[group_id] == NonEmptyGroupError.__name__]
             for group_id in occupied:
@@ -167,12 +167,12 @@ class KafkaTopicAdmin:
         """Log start and end offset of every partition.
 
         Raises:
-            BrokerError: there is no such topic, or a partition has no leader.
+            BrokerError: the topic does not exist, or a partition has no leader.
         """
         return self._call(f"read the offsets of the topic {topic}", lambda client: _offsets(client, topic))
 
     def close(self) -> None:
-        """Let go of all connections; harmless the second time."""
+        """Close all connections; harmless the second time."""
         client, self._client = self._client, None
         if client is not None:
             client.close()
@@ -186,27 +186,25 @@ class KafkaTopicAdmin:
             except (KafkaError, RuntimeError, OSError) as error:
                 will_pass = getattr(error, "retriable", True)
                 if not will_pass or time.monotonic() >= retry_until:
-                    raise self._misled() or BrokerError(
+                    raise self._advertised_address_error() or BrokerError(
                         f"cannot {what} on {self._where} ({_sentence(error)})",
-                        hint="see whether the broker is up and lets this client do that",
+                        hint="check that the broker is up and allows this client to do that",
                     ) from error
-            # A client that lost its broker goes on to reconnect in its own thread, and leaves a socket open each time.
+            # A client that lost its broker reconnects in a thread of its own, and leaves a socket open each time.
             self.close()
             time.sleep(_PAUSE_S)
             await_reachable(self._endpoints, max(0.0, retry_until - time.monotonic()))
 
-    def _misled(self) -> BrokerError | None:
-        """The error where the cluster names a broker by an address that is none for us: its own is not to blame."""
-        for endpoint in self._advertised:
-            if endpoint in self._endpoints:
-                continue
-            if error := connection_error(endpoint, _ADVERTISED_TIMEOUT_S):
-                return BrokerError(
-                    f"the Kafka cluster at {self._where} tells clients to come to {endpoint}, which cannot be reached"
-                    f" from here ({error.strerror or error})",
-                    hint="see whether that broker is up, and that its advertised.listeners has an address that this"
-                    " machine and the agents can reach",
-                )
+    def _advertised_address_error(self) -> BrokerError | None:
+        """The error if a broker advertises an address that cannot be reached from here."""
+        others = [endpoint for endpoint in self._advertised if endpoint not in self._endpoints]
+        for endpoint, error in connection_errors(others, _ADVERTISED_TIMEOUT_S).items():
+            return BrokerError(
+                f"the Kafka cluster at {self._where} advertises {endpoint} to its clients, which cannot be reached"
+                f" from here ({error.strerror or error})",
+                hint="check that this broker is up, and that its advertised.listeners has an address that this"
+                " machine and the agents can reach",
+            )
         return None
 
     def _connected(self) -> KafkaAdminClient:
@@ -219,7 +217,7 @@ class KafkaTopicAdmin:
 
 
 def _open_client(servers: Sequence[str], request_timeout_s: float) -> tuple[KafkaAdminClient, KafkaNetClient]:
-    """A client that knows the cluster's brokers, and what it keeps its connections with."""
+    """A client that knows the cluster's brokers, and the object that holds its connections."""
     timeout_ms = int(request_timeout_s * 1000)
     opened: list[KafkaNetClient] = []
 
@@ -239,7 +237,7 @@ def _open_client(servers: Sequence[str], request_timeout_s: float) -> tuple[Kafk
             kafka_client=net_client,
         )
     except BaseException:
-        # A constructor that fails leaves its thread and its sockets to whoever still knows them.
+        # A constructor that fails closes neither its thread nor its sockets.
         for client in opened:
             client.close()
         raise
@@ -258,7 +256,7 @@ def _cluster_facts(client: KafkaAdminClient) -> ClusterFacts:
 
 
 def _empty_group(client: KafkaAdminClient, group_id: str) -> None:
-    """Take out the members that did not leave: those of a task that was killed stay until their session runs out."""
+    """Remove members that did not leave: those of a killed task stay until their session times out."""
     members = client.describe_groups([group_id])[group_id]["members"]
     if members:
         client.remove_group_members(group_id, [MemberToRemove(member_id=member["member_id"]) for member in members])
@@ -270,7 +268,7 @@ def _topic(client: KafkaAdminClient, name: str) -> _Topic:
 
 
 def _exists(client: KafkaAdminClient, name: str) -> bool:
-    # A name that no topic can have is as good as gone.
+    # No topic can have an invalid name.
     return for_code(_topic(client, name)["error_code"]) not in (UnknownTopicOrPartitionError, InvalidTopicError)
 
 
@@ -290,13 +288,13 @@ def _offsets(client: KafkaAdminClient, name: str) -> Mapping[int, OffsetRange]:
     if topic["error_code"]:
         raise for_code(topic["error_code"])(name)
     partitions = [TopicPartition(name, partition["partition_index"]) for partition in topic["partitions"]]
-    # The end first: the log grows at its end, so that a range is never one that begins behind its end.
+    # The end first: a log only grows, so that no range begins after its end.
     ends = client.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.LATEST))
     starts = client.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.EARLIEST))
     return {p.partition: OffsetRange(starts[p].offset, ends[p].offset) for p in partitions}
 
 
 def _sentence(error: BaseException) -> str:
-    """What an error of kafka-python says, without the request and response that it quotes at length."""
+    """The text of an error of kafka-python, without the long request and response that it quotes."""
     text = str(error).partition("Request '")[0].strip().rstrip(":")
     return text or type(error).__name__

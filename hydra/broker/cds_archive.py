@@ -1,8 +1,8 @@
-"""The classes that Kafka loads as it boots, in an archive that the JVM maps instead: it boots in half the time.
+"""An archive of the classes that Kafka loads at boot: the JVM maps it instead, and the broker boots in half the time.
 
-Class data sharing, as any Java from 17 on has it: a boot that lists the classes it loads, then a dump of those. The
-archive holds loaded classes and nothing else, no compiled code and no profile, so that a broker that runs is what it
-would be without. A JVM checks it against itself and the jars, and does without it when they do not match.
+Class data sharing (CDS) of any Java from 17 on: one boot lists the classes, then a JVM dumps them. The archive has
+loaded classes only, no compiled code and no profile, so that a running broker is the same with and without it. A JVM
+checks the archive against itself and the jars, and silently does without it if they do not match.
 """
 
 from __future__ import annotations
@@ -11,64 +11,65 @@ import contextlib
 import hashlib
 import os
 import subprocess
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from hydra.broker.cache import cache_folder, staging_dir, try_lock
 from hydra.broker.embedded import EmbeddedBroker
 from hydra.broker.java import Java
 from hydra.broker.jvm import broker_flags, end_jvm, java_command, start_jvm
-from hydra.errors import HydraError
+from hydra.errors import HydraError, JavaError
+from hydra.files.atomic_write import staging_dir
+from hydra.files.file_lock import try_lock
+from hydra.files.user_folders import cache_folder
 
 BOOT_TIMEOUT_S = 40.0
 DUMP_TIMEOUT_S = 40.0
-UNUSED_DAYS = 30
-"""An archive that nobody used for so long is removed: a Java that was replaced leaves its own behind."""
+KEPT_ARCHIVES = 2
+"""An archive takes 64 MB. These are kept beside a new one, those that were used last: of another Java or checkout."""
 
 _HEAP_MB = 512
-_SECONDS_A_DAY = 86_400
 
 
-def class_archive(
+def cds_archive(
     java: Java,
     classpath: Sequence[Path],
     scratch: Path,
     *,
-    progress: Callable[[str], None],
+    note: Callable[[str], None],
     folder: Path | None = None,
 ) -> Path | None:
-    """The archive for this Java and these jars; made where there is none, which takes some seconds.
+    """The archive for this Java and these jars; made if it is missing, which takes some seconds.
 
-    Like ``EmbeddedBroker.start`` it belongs on a thread that lives as long as the JVMs shall.
+    Like ``EmbeddedBroker.start``, call it on a thread that outlives the JVMs.
 
     Args:
-        java: what the broker runs with.
-        classpath: the checked jars.
+        java: runs the broker.
+        classpath: the verified jars.
         scratch: a folder that does not exist, for the boot that lists the classes; gone afterwards.
-        progress: is called with a line of text when one is made.
+        note: called with a line of text when an archive is made, or cannot be.
         folder: the archives; ``<user's cache>/hydra-scaletest/classes`` unless given.
 
     Returns:
-        None where there is none and none can be made: by this Java, in this folder, or while another process makes it.
+        None if there is none: this Java cannot make one, the folder cannot be written, or another process is making it.
     """
-    archives = cache_folder() / "classes" if folder is None else folder
     try:
+        archives = cache_folder() / "classes" if folder is None else folder
         archive = archives / f"{_fingerprint(java, classpath)}.jsa"
         if not archive.exists():
             archives.mkdir(parents=True, exist_ok=True)
-            with try_lock(archives) as alone:
-                if not alone:
+            with try_lock(archives / ".lock") as locked:
+                if not locked:
                     return None
                 if not archive.exists():  # another process may have made it since
-                    progress("preparing Kafka's classes, once, so that it boots in half the time from now on")
-                    _make(archive, java, classpath, scratch)
-        with contextlib.suppress(OSError):  # a cache that cannot be written can be used all the same
+                    note("preparing Kafka's classes, once, so that it boots in half the time from now on")
+                    _make(archive, java, classpath, scratch, note)
+        with contextlib.suppress(OSError):  # an archive in a read-only cache is used as well
             os.utime(archive)
         empty = not archive.stat().st_size
-    except (OSError, HydraError):
+    except (OSError, HydraError) as error:
+        _note_failure(note, error.message if isinstance(error, HydraError) else error)
         return None
-    # An empty one says that this Java can make none: it is not tried again at each start.
+    # An empty file stands for a Java that cannot make one: it is not tried again at each start.
     return None if empty else archive
 
 
@@ -77,8 +78,12 @@ def archive_flags(archive: Path | None) -> tuple[str, ...]:
     return () if archive is None else (f"-XX:SharedArchiveFile={archive}",)
 
 
+def _note_failure(note: Callable[[str], None], reason: object) -> None:
+    note(f"Kafka boots without an archive of its classes, which takes some seconds more ({reason})")
+
+
 def _fingerprint(java: Java, classpath: Sequence[Path]) -> str:
-    """What an archive is valid for: the JVM compares these itself."""
+    """What an archive is valid for: what the JVM compares."""
     home = java.path.resolve().parent.parent
     parts = [str(home)]
     for path in (home / "lib" / "modules", *classpath):
@@ -87,16 +92,16 @@ def _fingerprint(java: Java, classpath: Sequence[Path]) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def _make(archive: Path, java: Java, classpath: Sequence[Path], scratch: Path) -> None:
-    """Put the archive in its place, or an empty one where this Java makes none.
+def _make(archive: Path, java: Java, classpath: Sequence[Path], scratch: Path, note: Callable[[str], None]) -> None:
+    """Put the archive in its place, or an empty file if this Java makes none that it can use.
 
     Raises:
         HydraError: the broker did not boot.
     """
-    _remove_unused(archive.parent)
-    with staging_dir(archive.parent) as partial:
-        # Both of its JVMs write it: what stands in it at last is the list of the second one, the broker itself.
-        classes = partial / "classes.txt"
+    _remove_old(archive.parent)
+    with staging_dir(archive.parent) as staging:
+        # Both JVMs of the broker's start write this file, the broker itself last.
+        classes = staging / "classes.txt"
         broker = EmbeddedBroker(
             folder=scratch,
             java=java,
@@ -108,34 +113,42 @@ def _make(archive: Path, java: Java, classpath: Sequence[Path], scratch: Path) -
             broker.start(BOOT_TIMEOUT_S)
         finally:
             broker.stop()
-        made = partial / archive.name
-        _dump(made, classes, java, classpath)
+        made = staging / archive.name
+        dump = ("-Xshare:dump", f"-XX:SharedClassListFile={classes}", *archive_flags(made))
+        try:
+            _run(java, dump, [], classpath, staging)
+            # With this flag a JVM that cannot map the archive ends with an error, instead of silently going on.
+            _run(java, ("-Xshare:on", *archive_flags(made)), ["-version"], classpath, staging)
+        except JavaError as error:
+            _note_failure(note, error.message)
+            made.write_bytes(b"")
         made.replace(archive)
 
 
-def _dump(made: Path, classes: Path, java: Java, classpath: Sequence[Path]) -> None:
-    """Have a JVM write the archive; an empty file where it does not."""
-    flags = (
-        "-Xshare:dump",
-        *broker_flags(_HEAP_MB),
-        f"-XX:SharedClassListFile={classes}",
-        f"-XX:SharedArchiveFile={made}",
-    )
-    folder = made.parent
-    process = start_jvm(java_command(java, flags, classpath, folder, []), folder, folder / "dump.log", {})
+def _run(java: Java, flags: Sequence[str], main: Sequence[str], classpath: Sequence[Path], folder: Path) -> None:
+    """Run a short JVM with the broker's flags and these.
+
+    Raises:
+        JavaError: it failed; quotes its first line.
+    """
+    log = folder / "jvm.log"
+    log.unlink(missing_ok=True)
+    command = java_command(java, (*broker_flags(_HEAP_MB), *flags), classpath, folder, main)
+    process = start_jvm(command, folder, log, {})
     try:
         status = process.wait(timeout=DUMP_TIMEOUT_S)
     except subprocess.TimeoutExpired:
-        status = None
+        raise JavaError(f"java {flags[0]} timed out after {DUMP_TIMEOUT_S:g} s") from None
     finally:
         end_jvm(process)
     if status != 0:
-        made.write_bytes(b"")
+        lines = log.read_text(errors="replace").splitlines() or ["no output"]
+        raise JavaError(f"java {flags[0]} ended with exit status {status}: {lines[0]}")
 
 
-def _remove_unused(archives: Path) -> None:
-    oldest_s = time.time() - UNUSED_DAYS * _SECONDS_A_DAY
-    for archive in archives.glob("*.jsa"):
+def _remove_old(archives: Path) -> None:
+    """Remove all archives but those that were used last."""
+    by_use = sorted(archives.glob("*.jsa"), key=lambda archive: archive.stat().st_mtime, reverse=True)
+    for archive in by_use[KEPT_ARCHIVES:]:
         with contextlib.suppress(OSError):
-            if archive.stat().st_mtime < oldest_s:
-                archive.unlink()
+            archive.unlink()

@@ -1,7 +1,7 @@
-"""Fetch jars by their Maven coordinates with jgo, several at a time, each checked before it is handed on.
+"""Download jars by their Maven coordinates with jgo, several at a time, and check each.
 
-jgo is imported here only, and late: a start with a full cache does not pay for it. Of jgo only the repository access is
-used (context, artifact, download); which jars are wanted was decided when the lock was written.
+jgo is imported only when something is missing. Only its repository access is used (context, artifact, download): the
+lock file says which jars are wanted.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ _JOIN_TIMEOUT_S = 0.2
 
 
 def download(jars: Sequence[LockedJar], folder: Path, deadline: float) -> Iterator[tuple[LockedJar, Path]]:
-    """Fetch jars; yield each with its file as it arrives and is right.
+    """Download jars; yield each with its file once it has arrived and its checksum is right.
 
     Args:
-        jars: what to fetch.
-        folder: where the files are put, in a layout of jgo's own.
+        jars: what to download.
+        folder: where jgo puts the files.
         deadline: on the monotonic clock, for all of them together.
 
     Raises:
-        JarError: one cannot be fetched or is not the one of the lock; names its coordinate.
+        JarError: one cannot be downloaded, or differs from the lock file; names its coordinate.
     """
     todo: queue.SimpleQueue[LockedJar] = queue.SimpleQueue()
     done: queue.SimpleQueue[tuple[LockedJar, Path | JarError]] = queue.SimpleQueue()
@@ -43,7 +43,7 @@ def download(jars: Sequence[LockedJar], folder: Path, deadline: float) -> Iterat
         todo.put(jar)
     stop = threading.Event()
     context = repository_context(folder, lambda: stop.is_set() or time.monotonic() > deadline)
-    # Daemon threads: nothing can interrupt a socket read, and it must not hold up a Ctrl-C.
+    # Daemon threads: a socket read cannot be interrupted, and must not delay a Ctrl-C.
     threads = [
         threading.Thread(target=_work, args=(context, todo, done, stop), name="hydra-jars", daemon=True)
         for _ in range(min(_THREADS, len(jars)))
@@ -63,23 +63,23 @@ def download(jars: Sequence[LockedJar], folder: Path, deadline: float) -> Iterat
 
 
 def repository_context(folder: Path, is_over: Callable[[], bool]) -> MavenContext:
-    """Jgo's view of the public repository and of those in the user's jgo settings, which are asked first.
+    """Jgo's access to the public repository, and to those in the user's jgo settings, which come first.
 
     Args:
-        folder: where files are kept.
-        is_over: a download that sees it true gives up.
+        folder: where jgo keeps files.
+        is_over: a download stops once it returns True.
     """
     from jgo.config import GlobalSettings
     from jgo.maven import MavenContext, PythonResolver
 
-    # Without a handler Python prints warnings to the terminal; what matters of them becomes a JarError.
+    # Without a handler Python would print its warnings to the terminal; errors become a JarError.
     logging.getLogger("jgo").addHandler(logging.NullHandler())
 
     @contextlib.contextmanager
     def watched(_file_name: str, _size_bytes: int) -> Iterator[Callable[[int], None]]:
         def check(_chunk_bytes: int) -> None:
             if is_over():
-                raise TimeoutError("the download took too long")
+                raise TimeoutError("the download timed out")
 
         yield check
 
@@ -96,7 +96,9 @@ def _next(
     try:
         return done.get(timeout=max(0.0, deadline - time.monotonic()))
     except queue.Empty:
-        raise JarError("downloading Kafka's jars took too long", hint="try again: what has arrived is kept") from None
+        raise JarError(
+            "downloading Kafka's jars timed out", hint="try again: jars that have arrived are kept"
+        ) from None
 
 
 def _work(
@@ -108,26 +110,26 @@ def _work(
     with contextlib.suppress(queue.Empty):
         while not stop.is_set():
             jar = todo.get_nowait()
-            done.put((jar, _fetch_one(context, jar)))
+            done.put((jar, _download_one(context, jar)))
 
 
-def _fetch_one(context: MavenContext, jar: LockedJar) -> Path | JarError:
+def _download_one(context: MavenContext, jar: LockedJar) -> Path | JarError:
     group, artifact, version, *classifier = jar.coordinate.split(":")
     try:
         wanted = context.project(group, artifact).at_version(version).artifact(*classifier)
         path = Path(wanted.resolve())
         found = sha256_of(path)
-    # AssertionError: jgo asserts what it takes for granted of a repository's answers
+    # AssertionError: jgo asserts that a repository's responses are well-formed
     except (OSError, RuntimeError, ValueError, AssertionError) as error:
-        # Not chained: the cause's frames would keep jgo's open response alive until some later garbage collection.
+        # Not chained: the frames of the cause would keep jgo's open response alive.
         return JarError(
-            f"the jar {jar.coordinate} cannot be fetched ({error})",
+            f"the jar {jar.coordinate} cannot be downloaded ({error})",
             hint="connect this machine to a Maven repository once (jgo's settings file may name a mirror), or copy"
             " the cache folder of a machine that has the jars",
         )
     if found != jar.sha256:
         return JarError(
-            f"the jar {jar.coordinate} was delivered with the SHA-256 {found}, the lock says {jar.sha256}",
-            hint="try again; if it stays, what the repository or the mirror serves is not this release",
+            f"the jar {jar.coordinate} has the SHA-256 {found}, and the lock file says {jar.sha256}",
+            hint="try again; if that does not help, the repository or mirror serves another file",
         )
     return path

@@ -1,4 +1,4 @@
-"""A real Apache Kafka of one node (KRaft, broker and controller in one) in a child JVM, for one run."""
+"""A real Apache Kafka of one node (KRaft, broker and controller in one process) in a child JVM."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from hydra.broker.connectivity import is_ready
 from hydra.broker.java import Java
 from hydra.broker.jvm import SHORT_RUN_FLAGS, broker_flags, end_jvm, java_command, start_jvm
-from hydra.broker.readiness import is_ready
 from hydra.broker.server_properties import Ports, properties_text, server_properties
 from hydra.errors import BrokerError
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _ADDRESS = "127.0.0.1"
-# Below the ports that kernels give to outgoing connections: none of a load's thousands of clients takes ours between
-# two starts of the broker, or between our choice and its bind.
+# Below the ephemeral port range: no outgoing connection of a load takes our port between two starts of the broker, or
+# between our choice and its bind.
 _PORTS = range(15000, 32000)
 _PORT_TRIES = 5
 _PORT_TAKEN = ("Address already in use", "java.net.BindException")
@@ -39,21 +39,21 @@ _STACK_FRAME = ("\t", "    ")
 
 
 class EmbeddedBroker:
-    """One broker; started by ``with`` or ``start``, gone with all its traces after ``stop``.
+    """One broker; ``with`` or ``start`` starts it, ``stop`` ends it and removes its folder.
 
-    ``start`` belongs on a thread that outlives the broker (the main thread): on Linux the kernel kills the JVM when the
-    thread that started it ends, which is how it cannot be left behind, not even by a SIGKILL of ours.
+    Call ``start`` on a thread that outlives the broker (the main thread): on Linux the kernel kills the JVM when the
+    thread that started it ends, so that it is not left behind even if this process is killed.
 
     Args:
-        folder: for data, log and settings; must not exist: ``start`` makes it and ``stop`` removes it.
-        java: what to run it with.
-        classpath: jars that were checked against the lock.
-        properties: broker settings of the user, over ours.
+        folder: for data, log and settings; must not exist yet.
+        java: runs it.
+        classpath: the verified jars.
+        properties: the user's broker properties; they override ours.
         heap_mb: the JVM's heap, MiB.
         env: added to the JVM's environment, such as HYDRA_RUN_ID.
         start_timeout_s: for the ``with`` form.
-        advertised_port: what clients are told to connect to, where a proxy stands in front of the broker.
-        jvm_flags: more flags of the JVM, such as one that names an archive of classes.
+        advertised_port: the port that clients are told, if a proxy is in front of the broker.
+        jvm_flags: more flags of the JVM.
     """
 
     def __init__(
@@ -117,11 +117,11 @@ class EmbeddedBroker:
         return self._process.pid
 
     def returncode(self) -> int | None:
-        """Of the JVM: None while it runs or before it does; below zero, minus the signal that ended it."""
+        """Exit status of the JVM: None before its start and while it runs; -N if signal N ended it."""
         return None if self._process is None else self._process.poll()
 
     def last_lines(self, count: int) -> tuple[str, ...]:
-        """The newest lines of the broker's log, oldest first; none when there is no log (any more)."""
+        """The last lines of the broker's log, oldest first; none without a log."""
         try:
             with self._log.open("rb") as file:
                 file.seek(max(0, self._log.stat().st_size - _LOG_TAIL_BYTES))
@@ -131,18 +131,18 @@ class EmbeddedBroker:
         return tuple(text.splitlines()[-count:]) if count > 0 else ()
 
     def start(self, timeout_s: float = 30.0) -> None:
-        """Start it and wait until it serves. One that died is started again on its data and its port.
+        """Start it and wait until it serves. After a crash it starts again with its data and its port.
 
         Args:
-            timeout_s: how long that may take.
+            timeout_s: for all of that.
 
         Raises:
-            BrokerError: it died or took too long; quotes its last lines. Nothing of it is left then.
+            BrokerError: it died or timed out; quotes its last lines. Nothing of it is left.
             JavaError: the JVM cannot be started.
-            UsageError: a property that is Hydra's own.
+            UsageError: a property is one that Hydra sets itself.
         """
         if self._process is not None and self._process.poll() is None:
-            raise BrokerError(f"the embedded broker on {self.bootstrap_servers} runs already")
+            raise BrokerError(f"the embedded broker on {self.bootstrap_servers} is already running")
         deadline = time.monotonic() + timeout_s
         try:
             if self._ports is None:
@@ -154,9 +154,9 @@ class EmbeddedBroker:
             raise
 
     def stop(self) -> None:
-        """End it at once and remove its folder; harmless the second time.
+        """Kill it and remove its folder; harmless the second time.
 
-        The JVM is killed, not asked: its data go with the folder, and a shutdown in good order takes a second.
+        Its data are removed anyway, and a clean shutdown would take a second.
         """
         if self._process is not None:
             end_jvm(self._process)
@@ -164,7 +164,7 @@ class EmbeddedBroker:
         self._remove_folder()
 
     def _start_fresh(self, deadline: float) -> None:
-        # Another program may bind a port between our look and the broker's bind: then other ports, on an empty folder.
+        # Another program may take a port between our check and the broker's bind: try again with other ports.
         for last in (False,) * (_PORT_TRIES - 1) + (True,):
             broker, controller = _free_ports(2)
             ports = Ports(broker, controller, self._advertised_port)
@@ -179,7 +179,12 @@ class EmbeddedBroker:
                 return
 
     def _format(self, ports: Ports, deadline: float) -> None:
-        """Write the settings and let Kafka's own tool prepare the data folder."""
+        """Write the settings and have Kafka's own tool format the data folder."""
+        if "," in str(self._folder):
+            raise BrokerError(
+                f"the embedded broker's folder {self._folder} has ',' in its path, which separates Kafka's log.dirs",
+                hint="set TMPDIR to a folder without ','",
+            )
         properties = server_properties(ports, str(self._folder / "data"), os.cpu_count() or 1, self._properties)
         try:
             self._folder.mkdir(parents=True)
@@ -193,7 +198,7 @@ class EmbeddedBroker:
             status = self._process.wait(timeout=max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             end_jvm(self._process)
-            raise self._failure("did not get its data folder formatted in time") from None
+            raise self._failure("timed out formatting its data folder") from None
         if status != 0:
             raise self._failure(f"could not format its data folder (exit status {status})")
         self._log.unlink(missing_ok=True)
@@ -205,17 +210,17 @@ class EmbeddedBroker:
         while True:
             status = self._process.poll()
             if status is not None:
-                raise self._failure(f"ended while it started (exit status {status})")
+                raise self._failure(f"ended during its start (exit status {status})")
             left_s = deadline - time.monotonic()
             if left_s <= 0:
                 end_jvm(self._process)
-                raise self._failure(f"on {self.bootstrap_servers} did not answer in time")
+                raise self._failure(f"on {self.bootstrap_servers} timed out during its start")
             if is_ready(ports.broker, self._cluster_id, min(left_s, _PROBE_TIMEOUT_S)):
                 return
             time.sleep(_POLL_S)
 
     def _remove_folder(self) -> None:
-        # Only what we made: the caller may have named a folder that was there before, and start refused it.
+        # Not a folder that existed before, and which start refused.
         if self._made_folder:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._made_folder = False
@@ -225,20 +230,20 @@ class EmbeddedBroker:
         return start_jvm(command, self._folder, self._log, self._env)
 
     def _failure(self, what: str) -> BrokerError:
-        """A BrokerError with the lines of the log that say why: stack frames left out."""
+        """A BrokerError with the last lines of the log, without stack frames."""
         lines = [line for line in self.last_lines(200) if line.strip() and not line.startswith(_STACK_FRAME)]
-        quoted = " | ".join(lines[-_QUOTED_LINES:]) or "nothing"
+        quoted = " | ".join(lines[-_QUOTED_LINES:]) or "none"
         return BrokerError(
-            f"the embedded broker (Java {self._java.major}) {what}; it said last: {quoted}",
-            hint="look at the broker properties, at the free memory and disk, or use --java",
+            f"the embedded broker (Java {self._java.major}) {what}; last log lines: {quoted}",
+            hint="check the broker properties, free memory and disk space, or use another --java",
         )
 
 
 def _free_ports(count: int) -> list[int]:
-    """Different loopback ports that nobody listens on now.
+    """Different loopback ports that are free now.
 
     Raises:
-        BrokerError: there are none.
+        BrokerError: there are not enough.
     """
     found: list[int] = []
     for port in random.sample(_PORTS, len(_PORTS)):

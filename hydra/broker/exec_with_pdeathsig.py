@@ -1,7 +1,7 @@
-"""Become another program that cannot outlive its parent: ``python bound_child.py PARENT_PID PROGRAM [ARGUMENT...]``.
+"""Run a program that cannot outlive its parent: ``python exec_with_pdeathsig.py PARENT_PID PROGRAM [ARGUMENT...]``.
 
-A program of its own, and not a function that subprocess calls between fork and exec: that is not safe in a process with
-threads, and newer Pythons warn of it. Imports nothing of hydra, so that Python may start it without site packages.
+A script, and not a ``preexec_fn`` of subprocess, which is not safe in a process with threads. It imports nothing of
+hydra, so that Python can run it without site packages.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ import signal
 import sys
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
-_NOT_STARTED = 127  # as a shell says it
+_NOT_STARTED = 127  # as in a shell
 
 
 def main(parent_pid: int, command: list[str]) -> int:
-    """Bind to the parent, take all file descriptors that are allowed, become ``command``; returns only if it cannot.
+    """Set the parent-death signal, raise the descriptor limit to its maximum and exec ``command``.
 
     Args:
         parent_pid: who started us.
         command: absolute path of the program, and its arguments.
 
     Returns:
-        The exit status: the parent is gone, or the program cannot be started.
+        The exit status, if the parent is gone or the program cannot be started.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    # The parent may have died before that call; then nobody would send the signal any more.
+    # If the parent died before that call, no signal will come.
     if os.getppid() != parent_pid:
         return _NOT_STARTED
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

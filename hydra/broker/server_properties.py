@@ -1,4 +1,4 @@
-"""The embedded broker's server.properties: what a one-node cluster for load tests needs, the user's on top. Pure."""
+"""The embedded broker's server.properties: those of a one-node cluster for load tests, and the user's on top."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from hydra.errors import UsageError
+from hydra.options.options import Options
 
 NODE_ID = 1
 
@@ -33,15 +34,45 @@ class Ports:
     broker: int
     controller: int
     advertised: int | None = None
-    """What clients are told to connect to, where something stands in front of the broker's own port."""
+    """The port that clients are told, if a proxy is in front of the broker's own."""
 
 
-def check_overrides(names: Iterable[str]) -> None:
-    """Refuse broker properties that are Hydra's own.
+@dataclass(frozen=True)
+class BrokerSettings:
+    """What the user asks of an embedded Kafka."""
+
+    properties: tuple[str, ...] = ()
+    """NAME=VALUE; they override Hydra's own."""
+    heap_mb: int = Options.broker_heap_mb
+
+    def by_name(self) -> Mapping[str, str]:
+        """The values of the properties."""
+        return {name: value for name, _, value in (text.partition("=") for text in self.properties)}
+
+    def difference(self, other: BrokerSettings) -> str:
+        """Describe requested settings whose value differs on the other broker; settings not requested are ignored."""
+        there = other.by_name()
+        for name, value in self.by_name().items():
+            if there.get(name) != value:
+                return f"--broker_property={name}={value}, and it has {there.get(name, 'its own default')}"
+        if self.heap_mb not in {Options.broker_heap_mb, other.heap_mb}:
+            return f"--broker_heap_mb={self.heap_mb}, and it has {other.heap_mb}"
+        return ""
+
+
+def broker_settings(options: Options) -> BrokerSettings:
+    """The settings that the options ask for.
 
     Raises:
-        UsageError: names the first of them.
+        UsageError: a property is one that Hydra sets itself.
     """
+    settings = BrokerSettings(options.broker_property, options.broker_heap_mb)
+    _check_overrides(settings.by_name())
+    return settings
+
+
+def _check_overrides(names: Iterable[str]) -> None:
+    """Refuse broker properties that Hydra sets itself."""
     for name in names:
         if name in _OURS:
             raise UsageError(
@@ -60,9 +91,9 @@ def server_properties(ports: Ports, data_folder: str, cores: int, overrides: Map
         overrides: the user's properties; they win.
 
     Raises:
-        UsageError: an override is one of those that make the broker reachable and its traces removable.
+        UsageError: an override is a property that Hydra sets itself.
     """
-    check_overrides(overrides)
+    _check_overrides(overrides)
     broker, controller = f"127.0.0.1:{ports.broker}", f"127.0.0.1:{ports.controller}"
     reachable = {
         "process.roles": "broker,controller",
@@ -90,8 +121,7 @@ def _one_node() -> dict[str, str]:
         "share.coordinator.state.topic.replication.factor": "1",
         "share.coordinator.state.topic.min.isr": "1",
         "share.coordinator.state.topic.num.partitions": "4",
-        # The controller takes the broker back in only when the session before it has run out: this is what a restart
-        # after a kill waits for.
+        # After a kill the controller readmits the broker only once its former session has timed out.
         "broker.heartbeat.interval.ms": "1000",
         "broker.session.timeout.ms": "6000",
     }
@@ -101,7 +131,7 @@ def _many_clients(cores: int) -> dict[str, str]:
     return {
         "num.network.threads": str(max(3, cores // 2)),
         "num.io.threads": str(max(8, cores)),
-        # Ten thousand clients connect at once and each has one fetch under way.
+        # Ten thousand clients connect at once, each with one fetch in flight.
         "socket.listen.backlog.size": "10000",
         "queued.max.requests": "10000",
         "max.incremental.fetch.session.cache.slots": "20000",
@@ -114,19 +144,19 @@ def _short_lived() -> dict[str, str]:
     return {
         "auto.create.topics.enable": "false",
         "delete.topic.enable": "true",
-        # Retention within a run of seconds: the first look soon, and then often.
+        # Retention within a run of seconds: check soon, and often.
         "log.initial.task.delay.ms": "500",
         "log.retention.check.interval.ms": "1000",
         "log.segment.delete.delay.ms": "1000",
-        # The cleaner takes this much of the heap at once, for one small compacted topic.
+        # The cleaner allocates this much of the heap at once, for one small compacted topic.
         "log.cleaner.dedupe.buffer.size": "4194304",
     }
 
 
 def properties_text(properties: Mapping[str, str]) -> str:
-    r"""The content of a Java properties file; whatever a value holds, it stays one value.
+    r"""The content of a Java properties file, in which every other character is escaped as ``\uXXXX``.
 
-    Format: java.util.Properties, in ISO 8859-1 with ``\uXXXX`` for the rest.
+    Format: java.util.Properties, ISO 8859-1.
     """
     return "".join(f"{_escaped(name)}={_escaped(value)}\n" for name, value in properties.items())
 

@@ -1,7 +1,7 @@
-"""Write the lock anew: ``python -m hydra.broker.update_jar_lockfile [VERSION]``; by default the newest stable Kafka 4.
+"""Write the jar lock file: ``python -m hydra.broker.update_jar_lockfile [VERSION]``; by default the newest Kafka 4.
 
-A tool for those who work on Hydra: it trusts what the repository serves today, and the commit of the lock is what makes
-everyone else's jars the same.
+For those who work on Hydra. It trusts what the repository serves today; everyone else gets exactly the jars that the
+committed lock file names.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING
 from hydra.broker.download import repository_context
 from hydra.broker.jar_lockfile import LOCK_FILE, LockedJar, lock_text, sha256_of
 from hydra.errors import JarError
+from hydra.files.atomic_write import atomic_write
 
 if TYPE_CHECKING:
     from jgo.maven import Artifact, MavenContext
 
 KAFKA = ("org.apache.kafka", "kafka_2.13")
-# Kafka logs through slf4j and leaves the binding to its own distribution; this one is small, starts at once, and is set
-# up by system properties. Its version is that of the slf4j-api which Kafka brings.
+# Kafka logs through slf4j, without a binding among its dependencies. This one is small, starts at once and is
+# configured by system properties. Its version is that of Kafka's slf4j-api.
 LOG_BINDING = ("org.slf4j", "slf4j-simple")
 LOG_API = ("org.slf4j", "slf4j-api")
 
@@ -31,13 +32,13 @@ _AT_RUN_TIME = ("compile", "runtime")
 
 
 def main(arguments: list[str]) -> None:
-    """Resolve, fetch, hash, write.
+    """Resolve, download, hash and write.
 
     Args:
         arguments: none, or the version of Kafka.
 
     Raises:
-        JarError: there is no such version, or two jars of one name.
+        JarError: no such version, or two jars have the same file name.
     """
     with tempfile.TemporaryDirectory(prefix="hydra-lock-") as folder:
         context = repository_context(Path(folder), lambda: False)
@@ -48,7 +49,7 @@ def main(arguments: list[str]) -> None:
     names = [jar.file_name for jar in jars]
     if len(set(names)) != len(names):
         raise JarError(f"two jars of Kafka {version} have the same file name")
-    LOCK_FILE.write_text(lock_text(jars), encoding="utf-8")
+    atomic_write(LOCK_FILE, lock_text(jars).encode())
     total_mb = sum(jar.size_bytes for jar in jars) / 1e6
     sys.stdout.write(f"{LOCK_FILE.name}: Kafka {version}, {len(jars)} jars, {total_mb:.1f} MB\n")
 
@@ -63,14 +64,13 @@ def newest_version(context: MavenContext) -> str:
     project.update()
     stable = [c.version for c in project.versions() if _STABLE.fullmatch(c.version)]
     if not stable:
-        raise JarError("the repository lists no stable Kafka 4", hint="look at the network, or give a version")
+        raise JarError("the repository lists no stable Kafka 4", hint="check the network, or give a version")
     return max(stable, key=lambda version: tuple(map(int, version.split("."))))
 
 
 def kafka_artifacts(context: MavenContext, version: str) -> list[Artifact]:
-    """Kafka, what it needs at run time, and the log binding, in the order of the classpath."""
-    # The binding is not resolved together with Kafka: jgo takes every root for a BOM, and the one of a logging package
-    # manages kafka-clients too, to an old version.
+    """Kafka, its run-time dependencies and the log binding, in the order of the classpath."""
+    # Not resolved together with Kafka: jgo treats every root as a BOM, and that of slf4j pins an old kafka-clients.
     kafka = context.create_dependency(":".join((*KAFKA, version)))
     roots, transitive = context.resolver.resolve([kafka])
     artifacts = [d.artifact for d in roots] + [d.artifact for d in transitive if d.scope in _AT_RUN_TIME]

@@ -177,7 +177,7 @@ def task(app: str, config_file: str | None, as_json: bool, **flags: str | None) 
                 "started_at": item.started_at,
                 "agent": item.slave_id,
             }
-            for item in launcher.answered_tasks(app_id)
+            for item in launcher.app_tasks(app_id)
         ]
     show(rows, ("task", "host", "ports", "state", "started_at"), as_json=as_json)
 

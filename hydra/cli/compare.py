@@ -33,8 +33,8 @@ def command(before: str, after: str, tolerance: str | None, **files: str | None)
 
     Exit code: 0 nothing is worse; 1 something is; 2 what is no result; 3 the two have no point in common.
     """
-    from hydra.cli.output_flags import check_output
     from hydra.cli.show_comparison import show_comparison
+    from hydra.files.atomic_write import check_output
     from hydra.report.report_data import gather
     from hydra.sweep.comparison import compare
     from hydra.sweep.load_results import load_results

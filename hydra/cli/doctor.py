@@ -10,8 +10,8 @@ from hydra.cli.interruption import interruptible
 from hydra.cli.listing import json_flag, show_json
 from hydra.cli.option_flags import given, option_flags
 
-MARKS = {"ok": "ok     ", "warning": "warning", "trouble": "TROUBLE"}
-TROUBLE = 4
+MARKS = {"ok": "ok     ", "warning": "warning", "error": "ERROR  "}
+ERROR = 4
 
 
 @click.command()
@@ -38,4 +38,4 @@ def command(config_file: str | None, as_json: bool, **flags: str | None) -> int:
                     click.echo(f"         -> {printable(finding.remedy)}")
     if as_json:
         show_json([dataclasses.asdict(finding) for finding in findings])
-    return TROUBLE if any(finding.status == "trouble" for finding in findings) else 0
+    return ERROR if any(finding.status == "error" for finding in findings) else 0

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 import click
 
-from hydra.errors import OutputError
+from hydra.files.atomic_write import check_output
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -41,23 +39,6 @@ class Outputs:
             path = getattr(self, flag)
             if path is not None:
                 check_output(path, flag)
-
-
-def check_output(path: str, flag: str) -> None:
-    """See that a file can be written there.
-
-    Raises:
-        OutputError: names the flag and the path.
-    """
-    target = Path(path)
-    if not path or "\0" in path:
-        raise OutputError(f"--{flag}={path!r} is no path")
-    if target.is_dir():
-        raise OutputError(f"--{flag}={path} is a folder", hint="name a file in it")
-    if not target.parent.is_dir():
-        raise OutputError(f"--{flag}={path}: the folder {str(target.parent)!r} does not exist", hint="create it first")
-    if not os.access(target.parent, os.W_OK) or (target.exists() and not os.access(target, os.W_OK)):
-        raise OutputError(f"--{flag}={path} cannot be written", hint="choose another place")
 
 
 def output_flags(command: F) -> F:

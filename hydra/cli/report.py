@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from hydra.cli.output_flags import check_output
 from hydra.errors import UsageError
+from hydra.files.atomic_write import check_output
 
 
 @click.command()

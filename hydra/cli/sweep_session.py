@@ -109,7 +109,7 @@ def carry_out(
     Raises:
         HydraError: what could be measured is shown and written all the same.
     """
-    from hydra.cli.output_flags import check_output
+    from hydra.files.atomic_write import check_output
     from hydra.sweep.folder import SweepFolder
 
     outputs.check()

@@ -1,1 +1,1 @@
-"""Where tasks run: Marathon and Mesos, and the code that agents run."""
+"""The engine, where tasks run: Marathon and Mesos, the apps' definitions, and the code that agents fetch."""

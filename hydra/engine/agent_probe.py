@@ -1,4 +1,4 @@
-"""A small task that runs on every agent for a moment and tells what a run would find there. It needs Python alone."""
+"""A small task that runs on every agent for a moment and reports what a run would find there. It needs Python only."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from hydra.errors import HydraError, InfrastructureError
 from hydra.options.options import Options
 from hydra.run.app_spec import AppSpec, Task
 
-LOOK_EVERY_S = 0.2
-ANSWER_TIMEOUT_S = 8.0
+POLL_S = 0.2
+PROBE_TIMEOUT_S = 8.0
 REMOVE_TIMEOUT_S = 20.0
 
 PROBE = """
@@ -34,7 +34,7 @@ def facts():
     return {"python": "%d.%d" % sys.version_info[:2], "platform": sysconfig.get_platform(), "path": sys.executable,
             "host": os.environ.get("HOST", ""), "descriptors": resource.getrlimit(resource.RLIMIT_NOFILE)[1],
             "unreached": {target: reaches(target) for target in sys.argv[1:]}, "time_s": time.time()}
-class Answer(http.server.BaseHTTPRequestHandler):
+class Probe(http.server.BaseHTTPRequestHandler):
     timeout = 10
     def do_GET(self):
         body = json.dumps(facts()).encode()
@@ -46,16 +46,16 @@ def address(host):
     found = [entry[4][0] for entry in socket.getaddrinfo(host, None, socket.AF_INET)]
     if host in found or not found[0].startswith("127."):
         return found[0]
-    way = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    way.connect(("192.0.2.1", 9))
-    return way.getsockname()[0]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        udp.connect(("192.0.2.1", 9))
+        return udp.getsockname()[0]
 http.server.HTTPServer.allow_reuse_address = True
-http.server.HTTPServer((address(os.environ["HOST"]), int(os.environ["PORT0"])), Answer).serve_forever()
+http.server.HTTPServer((address(os.environ["HOST"]), int(os.environ["PORT0"])), Probe).serve_forever()
 """
 
 
 class AgentFacts(msgspec.Struct, frozen=True):
-    """What a probe tells."""
+    """What a probe reports."""
 
     python: str
     platform: str
@@ -63,13 +63,13 @@ class AgentFacts(msgspec.Struct, frozen=True):
     host: str
     descriptors: int
     unreached: dict[str, str]
-    """The reason by target; empty for one that was reached."""
+    """The reason by target; empty for a target that was reached."""
     time_s: float
 
 
 @dataclass(frozen=True)
-class Probed:
-    """One agent, as its probe tells."""
+class ProbeResult:
+    """One agent, according to its probe."""
 
     task: Task
     facts: AgentFacts | None
@@ -77,24 +77,24 @@ class Probed:
     clock_offset_s: float = 0.0
     """How far its clock is ahead of the controller's."""
     round_trip_s: float = 0.0
-    """Half of it is how far the offset may be wrong."""
+    """The offset may be wrong by half of it."""
 
 
 def probe_agents(
     launcher: MarathonLauncher, options: Options, *, name: str, agents: int, targets: Sequence[str], timeout_s: float
-) -> tuple[Probed, ...]:
-    """Run a probe on so many different hosts and ask each; nothing is left of it.
+) -> tuple[ProbeResult, ...]:
+    """Run a probe on that many different hosts, ask each, and remove them.
 
     Args:
-        launcher: of the Marathon.
-        options: the group of the app, and the agents' Python.
+        launcher: on the Marathon.
+        options: name the group of the app, and the agents' Python.
         name: of the app, within that group.
         agents: how many hosts.
-        targets: host:port that the agents should reach.
+        targets: each host:port that the agents should reach.
         timeout_s: for all probes to run.
 
     Raises:
-        InfrastructureError: they do not run in time, with Marathon's reason.
+        InfrastructureError: they do not run in time; gives Marathon's reason.
     """
     spec = AppSpec(
         app_id=f"/{options.app_prefix}/{name}",
@@ -105,7 +105,7 @@ def probe_agents(
     )
     try:
         launcher.apply(spec)
-        return tuple(_ask(task) for task in _running(launcher, spec, timeout_s))
+        return tuple(_request(task) for task in _running(launcher, spec, timeout_s))
     finally:
         _remove(launcher, spec.app_id)
 
@@ -121,13 +121,13 @@ def _running(launcher: MarathonLauncher, spec: AppSpec, timeout_s: float) -> Seq
             raise InfrastructureError(
                 f"{len(running)} of {spec.instances} probes ran after {timeout_s:g} s{reason and f' ({reason})'}"
             )
-        time.sleep(LOOK_EVERY_S)
+        time.sleep(POLL_S)
 
 
-def _ask(task: Task) -> Probed:
-    """Ask one probe; again for a while, since it is said to run before it listens."""
-    deadline_s = time.monotonic() + ANSWER_TIMEOUT_S
-    with BoundedSession(ANSWER_TIMEOUT_S, trust_env=False) as session:
+def _request(task: Task) -> ProbeResult:
+    """Ask one probe; again for a while, since its task runs before it listens."""
+    deadline_s = time.monotonic() + PROBE_TIMEOUT_S
+    with BoundedSession(PROBE_TIMEOUT_S, trust_env=False) as session:
         while True:
             began_s, began_at_s = time.monotonic(), time.time()
             try:
@@ -135,12 +135,12 @@ def _ask(task: Task) -> Probed:
                 facts = msgspec.json.decode(content, type=AgentFacts)
             except (requests.RequestException, msgspec.MsgspecError) as error:
                 if time.monotonic() >= deadline_s:
-                    return Probed(task, None, session.failure or str(error))
-                time.sleep(LOOK_EVERY_S)
+                    return ProbeResult(task, None, session.failure or str(error))
+                time.sleep(POLL_S)
                 continue
             round_trip_s = time.monotonic() - began_s
             # The probe reads its clock last, right before it answers.
-            return Probed(task, facts, "", facts.time_s - (began_at_s + round_trip_s), round_trip_s)
+            return ProbeResult(task, facts, "", facts.time_s - (began_at_s + round_trip_s), round_trip_s)
 
 
 def _remove(launcher: MarathonLauncher, app_id: str) -> None:
@@ -152,6 +152,6 @@ def _remove(launcher: MarathonLauncher, app_id: str) -> None:
         except HydraError as error:
             if not error.retryable or time.monotonic() >= deadline_s:
                 raise
-            time.sleep(LOOK_EVERY_S)
+            time.sleep(POLL_S)
     while not launcher.removed(app_id) and time.monotonic() < deadline_s:
-        time.sleep(LOOK_EVERY_S)
+        time.sleep(POLL_S)

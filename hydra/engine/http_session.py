@@ -1,4 +1,4 @@
-"""An HTTP session whose answers are bounded in time and size, and which remembers why the last request got none."""
+"""An HTTP session whose responses are bounded in time and size, and which keeps the reason of a failed request."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import time
 import requests
 import urllib3
 
-ANSWER_LIMIT_BYTES = 64 * 1024 * 1024
+RESPONSE_LIMIT_BYTES = 64 * 1024 * 1024
 CHUNK_BYTES = 64 * 1024
 
 
 class BoundedSession(requests.Session):
-    """A session for answers that fit into memory.
+    """A session for responses that fit into memory.
 
     Args:
-        timeout_s: for the connection, for each wait for bytes, and for the whole answer; may change between requests.
+        timeout_s: for the connection, for each wait for bytes, and for the whole response; may change between requests.
         trust_env: whether proxies and certificates of the environment are used.
     """
 
@@ -24,56 +24,56 @@ class BoundedSession(requests.Session):
         self.trust_env = trust_env
         self.timeout_s = timeout_s
         self.failure = ""
-        """Why the last request got no answer; empty when it got one."""
+        """Why the last request got no response; empty if it got one."""
         self.untrusted = False
-        """Whether that was TLS, which another try does not mend."""
-        self.late = False
-        """Whether it was the time that was over."""
-        self.answer: requests.Response | None = None
-        """The answer to the last request."""
+        """Whether the last request failed because of TLS, where a retry does not help."""
+        self.timed_out = False
+        """Whether the last request timed out."""
+        self.response: requests.Response | None = None
+        """The response to the last request."""
 
     def request(self, *args: object, **kwargs: object) -> requests.Response:
-        """Send a request and read the whole answer; a redirection is an answer, and not followed with our secrets."""
-        self.failure, self.untrusted, self.late, self.answer = "", False, False, None
+        """Send a request and read the whole response. Redirects are not followed: our secrets are not for others."""
+        self.failure, self.untrusted, self.timed_out, self.response = "", False, False, None
         deadline_s = time.monotonic() + self.timeout_s
         bounded = {**kwargs, "stream": True, "timeout": self.timeout_s, "allow_redirects": False}
         try:
-            response = super().request(*args, **bounded)  # type: ignore[arg-type]  # handed through as it came
+            response = super().request(*args, **bounded)  # type: ignore[arg-type]  # passed through
             with response:
                 _read_whole(response, deadline_s)
         except requests.RequestException as error:
-            self.failure, self.late = reason(error, self.timeout_s), _is_late(error)
+            self.failure, self.timed_out = reason(error, self.timeout_s), _is_timeout(error)
             self.untrusted = isinstance(error, requests.exceptions.SSLError)
             raise
         except urllib3.exceptions.HTTPError as error:
-            self.failure, self.late = reason(error, self.timeout_s), _is_late(error)
+            self.failure, self.timed_out = reason(error, self.timeout_s), _is_timeout(error)
             raise requests.ConnectionError(error) from error
         except UnicodeError as error:
-            # A host name that IDNA does not know.
+            # A host name that IDNA cannot encode.
             self.failure = f"{error}"
             raise requests.exceptions.InvalidURL(str(error)) from error
-        self.answer = response
+        self.response = response
         return response
 
 
 def _read_whole(response: requests.Response, deadline_s: float) -> None:
-    """Have the body in memory; a peer that sends it by the drop, or without end, is given up."""
+    """Read the body into memory; a peer that drips it, or sends it without end, is given up."""
     body = bytearray()
     # Not iter_content: it waits until a chunk is full.
     while chunk := response.raw.read1(CHUNK_BYTES, decode_content=True):
         body += chunk
-        if len(body) > ANSWER_LIMIT_BYTES:
-            raise requests.RequestException(f"its answer is larger than {ANSWER_LIMIT_BYTES} bytes")
+        if len(body) > RESPONSE_LIMIT_BYTES:
+            raise requests.RequestException(f"its response is larger than {RESPONSE_LIMIT_BYTES} bytes")
         if time.monotonic() > deadline_s:
             raise requests.Timeout
-    # What requests itself does in Response.content, which knows no limits.
+    # As requests does in Response.content, which has no limits.
     response._content, response._content_consumed = bytes(body), True  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 def reason(error: Exception, timeout_s: float) -> str:
-    """The innermost cause of a failure, without the layers of library names around it."""
-    if _is_late(error):
-        return f"no answer within {round(timeout_s, 1):g} s"
+    """The innermost cause of a failure, without the library names around it."""
+    if _is_timeout(error):
+        return f"no response within {round(timeout_s, 1):g} s"
     cause: BaseException = error
     while (inner := getattr(cause, "reason", None) or cause.__cause__ or cause.__context__) and isinstance(
         inner, BaseException
@@ -82,5 +82,5 @@ def reason(error: Exception, timeout_s: float) -> str:
     return str(getattr(cause, "strerror", None) or cause)
 
 
-def _is_late(error: Exception) -> bool:
+def _is_timeout(error: Exception) -> bool:
     return isinstance(error, (requests.Timeout, urllib3.exceptions.TimeoutError)) or "Read timed out" in str(error)

@@ -1,6 +1,6 @@
-"""How Marathon is reached: its addresses, who asks, and what is trusted.
+"""How Marathon is reached: its addresses, the credentials and the CA file.
 
-Secrets come from a private file or the environment, and go nowhere but into the header of a request.
+Secrets come from a private file or the environment, and go into the header of a request only.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ MAX_SECRETS_BYTES = 64 * 1024
 
 @dataclass(frozen=True)
 class MarathonAccess:
-    """All that a connection to Marathon needs."""
+    """What a connection to Marathon needs."""
 
     urls: tuple[str, ...]
-    """Several addresses of one Marathon: whichever answers is asked."""
+    """Addresses of one Marathon: the first one that responds is used."""
     local: bool = False
-    """Whether it is a local Marathon: then no proxy of the environment is used."""
+    """Whether it is a local Marathon: then the environment's proxies are ignored."""
     user: str = ""
     password: str = field(default="", repr=False)
     authorization: str = field(default="", repr=False)
-    """The whole Authorization header, such as ``token=...``."""
+    """The whole value of the header, such as ``token=...``."""
     ca_file: str | None = None
     timeout_s: float = 10.0
 
 
 def local_access(url: str) -> MarathonAccess:
-    """A local Marathon takes no secrets, and is given none."""
+    """The access to a local Marathon, which needs no secrets."""
     return MarathonAccess((url,), local=True)
 
 
 def given_access(options: Options, environment: Mapping[str, str] = os.environ) -> MarathonAccess:
-    """The Marathon that ``marathon_url`` names.
+    """The access to the Marathon that ``marathon_url`` names.
 
     Raises:
-        UsageError: the secrets or the CA file cannot be used; tells the file, never what stands in it.
+        UsageError: the secrets or the CA file cannot be used; names the file, never its content.
     """
     assert options.marathon_url is not None
     secrets = {
@@ -75,10 +75,10 @@ def given_access(options: Options, environment: Mapping[str, str] = os.environ) 
 
 
 def read_secrets(path: Path) -> dict[str, str]:
-    """Lines ``name = value`` of a file that nobody but its owner may read.
+    """Read lines ``name = value`` from a file that only its owner may read.
 
     Raises:
-        UsageError: it cannot be read, others may read it, or a line is not of that form; no value is shown.
+        UsageError: it cannot be read, others may read it, or a line is invalid; shows no value.
     """
     origin = f"--marathon_secrets={path}"
     try:

@@ -1,8 +1,8 @@
-"""Requests to Marathon's v2 API: the only module that imports the ``marathon`` package.
+"""Requests to Marathon's v2 API, and their retries: the only module that imports the ``marathon`` package.
 
-The package (0.13.0, its last release) makes the requests and the JSON of apps. It needs one repair before it works on
-today's Python; its models of answers refuse every field that is newer than they are, and it throws the reason of a
-failed connection away. Answers are therefore read by ``marathon_answers``, and reasons kept by ``http_session``.
+The package (0.13.0, its last release) makes the requests and the JSON of apps. It needs one repair to work on today's
+Python; its models refuse every response field that is newer than they are, and it drops the reason of a failed
+connection. So ``marathon_responses`` reads the responses, and ``http_session`` keeps the reasons.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import collections.abc
 import json
 import logging
 import random
-import time
 from collections.abc import Callable, Mapping
 from itertools import count
 from typing import TypeVar
@@ -25,35 +24,33 @@ from marathon.models import MarathonApp
 
 from hydra.engine.http_session import BoundedSession
 from hydra.engine.marathon_access import MarathonAccess
-from hydra.engine.marathon_answers import Message
+from hydra.engine.marathon_responses import ErrorResponse
 from hydra.errors import AppLockedError, MarathonError
 from hydra.run.app_spec import AppSpec
+from hydra.run.clock import Clock
 
-# marathon.util looks for collections.Iterable, which Python 3.10 removed: an app with port definitions or constraints
-# could not be turned into JSON. Upstream's last, unreleased commit does the same.
+# marathon.util uses collections.Iterable, which Python 3.10 removed: an app with port definitions or constraints could
+# not be turned into JSON. The last, unreleased commit of the package does the same.
 marathon.util.collections = collections.abc
 
-# Its failures reach the user as our errors; without a handler of its own they would be printed beside them.
+# Its failures become our errors; without a handler of its own they would be printed as well.
 logging.getLogger("marathon").addHandler(logging.NullHandler())
-# The old name, by which it logs a redirection, is on its way out of Python.
+# It logs a redirect by a deprecated name.
 marathon.log.warn = marathon.log.warning
-
-RETRY_LIMIT_S = 30.0
-"""How long a request is repeated that found no Marathon, or one in trouble; a last try may take a time-out more."""
 
 LONGEST_PAUSE_S = 4.0
 MIN_TIMEOUT_S = 0.5
-WAY_OUT = "check --marathon_url or [marathon] in hydra.ini"
+HINT = "check --marathon_url or [marathon] in hydra.ini"
 
 T = TypeVar("T")
 
 
-class _PassingError(MarathonError):
-    """No answer, or one that says that Marathon is in trouble: worth another try."""
+class MarathonUnavailableError(MarathonError):
+    """No response, or one that says that Marathon itself has a problem: a later try may succeed."""
 
 
 class _Authorization(requests.auth.AuthBase):
-    """The Authorization header as it was given. As requests' ``auth``, so that no .netrc replaces it."""
+    """The given Authorization header. As requests' ``auth``, so that no .netrc replaces it."""
 
     def __init__(self, header: str) -> None:
         self._header = header
@@ -64,25 +61,27 @@ class _Authorization(requests.auth.AuthBase):
 
 
 class _JsonClient(marathon.MarathonClient):  # type: ignore[misc]  # the package has no types
-    """The package's requests, with answers as they come."""
+    """The package's requests, with raw responses."""
 
-    def ask(self, method: str, path: str, params: Mapping[str, str], body: str | None) -> bytes:
-        """Send one request; returns the body of the answer."""
-        answer: requests.Response = self._do_request(method, path, params=params, data=body)
-        if answer.status_code >= 300:
-            raise ValueError(answer.status_code)
-        return bytes(answer.content)
+    def send(self, method: str, path: str, params: Mapping[str, str], body: str | None) -> bytes:
+        """Send one request; returns the body of the response."""
+        response: requests.Response = self._do_request(method, path, params=params, data=body)
+        if response.status_code >= 300:
+            raise ValueError(response.status_code)
+        return bytes(response.content)
 
 
 class MarathonConnection:
     """A connection to one Marathon, at one address or several. Not thread-safe.
 
     Args:
-        access: where it is, and who asks.
+        access: where it is, and how to authenticate.
+        clock: for deadlines and the pauses between retries.
     """
 
-    def __init__(self, access: MarathonAccess) -> None:
+    def __init__(self, access: MarathonAccess, clock: Clock) -> None:
         self._access = access
+        self._clock = clock
         self._session = BoundedSession(access.timeout_s, trust_env=not access.local)
         if access.authorization:
             self._session.auth = _Authorization(access.authorization)
@@ -93,19 +92,15 @@ class MarathonConnection:
             _JsonClient(url, timeout=access.timeout_s, session=self._session, verify=access.ca_file or True)
             for url in access.urls
         ]
-        self._given_up = False
-        """Whether the last request was: then the next one is made once at each address, and not waited for as long."""
+        self._gave_up = False
+        """Whether the last request was given up: then the next one is sent once to each address, without retries."""
         self.unclear = False
-        """Whether the last request may have been carried out although no answer says so."""
+        """Whether the last request may have been carried out although no response says so."""
 
     @property
     def url(self) -> str:
-        """The address that is asked first."""
+        """The address that is tried first."""
         return str(self._clients[0].servers[0])
-
-    def get(self, path: str, kind: type[T], **params: str) -> T:
-        """Read something; see ``ask``."""
-        return self.ask(f"answer GET {path}", "GET", path, kind, params=params)
 
     def ask(
         self,
@@ -114,115 +109,113 @@ class MarathonConnection:
         path: str,
         kind: type[T],
         *,
+        deadline_s: float,
         params: Mapping[str, str] | None = None,
         body: object = None,
-        limit_s: float = RETRY_LIMIT_S,
     ) -> T:
-        """Send a request, again where need be; at another address after one that did not answer.
+        """Send a request; retry it, at the next address, while Marathon is unavailable.
 
         Args:
             what: what Marathon is asked to do, for errors.
             method: of HTTP.
             path: below the address.
-            kind: what the answer is read as.
+            kind: the type of the response.
+            deadline_s: when to stop trying, on the clock; each address is tried once at least.
             params: of the query.
             body: turned into JSON; an AppSpec becomes an app definition.
-            limit_s: how long to go on trying.
 
         Raises:
             AppLockedError: 409, a deployment holds the app.
-            MarathonError: cannot be reached, refused, or answered what Marathon does not; ``status`` tells which.
+            MarathonUnavailableError: it could not be reached, or had a problem of its own, until the deadline.
+            MarathonError: it refused (``status`` tells why), or sent an unexpected response.
         """
         text = _json(body)
-        deadline_s = time.monotonic() + limit_s
         self.unclear = True
         for tries in count(1):
-            # The limit holds for the request, too, where it is a short one.
-            self._session.timeout_s = max(MIN_TIMEOUT_S, min(self._access.timeout_s, deadline_s - time.monotonic()))
+            left_s = deadline_s - self._clock.now_s()
+            self._session.timeout_s = min(self._access.timeout_s, max(MIN_TIMEOUT_S, left_s))
             try:
-                answer = self._once(what, lambda: self._clients[0].ask(method, path, params or {}, text), kind)
-            except _PassingError:
+                response = self._once(what, lambda: self._clients[0].send(method, path, params or {}, text), kind)
+            except MarathonUnavailableError:
                 self._clients.append(self._clients.pop(0))
+                if tries < len(self._clients):
+                    continue
                 pause_s = random.uniform(0.5, 1.0) * min(LONGEST_PAUSE_S, 0.25 * 2**tries)  # noqa: S311  # jitter
-                given_up = self._given_up and tries >= len(self._clients)
-                if given_up or time.monotonic() + pause_s >= deadline_s:
-                    self._given_up = True
+                if self._gave_up or self._clock.now_s() + pause_s >= deadline_s:
+                    self._gave_up = True
                     raise
-                time.sleep(pause_s)
+                self._clock.sleep(pause_s)
             except MarathonError:
                 self.unclear = tries > 1
                 raise
             else:
-                self._given_up = self.unclear = False
-                return answer
+                self._gave_up = self.unclear = False
+                return response
         raise AssertionError  # count never ends
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self._session.close()
         for client in self._clients:
             client.sse_session.close()
 
-    def _once(self, what: str, request: Callable[[], bytes], kind: type[T]) -> T:
+    def _once(self, what: str, send: Callable[[], bytes], kind: type[T]) -> T:
         url = self.url
         try:
-            return msgspec.json.decode(request(), type=kind, strict=False)
+            return msgspec.json.decode(send(), type=kind, strict=False)
         except marathon.exceptions.NoResponseError as error:
-            # A local Marathon that takes no connection is a process that is gone: nobody starts it again.
-            gone = self._access.local and not self._session.late
-            kind_of_error = MarathonError if gone or self._session.untrusted else _PassingError
-            raise kind_of_error(
-                f"Marathon at {url} cannot be reached ({self._session.failure})", hint=WAY_OUT
-            ) from error
+            # A local Marathon that refuses connections has ended: nobody starts it again.
+            ended = self._access.local and not self._session.timed_out
+            error_kind = MarathonError if ended or self._session.untrusted else MarathonUnavailableError
+            raise error_kind(f"Marathon at {url} cannot be reached ({self._session.failure})", hint=HINT) from error
         except (marathon.exceptions.MarathonHttpError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise self._refusal(what) from error
+            raise self._error(what) from error
         except (msgspec.MsgspecError, RecursionError) as error:
-            raise self._refusal(what) from error
+            raise self._error(what) from error
 
-    def _refusal(self, what: str) -> MarathonError:
-        """Out of the last answer, not out of the package's error: that one fails on an answer that is no JSON."""
-        answer = self._session.answer
-        status = answer.status_code if answer is not None else 0
-        if status >= 500:
-            return self._own_trouble(what, status, _message(answer).message)
+    def _error(self, what: str) -> MarathonError:
+        """Made from the last response, since the package's own error fails on a response without JSON."""
+        response = self._session.response
+        status = response.status_code if response is not None else 0
+        body = _error_body(response)
         if status >= 400:
-            return self._refused(what, status, _message(answer))
-        if status >= 300 and answer is not None:
-            elsewhere = answer.headers.get("Location", "nowhere")
-            return MarathonError(f"{self.url} sends to {elsewhere}, when asked to {what}", hint=WAY_OUT, status=status)
-        return MarathonError(f"{self.url} answered what Marathon does not, when asked to {what}", hint=WAY_OUT)
+            return self._refusal(what, status, body)
+        if status >= 300 and response is not None:
+            target = response.headers.get("Location", "nowhere")
+            return MarathonError(f"{self.url} redirects to {target}, when asked to {what}", hint=HINT, status=status)
+        return MarathonError(f"unexpected response from Marathon at {self.url}, when asked to {what}", hint=HINT)
 
-    def _own_trouble(self, what: str, status: int, message: str) -> MarathonError:
-        if message == "URI not found":
-            # What Marathon 1.10 says, with 500, of an address that it does not have.
-            return MarathonError(f"Marathon at {self.url} cannot {what}: it does not have that", status=404)
-        return _PassingError(f"Marathon at {self.url} would not {what}: HTTP {status} {message}", status=status)
-
-    def _refused(self, what: str, status: int, message: Message) -> MarathonError:
+    def _refusal(self, what: str, status: int, body: ErrorResponse) -> MarathonError:
+        # Marathon 1.10 reports an unknown path with status 500.
+        if body.message == "URI not found" and status >= 500:
+            return MarathonError(f"Marathon at {self.url} cannot {what}: not found (HTTP 404)", status=404)
+        if status >= 500:
+            text = f"Marathon at {self.url} would not {what}: HTTP {status} {body.message}".rstrip()
+            return MarathonUnavailableError(text, status=status)
         if status == 401:
             return MarathonError(
-                f"Marathon at {self.url} wants to know who asks (HTTP 401)",
+                f"Marathon at {self.url}: authentication required (HTTP 401)",
                 hint="give --marathon_secrets, or HYDRA_MARATHON_USER and HYDRA_MARATHON_PASSWORD",
                 status=status,
             )
-        if status == 409 and (message.deployments or "locked" in message.message):
-            locks = _lock_ids(message)
+        if status == 409 and (body.deployments or "locked" in body.message):
+            locks = _lock_ids(body)
             return AppLockedError(
-                f"Marathon at {self.url} would not {what}: locked by deployment {', '.join(locks) or 'of another'}",
+                f"Marathon at {self.url} would not {what}: locked by deployment {', '.join(locks) or '(unknown)'}",
                 hint=f"wait until it is done; see {self.url}/v2/deployments",
                 status=status,
                 deployment_ids=locks,
             )
-        words = ". ".join(part for part in (message.message, _details(message.details)) if part)
-        return MarathonError(f"Marathon at {self.url} would not {what}: HTTP {status} {words}", status=status)
+        words = ". ".join(part for part in (body.message, _details(body.details)) if part)
+        return MarathonError(f"Marathon at {self.url} would not {what}: HTTP {status} {words}".rstrip(), status=status)
 
 
-def _message(answer: requests.Response | None) -> Message:
-    """What a refusal says for itself; nothing, where it is not of Marathon's form."""
+def _error_body(response: requests.Response | None) -> ErrorResponse:
+    """The body of an error; an empty one where it is not of Marathon's form."""
     try:
-        return msgspec.json.decode(answer.content if answer is not None else b"", type=Message)
+        return msgspec.json.decode(response.content if response is not None else b"", type=ErrorResponse)
     except (msgspec.MsgspecError, RecursionError):
-        return Message()
+        return ErrorResponse()
 
 
 def _details(details: object) -> str:
@@ -235,12 +228,12 @@ def _details(details: object) -> str:
     )
 
 
-def _lock_ids(message: Message) -> tuple[str, ...]:
+def _lock_ids(body: ErrorResponse) -> tuple[str, ...]:
     """The deployments that hold an app, by the body of a 409."""
-    listed = message.deployments if isinstance(message.deployments, list) else []
+    listed = body.deployments if isinstance(body.deployments, list) else []
     found = tuple(str(item["id"]) for item in listed if isinstance(item, dict) and "id" in item)
-    if not found and "/v2/deployments/" in message.message:
-        found = (message.message.rpartition("/v2/deployments/")[2].partition("'")[0],)
+    if not found and "/v2/deployments/" in body.message:
+        found = (body.message.rpartition("/v2/deployments/")[2].partition("'")[0],)
     return found
 
 
@@ -251,7 +244,7 @@ def _json(body: object) -> str | None:
 
 
 def app_definition(spec: AppSpec) -> str:
-    """The JSON of an app as Marathon is sent it."""
+    """The JSON of an app as it is sent to Marathon."""
     app = MarathonApp(
         id=spec.app_id,
         cmd=spec.command,

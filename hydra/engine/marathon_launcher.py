@@ -1,67 +1,78 @@
-"""The launcher on Marathon's v2 API: what is wished for as apps, what is seen as tasks, and why they are not there."""
+"""The launcher on Marathon's v2 API: apps, their tasks, and why tasks are missing."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from hydra.engine.marathon_access import MarathonAccess
-from hydra.engine.marathon_answers import (
-    AnsweredApp,
-    AnsweredDeployment,
-    AnsweredTask,
-    AppAnswer,
-    AppFailure,
-    AppsAnswer,
+from hydra.engine.marathon_connection import MarathonConnection, MarathonUnavailableError
+from hydra.engine.marathon_responses import (
+    AppList,
+    AppResponse,
+    DeploymentResponse,
     DeploymentStarted,
+    LastTaskFailure,
     MarathonFacts,
-    Queue,
+    OneApp,
     QueueItem,
-    TasksAnswer,
+    QueueResponse,
+    TaskList,
+    TaskResponse,
+    queue_text,
+    same_but_instances,
+    task_of,
 )
-from hydra.engine.marathon_connection import RETRY_LIMIT_S, MarathonConnection
-from hydra.engine.marathon_reading import queue_text, same_but_instances, seen_task
 from hydra.engine.mesos import Agent, Mesos
 from hydra.errors import AppLockedError, InfrastructureError, MarathonError
 from hydra.run.app_spec import AppSpec, Task, WaitingReason
+from hydra.run.clock import Clock, MonotonicClock
 
 T = TypeVar("T")
 
-FIRST_WORD_LIMIT_S = 10.0
-"""Who asks for the first time has mistyped the address more often than met a Marathon that is about to come back."""
+CALL_LIMIT_S = 30.0
+"""How long a call retries while Marathon is unavailable, all of its requests together."""
+
+CHECK_LIMIT_S = 10.0
+"""For the first request: a mistyped address is more likely than a Marathon that is about to come back."""
 
 REMOVE_LIMIT_S = 8.0
-QUEUE_LIMIT_S = 5.0
-"""It only explains what is known already."""
+EXPLAIN_LIMIT_S = 5.0
+LOOK_SHARE = 1 / 3
+"""What a run looks at while it goes on (``tasks``, ``removed``) takes at most this share of the time-out."""
 
 LINES_SHOWN = 3
 
 
 class MarathonLauncher:
-    """A Launcher on Marathon.
+    """Implements ``run.protocols.Launcher``. Owns all retries while Marathon is unavailable, by its clock.
 
     Args:
-        access: where Marathon is, and who asks.
+        access: where Marathon is, and how to authenticate.
         mesos_url: the Mesos master, for agents and sandboxes; None to ask Marathon for it.
+        clock: for deadlines and the pauses between retries.
     """
 
-    def __init__(self, access: MarathonAccess, *, mesos_url: str | None = None) -> None:
+    def __init__(self, access: MarathonAccess, *, mesos_url: str | None = None, clock: Clock | None = None) -> None:
         self._access = access
-        self._connection = MarathonConnection(access)
-        # A local Marathon serves the addresses of Mesos beside its own.
+        self._clock = clock or MonotonicClock()
+        self._connection = MarathonConnection(access, self._clock)
+        # A local Marathon serves the paths of Mesos, too.
         self._mesos_url = access.urls[0] if access.local else mesos_url
         self._mesos: Mesos | None = None
         self._own_deployments: set[str] = set()
         self._perhaps_deploying: set[str] = set()
-        """Apps that a request of ours may be deploying, whose answer was lost."""
+        """Apps that a request of ours, whose response was lost, may be deploying."""
         self._removals: dict[str, str] = {}
-        self._last_words: dict[str, tuple[str, ...]] = {}
+        self._failure_lines: dict[str, tuple[str, ...]] = {}
+        self._seen_tasks: dict[str, tuple[Task, ...]] = {}
+        self._unavailable_since_s: float | None = None
 
     def check(self) -> str:
         """Reach Marathon; returns its version.
 
         Raises:
-            MarathonError: when it cannot be reached or is no Marathon.
+            MarathonError: it cannot be reached, or is no Marathon.
         """
         return self.facts().version
 
@@ -69,92 +80,104 @@ class MarathonLauncher:
         """What Marathon says of itself.
 
         Raises:
-            MarathonError: when it cannot be reached or is no Marathon.
+            MarathonError: it cannot be reached, or is no Marathon.
         """
-        return self._connection.ask(
-            "be asked for its version", "GET", "/v2/info", MarathonFacts, limit_s=FIRST_WORD_LIMIT_S
-        )
+        return self._get("show its version", "/v2/info", MarathonFacts, self._until(CHECK_LIMIT_S))
 
-    def apps(self, *, limit_s: float = RETRY_LIMIT_S) -> Sequence[AnsweredApp]:
-        """Every app, by its id.
+    def apps(self, *, limit_s: float = CALL_LIMIT_S) -> Sequence[AppResponse]:
+        """Every app, sorted by its id.
 
         Args:
-            limit_s: how long to go on trying.
+            limit_s: how long to retry.
 
         Raises:
-            MarathonError: when it cannot be reached.
+            MarathonError: it cannot be reached.
         """
-        found = self._connection.ask("list its apps", "GET", "/v2/apps", AppsAnswer, limit_s=limit_s)
+        found = self._get("list its apps", "/v2/apps", AppList, self._until(limit_s))
         return sorted(found.apps, key=lambda app: app.id)
 
     def exists(self, app_id: str) -> bool:
         """Whether there is such an app."""
-        return self._app(app_id) is not None
+        return self._app(app_id, self._until(CALL_LIMIT_S)) is not None
 
     def apply(self, spec: AppSpec) -> None:
         """Create the app, or change it to the spec; see the Protocol."""
-        current = self._app(spec.app_id)
+        deadline_s = self._until(CALL_LIMIT_S)
+        current = self._app(spec.app_id, deadline_s)
         if current is None:
             try:
-                created = self._wish(spec.app_id, f"create {spec.app_id}", "POST", "/v2/apps", AnsweredApp, body=spec)
+                created = self._deploy(
+                    spec.app_id,
+                    f"create {spec.app_id}",
+                    "POST",
+                    "/v2/apps",
+                    AppResponse,
+                    deadline_s=deadline_s,
+                    body=spec,
+                )
             except AppLockedError:
                 raise
             except MarathonError as error:
                 if error.status != 409:
                     raise
-                # It exists: an earlier try of this very request got through, and only its answer was lost.
-                current = self._app(spec.app_id)
+                # It exists: an earlier try of this very request was carried out, and only its response was lost.
+                current = self._app(spec.app_id, deadline_s)
                 if current is None:
                     raise
             else:
                 self._own_deployments.update(deployment.id for deployment in created.deployments)
                 return
-        if same_but_instances(current, spec):
-            if current.instances != spec.instances:
-                self.scale(spec.app_id, spec.instances)
-        else:
-            self._change(f"change {spec.app_id}", spec.app_id, spec, {"partialUpdate": "false"})
+        if not same_but_instances(current, spec):
+            self._change(f"change {spec.app_id}", spec.app_id, spec, {"partialUpdate": "false"}, deadline_s)
+        elif current.instances != spec.instances:
+            self._scale(spec.app_id, spec.instances, deadline_s)
 
     def scale(self, app_id: str, instances: int) -> str:
-        """Wish for that many tasks of an app. Returns the deployment's id.
+        """Ask for that many tasks of an app. Returns the deployment's id.
 
         Raises:
             MarathonError: there is no such app, or Marathon refused.
         """
-        return self._change(f"scale {app_id}", app_id, {"instances": instances}, {})
+        return self._scale(app_id, instances, self._until(CALL_LIMIT_S))
 
     def tasks(self, app_id: str) -> Sequence[Task]:
-        """The app's tasks as they are now; see the Protocol."""
-        return tuple(seen_task(item) for item in self.answered_tasks(app_id))
+        """The app's tasks as they are now, or as last seen while Marathon is unavailable; see the Protocol."""
 
-    def answered_tasks(self, app_id: str) -> Sequence[AnsweredTask]:
-        """The app's tasks as Marathon tells them; none for an app that does not exist."""
-        try:
-            return self._connection.ask(
-                f"list the tasks of {app_id}", "GET", f"/v2/apps{app_id}/tasks", TasksAnswer
-            ).tasks
-        except MarathonError as error:
-            if error.status == 404:
-                return ()
-            raise
+        def look(deadline_s: float) -> tuple[Task, ...]:
+            return tuple(task_of(item) for item in self._app_tasks(app_id, deadline_s))
 
-    def all_tasks(self, *, limit_s: float = RETRY_LIMIT_S) -> Sequence[AnsweredTask]:
+        self._seen_tasks[app_id] = self._look(look, self._seen_tasks.get(app_id, ()))
+        return self._seen_tasks[app_id]
+
+    def app_tasks(self, app_id: str) -> Sequence[TaskResponse]:
+        """The app's tasks as Marathon describes them; none for an app that does not exist."""
+        return self._app_tasks(app_id, self._until(CALL_LIMIT_S))
+
+    def all_tasks(self, *, limit_s: float = CALL_LIMIT_S) -> Sequence[TaskResponse]:
         """The tasks of all apps; see ``apps``."""
-        return self._connection.ask("list its tasks", "GET", "/v2/tasks", TasksAnswer, limit_s=limit_s).tasks
+        return self._get("list its tasks", "/v2/tasks", TaskList, self._until(limit_s)).tasks
 
     def waiting_reason(self, app_id: str) -> WaitingReason:
-        """Marathon's word on the app's last failure, or what its queue says of tasks that wait; see the Protocol."""
-        app = self._app(app_id)
-        if app is None:
-            return WaitingReason(f"{app_id} does not exist")
-        waiting = self._waiting(app_id)
-        staged = sum(1 for task in self.answered_tasks(app_id) if task.state in {"TASK_STAGING", "TASK_STARTING"})
-        failure = self._failure_text(app.last_task_failure)
-        if waiting is not None and waiting.delay.overdue:
-            # What has failed before waits for a moment, too, before its next start.
-            return WaitingReason(f"{queue_text(waiting)}{failure and f'; {failure}'}", unplaced=not failure)
-        if failure:
-            return WaitingReason(failure)
+        """The app's last failure, or what Marathon's queue says of tasks that wait; see the Protocol.
+
+        It takes a few seconds at most, and leaves out what Marathon does not tell within them.
+        """
+        deadline_s = self._until(EXPLAIN_LIMIT_S)
+        try:
+            app = self._app(app_id, deadline_s)
+            if app is None:
+                return WaitingReason(f"{app_id} does not exist")
+            waiting = self._waiting(app_id, deadline_s)
+            failure = self._failure_text(app.last_task_failure, deadline_s)
+            if waiting is not None and waiting.delay.overdue:
+                # A task that failed before waits for a moment, too, before its next start.
+                return WaitingReason(f"{queue_text(waiting)}{failure and f'; {failure}'}", unplaced=not failure)
+            if failure:
+                return WaitingReason(failure)
+            staging = {"TASK_STAGING", "TASK_STARTING"}
+            staged = sum(1 for task in self._app_tasks(app_id, deadline_s) if task.state in staging)
+        except MarathonError as error:
+            return WaitingReason(error.message)
         if staged:
             return WaitingReason(f"{staged} tasks are staged and do not start to run", unplaced=True)
         return WaitingReason(queue_text(waiting) if waiting is not None else "")
@@ -162,7 +185,7 @@ class MarathonLauncher:
     def remove(self, app_id: str) -> None:
         """Delete the app; see the Protocol.
 
-        A lock is broken only where deployments of our own hold it, such as one that waits for tasks which crash at
+        A lock is broken only if it belongs to deployments of our own, such as one that waits for tasks which crash at
         their start.
         """
         try:
@@ -192,26 +215,30 @@ class MarathonLauncher:
         """Delete a group with every app in it, in one call. Returns the deployment, as ``delete`` does."""
         return self._delete(f"delete the group {group_id}", f"/v2/groups{group_id}", force=force)
 
-    def deployments(self) -> Sequence[AnsweredDeployment]:
-        """The deployments that are under way."""
-        return self._connection.get("/v2/deployments", tuple[AnsweredDeployment, ...])
+    def deployments(self) -> Sequence[DeploymentResponse]:
+        """The deployments that are in progress."""
+        return self._deployments(self._until(CALL_LIMIT_S))
 
     def removed(self, app_id: str) -> bool:
-        """Whether the app is gone and no deployment is at work on it.
+        """Whether the app is gone and no deployment works on it; False while Marathon is unavailable.
 
-        A deleted app is 404 while its tasks still die; its deployment ends when the last one is dead.
+        A deleted app is 404 while its tasks still end; its deployment ends when the last one is dead.
         """
-        if self._app(app_id) is not None:
-            return False
-        removal = self._removals.get(app_id)
-        under_way = self.deployments()
-        return not any(item.id == removal or app_id in item.affected_apps for item in under_way)
+
+        def look(deadline_s: float) -> bool:
+            if self._app(app_id, deadline_s) is not None:
+                return False
+            removal = self._removals.get(app_id)
+            in_progress = self._deployments(deadline_s)
+            return not any(item.id == removal or app_id in item.affected_apps for item in in_progress)
+
+        return self._look(look, otherwise=False)
 
     def mesos(self) -> Mesos:
         """Mesos, at the address that was given or that Marathon names.
 
         Raises:
-            InfrastructureError: there is no address of it.
+            InfrastructureError: its address is unknown.
         """
         if self._mesos is None:
             url = self._mesos_url or self.facts().marathon_config.mesos_leader_ui_url
@@ -229,27 +256,65 @@ class MarathonLauncher:
         return self.mesos().agents()
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self._connection.close()
         if self._mesos is not None:
             self._mesos.close()
 
-    def _app(self, app_id: str) -> AnsweredApp | None:
+    def _until(self, limit_s: float) -> float:
+        return self._clock.now_s() + limit_s
+
+    def _look(self, look: Callable[[float], T], otherwise: T) -> T:
+        """What ``look`` sees by its deadline, a short one: the run's loop waits for it.
+
+        While Marathon is unavailable it is ``otherwise``, and after CALL_LIMIT_S of that an error.
+        """
         try:
-            return self._connection.ask(f"look at {app_id}", "GET", f"/v2/apps{app_id}", AppAnswer).app
+            found = look(self._until(self._access.timeout_s * LOOK_SHARE))
+        except MarathonUnavailableError:
+            now_s = self._clock.now_s()
+            if self._unavailable_since_s is None:
+                self._unavailable_since_s = now_s
+            if now_s - self._unavailable_since_s >= CALL_LIMIT_S:
+                raise
+            return otherwise
+        self._unavailable_since_s = None
+        return found
+
+    def _get(self, what: str, path: str, kind: type[T], deadline_s: float) -> T:
+        return self._connection.ask(what, "GET", path, kind, deadline_s=deadline_s)
+
+    def _app(self, app_id: str, deadline_s: float) -> AppResponse | None:
+        try:
+            return self._get(f"show {app_id}", f"/v2/apps{app_id}", OneApp, deadline_s).app
         except MarathonError as error:
             if error.status == 404:
                 return None
             raise
 
-    def _change(self, what: str, app_id: str, body: object, params: dict[str, str]) -> str:
-        started = self._wish(
-            app_id, what, "PUT", f"/v2/apps{app_id}", DeploymentStarted, params={"force": "false", **params}, body=body
+    def _app_tasks(self, app_id: str, deadline_s: float) -> Sequence[TaskResponse]:
+        try:
+            return self._get(f"list the tasks of {app_id}", f"/v2/apps{app_id}/tasks", TaskList, deadline_s).tasks
+        except MarathonError as error:
+            if error.status == 404:
+                return ()
+            raise
+
+    def _deployments(self, deadline_s: float) -> Sequence[DeploymentResponse]:
+        return self._get("list its deployments", "/v2/deployments", tuple[DeploymentResponse, ...], deadline_s)
+
+    def _scale(self, app_id: str, instances: int, deadline_s: float) -> str:
+        return self._change(f"scale {app_id}", app_id, {"instances": instances}, {}, deadline_s)
+
+    def _change(self, what: str, app_id: str, body: object, params: dict[str, str], deadline_s: float) -> str:
+        params = {"force": "false", **params}
+        started = self._deploy(
+            app_id, what, "PUT", f"/v2/apps{app_id}", DeploymentStarted, deadline_s=deadline_s, params=params, body=body
         )
         self._own_deployments.add(started.deployment_id)
         return started.deployment_id
 
-    def _wish(
+    def _deploy(
         self,
         app_id: str,
         what: str,
@@ -257,31 +322,27 @@ class MarathonLauncher:
         path: str,
         kind: type[T],
         *,
+        deadline_s: float,
         body: object,
         params: Mapping[str, str] | None = None,
     ) -> T:
-        """Send what starts a deployment of an app; remember, should its answer be lost."""
+        """Send what starts a deployment of an app; remember the app if the response is lost."""
         try:
-            return self._connection.ask(what, method, path, kind, params=params, body=body)
+            return self._connection.ask(what, method, path, kind, deadline_s=deadline_s, params=params, body=body)
         finally:
             if self._connection.unclear:
                 self._perhaps_deploying.add(app_id)
 
     def _delete(self, what: str, path: str, *, force: bool) -> str:
-        started = self._connection.ask(
-            what,
-            "DELETE",
-            path,
-            DeploymentStarted,
-            params={"force": "true" if force else "false"},
-            limit_s=REMOVE_LIMIT_S,
-        )
+        params = {"force": "true" if force else "false"}
+        deadline_s = self._until(REMOVE_LIMIT_S)
+        started = self._connection.ask(what, "DELETE", path, DeploymentStarted, deadline_s=deadline_s, params=params)
         return started.deployment_id
 
-    def _waiting(self, app_id: str) -> QueueItem | None:
-        """The app's place in the queue; None when nothing of it waits, or the queue cannot be had."""
+    def _waiting(self, app_id: str, deadline_s: float) -> QueueItem | None:
+        """The app's item in the queue; None if nothing of it waits, or the queue cannot be read."""
         try:
-            queue = self._connection.ask("show its queue", "GET", "/v2/queue", Queue, limit_s=QUEUE_LIMIT_S).queue
+            queue = self._get("show its queue", "/v2/queue", QueueResponse, deadline_s).queue
         except MarathonError:
             return None
         for item in queue:
@@ -289,21 +350,22 @@ class MarathonLauncher:
                 return item
         return None
 
-    def _failure_text(self, failure: AppFailure | None) -> str:
+    def _failure_text(self, failure: LastTaskFailure | None, deadline_s: float) -> str:
         if failure is None:
             return ""
-        lines = self._lines(failure)
-        told = f", its last lines: {' | '.join(lines)}" if lines else ""
-        return f"{failure.state}: {failure.message}{told}"
+        lines = self._lines(failure, deadline_s)
+        quoted = f", its last lines: {' | '.join(lines)}" if lines else ""
+        return f"{failure.state}: {failure.message}{quoted}"
 
-    def _lines(self, failure: AppFailure) -> tuple[str, ...]:
-        """The end of what the failed task wrote on stderr, as far as Mesos gives it; asked for once."""
+    def _lines(self, failure: LastTaskFailure, deadline_s: float) -> tuple[str, ...]:
+        """The end of the failed task's stderr, as far as Mesos has it; asked for once."""
         if not failure.task_id or not failure.slave_id:
             return ()
-        if failure.task_id not in self._last_words:
+        if failure.task_id not in self._failure_lines:
             try:
-                lines = self.mesos().last_lines(failure.task_id, failure.slave_id, LINES_SHOWN)
+                left_s = deadline_s - self._clock.now_s()
+                lines = self.mesos().last_lines(failure.task_id, failure.slave_id, LINES_SHOWN, timeout_s=left_s)
             except InfrastructureError:
                 lines = ()
-            self._last_words[failure.task_id] = lines
-        return self._last_words[failure.task_id]
+            self._failure_lines[failure.task_id] = lines
+        return self._failure_lines[failure.task_id]

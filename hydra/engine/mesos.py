@@ -1,6 +1,6 @@
-"""Mesos' HTTP API: the agents with their attributes, and what a task wrote into its sandbox.
+"""Mesos' HTTP API: the agents with their attributes, and the files in a task's sandbox.
 
-Hydra does without it where it has to: nothing here is needed for a run.
+No run depends on it.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import requests
 
 from hydra.engine.http_session import BoundedSession
 from hydra.engine.marathon_access import MarathonAccess
-from hydra.engine.marathon_answers import Answer
 from hydra.errors import InfrastructureError
 
 _T = TypeVar("_T")
 
 TIMEOUT_S = 3.0
+MIN_TIMEOUT_S = 0.2
 MAX_READ_BYTES = 64 * 1024
-"""What Mesos gives at once."""
+"""Mesos returns no more at once."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Agent:
     agent_id: str
     hostname: str
     url: str
-    """Of its own API; empty when Mesos does not tell."""
+    """Of its own API; empty if Mesos does not tell."""
     active: bool
     attributes: Mapping[str, str] = field(default_factory=dict)
     resources: Mapping[str, object] = field(default_factory=dict)
@@ -42,14 +42,14 @@ class Agent:
 
 @dataclass(frozen=True)
 class Sandbox:
-    """Where a task's files are."""
+    """The folder of a task's files."""
 
     agent_url: str
     host: str
     folder: str
 
 
-class _AnsweredAgent(msgspec.Struct, frozen=True):
+class _AgentResponse(msgspec.Struct, frozen=True):
     id: str
     hostname: str
     pid: str = ""
@@ -60,7 +60,7 @@ class _AnsweredAgent(msgspec.Struct, frozen=True):
 
 
 class _Agents(msgspec.Struct, frozen=True):
-    slaves: tuple[_AnsweredAgent, ...]
+    slaves: tuple[_AgentResponse, ...]
 
 
 class _NamedTask(msgspec.Struct, frozen=True):
@@ -84,7 +84,7 @@ class _AgentState(msgspec.Struct, frozen=True):
     completed_frameworks: tuple[_Framework, ...] = ()
 
 
-class _Read(Answer, frozen=True):
+class _FilePart(msgspec.Struct, frozen=True):
     data: str = ""
     offset: int = 0
 
@@ -94,19 +94,20 @@ class Mesos:
 
     Args:
         url: of the master.
-        access: what is known of Marathon: its CA file and time-out hold here too, its secrets are not given to Mesos.
+        access: of Marathon. Its CA file and time-out apply here too; its secrets are not sent to Mesos.
     """
 
     def __init__(self, url: str, access: MarathonAccess) -> None:
         self._url = url.rstrip("/")
-        self._session = BoundedSession(min(TIMEOUT_S, access.timeout_s), trust_env=not access.local)
+        self._timeout_s = min(TIMEOUT_S, access.timeout_s)
+        self._session = BoundedSession(self._timeout_s, trust_env=not access.local)
         self._session.verify = access.ca_file or True
 
     def agents(self) -> tuple[Agent, ...]:
-        """All agents, by their host names.
+        """All agents, sorted by host name.
 
         Raises:
-            InfrastructureError: Mesos cannot be reached, or is none.
+            InfrastructureError: Mesos cannot be reached, or the address is not that of a Mesos.
         """
         found = self._get(f"{self._url}/slaves", _Agents).slaves
         agents = [
@@ -124,16 +125,16 @@ class Mesos:
         return tuple(sorted(agents, key=lambda agent: agent.hostname))
 
     def sandbox(self, task_id: str, agent_id: str | None = None) -> Sandbox:
-        """Where a task's files are, also of one that has ended and is not forgotten yet.
+        """The sandbox of a task, also of one that has ended recently.
 
         Args:
             task_id: the task.
-            agent_id: its agent; None asks all of them.
+            agent_id: its agent; None to ask all of them.
 
         Raises:
-            InfrastructureError: Mesos or the agent cannot be reached, or do not know the task.
+            InfrastructureError: Mesos or the agent cannot be reached, or does not know the task.
         """
-        silent = ""
+        unreachable = ""
         for agent in self.agents():
             if agent_id not in {None, agent.agent_id} or not agent.url:
                 continue
@@ -142,21 +143,21 @@ class Mesos:
             except InfrastructureError as error:
                 if agent_id is not None:
                     raise
-                silent = f"; {error.message}"
+                unreachable = f"; {error.message}"
                 continue
             for framework in (*state.frameworks, *state.completed_frameworks):
                 for executor in (*framework.executors, *framework.completed_executors):
                     if _runs(executor, task_id):
                         return Sandbox(agent.url, agent.hostname, executor.directory)
-        raise InfrastructureError(f"Mesos at {self._url} knows no sandbox of {task_id}{silent}")
+        raise InfrastructureError(f"Mesos at {self._url} knows no sandbox of {task_id}{unreachable}")
 
     def read(self, sandbox: Sandbox, name: str, limit_bytes: int) -> str:
-        """The end of a file in a sandbox, from the start of a line.
+        """The end of a file in a sandbox, from the start of a line on.
 
         Args:
             sandbox: of the task.
             name: such as ``stderr``.
-            limit_bytes: how much of it at most.
+            limit_bytes: at most this much.
 
         Raises:
             InfrastructureError: it cannot be read.
@@ -174,48 +175,52 @@ class Mesos:
             offset += len(piece.data.encode(errors="surrogatepass"))
         return data.partition("\n")[2] if start and "\n" in data else data
 
-    def last_lines(self, task_id: str, agent_id: str, count: int) -> tuple[str, ...]:
-        """The last lines of a task's stderr that are not empty; none when they cannot be had."""
+    def last_lines(self, task_id: str, agent_id: str, count: int, *, timeout_s: float) -> tuple[str, ...]:
+        """The last lines of a task's stderr that are not empty; none if they cannot be read in time."""
+        # Four requests: the agents, the agent's state, the file's size, its end.
+        self._session.timeout_s = max(MIN_TIMEOUT_S, min(self._timeout_s, timeout_s / 4))
         try:
             text = self.read(self.sandbox(task_id, agent_id), "stderr", 4096)
         except InfrastructureError:
             return ()
+        finally:
+            self._session.timeout_s = self._timeout_s
         return tuple([line.strip() for line in text.splitlines() if line.strip()][-count:])
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self._session.close()
 
-    def _read(self, sandbox: Sandbox, path: str, offset: int) -> _Read:
+    def _read(self, sandbox: Sandbox, path: str, offset: int) -> _FilePart:
         query = urlencode({"path": path, "offset": offset, **({"length": MAX_READ_BYTES} if offset >= 0 else {})})
-        return self._get(f"{sandbox.agent_url}/files/read?{query}", _Read)
+        return self._get(f"{sandbox.agent_url}/files/read?{query}", _FilePart)
 
     def _get(self, url: str, kind: type[_T]) -> _T:
         shown = url.partition("?")[0]
         try:
-            answer = self._session.get(url, headers={"Accept": "application/json"})
+            response = self._session.get(url, headers={"Accept": "application/json"})
         except requests.RequestException as error:
             raise InfrastructureError(
                 f"Mesos at {shown} cannot be reached ({self._session.failure})",
                 hint="check --mesos_url or [mesos] in hydra.ini",
             ) from error
-        if answer.status_code != 200:
-            raise InfrastructureError(f"Mesos at {shown} answered HTTP {answer.status_code}")
+        if response.status_code != 200:
+            raise InfrastructureError(f"Mesos at {shown} responded with HTTP {response.status_code}")
         try:
-            return msgspec.json.decode(answer.content, type=kind, strict=False)
+            return msgspec.json.decode(response.content, type=kind, strict=False)
         except (msgspec.MsgspecError, RecursionError) as error:
-            raise InfrastructureError(f"{shown} answered what Mesos does not") from error
+            raise InfrastructureError(f"unexpected response from Mesos at {shown}") from error
 
 
 def _agent_url(pid: str, master_url: str) -> str:
-    """``slave(1)@10.0.0.7:5051`` as an address of HTTP."""
+    """The HTTP address in ``slave(1)@10.0.0.7:5051``."""
     scheme = master_url.partition("://")[0]
     address = pid.rpartition("@")[2]
     return f"{scheme}://{address}" if address else ""
 
 
 def _attribute_text(value: object) -> str:
-    """A scalar attribute is a number in JSON, and ``1`` where Marathon compares it as text."""
+    """A scalar attribute is a number in JSON; Marathon compares its text, which is ``1`` for 1.0."""
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

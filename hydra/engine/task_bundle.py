@@ -1,17 +1,20 @@
-"""Hydra and what its tasks need in one file, and the command by which an agent that has Python runs it."""
+"""The task bundle: Hydra and what its tasks need in one file, and the command by which an agent's Python runs it."""
 
 from __future__ import annotations
 
 import hashlib
-import re
 import shlex
 import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import hydra
 from hydra.errors import InfrastructureError
@@ -20,7 +23,7 @@ FILE_NAME = "hydra.pyz"
 BUILD_TIMEOUT_S = 120.0
 
 TASK_DISTRIBUTIONS = ("confluent-kafka", "cramjam", "crc32c", "kafka-python", "msgspec", "psutil", "pyzmq")
-"""What tasks import beside Hydra itself. What the controller alone needs stays here: Java is five times all of it."""
+"""What tasks import beside Hydra itself. Not what only the controller needs: Java alone is five times as large."""
 
 CHECK = """
 import hashlib, os, sys, sysconfig
@@ -39,17 +42,17 @@ try:
 except OSError as error:
     stop("the code was not fetched (%s)" % error)
 if found != digest:
-    stop("%s is not what the controller handed out: its SHA-256 is %s, not %s" % (name, found, digest))
+    stop("%s is not what the controller served: its SHA-256 is %s, not %s" % (name, found, digest))
 for variable in [each for each in os.environ if each.startswith("SHIV_")]:
     del os.environ[variable]
 os.execv(sys.executable, [sys.executable, "-I", name] + sys.argv[5:])
 """
-"""What an agent's Python runs before the code: no line of the code itself is run that is not the controller's."""
+"""What an agent's Python runs first: no line of the bundle runs unless the bundle is the controller's."""
 
 
 @dataclass(frozen=True)
 class TaskBundle:
-    """The file that is handed out."""
+    """The file that agents fetch."""
 
     path: Path
     sha256: str
@@ -58,8 +61,8 @@ class TaskBundle:
         """The command line of a task that has fetched the file into its folder.
 
         Args:
-            arguments: of ``hydra``, for a shell.
-            python: on the agents; None looks for the one that the file is for.
+            arguments: of ``hydra``, quoted for a shell.
+            python: on the agents; None to look for the version that the file is for.
         """
         expected = f"{_python_version()} {sysconfig.get_platform()} {self.sha256} {FILE_NAME}"
         return f"{agent_python(python)} -I -c {shlex.quote(CHECK)} {expected} {arguments}"
@@ -69,7 +72,7 @@ def agent_python(python: str | None) -> str:
     """The start of a command line that runs an agent's Python.
 
     Args:
-        python: its path; None looks for the one of this Python's version, else for any.
+        python: its path; None to look for this Python's version, else for any.
     """
     if python is not None:
         return f"exec {shlex.quote(python)}"
@@ -77,8 +80,8 @@ def agent_python(python: str | None) -> str:
     return f'PYTHON="{found}"; exec "${{PYTHON:?this agent has no python in its PATH}}"'
 
 
-def build_code_file(folder: Path) -> TaskBundle:
-    """Pack the code that runs here, so that the agents run no other; no network is needed.
+def build_task_bundle(folder: Path) -> TaskBundle:
+    """Pack the code that runs here, so that the agents run the same; without network.
 
     Args:
         folder: the file is made in it.
@@ -90,7 +93,7 @@ def build_code_file(folder: Path) -> TaskBundle:
     try:
         _stage(staging)
         command = ("--site-packages", str(staging), "--entry-point", "hydra.__main__:main", "--output-file", str(path))
-        # Unpacked in the task's own sandbox, where Mesos cleans up, and no other user of the agent can put anything.
+        # Unpacked in the task's own sandbox, which Mesos removes, and where no other user of the agent can write.
         options = ("--root", "$MESOS_SANDBOX", "--reproducible", "--compressed")
         ended = subprocess.run(
             [sys.executable, "-W", "ignore", "-m", "shiv.cli", *command, *options],
@@ -102,16 +105,16 @@ def build_code_file(folder: Path) -> TaskBundle:
         )
         if ended.returncode != 0:
             last_lines = " | ".join((ended.stdout + ended.stderr).strip().splitlines()[-3:])
-            raise InfrastructureError(f"the code for the agents could not be packed ({last_lines})")
+            raise InfrastructureError(f"the task bundle could not be packed ({last_lines})")
         return TaskBundle(path, hashlib.sha256(path.read_bytes()).hexdigest())
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise InfrastructureError(f"the code for the agents could not be packed ({error})") from error
+        raise InfrastructureError(f"the task bundle could not be packed ({error})") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
 def _stage(staging: Path) -> None:
-    """Lay out a folder of packages: Hydra as it runs here, and the distributions as they are installed here."""
+    """Copy Hydra as it runs here, and the distributions as they are installed here, into a folder of packages."""
     package = Path(hydra.__file__).parent
     shutil.copytree(package, staging / package.name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in _with_requirements(TASK_DISTRIBUTIONS):
@@ -125,24 +128,23 @@ def _stage(staging: Path) -> None:
                 shutil.copy2(source, target)
 
 
-def _with_requirements(names: tuple[str, ...]) -> list[str]:
-    """The distributions and all that they require and that is installed here; what is not is for elsewhere."""
-    found: dict[str, str] = {}
-    waiting = list(names)
+def _with_requirements(names: Sequence[str]) -> list[str]:
+    """The distributions and all that they require on this platform."""
+    found: set[str] = set()
+    waiting = [canonicalize_name(name) for name in names]
     while waiting:
         name = waiting.pop()
-        key = re.sub(r"[-_.]+", "-", name).lower()
-        if key in found:
+        if name in found:
             continue
+        found.add(name)
         try:
-            required = metadata.distribution(name).requires or []
+            required = [Requirement(text) for text in metadata.distribution(name).requires or ()]
         except metadata.PackageNotFoundError as error:
-            if name in names:
-                raise InfrastructureError(f"the code for the agents could not be packed: no {name} here") from error
-            continue
-        found[key] = name
-        waiting += [re.split(r"[^A-Za-z0-9._-]", item, maxsplit=1)[0] for item in required if "extra ==" not in item]
-    return sorted(found.values())
+            raise InfrastructureError(f"the task bundle could not be packed: {name} is not installed") from error
+        waiting += [
+            canonicalize_name(item.name) for item in required if not item.marker or item.marker.evaluate({"extra": ""})
+        ]
+    return sorted(found)
 
 
 def _python_version() -> str:

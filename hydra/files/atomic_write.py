@@ -1,31 +1,90 @@
-"""A file that is written whole or not at all."""
+"""Files and folders that are written whole or not at all."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
+
+from hydra.codec import to_builtins
 from hydra.errors import OutputError
+
+_STAGING_PREFIX = ".partial-"
 
 
 def atomic_write(path: Path, content: bytes, *, origin: str = "") -> None:
-    """Write a file; whoever looks finds what was there before, or all of the new content.
+    """Write a file. Readers see either the old content or all of the new one.
 
     Args:
-        path: where.
-        content: what.
-        origin: how the error names it; the path where it is empty.
+        path: the file.
+        content: its new content.
+        origin: names the file in the error, such as ``--csv=out.csv``; the path where it is empty.
 
     Raises:
-        OutputError: it could not be written; what was there before is still there.
+        OutputError: it could not be written; the old content is still there.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    # A random name, made exclusively: nobody can put a link in its place.
+    draft = path.with_name(f".hydra-{secrets.token_hex(8)}.draft")
     try:
-        with draft.open("wb") as file:
+        with draft.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise OutputError(f"{origin or path} cannot be written ({error.strerror or error})") from error
+    finally:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
+def write_json(path: Path, fact: object, *, origin: str = "") -> None:
+    """Write a dataclass or a mapping as indented JSON, in ASCII; see ``atomic_write``.
+
+    Raises:
+        OutputError: as ``atomic_write``.
+        ValueError: a float is infinite or NaN, which JSON cannot express.
+    """
+    text = json.dumps(to_builtins(fact), allow_nan=False)
+    atomic_write(path, msgspec.json.format(text.encode(), indent=1) + b"\n", origin=origin)
+
+
+def check_output(path: str, flag: str) -> None:
+    """Check, before anything is started, that a file can be written.
+
+    Args:
+        path: the file.
+        flag: the option that names it, without dashes.
+
+    Raises:
+        OutputError: it cannot; names the flag and the path.
+    """
+    target = Path(path)
+    if not path or "\0" in path:
+        raise OutputError(f"--{flag}={path!r} is an invalid path")
+    if target.is_dir():
+        raise OutputError(f"--{flag}={path} is a folder", hint="name a file in it")
+    if not target.parent.is_dir():
+        raise OutputError(f"--{flag}={path}: the folder {str(target.parent)!r} does not exist", hint="create it first")
+    if not os.access(target.parent, os.W_OK) or (target.exists() and not os.access(target, os.W_OK)):
+        raise OutputError(f"--{flag}={path} cannot be written", hint="choose another place")
+
+
+@contextlib.contextmanager
+def staging_dir(folder: Path) -> Iterator[Path]:
+    """A temporary folder inside ``folder``, whose files can be renamed into it once they are whole.
+
+    The caller holds the lock of ``folder``: staging folders that killed writers have left are removed first.
+    """
+    for left_over in folder.glob(f"{_STAGING_PREFIX}*"):
+        shutil.rmtree(left_over, ignore_errors=True)
+    # A download thread that has not noticed the end yet may still write into the folder while it is removed.
+    with tempfile.TemporaryDirectory(prefix=_STAGING_PREFIX, dir=folder, ignore_cleanup_errors=True) as staging:
+        yield Path(staging)

@@ -1,4 +1,4 @@
-"""Which process something belongs to: a pid alone is not enough, since pids are used again."""
+"""Which process something belongs to: a pid alone is not enough, since the system reuses pids."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ProcessIdentity:
-    """One process of this machine, told from every other that has had or will have its pid."""
+    """One process of this machine, told apart from all others that had or will have its pid."""
 
     pid: int
     started_s: float
     """Its start time, in seconds since the epoch."""
 
     def alive(self) -> bool:
-        """Whether that very process still runs."""
+        """Whether this very process still runs."""
         import psutil
 
         try:
@@ -26,7 +26,7 @@ class ProcessIdentity:
 
 
 def this_process() -> ProcessIdentity:
-    """The mark of the process that asks."""
+    """The identity of the calling process."""
     import psutil
 
     return ProcessIdentity(os.getpid(), psutil.Process().create_time())

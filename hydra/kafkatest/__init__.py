@@ -1,1 +1,1 @@
-"""Where the parts are joined: the batch API, the two tasks, the local stack."""
+"""Where the parts are joined: RunTestKAFKA, the session that it runs in, and the local stack."""

@@ -1,4 +1,4 @@
-"""The Marathon that a command is about: the one that the options name, or that of the local stack which is up."""
+"""The Marathon that a command is about: the one that the options name, or that of the running local stack."""
 
 from __future__ import annotations
 
@@ -21,15 +21,11 @@ def current_marathon(options: Options) -> Iterator[MarathonLauncher]:
     """
     if options.marathon_url is not None:
         access = given_access(options)
+    elif (running := running_stack.find()) is not None:
+        access = local_access(running.marathon_url)
     else:
-        kept = running_stack.find()
-        if kept is None:
-            raise UsageError(
-                "no Marathon is named, and no local stack is up", hint="give --marathon_url, or 'hydra local up'"
-            )
-        access = local_access(kept.marathon_url)
-    launcher = MarathonLauncher(access, mesos_url=options.mesos_url)
-    try:
+        raise UsageError(
+            "no Marathon is named, and no local stack is up", hint="give --marathon_url, or run 'hydra local up'"
+        )
+    with contextlib.closing(MarathonLauncher(access, mesos_url=options.mesos_url)) as launcher:
         yield launcher
-    finally:
-        launcher.close()

@@ -1,4 +1,4 @@
-"""Looks at everything that a run needs, and says what to do about what is not as it should be."""
+"""Checks everything that a run needs, and says how to mend what is wrong."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Literal
 
 from hydra.broker.admin import KafkaTopicAdmin
 from hydra.endpoints import Endpoint
-from hydra.engine.agent_probe import Probed, probe_agents
+from hydra.engine.agent_probe import ProbeResult, probe_agents
 from hydra.engine.code_server import CodeServer, is_wanted
 from hydra.engine.marathon_launcher import MarathonLauncher
 from hydra.engine.mesos import Agent
@@ -27,24 +27,24 @@ from hydra.options.options import Options
 BROKER_TIMEOUT_S = 10.0
 PROBE_TIMEOUT_S = 45.0
 CLOCK_WARNING_S = 1.0
-"""Latencies are aligned over the signals and do not need more; a time of day that is further off misleads people."""
+"""Latencies do not depend on it: clocks are aligned over the signals. A larger offset makes logs misleading."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """One thing that was checked."""
 
     subject: str
-    status: Literal["ok", "warning", "trouble"]
+    status: Literal["ok", "warning", "error"]
     text: str
     remedy: str = ""
 
 
 class Doctor:
-    """Looks at what the options name, one thing after the other.
+    """Checks what the options name, one thing after the other.
 
     Args:
-        options: of the run that is to be.
+        options: of the run to come.
     """
 
     def __init__(self, options: Options) -> None:
@@ -52,7 +52,7 @@ class Doctor:
         self._brokers: tuple[Endpoint, ...] = ()
 
     def examine(self) -> Iterator[Finding]:
-        """Every finding as it comes; what cannot be looked at, since something before it is missing, is left out."""
+        """Yield every finding as it is made; what depends on something that is missing is left out."""
         yield from self._controller()
         yield from self._broker()
         if self._options.marathon_url is None and running_stack.find() is None:
@@ -62,7 +62,7 @@ class Doctor:
             with current_marathon(self._options) as launcher:
                 yield from self._marathon(launcher)
         except HydraError as error:
-            yield _trouble("Marathon", error)
+            yield _error("Marathon", error)
 
     def _controller(self) -> Iterator[Finding]:
         python = f"Python {sys.version.split()[0]} on {sysconfig.get_platform()}"
@@ -71,7 +71,7 @@ class Doctor:
             if self._options.marathon_url is None:
                 check_capacity(self._options, embedded=self._options.bootstrap_servers is None)
         except HydraError as error:
-            yield _trouble("controller", error)
+            yield _error("controller", error)
         _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         limit = "no limit of" if hard == resource.RLIM_INFINITY else f"up to {hard}"
         yield Finding("controller", "ok", f"{limit} file descriptors a process")
@@ -85,7 +85,7 @@ class Doctor:
             with contextlib.closing(KafkaTopicAdmin(servers, timeout_s=BROKER_TIMEOUT_S)) as admin:
                 facts = admin.check()
         except HydraError as error:
-            yield _trouble("Kafka", error)
+            yield _error("Kafka", error)
             return
         self._brokers = tuple(facts.brokers.values())
         listed = ", ".join(str(endpoint) for endpoint in self._brokers)
@@ -95,8 +95,8 @@ class Doctor:
                 if _is_loopback(endpoint.host):
                     yield Finding(
                         "Kafka",
-                        "trouble",
-                        f"a broker tells clients to come to {endpoint}, where each agent finds itself",
+                        "error",
+                        f"a broker advertises {endpoint}, which on each agent is the agent itself",
                         "set advertised.listeners of the broker to an address that agents reach",
                     )
 
@@ -106,7 +106,7 @@ class Doctor:
         try:
             java = find_java(self._options.java)
         except HydraError as error:
-            yield _trouble("Kafka", error)
+            yield _error("Kafka", error)
         else:
             yield Finding("Kafka", "ok", f"an embedded one is started by each run, with {java.path}")
 
@@ -114,33 +114,33 @@ class Doctor:
         facts = launcher.facts()
         url = self._options.marathon_url or "the local stack"
         if facts.leader is None:
-            yield Finding("Marathon", "trouble", f"{url} has no leader", "see to its ZooKeeper")
+            yield Finding("Marathon", "error", f"{url} has no leader", "check its ZooKeeper")
             return
         yield Finding("Marathon", "ok", f"{url} is version {facts.version}, led by {facts.leader}")
         if url.startswith("http://") and not _is_loopback(url.partition("//")[2].partition(":")[0]):
             yield Finding(
                 "Marathon",
                 "warning",
-                "it is spoken to without TLS, and whoever may post to it runs commands on every agent",
-                "give it TLS and basic auth, and name https://, --marathon_ca_file and --marathon_secrets",
+                "its address is not TLS, and whoever can post to it can run commands on every agent",
+                "configure TLS and basic auth, and give an https:// address, --marathon_ca_file and --marathon_secrets",
             )
         agents = yield from self._agents(launcher)
         yield from self._probes(launcher, agents)
 
     def _agents(self, launcher: MarathonLauncher) -> Generator[Finding, None, int]:
-        """Returns on how many of them a probe is to run."""
+        """Returns on how many of them a probe can run."""
         try:
             agents = [agent for agent in launcher.agents() if agent.active]
         except InfrastructureError as error:
             yield Finding("agents", "warning", error.message, error.hint or "give --mesos_url")
             return 1
         if not agents:
-            yield Finding("agents", "trouble", "Mesos has no active agent", "start mesos-agent on the machines")
+            yield Finding("agents", "error", "Mesos has no active agent", "start mesos-agent on the machines")
             return 0
         yield Finding("agents", "ok", f"{len(agents)} active: {', '.join(agent.hostname for agent in agents)}")
         for option, role in (("cluster0", "the publisher"), ("cluster1", "the subscribers")):
             cluster = getattr(self._options, option)
-            # On one machine the apps ask for no attributes that its agents have not.
+            # Apps on one machine are not constrained to attributes that its agents lack.
             if cluster is not None and self._options.marathon_url is not None:
                 yield self._cluster(option, cluster, role, agents)
         return len(agents)
@@ -150,11 +150,11 @@ class Doctor:
         hosts = [agent.hostname for agent in agents if agent.attributes.get(name) == value]
         if hosts:
             return Finding("agents", "ok", f"{role} can go to {', '.join(hosts)} ({name} is {value})")
-        there = sorted({agent.attributes[name] for agent in agents if name in agent.attributes})
-        known = f"; there are {', '.join(there)}" if there else ""
+        found = sorted({agent.attributes[name] for agent in agents if name in agent.attributes})
+        known = f"; there are {', '.join(found)}" if found else ""
         return Finding(
             "agents",
-            "trouble",
+            "error",
             f"{role} cannot go anywhere: no agent has {name} = {value}{known}",
             f"start agents with --attributes={name}:{value}, or change [mesos] {option} in hydra.ini",
         )
@@ -166,13 +166,15 @@ class Doctor:
             targets = [str(endpoint) for endpoint in self._brokers]
             if is_wanted(self._options):
                 try:
-                    hand_out = CodeServer(self._options, f"hydra-doctor-{secrets.token_hex(3)}", self._marathon_url())
+                    code_server = CodeServer(
+                        self._options, f"hydra-doctor-{secrets.token_hex(3)}", self._marathon_url()
+                    )
                 except HydraError as error:
-                    yield _trouble("hand-out", error)
+                    yield _error("code server", error)
                 else:
-                    closing.callback(hand_out.close)
-                    targets.append(hand_out.url.partition("//")[2].partition("/")[0])
-                    yield Finding("hand-out", "ok", f"the code is packed and served at {targets[-1]}")
+                    closing.callback(code_server.close)
+                    targets.append(code_server.url.partition("//")[2].partition("/")[0])
+                    yield Finding("code server", "ok", f"the task bundle is served at {targets[-1]}")
             name = f"hydra-doctor-{secrets.token_hex(3)}"
             try:
                 probed = probe_agents(
@@ -180,7 +182,7 @@ class Doctor:
                 )
             except InfrastructureError as error:
                 yield Finding(
-                    "agents", "trouble", error.message, error.hint or "see 'hydra cli ls agents' and the task's logs"
+                    "agents", "error", error.message, error.hint or "see 'hydra cli ls agents' and the task's logs"
                 )
                 return
         for each in probed:
@@ -189,14 +191,14 @@ class Doctor:
     def _marathon_url(self) -> str:
         return (self._options.marathon_url or "http://127.0.0.1:80").partition(",")[0]
 
-    def _probe(self, probed: Probed) -> Iterator[Finding]:
+    def _probe(self, probed: ProbeResult) -> Iterator[Finding]:
         facts = probed.facts
         if facts is None:
             yield Finding(
                 f"agent {probed.task.endpoint}",
-                "trouble",
-                f"a task on it does not answer ({probed.error})",
-                "let the controller reach the agents' ports 31000-32000",
+                "error",
+                f"a task on it cannot be reached ({probed.error})",
+                "open the agents' ports 31000-32000 for the controller",
             )
             return
         subject = f"agent {facts.host}"
@@ -204,7 +206,7 @@ class Doctor:
         fits = facts.python == here or not is_wanted(self._options)
         yield Finding(
             subject,
-            "ok" if fits else "trouble",
+            "ok" if fits else "error",
             f"Python {facts.python} on {facts.platform} ({facts.path})",
             ""
             if fits
@@ -214,10 +216,10 @@ class Doctor:
         enough = facts.descriptors < 0 or facts.descriptors >= needed
         yield Finding(
             subject,
-            "ok" if enough else "trouble",
+            "ok" if enough else "error",
             f"up to {facts.descriptors} file descriptors a task"
             if facts.descriptors >= 0
-            else "no limit of descriptors",
+            else "no limit of file descriptors",
             ""
             if enough
             else f"a subscriber needs {needed}: raise LimitNOFILE of mesos-agent, or ask for fewer clients",
@@ -226,20 +228,20 @@ class Doctor:
         yield Finding(
             subject,
             "ok" if ahead < CLOCK_WARNING_S else "warning",
-            f"its clock is {probed.clock_offset_s:+.3f} s off, give or take {probed.round_trip_s:.3f} s",
+            f"its clock is off by {probed.clock_offset_s:+.3f} s, +/- {probed.round_trip_s:.3f} s",
             "" if ahead < CLOCK_WARNING_S else "run NTP or chrony on controller and agents",
         )
         for target, error in facts.unreached.items():
             yield Finding(
                 subject,
-                "trouble" if error else "ok",
+                "error" if error else "ok",
                 f"cannot reach {target} ({error})" if error else f"reaches {target}",
-                "open the way from the agents, or give an address that they reach" if error else "",
+                "open it in the firewall, or give an address that the agents can reach" if error else "",
             )
 
 
-def _trouble(subject: str, error: HydraError) -> Finding:
-    return Finding(subject, "trouble", error.message, error.hint)
+def _error(subject: str, error: HydraError) -> Finding:
+    return Finding(subject, "error", error.message, error.hint)
 
 
 def _is_loopback(host: str) -> bool:

@@ -1,207 +1,264 @@
-"""The process of a local stack: the local Marathon and, beside it, an embedded Kafka.
+"""A local stack (a local Marathon and an embedded Kafka) in a process of its own, as its controller holds it.
 
-It outlives nobody: it ends when its stdin closes (its controller is gone), at SIGTERM, and, with everything that it
-started, when it is killed. Kafka belongs to the main thread and the local Marathon to a thread of its own, and both
-threads live as long as the process: the kernel ends a child whose starting thread ends.
+Controller and stack exchange JSON lines over the stack's stdin and stdout. The pipe to stdin is also the lease: when it
+closes, however the controller ended, the stack takes itself down, unless it was told to stay. ``local_stack_main.py``
+is the other side.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
-import select
-import signal
+import queue
+import subprocess
 import sys
 import threading
-import time
-from collections.abc import Iterator
-from datetime import datetime, timezone
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
 
-from hydra import __version__
-from hydra.codec import decode, encode
-from hydra.errors import HydraError
-from hydra.files.process_identity import this_process
-from hydra.files.run_folder import own, remove_run_folder
-from hydra.kafkatest import running_stack
-from hydra.kafkatest.running_stack import RunningStack
-from hydra.kafkatest.stack_channel import KEEP, StackCommand, StackEvent
-from hydra.localmarathon.server import LocalMarathon
-from hydra.options.agent_specs import parse_agents
+from hydra.broker.server_properties import BrokerSettings, broker_settings
+from hydra.codec import DecodeError, decode, encode
+from hydra.errors import BrokerError, DegradedError, HydraError, InfrastructureError, UsageError
+from hydra.files.run_folder import make_run_folder, new_run_folder, reap_orphans, remove_run_folder
+from hydra.options.options import Options
 
-KAFKA_START_TIMEOUT_S = 60.0
-MARATHON_TIMEOUT_S = 20.0
-KAFKA_LOOK_S = 0.5
-ORDER_TIMEOUT_S = 10.0
-"""A controller sends its order at once."""
+MARATHON_TIMEOUT_S = 30.0
+KAFKA_TIMEOUT_S = 90.0
+"""Since the last message: a first download reports its progress."""
 
-LAST_RESORT_S = 15.0
-"""Whatever holds up the end of the stack, after this long it ends."""
+KEEP_TIMEOUT_S = 5.0
+END_TIMEOUT_S = 20.0
+FAILURE_TIMEOUT_S = 0.5
+"""The stack's end may be noticed a moment before its last message arrives."""
 
+KEEP = "keep"
+"""The one message after the command: stay when I am gone."""
 
-END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+ERROR_BRANCHES = {kind.exit_code: kind for kind in (HydraError, UsageError, DegradedError, InfrastructureError)}
+"""What an error of the stack's process becomes here, by its exit code."""
 
-
-class _EndError(Exception):
-    """The lease is over, or SIGTERM came."""
+Note = Callable[[str], None]
 
 
-class StackProcess:
-    """One local stack. SIGTERM is blocked when it is made, and ignored once it has run.
+@dataclass(frozen=True)
+class StackCommand:
+    """The first line to the stack: what to start."""
+
+    run_id: str
+    kafka: bool
+    """Whether to start an embedded Kafka beside the local Marathon."""
+    java: str | None = None
+    settings: BrokerSettings = field(default_factory=BrokerSettings)
+    agents: str | None = None
+    """Of the local Marathon (options/agent_specs.py)."""
+
+
+@dataclass(frozen=True)
+class StackEvent:
+    """A line from the stack."""
+
+    event: Literal["note", "marathon", "kafka", "kept", "kafka_died", "failed"]
+    text: str = ""
+    """A note; the URL of Marathon; Kafka's bootstrap servers; the last lines of a dead broker; an error's message."""
+    pid: int = 0
+    """Kafka's process, with its bootstrap servers."""
+    exit_code: int = 0
+    """Of an error."""
+    hint: str = ""
+    """Of an error."""
+
+
+def stack_command(options: Options, run_id: str, *, kafka: bool) -> StackCommand:
+    """What the options ask of a local stack.
+
+    Raises:
+        UsageError: a broker property is one that Hydra sets itself.
+    """
+    return StackCommand(run_id, kafka, options.java, broker_settings(options), options.local_agents)
+
+
+class LocalStack:
+    """A local stack of this controller, in a process that ends when this one does.
+
+    Nothing exists before ``start``. ``close`` takes down what there is, also after an interrupted start.
 
     Args:
-        folder: holds everything that it writes.
-        order: what to start.
+        command: what to start. Its run id is in the environment of every process of the stack, and names its folder.
+        note: called with messages of the stack while it starts.
     """
 
-    def __init__(self, folder: Path, order: StackCommand) -> None:
-        self._order = order
-        self._folder = folder
-        self._marathon_url = ""
-        self._bootstrap_servers = ""
-        self._kafka_pid = 0
-        self._kept = threading.Event()
+    def __init__(self, command: StackCommand, note: Note) -> None:
+        self._command = command
+        self._note = note
+        self.folder = new_run_folder(command.run_id)
+        self.settings = command.settings
+        self.kafka_pid = 0
+        self.kafka_died = ""
+        """The broker's last lines, once it has died."""
+        self._events: queue.SimpleQueue[StackEvent | None] = queue.SimpleQueue()
+        self._failure: HydraError | None = None
+        self._ended = threading.Event()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._reader: threading.Thread | None = None
+        self._stays = False
 
-    def run(self) -> None:
-        """Start, stay until the end comes, and clean up."""
-        signal.signal(signal.SIGTERM, _raise_end)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        own(self._folder)
-        threading.Thread(target=self._watch_lease, name="lease", daemon=True).start()
-        try:
-            with contextlib.ExitStack() as parts:
-                parts.callback(running_stack.forget, os.getpid())
-                try:
-                    signal.pthread_sigmask(signal.SIG_UNBLOCK, END_SIGNALS)
-                    self._be(parts)
-                except HydraError as error:
-                    # Before the rest goes down: its going down is what a controller would notice otherwise.
-                    _tell(StackEvent("failed", error.message, error=type(error).__name__, hint=error.hint))
-                finally:
-                    _let_nothing_stop_the_end()
-        except _EndError:
-            pass
+    def start(self) -> None:
+        """Start the process; called once, and followed by ``close``, whatever comes of it.
 
-    def _be(self, parts: contextlib.ExitStack) -> None:
-        """Start the parts and stay until something raises."""
-        self._marathon_url = parts.enter_context(_marathon(self._folder / "marathon", self._order.agents))
-        _tell(StackEvent("marathon", self._marathon_url))
-        if not self._order.kafka:
-            _tell(StackEvent("kafka"))
-            _wait_for_end()
-        from hydra.broker.cds_archive import archive_flags, class_archive
-        from hydra.broker.classpath import resolve_classpath
-        from hydra.broker.embedded import EmbeddedBroker
-        from hydra.broker.java import find_java
+        If we are interrupted before we hold the child's handle, the child receives no command and removes the folder.
+        """
+        reap_orphans()
+        make_run_folder(self.folder)
+        self._process = process = self._start_process()
+        reader = threading.Thread(target=self._read_events, args=(process,), name="stack-events", daemon=True)
+        reader.start()
+        self._reader = reader
+        self._send(encode(self._command))
 
-        java = find_java(self._order.java)
-        classpath = resolve_classpath(progress=_tell_note)
-        archive = class_archive(java, classpath, self._folder / "classes", progress=_tell_note)
-        broker = EmbeddedBroker(
-            folder=self._folder / "kafka",
-            java=java,
-            classpath=classpath,
-            properties=self._order.settings.by_name(),
-            heap_mb=self._order.settings.heap_mb,
-            env={"HYDRA_RUN_ID": self._order.run_id},
-            jvm_flags=archive_flags(archive),
-        )
-        parts.callback(broker.stop)
-        broker.start(timeout_s=KAFKA_START_TIMEOUT_S)
-        self._bootstrap_servers, self._kafka_pid = broker.bootstrap_servers, broker.pid
-        _tell(StackEvent("kafka", self._bootstrap_servers, pid=broker.pid))
-        while broker.returncode() is None:
-            time.sleep(KAFKA_LOOK_S)
-        _tell(StackEvent("kafka_died", " | ".join(broker.last_lines(5))))
-        _wait_for_end()
-
-    def _watch_lease(self) -> None:
-        """Read stdin to its end."""
-        for line in sys.stdin:
-            if line.strip() == KEEP:
-                self._keep()
-        if not self._kept.is_set():
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    def _keep(self) -> None:
-        running_stack.remember(
-            RunningStack(
-                process=this_process(),
-                run_id=self._order.run_id,
-                folder=str(self._folder),
-                marathon_url=self._marathon_url,
-                bootstrap_servers=self._bootstrap_servers,
-                kafka_pid=self._kafka_pid,
-                version=__version__,
-                settings=self._order.settings,
-                since=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    def _start_process(self) -> subprocess.Popen[bytes]:
+        with (self.folder / "stack.log").open("wb") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "hydra.kafkatest.local_stack_main", str(self.folder)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
+                # Python looks for modules in the working folder first, and the user's may have a folder "hydra".
+                cwd=self.folder,
+                env={**os.environ, "HYDRA_RUN_ID": self._command.run_id},
             )
-        )
-        self._kept.set()
-        _tell(StackEvent("kept"))
+
+    def wait_for_marathon(self) -> str:
+        """Wait until the local Marathon is up; returns its URL.
+
+        Raises:
+            HydraError: the stack failed, or timed out.
+        """
+        return self._wait_for("marathon", MARATHON_TIMEOUT_S)
+
+    def wait_for_kafka(self) -> str:
+        """Wait until the embedded Kafka is up; returns its bootstrap servers, empty for a stack without Kafka.
+
+        Raises:
+            HydraError: the stack failed, or timed out.
+        """
+        return self._wait_for("kafka", KAFKA_TIMEOUT_S)
+
+    def keep(self) -> None:
+        """Have the stack stay when this process ends, and let go of it.
+
+        Raises:
+            InfrastructureError: it did not confirm that it will.
+        """
+        self._stays = True
+        self._send(KEEP.encode())
+        self._wait_for("kept", KEEP_TIMEOUT_S)
+        if self._process is not None:
+            self._close_pipes(self._process)
+
+    def close(self) -> None:
+        """End the stack and everything that it started; harmless the second time."""
+        if self._process is not None:
+            self._end(self._process)
+        remove_run_folder(self.folder)
+
+    def failure(self) -> HydraError | None:
+        """Why the stack ended by itself; None if it has not said so."""
+        self._ended.wait(FAILURE_TIMEOUT_S)
+        return self._failure
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        """Closing stdin ends its lease, which suffices unless it was told to stay."""
+        self._close_stdin(process)
+        if self._stays:
+            process.terminate()
+        for harder in (process.terminate, process.kill, None):
+            try:
+                process.wait(END_TIMEOUT_S)
+                break
+            except subprocess.TimeoutExpired:
+                if harder is not None:
+                    harder()
+        self._close_pipes(process)
+
+    def _read_events(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            try:
+                event = decode(line, StackEvent)
+            except DecodeError:
+                continue
+            if event.event == "kafka":
+                self.kafka_pid = event.pid
+            elif event.event == "kafka_died":
+                self.kafka_died = event.text or "no log lines"
+            elif event.event == "failed":
+                self._failure = ERROR_BRANCHES.get(event.exit_code, HydraError)(event.text, hint=event.hint)
+                self._ended.set()
+            self._events.put(event)
+        self._events.put(None)
+        self._ended.set()
+
+    def _wait_for(self, wanted: str, timeout_s: float) -> str:
+        while True:
+            try:
+                event = self._events.get(timeout=timeout_s)
+            except queue.Empty:
+                text = f"the local stack timed out after {timeout_s:g} s {self._last_lines()}"
+                raise InfrastructureError(text.rstrip()) from None
+            if event is None:
+                self._events.put(None)
+                raise InfrastructureError(f"the local stack ended before it was up {self._last_lines()}".rstrip())
+            if event.event == "failed" and self._failure is not None:
+                raise self._failure
+            if event.event == "kafka_died":
+                raise BrokerError(f"the embedded Kafka died: {event.text}")
+            if event.event == wanted:
+                return event.text
+            if event.event == "note":
+                self._note(event.text)
+
+    def _last_lines(self) -> str:
+        try:
+            lines = (self.folder / "stack.log").read_text(errors="replace").splitlines()[-3:]
+        except OSError:
+            return ""
+        return f"({' | '.join(lines)})" if lines else ""
+
+    def _send(self, line: bytes) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.write(line + b"\n")
+            self._process.stdin.flush()
+
+    @staticmethod
+    def _close_stdin(process: subprocess.Popen[bytes]) -> None:
+        assert process.stdin is not None
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+
+    def _close_pipes(self, process: subprocess.Popen[bytes]) -> None:
+        self._close_stdin(process)
+        if process.poll() is not None and process.stdout is not None:
+            if self._reader is not None:
+                self._reader.join(timeout=5)
+            process.stdout.close()
 
 
-def _wait_for_end() -> None:
-    while True:
-        time.sleep(3600)
+def leave_stack_running(options: Options, run_id: str, note: Note) -> None:
+    """Start a local Marathon and an embedded Kafka, and leave them up.
 
-
-def _raise_end(signal_number: int, _frame: object) -> None:
-    signal.signal(signal_number, signal.SIG_IGN)
-    raise _EndError
-
-
-def _let_nothing_stop_the_end() -> None:
-    """On the way out: no second SIGTERM may interrupt the cleaning up, and nothing may hold it up for ever."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    last_resort = threading.Timer(LAST_RESORT_S, os._exit, (1,))
-    last_resort.daemon = True
-    last_resort.start()
-
-
-@contextlib.contextmanager
-def _marathon(folder: Path, agents: str | None) -> Iterator[str]:
-    """The local Marathon on a thread of its own; yields its URL."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="marathon", daemon=True)
-    thread.start()
-    server = LocalMarathon(folder, agents=parse_agents(agents) if agents else ())
-    try:
-        asyncio.run_coroutine_threadsafe(server.start(), loop).result(MARATHON_TIMEOUT_S)
-        yield server.url
-    finally:
-        asyncio.run_coroutine_threadsafe(server.stop(), loop).result(MARATHON_TIMEOUT_S)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(MARATHON_TIMEOUT_S)
-
-
-def _tell(event: StackEvent) -> None:
-    """A line to the controller; none is lost when it is gone, since nobody is left to read it."""
-    with contextlib.suppress(OSError):
-        sys.stdout.buffer.write(encode(event) + b"\n")
-        sys.stdout.buffer.flush()
-
-
-def _tell_note(text: str) -> None:
-    _tell(StackEvent("note", text))
-
-
-def main() -> None:
-    """Read the order from stdin and be the stack that it asks for, in the folder that is the one argument.
-
-    The folder is removed at the end, also when there never was an order.
+    Raises:
+        HydraError: with everything that had been started taken down again.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, END_SIGNALS)
-    folder = Path(sys.argv[1])
+    stack = LocalStack(stack_command(options, run_id, kafka=True), note)
     try:
-        if line := _order_line():
-            StackProcess(folder, decode(line, StackCommand)).run()
-    finally:
-        remove_run_folder(folder)
-
-
-def _order_line() -> bytes:
-    """Empty when the controller was interrupted before it sent one."""
-    ready, _, _ = select.select([sys.stdin], [], [], ORDER_TIMEOUT_S)
-    return sys.stdin.buffer.readline() if ready else b""
+        stack.start()
+        stack.wait_for_marathon()
+        stack.wait_for_kafka()
+        stack.keep()
+    except BaseException:
+        stack.close()
+        raise

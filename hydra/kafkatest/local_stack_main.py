@@ -1,5 +1,209 @@
-"""Run as ``python -m hydra.kafkatest.local_stack_main FOLDER`` by a controller; see local_stack.py."""
+"""The program of a local stack's process: ``python -m hydra.kafkatest.local_stack_main FOLDER``, see local_stack.py.
 
-from hydra.kafkatest.local_stack import main
+It ends when its stdin closes (its controller is gone), at SIGTERM, and, with everything that it started, when it is
+killed. The main thread starts Kafka and another one the local Marathon, and both live as long as the process, since the
+kernel kills a child when the thread that started it ends.
 
-main()
+The folder is an argument, so that the process can remove it although it may never receive a command.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+
+from hydra import __version__
+from hydra.codec import decode, encode
+from hydra.errors import HydraError
+from hydra.files.process_identity import this_process
+from hydra.files.run_folder import own, remove_run_folder
+from hydra.kafkatest import running_stack
+from hydra.kafkatest.local_stack import KEEP, StackCommand, StackEvent
+from hydra.kafkatest.running_stack import RunningStack
+from hydra.localmarathon.server import LocalMarathon
+from hydra.options.agent_specs import parse_agents
+
+KAFKA_START_TIMEOUT_S = 60.0
+MARATHON_TIMEOUT_S = 20.0
+KAFKA_POLL_S = 0.5
+COMMAND_TIMEOUT_S = 10.0
+"""A controller sends its command at once."""
+
+LAST_RESORT_S = 15.0
+"""If cleaning up takes longer, the process ends without it."""
+
+END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class _EndError(Exception):
+    """The lease ended, or SIGTERM came."""
+
+
+class StackProcess:
+    """One local stack. SIGTERM is blocked before ``run``, and ignored after it.
+
+    Args:
+        folder: for everything that it writes.
+        command: what to start.
+    """
+
+    def __init__(self, folder: Path, command: StackCommand) -> None:
+        self._command = command
+        self._folder = folder
+        self._marathon_url = ""
+        self._bootstrap_servers = ""
+        self._kafka_pid = 0
+        self._kept = threading.Event()
+
+    def run(self) -> None:
+        """Start, serve until the end, and clean up."""
+        signal.signal(signal.SIGTERM, _raise_end)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        own(self._folder)
+        threading.Thread(target=self._watch_lease, name="lease", daemon=True).start()
+        try:
+            with contextlib.ExitStack() as parts:
+                parts.callback(running_stack.forget, os.getpid())
+                try:
+                    signal.pthread_sigmask(signal.SIG_UNBLOCK, END_SIGNALS)
+                    self._serve(parts)
+                except HydraError as error:
+                    # Before the parts go down, since the controller would notice that first.
+                    _tell(StackEvent("failed", error.message, exit_code=error.exit_code, hint=error.hint))
+                finally:
+                    _protect_clean_up()
+        except _EndError:
+            pass
+
+    def _serve(self, parts: contextlib.ExitStack) -> None:
+        """Start the parts and wait until something raises."""
+        self._marathon_url = parts.enter_context(_marathon(self._folder / "marathon", self._command.agents))
+        _tell(StackEvent("marathon", self._marathon_url))
+        if not self._command.kafka:
+            _tell(StackEvent("kafka"))
+            _wait_for_end()
+        from hydra.broker.cds_archive import archive_flags, cds_archive
+        from hydra.broker.classpath import resolve_classpath
+        from hydra.broker.embedded import EmbeddedBroker
+        from hydra.broker.java import find_java
+
+        java = find_java(self._command.java)
+        classpath = resolve_classpath(progress=_tell_note)
+        archive = cds_archive(java, classpath, self._folder / "classes", note=_tell_note)
+        broker = EmbeddedBroker(
+            folder=self._folder / "kafka",
+            java=java,
+            classpath=classpath,
+            properties=self._command.settings.by_name(),
+            heap_mb=self._command.settings.heap_mb,
+            env={"HYDRA_RUN_ID": self._command.run_id},
+            jvm_flags=archive_flags(archive),
+        )
+        parts.callback(broker.stop)
+        broker.start(timeout_s=KAFKA_START_TIMEOUT_S)
+        self._bootstrap_servers, self._kafka_pid = broker.bootstrap_servers, broker.pid
+        _tell(StackEvent("kafka", self._bootstrap_servers, pid=broker.pid))
+        while broker.returncode() is None:
+            time.sleep(KAFKA_POLL_S)
+        _tell(StackEvent("kafka_died", " | ".join(broker.last_lines(5))))
+        _wait_for_end()
+
+    def _watch_lease(self) -> None:
+        """Read stdin to its end."""
+        for line in sys.stdin:
+            if line.strip() == KEEP:
+                self._keep()
+        if not self._kept.is_set():
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def _keep(self) -> None:
+        running_stack.remember(
+            RunningStack(
+                process=this_process(),
+                run_id=self._command.run_id,
+                folder=str(self._folder),
+                marathon_url=self._marathon_url,
+                bootstrap_servers=self._bootstrap_servers,
+                kafka_pid=self._kafka_pid,
+                version=__version__,
+                settings=self._command.settings,
+                since=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            )
+        )
+        self._kept.set()
+        _tell(StackEvent("kept"))
+
+
+def _wait_for_end() -> None:
+    while True:
+        time.sleep(3600)
+
+
+def _raise_end(signal_number: int, _frame: object) -> None:
+    signal.signal(signal_number, signal.SIG_IGN)
+    raise _EndError
+
+
+def _protect_clean_up() -> None:
+    """From now on no second SIGTERM interrupts the clean-up, and it cannot take forever."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    last_resort = threading.Timer(LAST_RESORT_S, os._exit, (1,))
+    last_resort.daemon = True
+    last_resort.start()
+
+
+@contextlib.contextmanager
+def _marathon(folder: Path, agents: str | None) -> Iterator[str]:
+    """The local Marathon on a thread of its own; yields its URL."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="marathon", daemon=True)
+    thread.start()
+    server = LocalMarathon(folder, agents=parse_agents(agents) if agents else ())
+    try:
+        asyncio.run_coroutine_threadsafe(server.start(), loop).result(MARATHON_TIMEOUT_S)
+        yield server.url
+    finally:
+        asyncio.run_coroutine_threadsafe(server.stop(), loop).result(MARATHON_TIMEOUT_S)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(MARATHON_TIMEOUT_S)
+
+
+def _tell(event: StackEvent) -> None:
+    """Send a line to the controller, if it is still there."""
+    with contextlib.suppress(OSError):
+        sys.stdout.buffer.write(encode(event) + b"\n")
+        sys.stdout.buffer.flush()
+
+
+def _tell_note(text: str) -> None:
+    _tell(StackEvent("note", text))
+
+
+def main() -> None:
+    """Read the command from stdin and run that stack in the given folder, which is removed at the end."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, END_SIGNALS)
+    folder = Path(sys.argv[1])
+    try:
+        if line := _command_line():
+            StackProcess(folder, decode(line, StackCommand)).run()
+    finally:
+        remove_run_folder(folder)
+
+
+def _command_line() -> bytes:
+    """Empty if the controller was interrupted before it sent one."""
+    ready, _, _ = select.select([sys.stdin], [], [], COMMAND_TIMEOUT_S)
+    return sys.stdin.buffer.readline() if ready else b""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""What this machine is and which versions run on it: a result explains itself."""
+"""This machine and the versions that run on it, for the result."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PACKAGES = ("kafka-python", "confluent-kafka", "crc32c", "pyzmq", "marathon", "m
 
 
 def versions() -> dict[str, str]:
-    """Versions of Hydra, Python and the packages whose version may change a figure."""
+    """Versions of Hydra, Python and the packages that may change what is measured."""
     found = {"hydra-scaletest": __version__, "python": platform.python_version()}
     for package in PACKAGES:
         try:

@@ -1,4 +1,4 @@
-"""What this machine must be able to hold before anything is started."""
+"""Whether this machine can hold a run, checked before anything is started."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from hydra.errors import CapacityError
 from hydra.options.options import Options
 
 TASK_DESCRIPTORS = 64
-"""What a task has open beside its Kafka connections."""
+"""What a task has open besides its Kafka connections."""
 
 DESCRIPTORS_PER_CLIENT = {"wire": 1, "confluent": 8, "kafka-python": 8}
-"""Connections, and what the library has open beside them, of one client."""
+"""Of one client: connections, and what else its library has open."""
 
 BROKER_DESCRIPTORS = 500
 """Jars, log segments and listeners of an embedded Kafka, and the connections of publisher and controller."""
@@ -27,27 +27,27 @@ MIB = 1024 * 1024
 
 
 def check_capacity(options: Options, *, embedded: bool) -> None:
-    """Refuse what cannot fit on this machine. For runs whose tasks are processes of it.
+    """Refuse a run that does not fit on this machine. For runs whose tasks are processes of it.
 
     Args:
-        options: what is asked for.
-        embedded: whether Kafka runs here too.
+        options: of the run.
+        embedded: whether Kafka runs here, too.
 
     Raises:
-        CapacityError: names the number that is needed and the one that there is.
+        CapacityError: names the number that is needed and the number that is available.
     """
     _check_descriptors(options, embedded=embedded)
     _check_memory(options, embedded=embedded)
 
 
 def descriptors_of_a_subscriber(options: Options) -> int:
-    """How many files a subscriber task has open at most."""
+    """The most file descriptors that a subscriber task has open."""
     for_each = _coordinator_connections(options) + DESCRIPTORS_PER_CLIENT.get(options.sub_driver, 8)
     return TASK_DESCRIPTORS + options.clients_per_app * for_each
 
 
 def _coordinator_connections(options: Options) -> int:
-    """Those of a client that are not counted below: the libraries keep one in any case."""
+    """Connections of a client to its group coordinator, where DESCRIPTORS_PER_CLIENT does not include them."""
     return 1 if options.sub_driver == "wire" and options.group_mode == "group" else 0
 
 

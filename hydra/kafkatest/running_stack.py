@@ -1,18 +1,24 @@
-"""The record of the stack that was left up, so that the next run finds it and ``hydra local down`` ends it."""
+"""The record of the stack that was left up, by which the next run finds it and ``hydra local down`` ends it."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
-import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hydra.broker.settings import BrokerSettings
+from hydra.broker.server_properties import BrokerSettings
 from hydra.codec import DecodeError, decode, encode
+from hydra.errors import InfrastructureError
+from hydra.files.atomic_write import atomic_write
+from hydra.files.file_lock import try_lock
 from hydra.files.process_identity import ProcessIdentity
+from hydra.files.run_folder import remove_run_folder
+from hydra.files.user_folders import state_folder
+
+END_TIMEOUT_S = 20.0
+POLL_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -24,7 +30,7 @@ class RunningStack:
     folder: str
     marathon_url: str
     bootstrap_servers: str
-    """Empty when it has no Kafka."""
+    """Empty if it has no Kafka."""
     version: str
     since: str
     """ISO 8601, UTC."""
@@ -33,49 +39,63 @@ class RunningStack:
     """Of its Kafka."""
 
 
-def state_folder() -> Path:
-    """Where the record lies: the user's state folder, or one in the temporary folder where that cannot be written."""
-    home = os.environ.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser()
-    for folder in (Path(home) / "hydra-scaletest", Path(tempfile.gettempdir()) / f"hydra-scaletest-{os.getuid()}"):
-        with contextlib.suppress(OSError, RuntimeError):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if os.access(folder, os.W_OK) and folder.stat().st_uid == os.getuid():
-                return folder
-    return Path(tempfile.mkdtemp(prefix="hydra-state-"))
-
-
 def find() -> RunningStack | None:
-    """The stack that was left up, if it still is."""
+    """The stack that was left up, if it still runs."""
     try:
-        kept = decode((state_folder() / "stack.json").read_bytes(), RunningStack)
+        running = decode(_record().read_bytes(), RunningStack)
     except (OSError, DecodeError):
         return None
-    return kept if kept.process.alive() else None
+    return running if running.process.alive() else None
 
 
-def remember(kept: RunningStack) -> None:
-    """Write the record, whole or not at all."""
-    path = state_folder() / "stack.json"
-    draft = path.with_suffix(f".{os.getpid()}")
-    draft.write_bytes(encode(kept))
-    draft.replace(path)
+def remember(running: RunningStack) -> None:
+    """Write the record.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    atomic_write(_record(), encode(running))
 
 
 def forget(pid: int) -> None:
-    """Remove the record, if it is that process's."""
-    path = state_folder() / "stack.json"
+    """Remove the record if it is that process's."""
     with contextlib.suppress(OSError, DecodeError):
-        if decode(path.read_bytes(), RunningStack).process.pid == pid:
-            path.unlink()
+        if decode(_record().read_bytes(), RunningStack).process.pid == pid:
+            _record().unlink()
 
 
 @contextlib.contextmanager
-def in_use() -> Iterator[bool]:
-    """Hold the kept stack for oneself; False when another run holds it."""
-    with (state_folder() / "stack.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-            return
-        yield True
+def exclusive_use() -> Iterator[bool]:
+    """Use the running stack exclusively while the block lasts; False if another run does."""
+    with try_lock(state_folder() / "stack.lock") as locked:
+        yield locked
+
+
+def end_running_stack(running: RunningStack) -> None:
+    """End a stack that was left up, with everything that it started.
+
+    Raises:
+        InfrastructureError: a process of it does not end.
+    """
+    import psutil
+
+    process = psutil.Process(running.process.pid)
+    children = process.children(recursive=True)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.terminate()
+    _ended, alive = psutil.wait_procs([process, *children], timeout=END_TIMEOUT_S)
+    for left in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            left.kill()
+    _ended, alive = psutil.wait_procs(alive, timeout=END_TIMEOUT_S)
+    if alive:
+        raise InfrastructureError(f"process {alive[0].pid} of the local stack does not end")
+    forget(running.process.pid)
+    deadline_s = time.monotonic() + END_TIMEOUT_S
+    while Path(running.folder).exists() and time.monotonic() < deadline_s:
+        remove_run_folder(Path(running.folder))
+        time.sleep(POLL_S)
+
+
+def _record() -> Path:
+    return state_folder() / "stack.json"

@@ -19,14 +19,15 @@ import contextlib
 import dataclasses
 import secrets
 from datetime import datetime, timezone
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from hydra.engine.apps import PUBLISHER, SUBSCRIBER, app_id, app_spec
 from hydra.errors import HydraError, MarathonError, OutputError
+from hydra.files.atomic_write import check_output, write_json
 from hydra.kafkatest.machine import machine, versions
 from hydra.kafkatest.preflight import check_capacity
-from hydra.kafkatest.result_file import check_output, write_record
 from hydra.options.options import Options
 from hydra.options.order import make_order
 from hydra.options.reader import options_from_attributes
@@ -35,7 +36,7 @@ from hydra.run.progress import Progress, SilentProgress, WarmUpProgress
 from hydra.run.record import RunRecord
 
 if TYPE_CHECKING:
-    from hydra.kafkatest.session import Rig
+    from hydra.kafkatest.session import Session
     from hydra.run.controller import Run
 
 REMOVE_TIMEOUT_S = 20.0
@@ -66,7 +67,7 @@ class RunTestKAFKA:
         self._source = options
         self._options = _snapshot(options)
         self._progress: Progress = progress or SilentProgress()
-        self._rig: Rig | None = None
+        self._session: Session | None = None
         self._tasks: dict[str, tuple[Task, ...]] = {}
         """By role."""
         self.record: RunRecord | None = None
@@ -95,8 +96,8 @@ class RunTestKAFKA:
             UsageError: for an option that cannot be, or one that the running stack cannot follow.
         """
         new = _snapshot(options)
-        if self._rig is not None:
-            self._rig.check_same(new)
+        if self._session is not None:
+            self._session.check_same(new)
             self._check_capacity(new)
         self._source, self._options = options, new
 
@@ -106,22 +107,22 @@ class RunTestKAFKA:
         Raises:
             HydraError: with everything that had been started taken down again.
         """
-        if self._rig is not None:
+        if self._session is not None:
             return
-        from hydra.kafkatest.session import Rig
+        from hydra.kafkatest.session import Session
 
         self._options = _snapshot(self._source)
         self._check_capacity(self._options)
         if self._options.output is not None:
-            check_output(self._options.output)
+            check_output(self._options.output, "output")
         self._progress.phase("starting")
         try:
-            self._rig = Rig(self._options, new_run_id(), self._progress)
+            self._session = Session(self._options, new_run_id(), self._progress).open()
             self._deploy()
-            self._rig.connect_kafka()
+            self._session.connect_kafka()
         except BaseException as error:
             # Whatever was noticed first: where the stack says why it went down, that is what happened.
-            cause = self._rig.failure() if self._rig is not None and isinstance(error, MarathonError) else None
+            cause = self._session.failure() if self._session is not None and isinstance(error, MarathonError) else None
             self._give_up()
             if cause is not None:
                 raise cause from error
@@ -133,7 +134,7 @@ class RunTestKAFKA:
         Raises:
             HydraError: when they do not get there in time.
         """
-        if self._rig is None:
+        if self._session is None:
             self.start_appserver()
             return
         self._deploy()
@@ -148,9 +149,9 @@ class RunTestKAFKA:
             HydraError: when there is no result.
         """
         self.start_appserver()
-        assert self._rig is not None
+        assert self._session is not None
         phases_s: dict[str, float] = {}
-        if warmup_s := self._rig.warmup_s(self._options):
+        if warmup_s := self._session.warmup_s(self._options):
             self._progress.phase("warming up", f"{warmup_s:g} s of the same load, not counted")
             options = dataclasses.replace(self._options, test_duration=warmup_s)
             warm_up = self._run(options, WarmUpProgress(self._progress))
@@ -159,12 +160,12 @@ class RunTestKAFKA:
                 order = dataclasses.replace(record.order, options=self._options)
                 self._keep_record(dataclasses.replace(record, order=order), warm_up.error)
                 raise warm_up.error
-            self._rig.ran()
+            self._session.ran()
             phases_s["warmup"] = record.phases_s["warmup"]
         run = self._run(self._options, self._progress)
         record = run.measure()
         if run.error is None:
-            self._rig.ran()
+            self._session.ran()
         self._keep_record(dataclasses.replace(record, phases_s={**phases_s, **record.phases_s}), run.error)
         if run.error is not None:
             raise run.error
@@ -172,17 +173,17 @@ class RunTestKAFKA:
 
     def _run(self, options: Options, progress: Progress) -> Run:
         """A run of the tasks that are there; first there are as many as the options ask for."""
-        assert self._rig is not None
+        assert self._session is not None
         from hydra.run.controller import Run
 
         if len(self._tasks.get(SUBSCRIBER, ())) != options.total_sub_apps or not self._tasks_present():
             self._deploy()
         publisher, subscribers = self._tasks[PUBLISHER][0], self._tasks[SUBSCRIBER]
-        context = self._rig.world(progress)
+        context = self._session.context(progress)
         order = make_order(
             new_run_id(),
             options,
-            bootstrap_servers=self._rig.bootstrap_servers,
+            bootstrap_servers=self._session.bootstrap_servers,
             task_ids=[task.task_id for task in subscribers],
             cores=context.host.cores,
         )
@@ -190,47 +191,51 @@ class RunTestKAFKA:
 
     def delete_all_launched_apps(self) -> None:
         """Remove both apps and wait until the last of their tasks is gone; harmless when there are none."""
-        if self._rig is None:
+        if self._session is None:
             return
         self._progress.phase("cleaning up")
         self._tasks = {}
-        self._rig.deployment.remove([app_id(self._options, role) for role in (PUBLISHER, SUBSCRIBER)], REMOVE_TIMEOUT_S)
+        self._session.deployment.remove(
+            [app_id(self._options, role) for role in (PUBLISHER, SUBSCRIBER)], REMOVE_TIMEOUT_S
+        )
 
     def stop_appserver(self) -> None:
         """End what was started; with ``keep_running`` leave it up. Harmless the second time."""
-        if self._rig is None:
+        if self._session is None:
             return
         keep = self._options.keep_running
         try:
             if not keep:
                 self.delete_all_launched_apps()
         finally:
-            rig, self._rig = self._rig, None
+            session, self._session = self._session, None
             self._tasks = {}
-            rig.close(keep=keep)
+            session.close(keep=keep)
 
     def _deploy(self) -> None:
         """Publisher and one subscriber first, which shows what is wrong once and not a hundred times; then the rest."""
-        assert self._rig is not None
-        deployment, options = self._rig.deployment, self._options
-        placing = self._rig.placing
-        present = self._rig.launcher.tasks(app_id(options, SUBSCRIBER))
+        assert self._session is not None
+        deployment, options = self._session.deployment, self._options
+        placement = self._session.placement
+        present = self._session.launcher.tasks(app_id(options, SUBSCRIBER))
         first = max(1, min(len(present), options.total_sub_apps))
         for role, instances in ((PUBLISHER, 1), (SUBSCRIBER, first)):
-            deployment.apply(app_spec(options, role, instances, placing))
+            deployment.apply(app_spec(options, role, instances, placement))
         for role, instances in ((PUBLISHER, 1), (SUBSCRIBER, first)):
             self._tasks[role] = deployment.wait_ready(app_id(options, role), instances, options.start_deadline_s)
         if first != options.total_sub_apps:
-            deployment.apply(app_spec(options, SUBSCRIBER, options.total_sub_apps, placing))
+            deployment.apply(app_spec(options, SUBSCRIBER, options.total_sub_apps, placement))
             self._tasks[SUBSCRIBER] = deployment.wait_ready(
                 app_id(options, SUBSCRIBER), options.total_sub_apps, options.start_deadline_s
             )
 
     def _tasks_present(self) -> bool:
         """Whether the tasks are those that run: Marathon replaces one that died between two runs."""
-        assert self._rig is not None
+        assert self._session is not None
         for role, tasks in self._tasks.items():
-            running = {task.task_id for task in self._rig.launcher.tasks(app_id(self._options, role)) if task.running}
+            running = {
+                task.task_id for task in self._session.launcher.tasks(app_id(self._options, role)) if task.running
+            }
             if running != {task.task_id for task in tasks}:
                 return False
         return True
@@ -250,12 +255,15 @@ class RunTestKAFKA:
         Raises:
             OutputError: it cannot be written; where the run failed, that is what the caller hears of.
         """
-        assert self._rig is not None
-        self.record = dataclasses.replace(record, versions=versions(), machine=machine(), cluster=self._rig.cluster())
+        assert self._session is not None
+        self.record = dataclasses.replace(
+            record, versions=versions(), machine=machine(), cluster=self._session.cluster()
+        )
         if self._options.output is None:
             return
         try:
-            write_record(self.record, self._options.output)
+            path = self._options.output
+            write_json(Path(path), self.record, origin=f"--output={path}")
         except OutputError:
             if error is None:
                 raise

@@ -1,18 +1,23 @@
-"""The test rig: the stack, and the controller's connections to it."""
+"""A session: the engine, Kafka and the signals that runs are made with, from the first start to the last clean-up."""
 
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hydra.broker.admin import KafkaTopicAdmin
-from hydra.broker.probe import BrokerProbe
+from hydra.broker.connectivity import BrokerProbe
+from hydra.broker.server_properties import broker_settings
 from hydra.clients.auditor import WireAuditor
 from hydra.engine.apps import Placement
 from hydra.engine.code_server import CodeServer, is_wanted
 from hydra.engine.marathon_access import given_access, local_access
 from hydra.engine.marathon_launcher import MarathonLauncher
 from hydra.errors import HydraError, InfrastructureError, MarathonError, UsageError
-from hydra.kafkatest.stack import Stack
+from hydra.kafkatest import running_stack
+from hydra.kafkatest.local_stack import LocalStack, stack_command
+from hydra.kafkatest.running_stack import RunningStack
 from hydra.options.options import WARMUP_S, Options
 from hydra.options.order import delivery_timeout_s
 from hydra.run.clock import MonotonicClock
@@ -23,73 +28,146 @@ from hydra.run.protocols import ClusterFacts
 from hydra.signals.zmq_signals import ZmqSignals
 from hydra.tasks.host import LocalHost
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 ADMIN_TIMEOUT_S = 15.0
 EMBEDDED_GRACE_S = 2.0
-"""Nobody restarts an embedded Kafka. A cluster's may be: it is waited for as long as a record waits for its ack."""
+"""Nobody restarts an embedded Kafka. Other brokers may come back for as long as a record waits for its ack."""
 
 FIXED_OPTIONS = (
     "marathon_url", "marathon_secrets", "marathon_ca_file", "marathon_timeout", "mesos_url", "cluster0", "cluster1",
     "appserver", "appserver_address", "appserver_bind", "agent_python", "bootstrap_servers", "app_prefix", "java",
     "broker_property", "broker_heap_mb",
 )  # fmt: skip
-"""What a stack that is up cannot follow."""
+"""Options that cannot change within a session."""
 
 
-class Rig:
-    """The stack and the connections to it; made once for many runs.
+class Session:
+    """Marathon, Kafka and the signals, for many runs: a context manager.
+
+    What the options do not name is local: the running stack, if there is one that is free and fits, or else a stack of
+    the session's own. Nothing is started before ``open``, and ``close`` also follows an interrupted ``open``.
 
     Args:
-        options: name a Marathon and a Kafka, or neither.
+        options: name a Marathon and a Kafka, only a Kafka, or neither.
         run_id: names what is started here.
         progress: told what happens.
-
-    Raises:
-        HydraError: with everything that had been started taken down again.
     """
 
     def __init__(self, options: Options, run_id: str, progress: Progress) -> None:
         self._options = options
+        self._run_id = run_id
         self._progress = progress
+        self._local = options.marathon_url is None
+        self._embedded = options.bootstrap_servers is None
+        self._settings = broker_settings(options)
+        self._running: RunningStack | None = None
+        """The stack that was up before."""
+        self._own: LocalStack | None = None
+        """The stack that this session started."""
         self._closing = contextlib.ExitStack()
         self._keep = False
         self._ran = False
-        given = given_access(options) if options.marathon_url is not None else None
-        with contextlib.ExitStack() as undo:
-            self._stack = Stack(options, run_id, note=progress.note)
-            undo.callback(lambda: self._stack.close(keep=self._keep))
-            self._stack.open()
-            if options.bootstrap_servers is not None:
-                # A cluster that is given can be looked at before anything is started on it.
-                self._admin(undo).check()
-            access = given or local_access(self._stack.marathon_url())
-            self.launcher = MarathonLauncher(access, mesos_url=options.mesos_url)
-            undo.callback(self.launcher.close)
-            self.marathon_version = self._first_word_of_marathon()
-            self.placing = self._placing(undo, run_id, access.urls[0])
-            self._signals = ZmqSignals()
-            undo.callback(self._signals.close)
-            self._clock = MonotonicClock()
-            self.deployment = Deployment(self.launcher, self._signals, self._clock, progress)
-            self._closing = undo.pop_all()
+        self._clock = MonotonicClock()
         self._facts = ClusterFacts("")
 
-    def _first_word_of_marathon(self) -> str:
+    def __enter__(self) -> Self:
+        return self.open()
+
+    def __exit__(self, *_error: object) -> None:
+        self.close(keep=self._options.keep_running)
+
+    def open(self) -> Self:
+        """Attach to a stack or start one, and connect to Marathon; an embedded Kafka goes on to boot meanwhile.
+
+        Raises:
+            UsageError: the running stack is not what the options ask for, or Marathon's secrets cannot be used.
+            HydraError: something cannot be started or reached; everything is taken down again.
+        """
+        try:
+            given = None if self._local else given_access(self._options)
+            self._open_stack()
+            if not self._embedded:
+                # Brokers of the user's own can be checked before anything is started on them.
+                self._open_admin().check()
+            access = given or local_access(self._marathon_url())
+            self.launcher = self._closing.enter_context(
+                contextlib.closing(MarathonLauncher(access, mesos_url=self._options.mesos_url, clock=self._clock))
+            )
+            self.marathon_version = self._check_marathon()
+            self.placement = self._placement(access.urls[0])
+            self._signals = self._closing.enter_context(contextlib.closing(ZmqSignals()))
+            self.deployment = Deployment(self.launcher, self._signals, self._clock, self._progress)
+        except BaseException:
+            self.close(keep=False)
+            raise
+        return self
+
+    def _open_stack(self) -> None:
+        if not self._local:
+            return
+        free = self._closing.enter_context(running_stack.exclusive_use())
+        self._running = self._usable_stack(free=free)
+        if self._running is None:
+            command = stack_command(self._options, self._run_id, kafka=self._embedded)
+            self._own = LocalStack(command, self._progress.note)
+            self._closing.callback(self._end_own_stack)
+            self._own.start()
+
+    def _usable_stack(self, *, free: bool) -> RunningStack | None:
+        """The running stack, if no other run uses it and it has what the options ask for."""
+        running = running_stack.find()
+        if running is None:
+            return None
+        if not free or (self._embedded and not running.bootstrap_servers):
+            if self._options.keep_running:
+                raise UsageError(
+                    "--keep_running: another stack is up already",
+                    hint="see 'hydra local status', 'hydra local down'",
+                )
+            return None
+        if self._embedded and (difference := self._settings.difference(running.settings)):
+            raise UsageError(
+                f"a local stack with other settings is up: asked for is {difference}",
+                hint="end it with 'hydra local down', or leave the setting out",
+            )
+        self._settings = running.settings
+        return running
+
+    def _end_own_stack(self) -> None:
+        assert self._own is not None
+        try:
+            if self._keep:
+                self._own.keep()
+                self._own = None
+        finally:
+            if self._own is not None:
+                self._own.close()
+                self._own = None
+
+    def _marathon_url(self) -> str:
+        if self._running is not None:
+            return self._running.marathon_url
+        assert self._own is not None
+        return self._own.wait_for_marathon()
+
+    def _check_marathon(self) -> str:
         try:
             return self.launcher.check()
         except MarathonError as error:
-            raise self._stack.failure() or error from error
+            raise self.failure() or error from error
 
-    def _placing(self, closing: contextlib.ExitStack, run_id: str, marathon_url: str) -> Placement:
-        """What the apps need of this rig: the code where agents have none, and agents that are what they ask for."""
-        hand_out = None
+    def _placement(self, marathon_url: str) -> Placement:
+        code_server = None
         if is_wanted(self._options):
             self._progress.phase("starting", "packing the code for the agents")
-            hand_out = CodeServer(self._options, run_id, marathon_url)
-            closing.callback(hand_out.close)
-        return Placement(hand_out, constrained=not self._stack.local or self._agents_have_clusters())
+            code_server = CodeServer(self._options, self._run_id, marathon_url)
+            self._closing.callback(code_server.close)
+        return Placement(code_server, constrained=not self._local or self._agents_have_clusters())
 
     def _agents_have_clusters(self) -> bool:
-        """On one machine everything fits: its agents have the clusters' attributes, or nothing is asked of them."""
+        """On one machine the apps are constrained only if its agents have the attributes that the options name."""
         wanted = {cluster for cluster in (self._options.cluster0, self._options.cluster1) if cluster}
         try:
             agents = self.launcher.agents() if wanted else ()
@@ -97,11 +175,17 @@ class Rig:
             return False
         return wanted <= {f"{name}.{value}" for agent in agents for name, value in agent.attributes.items()}
 
-    def _admin(self, closing: contextlib.ExitStack) -> KafkaTopicAdmin:
-        self.bootstrap_servers = self._stack.bootstrap_servers()
-        self.admin = KafkaTopicAdmin(self.bootstrap_servers, timeout_s=ADMIN_TIMEOUT_S)
-        closing.callback(self.admin.close)
-        return self.admin
+    def _open_admin(self) -> KafkaTopicAdmin:
+        if self._options.bootstrap_servers is not None:
+            self.bootstrap_servers = self._options.bootstrap_servers
+        elif self._running is not None:
+            self.bootstrap_servers = self._running.bootstrap_servers
+        else:
+            assert self._own is not None
+            self.bootstrap_servers = self._own.wait_for_kafka()
+        self._admin = KafkaTopicAdmin(self.bootstrap_servers, timeout_s=ADMIN_TIMEOUT_S)
+        self._closing.callback(self._admin.close)
+        return self._admin
 
     def connect_kafka(self) -> None:
         """Wait until Kafka is up and learn about it.
@@ -109,74 +193,82 @@ class Rig:
         Raises:
             BrokerError: it cannot be reached.
         """
-        if self._options.bootstrap_servers is None:
+        if self._embedded:
             self._progress.phase("starting", "waiting for the embedded Kafka")
-            self._admin(self._closing)
-        self._facts = self.admin.check()
-        grace_s = EMBEDDED_GRACE_S if self._stack.embedded else delivery_timeout_s(self._options)
-        self._probe = BrokerProbe(self.bootstrap_servers, grace_s=grace_s, note=self._progress.note)
+            self._open_admin()
+        self._facts = self._admin.check()
+        grace_s = EMBEDDED_GRACE_S if self._embedded else delivery_timeout_s(self._options)
+        probe = BrokerProbe(self.bootstrap_servers, grace_s=grace_s, note=self._progress.note)
+        self._probe = self._closing.enter_context(probe)
 
-    def world(self, progress: Progress) -> RunContext:
-        """What a run is given, with who is told of it."""
+    def context(self, progress: Progress) -> RunContext:
+        """What a run is given, with its progress told to ``progress``."""
         return RunContext(
             launcher=self.launcher,
             signals=self._signals,
-            admin=self.admin,
+            admin=self._admin,
             clock=self._clock,
-            host=LocalHost(self._stack.kafka_pid),
+            host=LocalHost(self._kafka_pid),
             auditor=WireAuditor(),
             progress=progress,
             broker_error=self._broker_error,
         )
 
     def warmup_s(self, options: Options) -> float:
-        """How long to warm up before the next run; 0 where one has been made."""
+        """How long to warm up before the next run; 0 if there has been load already."""
         if self._ran:
             return 0.0
         if options.warmup is not None:
             return options.warmup
-        return 0.0 if self._stack.warm() else WARMUP_S
+        return 0.0 if not self._embedded or self._warm_mark().exists() else WARMUP_S
 
     def ran(self) -> None:
-        """Load has been on the broker: what comes next finds it warm."""
+        """Remember, for as long as the broker is up, that it has been under load."""
         self._ran = True
-        self._stack.mark_warm()
+        if self._embedded:
+            with contextlib.suppress(OSError):
+                self._warm_mark().touch()
+
+    def _warm_mark(self) -> Path:
+        stack = self._running or self._own
+        assert stack is not None  # an embedded Kafka is in a local stack, and the session is not closed
+        return Path(stack.folder) / "warm"
 
     def failure(self) -> HydraError | None:
-        """Why the local stack ended by itself; None while it is well."""
-        return self._stack.failure()
+        """Why the session's own stack ended by itself; None while it is up."""
+        return self._own.failure() if self._own is not None else None
 
     def kafka_died(self) -> str:
         """The last lines of an embedded Kafka that died; empty otherwise."""
-        return self._stack.kafka_died()
+        return self._own.kafka_died if self._own is not None else ""
+
+    def _kafka_pid(self) -> int:
+        """The process of an embedded Kafka; 0 for any other."""
+        stack = self._running or self._own
+        return stack.kafka_pid if stack is not None and self._embedded else 0
 
     def _broker_error(self) -> str:
-        died = self._stack.kafka_died()
+        died = self.kafka_died()
         return f"the embedded Kafka died: {died}" if died else self._probe()
 
     def cluster(self) -> dict[str, object]:
         """What a result says of Marathon and Kafka."""
+        settings = {"broker_property": list(self._settings.properties), "broker_heap_mb": self._settings.heap_mb}
         return {
-            "marathon": "local" if self._stack.local else self._options.marathon_url,
+            "marathon": self._options.marathon_url or "local",
             "marathon_version": self.marathon_version,
-            "kafka": "embedded" if self._stack.embedded else "external",
-            **self._broker_settings(),
+            "kafka": "embedded" if self._embedded else "external",
+            **(settings if self._embedded else {}),
             "kafka_version": self._facts.version,
             "kafka_cluster_id": self._facts.cluster_id,
             "brokers": {str(node_id): str(endpoint) for node_id, endpoint in self._facts.brokers.items()},
         }
 
-    def _broker_settings(self) -> dict[str, object]:
-        if not self._stack.embedded:
-            return {}
-        settings = self._stack.broker_settings
-        return {"broker_property": list(settings.properties), "broker_heap_mb": settings.heap_mb}
-
     def check_same(self, options: Options) -> None:
-        """See that options are for this very stack.
+        """Check that options differ from the session's only where they may.
 
         Raises:
-            UsageError: names the option that cannot be changed while the stack is up.
+            UsageError: names an option that cannot change while the stack is up.
         """
         for name in FIXED_OPTIONS:
             now, new = getattr(self._options, name), getattr(options, name)
@@ -187,6 +279,6 @@ class Rig:
                 )
 
     def close(self, *, keep: bool) -> None:
-        """Let go of everything; what was started here ends, unless it is to be kept."""
+        """Close everything. A stack that was started here ends, unless it is to be kept. Harmless the second time."""
         self._keep = keep
         self._closing.close()

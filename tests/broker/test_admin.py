@@ -147,7 +147,7 @@ def test_an_address_that_a_broker_tells_and_nobody_reaches_is_named(make_broker,
             admin.check()
         admin.close()
     assert str(caught.value).startswith(
-        f"the Kafka cluster at {servers} tells clients to come to 127.0.0.1:1, which cannot be reached"
+        f"the Kafka cluster at {servers} advertises 127.0.0.1:1 to its clients, which cannot be reached"
         " from here (Connection refused)"
     )
     assert "advertised.listeners" in caught.value.hint
@@ -175,5 +175,5 @@ class TestNobody:
         assert not [thread for thread in threading.enumerate() if thread.name.startswith("kafka-io-hydra-admin")]
 
     def test_an_address_that_is_none_is_refused_at_once(self):
-        with pytest.raises(UsageError, match="is no host:port"):
+        with pytest.raises(UsageError, match="invalid host:port"):
             KafkaTopicAdmin("localhost")

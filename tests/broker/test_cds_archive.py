@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import os
 import time
 from pathlib import Path
 
 import pytest
 
-from hydra.broker.cds_archive import UNUSED_DAYS, archive_flags, class_archive
+from hydra.broker.cds_archive import KEPT_ARCHIVES, archive_flags, cds_archive
+from hydra.files.file_lock import try_lock
 
 pytestmark = pytest.mark.integration
+
+MADE = "preparing Kafka's classes, once, so that it boots in half the time from now on"
+WITHOUT = "Kafka boots without an archive of its classes, which takes some seconds more "
 
 
 @pytest.fixture
@@ -21,7 +24,7 @@ def make(java, classpath, tmp_path):
 
     def ask(chosen=java, folder=tmp_path / "archives"):
         told = []
-        archive = class_archive(chosen, classpath, tmp_path / "scratch", progress=told.append, folder=folder)
+        archive = cds_archive(chosen, classpath, tmp_path / "scratch", note=told.append, folder=folder)
         assert not (tmp_path / "scratch").exists()
         return archive, told
 
@@ -41,17 +44,20 @@ def java_that(tmp_path, java, case: str) -> Path:
 
 
 def test_it_is_made_once_and_a_broker_maps_it(make, make_broker, tmp_path):
-    unused, left_over = tmp_path / "archives" / "old.jsa", tmp_path / "archives" / ".partial-of-one-that-was-killed"
+    archives = tmp_path / "archives"
+    left_over = archives / ".partial-of-one-that-was-killed"
     left_over.mkdir(parents=True)
-    unused.write_bytes(b"old")
-    long_ago_s = time.time() - (UNUSED_DAYS + 1) * 86_400
-    os.utime(unused, (long_ago_s, long_ago_s))
+    used_s = time.time() - 3600
+    for age in range(KEPT_ARCHIVES + 2):
+        (archives / f"of-another-place-{age}.jsa").write_bytes(b"old")
+        os.utime(archives / f"of-another-place-{age}.jsa", (used_s - age, used_s - age))
 
     archive, told = make()
     assert archive is not None
-    assert len(told) == 1
-    assert sorted(path.name for path in archive.parent.iterdir()) == [".lock", archive.name]
-    os.utime(archive, (long_ago_s, long_ago_s))
+    assert told == [MADE]
+    kept = {f"of-another-place-{age}.jsa" for age in range(KEPT_ARCHIVES)}
+    assert {path.name for path in archives.iterdir()} == {".lock", archive.name, *kept}
+    os.utime(archive, (used_s, used_s))
     assert make() == (archive, [])
     assert archive.stat().st_mtime > time.time() - 60
 
@@ -67,10 +73,16 @@ def test_a_broker_does_without_one_that_does_not_fit(make_broker, tmp_path):
         assert broker.returncode() is None
 
 
-def test_a_java_that_makes_none_is_asked_once(make, java, tmp_path):
-    script = java_that(tmp_path, java, "*-Xshare:dump*) exit 1;;")
-    chosen = dataclasses.replace(java, path=script)
-    assert make(chosen)[0] is None
+@pytest.mark.parametrize(
+    ("case", "reason"),
+    [
+        ("*-Xshare:dump*) echo no dump; exit 1;;", "(java -Xshare:dump ended with exit status 1: no dump)"),
+        ("*-Xshare:on*) echo cannot map; exit 3;;", "(java -Xshare:on ended with exit status 3: cannot map)"),
+    ],
+)
+def test_a_java_that_cannot_make_or_use_one_is_asked_once_and_told_of(make, java, tmp_path, case, reason):
+    chosen = dataclasses.replace(java, path=java_that(tmp_path, java, case))
+    assert make(chosen) == (None, [MADE, WITHOUT + reason])
     assert make(chosen) == (None, [])
 
 
@@ -79,20 +91,26 @@ def test_a_broker_that_does_not_boot_is_not_remembered(make, java, tmp_path):
     chosen = dataclasses.replace(java, path=script)
     for _ in range(2):
         archive, told = make(chosen)
-        assert (archive, len(told)) == (None, 1)
+        assert archive is None
+        assert told[0] == MADE
+        assert told[1].startswith(WITHOUT)
+        assert len(told) == 2
     assert [path.name for path in (tmp_path / "archives").iterdir()] == [".lock"]
 
 
 def test_nobody_waits_for_another_maker(make, tmp_path):
     (tmp_path / "archives").mkdir()
-    with (tmp_path / "archives" / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with try_lock(tmp_path / "archives" / ".lock"):
         assert make() == (None, [])
 
 
-def test_a_folder_that_cannot_be_is_done_without(make, tmp_path):
+def test_a_folder_that_cannot_be_is_told_and_done_without(make, tmp_path):
     (tmp_path / "file").write_text("")
-    assert make(folder=tmp_path / "file" / "archives") == (None, [])
+    archive, told = make(folder=tmp_path / "file" / "archives")
+    assert archive is None
+    (line,) = told
+    assert line.startswith(WITHOUT)
+    assert "Not a directory" in line
 
 
 def test_no_archive_is_no_flag():

@@ -74,7 +74,7 @@ def test_the_child_is_on_its_own_and_knows_little(broker, monkeypatch):
 
 
 def test_a_second_start_is_refused(broker):
-    with pytest.raises(BrokerError, match="runs already"):
+    with pytest.raises(BrokerError, match="is already running"):
         broker.start(1)
     assert broker.returncode() is None
 
@@ -184,7 +184,7 @@ def test_a_java_that_fails_at_boot_is_quoted(make_broker, tmp_path, java):
     broken = tmp_path / "java"
     broken.write_text("#!/bin/sh\necho no room for a heap >&2\nexit 9\n")
     broken.chmod(0o755)
-    broker = make_broker(tmp_path / "broker", java=type(java)(broken, 25, "asked for"))
+    broker = make_broker(tmp_path / "broker", java=type(java)(broken, 25, "--java"))
     with pytest.raises(BrokerError, match=r"exit status 9.*no room for a heap.*--java"):
         broker.start()
 

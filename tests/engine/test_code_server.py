@@ -1,20 +1,158 @@
-"""The main job on agents that have Python and no Hydra."""
+"""The code server: what it serves and refuses, and the main job on agents that have Python and no Hydra."""
 
+import hashlib
+import http.client
 import json
+import os
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
+import requests
 
-pytestmark = pytest.mark.integration
+from hydra.endpoints import Endpoint
+from hydra.engine.code_server import MAX_CONNECTIONS, CodeServer, FileServer, own_address
+from hydra.errors import UsageError
+from hydra.options.options import Options
+
+ANY_PORT = Endpoint("127.0.0.1", 0)
+CONTENT = os.urandom(3_000_000)
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "hydra.pyz"
+    path.write_bytes(CONTENT)
+    (tmp_path / "secret").write_text("not to be seen")
+    return path
+
+
+@pytest.fixture
+def serve(file):
+    servers = []
+
+    def start(listen=ANY_PORT, reached_at="127.0.0.1"):
+        servers.append(FileServer(file, listen, reached_at))
+        servers[-1].start()
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
+        server.close()
+    assert [thread for thread in threading.enumerate() if thread.name == "code-server"] == []
+
+
+def ask(url, method, path):
+    """A request as it stands, without a client that makes a path proper."""
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
+    try:
+        connection.request(method, path)
+        answer = connection.getresponse()
+        return answer.status, answer.read(), dict(answer.getheaders())
+    finally:
+        connection.close()
+
+
+def test_the_file_is_given_whole(serve):
+    server = serve()
+    answer = requests.get(server.url, timeout=10)
+    assert hashlib.sha256(answer.content).digest() == hashlib.sha256(CONTENT).digest()
+    assert server.url.endswith("/hydra.pyz")
+    assert server.requests == 1
+    head = requests.head(server.url, timeout=10)
+    assert (head.status_code, head.headers["Content-Length"], head.content) == (200, str(len(CONTENT)), b"")
+
+
+def test_every_server_has_a_path_that_nobody_guesses(serve):
+    paths = {urlsplit(serve().url).path for _ in range(5)}
+    assert len(paths) == 5
+    assert all(len(path.split("/")[1]) >= 32 for path in paths)
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "BREW"])
+def test_nothing_but_get_and_head(serve, method):
+    server = serve()
+    status, body, headers = ask(server.url, method, urlsplit(server.url).path)
+    assert (status, body, headers["Allow"]) == (405, b"", "GET, HEAD")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda path: "/", lambda path: "/hydra.pyz", lambda path: path + "/", lambda path: path + "?x=1",
+        lambda path: path.replace("hydra.pyz", "secret"), lambda path: path + "/../secret",
+        lambda path: path.replace("hydra.pyz", "%2e%2e/secret"), lambda path: path[:-1],
+        lambda path: path.swapcase(), lambda path: "/../../../../etc/passwd", lambda path: "*",
+    ],
+)  # fmt: skip
+def test_nothing_but_the_one_path(serve, change):
+    server = serve()
+    status, body, _headers = ask(server.url, "GET", change(urlsplit(server.url).path))
+    assert (status, body) == (404, b"")
+    assert server.requests == 0
+
+
+def test_a_crowd_of_idle_connections_is_bounded_and_harms_nobody_who_came_first(serve):
+    server = serve()
+    address = (urlsplit(server.url).hostname, urlsplit(server.url).port)
+    idle = [socket.create_connection(address, timeout=10) for _ in range(MAX_CONNECTIONS + 8)]
+    try:
+        for connection in idle[-8:]:
+            assert connection.recv(1) == b"", "who is one too many is sent away"
+        idle[0].sendall(f"GET {urlsplit(server.url).path} HTTP/1.0\r\n\r\n".encode())
+        assert idle[0].recv(15).startswith(b"HTTP/1.0 200")
+    finally:
+        for connection in idle:
+            connection.close()
+
+
+def test_a_taken_port_is_told_with_its_owner(serve):
+    port = urlsplit(serve().url).port
+    with pytest.raises(UsageError, match=rf"port {port} on 127\.0\.0\.1 is taken by process {os.getpid()} ") as caught:
+        serve(Endpoint("127.0.0.1", port))
+    assert caught.value.exit_code == 2
+
+
+def test_an_address_of_another_machine_is_told(serve):
+    with pytest.raises(UsageError, match=r"203\.0\.113\.7 is not an address of this machine"):
+        serve(Endpoint("203.0.113.7", 0))
+
+
+def test_it_listens_on_the_one_address_that_it_was_given(serve):
+    port = urlsplit(serve(Endpoint("127.0.0.3", 0), "127.0.0.3").url).port
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=5)
+
+
+def test_an_interface_stands_for_its_address():
+    loopback = next(
+        name for name, addresses in psutil.net_if_addrs().items() if any(a.address == "127.0.0.1" for a in addresses)
+    )
+    assert own_address(loopback) == "127.0.0.1"
+    assert own_address("127.0.0.9") == "127.0.0.9"
+    assert own_address("[::1]") == "::1"
+    with pytest.raises(UsageError, match="no-such-interface is not an address or interface"):
+        own_address("no-such-interface")
+
+
+def test_without_a_route_to_marathon_the_flag_is_named():
+    with pytest.raises(UsageError, match=r"no route to nowhere\.invalid:80 .*give --appserver_address"):
+        CodeServer(Options(), "hydra-test", "http://nowhere.invalid")
+
+
+# The main job on agents that have Python and no Hydra
+
 
 RUN = ("kafka", "--warmup=0", "--appserver=always")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def bare_agents(place, tmp_path):
     """The only Python that tasks find has no package, least of all Hydra."""
     folder = tmp_path / "bare"
@@ -36,6 +174,7 @@ def listening(process: psutil.Process) -> set[str]:
     return {item.laddr.ip for item in process.net_connections("tcp") if item.status == psutil.CONN_LISTEN}
 
 
+@pytest.mark.integration
 def test_the_main_job_on_agents_without_hydra(hydra, place, bare_agents):
     command = hydra(*RUN, "--total_sub_apps=3", "--test_duration=3", "--output=result.json")
     command.wait_for(r"delivered [1-9]")
@@ -55,7 +194,8 @@ def test_the_main_job_on_agents_without_hydra(hydra, place, bare_agents):
     place.assert_nothing_left()
 
 
-def test_bare_agents_at_different_addresses_get_what_their_attributes_are_for(hydra, place):
+@pytest.mark.integration
+def test_bare_agents_at_different_addresses_get_what_their_attributes_are_for(hydra, place, bare_agents):
     command = hydra(
         *RUN,
         "--local_agents=127.0.0.1, 127.0.0.2 slave_id:pub, 127.0.0.3 slave_id:sub, 127.0.0.4 slave_id:sub",
@@ -77,7 +217,8 @@ def test_bare_agents_at_different_addresses_get_what_their_attributes_are_for(hy
     place.assert_nothing_left()
 
 
-def test_an_agent_that_cannot_run_the_code_says_why(hydra, place):
+@pytest.mark.integration
+def test_an_agent_that_cannot_run_the_code_says_why(hydra, place, bare_agents):
     command = hydra(
         *RUN,
         "--total_sub_apps=1",
@@ -89,7 +230,8 @@ def test_an_agent_that_cannot_run_the_code_says_why(hydra, place):
     place.assert_nothing_left()
 
 
-def test_a_port_of_the_hand_out_that_is_taken_is_told_with_its_owner(hydra, place):
+@pytest.mark.integration
+def test_a_port_of_the_code_server_that_is_taken_is_told_with_its_owner(hydra, place, bare_agents):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         command = hydra(*RUN, "--total_sub_apps=1", f"--appserver_address=127.0.0.1:{port}")

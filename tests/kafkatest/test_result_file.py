@@ -27,7 +27,7 @@ from hydra.accounting.stats import (
 )
 from hydra.accounting.timeline import points
 from hydra.errors import OutputError, UsageError
-from hydra.kafkatest.result_file import check_output, write_record
+from hydra.files.atomic_write import check_output, write_json
 from hydra.options.options import Options
 from hydra.report.json_schemas import result_schema
 from hydra.sweep.load_results import load_results
@@ -100,13 +100,13 @@ def path(tmp_path):
 
 @pytest.mark.parametrize("record", [make_record(), failed_record()], ids=["complete", "failed"])
 def test_a_record_comes_back_as_it_was(path, record):
-    write_record(record, path)
+    write_json(Path(path), record)
     assert load_results(path) == record
 
 
 @pytest.mark.parametrize("record", [make_record(), failed_record()], ids=["complete", "failed"])
 def test_a_file_is_what_the_schema_says(path, record):
-    write_record(record, path)
+    write_json(Path(path), record)
     schema = result_schema()
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(json.loads(Path(path).read_text()), schema)
@@ -124,7 +124,7 @@ def test_a_file_is_what_the_schema_says(path, record):
     ],
 )
 def test_the_schema_refuses_what_is_no_result(path, spoil):
-    write_record(make_record(), path)
+    write_json(Path(path), make_record())
     data = json.loads(Path(path).read_text())
     spoil(data)
     with pytest.raises(jsonschema.ValidationError):
@@ -136,8 +136,8 @@ def test_the_schema_in_the_docs_is_the_one_of_the_facts():
 
 
 def test_a_file_is_replaced_whole(path, tmp_path):
-    write_record(failed_record(), path)
-    write_record(make_record(), path)
+    write_json(Path(path), failed_record())
+    write_json(Path(path), make_record())
     assert load_results(path).status == "complete"
     assert os.listdir(tmp_path) == ["result.json"]
 
@@ -152,7 +152,7 @@ def test_what_cannot_be_written_leaves_the_folder_as_it_was(path, tmp_path, befo
     if before:
         Path(path).write_text(before)
     with pytest.raises((ValueError, TypeError)):
-        write_record(make_record(**unwritable), path)
+        write_json(Path(path), make_record(**unwritable))
     assert os.listdir(tmp_path) == (["result.json"] if before else [])
     assert before is None or Path(path).read_text() == before
 
@@ -165,14 +165,14 @@ def test_a_disk_that_is_full_is_one_line_and_leaves_what_was_there(path, tmp_pat
 
     monkeypatch.setattr(os, "fsync", fsync)
     with pytest.raises(OutputError, match=r"result\.json cannot be written \(No space left on device\)"):
-        write_record(make_record(), path)
+        write_json(Path(path), make_record())
     assert os.listdir(tmp_path) == ["result.json"]
     assert Path(path).read_text() == "precious"
 
 
 def test_a_folder_that_is_gone_is_told(tmp_path):
     with pytest.raises(OutputError, match="cannot be written"):
-        write_record(make_record(), str(tmp_path / "gone" / "result.json"))
+        write_json(tmp_path / "gone" / "result.json", make_record())
 
 
 @pytest.mark.parametrize(
@@ -182,13 +182,13 @@ def test_a_folder_that_is_gone_is_told(tmp_path):
 def test_where_no_file_can_be_is_seen_before(tmp_path, name, words):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=words):
-        check_output(str(tmp_path / name))
+        check_output(str(tmp_path / name), "output")
 
 
 def test_where_a_file_can_be(path):
-    check_output(path)
+    check_output(path, "output")
     Path(path).touch()
-    check_output(path)
+    check_output(path, "output")
 
 
 def broken(change):
@@ -228,7 +228,7 @@ def test_other_files_are_refused(path, content, words):
 
 
 def test_a_truncated_file_is_refused(path):
-    write_record(make_record(), path)
+    write_json(Path(path), make_record())
     whole = Path(path).read_bytes().rstrip()
     for size in (*range(0, len(whole), 97), len(whole) - 1):
         Path(path).write_bytes(whole[:size])
@@ -238,13 +238,13 @@ def test_a_truncated_file_is_refused(path):
 
 @pytest.mark.parametrize("options", [{"msg_rate": "fast"}, {"total_sub_apps": None}, {"threshold": 7}])
 def test_options_that_are_none_are_refused(path, options):
-    write_record(make_record(options=options), path)
+    write_json(Path(path), make_record(options=options))
     with pytest.raises(UsageError, match="is not a result file"):
         load_results(path)
 
 
 def test_options_that_this_version_does_not_know_are_passed_over(path):
-    write_record(make_record(options={"acks": "all", "colour": "red"}), path)
+    write_json(Path(path), make_record(options={"acks": "all", "colour": "red"}))
     assert load_results(path).options == {"acks": "all", "colour": "red"}
 
 

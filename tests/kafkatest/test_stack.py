@@ -13,16 +13,18 @@ import pytest
 
 from hydra.codec import encode
 from hydra.errors import InterruptedRunError
+from hydra.files import run_folder
 from hydra.files.run_folder import make_run_folder, new_run_folder
-from hydra.kafkatest import run_folder, stack
-from hydra.kafkatest.stack import Stack
-from hydra.kafkatest.stack_channel import StackCommand
+from hydra.kafkatest import local_stack, session
+from hydra.kafkatest.local_stack import StackCommand
+from hydra.kafkatest.session import Session
 from hydra.options.options import Options
+from hydra.run.progress import Silence
 from tests.conftest import wait_until
 
 pytestmark = pytest.mark.integration
 
-INTERRUPTED_FILES = {stack.__file__, run_folder.__file__, subprocess.__file__}
+INTERRUPTED_FILES = {session.__file__, local_stack.__file__, run_folder.__file__, subprocess.__file__}
 OPTIONS = Options(bootstrap_servers="127.0.0.1:1")
 
 
@@ -54,15 +56,30 @@ class Interruption:
         return self
 
 
-def open_interrupted(before_line: int) -> str:
-    """Open a stack, interrupted there, and close it; returns where it was, or nothing when it was open before that."""
-    own = Stack(OPTIONS, "hydra-interrupted", note=print)
+@pytest.fixture
+def opened_as_far_as_the_stack(monkeypatch):
+    """A session is open once its stack is started: the brokers that the options name are not there."""
+
+    class StackIsStartedError(Exception):
+        pass
+
+    def stop(_session):
+        sys.settrace(None)  # the clean-up that follows is not to be interrupted
+        raise StackIsStartedError
+
+    monkeypatch.setattr(Session, "_open_admin", stop)
+    return StackIsStartedError
+
+
+def open_interrupted(before_line: int, started: type[Exception]) -> str:
+    """Open a session, interrupted there, and close it; returns where it was, or nothing when its stack was started."""
+    own = Session(OPTIONS, "hydra-interrupted", Silence())
     interruption = Interruption(before_line)
     before = sys.gettrace()
     try:
         sys.settrace(interruption)
         own.open()
-    except InterruptedRunError:
+    except (InterruptedRunError, started):
         pass
     finally:
         sys.settrace(before)
@@ -71,10 +88,10 @@ def open_interrupted(before_line: int) -> str:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of a Popen that nobody got hold of
-def test_interrupted_before_any_line_of_its_start(here) -> None:
+def test_interrupted_before_any_line_of_its_start(here, opened_as_far_as_the_stack) -> None:
     """After the process is made each costs the start of an interpreter, so of those lines every third is taken."""
     before_line, made = 1, False
-    while at := open_interrupted(before_line):
+    while at := open_interrupted(before_line, opened_as_far_as_the_stack):
         left = [path.name for path in here.temporary.iterdir()]
         assert not left, f"interrupted at {at}: left {left}"
         made = made or ("subprocess" in at)

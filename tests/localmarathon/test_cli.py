@@ -148,7 +148,7 @@ def test_the_doctor_leaves_nothing_and_tells_of_the_agents(cli, server):
     expected = [
         "Kafka, trouble: .*127.0.0.1:1",
         "Marathon, ok: .* is version 1.10",
-        "hand-out, ok: the code is packed",
+        "code server, ok: the task bundle is served",
         "agent .*, ok: Python 3",
         "agent .*, ok: .* file descriptors a task",
         "agent .*, ok: its clock is",

@@ -9,6 +9,7 @@ import math
 from types import SimpleNamespace
 
 import pytest
+from hydra.tasks.subscribing import Subscribing
 
 from hydra.accounting.intervals import IntervalSet
 from hydra.accounting.latency import LatencyCounts
@@ -31,7 +32,7 @@ from hydra.options.options import Options
 from hydra.options.order import PartitionLeader, PublisherConfiguration, SubscriberConfiguration
 from hydra.records.partitioner import Partitioner
 from hydra.records.send_plan import Plan
-from hydra.run.app_spec import Capabilities, Task, Trouble
+from hydra.run.app_spec import Task, Trouble
 from hydra.run.context import RunContext
 from hydra.run.controller import Crew, Run
 from hydra.run.protocols import ClusterFacts, ProcessReading
@@ -47,7 +48,6 @@ from hydra.signals.messages import (
     success,
 )
 from hydra.signals.protocols import SignalReply
-from hydra.tasks.subscribing import Subscribing
 
 USAGE = ProcessUsage(cpu_percent=1.0, rss_bytes=1, window_s=1.0)
 TRAFFIC = HostTraffic(tx_bytes_per_s=1.0, rx_bytes_per_s=1.0)
@@ -572,10 +572,6 @@ class FakeLauncher:
         self.unreachable = None
         self.removal_s = 0.0
         self._number = 0
-
-    @property
-    def capabilities(self):
-        return Capabilities("memory", one_machine=True)
 
     def _reach(self):
         if self.unreachable is not None:

@@ -3,9 +3,9 @@
 import dataclasses
 
 import pytest
+from hydra.tasks.publishing import IDLE_LOOK_S, MAX_RECORDS_AT_ONCE, Publishing
 
 from hydra.options.order import PublisherConfiguration
-from hydra.tasks.publishing import IDLE_LOOK_S, MAX_RECORDS_AT_ONCE, Publishing
 
 CONFIGURATION = PublisherConfiguration(
     run_id="run-1",

@@ -1,11 +1,11 @@
 """A subscriber's clients: how far they are."""
 
 import pytest
+from hydra.tasks.subscribing import MAX_NAMES, Subscribing
 
 from hydra.accounting.stats import HostTraffic, ProcessUsage
 from hydra.options.order import ClientAssignment, PartitionStart, SubscriberConfiguration
 from hydra.signals.messages import DrainTo
-from hydra.tasks.subscribing import MAX_NAMES, Subscribing
 
 FROM_THE_START = (PartitionStart(0, 0),)
 

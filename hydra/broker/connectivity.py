@@ -1,0 +1,223 @@
+"""Whether brokers can be reached: plain TCP connections, and one Metadata request for the embedded broker."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import selectors
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from hydra.endpoints import Endpoint, parse_endpoints
+from hydra.errors import BrokerError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_REFUSED_FOR_S = 2.5
+"""A broker that restarts refuses connections for a while; one that is not there refuses them for good."""
+
+_PAUSE_S = 0.25
+_CONNECT_TIMEOUT_S = 5.0
+
+PROBE_EVERY_S = 1.0
+PROBE_TIMEOUT_S = 0.5
+_JOIN_TIMEOUT_S = 2.0
+
+_API_METADATA = 3
+_METADATA_VERSION = 2
+_CLIENT_ID = b"hydra"
+_LARGEST_REPLY_BYTES = 1 << 20
+
+
+def connection_errors(
+    endpoints: Sequence[Endpoint], timeout_s: float, *, until_one_connects: bool = False
+) -> dict[Endpoint, OSError]:
+    """Try to connect to all endpoints, and to all addresses of each, at the same time.
+
+    Args:
+        endpoints: where to connect to.
+        timeout_s: the one deadline of all attempts.
+        until_one_connects: return as soon as one endpoint has taken a connection.
+
+    Returns:
+        Why a connection failed, by endpoint. With ``until_one_connects`` it is empty once one has connected.
+    """
+    deadline_s = time.monotonic() + timeout_s
+    errors: dict[Endpoint, OSError] = {}
+    with contextlib.ExitStack() as closing:
+        selector = closing.enter_context(selectors.DefaultSelector())
+        for endpoint in endpoints:
+            errors[endpoint] = TimeoutError(errno.ETIMEDOUT, "timed out")
+            try:
+                for family, kind, _protocol, _name, address in _addresses(endpoint):
+                    attempt = closing.enter_context(socket.socket(family, kind))
+                    attempt.settimeout(0)
+                    code = attempt.connect_ex(address)
+                    if code in {0, errno.EINPROGRESS}:
+                        selector.register(attempt, selectors.EVENT_WRITE, endpoint)
+                    else:
+                        errors[endpoint] = OSError(code, os.strerror(code))
+            except OSError as error:
+                errors[endpoint] = error
+        while selector.get_map() and (left_s := deadline_s - time.monotonic()) > 0:
+            for key, _events in selector.select(left_s):
+                selector.unregister(key.fileobj)
+                assert isinstance(key.fileobj, socket.socket)
+                code = key.fileobj.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                if code and key.data in errors:
+                    errors[key.data] = OSError(code, os.strerror(code))
+                elif not code:
+                    errors.pop(key.data, None)
+                    if until_one_connects:
+                        return {}
+    return errors
+
+
+def _addresses(endpoint: Endpoint) -> list[tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int]]]:
+    try:
+        return socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)  # type: ignore[return-value]
+    except UnicodeError as error:
+        raise OSError(f"invalid host name {endpoint.host!r}") from error
+
+
+def await_reachable(endpoints: Sequence[Endpoint], timeout_s: float) -> None:
+    """Wait until one of the endpoints takes a connection; tries each at least once.
+
+    Args:
+        endpoints: of one cluster.
+        timeout_s: for endpoints that do not answer; refusals and unknown names are given up sooner.
+
+    Raises:
+        BrokerError: none does; names each with its cause.
+    """
+    started_s = time.monotonic()
+    while True:
+        left_s = max(0.2, started_s + timeout_s - time.monotonic())
+        errors = connection_errors(endpoints, min(_CONNECT_TIMEOUT_S, left_s), until_one_connects=True)
+        if not errors:
+            return
+        refused = not any(isinstance(error, TimeoutError) for error in errors.values())
+        if time.monotonic() - started_s >= (min(timeout_s, _REFUSED_FOR_S) if refused else timeout_s):
+            causes = "; ".join(f"{endpoint}: {error.strerror or error}" for endpoint, error in errors.items())
+            raise BrokerError(
+                f"no Kafka broker can be reached ({causes})",
+                hint="check bootstrap_servers, the network and whether the broker is up",
+            )
+        time.sleep(_PAUSE_S)
+
+
+class BrokerProbe:
+    """Says why the brokers count as gone: none of them has taken a connection for ``grace_s``.
+
+    Connections are made on a thread of its own, so that asking never blocks, and only while somebody asks. A paused
+    broker still takes connections (its kernel does), and a restarted one is back within the grace: neither ends a run.
+
+    Args:
+        bootstrap_servers: host:port, comma separated.
+        grace_s: how long all of them may be unreachable.
+        note: called, by the thread that asks, once when they become unreachable and once when they are back.
+    """
+
+    def __init__(self, bootstrap_servers: str, *, grace_s: float, note: Callable[[str], None]) -> None:
+        self._endpoints = parse_endpoints(bootstrap_servers)
+        self._names = ", ".join(map(str, self._endpoints))
+        self._grace_s = grace_s
+        self._note = note
+        self._asked = threading.Event()
+        self._closed = threading.Event()
+        self._gone: tuple[float, str] | None = None
+        """Since when, on the monotonic clock, no broker has taken a connection, and why."""
+        self._noted: tuple[float, str] | None = None
+        self._thread = threading.Thread(target=self._probe_while_asked, name="broker-probe", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._closed.set()
+        self._asked.set()
+        self._thread.join(_JOIN_TIMEOUT_S)
+
+    def __call__(self) -> str:
+        """Why the brokers count as gone; empty while they do not."""
+        self._asked.set()
+        now_s, gone = time.monotonic(), self._gone
+        if gone is not None and self._noted is None:
+            self._note(f"Kafka at {self._names} cannot be reached ({gone[1]})")
+        elif gone is None and self._noted is not None:
+            self._note(f"Kafka at {self._names} is back after {now_s - self._noted[0]:.1f} s")
+        self._noted = gone
+        return f"Kafka at {self._names} is gone ({gone[1]})" if gone and now_s - gone[0] >= self._grace_s else ""
+
+    def _probe_while_asked(self) -> None:
+        while self._asked.wait() and not self._closed.is_set():
+            self._asked.clear()
+            began_s = time.monotonic()
+            errors = connection_errors(self._endpoints, PROBE_TIMEOUT_S, until_one_connects=True)
+            if errors:
+                reason = next(error.strerror or str(error) for error in errors.values())
+                self._gone = (self._gone[0] if self._gone is not None else began_s, reason)
+            else:
+                self._gone = None
+            self._closed.wait(PROBE_EVERY_S)
+
+
+def is_ready(port: int, cluster_id: str, timeout_s: float) -> bool:
+    """Whether the embedded broker serves its cluster, by a Metadata request (version 2, of the Kafka protocol guide).
+
+    A broker that still starts refuses connections, or leaves its own id out of the list of brokers; another broker that
+    took the port has another cluster id.
+
+    Args:
+        port: on 127.0.0.1.
+        cluster_id: the one that the broker was formatted with.
+        timeout_s: for each step of the exchange.
+    """
+    header = struct.pack(">hhih", _API_METADATA, _METADATA_VERSION, 1, len(_CLIENT_ID))
+    request = header + _CLIENT_ID + struct.pack(">i", 0)
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=timeout_s) as connection:
+            connection.sendall(struct.pack(">i", len(request)) + request)
+            (size,) = struct.unpack(">i", _read(connection, 4))
+            if not 0 < size <= _LARGEST_REPLY_BYTES:
+                return False
+            brokers, found_id = _decode(_read(connection, size))
+    except (OSError, struct.error, UnicodeDecodeError):
+        return False
+    return brokers > 0 and found_id == cluster_id
+
+
+def _read(connection: socket.socket, size: int) -> bytes:
+    data = bytearray()
+    while len(data) < size:
+        chunk = connection.recv(size - len(data))
+        if not chunk:
+            raise ConnectionError("the broker closed the connection")
+        data += chunk
+    return bytes(data)
+
+
+def _decode(reply: bytes) -> tuple[int, str]:
+    """How many brokers serve, and the cluster's id."""
+    _, brokers = struct.unpack_from(">ii", reply)
+    at = 8
+    for _ in range(brokers):
+        at += 4  # node id
+        _, at = _string(reply, at)  # host
+        at += 4  # port
+        _, at = _string(reply, at)  # rack
+    cluster_id, _ = _string(reply, at)
+    return brokers, cluster_id
+
+
+def _string(reply: bytes, at: int) -> tuple[str, int]:
+    (size,) = struct.unpack_from(">h", reply, at)
+    end = at + 2 + max(0, size)
+    return reply[at + 2 : end].decode(), end

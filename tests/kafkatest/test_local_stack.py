@@ -1,0 +1,80 @@
+"""What a controller makes of what its stack's process says, and of its end."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from hydra.codec import encode
+from hydra.errors import BrokerError, DegradedError, HydraError, InfrastructureError, UsageError
+from hydra.kafkatest.local_stack import LocalStack, StackCommand, StackEvent
+
+
+@pytest.fixture
+def stack_that_says(tmp_path, monkeypatch):
+    """A stack whose process says these events and ends with its lease; with the notes that were taken."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    made = []
+
+    def make(*events: StackEvent, ends: bool = False) -> tuple[LocalStack, list[str]]:
+        lines = b"".join(encode(event) + b"\n" for event in events)
+        code = f"import sys; sys.stdout.buffer.write({lines!r}); sys.stdout.flush(); {ends} or sys.stdin.read()"
+        notes: list[str] = []
+        made.append(LocalStack(StackCommand("hydra-test", kafka=True), notes.append))
+        process = lambda: subprocess.Popen(  # noqa: E731
+            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        monkeypatch.setattr(made[-1], "_start_process", process)
+        made[-1].start()
+        return made[-1], notes
+
+    yield make
+    for stack in made:
+        stack.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_it_comes_up_and_its_notes_are_told(stack_that_says):
+    stack, notes = stack_that_says(
+        StackEvent("marathon", "http://127.0.0.1:1"), StackEvent("note", "half way"), StackEvent("kafka", "k:1", pid=7)
+    )
+    assert (stack.wait_for_marathon(), stack.wait_for_kafka(), stack.kafka_pid) == ("http://127.0.0.1:1", "k:1", 7)
+    assert (notes, stack.failure()) == (["half way"], None)
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "kind"),
+    [(2, UsageError), (3, DegradedError), (4, InfrastructureError), (70, HydraError), (99, HydraError)],
+)
+def test_an_error_becomes_the_branch_with_its_exit_code(stack_that_says, exit_code, kind):
+    stack, _notes = stack_that_says(StackEvent("failed", "no room", exit_code=exit_code, hint="make some"))
+    with pytest.raises(HydraError) as caught:
+        stack.wait_for_marathon()
+    assert type(caught.value) is kind
+    assert (caught.value.message, caught.value.hint) == ("no room", "make some")
+    assert stack.failure() is caught.value
+
+
+def test_a_dead_broker_is_told_with_its_last_lines(stack_that_says):
+    stack, _notes = stack_that_says(StackEvent("marathon", "x"), StackEvent("kafka_died", "no memory"))
+    assert stack.wait_for_marathon() == "x"
+    with pytest.raises(BrokerError, match="the embedded Kafka died: no memory"):
+        stack.wait_for_kafka()
+    assert stack.kafka_died == "no memory"
+
+
+def test_a_process_that_ends_is_told_with_its_last_lines(stack_that_says):
+    stack, _notes = stack_that_says(ends=True)
+    (stack.folder / "stack.log").write_text("one\ntwo\nthree\nfour\n")
+    for _ in range(2):
+        with pytest.raises(InfrastructureError, match=r"ended before it was up \(two \| three \| four\)"):
+            stack.wait_for_marathon()
+
+
+def test_silence_is_told_as_a_time_out(stack_that_says, monkeypatch):
+    monkeypatch.setattr("hydra.kafkatest.local_stack.MARATHON_TIMEOUT_S", 0.1)
+    stack, _notes = stack_that_says()
+    with pytest.raises(InfrastructureError, match=r"the local stack timed out after 0\.1 s$"):
+        stack.wait_for_marathon()
