@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from hydra.options.order import ClientAssignment, PartitionStart, SubscriberConfiguration
-from hydra.errors import BrokerError
 from hydra.accounting.partition_log import Audit, AuditedPartition, OffsetRange
-from hydra.clients.wire import WireSubscriber
+from hydra.clients.wire_subscriber import WireSubscriber
+from hydra.errors import BrokerError
+from hydra.options.order import ClientAssignment, PartitionStart, SubscriberConfiguration
 from hydra.run.protocols import AuditOrder
 
 _POLL_S = 0.1

@@ -44,7 +44,7 @@ def subscriber_driver(configuration: SubscriberConfiguration) -> SubscriberDrive
         UsageError: for a driver that there is not.
     """
     if configuration.driver == "wire":
-        from hydra.clients.wire import WireSubscriber
+        from hydra.clients.wire_subscriber import WireSubscriber
 
         return WireSubscriber(configuration)
     if configuration.driver == "confluent":
