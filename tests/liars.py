@@ -12,7 +12,7 @@ import time
 from hydra.accounting.stats import PartitionOutcomes
 from hydra.clients.confluent_publisher import ConfluentPublisher
 from hydra.clients.record_batch import HEADER, HEADER_BYTES, LENGTH_END, BatchCounter
-from hydra.clients.wire import WireSubscriber
+from hydra.clients.wire_subscriber import WireSubscriber
 
 LOG = "liars.log"
 FROM_OFFSET = 200

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from hydra.accounting.partition_log import Audit, AuditedPartition, OffsetRange
-from hydra.clients.wire import WireSubscriber
+from hydra.clients.wire_subscriber import WireSubscriber
 from hydra.errors import BrokerError
 from hydra.options.order import ClientAssignment, PartitionStart, RunOrder
 

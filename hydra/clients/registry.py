@@ -44,7 +44,7 @@ def subscriber_driver(order: RunOrder) -> SubscriberDriver:
         UsageError: for a driver that there is not.
     """
     if order.options.sub_driver == "wire":
-        from hydra.clients.wire import WireSubscriber
+        from hydra.clients.wire_subscriber import WireSubscriber
 
         return WireSubscriber(order)
     if order.options.sub_driver == "confluent":

@@ -1,255 +1,193 @@
-"""A real member of a consumer group, for the wire driver: joins, takes what it is given, heartbeats, commits, leaves.
+"""A member of a consumer group, for the wire driver: joins, reads what it is assigned, heartbeats, commits, leaves.
 
-It has a connection of its own to its group's coordinator, beside those that it fetches on, so that nothing of this is
-on the path of a fetch. It waits for nothing: all is done when an answer comes or a time is due. Times are those of
-Kafka's own client.
+It has a connection of its own to the group's coordinator, so that nothing of this is in the way of a fetch. It never
+waits: everything happens when a reply comes or a timer is due. Times are those of Kafka's own client.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
-from hydra.accounting.tally import ClientTally
 from hydra.clients import wire_group_protocol as protocol
-from hydra.clients.wire_channel import Channel, ConnectionLostError
-from hydra.clients.wire_protocol import MALFORMED, error_name
+from hydra.clients.wire_client import WireClient
+from hydra.clients.wire_connection import Connection, EventLoop
+from hydra.clients.wire_protocol import error_name
 from hydra.endpoints import Endpoint
 from hydra.errors import CapacityError
 
 SESSION_TIMEOUT_MS = 45_000
 REBALANCE_TIMEOUT_MS = 60_000
 HEARTBEAT_S = 3.0
-HEARTBEAT_BEFORE_THE_START_S = 0.5
-"""In a group of many: one that has joined hears of the next one with a heartbeat, and the start waits for the last."""
+HEARTBEAT_BEFORE_START_S = 0.5
+"""In a shared group: a member hears of the next one that joins with a heartbeat, and the start waits for the last."""
 
 COMMIT_S = 5.0
-ANSWER_TIMEOUT_S = 10.0
+REPLY_TIMEOUT_S = 10.0
+LEAVE_TIMEOUT_S = 1.5
 
 _BACK_OFF_FIRST_S = 0.1
 _BACK_OFF_LAST_S = 1.0
 _SPREAD = 0.618033988749895
-"""Successive multiples of it, without their whole parts, lie evenly in 0 to 1: heartbeats do not come all at once."""
-
-_ELSEWHERE = frozenset((protocol.COORDINATOR_NOT_AVAILABLE, protocol.NOT_COORDINATOR))
-
-
-class Claimant(Protocol):
-    """The client that a membership is for."""
-
-    tally: ClientTally
-    group_trouble: str
-    """What keeps it from its group; empty when nothing does."""
-
-    def hold(self, offsets: Mapping[int, int]) -> None:
-        """Read these partitions, each from the offset that the group is at."""
-        ...
-
-    def release(self) -> None:
-        """Read nothing until the group has dealt its partitions out again."""
-        ...
-
-
-class Registry(Protocol):
-    """The memberships of all clients of a task, as one of them sees it."""
-
-    topic: str
-    partitions: tuple[int, ...]
-
-    def schedule(self, member: GroupMember, due_s: float) -> None:
-        """Have ``step`` of the member called then (monotonic clock), and at no other time."""
-        ...
-
-    def server(self, turn: int) -> Endpoint:
-        """A broker to ask for a coordinator, another one each turn."""
-        ...
-
-    def channel(self, member: GroupMember, endpoint: Endpoint) -> Channel:
-        """A new connection for the member."""
-        ...
+"""The fractional parts of its multiples are spread evenly over 0 to 1, so that heartbeats do not come all at once."""
 
 
 class GroupMember:
     """One client's membership in its group.
 
-    It goes through: look the coordinator up, join, sync, ask how far the group was; then heartbeats and commits. A
-    coordinator that is gone is looked up again while the client reads on: it is a member until the coordinator says no.
+    It looks up the coordinator, joins, gets its assignment and asks for the group's offsets; then come heartbeats and
+    commits. A coordinator that is gone is looked up again while the client reads on: it is a member until the
+    coordinator says otherwise.
 
     Args:
-        number: its place among those of the task.
-        client: whose it is.
+        client: whose membership it is.
         group_id: the group.
-        around: the memberships that it is one of.
-        shared: whether there are others in the group.
+        number: of the client in its task.
+        servers: brokers that know the coordinator.
+        partitions: of the topic.
+        shared: whether the group has other members.
     """
 
-    def __init__(self, number: int, client: Claimant, group_id: str, around: Registry, *, shared: bool) -> None:
-        self.number = number
-        self.due_s = 0.0
+    def __init__(
+        self,
+        client: WireClient,
+        group_id: str,
+        number: int,
+        *,
+        servers: Sequence[Endpoint],
+        partitions: Sequence[int],
+        shared: bool,
+    ) -> None:
         self.gone = False
-        """Whether it has left, or will hear of its coordinator no more."""
+        """Whether it has left, or lost the coordinator while it was leaving."""
         self._client = client
         self._group_id = group_id
+        self._servers = servers
+        self._server_turn = number
+        self._spread = number * _SPREAD % 1
+        self._topic = client.settings.topic
+        self._partitions = partitions
         self._shared = shared
-        self._around = around
-        self._channel: Channel | None = None
+        self._loop = client.loop
+        self._connection: Connection | None = None
         self._coordinator: Endpoint | None = None
-        self._turn = number
-        self._asked = 0
-        self._asked_s = 0.0
         self._member_id = ""
         self._generation = -1
         """Below zero while it is no member."""
-        self._given: tuple[int, ...] | None = None
-        """Its partitions; None as long as it does not know what this generation gave it."""
+        self._assigned: tuple[int, ...] | None = None
+        """Its partitions; None until it knows what it was assigned in this generation."""
         self._settled = False
-        """Whether the client reads what this generation gave it."""
+        """Whether the client reads what it was assigned in this generation."""
         self._leaving = False
-        self._heartbeat_s = self._commit_s = float("inf")
+        self._due_s = self._reply_due_s = self._heartbeat_s = self._commit_s = float("inf")
         self._committed: Mapping[int, int] = {}
         self._back_off_s = _BACK_OFF_FIRST_S
-        self._takes = {
-            protocol.FIND_COORDINATOR: self._take_coordinator,
-            protocol.JOIN_GROUP: self._take_joined,
-            protocol.SYNC_GROUP: self._take_synced,
-            protocol.OFFSET_FETCH: self._take_committed,
-            protocol.HEARTBEAT: self._take_heartbeat,
-            protocol.OFFSET_COMMIT: self._take_commit,
-            protocol.LEAVE_GROUP: self._take_left,
-        }
 
-    def begin(self) -> None:
+    def connect(self) -> None:
         """Connect to the coordinator, or to a broker that knows it.
 
         Raises:
-            CapacityError: when no file descriptor is left; it is tried again all the same.
+            CapacityError: no file descriptor is left; it is tried again all the same.
         """
         endpoint = self._coordinator
         if endpoint is None:
-            endpoint = self._around.server(self._turn)
-            self._turn += 1
-        self._asked, self._asked_s = 0, time.monotonic()
-        channel = self._channel = self._around.channel(self, endpoint)
-        try:
-            channel.connect()
-        except ConnectionLostError as error:
-            self._retry(str(error))
-        except CapacityError as error:
-            self._retry(str(error))
-            raise
-        else:
-            self._around.schedule(self, self._asked_s + ANSWER_TIMEOUT_S)
-
-    def step(self, now_s: float) -> None:
-        """Do what is due now."""
-        channel = self._channel
-        if channel is None:
-            try:
-                self.begin()
-            except CapacityError:
-                return  # it stands in the client's trouble, and the next try is arranged
-        elif channel.connecting or channel.asked:
-            self._await_answer(channel, now_s)
-        elif self._coordinator is None or self._generation < 0 or not self._settled:
-            self._go_on()
-        elif now_s >= self._heartbeat_s:
-            self._heartbeat_s = now_s + self._heartbeat_every_s()
-            self._ask(protocol.HEARTBEAT, protocol.heartbeat_request(*self._membership))
-        elif now_s >= self._commit_s:
-            self._commit_s = now_s + COMMIT_S
-            if not self._commit():
-                self._rest()
-        else:
-            self._rest()
+            endpoint = self._servers[self._server_turn % len(self._servers)]
+            self._server_turn += 1
+        self._connection = Connection(endpoint, self._loop, on_open=self._go_on, on_lost=self._lost)
+        self._await_reply()
+        self._connection.connect()
 
     def leave(self) -> None:
-        """Commit and leave, as soon as the connection is free."""
-        self._leaving = True
-        channel = self._channel
-        if not self._member_id or channel is None or channel.connecting:
+        """Commit and leave, as far as the connection is there."""
+        connection = self._connection
+        if not self._member_id or connection is None or connection.connecting:
             self.close()
-        elif not channel.asked and not self._commit():
-            self._say_goodbye()
+            return
+        self._leaving = True
+        self._commit()
+        connection.request(protocol.leave_request(self._group_id, self._member_id), self._take_left)
 
     def close(self) -> None:
-        """Let go of the connection; harmless the second time."""
+        """Close the connection; harmless the second time."""
         self.gone = True
-        channel, self._channel = self._channel, None
-        if channel is not None:
-            channel.close()
-
-    def connected(self) -> None:
-        """The connection stands."""
-        self._go_on()
-
-    def lost(self, reason: str) -> None:
-        """The connection is gone. What the client holds it keeps, as long as the coordinator does not say otherwise."""
-        self._coordinator = None
-        self._retry(reason)
-
-    def answered(self, buffer: bytearray, start: int, _stop: int) -> None:
-        """Take in an answer."""
-        try:
-            self._takes[self._asked](buffer, start)
-        except MALFORMED as error:
-            self.lost(f"{self._where}: an answer that cannot be read: {error}")
+        self._disconnect()
 
     @property
     def _membership(self) -> tuple[str, int, str]:
         return self._group_id, self._generation, self._member_id
 
-    @property
-    def _where(self) -> str:
-        return f"group {self._group_id} at {self._channel.endpoint if self._channel else 'nobody'}"
+    def _schedule(self, due_s: float) -> None:
+        """Have ``_step`` called then, and at no other time."""
+        self._due_s = due_s
+        self._loop.call_at(due_s, partial(self._step, due_s))
 
-    def _ask(self, key: int, request: bytearray) -> None:
-        channel = self._channel
-        if channel is None:
+    def _step(self, due_s: float) -> None:
+        """Do what is due, unless it was scheduled for another time since."""
+        if due_s != self._due_s or self._leaving:
             return
-        self._asked, self._asked_s = key, time.monotonic()
-        self._around.schedule(self, self._asked_s + self._select_timeout_s())
-        channel.ask(request)
+        connection, now_s = self._connection, time.monotonic()
+        if connection is None:
+            with contextlib.suppress(CapacityError):  # the client's error says so, and the next try is scheduled
+                self.connect()
+        elif connection.waiting_since_s is not None:
+            if now_s >= self._reply_due_s:
+                what = "no connection" if connection.connecting else "no reply"
+                self._lost(f"{connection.endpoint}: {what} for {now_s - connection.waiting_since_s:.0f} s")
+            else:
+                self._schedule(self._reply_due_s)
+        elif self._coordinator is None or not self._settled:
+            self._go_on()
+        elif now_s >= self._heartbeat_s:
+            self._heartbeat_s = now_s + self._heartbeat_every_s()
+            self._request(protocol.heartbeat_request(*self._membership), self._take_heartbeat)
+        else:
+            if now_s >= self._commit_s:
+                self._commit_s = now_s + COMMIT_S
+                self._commit()
+            self._rest()
 
-    def _select_timeout_s(self) -> float:
-        # The answer to a JoinGroup waits for all other members.
-        return ANSWER_TIMEOUT_S + (REBALANCE_TIMEOUT_MS / 1000 if self._asked == protocol.JOIN_GROUP else 0.0)
+    def _request(
+        self, frame: bytearray, on_reply: Callable[[bytearray, int], None], extra_timeout_s: float = 0.0
+    ) -> None:
+        if self._connection is not None:
+            self._await_reply(extra_timeout_s)
+            self._connection.request(frame, partial(self._take, on_reply))
 
-    def _await_answer(self, channel: Channel, now_s: float) -> None:
-        due_s = self._asked_s + self._select_timeout_s()
-        if now_s < due_s:
-            self._around.schedule(self, due_s)
-            return
-        what = "no connection" if channel.connecting else "no answer"
-        self.lost(f"{self._where}: {what} for {now_s - self._asked_s:.0f} s")
+    def _await_reply(self, extra_timeout_s: float = 0.0) -> None:
+        self._reply_due_s = time.monotonic() + REPLY_TIMEOUT_S + extra_timeout_s
+        self._schedule(self._reply_due_s)
+
+    def _take(self, on_reply: Callable[[bytearray, int], None], buffer: bytearray, start: int, _stop: int) -> None:
+        if not self._leaving:
+            on_reply(buffer, start)
 
     def _rest(self) -> None:
         """Wait for what is due next."""
-        if self._leaving:
-            self._say_goodbye()
-        else:
-            self._around.schedule(self, min(self._heartbeat_s, self._commit_s))
+        self._schedule(min(self._heartbeat_s, self._commit_s))
 
     def _heartbeat_every_s(self) -> float:
-        waiting = self._shared and self._client.tally.timing is None
-        return HEARTBEAT_BEFORE_THE_START_S if waiting else HEARTBEAT_S
+        before_start = self._shared and self._client.tally.timing is None
+        return HEARTBEAT_BEFORE_START_S if before_start else HEARTBEAT_S
 
     def _go_on(self) -> None:
-        """Ask for whatever comes next on the way to being a member, on a connection that is free."""
+        """Send the next request on the way to being a member."""
         if self._coordinator is None:
-            self._ask(protocol.FIND_COORDINATOR, protocol.find_coordinator_request(self._group_id))
-        elif self._generation < 0 or self._given is None:
+            self._request(protocol.find_coordinator_request(self._group_id), self._take_coordinator)
+        elif self._generation < 0 or self._assigned is None:
             request = protocol.join_request(
                 self._group_id,
                 self._member_id,
-                self._around.topic,
+                self._topic,
                 session_timeout_ms=SESSION_TIMEOUT_MS,
                 rebalance_timeout_ms=REBALANCE_TIMEOUT_MS,
             )
-            self._ask(protocol.JOIN_GROUP, request)
+            # The reply waits for all other members.
+            self._request(request, self._take_joined, REBALANCE_TIMEOUT_MS / 1000)
         elif not self._settled:
-            request = protocol.committed_request(self._group_id, self._around.topic, self._given)
-            self._ask(protocol.OFFSET_FETCH, request)
+            request = protocol.committed_request(self._group_id, self._topic, self._assigned)
+            self._request(request, self._take_committed)
         else:
             self._heartbeat_s = time.monotonic()
             self._rest()
@@ -257,110 +195,92 @@ class GroupMember:
     def _take_coordinator(self, buffer: bytearray, start: int) -> None:
         error, coordinator = protocol.read_coordinator(buffer, start)
         if error:
-            self._retry(self._refusal(error), keep_channel=error == protocol.COORDINATOR_NOT_AVAILABLE)
+            self._retry(self._refusal(error), disconnect=error != protocol.COORDINATOR_NOT_AVAILABLE)
             return
         self._coordinator = coordinator
-        if self._channel is not None and self._channel.endpoint == coordinator:
+        if self._connection is not None and self._connection.endpoint == coordinator:
             self._go_on()
-            return
-        self._drop_channel()
-        self._around.schedule(self, time.monotonic())
+        else:
+            self._disconnect()
+            self._schedule(time.monotonic())
 
     def _take_joined(self, buffer: bytearray, start: int) -> None:
         joined = protocol.read_joined(buffer, start)
         if joined.error:
             self._refused(joined.error)
             return
-        self._generation, self._member_id, self._given = joined.generation, joined.member_id, None
-        if self._leaving:
-            self._say_goodbye()
-            return
-        dealt = protocol.range_assign(joined.members, self._around.partitions) if joined.leads else {}
-        self._ask(protocol.SYNC_GROUP, protocol.sync_request(*self._membership, self._around.topic, dealt))
+        self._generation, self._member_id, self._assigned = joined.generation, joined.member_id, None
+        assignment = protocol.range_assign(joined.members, self._partitions) if joined.leads else {}
+        self._request(protocol.sync_request(*self._membership, self._topic, assignment), self._take_synced)
 
     def _take_synced(self, buffer: bytearray, start: int) -> None:
-        error, given = protocol.read_synced(buffer, start, self._around.topic)
+        error, assigned = protocol.read_synced(buffer, start, self._topic)
         if error:
             self._refused(error)
-        elif self._leaving:
-            self._say_goodbye()
+            return
+        self._assigned = assigned
+        if assigned:
+            self._go_on()
         else:
-            self._given = given
-            if given:
-                self._go_on()
-            else:
-                self._settle({})
+            self._settle({})
 
     def _take_committed(self, buffer: bytearray, start: int) -> None:
         error, committed = protocol.read_committed(buffer, start)
         if error:
             self._refused(error)
-        elif self._leaving:
-            self._say_goodbye()
         else:
-            # A run's topic is fresh: what nobody has committed is read from its start.
-            self._settle({partition: committed.get(partition, 0) for partition in self._given or ()})
+            # A run's topic is fresh: a partition that nobody has committed is read from its start.
+            self._settle({partition: committed.get(partition, 0) for partition in self._assigned or ()})
 
     def _settle(self, offsets: Mapping[int, int]) -> None:
         self._settled = True
         self._committed = {}
-        self._well()
+        self._clear_error()
         now_s = time.monotonic()
-        spread = self.number * _SPREAD % 1
-        self._heartbeat_s = now_s + self._heartbeat_every_s() * (1 + spread) / 2
-        self._commit_s = now_s + COMMIT_S * (1 + spread) / 2
+        self._heartbeat_s = now_s + self._heartbeat_every_s() * (1 + self._spread) / 2
+        self._commit_s = now_s + COMMIT_S * (1 + self._spread) / 2
         self._client.hold(offsets)
         self._rest()
 
     def _take_heartbeat(self, buffer: bytearray, start: int) -> None:
         error = protocol.read_error(buffer, start)
         if error == protocol.REBALANCE_IN_PROGRESS:
-            # How far it is belongs to the group before the others get it.
+            # The group must know the client's position before another member gets its partitions.
             self._client.release()
+            self._commit()
             self._settled = False
-            if self._commit():
-                return
         if error:
             self._refused(error)
-            return
-        self._well()
-        if not (self._leaving and self._commit()):
+        else:
+            self._clear_error()
             self._rest()
 
-    def _commit(self) -> bool:
-        """Say how far the client is, where that is anything new. Returns whether there is an answer to wait for."""
+    def _commit(self) -> None:
+        """Commit the client's position, if it has moved."""
         parts = self._client.tally.partitions
-        positions = {number: parts[number].next_offset for number in self._given or () if number in parts}
-        if self._generation < 0 or not positions or positions == self._committed:
-            return False
-        self._committed = positions
-        self._ask(protocol.OFFSET_COMMIT, protocol.commit_request(*self._membership, self._around.topic, positions))
-        return True
+        positions = {number: parts[number].next_offset for number in self._assigned or () if number in parts}
+        if self._generation >= 0 and positions and positions != self._committed:
+            self._committed = positions
+            self._request(protocol.commit_request(*self._membership, self._topic, positions), self._take_commit)
 
     def _take_commit(self, buffer: bytearray, start: int) -> None:
         error = protocol.read_commit(buffer, start)
         if error:
             self._committed = {}
-        if self._leaving:
-            self._say_goodbye()
-        elif error or not self._settled:
-            # Not settled: it was the last word before it joins again.
-            self._refused(error or protocol.REBALANCE_IN_PROGRESS)
+        if not self._settled:
+            return  # it joins again already
+        if error:
+            self._refused(error)
         else:
-            self._well()
+            self._clear_error()
             self._rest()
 
-    def _say_goodbye(self) -> None:
-        self._ask(protocol.LEAVE_GROUP, protocol.leave_request(self._group_id, self._member_id))
-
-    def _take_left(self, _buffer: bytearray, _start: int) -> None:
+    def _take_left(self, _buffer: bytearray, _start: int, _stop: int) -> None:
         self.close()
 
     def _refused(self, code: int) -> None:
-        """Do what an error code asks for; one that asks for nothing known is tried again after a while."""
-        if self._leaving:
-            self._say_goodbye()
-        elif code in {protocol.REBALANCE_IN_PROGRESS, protocol.ILLEGAL_GENERATION, protocol.UNKNOWN_MEMBER_ID}:
+        """Do what an error code asks for; after any other code try again after the back-off."""
+        if code in {protocol.REBALANCE_IN_PROGRESS, protocol.ILLEGAL_GENERATION, protocol.UNKNOWN_MEMBER_ID}:
             if code == protocol.UNKNOWN_MEMBER_ID:
                 self._member_id = ""
             if self._settled:
@@ -370,36 +290,52 @@ class GroupMember:
             if was_member:
                 self._go_on()
             else:
-                self._retry(self._refusal(code), keep_channel=True)
-        elif code in _ELSEWHERE:
+                self._retry(self._refusal(code))
+        elif code in {protocol.COORDINATOR_NOT_AVAILABLE, protocol.NOT_COORDINATOR}:
             self._coordinator = None
-            self._retry(self._refusal(code))
+            self._retry(self._refusal(code), disconnect=True)
         else:
-            self._retry(self._refusal(code), keep_channel=True)
+            self._retry(self._refusal(code))
 
     def _refusal(self, code: int) -> str:
-        return f"{self._where}: {protocol.GROUP_ERROR_NAMES.get(code) or error_name(code)}"
+        return f"{self._connection.endpoint if self._connection else 'no connection'}: {error_name(code)}"
 
-    def _retry(self, trouble: str, *, keep_channel: bool = False) -> None:
-        if not keep_channel:
-            self._drop_channel()
+    def _lost(self, reason: str) -> None:
+        """The connection is gone. The client keeps its partitions as long as the coordinator does not say otherwise."""
+        self._coordinator = None
+        self._retry(reason, disconnect=True)
+
+    def _retry(self, reason: str, *, disconnect: bool = False) -> None:
+        if disconnect:
+            self._disconnect()
         if self._leaving:
             self.close()
             return
-        self._client.group_trouble = self._client.tally.error = trouble
+        self._client.group_error = self._client.tally.error = f"group {self._group_id}: {reason}"
         due_s = time.monotonic() + self._back_off_s
         self._heartbeat_s = min(self._heartbeat_s, due_s)
         self._back_off_s = min(_BACK_OFF_LAST_S, 2 * self._back_off_s)
-        self._around.schedule(self, due_s)
+        self._schedule(due_s)
 
-    def _drop_channel(self) -> None:
-        channel, self._channel = self._channel, None
-        if channel is not None:
-            channel.close()
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
-    def _well(self) -> None:
+    def _clear_error(self) -> None:
         self._back_off_s = _BACK_OFF_FIRST_S
-        tally = self._client.tally
-        if self._client.group_trouble and tally.error == self._client.group_trouble:
-            tally.error = ""
-        self._client.group_trouble = ""
+        client = self._client
+        if client.group_error and client.tally.error == client.group_error:
+            client.tally.error = ""
+        client.group_error = ""
+
+
+def leave_groups(members: Sequence[GroupMember], loop: EventLoop) -> None:
+    """Have all members commit and leave at once; wait ``LEAVE_TIMEOUT_S`` at most for the coordinators."""
+    deadline_s = time.monotonic() + LEAVE_TIMEOUT_S
+    for member in members:
+        member.leave()
+    while not all(member.gone for member in members) and (left_s := deadline_s - time.monotonic()) > 0:
+        loop.run_once(left_s)
+    for member in members:
+        member.close()

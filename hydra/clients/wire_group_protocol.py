@@ -1,8 +1,8 @@
-"""The requests of a consumer group's member, and the answers to them, as bytes.
+"""The requests of a consumer group's member, and the replies to them, as bytes.
 
-In versions that are not "flexible" and that Kafka 0.11 to 4 take alike: FindCoordinator 0, JoinGroup 2, SyncGroup 0,
-Heartbeat 0, LeaveGroup 0, OffsetCommit 2, OffsetFetch 1; and version 0 of what the members of a group of consumers tell
-each other through it. Every function here is pure; reading raises one of ``wire_protocol.MALFORMED``.
+In versions that are not "flexible" and that all of Kafka 0.11 to 4 take: FindCoordinator 0, JoinGroup 2, SyncGroup 0,
+Heartbeat 0, LeaveGroup 0, OffsetCommit 2, OffsetFetch 1; and version 0 of the consumer protocol, which is what the
+members tell each other through the coordinator. Notation is that of ``wire_protocol.py``; every function here is pure.
 """
 
 from __future__ import annotations
@@ -17,24 +17,8 @@ from hydra.endpoints import Endpoint
 OFFSET_COMMIT, OFFSET_FETCH, FIND_COORDINATOR = 8, 9, 10
 JOIN_GROUP, HEARTBEAT, LEAVE_GROUP, SYNC_GROUP = 11, 12, 13, 14
 
-COORDINATOR_LOAD_IN_PROGRESS, COORDINATOR_NOT_AVAILABLE, NOT_COORDINATOR = 14, 15, 16
+COORDINATOR_NOT_AVAILABLE, NOT_COORDINATOR = 15, 16
 ILLEGAL_GENERATION, UNKNOWN_MEMBER_ID, REBALANCE_IN_PROGRESS = 22, 25, 27
-
-GROUP_ERROR_NAMES: Mapping[int, str] = {
-    14: "COORDINATOR_LOAD_IN_PROGRESS",
-    15: "COORDINATOR_NOT_AVAILABLE",
-    16: "NOT_COORDINATOR",
-    22: "ILLEGAL_GENERATION",
-    23: "INCONSISTENT_GROUP_PROTOCOL",
-    24: "INVALID_GROUP_ID",
-    25: "UNKNOWN_MEMBER_ID",
-    26: "INVALID_SESSION_TIMEOUT",
-    27: "REBALANCE_IN_PROGRESS",
-    28: "INVALID_COMMIT_OFFSET_SIZE",
-    30: "GROUP_AUTHORIZATION_FAILED",
-    81: "GROUP_MAX_SIZE_REACHED",
-    82: "FENCED_INSTANCE_ID",
-}
 
 _PROTOCOL_TYPE = b"consumer"
 _PROTOCOL = b"range"
@@ -42,18 +26,18 @@ _PROTOCOL = b"range"
 
 @dataclass(frozen=True)
 class Joined:
-    """What a JoinGroup came to."""
+    """The reply to a JoinGroup."""
 
     error: int
     generation: int
     leader: str
     member_id: str
     members: tuple[str, ...]
-    """Every member, told to the group's leader alone."""
+    """All members; only the group's leader is told."""
 
     @property
     def leads(self) -> bool:
-        """Whether this member has to deal the partitions out."""
+        """Whether this member has to assign the partitions."""
         return not self.error and self.leader == self.member_id
 
 
@@ -62,14 +46,14 @@ def _bytes(content: bytes) -> bytes:
 
 
 def find_coordinator_request(group_id: str) -> bytearray:
-    """Which broker looks after the group? (FindCoordinator 0)."""
+    """Which broker coordinates the group (FindCoordinator 0)."""
     return frame(FIND_COORDINATOR, 0, string(group_id.encode()))
 
 
 def join_request(
     group_id: str, member_id: str, topic: str, *, session_timeout_ms: int, rebalance_timeout_ms: int
 ) -> bytearray:
-    """Take me in, to read this topic (JoinGroup 2); an empty ``member_id`` is given one."""
+    """Join, to read this topic (JoinGroup 2); the coordinator gives a member id in return for an empty one."""
     subscription = struct.pack(">hi", 0, 1) + string(topic.encode()) + INT32.pack(-1)
     body = string(group_id.encode()) + struct.pack(">ii", session_timeout_ms, rebalance_timeout_ms)
     body += string(member_id.encode()) + string(_PROTOCOL_TYPE)
@@ -80,7 +64,7 @@ def join_request(
 def sync_request(
     group_id: str, generation: int, member_id: str, topic: str, assignment: Mapping[str, Sequence[int]]
 ) -> bytearray:
-    """What is mine? (SyncGroup 0). The group's leader says with it what is whose; the others send nothing."""
+    """Ask for the assignment (SyncGroup 0); the group's leader sends it for all members, the others send nothing."""
     body = _membership(group_id, generation, member_id) + INT32.pack(len(assignment))
     for member, partitions in assignment.items():
         part = b""
@@ -91,19 +75,19 @@ def sync_request(
 
 
 def heartbeat_request(group_id: str, generation: int, member_id: str) -> bytearray:
-    """I am still there (Heartbeat 0)."""
+    """Stay a member (Heartbeat 0)."""
     return frame(HEARTBEAT, 0, _membership(group_id, generation, member_id))
 
 
 def leave_request(group_id: str, member_id: str) -> bytearray:
-    """I go (LeaveGroup 0)."""
+    """Leave (LeaveGroup 0)."""
     return frame(LEAVE_GROUP, 0, string(group_id.encode()) + string(member_id.encode()))
 
 
 def commit_request(
     group_id: str, generation: int, member_id: str, topic: str, positions: Mapping[int, int]
 ) -> bytearray:
-    """I am so far (OffsetCommit 2), kept for as long as the broker keeps any."""
+    """Commit positions (OffsetCommit 2), to be kept for as long as the broker keeps any."""
     body = _membership(group_id, generation, member_id) + struct.pack(">qi", -1, 1) + string(topic.encode())
     body += INT32.pack(len(positions))
     for partition, offset in positions.items():
@@ -112,7 +96,7 @@ def commit_request(
 
 
 def committed_request(group_id: str, topic: str, partitions: Sequence[int]) -> bytearray:
-    """How far was the group? (OffsetFetch 1)."""
+    """Ask for the group's committed offsets (OffsetFetch 1)."""
     body = string(group_id.encode()) + INT32.pack(1) + string(topic.encode())
     return frame(OFFSET_FETCH, 1, body + struct.pack(f">i{len(partitions)}i", len(partitions), *partitions))
 
@@ -122,7 +106,7 @@ def _membership(group_id: str, generation: int, member_id: str) -> bytes:
 
 
 def read_error(buffer: Buffer, start: int) -> int:
-    """The error code of an answer that begins with it (Heartbeat 0, LeaveGroup 0)."""
+    """The error code of a reply that begins with it (Heartbeat 0, LeaveGroup 0)."""
     return int(INT16.unpack_from(buffer, start)[0])
 
 
@@ -135,7 +119,7 @@ def read_coordinator(buffer: Buffer, start: int) -> tuple[int, Endpoint]:
 
 
 def read_joined(buffer: Buffer, start: int) -> Joined:
-    """The answer to a JoinGroup."""
+    """The reply to a JoinGroup."""
     reader = Reader(buffer, start + 4)
     error, generation = reader.int16(), reader.int32()
     reader.string()
@@ -148,7 +132,7 @@ def read_joined(buffer: Buffer, start: int) -> Joined:
 
 
 def read_synced(buffer: Buffer, start: int, topic: str) -> tuple[int, tuple[int, ...]]:
-    """(error code, the partitions of the topic that are this member's)."""
+    """(error code, the partitions of the topic that this member is assigned)."""
     reader = Reader(buffer, start)
     error = reader.int16()
     size = reader.int32()
@@ -177,7 +161,7 @@ def read_commit(buffer: Buffer, start: int) -> int:
 
 
 def read_committed(buffer: Buffer, start: int) -> tuple[int, dict[int, int]]:
-    """(the first error code, partition -> committed offset); a partition that nobody committed is left out."""
+    """(the first error code, partition -> committed offset); a partition without one is left out."""
     reader = Reader(buffer, start)
     error = 0
     offsets: dict[int, int] = {}
@@ -193,13 +177,13 @@ def read_committed(buffer: Buffer, start: int) -> tuple[int, dict[int, int]]:
 
 
 def range_assign(members: Sequence[str], partitions: Sequence[int]) -> dict[str, tuple[int, ...]]:
-    """The partitions in ranges, as Kafka's range assignor deals out one topic: to members in the order of their ids."""
+    """Assign one topic as Kafka's range assignor does: ranges of partitions, to members in the order of their ids."""
     ordered = sorted(members)
     each, extra = divmod(len(partitions), len(ordered))
-    dealt = {}
+    assignment = {}
     at = 0
     for number, member in enumerate(ordered):
         stop = at + each + (number < extra)
-        dealt[member] = tuple(partitions[at:stop])
+        assignment[member] = tuple(partitions[at:stop])
         at = stop
-    return dealt
+    return assignment

@@ -1,13 +1,14 @@
-"""Looks up who leads the partitions, on a connection of its own, without stopping the loop that fetches."""
+"""Looks up which brokers lead the partitions, on a connection of its own, without stopping the loop that fetches."""
 
 from __future__ import annotations
 
-import selectors
+import contextlib
 import time
 from collections.abc import Iterable
+from functools import partial
 
-from hydra.clients import wire_protocol as protocol
-from hydra.clients.wire_channel import Channel, ConnectionLostError, ReceiveBuffer
+from hydra.clients.wire_connection import Connection, EventLoop
+from hydra.clients.wire_protocol import metadata_request, read_metadata
 from hydra.endpoints import Endpoint
 from hydra.errors import CapacityError
 
@@ -16,97 +17,80 @@ _TIMEOUT_S = 2.0
 
 
 class LeaderLookup:
-    """The leaders of a topic's partitions as far as they are known, shared by all clients of a task.
+    """The known leaders of a topic's partitions, shared by all clients of a task.
 
-    Nothing is asked while nobody doubts them. It speaks the one request itself: importing kafka-python for it would
-    cost each of a hundred tasks 150 ms of CPU in the very moment when a broker comes back.
+    It looks them up when they are stale, and only then. It sends the one request itself: importing kafka-python for it
+    would cost each of a hundred tasks 150 ms of CPU at the very moment when a broker comes back.
 
     Args:
         topic: whose partitions.
         leaders: the leaders at the start.
-        servers: brokers that can be asked.
-        selector: as for a Channel.
-        scratch: as for a Channel.
+        servers: brokers to ask.
+        loop: of the driver.
     """
 
-    def __init__(
-        self,
-        topic: str,
-        leaders: dict[int, Endpoint],
-        servers: Iterable[Endpoint],
-        selector: selectors.BaseSelector,
-        scratch: ReceiveBuffer,
-    ) -> None:
+    def __init__(self, topic: str, leaders: dict[int, Endpoint], servers: Iterable[Endpoint], loop: EventLoop) -> None:
         self.leaders = leaders
-        self._request = protocol.metadata_request(topic)
-        self._servers = list(dict.fromkeys([*servers, *leaders.values()]))
-        self._selector = selector
-        self._scratch = scratch
-        self._turn = 0
-        self._channel: Channel | None = None
-        self._begun_s = float("-inf")
-        self._doubted = False
-        self.trouble = ""
+        self.error = ""
         """Why the last look-up brought nothing; empty when it brought something."""
+        self._request = metadata_request(topic)
+        self._servers = list(dict.fromkeys([*servers, *leaders.values()]))
+        self._loop = loop
+        self._attempts = 0
+        self._begun_s = float("-inf")
+        self._stale = False
+        self._connection: Connection | None = None
 
-    def doubt(self) -> None:
-        """Have them looked up again soon."""
-        self._doubted = True
-
-    @property
-    def busy(self) -> bool:
-        """Whether ``step`` has something to do."""
-        return self._doubted or self._channel is not None
-
-    def step(self) -> None:
-        """Begin a look-up that is wanted, give up one that takes too long."""
-        now_s = time.monotonic()
-        if self._channel is not None and now_s - self._begun_s > _TIMEOUT_S:
-            self._failed(f"{self._channel.endpoint}: no answer after {_TIMEOUT_S:g} s")
-        if not self._doubted or self._channel is not None or now_s - self._begun_s < _PAUSE_S:
-            return
-        server = self._servers[self._turn % len(self._servers)]
-        self._turn += 1
-        self._begun_s = now_s
-        channel = self._channel = Channel(
-            server,
-            self._selector,
-            self._scratch,
-            connected=self._connected,
-            answered=self._answered,
-            lost=self._failed,
-        )
-        try:
-            channel.connect()
-        except (ConnectionLostError, CapacityError) as error:
-            self._failed(str(error))
+    def mark_stale(self) -> None:
+        """Look the leaders up again, until some broker knows them."""
+        if not self._stale:
+            self._stale = True
+            self._schedule()
 
     def close(self) -> None:
-        """Let go of the connection."""
-        self._doubted = False
-        self._stop()
+        """Close the connection and look nothing up any more."""
+        self._stale = False
+        self._disconnect()
 
-    def _failed(self, reason: str) -> None:
-        self.trouble = reason
-        self._stop()
+    def _schedule(self) -> None:
+        self._loop.call_at(self._begun_s + _PAUSE_S, self._begin)
 
-    def _stop(self) -> None:
-        channel, self._channel = self._channel, None
-        if channel is not None:
-            channel.close()
+    def _begin(self) -> None:
+        if not self._stale:
+            return
+        server = self._servers[self._attempts % len(self._servers)]
+        self._attempts += 1
+        self._begun_s = time.monotonic()
+        connection = self._connection = Connection(server, self._loop, on_open=self._ask, on_lost=self._fail)
+        self._loop.call_at(self._begun_s + _TIMEOUT_S, partial(self._time_out, connection))
+        with contextlib.suppress(CapacityError):
+            connection.connect()
 
-    def _connected(self) -> None:
-        if self._channel is not None:
-            self._channel.ask(self._request)
+    def _ask(self) -> None:
+        if self._connection is not None:
+            self._connection.request(self._request, self._take_metadata)
 
-    def _answered(self, buffer: bytearray, start: int, _stop: int) -> None:
-        try:
-            leaders = protocol.read_metadata(buffer, start)
-        except protocol.MALFORMED:
-            leaders = {}
-        self._stop()
-        self.trouble = "" if leaders else "no partition has a leader"
-        if leaders:
-            self._doubted = False
-            self.leaders.update(leaders)
-            self._servers = list(dict.fromkeys([*self._servers, *leaders.values()]))
+    def _take_metadata(self, buffer: bytearray, start: int, _stop: int) -> None:
+        leaders = read_metadata(buffer, start)
+        if not leaders:
+            self._fail("no partition has a leader")
+            return
+        self._disconnect()
+        self._stale = False
+        self.error = ""
+        self.leaders.update(leaders)
+        self._servers = list(dict.fromkeys([*self._servers, *leaders.values()]))
+
+    def _time_out(self, connection: Connection) -> None:
+        if connection is self._connection:
+            self._fail(f"{connection.endpoint}: no reply for {_TIMEOUT_S:g} s")
+
+    def _fail(self, reason: str) -> None:
+        self.error = reason
+        self._disconnect()
+        self._schedule()
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()

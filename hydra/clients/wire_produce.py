@@ -1,36 +1,43 @@
-"""The two Kafka requests that the wire publisher sends beside those of the subscriber, and the answers, as bytes.
+"""Produce requests: their bytes, and the connection that sends them to one broker.
 
 Produce 7 or, for brokers before 2.1, Produce 3 (the oldest that Kafka 4 takes, and the oldest with record batches), and
-InitProducerId 0. Notation is that of ``wire_protocol.py``; every function here is pure.
+InitProducerId 0. Notation is that of ``wire_protocol.py``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import struct
-from collections.abc import Mapping, Sequence
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-from hydra.clients.wire_protocol import INT16, INT32, Buffer, frame, string
-
-PRODUCE, INIT_PRODUCER_ID = 0, 22
-
-PRODUCE_VERSIONS = (7, 3)
-"""The Produce layouts that are known here, the better one first."""
+from hydra.clients import wire_protocol as protocol
+from hydra.clients.wire_batches import PendingBatch
+from hydra.clients.wire_connection import Connection, EventLoop
+from hydra.clients.wire_protocol import INIT_PRODUCER_ID, INT16, INT32, PRODUCE, Buffer, error_name, frame, string
+from hydra.endpoints import Endpoint
+from hydra.errors import BrokerError, CapacityError
 
 ACKS = {"0": 0, "1": 1, "all": -1}
+
+IN_FLIGHT_LIMIT = 5
+"""Kafka's default of max.in.flight.requests.per.connection, and the most that idempotence allows."""
 
 MESSAGE_TOO_LARGE, DUPLICATE_SEQUENCE = 10, 46
 
 OUT_OF_ORDER = frozenset({45, 47, 59})
-"""The broker did not append since the batch's number is not the one that it waits for.
+"""The broker did not append, because it expected another sequence number of this producer.
 
 In Kafka's words: OUT_OF_ORDER_SEQUENCE_NUMBER, INVALID_PRODUCER_EPOCH and UNKNOWN_PRODUCER_ID.
 """
 
 STALE_LEADER = frozenset({3, 5, 6, 9, 13, 56, 74, 75, 100})
-"""Worth another try, and a look at who leads the partition."""
+"""Retriable once the leader was looked up again."""
 
 RETRIABLE = STALE_LEADER | {2, 7, 14, 15, 16, 19, 20, 89}
-"""Worth another try, as Kafka's own producer sees it.
+"""Retriable, as Kafka's own producer sees it.
 
 Beside those above: CORRUPT_MESSAGE, REQUEST_TIMED_OUT, the three COORDINATOR errors, NOT_ENOUGH_REPLICAS,
 NOT_ENOUGH_REPLICAS_AFTER_APPEND and THROTTLING_QUOTA_EXCEEDED.
@@ -45,7 +52,7 @@ class ProduceRequest:
     """Makes Produce requests for one topic.
 
     Args:
-        version: one of ``PRODUCE_VERSIONS``.
+        version: 3 or 7.
         topic: its name.
         acks: "0", "1" or "all".
         timeout_ms: how long the broker may wait for its replicas.
@@ -68,17 +75,8 @@ class ProduceRequest:
         return request
 
 
-def read_produce_response(version: int, buffer: Buffer, start: int) -> Sequence[tuple[int, int]]:
-    """(partition, error code) of each batch in the answer to a Produce request.
-
-    Args:
-        version: the version that was asked for.
-        buffer: holds the answer.
-        start: of what follows the correlation id.
-
-    Raises:
-        struct.error: (one of MALFORMED) when the bytes are no such answer.
-    """
+def read_produce_reply(version: int, buffer: Buffer, start: int) -> Sequence[tuple[int, int]]:
+    """(partition, error code) of each batch in the reply to a Produce request of this version."""
     layout = _PARTITION_7 if version >= 5 else _PARTITION_3
     found = []
     at = start + 4
@@ -94,7 +92,7 @@ def read_produce_response(version: int, buffer: Buffer, start: int) -> Sequence[
 
 
 def init_producer_id_request() -> bytearray:
-    """Which producer id may be used? (InitProducerId 0, without a transaction)."""
+    """Ask for a producer id (InitProducerId 0, without a transaction)."""
     return frame(INIT_PRODUCER_ID, 0, struct.pack(">hi", -1, 60_000))
 
 
@@ -104,7 +102,137 @@ def read_init_producer_id(buffer: Buffer, start: int) -> tuple[int, int, int]:
     return error, producer_id, epoch
 
 
-def produce_version(versions: Mapping[int, tuple[int, int]]) -> int | None:
-    """The best Produce version that broker and driver both know; None when there is none."""
-    oldest, newest = versions.get(PRODUCE, (0, -1))
-    return next((version for version in PRODUCE_VERSIONS if oldest <= version <= newest), None)
+class _InFlight(NamedTuple):
+    """A Produce request that is not settled."""
+
+    batches: Sequence[PendingBatch]
+    end_bytes: int
+    """It was sent whole once the connection has sent so many bytes."""
+    requested_s: float
+
+
+class Sender:
+    """The publisher's connection to one broker. It asks for the API versions, then it sends Produce requests.
+
+    Args:
+        leader: the broker.
+        loop: of the driver.
+        topic: its name.
+        acks: "0", "1" or "all".
+        timeout_ms: how long the broker may wait for its replicas.
+        on_settled: called with (batch, code, leader) for the outcome of a batch: Kafka's error code, 0 for an ack; None
+            when the batch was sent and will not be answered (acks=0).
+        on_lost: called with (sender, reason, batches) when the connection failed; ``ready`` still says whether it was
+            ready, the batches have no outcome, and their ``maybe_appended`` says whether they may be in the log.
+    """
+
+    def __init__(
+        self,
+        leader: Endpoint,
+        loop: EventLoop,
+        topic: str,
+        acks: str,
+        timeout_ms: int,
+        *,
+        on_settled: Callable[[PendingBatch, int | None, Endpoint], None],
+        on_lost: Callable[[Sender, str, Sequence[PendingBatch]], None],
+    ) -> None:
+        self.leader = leader
+        self.unsupported: BrokerError | None = None
+        """Why this broker can never be written to."""
+        self._topic = topic
+        self._acks = acks
+        self._timeout_ms = timeout_ms
+        self._on_settled = on_settled
+        self._on_lost = on_lost
+        self._version = 0
+        self._request: ProduceRequest | None = None
+        self._in_flight: deque[_InFlight] = deque()
+        self.connection = Connection(leader, loop, on_open=self._ask_versions, on_lost=self.lost)
+
+    @property
+    def ready(self) -> bool:
+        """Whether it may send."""
+        return self._request is not None
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more Produce request may be sent."""
+        return self._request is not None and len(self._in_flight) < IN_FLIGHT_LIMIT
+
+    @property
+    def waiting_since_s(self) -> float | None:
+        """As of a Connection; with acks=0 since when the oldest request waits to be sent."""
+        if self._acks == "0" and self._in_flight:
+            return self._in_flight[0].requested_s
+        return self.connection.waiting_since_s
+
+    def connect(self) -> None:
+        """Begin to connect; ``on_lost`` is called at once when that fails."""
+        with contextlib.suppress(CapacityError):
+            self.connection.connect()
+
+    def produce(self, batches: Sequence[PendingBatch], records: Sequence[bytearray]) -> None:
+        """Send batches, one for each of some partitions."""
+        if self._request is None:
+            return
+        request = self._request.frame(
+            [(batch.queue.partition, each) for batch, each in zip(batches, records, strict=True)]
+        )
+        # Noted before it is sent: sending may find out that the connection is gone.
+        end_bytes = self.connection.requested_bytes + len(request)
+        self._in_flight.append(_InFlight(batches, end_bytes, time.monotonic()))
+        self.connection.request(request, None if self._acks == "0" else self._take_outcomes)
+
+    def settle_sent(self) -> None:
+        """With acks=0: settle what was sent whole."""
+        while self._in_flight and self._in_flight[0].end_bytes <= self.connection.sent_bytes:
+            for batch in self._in_flight.popleft().batches:
+                self._on_settled(batch, None, self.leader)
+
+    def lost(self, reason: str) -> None:
+        """The connection failed, or is given up for this reason."""
+        if self._acks == "0":
+            self.settle_sent()
+        unanswered = []
+        for request in self._in_flight:
+            sent_whole = request.end_bytes <= self.connection.sent_bytes
+            for batch in request.batches:
+                batch.maybe_appended = batch.maybe_appended or sent_whole
+                unanswered.append(batch)
+        self._in_flight.clear()
+        self.connection.abort()
+        self._on_lost(self, reason, unanswered)
+
+    def abort(self) -> None:
+        """Close the connection and drop what is on its way out."""
+        self._request = None
+        self._in_flight.clear()
+        self.connection.abort()
+
+    def _ask_versions(self) -> None:
+        self.connection.request(protocol.api_versions_request(), self._take_versions)
+
+    def _take_versions(self, buffer: bytearray, start: int, _stop: int) -> None:
+        error, versions = protocol.read_api_versions(buffer, start)
+        if error:
+            raise BrokerError(f"{error_name(error)} for ApiVersions")
+        try:
+            version = protocol.choose_version(PRODUCE, versions)
+            if self._acks == "all":
+                protocol.choose_version(INIT_PRODUCER_ID, versions)
+        except BrokerError as unsupported:
+            self.unsupported = unsupported
+            raise
+        self._version = version
+        self._request = ProduceRequest(version, self._topic, self._acks, self._timeout_ms)
+
+    def _take_outcomes(self, buffer: bytearray, start: int, _stop: int) -> None:
+        # Hot path: once for every request.
+        batches = self._in_flight[0].batches
+        codes = dict(read_produce_reply(self._version, buffer, start))
+        if codes.keys() != {batch.queue.partition for batch in batches}:
+            raise IndexError("it names other partitions than the request")
+        self._in_flight.popleft()
+        for batch in batches:
+            self._on_settled(batch, codes[batch.queue.partition], self.leader)

@@ -1,8 +1,9 @@
-"""The four Kafka requests that the wire subscriber sends, and the answers to them, as bytes.
+"""Kafka's protocol as bytes: what all requests share, and ApiVersions, Metadata, ListOffsets and Fetch.
 
 Layouts are those of Kafka's protocol guide, in versions that are not "flexible" (fixed-width lengths, no tagged
 fields): ApiVersions 0, Metadata 1, ListOffsets 1, and Fetch 11 or, for brokers before 2.3, Fetch 4. Kafka 4 still takes
-them all. Integers are big-endian; a string is an int16 length and its bytes. Every function here is pure.
+them all. Integers are big-endian; a string is an int16 length and its bytes. Every function here is pure; ``start`` is
+where a reply goes on after its correlation id, and reading one may raise one of ``MALFORMED``.
 """
 
 from __future__ import annotations
@@ -12,13 +13,18 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from hydra.accounting.tally import PartitionTally
 from hydra.endpoints import Endpoint
+from hydra.errors import BrokerError
 
 Buffer = bytes | bytearray
 
-FETCH, LIST_OFFSETS, METADATA, API_VERSIONS = 1, 2, 3, 18
+PRODUCE, FETCH, LIST_OFFSETS, METADATA, API_VERSIONS, INIT_PRODUCER_ID = 0, 1, 2, 3, 18, 22
 
-FETCH_VERSIONS = (11, 4)
-"""The Fetch layouts that are known here, the better one first."""
+_SPOKEN = {
+    PRODUCE: ("Produce", "--pub_driver", (7, 3)),
+    FETCH: ("Fetch", "--sub_driver", (11, 4)),
+    INIT_PRODUCER_ID: ("InitProducerId", "--pub_driver", (0,)),
+}
+"""The requests that not every broker takes: name, the flag that chooses the driver, versions, the best one first."""
 
 EARLIEST, LATEST = -2, -1
 """The timestamps that ask ListOffsets for the log's two ends."""
@@ -37,12 +43,21 @@ ERROR_NAMES: Mapping[int, str] = {
     13: "NETWORK_EXCEPTION",
     14: "COORDINATOR_LOAD_IN_PROGRESS",
     15: "COORDINATOR_NOT_AVAILABLE",
+    16: "NOT_COORDINATOR",
     17: "INVALID_TOPIC_EXCEPTION",
     18: "RECORD_LIST_TOO_LARGE",
     19: "NOT_ENOUGH_REPLICAS",
     20: "NOT_ENOUGH_REPLICAS_AFTER_APPEND",
     21: "INVALID_REQUIRED_ACKS",
+    22: "ILLEGAL_GENERATION",
+    23: "INCONSISTENT_GROUP_PROTOCOL",
+    24: "INVALID_GROUP_ID",
+    25: "UNKNOWN_MEMBER_ID",
+    26: "INVALID_SESSION_TIMEOUT",
+    27: "REBALANCE_IN_PROGRESS",
+    28: "INVALID_COMMIT_OFFSET_SIZE",
     29: "TOPIC_AUTHORIZATION_FAILED",
+    30: "GROUP_AUTHORIZATION_FAILED",
     31: "CLUSTER_AUTHORIZATION_FAILED",
     32: "INVALID_TIMESTAMP",
     35: "UNSUPPORTED_VERSION",
@@ -55,70 +70,69 @@ ERROR_NAMES: Mapping[int, str] = {
     74: "FENCED_LEADER_EPOCH",
     75: "UNKNOWN_LEADER_EPOCH",
     78: "OFFSET_NOT_AVAILABLE",
+    81: "GROUP_MAX_SIZE_REACHED",
+    82: "FENCED_INSTANCE_ID",
     87: "INVALID_RECORD",
     100: "UNKNOWN_TOPIC_ID",
 }
 
 MALFORMED = (struct.error, IndexError, UnicodeDecodeError)
-"""What reading an answer raises when its bytes are not what they should be."""
+"""What reading a reply raises when its bytes do not fit the layout."""
 
 INT16 = struct.Struct(">h")
 INT32 = struct.Struct(">i")
 INT64 = struct.Struct(">q")
 
+CORRELATION_AT = 8
+"""Where the correlation id is in a request: the number that the reply must carry, put in when it is sent."""
+
 _CLIENT_ID = b"hydra"
 _FETCH_SETTINGS = struct.Struct(">iiiib")
 _PARTITION_11 = struct.Struct(">ihqqqi")
 _PARTITION_4 = struct.Struct(">ihqqi")
-_CORRELATION_AT = 8
 _MAX_WAIT_AT = 4 + 2 + 2 + 4 + 2 + len(_CLIENT_ID) + 4
 
 
 def error_name(code: int) -> str:
-    """Kafka's name for an error code; the number where it is not one of those that our requests meet."""
+    """Kafka's name for an error code; the number for one that our requests do not meet."""
     return ERROR_NAMES.get(code, f"error {code}")
 
 
 def string(text: bytes) -> bytes:
-    """A string as Kafka writes it: its length as an int16 before it."""
+    """A string as Kafka writes it: an int16 length, then its bytes."""
     return INT16.pack(len(text)) + text
 
 
 def frame(api_key: int, version: int, body: bytes) -> bytearray:
-    """A whole request; its correlation id is put in when it is sent."""
+    """A whole request, with correlation id 0."""
     header = struct.pack(">hhi", api_key, version, 0) + string(_CLIENT_ID)
     return bytearray(INT32.pack(len(header) + len(body)) + header + body)
 
 
 def api_versions_request() -> bytearray:
-    """Which requests does the broker take? (ApiVersions 0)."""
+    """Which requests the broker takes (ApiVersions 0)."""
     return frame(API_VERSIONS, 0, b"")
 
 
 def metadata_request(topic: str) -> bytearray:
-    """Who leads the topic's partitions? (Metadata 1)."""
+    """Which brokers lead the topic's partitions (Metadata 1)."""
     return frame(METADATA, 1, INT32.pack(1) + string(topic.encode()))
 
 
 def list_offsets_request(topic: str, partition: int, timestamp: int) -> bytearray:
-    """Where does the partition's log begin (``EARLIEST``) or end (``LATEST``)? (ListOffsets 1)."""
+    """Where the partition's log begins (``EARLIEST``) or ends (``LATEST``) (ListOffsets 1)."""
     body = struct.pack(">ii", -1, 1) + string(topic.encode()) + struct.pack(">iiq", 1, partition, timestamp)
     return frame(LIST_OFFSETS, 1, body)
 
 
-def set_correlation(request: bytearray, correlation_id: int) -> None:
-    """Put the number in that the answer must carry."""
-    INT32.pack_into(request, _CORRELATION_AT, correlation_id)
-
-
 class FetchRequest:
-    """A Fetch request that is written once and then patched in place: offsets, and how long the broker may wait.
+    """A Fetch request that is written once; offsets and waiting time are then patched in place.
 
     Args:
-        version: one of ``FETCH_VERSIONS``.
+        version: 4 or 11.
         topic: its name.
-        parts: the partitions to fetch; each one's ``next_offset`` is what is asked for.
-        max_bytes: the most that an answer may hold (a first batch that is larger still comes whole).
+        parts: the partitions to fetch, each from its ``next_offset``.
+        max_bytes: the most that a reply may hold (a first batch that is larger still comes whole).
     """
 
     __slots__ = ("_places", "frame")
@@ -142,31 +156,28 @@ class FetchRequest:
         self._places = tuple((part, head + place) for part, place in places)
 
     def set_wait(self, wait_max_ms: int, min_bytes: int) -> None:
-        """Say how long the broker may hold the answer back, and how much would make it answer at once."""
+        """Set how long the broker may hold the reply back, and how many bytes make it reply at once."""
         struct.pack_into(">ii", self.frame, _MAX_WAIT_AT, wait_max_ms, min_bytes)
 
     def set_offsets(self) -> None:
-        """Ask each partition for what comes next."""
+        """Fetch each partition from its position."""
         for part, place in self._places:
             INT64.pack_into(self.frame, place, part.next_offset)
 
 
-def read_fetch_response(
+def read_fetch_reply(
     version: int, buffer: Buffer, start: int, stop: int
 ) -> tuple[int, Sequence[tuple[int, int, int, int]]]:
-    """Find the record batches in a Fetch response; nothing is copied.
+    """Find the record batches in the reply to a Fetch; nothing is copied.
 
     Args:
-        version: the version that was asked for.
-        buffer: holds the response.
+        version: of the request.
+        buffer: holds the reply.
         start: of what follows the correlation id.
-        stop: of the response; the buffer may go on.
+        stop: of the reply; the buffer may go on.
 
     Returns:
-        The response's own error code, and (partition, error code, start, stop) of each partition's records.
-
-    Raises:
-        struct.error: (one of MALFORMED) when the bytes are no such response.
+        The reply's own error code, and (partition, error code, start, stop) of each partition's records.
     """
     error = 0
     at = start + 4
@@ -191,12 +202,12 @@ def read_fetch_response(
             found.append((fields[0], fields[1], at, at + size))
             at += size
     if at > stop:
-        raise struct.error("a partition's records end after the response")
+        raise struct.error("a partition's records end after the reply")
     return error, found
 
 
 def read_api_versions(buffer: Buffer, start: int) -> tuple[int, dict[int, tuple[int, int]]]:
-    """The broker's error code, and api key -> (oldest, newest version)."""
+    """(error code, api key -> (oldest, newest version))."""
     error, count = struct.unpack_from(">hi", buffer, start)
     at = start + 6
     versions = {}
@@ -207,14 +218,30 @@ def read_api_versions(buffer: Buffer, start: int) -> tuple[int, dict[int, tuple[
     return error, versions
 
 
-def fetch_version(versions: Mapping[int, tuple[int, int]]) -> int | None:
-    """The best Fetch version that broker and driver both know; None when there is none."""
-    oldest, newest = versions.get(FETCH, (0, -1))
-    return next((version for version in FETCH_VERSIONS if oldest <= version <= newest), None)
+def choose_version(api_key: int, versions: Mapping[int, tuple[int, int]]) -> int:
+    """The best version of a request that the driver knows and the broker takes.
+
+    Args:
+        api_key: ``PRODUCE``, ``FETCH`` or ``INIT_PRODUCER_ID``.
+        versions: what the broker takes, as ``read_api_versions`` gives it.
+
+    Raises:
+        BrokerError: there is none.
+    """
+    name, flag, known = _SPOKEN[api_key]
+    oldest, newest = versions.get(api_key, (0, -1))
+    version = next((version for version in known if oldest <= version <= newest), None)
+    if version is None:
+        raise BrokerError(
+            f"the broker takes {name} {versions.get(api_key, 'in no version')}, the wire driver speaks"
+            f" {' and '.join(str(each) for each in sorted(known))}",
+            hint=f"use Kafka 0.11 or later, or {flag}=kafka-python",
+        )
+    return version
 
 
 def read_list_offsets(buffer: Buffer, start: int) -> tuple[int, int]:
-    """(error code, offset) of the one partition that was asked for."""
+    """(error code, offset) of the one partition of the request."""
     at = start + 4
     at += 2 + INT16.unpack_from(buffer, at)[0] + 4
     _partition, error, _timestamp, offset = struct.unpack_from(">ihqq", buffer, at)
@@ -222,7 +249,7 @@ def read_list_offsets(buffer: Buffer, start: int) -> tuple[int, int]:
 
 
 def read_metadata(buffer: Buffer, start: int) -> dict[int, Endpoint]:
-    """Partition -> its leader, for those that have one (one topic was asked for)."""
+    """Partition -> its leader, for those that have one; the request was for one topic."""
     reader = Reader(buffer, start)
     nodes = {}
     for _ in range(reader.int32()):
@@ -251,7 +278,7 @@ def _partition_leaders(reader: Reader) -> Iterator[tuple[int, int]]:
 
 
 class Reader:
-    """Walks through an answer whose parts have no fixed place."""
+    """Walks through a reply whose fields have no fixed place."""
 
     def __init__(self, buffer: Buffer, at: int) -> None:
         self._buffer = buffer
@@ -277,7 +304,7 @@ class Reader:
         return int(INT64.unpack_from(self._buffer, self._at - 8)[0])
 
     def string(self) -> str:
-        """A nullable string; null is given as empty."""
+        """A nullable string; empty for null."""
         size = max(0, self.int16())
         text = bytes(self._buffer[self._at : self._at + size]).decode()
         self._at += size

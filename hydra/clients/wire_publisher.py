@@ -1,71 +1,59 @@
 """The publisher that speaks the Kafka protocol itself, on plain sockets and on the thread of whoever calls it.
 
 It behaves as Kafka's own producer does with its defaults: batches by ``batch.size`` and ``linger.ms``, at most five
-requests in flight to a broker, tries again with back-off until the delivery time-out; with acks=all it is idempotent,
-so that a try more never makes a record more. With acks=1 a try more may, as it may there. It differs in what it makes
-of a full queue (``send`` takes fewer and never waits), and in that a request carries the ready batches only, not also
-those whose linger is not over.
+requests in flight to a broker, retries with back-off until the delivery timeout; with acks=all it is idempotent, so
+that a retry never duplicates a record. With acks=1 a retry may, as it may there. It differs in what it does when its
+queue is full (``send`` takes fewer records and never waits), and in that a request carries only batches that are ready,
+not also those that still linger.
 
-Outcomes are exact: *acked* is what the broker acked; *failed* what it refused with a proof, in the first try that can
-have reached it; everything else is unknown.
-
-There is no thread: who has nothing else to do calls ``pause``, and the sockets are served meanwhile.
+Outcomes are exact: *acked* is what the broker acked; *failed* is what it refused, with proof, in the first try that can
+have reached it; everything else is unknown. There is no thread: a caller who has nothing else to do calls ``pause``.
 """
 
 from __future__ import annotations
 
-import heapq
-import selectors
 import time
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 
 from hydra.accounting.stats import PartitionOutcomes
 from hydra.clients import wire_produce as produce
 from hydra.clients.ledger import PROOFS_OF_REFUSAL, DeliveryLedger
 from hydra.clients.protocols import AckCount
-from hydra.clients.publisher_batches import PartitionQueue, PendingBatch
 from hydra.clients.record_batch import HEADER_BYTES
 from hydra.clients.record_writer import RecordWriter
-from hydra.clients.wire_channel import ConnectionLostError, ReceiveBuffer
+from hydra.clients.wire_batches import PartitionQueue, PendingBatch
+from hydra.clients.wire_connection import EventLoop
 from hydra.clients.wire_leaders import LeaderLookup
-from hydra.clients.wire_pipeline import PipelinedChannel
-from hydra.clients.wire_produce_link import ProduceLink
-from hydra.clients.wire_protocol import error_name
+from hydra.clients.wire_produce import Sender
+from hydra.clients.wire_protocol import api_versions_request, error_name
 from hydra.endpoints import Endpoint, parse_endpoints
-from hydra.errors import BrokerError, CapacityError
+from hydra.errors import BrokerError
 from hydra.options.order import RunOrder
 
 MAX_REQUEST_BYTES = 1024 * 1024
 """Kafka's default of max.request.size; a single batch may be larger."""
 
 BACK_OFF_FIRST_S, BACK_OFF_LAST_S = 0.1, 1.0
-"""Kafka's defaults of retry.backoff.ms and retry.backoff.max.ms."""
-
 RECONNECT_FIRST_S, RECONNECT_LAST_S = 0.05, 1.0
-"""Kafka's defaults of reconnect.backoff.ms and reconnect.backoff.max.ms."""
+"""Kafka's defaults of retry.backoff.ms and reconnect.backoff.ms, and of their maximums."""
 
-_QUEUE_SECONDS = 5
-_QUEUE_FIRST_RECORDS, _QUEUE_LAST_RECORDS = 100_000, 2_000_000
+_QUEUE_SECONDS, _QUEUE_MIN_RECORDS, _QUEUE_MAX_RECORDS = 5, 100_000, 2_000_000
 _QUEUE_BYTES, _BATCH_OBJECT_BYTES = 1 << 29, 512
-_PREPARED_RECORDS = 100_000
-_REQUEST_TIMEOUT_S = 30.0
-_CONNECT_TIMEOUT_S = 10.0
-_CARE_ROUND_S = 0.1
-_FORGET_S = 5.0
-_LOOK_S = 0.05
+_REQUEST_TIMEOUT_S, _CONNECT_TIMEOUT_S = 30.0, 10.0
+_HOUSEKEEPING_S = 0.1
 _SELECTOR_TICK_S = 0.001
-_TROUBLED_LOOK_S = 0.01
 
 
 class WirePublisher:
-    """One producer; a PublisherDriver that works during pauses.
+    """One producer; a PublisherDriver that works in its caller's pauses.
 
     Args:
         order: what to send, and how.
 
     Raises:
-        UsageError: for bootstrap servers that are none.
+        UsageError: a bootstrap server is invalid.
     """
 
     def __init__(self, order: RunOrder) -> None:
@@ -82,83 +70,84 @@ class WirePublisher:
         self._queues = [
             PartitionQueue(number, idempotent=self._idempotent) for number in range(order.options.partitions)
         ]
-        self._selector = selectors.DefaultSelector()
-        self._scratch = ReceiveBuffer()
+        self._loop = EventLoop()
         servers = parse_endpoints(order.bootstrap_servers)
-        self._lookup = LeaderLookup(self.topic, {}, servers, self._selector, self._scratch)
-        self._links: dict[Endpoint, ProduceLink] = {}
-        self._is_suspended: dict[Endpoint, tuple[float, float]] = {}
-        """Brokers that were lost: until when they are left alone, and for how long."""
+        self._lookup = LeaderLookup(self.topic, {}, servers, self._loop)
+        self._senders: dict[Endpoint, Sender] = {}
+        self._suspended: set[Endpoint] = set()
+        """Brokers that were lost, until their reconnect back-off is over."""
+        self._reconnect_s: dict[Endpoint, float] = {}
+        """The last reconnect back-off of each broker that was lost."""
         self._ready: dict[int, PartitionQueue] = {}
         """Queues whose first batch may be sent as soon as its leader takes it."""
         self._lingering: deque[tuple[float, PendingBatch]] = deque()
-        self._retries: list[tuple[float, int]] = []
         self._producer_id = -1
         self._ask_producer_id_s = 0.0
-        self._refusal = ""
+        self._unsupported: BrokerError | None = None
         self._waiting = 0
+        """Records without an outcome."""
         self._queue_records = queue_records(order, self._writer)
-        self._next_care_s = 0.0
         self._closed = False
 
     def open(self, deadline_s: float) -> None:
         """Connect to the leaders of all partitions; with acks=all also get a producer id.
 
         Raises:
-            BrokerError: when it took longer than ``deadline_s``, or the broker refused.
+            BrokerError: it took longer than ``deadline_s``, or the broker refused.
         """
         where = f"topic {self.topic} at {self._order.bootstrap_servers}"
         deadline = time.monotonic() + deadline_s
-        self._writer.prepare(min(_PREPARED_RECORDS, self._writer.fit(self._batch_bytes, 1 << 31, 0, 0)[0] + 1))
+        self._writer.prepare(self._batch_bytes)
+        self._housekeeping()
         while not self._opened():
-            if self._refusal:
-                raise BrokerError(
-                    f"{where}: {self._refusal}", hint="use Kafka 0.11 or later, or --pub_driver=kafka-python"
-                )
+            if self._unsupported is not None:
+                raise BrokerError(f"{where}: {self._unsupported.message}", hint=self._unsupported.hint)
             if time.monotonic() > deadline:
-                trouble = self._ledger.error or self._lookup.trouble or "no connection"
-                raise BrokerError(f"{where}: {trouble} after {deadline_s:g} s")
-            self._step(_TROUBLED_LOOK_S)
+                reason = self._ledger.error or self._lookup.error or "no connection"
+                raise BrokerError(f"{where}: {reason} after {deadline_s:g} s")
+            self._step(_HOUSEKEEPING_S)
         self._ledger.error = ""
 
     def _opened(self) -> bool:
-        """Whether all is there to send; does the next thing towards it."""
+        """Whether everything is there to send; does the next thing towards it."""
         now_s = time.monotonic()
         leaders = [self._lookup.leaders.get(queue.partition) for queue in self._queues]
         if None in leaders:
-            self._lookup.doubt()
+            self._lookup.mark_stale()
             return False
-        links = [self._link(leader, now_s) for leader in dict.fromkeys(leaders) if leader is not None]
-        ready = [link for link in links if link is not None and link.ready]
+        senders = [self._sender(leader) for leader in dict.fromkeys(leaders)]
+        ready = [sender for sender in senders if sender is not None and sender.ready]
         if ready and self._idempotent and self._producer_id < 0 and now_s >= self._ask_producer_id_s:
             self._ask_producer_id_s = now_s + BACK_OFF_LAST_S
-            ready[0].ask_producer_id()
-        return len(ready) == len(links) and (not self._idempotent or self._producer_id >= 0)
+            ready[0].connection.request(produce.init_producer_id_request(), self._take_producer_id)
+        return len(ready) == len(senders) and (not self._idempotent or self._producer_id >= 0)
+
+    def _take_producer_id(self, buffer: bytearray, start: int, _stop: int) -> None:
+        error, producer_id, _epoch = produce.read_init_producer_id(buffer, start)
+        self._ask_producer_id_s = time.monotonic() + BACK_OFF_FIRST_S
+        if error:
+            self._ledger.error = f"no producer id: {error_name(error)}"
+        else:
+            self._producer_id = producer_id
 
     def send(self, partition: int, first_sequence: int, records: int) -> int:
-        """Take records in; fewer than asked when too many wait for their outcome."""
-        if self._closed:
+        """Take records in; fewer than ``records`` when too many wait for their outcome."""
+        count = min(records, self._queue_records - self._waiting)
+        if self._closed or count <= 0:
             return 0
-        count = max(0, min(records, self._queue_records - self._waiting))
-        now_s, now_ms = time.monotonic(), time.time_ns() // 1_000_000
-        queue = self._queues[partition]
-        sequence, stop = first_sequence, first_sequence + count
-        while sequence < stop:
-            batch = queue.open_batch(sequence)
-            if batch is None:
-                batch = PendingBatch(queue, sequence, now_s, ready=not self._linger_s)
-                queue.waiting.append(batch)
-                if self._linger_s:
-                    self._lingering.append((now_s + self._linger_s, batch))
-            sequence += batch.add(self._writer, stop - sequence, now_ms, self._batch_bytes)
+        queue, now_s, now_ms = self._queues[partition], time.monotonic(), time.time_ns() // 1_000_000
+        for batch in queue.add(self._writer, self._batch_bytes, first_sequence, count, now_s=now_s, at_ms=now_ms):
+            if self._linger_s:
+                self._lingering.append((now_s + self._linger_s, batch))
+            else:
+                batch.ready = True
         self._waiting += count
-        if count:
-            self._ledger.attempt(partition, stop)
-            self._wake(queue)
+        self._ledger.attempt(partition, first_sequence + count)
+        self._wake(queue)
         return count
 
     def poll(self) -> AckCount:
-        """Take in what the brokers said, and send what may be sent."""
+        """Take in what the brokers replied, and send what may be sent."""
         if not self._closed:
             self._step(0)
         return self._ledger.count()
@@ -173,8 +162,8 @@ class WirePublisher:
             if left_s > _SELECTOR_TICK_S or self._ready:
                 self._step(left_s)
                 continue
-            # The selector would wait for a whole millisecond, and the plan be late by what is too much of it.
-            nap_s = self._select_timeout_s(time.monotonic(), left_s)
+            # The selector would wait for a whole millisecond, which would make the plan late.
+            nap_s = max(0.0, min(left_s, self._due_s() - time.monotonic()))
             time.sleep(nap_s)
             if nap_s < left_s:
                 self._step(0)
@@ -186,39 +175,38 @@ class WirePublisher:
             if queue.waiting:
                 queue.waiting[-1].ready = queue.waiting[-1].closed = True
                 self._wake(queue)
-        self._step_until(deadline)
+        self._step_until_settled(deadline)
         if self.acks == "0" and not self._waiting:
-            # No ack says that the broker has it all; an answer to whatever comes behind it does.
-            for link in self._links.values():
-                if link.ready:
-                    link.ask_for_an_answer()
-            self._step_until(deadline)
-        if self._waiting or any(link.silent_since_s is not None for link in self._links.values()):
+            # No ack says that the broker has everything; the reply to a later request does.
+            for sender in self._senders.values():
+                if sender.ready:
+                    sender.connection.request(api_versions_request(), lambda *_: None)
+            self._step_until_settled(deadline)
+        if self._busy:
             self._give_up(timeout_s)
         return self._ledger.count()
 
-    def _step_until(self, deadline: float) -> None:
-        """Go on until nothing is under way, or the deadline has passed."""
-        while not self._closed and (
-            self._waiting or any(link.ready and link.silent_since_s is not None for link in self._links.values())
-        ):
-            left_s = deadline - time.monotonic()
-            if left_s <= 0:
-                return
+    @property
+    def _busy(self) -> bool:
+        """Whether a record has no outcome, or a broker owes a reply."""
+        return self._waiting > 0 or any(
+            sender.ready and sender.waiting_since_s is not None for sender in self._senders.values()
+        )
+
+    def _step_until_settled(self, deadline: float) -> None:
+        while not self._closed and self._busy and (left_s := deadline - time.monotonic()) > 0:
             self._step(left_s)
 
     def _give_up(self, timeout_s: float) -> None:
         if self._waiting:
             self._ledger.error = self._ledger.error or f"{self._waiting} records had no ack after {timeout_s:g} s"
-        links = list(self._links.values())
-        self._links.clear()
-        for link in links:
-            link.abort()
+        for sender in self._senders.values():
+            sender.abort()
+        self._senders.clear()
         for queue in self._queues:
             queue.drop_all()
         self._ready.clear()
         self._lingering.clear()
-        self._retries.clear()
         self._waiting = 0
 
     def outcomes(self) -> Sequence[PartitionOutcomes]:
@@ -226,116 +214,98 @@ class WirePublisher:
         return self._ledger.outcomes()
 
     def close(self) -> None:
-        """Let go of all connections; harmless the second time."""
+        """Close all connections; harmless the second time."""
         if self._closed:
             return
         self._closed = True
-        for link in self._links.values():
+        for sender in self._senders.values():
             if self._waiting:
-                link.abort()
+                sender.abort()
             else:
-                link.close()
-        self._links.clear()
+                sender.connection.close()
+        self._senders.clear()
         self._lookup.close()
-        self._selector.close()
+        self._loop.close()
 
     def _step(self, timeout_s: float) -> None:
         """Serve the sockets, waiting ``timeout_s`` at most for them, and send what may be sent."""
-        now_s = time.monotonic()
-        for key, mask in self._selector.select(self._select_timeout_s(now_s, timeout_s) if timeout_s > 0 else 0):
-            key.data(mask)
-        now_s = time.monotonic()
-        self._ripen(now_s)
+        if timeout_s > 0:
+            timeout_s = min(timeout_s, self._due_s() - time.monotonic())
+        self._loop.run_once(timeout_s)
+        self._end_linger()
         if self._ready:
-            self._send_ready(now_s)
+            self._send_ready()
         if self.acks == "0":
-            for link in self._links.values():
-                link.take_sent()
-        if self._lookup.busy:
-            self._lookup.step()
-        if now_s >= self._next_care_s:
-            self._next_care_s = now_s + _CARE_ROUND_S
-            self._housekeeping(now_s)
+            for sender in self._senders.values():
+                sender.settle_sent()
 
-    def _select_timeout_s(self, now_s: float, timeout_s: float) -> float:
-        """How long the selector may wait before something else is due."""
-        due_s = now_s + min(timeout_s, _TROUBLED_LOOK_S if self._is_suspended or self._lookup.busy else _LOOK_S)
-        if self._lingering:
-            due_s = min(due_s, self._lingering[0][0])
-        if self._retries:
-            due_s = min(due_s, self._retries[0][0])
-        return max(0.0, due_s - now_s)
+    def _due_s(self) -> float:
+        """When there is something to do, whatever the sockets bring."""
+        return min(self._loop.due_s, self._lingering[0][0]) if self._lingering else self._loop.due_s
 
-    def _ripen(self, now_s: float) -> None:
-        """Note whose linger or back-off is over."""
-        lingering = self._lingering
+    def _end_linger(self) -> None:
+        """Mark the batches ready whose linger is over."""
+        lingering, now_s = self._lingering, time.monotonic()
         while lingering and (lingering[0][0] <= now_s or lingering[0][1].closed):
             batch = lingering.popleft()[1]
             if not batch.closed:
                 batch.ready = True
                 self._ready[batch.queue.partition] = batch.queue
-        while self._retries and self._retries[0][0] <= now_s:
-            self._wake(self._queues[heapq.heappop(self._retries)[1]])
 
     def _wake(self, queue: PartitionQueue) -> None:
-        """Have the queue looked at if something of it may be sent."""
-        for lost in queue.mend() if queue.broken else ():
+        """Look at the queue with the next ``_send_ready`` if its first batch may be sent."""
+        for lost in queue.start_next_epoch() if queue.broken else ():
             self._drop(lost)
         if queue.waiting and queue.waiting[0].ready:
             self._ready[queue.partition] = queue
 
-    def _send_ready(self, now_s: float) -> None:
-        """Send requests, one batch of a partition in each, as long as there are batches and brokers that take them."""
-        # Hot path: a turn for every request.
-        ready = self._ready
+    def _send_ready(self) -> None:
+        """Send requests, each with one batch of some partitions, while there are batches and brokers that take them."""
+        # Hot path: once for every request.
+        ready, now_s = self._ready, time.monotonic()
         while ready:
-            loads: dict[ProduceLink, list[PendingBatch]] = {}
-            sizes: dict[ProduceLink, int] = {}
+            loads: dict[Sender, list[PendingBatch]] = {}
+            sizes: dict[Sender, int] = {}
             for queue in list(ready.values()):
                 batch = queue.sendable(now_s)
                 if batch is None:
                     del ready[queue.partition]
                     continue
-                leader = self._lookup.leaders.get(queue.partition)
-                link = self._link(leader, now_s)
-                if link is None or not link.has_room:
+                sender = self._sender(self._lookup.leaders.get(queue.partition))
+                if sender is None or not sender.has_room:
                     continue
-                size_bytes = sizes.get(link, 0) + batch.size_bytes
-                if link in loads and size_bytes > MAX_REQUEST_BYTES:
+                size_bytes = sizes.get(sender, 0) + batch.size_bytes
+                if sender in loads and size_bytes > MAX_REQUEST_BYTES:
                     continue
-                sizes[link] = size_bytes
-                loads.setdefault(link, []).append(queue.take())
+                sizes[sender] = size_bytes
+                loads.setdefault(sender, []).append(queue.take())
             if not loads:
                 return
-            for link, load in loads.items():
-                link.produce(load, [batch.encode(self._writer, self._producer_id) for batch in load])
+            for sender, load in loads.items():
+                sender.produce(load, [batch.encode(self._writer, self._producer_id) for batch in load])
 
-    def _link(self, leader: Endpoint | None, now_s: float) -> ProduceLink | None:
-        """The connection to a leader, which may be on its way; None while there can be none."""
+    def _sender(self, leader: Endpoint | None) -> Sender | None:
+        """The connection to a leader, which may not be established yet; None while there can be none."""
         if leader is None:
-            self._lookup.doubt()
+            self._lookup.mark_stale()
             return None
-        link = self._links.get(leader)
-        if link is None and self._is_suspended.get(leader, (0.0, 0.0))[0] <= now_s:
-            link = self._links[leader] = ProduceLink(leader, self)
-            try:
-                link.channel.connect()
-            except (ConnectionLostError, CapacityError) as error:
-                link.lost(str(error))
-                return None
-        return link
+        if leader not in self._senders and leader not in self._suspended:
+            sender = self._senders[leader] = Sender(
+                leader, self._loop, self.topic, self.acks, self.timeout_ms,
+                on_settled=self._settle, on_lost=self._sender_lost,
+            )  # fmt: skip
+            sender.connect()
+        return self._senders.get(leader)
 
-    def _housekeeping(self, now_s: float) -> None:
-        """Notice brokers that stay silent and batches whose time is over."""
-        limit_s = self.timeout_ms / 1000
-        for link in list(self._links.values()):
-            since_s = link.silent_since_s
-            if since_s is not None and now_s - since_s > (limit_s if link.ready else min(limit_s, _CONNECT_TIMEOUT_S)):
-                link.channel.abort()
-                link.lost(f"{link.leader}: no answer for {now_s - since_s:.0f} s")
-        for leader, (until_s, _) in list(self._is_suspended.items()):
-            if until_s < now_s - _FORGET_S:
-                del self._is_suspended[leader]
+    def _housekeeping(self) -> None:
+        """Give up brokers that stay silent and batches whose delivery timeout is over; calls itself again."""
+        now_s = time.monotonic()
+        self._loop.call_at(now_s + _HOUSEKEEPING_S, self._housekeeping)
+        for sender in list(self._senders.values()):
+            since_s = sender.waiting_since_s
+            limit_s = min(self.timeout_ms / 1000, _REQUEST_TIMEOUT_S if sender.ready else _CONNECT_TIMEOUT_S)
+            if since_s is not None and now_s - since_s > limit_s:
+                sender.lost(f"{sender.leader}: no reply for {now_s - since_s:.0f} s")
         for queue in self._queues:
             while queue.waiting and self._expired(queue.waiting[0], now_s):
                 self._drop(queue.waiting.popleft())
@@ -349,12 +319,12 @@ class WirePublisher:
         return True
 
     def _drop(self, batch: PendingBatch) -> None:
-        """Give up a batch that waits no more; unless it was acked or failed its records are unknown."""
+        """Give up a batch; unless it was acked or failed, its records stay unknown."""
         self._waiting -= batch.count
         batch.queue.gave_up(batch)
 
     def _retry(self, batch: PendingBatch) -> None:
-        """Have it sent again after a while."""
+        """Send the batch again after its back-off."""
         now_s = time.monotonic()
         if self._expired(batch, now_s):
             self._drop(batch)
@@ -362,88 +332,59 @@ class WirePublisher:
         back_off_s = BACK_OFF_FIRST_S * 2 ** min(max(0, batch.tries - 1), 10)
         batch.not_before_s = now_s + min(BACK_OFF_LAST_S, back_off_s)
         batch.queue.put_back(batch)
-        heapq.heappush(self._retries, (batch.not_before_s, batch.queue.partition))
+        self._loop.call_at(batch.not_before_s, partial(self._wake, batch.queue))
 
-    def channel(self, link: ProduceLink) -> PipelinedChannel:
-        """A new connection for the link."""
-        return PipelinedChannel(
-            link.leader,
-            self._selector,
-            self._scratch,
-            connected=link.connected,
-            answered=link.answered,
-            lost=link.lost,
-        )
-
-    def opened(self, link: ProduceLink) -> None:
-        """The link is ready."""
-        self._is_suspended.pop(link.leader, None)
-
-    def refused(self, reason: str) -> None:
-        """The broker cannot be worked with at all."""
-        self._refusal = self._ledger.error = reason
-
-    def numbered(self, error: int, producer_id: int) -> None:
-        """A producer id was asked for, and this is the answer."""
-        self._ask_producer_id_s = time.monotonic() + BACK_OFF_FIRST_S
-        if not error:
-            self._producer_id = producer_id
-            return
-        self._ledger.error = f"no producer id: {error_name(error)}"
-
-    def sent(self, batch: PendingBatch) -> None:
-        """A batch that no answer will come for has gone out."""
-        batch.queue.in_flight.remove(batch)
-        self._waiting -= batch.count
-        self._wake(batch.queue)
-
-    def settle(self, batch: PendingBatch, code: int, leader: Endpoint) -> None:
-        """The broker said what became of a batch."""
+    def _settle(self, batch: PendingBatch, code: int | None, leader: Endpoint) -> None:
+        """The outcome of a batch, as ``Sender`` calls it."""
         # Hot path: once for every batch.
         queue = batch.queue
         queue.in_flight.remove(batch)
-        if code in {0, produce.DUPLICATE_SEQUENCE}:
+        if code is None:
+            self._waiting -= batch.count
+        elif code in {0, produce.DUPLICATE_SEQUENCE}:
             self._waiting -= batch.count
             self._ledger.ack(queue.partition, batch.first, batch.stop)
         else:
             self._ledger.error = f"{leader}: {error_name(code)} for partition {queue.partition} of topic {self.topic}"
-            self._take_refusal(batch, code)
+            self._settle_error(batch, code)
         self._wake(queue)
 
-    def _take_refusal(self, batch: PendingBatch, code: int) -> None:
+    def _settle_error(self, batch: PendingBatch, code: int) -> None:
         queue = batch.queue
         if code in produce.OUT_OF_ORDER:
-            # Behind a batch that is to be sent again that is as it should be; else the broker has lost count.
+            # Expected after a batch that will be retried; otherwise broker and client disagree on the sequence.
             queue.broken = queue.broken or queue.is_next(batch)
-            if queue.broken and batch.doubt:
+            if queue.broken and batch.maybe_appended:
                 self._drop(batch)
             else:
                 self._retry(batch)
-        elif code == produce.MESSAGE_TOO_LARGE and batch.count > 1 and not batch.doubt:
+        elif code == produce.MESSAGE_TOO_LARGE and batch.count > 1 and not batch.maybe_appended:
             queue.put_back(*batch.split(self._writer))
         elif code in produce.RETRIABLE:
-            batch.doubt = True  # some of these codes are given after the append, too
+            batch.maybe_appended = True  # some of these codes are also given after the append
             if code in produce.STALE_LEADER:
-                self._lookup.doubt()
+                self._lookup.mark_stale()
             self._retry(batch)
         else:
-            if code in PROOFS_OF_REFUSAL and not batch.doubt:
+            if code in PROOFS_OF_REFUSAL and not batch.maybe_appended:
                 self._ledger.fail(queue.partition, batch.first, batch.stop)
             self._drop(batch)
 
-    def lost(self, link: ProduceLink, reason: str, batches: Sequence[PendingBatch]) -> None:
-        """A connection is gone; its batches are sent again, but for those with acks=0 that went out."""
-        if self._links.get(link.leader) is link:
-            del self._links[link.leader]
-        before_s = self._is_suspended.get(link.leader, (0.0, 0.0))[1]
-        rest_s = min(RECONNECT_LAST_S, max(RECONNECT_FIRST_S, 2 * before_s))
-        self._is_suspended[link.leader] = (time.monotonic() + rest_s, rest_s)
+    def _sender_lost(self, sender: Sender, reason: str, batches: Sequence[PendingBatch]) -> None:
+        """A connection failed; its batches are sent again, except those with acks=0 that were sent."""
+        leader = sender.leader
+        self._senders.pop(leader, None)
+        self._unsupported = sender.unsupported
         self._ledger.error = reason
-        self._lookup.doubt()
+        self._lookup.mark_stale()
+        # The back-off doubles until a connection was ready for requests.
+        back_off_s = 0.0 if sender.ready else 2 * self._reconnect_s.get(leader, 0.0)
+        back_off_s = self._reconnect_s[leader] = min(RECONNECT_LAST_S, max(RECONNECT_FIRST_S, back_off_s))
+        self._suspended.add(leader)
+        self._loop.call_at(time.monotonic() + back_off_s, partial(self._suspended.discard, leader))
         for batch in batches:
             batch.queue.in_flight.remove(batch)
-        for batch in batches:
-            if batch.queue.broken and batch.doubt:
+            if batch.queue.broken and batch.maybe_appended:
                 self._drop(batch)
             else:
                 self._retry(batch)
@@ -452,7 +393,7 @@ class WirePublisher:
 
 
 def queue_records(order: RunOrder, writer: RecordWriter) -> int:
-    """How many records may wait for their outcome: some seconds' worth, within 512 MiB of batches that wait."""
-    wanted = max(_QUEUE_FIRST_RECORDS, round(_QUEUE_SECONDS * order.options.msg_rate))
+    """How many records may wait for their outcome: some seconds' worth, within 512 MiB of batches."""
+    wanted = max(_QUEUE_MIN_RECORDS, round(_QUEUE_SECONDS * order.options.msg_rate))
     records_a_batch = max(1, writer.fit(order.options.batch_size_bytes - HEADER_BYTES, 1 << 31, 0, 0)[0])
-    return min(wanted, records_a_batch * _QUEUE_BYTES // _BATCH_OBJECT_BYTES, _QUEUE_LAST_RECORDS)
+    return min(wanted, records_a_batch * _QUEUE_BYTES // _BATCH_OBJECT_BYTES, _QUEUE_MAX_RECORDS)

@@ -16,6 +16,7 @@ from crc32c import crc32c
 
 from hydra.broker.embedded import EmbeddedBroker
 from hydra.clients.registry import publisher_driver
+from hydra.clients.wire_client import WireClient
 from hydra.endpoints import Endpoint
 from hydra.options.order import (
     ClientAssignment,
@@ -108,6 +109,20 @@ def scripted():
     yield make
     for each in made:
         each.close()
+
+
+@pytest.fixture
+def reconnects(monkeypatch) -> list[float]:
+    """When the wire driver's clients tried to connect again."""
+    moments = []
+    reconnect = WireClient.reconnect
+
+    def noted(client):
+        moments.append(time.monotonic())
+        reconnect(client)
+
+    monkeypatch.setattr(WireClient, "reconnect", noted)
+    return moments
 
 
 @pytest.fixture(scope="session")

@@ -244,7 +244,7 @@ def kill(broker, until):
     assert broker.returncode() == -signal.SIGKILL
 
 
-def test_a_broker_restart(own_broker, new_topic, publisher, subscriber, read_all, until):
+def test_a_broker_restart(own_broker, new_topic, publisher, subscriber, read_all, until, reconnects):
     """Killed and started on its port in mid-stream: all drivers read on, nothing is lost, nothing counted twice."""
     topic = new_topic(own_broker)
     readers = [subscriber(own_broker, topic, driver=driver, clients=2) for driver in SUBSCRIBER_DRIVERS]
@@ -256,7 +256,7 @@ def test_a_broker_restart(own_broker, new_topic, publisher, subscriber, read_all
     kill(own_broker, until)
     until(lambda: all(tally.error for tally in readers[0].tallies), lambda: readers[0].poll(0.05))
     assert sender.send(0, RECORDS, 500) == 500
-    until(lambda: readers[0]._retry_number >= 6, lambda: readers[0].poll(0.05))
+    until(lambda: len(reconnects) >= 6, lambda: readers[0].poll(0.05))
     own_broker.start(30)
     count = sender.flush(30)
     assert (count.acked, count.failed) == (RECORDS + 500, 0)

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 
 from hydra.accounting.tally import ClientTally
-from hydra.clients.publisher_batches import PartitionQueue, PendingBatch
 from hydra.clients.record_batch import HEADER_BYTES, BatchCounter
 from hydra.clients.record_writer import ProducerNumbers, RecordWriter
+from hydra.clients.wire_batches import PartitionQueue
 from hydra.records.identity import IDENTITY, identity_prefix, run_tag
 from tests.facts import sequences
 
@@ -101,16 +101,9 @@ def gathered(limit_bytes, handed_over, padding=0):
     """Batches of one partition out of (records, at_ms)."""
     writer, queue = RecordWriter(PREFIX, 14 + padding), PartitionQueue(0, idempotent=False)
     sequence = 0
-    for handed, at_ms in handed_over:
-        records = handed
-        while records:
-            batch = queue.open_batch(sequence)
-            if batch is None:
-                batch = PendingBatch(queue, sequence, 0.0)
-                queue.waiting.append(batch)
-            taken = batch.add(writer, records, at_ms, limit_bytes)
-            records -= taken
-            sequence += taken
+    for records, at_ms in handed_over:
+        queue.add(writer, limit_bytes, sequence, records, now_s=0.0, at_ms=at_ms)
+        sequence += records
     return writer, list(queue.waiting)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import resource
 import socket
 import struct
@@ -14,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from hydra.clients import wire, wire_channel
-from hydra.clients.wire import WireSubscriber
+from hydra.clients import wire_client, wire_connection, wire_subscriber
+from hydra.clients.wire_subscriber import WireSubscriber
 from hydra.endpoints import Endpoint
 from hydra.errors import CapacityError
 from tests.clients.scripted_broker import FETCH
@@ -197,7 +198,7 @@ def test_a_huge_answer_is_read_in_turns_with_the_others(scripted, subscriber, un
     driver = subscriber(broker, clients=3)
     until(lambda: all(tally.received == sequence for tally in driver.tallies), lambda: driver.poll(0.05))
     assert all(sequences(tally.partitions[0]) == [(0, sequence)] for tally in driver.tallies)
-    assert len(driver._scratch.buffer) == wire_channel._SCRATCH_LAST_BYTES
+    assert len(driver._loop.buffer) == wire_connection.MAX_BUFFER_BYTES
 
 
 def test_a_position_before_the_log_jumps_and_says_so(scripted, subscriber, received, run_batch):
@@ -223,7 +224,7 @@ def test_a_position_behind_the_log_goes_to_its_end(scripted, subscriber, until, 
     until(lambda: part.next_offset == 10, lambda: driver.poll(0.05))
     broker.append(run_batch(range(10, 12)))
     until(lambda: part.received == 2, lambda: driver.poll(0.05))
-    assert "was cut off and ends at 10" in driver.tallies[0].error
+    assert "was truncated and ends at 10" in driver.tallies[0].error
 
 
 def test_a_wrong_crc_stands_in_the_tally(scripted, subscriber, received, run_batch):
@@ -248,9 +249,9 @@ def test_old_message_sets_stand_in_the_tally(scripted, subscriber, until, run_ba
 @pytest.mark.parametrize(
     ("reply", "words"),
     [
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "does not look like Kafka's"),
-        (struct.pack(">ii", 6, 4711) + b"xx", "was not asked"),
-        (struct.pack(">i", 0), "does not look like Kafka's"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "is not Kafka's protocol"),
+        (struct.pack(">ii", 6, 4711) + b"xx", "unexpected correlation id"),
+        (struct.pack(">i", 0), "is not Kafka's protocol"),
         (b"", "closed the connection"),
     ],
 )
@@ -285,7 +286,7 @@ def test_an_answer_that_is_too_short_is_trouble_not_a_crash(scripted, subscriber
     broker.leaders = {0: broker.endpoint}
     broker.fetch = lambda asked, version: broker.response({0: (0, b"x" * 50)}, version)[:size]
     driver = subscriber(broker)
-    until(lambda: "cannot be read" in driver.tallies[0].error, lambda: driver.poll(0.05))
+    until(lambda: "malformed reply" in driver.tallies[0].error, lambda: driver.poll(0.05))
     assert not driver.tallies[0].positioned
 
 
@@ -302,21 +303,21 @@ def test_nobody_listens_then_somebody_does(scripted, subscriber, until, received
     assert (tally.error, tally.positioned) == ("", True)
 
 
-def test_attempts_get_rarer(subscriber):
+def test_attempts_get_rarer(subscriber, reconnects, until, monkeypatch):
+    monkeypatch.setattr(wire_client, "BACK_OFF_FIRST_S", 0.01)
+    monkeypatch.setattr(wire_client, "BACK_OFF_LAST_S", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as reserved:
         port = reserved.getsockname()[1]
     driver = subscriber(type("Nobody", (), {"endpoint": Endpoint("127.0.0.1", port)}))
-    deadline = time.monotonic() + 1.0
-    begun = driver._retry_number
-    while time.monotonic() < deadline:
-        driver.poll(0.02)
-    assert 2 <= driver._retry_number - begun <= 6  # after 50, 100, 200, 400 ms
+    until(lambda: len(reconnects) >= 6, lambda: driver.poll(0.05))
+    gaps = [later - earlier for earlier, later in itertools.pairwise(reconnects)]
+    assert all(gap >= least for gap, least in zip(gaps, (0.02, 0.04, 0.05, 0.05, 0.05), strict=False))
 
 
 def test_a_silent_broker_is_named_and_left(scripted, subscriber, until, received, monkeypatch, run_batch):
-    monkeypatch.setattr(wire, "_LOOK_ROUND_S", 0.02)
-    monkeypatch.setattr(wire, "_SILENCE_S", 0.2)
-    monkeypatch.setattr(wire, "_REQUEST_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(wire_subscriber, "_SILENCE_CHECK_S", 0.02)
+    monkeypatch.setattr(wire_subscriber, "_SILENCE_S", 0.2)
+    monkeypatch.setattr(wire_subscriber, "_REQUEST_TIMEOUT_S", 1.0)
     broker = scripted()
     broker.leaders = {0: broker.endpoint}
     broker.append(run_batch(range(3)))
@@ -329,7 +330,7 @@ def test_a_silent_broker_is_named_and_left(scripted, subscriber, until, received
     broker.fetch = fetch
     driver = subscriber(broker, fetch_wait_max_ms=10)
     tally = driver.tallies[0]
-    until(lambda: "no answer for" in tally.error, lambda: driver.poll(0.05))
+    until(lambda: "no reply for" in tally.error, lambda: driver.poll(0.05))
     assert broker.connections == 1
     until(lambda: broker.connections >= 2, lambda: driver.poll(0.05))
     hold.set()

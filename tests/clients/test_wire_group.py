@@ -9,10 +9,10 @@ import time
 import pytest
 
 from hydra.accounting.spans import receipt
-from hydra.clients import wire_group, wire_memberships
+from hydra.clients import wire_group
 from hydra.clients import wire_group_protocol as protocol
-from hydra.clients.wire import WireSubscriber
 from hydra.clients.wire_protocol import MALFORMED, Reader
+from hydra.clients.wire_subscriber import WireSubscriber
 from hydra.endpoints import Endpoint
 from hydra.options.order import ClientAssignment
 from tests.clients.scripted_broker import ScriptedBroker, silence, text
@@ -113,7 +113,7 @@ class ScriptedCoordinator(ScriptedBroker):
 @pytest.fixture(autouse=True)
 def _quickly(monkeypatch):
     monkeypatch.setattr(wire_group, "HEARTBEAT_S", 0.05)
-    monkeypatch.setattr(wire_group, "HEARTBEAT_BEFORE_THE_START_S", 0.05)
+    monkeypatch.setattr(wire_group, "HEARTBEAT_BEFORE_START_S", 0.05)
     monkeypatch.setattr(wire_group, "COMMIT_S", 0.2)
 
 
@@ -310,20 +310,20 @@ def test_a_coordinator_that_dies_is_replaced_while_the_client_reads_on(scripted,
 
 
 def test_a_coordinator_that_stays_silent_is_left(scripted, member, reads, until, run_batch, monkeypatch):
-    monkeypatch.setattr(wire_group, "ANSWER_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(wire_group, "REPLY_TIMEOUT_S", 0.3)
     broker, silent = scripted(), scripted()
     broker.coordinator = silent.endpoint
     silent.mute = {HEARTBEAT}
     broker.append(run_batch(range(10)))
     driver = member(broker)
     tally = reads(driver, 10)
-    until(lambda: "no answer" in tally.error, lambda: driver.poll(0.01))
+    until(lambda: "no reply" in tally.error, lambda: driver.poll(0.01))
     broker.coordinator = broker.endpoint
     until(lambda: count(broker, "heartbeat") > 1 and not tally.error, lambda: driver.poll(0.01))
 
 
 def test_closing_waits_for_no_silent_coordinator(scripted, member, reads, run_batch, monkeypatch):
-    monkeypatch.setattr(wire_memberships, "LEAVE_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(wire_group, "LEAVE_TIMEOUT_S", 0.3)
     broker = scripted()
     broker.append(run_batch(range(10)))
     driver = member(broker)
@@ -344,12 +344,12 @@ def test_a_refused_connection_is_trouble_not_an_end(reading, until):
     driver.close()
 
 
-def test_partitions_are_dealt_out_in_ranges():
+def test_partitions_are_assigned_in_ranges():
     assert protocol.range_assign(["b", "a", "c"], range(7)) == {"a": (0, 1, 2), "b": (3, 4), "c": (5, 6)}
     assert protocol.range_assign(["b", "a"], range(1)) == {"a": (0,), "b": ()}
 
 
-def test_what_is_dealt_out_is_read_back():
+def test_what_is_assigned_is_read_back():
     request = bytes(protocol.sync_request("g", 3, "m", "topic", {"m": (4, 5), "n": ()}))
     assert request.count(b"topic") == 1
     at = request.index(b"\x00\x01m\x00\x00", request.index(b"\x00\x01m") + 3) + 3

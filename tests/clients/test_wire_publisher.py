@@ -337,10 +337,9 @@ def test_five_requests_are_in_flight_and_no_more(cluster, publisher, until):
     broker.log.lock.acquire()
     try:
         sender.send(0, 0, 63 * 20)
-        link = sender._links[broker.endpoint]
         for _ in range(20):
             sender.pause(0.005)
-        assert len(link._asked) == 5
+        assert len(sender._senders[broker.endpoint]._in_flight) == 5
         assert len(sender._queues[0].in_flight) == 5
     finally:
         broker.log.lock.release()
@@ -448,11 +447,11 @@ def test_a_silent_broker_is_hung_up_on_after_the_request_time_out(cluster, publi
     count = sender.flush(10)
     assert count.acked == 40
     assert len(broker.requests) == 2
-    assert "no answer for" in count.error
+    assert "no reply for" in count.error
     assert broker.log.sequences[0] == list(range(40))
 
 
-def test_a_broker_that_is_too_old_is_refused_with_a_way_out(cluster, publisher):
+def test_a_broker_that_is_too_old_is_refused_with_a_hint(cluster, publisher):
     broker = cluster()
     broker.produce_versions = (0, 2)
     sender = publisher(broker, opened=False)

@@ -1,15 +1,15 @@
-"""Batches that a publisher gathers, and the order in which those of one partition may be sent. Knows no clock.
+"""The wire publisher's batches, and the order in which those of one partition may be sent. Knows no clock.
 
 The rules are those of Kafka's own producer. A batch takes records until the next one would not fit into ``batch.size``
-(one record always fits), and is ready when it is full or when its linger is over; a ready one that cannot be sent yet
-takes more. A batch that is sent again keeps its producer epoch and number and goes alone, with no other of its
-partition in flight, so that batches that were numbered in order are appended in order.
+(one record always fits). It is ready when it is full or its linger is over; while it cannot be sent yet it takes more.
+A batch that is retried keeps its producer epoch and sequence number and goes alone, with no other batch of its
+partition in flight, so that batches are appended in the order of their numbers.
 
-**When the numbers break.** With idempotence a broker takes the batches of a partition in the order of their numbers
-only. Once a numbered batch is given up, those behind it cannot be appended under their numbers any more, so the
-partition goes on under the next epoch, with numbers from 0, as soon as nothing of it is in flight. A batch that may be
-in the log already is never sent under another epoch, where the broker would not know it for a duplicate: it is given up
-as unknown.
+**When a number is missing.** With idempotence a broker takes the batches of a partition only in the order of their
+numbers. Once a numbered batch is given up, those behind it can no longer be appended under their numbers, so the
+partition goes on in the next epoch, with numbers from 0, as soon as nothing of it is in flight. A batch that may be in
+the log already is never sent in another epoch, where the broker would not recognise it as a duplicate: its outcome
+stays unknown.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from hydra.clients.record_batch import HEADER_BYTES
 from hydra.clients.record_writer import ProducerNumbers, RecordWriter, Stretch
 
 REMEMBERED_BATCHES = 5
-"""How many of a producer's last batches in a partition a broker knows again; earlier ones it takes for out of order."""
+"""How many of a producer's last batches in a partition a broker recognises; an earlier one it calls out of order."""
 
 _LAST_EPOCH = 0x7FFF
 _LAST_NUMBER = 0x7FFFFFFF
@@ -44,12 +44,12 @@ class PendingBatch:
     closed: bool = False
     """It takes no more records."""
     tries: int = 0
-    doubt: bool = False
-    """An earlier try may have put it into the log."""
+    maybe_appended: bool = False
+    """An earlier try may have appended it to the log."""
     not_before_s: float = 0.0
     epoch: int = -1
     number: int = -1
-    """The producer's number of its first record, and the epoch that this counts in; -1: not numbered yet."""
+    """The producer's sequence number of its first record, in this epoch; -1: not numbered yet."""
 
     @property
     def stop(self) -> int:
@@ -57,10 +57,10 @@ class PendingBatch:
         return self.first + self.count
 
     def add(self, writer: RecordWriter, records: int, at_ms: int, limit_bytes: int) -> int:
-        """Put in what fits of so many records that were handed over at ``at_ms``. Returns how many that are."""
+        """Add what fits of ``records`` records with the timestamp ``at_ms``. Returns how many were added."""
         stretches = self.stretches
         if stretches:
-            # A clock that is set back must not make timestamps fall within a batch.
+            # Timestamps must not fall within a batch, even when the clock is set back.
             at_ms = max(at_ms, stretches[-1][1])
             delta_ms = at_ms - stretches[0][1]
         else:
@@ -80,14 +80,14 @@ class PendingBatch:
         return taken
 
     def encode(self, writer: RecordWriter, producer_id: int) -> bytearray:
-        """The record batch; each time the same bytes."""
+        """The record batch; the same bytes each time."""
         if self.number < 0:
             return writer.batch(self.first, self.stretches)
         numbers = ProducerNumbers(producer_id, self.epoch, self.number & _LAST_NUMBER)
         return writer.batch(self.first, self.stretches, numbers)
 
     def split(self, writer: RecordWriter) -> tuple[PendingBatch, PendingBatch]:
-        """The same records under the same numbers, in two batches; for one that is too large for the broker."""
+        """The same records under the same numbers in two batches, for a batch that is too large for the broker."""
         left = self.count // 2
         parts = (self._part(0), self._part(left))
         for records, at_ms in self.stretches:
@@ -120,22 +120,41 @@ class PartitionQueue:
     def __init__(self, partition: int, *, idempotent: bool) -> None:
         self.partition = partition
         self.waiting: deque[PendingBatch] = deque()
-        """In the order of their sequences; the last one may still take records."""
+        """In the order of their records; the last one may still take more."""
         self.in_flight: list[PendingBatch] = []
         self.broken = False
-        """A number was passed over: see the module's text."""
+        """A numbered batch was given up: nothing is sent until the next epoch."""
         self._idempotent = idempotent
         self._epoch = 0
         self._next_number = 0
 
-    def open_batch(self, sequence: int) -> PendingBatch | None:
-        """The batch that takes the record ``sequence``; None when a new one must be begun."""
+    def _open_batch(self, sequence: int) -> PendingBatch | None:
+        """The batch that takes the record ``sequence``; None when it needs a new one."""
         if not self.waiting:
             return None
         last = self.waiting[-1]
         if not last.closed and last.stop != sequence:
             last.closed = last.ready = True
         return None if last.closed else last
+
+    def add(
+        self, writer: RecordWriter, limit_bytes: int, first_sequence: int, records: int, *, now_s: float, at_ms: int
+    ) -> Sequence[PendingBatch]:
+        """Put records with the timestamp ``at_ms`` into batches of at most ``limit_bytes``.
+
+        Returns:
+            the batches that were begun for them.
+        """
+        begun = []
+        sequence, stop = first_sequence, first_sequence + records
+        while sequence < stop:
+            batch = self._open_batch(sequence)
+            if batch is None:
+                batch = PendingBatch(self, sequence, now_s)
+                self.waiting.append(batch)
+                begun.append(batch)
+            sequence += batch.add(writer, stop - sequence, at_ms, limit_bytes)
+        return begun
 
     def sendable(self, now_s: float) -> PendingBatch | None:
         """The batch that may be sent now."""
@@ -145,11 +164,11 @@ class PartitionQueue:
         if not head.ready or head.not_before_s > now_s or (head.tries and self.in_flight):
             return None
         if len(self.in_flight) >= REMEMBERED_BATCHES:
-            return None  # when the leader changes, those that the old one has not answered count, too
+            return None  # after a change of leader, those at the old one count too
         return head
 
     def take(self) -> PendingBatch:
-        """Take the one that ``sendable`` gave: it is in flight from now on, and has its number."""
+        """Take the batch that ``sendable`` returned: it gets its number, and is in flight from now on."""
         batch = self.waiting.popleft()
         batch.closed = True
         batch.tries += 1
@@ -160,7 +179,7 @@ class PartitionQueue:
         return batch
 
     def put_back(self, *batches: PendingBatch) -> None:
-        """Have batches that are not in flight any more sent again, in their order."""
+        """Queue batches that are not in flight any more, in their order."""
         for batch in batches:
             place = 0
             for other in self.waiting:
@@ -170,24 +189,24 @@ class PartitionQueue:
             self.waiting.insert(place, batch)
 
     def is_next(self, batch: PendingBatch) -> bool:
-        """Whether all batches that were numbered before this one have their outcome."""
-        waits = bool(self.waiting) and self.waiting[0].first < batch.first
-        return not waits and all(other.first >= batch.first for other in self.in_flight)
+        """Whether all earlier batches have their outcome."""
+        earlier_waits = bool(self.waiting) and self.waiting[0].first < batch.first
+        return not earlier_waits and all(other.first >= batch.first for other in self.in_flight)
 
     def gave_up(self, batch: PendingBatch) -> None:
-        """A batch has no successful outcome and will not be sent again."""
+        """A batch was not acked and will not be sent again."""
         if batch.number >= 0 and batch.epoch == self._epoch:
             self.broken = True
 
-    def mend(self) -> Sequence[PendingBatch]:
-        """Once nothing is in flight: go on under the next epoch. Returns the batches that cannot come along."""
+    def start_next_epoch(self) -> Sequence[PendingBatch]:
+        """Once nothing is in flight, go on in the next epoch. Returns the batches that cannot be sent in it."""
         if not self.broken or self.in_flight or self._epoch == _LAST_EPOCH:
             return ()
         self.broken = False
         self._epoch += 1
         self._next_number = 0
-        lost = [batch for batch in self.waiting if batch.doubt]
-        self.waiting = deque(batch for batch in self.waiting if not batch.doubt)
+        lost = [batch for batch in self.waiting if batch.maybe_appended]
+        self.waiting = deque(batch for batch in self.waiting if not batch.maybe_appended)
         return lost
 
     def drop_all(self) -> None:

@@ -1,0 +1,318 @@
+"""Connections to brokers: requests go out, replies come back in the order of their requests. Nothing here blocks.
+
+A driver has one EventLoop. It serves all connections of the driver on the thread of whoever calls ``run_once``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import heapq
+import os
+import selectors
+import socket
+import struct
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import lru_cache
+
+from hydra.clients.wire_protocol import CORRELATION_AT, INT32, MALFORMED
+from hydra.endpoints import Endpoint
+from hydra.errors import BrokerError, CapacityError
+
+MAX_REPLY_BYTES = 512 * 1024 * 1024
+"""A larger reply is another protocol's: the first four bytes of HTTP read as 1.2 GB."""
+
+MAX_BUFFER_BYTES = 1024 * 1024
+
+_FIRST_BUFFER_BYTES = 64 * 1024
+_HEAD_BYTES = 8
+_RESET = struct.pack("ii", 1, 0)
+
+OnReply = Callable[[bytearray, int, int], None]
+"""Handles a reply: (buffer, start, stop) of what follows the correlation id. The buffer is valid during the call only.
+
+The handler may raise BrokerError or one of MALFORMED; the connection is then lost for that reason.
+"""
+
+
+class EventLoop:
+    """What the connections of a driver share: selector, receive buffer and timers.
+
+    A receive buffer for each connection would take gigabytes at 10,000 clients.
+    """
+
+    __slots__ = ("_timer_number", "_timers", "buffer", "selector", "view")
+
+    def __init__(self) -> None:
+        self.selector = selectors.DefaultSelector()
+        self.buffer = bytearray(_FIRST_BUFFER_BYTES)
+        self.view = memoryview(self.buffer)
+        self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        self._timer_number = 0
+
+    def call_at(self, due_s: float, callback: Callable[[], None]) -> None:
+        """Have ``run_once`` call this at ``due_s`` (monotonic clock). A timer cannot be cancelled."""
+        self._timer_number += 1
+        heapq.heappush(self._timers, (due_s, self._timer_number, callback))
+
+    @property
+    def due_s(self) -> float:
+        """When the next timer is due; infinite when there is none."""
+        return self._timers[0][0] if self._timers else float("inf")
+
+    def run_once(self, timeout_s: float) -> None:
+        """Run the timers that are due, and serve the sockets; wait for one ``timeout_s`` at most.
+
+        It does not wait when a timer has run: the caller may have something to do.
+        """
+        timers = self._timers
+        if timers:
+            now_s = time.monotonic()
+            if timers[0][0] <= now_s:
+                timeout_s = 0.0
+            while timers and timers[0][0] <= now_s:
+                heapq.heappop(timers)[2]()
+            if timers:
+                timeout_s = min(timeout_s, timers[0][0] - now_s)
+        for key, mask in self.selector.select(max(0.0, timeout_s)):
+            key.data(mask)
+
+    def grow_buffer(self) -> None:
+        """A reply filled the buffer: double it, up to 1 MiB, so that no client keeps the loop for long."""
+        if len(self.buffer) < MAX_BUFFER_BYTES:
+            self.buffer = bytearray(2 * len(self.buffer))
+            self.view = memoryview(self.buffer)
+
+    def close(self) -> None:
+        """Forget the timers and close the selector; the connections must be closed already."""
+        self._timers.clear()
+        self.selector.close()
+
+
+class _ConnectionLostError(Exception):
+    """The connection cannot be used any more; the text says why."""
+
+
+@lru_cache(maxsize=1024)
+def _resolve(endpoint: Endpoint) -> tuple[int, tuple[object, ...]]:
+    """(address family, socket address). A host name is looked up once."""
+    found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+    return found[0][0], found[0][4]
+
+
+class Connection:
+    """One connection to one broker.
+
+    Kafka answers the requests of a connection one after the other, in the order in which they came.
+
+    Args:
+        endpoint: the broker.
+        loop: serves the connection.
+        on_open: called when the connection is established.
+        on_lost: called with the reason when the connection failed, after it was closed; not called by ``close``.
+    """
+
+    __slots__ = (
+        "_awaited", "_backlog", "_begun_s", "_correlation_id", "_loop", "_on_lost", "_on_open", "_partial", "_socket",
+        "_unsent", "connecting", "endpoint", "requested_bytes", "sent_bytes",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        loop: EventLoop,
+        *,
+        on_open: Callable[[], None],
+        on_lost: Callable[[str], None],
+    ) -> None:
+        self.endpoint = endpoint
+        self.connecting = True
+        self.requested_bytes = 0
+        """Bytes of all requests so far."""
+        self.sent_bytes = 0
+        """Bytes that the system has taken: a broker cannot act on a request before all of it was."""
+        self._loop = loop
+        self._on_open = on_open
+        self._on_lost = on_lost
+        self._begun_s = time.monotonic()
+        self._correlation_id = 0
+        self._awaited: deque[tuple[int, OnReply, float]] = deque()
+        """(correlation id, handler, when it was requested) of each reply to come."""
+        self._partial: bytearray | None = None
+        """The beginning of a reply that did not come in one piece."""
+        self._unsent: memoryview | None = None
+        """The rest of a request that the system has taken in part; the requests behind it wait in the backlog."""
+        self._backlog: deque[bytearray] = deque()
+        self._socket: socket.socket | None = None
+
+    @property
+    def waiting_since_s(self) -> float | None:
+        """Since when the broker owes the connection or the next reply (monotonic clock); None when it owes nothing."""
+        if self.connecting:
+            return self._begun_s
+        return self._awaited[0][2] if self._awaited else None
+
+    def connect(self) -> None:
+        """Begin to connect; never waits, except to look up a host name.
+
+        Raises:
+            CapacityError: no file descriptor is left. ``on_lost`` was called, as for any other reason.
+        """
+        try:
+            family, address = _resolve(self.endpoint)
+            connection = socket.socket(family, socket.SOCK_STREAM)
+        except OSError as error:
+            if error.errno in {errno.EMFILE, errno.ENFILE}:
+                capacity_error = CapacityError(
+                    f"no file descriptor is left for a connection to {self.endpoint}: {error.strerror}",
+                    hint="each client needs one for each leader; raise the limit with ulimit -n, or use fewer clients"
+                    " per app",
+                )
+                self._on_lost(str(capacity_error))
+                raise capacity_error from error
+            self._fail(str(error))
+            return
+        self._socket = connection
+        connection.settimeout(0)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        code = connection.connect_ex(address)
+        if code in {0, errno.EINPROGRESS}:
+            self._loop.selector.register(connection, selectors.EVENT_WRITE, self._serve)
+        else:
+            self._fail(os.strerror(code))
+
+    def request(self, frame: bytearray, on_reply: OnReply | None) -> None:
+        """Send a request, behind those that wait to be sent. On a connection that is closed this does nothing.
+
+        Args:
+            frame: the whole request; it must not be changed until it was sent.
+            on_reply: handles the reply; None for a request that the broker does not reply to.
+        """
+        # Hot path: once for every fetch.
+        connection = self._socket
+        if connection is None:
+            return
+        self._correlation_id = correlation_id = (self._correlation_id + 1) & 0x7FFFFFFF
+        INT32.pack_into(frame, CORRELATION_AT, correlation_id)
+        if on_reply is not None:
+            self._awaited.append((correlation_id, on_reply, time.monotonic()))
+        self.requested_bytes += len(frame)
+        if self._unsent is not None:
+            self._backlog.append(frame)
+            return
+        try:
+            sent = connection.send(frame)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            self._fail(error.strerror or str(error))
+            return
+        self.sent_bytes += sent
+        if sent < len(frame):
+            self._unsent = memoryview(frame)[sent:]
+            self._loop.selector.modify(connection, selectors.EVENT_READ | selectors.EVENT_WRITE, self._serve)
+
+    def close(self) -> None:
+        """Close the socket; harmless the second time. Calls no handler."""
+        connection, self._socket = self._socket, None
+        self._partial = self._unsent = None
+        self._backlog.clear()
+        self._awaited.clear()
+        if connection is None:
+            return
+        with contextlib.suppress(KeyError):
+            self._loop.selector.unregister(connection)
+        connection.close()
+
+    def abort(self) -> None:
+        """Close, and have the system throw away what it took and has not sent; harmless the second time."""
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self.close()
+
+    def _serve(self, mask: int) -> None:
+        """The selector says that the socket is ready."""
+        if self._socket is None:
+            return  # closed by an earlier event of the same round
+        try:
+            if self.connecting:
+                self._finish_connect(self._socket)
+            elif mask & selectors.EVENT_WRITE:
+                self._send_rest(self._socket)
+            elif mask & selectors.EVENT_READ:
+                self._receive(self._socket)
+        except _ConnectionLostError as error:
+            self._fail(str(error))
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._fail(error.strerror or str(error))
+
+    def _finish_connect(self, connection: socket.socket) -> None:
+        code = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            raise _ConnectionLostError(os.strerror(code))
+        self.connecting = False
+        self._loop.selector.modify(connection, selectors.EVENT_READ, self._serve)
+        self._on_open()
+
+    def _send_rest(self, connection: socket.socket) -> None:
+        while self._unsent is not None:
+            sent = connection.send(self._unsent)
+            self.sent_bytes += sent
+            if sent < len(self._unsent):
+                self._unsent = self._unsent[sent:]
+                return
+            self._unsent = memoryview(self._backlog.popleft()) if self._backlog else None
+        self._loop.selector.modify(connection, selectors.EVENT_READ, self._serve)
+
+    def _receive(self, connection: socket.socket) -> None:
+        # Hot path: once for every reply to a fetch.
+        loop = self._loop
+        received = connection.recv_into(loop.view)
+        if not received:
+            raise _ConnectionLostError("the broker closed the connection")
+        buffer, filled = loop.buffer, received
+        if self._partial is not None:
+            # Slow path: only a reply that did not come in one piece is copied.
+            self._partial += loop.view[:received]
+            buffer, filled = self._partial, len(self._partial)
+        if received == len(loop.buffer):
+            loop.grow_buffer()
+        at = self._handle_replies(buffer, filled)
+        if at == filled:
+            self._partial = None
+        elif at or self._partial is None:
+            self._partial = buffer[at:filled]
+
+    def _handle_replies(self, buffer: bytearray, filled: int) -> int:
+        """Handle the replies that are there as a whole; returns where the first one that is not begins."""
+        awaited = self._awaited
+        at = 0
+        while filled - at >= INT32.size:
+            size = INT32.unpack_from(buffer, at)[0]
+            if not INT32.size <= size <= MAX_REPLY_BYTES:
+                raise _ConnectionLostError("the reply is not Kafka's protocol")
+            stop = at + INT32.size + size
+            if stop > filled:
+                break
+            if not awaited or INT32.unpack_from(buffer, at + INT32.size)[0] != awaited[0][0]:
+                raise _ConnectionLostError("unexpected correlation id")
+            _, on_reply, _ = awaited.popleft()
+            try:
+                on_reply(buffer, at + _HEAD_BYTES, stop)
+            except MALFORMED as error:
+                raise _ConnectionLostError(f"malformed reply: {error}") from error
+            except BrokerError as error:
+                raise _ConnectionLostError(str(error)) from error
+            if self._socket is None:
+                return filled  # the handler closed the connection
+            at = stop
+        return at
+
+    def _fail(self, reason: str) -> None:
+        self.close()
+        self._on_lost(f"{self.endpoint}: {reason}")

@@ -1,0 +1,157 @@
+"""The subscriber that speaks the Kafka protocol itself: hundreds of clients on plain sockets in one process.
+
+To the broker each client is a real consumer: it has its own connection to each leader and its own position, and shares
+neither with another. What the clients share is the event loop and the look-up of leaders. Partitions are assigned, as
+they are with ``assign`` in any client library, and no offsets are committed; or, with ``group_mode`` "group", each
+client is a member of its consumer group (``wire_group.py``) and reads what the group assigns to it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from hydra.accounting.tally import ClientTally
+from hydra.clients.record_batch import BatchCounter
+from hydra.clients.wire_client import Fetcher, FetchSettings, WireClient
+from hydra.clients.wire_connection import EventLoop
+from hydra.clients.wire_group import GroupMember, leave_groups
+from hydra.clients.wire_leaders import LeaderLookup
+from hydra.endpoints import parse_endpoints
+from hydra.errors import CapacityError
+from hydra.options.order import RunOrder
+
+DEFAULT_MAX_BYTES = 50 * 1024 * 1024
+"""Kafka's default of fetch.max.bytes."""
+
+_SILENCE_CHECK_S = 1.0
+_SILENCE_S = 3.0
+_REQUEST_TIMEOUT_S = 30.0
+_CONNECT_TIMEOUT_S = 10.0
+
+
+class WireSubscriber:
+    """All clients of a task; a SubscriberDriver.
+
+    Args:
+        order: what to read.
+
+    Raises:
+        UsageError: a bootstrap server is invalid.
+    """
+
+    def __init__(self, order: RunOrder) -> None:
+        prefix = order.identity_prefix
+        self.topic = order.topic
+        self.fetch_min_bytes = order.options.fetch_min_bytes
+        self.fetch_wait_max_ms = order.options.fetch_wait_max_ms
+        self.max_bytes = order.options.consumer_max_buffer_size or DEFAULT_MAX_BYTES
+        self.counter = BatchCounter(prefix)
+        self._pace_s = order.pace_ms / 1000
+        self._loop = EventLoop()
+        leaders = {leader.partition: leader.endpoint for leader in order.leaders}
+        self._partitions = tuple(sorted(leaders))
+        self._servers = parse_endpoints(order.bootstrap_servers)
+        self._lookup = LeaderLookup(self.topic, leaders, self._servers, self._loop)
+        self._assignments = order.clients
+        self._in_groups = order.options.group_mode == "group"
+        self._tallies = tuple(
+            ClientTally(client.name, prefix, ((start.partition, start.offset) for start in client.starts))
+            for client in order.clients
+        )
+        self._clients: list[WireClient] = []
+        self._members: list[GroupMember] = []
+        self._idle: list[Fetcher] = []
+        self._next_round_s = 0.0
+        self._closed = False
+
+    @property
+    def tallies(self) -> Sequence[ClientTally]:
+        """One for each client, in the sequence of ``order.clients``."""
+        return self._tallies
+
+    def open(self) -> None:
+        """Begin to connect all clients.
+
+        Raises:
+            CapacityError: the process may not open so many sockets.
+        """
+        settings = FetchSettings(self.topic, self.fetch_min_bytes, self.fetch_wait_max_ms, self.max_bytes, self.counter)
+        idle = self._idle.append
+        self._clients = [WireClient(tally, settings, self._lookup, self._loop, on_idle=idle) for tally in self._tallies]
+        self._check_for_silence()
+        if self._in_groups:
+            self._join_groups()
+            return
+        for number, client in enumerate(self._clients):
+            try:
+                client.connect()
+            except CapacityError as error:
+                raise CapacityError(
+                    f"no file descriptor is left after {number} of {len(self._clients)} clients",
+                    hint="raise the limit (ulimit -n), or use fewer clients per app",
+                ) from error
+
+    def _join_groups(self) -> None:
+        for number, (client, assignment) in enumerate(zip(self._clients, self._assignments, strict=True)):
+            client.release()
+            self._members.append(
+                GroupMember(
+                    client, assignment.group_id, number,
+                    servers=self._servers, partitions=self._partitions, shared=not assignment.starts,
+                )
+            )  # fmt: skip
+        for member in self._members:
+            member.connect()
+
+    def poll(self, timeout_s: float) -> None:
+        """Move all clients on; waits ``timeout_s`` at most when there is nothing to do."""
+        if self._closed:
+            return
+        if self._idle:
+            timeout_s = min(timeout_s, self._next_round_s - time.monotonic())
+        self._loop.run_once(timeout_s)
+        if self._idle:
+            self._fetch_round()
+
+    def close(self) -> None:
+        """Leave the groups and close all connections; harmless the second time."""
+        if self._closed:
+            return
+        self._closed = True
+        leave_groups(self._members, self._loop)
+        for client in self._clients:
+            client.close()
+        self._lookup.close()
+        self._loop.close()
+        self._idle.clear()
+
+    def _fetch_round(self) -> None:
+        """All clients that may fetch do so together: one wake-up then serves many replies, which costs least."""
+        if self._pace_s:
+            now_s = time.monotonic()
+            if now_s < self._next_round_s:
+                return
+            self._next_round_s = now_s + self._pace_s
+        fetchers = self._idle.copy()
+        self._idle.clear()
+        for fetcher in fetchers:
+            fetcher.fetch()
+
+    def _check_for_silence(self) -> None:
+        """Name the brokers that owe a reply for long, and give them up in the end."""
+        now_s = time.monotonic()
+        self._loop.call_at(now_s + _SILENCE_CHECK_S, self._check_for_silence)
+        for client in self._clients:
+            for fetcher in list(client.fetchers.values()):
+                since_s = fetcher.connection.waiting_since_s
+                if since_s is None:
+                    continue
+                silent_s = now_s - since_s - self.fetch_wait_max_ms / 1000
+                if fetcher.connection.connecting:
+                    if silent_s > _CONNECT_TIMEOUT_S:
+                        client.lost(fetcher, f"{fetcher.leader}: no connection after {silent_s:.0f} s")
+                elif silent_s > _REQUEST_TIMEOUT_S:
+                    client.lost(fetcher, f"{fetcher.leader}: no reply for {silent_s:.0f} s")
+                elif silent_s > _SILENCE_S:
+                    client.tally.error = f"{fetcher.leader}: no reply for {silent_s:.0f} s"
