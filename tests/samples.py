@@ -7,11 +7,12 @@ import random
 
 from hydra.accounting.bottleneck import Bottleneck
 from hydra.accounting.latency import SAMPLE_BITS, LatencyHistogram, LatencySummary
-from hydra.accounting.result import EXIT_CODES, ClientResult, Result, RunRecord
+from hydra.accounting.result import EXIT_CODES, ClientResult, Result
 from hydra.accounting.stats import ProcessUsage, SubscriberSample, SubscriberStats
 from hydra.accounting.timeline import Point
 from hydra.accounting.totals import Latencies, Totals
 from hydra.options.options import Options
+from hydra.run.record import RunRecord
 from hydra.sweep.plan import SweepPlan, make_points
 from hydra.sweep.record import PointRecord, SweepRecord
 

@@ -12,8 +12,7 @@ from hydra.cli.option_flags import number_flag
 from hydra.errors import DegradedError
 
 if TYPE_CHECKING:
-    from hydra.report.report_data import ReportData
-    from hydra.sweep.comparison import Compared, Comparison
+    from hydra.sweep.comparison import Comparison
 
 TOLERANCE_PERCENT = 10.0
 
@@ -35,40 +34,26 @@ def command(before: str, after: str, tolerance: str | None, **files: str | None)
     """
     from hydra.cli.show_comparison import show_comparison
     from hydra.files.atomic_write import check_output
-    from hydra.report.report_data import gather
-    from hydra.sweep.comparison import compare
-    from hydra.sweep.load_results import load_results
+    from hydra.sweep.comparison import compare, points_by_name
+    from hydra.sweep.folder import load_results
 
     percent = number_flag("tolerance", tolerance or str(TOLERANCE_PERCENT), 0, 1_000_000)
     for flag, path in files.items():
         if path is not None:
             check_output(path, flag)
-    sides = [gather([("", load_results(path))]) for path in (before, after)]
-    old, new = (_points(side) for side in sides)
-    if not set(old) & set(new):
+    old, new = load_results(before), load_results(after)
+    if not set(points_by_name(old)) & set(points_by_name(new)):
         raise DegradedError(f"{before} and {after} have no point in common", hint="compare sweeps of the same plan")
-    found = compare(old, new, tolerance_percent=percent, answers=(sides[0].answers, sides[1].answers))
+    found = compare(old, new, tolerance_percent=percent)
     show_comparison(found, tolerance_percent=percent)
     _write(found, files)
     return 1 if found.regressions else 0
 
 
-def _points(side: ReportData) -> dict[str, Compared]:
-    """The points of a side by name; a search tries some of its points more than once."""
-    from hydra.sweep.comparison import Compared
-    from hydra.sweep.plan import format_value
-
-    found: dict[str, Compared] = {}
-    for point in side.points:
-        name = " ".join(f"{key}={format_value(value)}" for key, value in point.changes.items()) or "run"
-        earlier = found[name].runs if name in found else ()
-        found[name] = Compared((*earlier, *point.runs))
-    return found
-
-
 def _write(found: Comparison, files: Mapping[str, str | None]) -> None:
     from hydra.files.atomic_write import atomic_write
-    from hydra.report.comparison_files import comparison_csv, comparison_junit
+    from hydra.report.csv_rows import comparison_csv
+    from hydra.report.junit import comparison_junit
 
     make: Mapping[str, Callable[[Comparison], bytes]] = {
         "output": _json,

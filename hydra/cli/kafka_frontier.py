@@ -14,7 +14,7 @@ from hydra.cli.sweep_session import sweep_flags
 
 if TYPE_CHECKING:
     from hydra.options.options import Options
-    from hydra.sweep.record import SearchAsked
+    from hydra.sweep.record import SearchSettings
 
 
 @click.command()
@@ -29,7 +29,7 @@ def command(config_file: str | None, **flags: str | None) -> int:
     Exit code: the gravest of the answers', as in 'hydra kafka maxrate'.
     """
 
-    def asked(options: Options, own: dict[str, str | None]) -> SearchAsked:
+    def asked(options: Options, own: dict[str, str | None]) -> SearchSettings:
         from hydra.sweep.plan import CLIENTS, apps_for, make_axis
 
         axis = make_axis(CLIENTS, (own["client_set"] or CLIENT_SET).split(","), origin="--client_set")

@@ -13,7 +13,7 @@ from hydra.cli.sweep_session import sweep_flags
 
 if TYPE_CHECKING:
     from hydra.options.options import Options
-    from hydra.sweep.record import SearchAsked
+    from hydra.sweep.record import SearchSettings
 
 START_APPS = 10
 
@@ -31,7 +31,7 @@ def command(config_file: str | None, **flags: str | None) -> int:
     Exit code: 0 the broker's limit is known; 1 not even one app is good; 3 "at least", or not confirmed.
     """
 
-    def asked(options: Options, own: dict[str, str | None]) -> SearchAsked:
+    def asked(options: Options, own: dict[str, str | None]) -> SearchSettings:
         from hydra.sweep.plan import apps_for
 
         per_app = options.clients_per_app

@@ -13,7 +13,7 @@ from hydra.cli.sweep_session import sweep_flags
 
 if TYPE_CHECKING:
     from hydra.options.options import Options
-    from hydra.sweep.record import SearchAsked
+    from hydra.sweep.record import SearchSettings
 
 
 @click.command()
@@ -30,7 +30,7 @@ def command(config_file: str | None, **flags: str | None) -> int:
     Exit code: 0 the broker's limit is known; 1 not even the lowest rate is good; 3 "at least", or not confirmed.
     """
 
-    def asked(options: Options, own: dict[str, str | None]) -> SearchAsked:
+    def asked(options: Options, own: dict[str, str | None]) -> SearchSettings:
         return asked_for(own, start=options.msg_rate, lowest=LOWEST_RATE, highest=HIGHEST_RATE)
 
     return run_search_command("maxrate", config_file, flags, asked)

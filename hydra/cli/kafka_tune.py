@@ -13,7 +13,7 @@ from hydra.cli.sweep_session import sweep_flags
 
 if TYPE_CHECKING:
     from hydra.options.options import Options
-    from hydra.sweep.record import SearchAsked
+    from hydra.sweep.record import SearchSettings
 
 TRIED = {
     "linger_ms": "0,5,20,50",
@@ -41,14 +41,14 @@ def command(config_file: str | None, **flags: str | None) -> int:
     Exit code: 0 a setting passed; 1 none did.
     """
 
-    def asked(_options: Options, own: dict[str, str | None]) -> SearchAsked:
+    def asked(_options: Options, own: dict[str, str | None]) -> SearchSettings:
         from hydra.sweep.plan import make_axis
-        from hydra.sweep.record import SearchAsked
+        from hydra.sweep.record import SearchSettings
 
         axes = tuple(
             make_axis(name, (own[f"{name}_set"] or default).split(","), origin=f"--{name}_set")
             for name, default in TRIED.items()
         )
-        return SearchAsked(axes=axes)
+        return SearchSettings(axes=axes)
 
     return run_search_command("tune", config_file, flags, asked)

@@ -27,7 +27,7 @@ def command(results: tuple[str, ...], **files: str | None) -> int:
             check_output(path, flag)
     from hydra.cli.output_flags import Outputs
     from hydra.cli.write_outputs import write_named
-    from hydra.sweep.load_results import load_results
+    from hydra.sweep.folder import load_results
 
     write_named(Outputs(**files), [(name, load_results(name)) for name in results])
     return 0

@@ -19,7 +19,7 @@ from hydra.cli.sweep_session import (
 
 if TYPE_CHECKING:
     from hydra.options.options import Options
-    from hydra.sweep.record import SearchAsked, SweepKind, SweepRecord
+    from hydra.sweep.record import SearchSettings, SweepKind, SweepRecord
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -56,7 +56,7 @@ def run_search_command(
     kind: SweepKind,
     config_file: str | None,
     flags: dict[str, str | None],
-    asked: Callable[[Options, dict[str, str | None]], SearchAsked],
+    asked: Callable[[Options, dict[str, str | None]], SearchSettings],
 ) -> int:
     """Carry a search out.
 
@@ -90,7 +90,7 @@ def run_search_command(
     return carry_out(kind, make, folders, outputs, output)
 
 
-def _check_first(kind: SweepKind, options: Options, search: SearchAsked) -> None:
+def _check_first(kind: SweepKind, options: Options, search: SearchSettings) -> None:
     """See that this machine can hold what is tried first; what it cannot hold later on ends a search for clients.
 
     Raises:
@@ -109,20 +109,20 @@ def asked_for(
     lowest: float,
     highest: float,
     clients: tuple[int, ...] = (),
-) -> SearchAsked:
+) -> SearchSettings:
     """What the flags of ``search_flags`` say.
 
     Raises:
         UsageError: a flag that cannot be, or a range without a start in it.
     """
-    from hydra.sweep.record import SearchAsked
+    from hydra.sweep.record import SearchSettings
     from hydra.sweep.search import SearchRange
 
     def value(name: str, default: float) -> float:
         text = own[name]
         return default if text is None else number_flag(name, text, lowest, highest)
 
-    asked = SearchAsked(
+    asked = SearchSettings(
         start=value("start", start),
         lowest=value("lowest", lowest),
         highest=value("highest", highest),

@@ -10,7 +10,7 @@ import click
 def command(file: str) -> int:
     """Print a result FILE of a run, or a file or folder of a sweep, as its command did. Exit code: the command's."""
     from hydra.run.record import RunRecord
-    from hydra.sweep.load_results import load_results
+    from hydra.sweep.folder import load_results
     from hydra.sweep.record import SweepRecord
 
     saved = load_results(file)

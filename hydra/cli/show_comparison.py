@@ -12,7 +12,7 @@ from rich.table import Table
 from hydra.cli.printable import printable
 from hydra.cli.show_sweep import WIDE
 from hydra.report.text import number
-from hydra.sweep.comparison import Comparison, Difference
+from hydra.sweep.comparison import Comparison, MetricChange
 
 STYLES = {"worse": "red", "better": "green", "noise": "dim", "same": "dim"}
 
@@ -43,7 +43,7 @@ def show_comparison(found: Comparison, *, tolerance_percent: float) -> None:
         console.print(printable(f"WORSE {text}"), style="bold red", soft_wrap=True)
 
 
-def _cells(item: Difference) -> list[str]:
+def _cells(item: MetricChange) -> list[str]:
     change = "new" if math.isinf(item.change_percent) else f"{item.change_percent:+.1f} %"
     noise = "" if item.noise is None else f"+-{number(item.noise / 2)}"
     figures = [number(item.before), number(item.after), change, noise]

@@ -9,12 +9,11 @@ from rich.console import Console
 from rich.table import Table
 
 from hydra.cli.printable import printable
-from hydra.report.report_data import gather
+from hydra.report.contents import collect
 from hydra.report.text import number
-from hydra.sweep.plan import CLIENTS, format_value
 from hydra.sweep.record import SweepRecord
-from hydra.sweep.search import sentence
-from hydra.sweep.tuning import tuned_sentence
+from hydra.sweep.search import answer_sentence
+from hydra.sweep.tuning import tuning_sentence
 
 STYLES = {"pass": "green", "fail": "red", "indeterminate": "yellow", "error": "bold red"}
 WIDE = 240
@@ -30,16 +29,16 @@ COLUMNS = {
 
 def show_sweep(sweep: SweepRecord) -> None:
     """Print the table and the answers, on stdout."""
-    measured = gather([("", sweep)])
+    measured = collect([("", sweep)])
     console = Console(width=None if sys.stdout.isatty() else WIDE, highlight=False, markup=False)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    others = sorted({name for point in measured.points for name in point.changes} - {CLIENTS, "msg_rate"})
+    others = measured.changed_options
     for heading in ("clients", "records/s", *others, *COLUMNS.values(), "p99 ms"):
         table.add_column(heading, justify="right")
     table.add_column("verdict")
     for point in measured.points:
-        cells = [f"{point.clients:,}", f"{point.asked_rate_per_s:,.10g}"]
-        cells += [printable(format_value(point.options.get(name))) for name in others]
+        cells = [f"{point.clients:,}", f"{point.msg_rate:,.10g}"]
+        cells += [printable(point.option(name)) for name in others]
         table.add_row(
             *cells,
             *(_shown(point.mean(key)) for key in COLUMNS),
@@ -53,9 +52,9 @@ def show_sweep(sweep: SweepRecord) -> None:
             reason = point.reasons[0] if point.reasons else ""
             console.print(printable(f"{point.label}: {point.verdict.upper()} - {reason}"), soft_wrap=True)
     for found in sweep.answers:
-        console.print(printable(f"{found.question}: {sentence(found.answer, unit=found.unit)}"), soft_wrap=True)
+        console.print(printable(f"{found.question}: {answer_sentence(found.answer, unit=found.unit)}"), soft_wrap=True)
     if sweep.tuned is not None:
-        console.print(printable(tuned_sentence(sweep.tuned)), soft_wrap=True)
+        console.print(printable(tuning_sentence(sweep.tuned)), soft_wrap=True)
 
 
 def _shown(mean: float | None) -> str:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hydra.cli.output_flags import Outputs
     from hydra.run.progress import Progress
     from hydra.sweep.folder import SweepFolder
-    from hydra.sweep.record import SearchAsked, SweepKind, SweepRecord
+    from hydra.sweep.record import SearchSettings, SweepKind, SweepRecord
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -50,7 +50,7 @@ def begin(
     options: Options,
     *,
     plan: SweepPlan | None = None,
-    search: SearchAsked | None = None,
+    search: SearchSettings | None = None,
 ) -> SweepRecord:
     """A sweep or search that is about to begin."""
     from hydra.sweep.record import SweepRecord
@@ -152,15 +152,10 @@ def _measure(folder: SweepFolder, outputs: Outputs, output: str | None) -> int:
 def _run(folder: SweepFolder, progress: Progress) -> None:
     from hydra.run.clock import MonotonicClock
     from hydra.sweep.point_runner import StackRunner
-    from hydra.sweep.search_runner import run_search
-    from hydra.sweep.sweep_runner import SweepContext, run_sweep
+    from hydra.sweep.runner import SweepRunner
 
-    with StackRunner(progress) as runner:
-        world = SweepContext(runner, folder, MonotonicClock(), progress)
-        if folder.sweep.plan is not None:
-            run_sweep(folder.sweep.plan, world)
-        else:
-            run_search(folder.sweep, world, folder.answer)
+    with StackRunner(progress) as stack:
+        SweepRunner(stack.measure, folder, MonotonicClock(), progress).run(folder.sweep)
 
 
 def _tell(folder: SweepFolder, outputs: Outputs, output: str | None, *, whole: bool) -> None:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from hydra.cli.output_flags import Outputs
 
 if TYPE_CHECKING:
-    from hydra.report.report_data import ReportData, Saved
+    from hydra.report.contents import ReportContents
+    from hydra.sweep.record import SavedRecord
 
 
-def write_outputs(outputs: Outputs, saved: Saved) -> None:
+def write_outputs(outputs: Outputs, saved: SavedRecord) -> None:
     """Write the report, the CSV and the JUnit XML that were asked for.
 
     Raises:
@@ -21,7 +22,7 @@ def write_outputs(outputs: Outputs, saved: Saved) -> None:
     write_named(outputs, [("", saved)])
 
 
-def write_named(outputs: Outputs, saved: Sequence[tuple[str, Saved]]) -> None:
+def write_named(outputs: Outputs, saved: Sequence[tuple[str, SavedRecord]]) -> None:
     """The same for several results, by name.
 
     Raises:
@@ -29,11 +30,11 @@ def write_named(outputs: Outputs, saved: Sequence[tuple[str, Saved]]) -> None:
     """
     from hydra.errors import OutputError
     from hydra.files.atomic_write import atomic_write
-    from hydra.report.report_data import gather
+    from hydra.report.contents import collect
 
     if not (outputs.report or outputs.csv or outputs.junit):
         return
-    measured = gather(saved)
+    measured = collect(saved)
     unwritten: OutputError | None = None
     for flag, path in (("report", outputs.report), ("csv", outputs.csv), ("junit", outputs.junit)):
         if path is None:
@@ -46,7 +47,7 @@ def write_named(outputs: Outputs, saved: Sequence[tuple[str, Saved]]) -> None:
         raise unwritten
 
 
-def _content(flag: str, measured: ReportData) -> bytes:
+def _content(flag: str, measured: ReportContents) -> bytes:
     from hydra.report.csv_rows import csv_text
     from hydra.report.junit import junit_xml
     from hydra.report.page import page

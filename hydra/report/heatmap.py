@@ -1,4 +1,4 @@
-"""Latency over time as a heat map: how many deliveries of each second took how long."""
+"""Latency over time as a heatmap: how many deliveries of each second had which latency."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from hydra.accounting.stats import SubscriberStats
 
 ROWS_PER_DECADE = 6
 LOWEST_US = 100
-"""What is faster is shown in the lowest row."""
+"""Lower latencies are counted in the lowest row."""
 
 
 @dataclass(frozen=True)
-class HeatMap:
+class Heatmap:
     """Counts by time and latency."""
 
     edges_s: tuple[float, ...]
-    """Of the columns: one more than there are."""
+    """Of the columns; one more than there are columns."""
     edges_ms: tuple[float, ...]
-    """Of the rows: one more than there are."""
+    """Of the rows; one more than there are rows."""
     counts: tuple[tuple[int, ...], ...]
     """Rows of columns."""
 
 
-def heat_map(subscribers: Sequence[SubscriberStats], columns: int) -> HeatMap | None:
-    """The heat map of a run.
+def latency_heatmap(subscribers: Sequence[SubscriberStats], columns: int) -> Heatmap | None:
+    """The heatmap of a run.
 
     Args:
-        subscribers: what they noted about once a second.
-        columns: how many there may be; more seconds are put together.
+        subscribers: with their samples, about one a second.
+        columns: most columns; in a longer run a column covers several seconds.
 
     Returns:
-        None where nothing was delivered.
+        None if nothing was delivered.
     """
     samples = [sample for subscriber in subscribers for sample in subscriber.samples if sample.e2e.counts]
     if not samples:
@@ -50,7 +50,7 @@ def heat_map(subscribers: Sequence[SubscriberStats], columns: int) -> HeatMap | 
     rows = [row for row, _ in cells]
     first, last = min(rows), max(rows)
     count = max(column for _, column in cells) + 1
-    return HeatMap(
+    return Heatmap(
         edges_s=tuple(float(index * width_s) for index in range(count + 1)),
         edges_ms=tuple(_edge_ms(row) for row in range(first, last + 2)),
         counts=tuple(tuple(cells.get((row, column), 0) for column in range(count)) for row in range(first, last + 1)),

@@ -1,6 +1,7 @@
-"""JSON Schemas of the files that results are kept in, made from the facts that they hold.
+"""JSON Schemas of result files and sweep files, made from their dataclasses.
 
-docs/result.schema.json and docs/sweep.schema.json are copies of them: ``python -m hydra.report.json_schemas result``.
+docs/result.schema.json and docs/sweep.schema.json are printed by ``python -m hydra.report.json_schemas result`` and
+``sweep``.
 """
 
 from __future__ import annotations
@@ -23,19 +24,19 @@ FORMATS: dict[type, tuple[str, int]] = {
 
 
 def result_schema() -> dict[str, object]:
-    """JSON Schema (draft 2020-12) of ``hydra.run.record.RunRecord``, for this format version and no other."""
+    """JSON Schema (draft 2020-12) of a ``RunRecord`` in this format version."""
     return _schema(RunRecord, f"Hydra result, version {run_record.FORMAT_VERSION}")
 
 
 def sweep_schema() -> dict[str, object]:
-    """The same of ``hydra.sweep.record.SweepRecord``: a whole sweep or search with all of its runs."""
+    """JSON Schema (draft 2020-12) of a ``SweepRecord`` with its points and their runs."""
     return _schema(SweepRecord, f"Hydra sweep, version {sweep_record.FORMAT_VERSION}")
 
 
 def _schema(record: type, title: str) -> dict[str, object]:
     schema: dict[str, Any] = msgspec.json.schema(record, schema_hook=_any_value)
-    for kept, (name, version) in FORMATS.items():
-        definition = schema["$defs"].get(kept.__name__)
+    for saved, (name, version) in FORMATS.items():
+        definition = schema["$defs"].get(saved.__name__)
         if definition is not None:
             definition["properties"] |= {"format": {"const": name}, "format_version": {"const": version}}
             definition["required"] = [*definition["required"], "format", "format_version"]
@@ -43,14 +44,14 @@ def _schema(record: type, title: str) -> dict[str, object]:
 
 
 def _any_value(kind: type) -> dict[str, object]:
-    """What a change of a point is: a value of whatever option."""
+    """The value of a point's change, which has the type of its option."""
     if kind is not object:
         raise NotImplementedError
     return {"description": "A value of that option."}
 
 
 def main() -> None:
-    """Print the schema of the kind of file that the first argument names."""
+    """Print the schema that the first argument names: ``result`` or ``sweep``."""
     schema = {"result": result_schema, "sweep": sweep_schema}[sys.argv[1]]()
     print(msgspec.json.format(msgspec.json.encode(schema), indent=2).decode())  # noqa: T201
 

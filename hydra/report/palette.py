@@ -1,7 +1,7 @@
-"""Colours, symbols and dashes of traces: told apart by everyone, on white and on black paper.
+"""Colours, symbols and dashes of traces, distinguishable for colour-blind readers on light and dark backgrounds.
 
-Neighbours differ in lightness as well as in hue (after Okabe and Ito, darkened or lightened until each has a contrast
-of 3 to 1 to both backgrounds), and never in colour alone: each trace has a symbol, and each round of colours a dash.
+Neighbouring colours differ in lightness and hue (after Okabe and Ito, adjusted until each has a contrast of 3 to 1 to
+both backgrounds). Traces never differ in colour alone: each has its own symbol, and each round of colours its own dash.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 LIGHT_BACKGROUND = "#ffffff"
 DARK_BACKGROUND = "#14181d"
 
-HEAT = "Cividis"
-"""A scale of one lightness ramp, made for readers who do not see red and green apart."""
+HEATMAP = "Cividis"
+"""Plotly's colour scale with rising lightness, readable without telling red from green."""
 
 
 def colour(index: int) -> str:
@@ -28,5 +28,5 @@ def symbol(index: int) -> str:
 
 
 def dash(index: int) -> str:
-    """The dash of a trace's line: another one for each round of colours."""
+    """The dash of a trace's line: the next one for each round of colours."""
     return DASHES[index // len(COLOURS) % len(DASHES)]

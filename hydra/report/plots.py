@@ -1,6 +1,6 @@
-"""Plotly figures as plain dicts: the original's three plots, the frontier, and what all figures have in common.
+"""Plots over all points as Plotly figures (plain dicts): the seed's three, latency, loss classes and the frontier.
 
-Every text in a figure may come from a user. Plotly reads a little HTML in texts, so each is escaped here.
+Every text in a figure may come from a user. Plotly interprets some HTML in texts, so each text is escaped here.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ import html
 from collections.abc import Iterable, Mapping, Sequence
 
 from hydra.report import palette
-from hydra.report.report_data import ReportData, ReportPoint
-from hydra.sweep.record import FoundAnswer
+from hydra.report.contents import ReportContents, ReportPoint
+from hydra.sweep.record import SearchResult
+from hydra.sweep.search import SearchAnswer
 
 Figure = dict[str, object]
 Trace = dict[str, object]
@@ -22,11 +23,11 @@ SEED_PLOTS: Mapping[str, tuple[str, str, str]] = {
     "average_packet_loss": ("Average Packet Loss", "Average Packet Loss [%]", ",.4~g"),
     "failing_clients_rate": ("Failing Clients Rate", "Average Failing Clients Rate [pps]", ",.1f"),
 }
-"""(title, name of the y axis, how a value is written) by the seed's key: the original's three plots."""
+"""(title, title of the y axis, number format) by the seed's key."""
 
 
 def text(value: object) -> str:
-    """A text that Plotly shows as it is."""
+    """The text, escaped for Plotly."""
     return html.escape(str(value), quote=True)
 
 
@@ -42,8 +43,7 @@ COMMON_LAYOUT: Mapping[str, object] = {
     "hovermode": "closest",
     "showlegend": True,
 }
-"""What all figures have in common; the page's script puts a figure's own layout over it. Colours of text and grid are
-the style sheet's."""
+"""Common to all figures; page.js merges a figure's own layout over it, page.css sets the colours of text and grid."""
 
 
 def figure(traces: Iterable[Trace], *, title: str, x: Trace, y: Trace, **layout: object) -> Figure:
@@ -51,10 +51,10 @@ def figure(traces: Iterable[Trace], *, title: str, x: Trace, y: Trace, **layout:
 
     Args:
         traces: its traces.
-        title: its title.
-        x: of the x axis: its ``title``, and what else is its own.
+        title: plain text.
+        x: the x axis: its ``title`` and other attributes that are not common to all figures.
         y: the same for the y axis.
-        layout: what else is its own.
+        layout: further attributes of the layout.
     """
     return {
         "data": list(traces),
@@ -71,114 +71,86 @@ def _axis(axis: Trace) -> Trace:
     return {**axis, "title": {"text": text(axis["title"]), "font": {"size": 13}}}
 
 
-def whole_layout(own: Mapping[str, object]) -> dict[str, object]:
-    """The layout that the page's script makes of a figure's own one."""
-    layout = {**COMMON_LAYOUT, **own}
-    for axis in ("xaxis", "yaxis"):
-        common, given = COMMON_LAYOUT[axis], own.get(axis, {})
-        assert isinstance(common, dict)
-        assert isinstance(given, dict)
-        layout[axis] = {**common, **given}
-    return layout
-
-
-def looks(index: int, *, hollow: Sequence[bool] = ()) -> Trace:
-    """The looks of a line with points.
+def trace_style(index: int, *, hollow: Sequence[bool] = (), size: int = 9) -> Trace:
+    """Line and marker of a trace.
 
     Args:
         index: of the trace.
         hollow: for each point, whether it is drawn as an outline.
+        size: of the markers.
     """
     symbols = [f"{palette.symbol(index)}-open" if empty else palette.symbol(index) for empty in hollow]
     return {
         "line": {"color": palette.colour(index), "dash": palette.dash(index), "width": 2},
-        "marker": {"color": palette.colour(index), "symbol": symbols or palette.symbol(index), "size": 9},
+        "marker": {"color": palette.colour(index), "symbol": symbols or palette.symbol(index), "size": size},
     }
 
 
-def seed_figure(measured: ReportData, key: str) -> Figure:
-    """One of the original's plots: a trace for each number of clients, a point for each point of the sweep.
-
-    A point's x and y are read from the same object, and a point without a result is left out whole: the two cannot
-    drift apart.
-    """
-    title, y, form = SEED_PLOTS[key]
-    traces = [
-        _seed_trace(index, clients, [point for point in measured.points if point.clients == clients], key, form)
-        for index, clients in enumerate(measured.clients)
-    ]
-    return figure(traces, title=title, x={"title": TX_AXIS}, y={"title": y})
-
-
-def _seed_trace(index: int, clients: int, points: Sequence[ReportPoint], key: str, form: str) -> Trace:
-    drawn = sorted(
-        ((point.mean("average_tx_rate"), point.mean(key), point) for point in points if point.results),
-        key=lambda item: item[2].asked_rate_per_s,
-    )
-    trace: Trace = {
+def _clients_trace(index: int, clients: int, points: Sequence[ReportPoint], y: list[float], hover: str) -> Trace:
+    """A line for a number of clients: a value of each point against the rate that was sent."""
+    return {
         "type": "scatter",
         "mode": "lines+markers",
         "name": f"client_count = {clients}",
-        "x": [x for x, _, _ in drawn],
-        "y": [y for _, y, _ in drawn],
-        "customdata": [text(f"{point.label}: {point.verdict}") for _, _, point in drawn],
-        "hovertemplate": f"%{{customdata}}<br>Tx %{{x:,.1f}}<br>%{{y:{form}}}<extra></extra>",
-        **looks(index, hollow=[point.verdict != "pass" for _, _, point in drawn]),
+        "x": [point.mean("average_tx_rate") for point in points],
+        "y": y,
+        "customdata": [text(f"{point.label}: {point.verdict}") for point in points],
+        "hovertemplate": f"%{{customdata}}<br>{hover}<extra></extra>",
+        **trace_style(index, hollow=[point.verdict != "pass" for point in points]),
     }
-    line = trace["line"]
-    assert isinstance(line, dict)
-    # As in the original, but stiff enough not to swing below zero between two points.
-    line.update(shape="spline", smoothing=0.4)
-    if any(len(point.results) > 1 for _, _, point in drawn):
-        spans = [(min(point.values(key)), y or 0.0, max(point.values(key))) for _, y, point in drawn]
-        trace["error_y"] = {
-            "type": "data",
-            "symmetric": False,
-            "array": [high - mean for _, mean, high in spans],
-            "arrayminus": [mean - low for low, mean, _ in spans],
-            "color": palette.colour(index),
-            "thickness": 1,
-        }
-    return trace
 
 
-def latency_figure(measured: ReportData) -> Figure | None:
-    """The 99th percentile of the latency from the plan against the rate that was sent; None where nothing was."""
-    traces: list[Trace] = []
-    for index, clients in enumerate(measured.clients):
-        points = sorted(
-            (point for point in measured.points if point.clients == clients and point.metric("e2e_p99")),
-            key=lambda point: point.asked_rate_per_s,
-        )
-        if points:
-            traces.append(
-                {
-                    "type": "scatter",
-                    "mode": "lines+markers",
-                    "name": f"client_count = {clients}",
-                    "x": [point.mean("average_tx_rate") for point in points],
-                    "y": [significant(point.metric("e2e_p99") or 0.0) for point in points],
-                    "customdata": [text(f"{point.label}: {point.verdict}") for point in points],
-                    "hovertemplate": "%{customdata}<br>p99 %{y:,.4~g} ms<extra></extra>",
-                    **looks(index, hollow=[point.verdict != "pass" for point in points]),
-                }
-            )
+def seed_figure(contents: ReportContents, key: str) -> Figure:
+    """One of the seed's plots: a trace for each number of clients, with a marker for each point of the sweep.
+
+    A point without a result is left out of x and y alike.
+    """
+    title, y_title, number_format = SEED_PLOTS[key]
+    traces = []
+    for index, (clients, points) in enumerate(contents.points_by_clients.items()):
+        measured = [point for point in points if point.results]
+        means = [point.mean(key) or 0.0 for point in measured]
+        trace = _clients_trace(index, clients, measured, means, f"Tx %{{x:,.1f}}<br>%{{y:{number_format}}}")
+        # A spline as in the seed, but stiff enough not to swing below zero between two points.
+        trace["line"] = {**_mapping(trace["line"]), "shape": "spline", "smoothing": 0.4}
+        if any(len(point.results) > 1 for point in measured):
+            trace["error_y"] = {
+                "type": "data",
+                "symmetric": False,
+                "array": [max(point.values(key)) - mean for point, mean in zip(measured, means, strict=True)],
+                "arrayminus": [mean - min(point.values(key)) for point, mean in zip(measured, means, strict=True)],
+                "color": palette.colour(index),
+                "thickness": 1,
+            }
+        traces.append(trace)
+    return figure(traces, title=title, x={"title": TX_AXIS}, y={"title": y_title})
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    assert isinstance(value, dict)
+    return value
+
+
+def latency_figure(contents: ReportContents) -> Figure | None:
+    """The 99th percentile of the end-to-end latency against the rate that was sent; None without deliveries."""
+    traces = []
+    for index, (clients, points) in enumerate(contents.points_by_clients.items()):
+        found = [(point, p99_ms) for point in points if (p99_ms := point.metric("e2e_p99"))]
+        if found:
+            values = [significant(p99_ms) for _, p99_ms in found]
+            traces.append(_clients_trace(index, clients, [point for point, _ in found], values, "p99 %{y:,.4~g} ms"))
     if not traces:
         return None
-    return figure(
-        traces,
-        title="Latency, 99th percentile",
-        x={"title": TX_AXIS},
-        y=log_axis("End to end p99 [ms]", traces),
-    )
+    y = log_axis("End to end p99 [ms]", traces)
+    return figure(traces, title="Latency, 99th percentile", x={"title": TX_AXIS}, y=y)
 
 
 def log_axis(title: str, traces: Iterable[Trace]) -> Trace:
-    """A logarithmic y axis for these traces, with ticks that do not crowd."""
+    """A logarithmic y axis for these traces."""
     values = [value for trace in traces for value in _values(trace["y"]) if value > 0]
     wide = bool(values) and max(values) >= 5 * min(values)
     axis: Trace = {"title": title, "type": "log", "rangemode": "normal", "tickformat": ",~g"}
-    # 1, 2, 5, 10, 20, ...; a narrow range has room for more, and might hold none of these.
+    # Ticks at 1, 2, 5, 10, 20, ...: a narrow range might hold none of these, and has room for more.
     return {**axis, "dtick": "D2"} if wide else axis
 
 
@@ -188,7 +160,7 @@ def _values(axis: object) -> list[float]:
 
 
 def significant(value: float) -> float:
-    """Four significant digits: nobody sees more of them, and a page of many points is half the size."""
+    """The value with four significant digits: enough for a plot, and it halves the size of a page with many points."""
     return float(f"{value:.4g}")
 
 
@@ -202,38 +174,33 @@ LOSS_CLASSES: Mapping[str, str] = {
     "records_ghost": "received although refused",
     "records_corrupt": "corrupt batches",
 }
-"""What may be wrong with deliveries, by the field of Totals."""
+"""What can go wrong with deliveries, by the field of Totals."""
 
 
-def loss_figure(measured: ReportData) -> Figure | None:
-    """Deliveries that were lost, or otherwise not as they should be, by class and point; None where there are none."""
-    points = [(number, point) for number, point in enumerate(measured.points, 1) if _troubled(point)]
-    labels = [f"{number}: {point.clients:,} x {point.asked_rate_per_s:,.6g}" for number, point in points]
-    traces: list[Trace] = []
-    for index, (field, name) in enumerate(LOSS_CLASSES.items()):
-        counts = [sum(getattr(result.totals, field) for result in point.results) for _, point in points]
-        if any(counts):
-            traces.append(
-                {
-                    "type": "bar",
-                    "name": name,
-                    "y": [text(label) for label in labels],
-                    "x": counts,
-                    "orientation": "h",
-                    "marker": {
-                        "color": palette.colour(index),
-                        "pattern": {
-                            "shape": PATTERNS[index % len(PATTERNS)],
-                            "fillmode": "overlay",
-                            "solidity": 0.2,
-                            "size": 6,
-                        },
-                    },
-                    "hovertemplate": "%{y}<br>%{x:,} deliveries<extra>%{fullData.name}</extra>",
-                }
-            )
-    if not traces:
+def loss_figure(contents: ReportContents) -> Figure | None:
+    """Deliveries that were lost or otherwise wrong, by class and point; None if there are none."""
+    counts = {
+        f"{number}: {point.clients:,} x {point.msg_rate:,.6g}": [
+            sum(getattr(result.totals, field) for result in point.results) for field in LOSS_CLASSES
+        ]
+        for number, point in enumerate(contents.points, 1)
+    }
+    counts = {label: classes for label, classes in counts.items() if any(classes)}
+    if not counts:
         return None
+    traces: list[Trace] = [
+        {
+            "type": "bar",
+            "name": name,
+            "y": [text(label) for label in counts],
+            "x": [classes[index] for classes in counts.values()],
+            "orientation": "h",
+            "marker": {"color": palette.colour(index), "pattern": {"shape": PATTERNS[index], **PATTERN_STYLE}},
+            "hovertemplate": "%{y}<br>%{x:,} deliveries<extra>%{fullData.name}</extra>",
+        }
+        for index, name in enumerate(LOSS_CLASSES.values())
+        if any(classes[index] for classes in counts.values())
+    ]
     return figure(
         traces,
         title="Loss classes",
@@ -243,46 +210,44 @@ def loss_figure(measured: ReportData) -> Figure | None:
     )
 
 
-def _troubled(point: ReportPoint) -> bool:
-    return any(getattr(result.totals, field) for result in point.results for field in LOSS_CLASSES)
-
-
 PATTERNS = ("", "/", "x", ".", "\\", "-", "|", "+")
+"""Of the loss classes, so that their bars differ in more than colour."""
+PATTERN_STYLE: Mapping[str, object] = {"fillmode": "overlay", "solidity": 0.2, "size": 6}
 
 
-def frontier_figure(answers: Sequence[FoundAnswer]) -> Figure:
-    """The highest good rate against the clients. A triangle: at least that; a filled circle: the broker's limit."""
+def frontier_figure(answers: Sequence[SearchResult]) -> Figure:
+    """The highest good rate against the clients. A hollow triangle: at least that; a circle: the broker's limit."""
     found = sorted(
-        ((answer.clients, answer.answer) for answer in answers if answer.clients is not None and answer.answer.best),
-        key=lambda item: item[0] or 0,
+        (each.clients, each.answer.best, each.answer)
+        for each in answers
+        if each.clients is not None and each.answer.best
     )
+    style = trace_style(0, size=11)
+    symbols = ["triangle-up-open" if answer.at_least else "circle" for _, _, answer in found]
     good: Trace = {
         "type": "scatter",
         "mode": "lines+markers",
         "name": "highest good rate",
-        "x": [clients for clients, _ in found],
-        "y": [answer.best for _, answer in found],
-        "customdata": [_limit(at_least=answer.at_least, confirmed=answer.confirmed) for _, answer in found],
+        "x": [clients for clients, _, _ in found],
+        "y": [best for _, best, _ in found],
+        "customdata": [_limit_text(answer) for _, _, answer in found],
         "hovertemplate": "%{x:,} clients: %{y:,.4~g} records/s<br>%{customdata}<extra></extra>",
-        **looks(0),
+        **style,
+        "marker": {**_mapping(style["marker"]), "symbol": symbols},
     }
-    marker = good["marker"]
-    assert isinstance(marker, dict)
-    marker["symbol"] = ["triangle-up-open" if answer.at_least else "circle" for _, answer in found]
-    marker["size"] = 11
-    above = [(clients, answer.above) for clients, answer in found if answer.above is not None]
+    above = [(clients, answer.above) for clients, _, answer in found if answer.above is not None]
     bad: Trace = {
         "type": "scatter",
         "mode": "markers",
-        "name": "lowest that is no good",
+        "name": "lowest that is not good",
         "x": [clients for clients, _ in above],
         "y": [value for _, value in above],
-        "hovertemplate": "%{x:,} clients: %{y:,.4~g} records/s is no good<extra></extra>",
+        "hovertemplate": "%{x:,} clients: %{y:,.4~g} records/s is not good<extra></extra>",
         "marker": {"color": palette.colour(1), "symbol": "x", "size": 8},
     }
     return figure([good, bad], title="Frontier", x={"title": "Clients"}, y={"title": "Rate [records/s]"})
 
 
-def _limit(*, at_least: bool, confirmed: bool) -> str:
-    limit = "at least: the broker was not the limit" if at_least else "the broker's limit"
-    return limit if confirmed else f"{limit}; not confirmed"
+def _limit_text(answer: SearchAnswer) -> str:
+    limit = "at least: the broker was not the limit" if answer.at_least else "the broker's limit"
+    return limit if answer.confirmed else f"{limit}; not confirmed"

@@ -1,16 +1,15 @@
-"""One run from close by: figures of its latencies, of how it went over time, and of its clients."""
+"""Plots of one run: its latencies, its course over time, and its clients."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
-from hydra.accounting.latency import LatencySummary
 from hydra.accounting.result import Result
 from hydra.accounting.timeline import TimelinePoint
 from hydra.report import palette
-from hydra.report.heatmap import heat_map
-from hydra.report.plots import Figure, Trace, figure, log_axis, looks, significant
+from hydra.report.heatmap import latency_heatmap
+from hydra.report.plots import Figure, Trace, figure, log_axis, significant, trace_style
 from hydra.run.record import RunRecord
 
 SECONDS: Trace = {"title": "Time since the first record was due [s]"}
@@ -23,15 +22,15 @@ PERCENTILES: Mapping[str, str] = {
     "max": "max_ms",
 }
 CLIENT_STEPS = 100
-"""As many steps does a curve over all clients have at most."""
+"""Most steps of a curve over all clients."""
 
 
-def detail_figures(run: RunRecord, *, columns: int) -> dict[str, Figure]:
-    """The figures of one run, by name; those for which there is nothing are left out.
+def run_figures(run: RunRecord, *, columns: int) -> dict[str, Figure]:
+    """The figures of one run, by name; empty ones are left out.
 
     Args:
         run: the run.
-        columns: how many moments are shown at most.
+        columns: most points in time that a figure shows.
     """
     result = run.result
     if result is None:
@@ -39,8 +38,8 @@ def detail_figures(run: RunRecord, *, columns: int) -> dict[str, Figure]:
     groups = list(_groups(result.points, columns))
     found = {
         "percentiles": _percentiles(result),
-        "heat": _heat(run, columns),
-        "lateness": _lateness(groups),
+        "percentiles_over_time": _percentiles_over_time(groups),
+        "heatmap": _heatmap(run, columns),
         "rates": _rates(result, groups),
         "backlog": _backlog(groups),
         "cpu": _cpu(groups),
@@ -66,13 +65,13 @@ def _percentiles(result: Result) -> Figure | None:
             "mode": "lines+markers",
             "name": name,
             "x": list(PERCENTILES),
-            # A log scale has no zero; what is below a microsecond is nothing that was measured.
+            # A log scale has no zero, and nothing below a microsecond is measured.
             "y": [max(0.001, significant(getattr(summary, field))) for field in PERCENTILES.values()],
             "hovertemplate": "%{x}: %{y:,.4~g} ms<extra></extra>",
-            **looks(index),
+            **trace_style(index),
         }
         for index, (name, summary) in enumerate(summaries.items())
-        if _counted(summary)
+        if summary.deliveries
     ]
     if not traces:
         return None
@@ -84,12 +83,8 @@ def _percentiles(result: Result) -> Figure | None:
     )
 
 
-def _counted(summary: LatencySummary) -> bool:
-    return summary.deliveries > 0
-
-
-def _heat(run: RunRecord, columns: int) -> Figure | None:
-    found = heat_map(run.evidence.subscribers, columns)
+def _heatmap(run: RunRecord, columns: int) -> Figure | None:
+    found = latency_heatmap(run.evidence.subscribers, columns)
     if found is None:
         return None
     trace: Trace = {
@@ -97,7 +92,7 @@ def _heat(run: RunRecord, columns: int) -> Figure | None:
         "x": list(found.edges_s),
         "y": list(found.edges_ms),
         "z": [[count or None for count in row] for row in found.counts],
-        "colorscale": palette.HEAT,
+        "colorscale": palette.HEATMAP,
         "colorbar": {"title": {"text": "deliveries"}, "thickness": 12, "outlinewidth": 0},
         "hovertemplate": "%{x:.0f} s, about %{y:,.3~g} ms: %{z:,} deliveries<extra></extra>",
     }
@@ -111,7 +106,7 @@ def _heat(run: RunRecord, columns: int) -> Figure | None:
 
 
 def _groups(points: Sequence[TimelinePoint], columns: int) -> Iterator[tuple[float, Sequence[TimelinePoint]]]:
-    """The points, some of them together where there are too many: (seconds that a group covers, its points)."""
+    """Points grouped so that there are at most ``columns`` groups: (seconds that a group covers, its points)."""
     size = -(-len(points) // columns) or 1
     before_s = 0.0
     for start in range(0, len(points), size):
@@ -124,9 +119,7 @@ def _groups(points: Sequence[TimelinePoint], columns: int) -> Iterator[tuple[flo
 Groups = Sequence[tuple[float, Sequence[TimelinePoint]]]
 
 
-def _line(index: int, name: str, groups: Groups, values: Sequence[float | None]) -> Trace | None:
-    if all(value is None for value in values):
-        return None
+def _line(index: int, name: str, groups: Groups, values: Sequence[float | None]) -> Trace:
     return {
         "type": "scatter",
         "mode": "lines+markers" if len(groups) <= 40 else "lines",
@@ -134,21 +127,20 @@ def _line(index: int, name: str, groups: Groups, values: Sequence[float | None])
         "x": [significant(group[-1].at_s) for _, group in groups],
         "y": [None if value is None else significant(value) for value in values],
         "hovertemplate": "%{x:.4~g} s: %{y:,.4~g}<extra>%{fullData.name}</extra>",
-        **looks(index),
+        **trace_style(index, size=6),
     }
 
 
 def _over_time(groups: Groups, lines: Mapping[str, Sequence[float | None]], *, title: str, y: Trace) -> Figure | None:
-    made = [_line(index, name, groups, values) for index, (name, values) in enumerate(lines.items())]
-    traces = [trace for trace in made if trace is not None]
-    for trace in traces:
-        marker = trace["marker"]
-        assert isinstance(marker, dict)
-        marker["size"] = 6
-    return figure(traces, title=title, x=SECONDS, y=y) if traces and groups else None
+    traces = [
+        _line(index, name, groups, values)
+        for index, (name, values) in enumerate(lines.items())
+        if any(value is not None for value in values)
+    ]
+    return figure(traces, title=title, x=SECONDS, y=y) if traces else None
 
 
-def _lateness(groups: Groups) -> Figure | None:
+def _percentiles_over_time(groups: Groups) -> Figure | None:
     def highest(of: Callable[[TimelinePoint], float]) -> list[float | None]:
         found = [max(of(point) for point in group) for _, group in groups]
         return [value or None for value in found]
@@ -163,8 +155,8 @@ def _lateness(groups: Groups) -> Figure | None:
 
 
 def _rates(result: Result, groups: Groups) -> Figure | None:
-    def rate(of: Callable[[TimelinePoint], int], share: int = 1) -> list[float | None]:
-        return [sum(of(point) for point in group) / seconds / share for seconds, group in groups]
+    def rate(of: Callable[[TimelinePoint], int], clients: int = 1) -> list[float | None]:
+        return [sum(of(point) for point in group) / seconds / clients for seconds, group in groups]
 
     slowest = [0, *(group[-1].slowest_client_records for _, group in groups)]
     seconds = [covered for covered, _ in groups]
@@ -216,22 +208,19 @@ def _means(groups: Groups, of: Callable[[TimelinePoint], float | None]) -> list[
 
 
 def _clients(result: Result, title: str, y: str, of: Callable[..., float]) -> Figure | None:
-    """All clients in the order of a value: how far they lie apart."""
+    """All clients in the order of a value, to show their spread."""
     values = sorted(of(client) for client in result.clients if client.state in {"ok", "failing"})
     if not values:
         return None
     last = len(values) - 1
-    places = sorted({round(step * last / CLIENT_STEPS) for step in range(CLIENT_STEPS + 1)})
+    ranks = sorted({round(step * last / CLIENT_STEPS) for step in range(CLIENT_STEPS + 1)})
     trace: Trace = {
         "type": "scatter",
         "mode": "lines+markers",
         "name": "clients",
-        "x": [place + 1 for place in places],
-        "y": [significant(values[place]) for place in places],
+        "x": [rank + 1 for rank in ranks],
+        "y": [significant(values[rank]) for rank in ranks],
         "hovertemplate": "client %{x:,} of " + f"{len(values):,}" + ": %{y:,.4~g}<extra></extra>",
-        **looks(0),
+        **trace_style(0, size=4),
     }
-    marker = trace["marker"]
-    assert isinstance(marker, dict)
-    marker["size"] = 4
     return figure([trace], title=title, x={"title": "Clients, lowest first"}, y={"title": y}, showlegend=False)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
-from hydra.report.report_data import ReportData
-from hydra.sweep.search import sentence
-from hydra.sweep.tuning import tuned_sentence
+from hydra.report.contents import ReportContents, worst_verdict
+from hydra.sweep.search import answer_sentence
+from hydra.sweep.tuning import tuning_sentence
 
-WORDS = {
+VERDICT_WORDS = {
     "pass": "passed",
     "fail": "failed",
     "indeterminate": "gave no answer",
@@ -17,44 +17,46 @@ WORDS = {
 SHOWN_REASONS = 5
 
 
-def whole_verdict(measured: ReportData) -> str:
-    """``pass``, ``fail``, ``indeterminate`` or ``error``: of a search whether it has an answer, else the gravest."""
-    if measured.answers:
-        sure = all(found.answer.best is not None and not found.answer.at_least for found in measured.answers)
-        return "pass" if sure else "indeterminate"
-    verdicts = {point.verdict for point in measured.points}
-    return next((word for word in ("error", "fail", "indeterminate", "pass") if word in verdicts), "indeterminate")
+def overall_verdict(contents: ReportContents) -> str:
+    """``pass``, ``fail``, ``indeterminate`` or ``error``: of a search whether it has an answer, else the worst."""
+    if contents.answers:
+        found = all(each.answer.best is not None and not each.answer.at_least for each in contents.answers)
+        return "pass" if found else "indeterminate"
+    return worst_verdict(point.verdict for point in contents.points)
 
 
-def verdict_sentences(measured: ReportData) -> list[str]:
-    """The verdict in a sentence, then what it rests on."""
-    if measured.answers:
+def summary_lines(contents: ReportContents) -> list[str]:
+    """The verdict in a sentence, then the reasons for it."""
+    if contents.answers:
         return [
-            f"{found.question[:1].upper()}{found.question[1:]}: {sentence(found.answer, unit=found.unit)}"
-            for found in measured.answers
+            f"{each.question[:1].upper()}{each.question[1:]}: {answer_sentence(each.answer, unit=each.unit)}"
+            for each in contents.answers
         ]
-    if measured.tuned is not None:
-        return [f"Lowest latency: {tuned_sentence(measured.tuned)}"]
-    if not measured.points:
+    if contents.tuned is not None:
+        return [f"Lowest latency: {tuning_sentence(contents.tuned)}"]
+    if not contents.points:
         return ["Nothing was measured."]
-    if len(measured.points) == 1:
-        point = measured.points[0]
+    if len(contents.points) == 1:
+        point = contents.points[0]
         first, *others = point.reasons or ("",)
-        return [f"{point.verdict.upper()}: {first}", *others, *_limits(measured)]
-    counts = Counter(point.verdict for point in measured.points)
-    told = ", ".join(f"{counts[word]} {WORDS[word]}" for word in WORDS if counts[word])
-    if counts["pass"] == len(measured.points):
-        return [f"All {len(measured.points)} points passed."]
-    troubled = [point for point in measured.points if point.verdict != "pass"]
-    lines = [f"{point.label}: {point.reasons[0] if point.reasons else point.verdict}" for point in troubled]
+        return [f"{point.verdict.upper()}: {first}", *others, *_limit_lines(contents)]
+    counts = Counter(point.verdict for point in contents.points)
+    if counts["pass"] == len(contents.points):
+        return [f"All {len(contents.points)} points passed."]
+    told = ", ".join(f"{counts[verdict]} {words}" for verdict, words in VERDICT_WORDS.items() if counts[verdict])
+    lines = [
+        f"{point.label}: {point.reasons[0] if point.reasons else point.verdict}"
+        for point in contents.points
+        if point.verdict != "pass"
+    ]
     more = [f"and {len(lines) - SHOWN_REASONS} more, see the table"] if len(lines) > SHOWN_REASONS else []
-    return [f"Of {len(measured.points)} points {told}.", *lines[:SHOWN_REASONS], *more]
+    return [f"Of {len(contents.points)} points {told}.", *lines[:SHOWN_REASONS], *more]
 
 
-def _limits(measured: ReportData) -> list[str]:
-    """Who was the limit, and the notes, of a single run."""
+def _limit_lines(contents: ReportContents) -> list[str]:
+    """The limit, the thresholds, and the notes of a single run."""
     lines = []
-    for result in measured.points[0].results[-1:]:
+    for result in contents.points[0].results[-1:]:
         bottleneck = result.bottleneck
         if bottleneck.symptoms:
             lines.append(f"Limit: {bottleneck.limit}. {'; '.join((*bottleneck.symptoms, *bottleneck.evidence))}")

@@ -1,1 +1,1 @@
-"""Many runs: plans, searches, comparisons, and the folder that holds them."""
+"""Many runs: plans and searches, the runner that measures their points, their records, and comparisons."""

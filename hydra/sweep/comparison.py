@@ -1,9 +1,10 @@
-"""Two results side by side: what is different, what of that is more than noise, and what of that is worse."""
+"""Compare two results: what differs, which differences are more than noise, and which of those are worse."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
@@ -11,10 +12,10 @@ from typing import Literal
 from hydra.accounting.metrics import metric_value
 from hydra.options.thresholds import METRICS
 from hydra.run.record import RunRecord
-from hydra.sweep.plan import format_value
-from hydra.sweep.record import FoundAnswer
+from hydra.sweep.plan import changes_text, format_value
+from hydra.sweep.record import PointRecord, SavedRecord, SearchResult, SweepRecord
 
-COMPARED: Mapping[str, Literal["high", "low"]] = {
+COMPARED_METRICS: Mapping[str, Literal["high", "low"]] = {
     "tx_rate": "high",
     "rx_rate": "high",
     "loss": "low",
@@ -23,37 +24,42 @@ COMPARED: Mapping[str, Literal["high", "low"]] = {
     "e2e_p99": "low",
     "e2e_p999": "low",
 }
-"""Which way is good, by metric."""
+"""Which way is better, by metric."""
+
+NEVER_NOISE = frozenset({"loss", "failing_clients"})
+"""Metrics that are worse as soon as one run has any where no run had before, however the repeats overlap."""
 
 FLOORS: Mapping[str, float] = {"ms": 1.0}
-"""Differences that are never called worse, by unit: a millisecond is what the pace of fetches makes of chance."""
+"""Differences up to this are always "same", by unit: the pace of fetches alone moves latencies by a millisecond."""
 
 IGNORED_OPTIONS = ("output", "keep_running", "java", "start_timeout")
-NOT_OF_A_MACHINE = ("release",)
-GRAVER = {"pass": 0, "indeterminate": 1, "fail": 2, "error": 3}
+IGNORED_MACHINE_FACTS = ("release",)
+SEVERITY = {"pass": 0, "indeterminate": 1, "fail": 2, "error": 3}
+
+State = Literal["same", "noise", "better", "worse"]
 
 
 @dataclass(frozen=True)
-class Compared:
-    """Runs of the same point, on one of the two sides."""
+class ComparedPoint:
+    """The runs of one point in one of the two results."""
 
     runs: tuple[RunRecord, ...]
 
     @property
     def verdict(self) -> str:
-        """The gravest one."""
+        """The worst of its runs."""
         verdicts = [run.result.verdict if run.result is not None else "error" for run in self.runs]
-        return max(verdicts, key=lambda verdict: GRAVER[verdict])
+        return max(verdicts, key=lambda verdict: SEVERITY[verdict])
 
     def values(self, metric: str) -> list[float]:
-        """A metric, of each run that has a result."""
+        """The metric in each run that has a result."""
         results = [run.result for run in self.runs if run.result is not None]
         return [metric_value(metric, result.totals, result.latency) for result in results]
 
 
 @dataclass(frozen=True)
-class Difference:
-    """One metric of one point on both sides."""
+class MetricChange:
+    """One metric of one point in both results."""
 
     point: str
     metric: str
@@ -61,13 +67,13 @@ class Difference:
     before: float
     after: float
     noise: float | None
-    """How far the repeats of both sides lie apart, added; None where a side has one run only."""
-    state: Literal["same", "noise", "better", "worse"]
-    """``noise``: beyond the tolerance, but the repeats lie further apart than the two sides."""
+    """The spread of the repeats before plus that after; None where one of them has a single run."""
+    state: State
+    """``noise``: beyond the tolerance, but the repeats overlap."""
 
     @property
     def change_percent(self) -> float:
-        """Of ``before``; infinite where that is 0 and ``after`` is not."""
+        """Relative to ``before``; infinite where that is 0 and ``after`` is not."""
         if self.before == self.after:
             return 0.0
         return 100.0 * (self.after - self.before) / abs(self.before) if self.before else math.inf
@@ -77,116 +83,120 @@ class Difference:
 class Comparison:
     """Everything that was found."""
 
-    differences: tuple[Difference, ...]
+    differences: tuple[MetricChange, ...]
     verdicts: tuple[tuple[str, str, str], ...]
-    """(point, before, after) of the points whose verdict is another one."""
+    """(point, before, after) of the points whose verdict changed."""
     unlike: tuple[str, ...]
-    """Options, machines and versions that differ: sentences."""
+    """Options, machine facts and versions that differ, each as a sentence."""
     only_before: tuple[str, ...]
-    """Points that one side has only."""
+    """Points that are missing after."""
     only_after: tuple[str, ...]
 
     @property
     def regressions(self) -> tuple[str, ...]:
         """What is worse, in words."""
-        found = [
+        metrics = (
             f"{item.point}: {item.metric} {item.before:,.5g} -> {item.after:,.5g} {item.unit}"
             for item in self.differences
             if item.state == "worse"
-        ]
-        return (
-            *(f"{name}: {was} -> {now}" for name, was, now in self.verdicts if GRAVER[now] > GRAVER[was]),
-            *found,
         )
+        verdicts = (f"{name}: {was} -> {now}" for name, was, now in self.verdicts if SEVERITY[now] > SEVERITY[was])
+        return (*verdicts, *metrics)
 
 
-Side = Mapping[str, Compared]
-"""A side's points by their names."""
+def points_by_name(saved: SavedRecord) -> dict[str, ComparedPoint]:
+    """The points of a result; trials of a search that repeat a point are its repeats."""
+    if isinstance(saved, RunRecord):
+        return {"run": ComparedPoint((saved,))}
+    found: dict[str, ComparedPoint] = {}
+    for point in (saved,) if isinstance(saved, PointRecord) else saved.points:
+        name = changes_text(point.changes) or "run"
+        earlier = found[name].runs if name in found else ()
+        found[name] = ComparedPoint((*earlier, *point.runs))
+    return {name: point for name, point in found.items() if point.runs}
 
 
-def compare(
-    before: Side,
-    after: Side,
-    *,
-    tolerance_percent: float,
-    answers: tuple[Sequence[FoundAnswer], Sequence[FoundAnswer]] = ((), ()),
-) -> Comparison:
-    """Compare two sides.
+def compare(before: SavedRecord, after: SavedRecord, *, tolerance_percent: float) -> Comparison:
+    """Compare two results point by point.
 
-    A difference counts when it is larger than the tolerance and than the floor of its unit, and when the repeats of the
-    two sides do not overlap. Any loss where there was none counts.
+    A difference counts if it exceeds the tolerance and the floor of its unit, and if the repeats do not overlap. Loss
+    counts wherever there was none before, even in a single repeat.
 
     Args:
-        before: the points of one side.
-        after: those of the other side.
-        tolerance_percent: up to this a difference is none.
-        answers: of two searches; a lower one counts beyond the tolerance.
+        before: the earlier result.
+        after: the later one.
+        tolerance_percent: differences up to this are "same"; applies to the answers of two searches, too.
     """
-    common = [name for name in before if name in after]
-    differences = [
-        _difference(name, metric, before[name], after[name], tolerance_percent)
+    old, new = points_by_name(before), points_by_name(after)
+    common = [name for name in old if name in new]
+    changes = [
+        _metric_change(name, metric, old[name].values(metric), new[name].values(metric), tolerance_percent)
         for name in common
-        for metric in COMPARED
-        if before[name].values(metric) and after[name].values(metric)
+        for metric in COMPARED_METRICS
+        if old[name].values(metric) and new[name].values(metric)
     ]
     return Comparison(
-        differences=(*differences, *_answers(*answers, tolerance_percent)),
+        differences=(*changes, *_answer_changes(_answers(before), _answers(after), tolerance_percent)),
         verdicts=tuple(
-            (name, before[name].verdict, after[name].verdict)
-            for name in common
-            if before[name].verdict != after[name].verdict
+            (name, old[name].verdict, new[name].verdict) for name in common if old[name].verdict != new[name].verdict
         ),
-        unlike=tuple(_unlike(before, after, common)),
-        only_before=tuple(name for name in before if name not in after),
-        only_after=tuple(name for name in after if name not in before),
+        unlike=tuple(dict.fromkeys(line for name in common for line in _unlike(old[name].runs[0], new[name].runs[0]))),
+        only_before=tuple(name for name in old if name not in new),
+        only_after=tuple(name for name in new if name not in old),
     )
 
 
-def _difference(name: str, metric: str, before: Compared, after: Compared, tolerance_percent: float) -> Difference:
-    old, new = before.values(metric), after.values(metric)
+def _answers(saved: SavedRecord) -> Sequence[SearchResult]:
+    return saved.answers if isinstance(saved, SweepRecord) else ()
+
+
+def _metric_change(
+    name: str, metric: str, old: Sequence[float], new: Sequence[float], tolerance_percent: float
+) -> MetricChange:
     unit = METRICS[metric].unit
     was, now = fmean(old), fmean(new)
-    known = len(old) > 1 and len(new) > 1
-    apart = max(old) < min(new) or max(new) < min(old)
-    small = abs(now - was) <= max(abs(was) * tolerance_percent / 100, FLOORS.get(unit, 0.0))
-    state: Literal["same", "noise", "better", "worse"]
-    if small:
+    repeated = len(old) > 1 and len(new) > 1
+    noise = max(old) - min(old) + max(new) - min(new) if repeated else None
+    overlap = max(old) >= min(new) and max(new) >= min(old)
+    state: State
+    if metric in NEVER_NOISE and max(old) == 0 < max(new):
+        state = "worse"
+    elif abs(now - was) <= max(abs(was) * tolerance_percent / 100, FLOORS.get(unit, 0.0)):
         state = "same"
-    elif not apart:
+    elif overlap:
         state = "noise"
     else:
-        state = "better" if (now > was) == (COMPARED[metric] == "high") else "worse"
-    noise = max(old) - min(old) + max(new) - min(new) if known else None
-    return Difference(name, metric, unit, was, now, noise, state)
+        state = "better" if (now > was) == (COMPARED_METRICS[metric] == "high") else "worse"
+    return MetricChange(name, metric, unit, was, now, noise, state)
 
 
-def _answers(before: Sequence[FoundAnswer], after: Sequence[FoundAnswer], tolerance_percent: float) -> list[Difference]:
+def _answer_changes(
+    before: Sequence[SearchResult], after: Sequence[SearchResult], tolerance_percent: float
+) -> Iterator[MetricChange]:
     new = {found.question: found for found in after}
-    found = []
     for old in before:
         now = new.get(old.question)
         if now is None:
             continue
-        best, better = old.answer.best or 0.0, now.answer.best or 0.0
-        # "At least" is no limit: a search that was stopped by the harness says nothing about the broker getting worse.
-        state: Literal["same", "noise", "better", "worse"] = "same"
-        if abs(better - best) > best * tolerance_percent / 100:
-            state = "better" if better > best else "noise" if now.answer.at_least else "worse"
-        found.append(Difference(old.question, "answer", old.unit, best, better, None, state))
-    return found
+        was_best, now_best = old.answer.best or 0.0, now.answer.best or 0.0
+        state: State = "same"
+        if abs(now_best - was_best) > was_best * tolerance_percent / 100:
+            # A search that ended with "at least" does not show that the broker carries less than before.
+            state = "better" if now_best > was_best else "noise" if now.answer.at_least else "worse"
+        yield MetricChange(old.question, "answer", old.unit, was_best, now_best, None, state)
 
 
-def _unlike(before: Side, after: Side, common: Sequence[str]) -> list[str]:
-    """What else is different between the two sides, once for all points."""
-    lines: dict[str, None] = {}
-    for name in common:
-        old, new = before[name].runs[0], after[name].runs[0]
-        for what, was, now, ignored in (
-            ("option", vars(old.order.options), vars(new.order.options), IGNORED_OPTIONS),
-            ("machine", old.machine, new.machine, NOT_OF_A_MACHINE),
-            ("version of", old.versions, new.versions, ()),
-        ):
-            for key in sorted({*was, *now} - {*ignored}):
-                if was.get(key) != now.get(key):
-                    lines[f"{what} {key}: {format_value(was.get(key))} -> {format_value(now.get(key))}"] = None
-    return list(lines)
+def _unlike(old: RunRecord, new: RunRecord) -> Iterator[str]:
+    """Options, machine facts and versions that differ."""
+    for what, was, now, ignored in (
+        ("option", _options(old), _options(new), IGNORED_OPTIONS),
+        ("machine", old.machine, new.machine, IGNORED_MACHINE_FACTS),
+        ("version of", old.versions, new.versions, ()),
+    ):
+        for key in sorted({*was, *now} - {*ignored}):
+            if was.get(key) != now.get(key):
+                yield f"{what} {key}: {format_value(was.get(key))} -> {format_value(now.get(key))}"
+
+
+def _options(run: RunRecord) -> Mapping[str, object]:
+    return dataclasses.asdict(run.order.options)

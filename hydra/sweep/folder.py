@@ -1,6 +1,7 @@
-"""The folder of a sweep: ``sweep.json`` (its plan), ``points/NNNN.json`` (a point each), and nothing half written.
+"""Where results are saved: the folder of a sweep, and the file or folder that a user names.
 
-A controller may be killed at any moment: what a folder holds is always a sweep as far as it got.
+A sweep's folder holds ``sweep.json`` (plan or search, and answers) and ``points/NNNN.json`` (one for each finished
+point). Each file is written whole: a controller may be killed at any moment, and the sweep is resumed from there.
 """
 
 from __future__ import annotations
@@ -15,20 +16,20 @@ from pathlib import Path
 from hydra.codec import encode
 from hydra.errors import OutputError, UsageError
 from hydra.files.atomic_write import atomic_write
-from hydra.sweep.record import PointRecord, SweepRecord, read_saved
+from hydra.sweep.record import PointRecord, SavedRecord, SweepRecord, read_saved
 
-PLAN = "sweep.json"
+SWEEP_FILE = "sweep.json"
 POINTS = "points"
-LOCK = ".lock"
+LOCK_FILE = ".lock"
 
 
 class SweepFolder:
-    """A ``PointStore`` of files, and the sweep that they belong to. One Hydra at a time works on it.
+    """The folder of a sweep, locked: one Hydra at a time works on it.
 
     Args:
         path: the folder.
-        sweep: what ``sweep.json`` holds.
-        lock: descriptor of the lock on the folder.
+        sweep: the content of ``sweep.json``, without points.
+        lock: descriptor of the lock file.
     """
 
     def __init__(self, path: Path, sweep: SweepRecord, lock: int) -> None:
@@ -38,106 +39,118 @@ class SweepFolder:
 
     @classmethod
     def begin(cls, path: Path, sweep: SweepRecord) -> SweepFolder:
-        """A new folder.
+        """Make the folder of a new sweep.
 
         Args:
-            path: must be empty, or not be there yet.
-            sweep: what is begun; its points are not looked at.
+            path: an empty folder, or one that does not exist.
+            sweep: the sweep; its points are not saved.
 
         Raises:
-            OutputError: it cannot be made.
-            UsageError: it holds something already.
+            OutputError: the folder cannot be created.
+            UsageError: it is not empty.
         """
         try:
             if path.exists() and any(path.iterdir()):
-                raise UsageError(f"{str(path)!r} is not empty", hint="go on with --resume, or choose another --results")
+                raise UsageError(f"{str(path)!r} is not empty", hint="use --resume, or choose another --results")
             (path / POINTS).mkdir(parents=True)
         except (OSError, ValueError) as error:
-            raise OutputError(f"{str(path)!r} cannot be made ({getattr(error, 'strerror', None) or error})") from error
-        folder = cls(path, dataclasses.replace(sweep, points=()), _locked(path))
-        atomic_write(path / PLAN, encode(folder.sweep))
+            reason = getattr(error, "strerror", None) or error
+            raise OutputError(f"{str(path)!r} cannot be created ({reason})") from error
+        folder = cls(path, sweep, _lock(path))
+        folder.save(sweep)
         return folder
 
     @classmethod
     def resume(cls, path: Path) -> SweepFolder:
-        """A folder that was begun earlier.
+        """Open the folder of a sweep that was begun earlier.
 
         Raises:
-            UsageError: it is no sweep's folder, or another Hydra works on it.
+            UsageError: not a sweep's folder, or another Hydra is using it.
             OutputError: it cannot be written to.
         """
-        folder = cls(path, _plan(path), _locked(path))
+        folder = cls(path, _read_sweep_file(path), _lock(path))
         for draft in (path / POINTS).glob(".*.draft"):
             draft.unlink(missing_ok=True)
         return folder
 
     def finished(self) -> Mapping[int, PointRecord]:
-        """All points that have ended, by number."""
+        """All finished points, by number."""
         return read_points(self.path)
 
     def keep(self, record: PointRecord) -> None:
-        """Write the point's file, whole."""
+        """Save a finished point; replaces an earlier one of the same number."""
         atomic_write(self.path / POINTS / f"{record.number:04}.json", encode(record))
 
-    def answer(self, sweep: SweepRecord) -> None:
-        """Write the sweep's file again, with the answers of a search."""
+    def save(self, sweep: SweepRecord) -> None:
+        """Save the sweep without its points, again after each answer of a search."""
         self.sweep = dataclasses.replace(sweep, points=())
-        atomic_write(self.path / PLAN, encode(self.sweep))
+        atomic_write(self.path / SWEEP_FILE, encode(self.sweep))
 
     def whole(self) -> SweepRecord:
-        """The sweep with all points that have ended."""
-        return dataclasses.replace(self.sweep, points=tuple(record for _, record in sorted(self.finished().items())))
+        """The sweep with all finished points."""
+        return _with_points(self.sweep, self.path)
 
     def close(self) -> None:
-        """Let another Hydra work on it; harmless the second time."""
+        """Release the lock; harmless the second time."""
         lock, self._lock = self._lock, -1
         if lock >= 0:
             os.close(lock)
 
 
 def read_sweep(path: Path) -> SweepRecord:
-    """What a sweep's folder holds.
+    """The sweep in a folder, with all finished points.
 
     Raises:
-        UsageError: it is no sweep's folder, or a file in it is broken.
+        UsageError: not a sweep's folder, or a file in it is damaged.
     """
-    return dataclasses.replace(_plan(path), points=tuple(record for _, record in sorted(read_points(path).items())))
+    return _with_points(_read_sweep_file(path), path)
 
 
 def read_points(path: Path) -> dict[int, PointRecord]:
-    """The points of a sweep's folder by number.
+    """The finished points in a sweep's folder, by number.
 
     Raises:
-        UsageError: a file is broken.
+        UsageError: a file is damaged.
     """
     found = {}
     for file in sorted((path / POINTS).glob("[0-9]*.json")):
-        record = read_saved(_content(file), name=str(file))
+        record = load_results(str(file))
         if not isinstance(record, PointRecord):
-            raise UsageError(f"{str(file)!r} holds no point")
+            raise UsageError(f"{file} does not hold a point")
         found[record.number] = record
     return found
 
 
-def _plan(path: Path) -> SweepRecord:
-    if not (path / PLAN).is_file():
-        raise UsageError(f"{str(path)!r} is no folder of a sweep", hint=f"there is no {PLAN} in it")
-    record = read_saved(_content(path / PLAN), name=str(path / PLAN))
+def load_results(path: str) -> SavedRecord:
+    """What a path holds: the file of a run, a point or a sweep, or the folder of a sweep.
+
+    Raises:
+        UsageError: the path does not exist, cannot be read, or is not a result of a known version.
+    """
+    place = Path(path)
+    try:
+        return read_sweep(place) if place.is_dir() else read_saved(place.read_bytes(), name=path)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"{path} cannot be read ({reason})") from error
+
+
+def _with_points(sweep: SweepRecord, path: Path) -> SweepRecord:
+    return dataclasses.replace(sweep, points=tuple(record for _, record in sorted(read_points(path).items())))
+
+
+def _read_sweep_file(path: Path) -> SweepRecord:
+    if not (path / SWEEP_FILE).is_file():
+        raise UsageError(f"{str(path)!r} is not the folder of a sweep", hint=f"it holds no {SWEEP_FILE}")
+    record = load_results(str(path / SWEEP_FILE))
     if not isinstance(record, SweepRecord):
-        raise UsageError(f"{str(path / PLAN)!r} holds no sweep")
+        raise UsageError(f"{path / SWEEP_FILE} does not hold a sweep")
     return record
 
 
-def _content(file: Path) -> bytes:
+def _lock(path: Path) -> int:
     try:
-        return file.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{str(file)!r} cannot be read ({error.strerror or error})") from error
-
-
-def _locked(path: Path) -> int:
-    try:
-        lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.open(path / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise OutputError(f"{str(path)!r} cannot be written to ({error.strerror or error})") from error
     try:
@@ -146,6 +159,6 @@ def _locked(path: Path) -> int:
         with contextlib.suppress(OSError):
             os.close(lock)
         raise UsageError(
-            f"another Hydra works on {str(path)!r}", hint="wait for it, or choose another folder"
+            f"another Hydra is using {str(path)!r}", hint="wait until it ends, or choose another folder"
         ) from error
     return lock

@@ -1,7 +1,7 @@
-"""A sweep before it runs: which points, with which options, in which order.
+"""The plan of a sweep: which points, with which options, in which order.
 
-A point is a set of options; a sweep changes some of them from point to point. Clients are swept as ``clients``, which
-is no option of its own: it is divided into apps of ``clients_per_app``.
+A point is a set of options; a sweep changes some of them from point to point. The number of clients is swept as
+``clients``, which is not an option itself: they are divided into apps of ``clients_per_app``.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from hydra.errors import UsageError
 from hydra.options.options import OPTION_KINDS, Options, checked, parse_option
@@ -24,10 +25,10 @@ NOT_SWEPT = frozenset(
     }
     | {name for name, known in OPTION_KINDS.items() if known.section in {"marathon", "mesos"}}
 )  # fmt: skip
-"""``total_sub_apps`` is swept as ``clients``; the others belong to the stack, the files, or what is asked of a run."""
+"""``total_sub_apps`` is swept as ``clients``; the others belong to the stack, the output files, or the verdict."""
 
-MAX_POINTS = 10_000
-MOST_CLIENTS = 100_000
+MAX_SWEEP_POINTS = 10_000
+MAX_CLIENTS = 100_000
 MAX_REPEATS = 1000
 
 Change = tuple[str, object]
@@ -43,32 +44,28 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class Point:
+class SweepPoint:
     """One set of options of a sweep."""
 
     number: int
     """From 1, in the order in which they run."""
     changes: dict[str, object]
-    """What differs between the points, ``clients`` among it."""
+    """The options that differ between the points, and ``clients``."""
     options: Options
-
-    @property
-    def name(self) -> str:
-        """The changes in a line, such as ``clients=10 msg_rate=1000``."""
-        return " ".join(f"{name}={format_value(value)}" for name, value in self.changes.items()) or "as asked"
 
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """A whole sweep: its file is what an interrupted one goes on from."""
+    """All points of a sweep. It is saved, so that an interrupted sweep can be resumed."""
 
-    points: tuple[Point, ...]
+    points: tuple[SweepPoint, ...]
     repeats: int = 1
+    """Runs of each point."""
 
-    @property
-    def runs(self) -> int:
-        """Runs that are counted."""
-        return len(self.points) * self.repeats
+
+def changes_text(changes: Mapping[str, object]) -> str:
+    """The changes of a point in a line, such as ``clients=10 msg_rate=1000``; empty if there are none."""
+    return " ".join(f"{name}={format_value(value)}" for name, value in changes.items())
 
 
 def format_value(value: object) -> str:
@@ -81,14 +78,14 @@ def format_value(value: object) -> str:
 
 
 def parse_axis(text: str, *, origin: str) -> Axis:
-    """An axis out of ``NAME=VALUE,VALUE,...``.
+    """The axis in ``NAME=VALUE,VALUE,...``.
 
     Args:
-        text: what was given.
+        text: the flag's value.
         origin: how an error names it, such as ``--sweep``.
 
     Raises:
-        UsageError: no such option, a value that its kind does not take, or a value twice.
+        UsageError: an unknown option, an invalid value, or a duplicate one.
     """
     name, equals, values = text.partition("=")
     if not equals:
@@ -97,34 +94,34 @@ def parse_axis(text: str, *, origin: str) -> Axis:
 
 
 def make_axis(name: str, texts: Iterable[str], *, origin: str) -> Axis:
-    """An axis out of a name and the texts of its values.
+    """The axis of an option's name and the texts of its values.
 
     Raises:
         UsageError: as ``parse_axis``.
     """
     values = tuple(parse_change(name, text, origin=origin)[1] for text in texts)
-    twice = [value for index, value in enumerate(values) if value in values[:index]]
-    if twice:
+    duplicate = next((value for index, value in enumerate(values) if value in values[:index]), None)
+    if duplicate is not None:
         raise UsageError(
-            f"{origin}: {name} = {format_value(twice[0])} stands there twice", hint="repeat with --repeats"
+            f"{origin}: duplicate value {name} = {format_value(duplicate)}", hint="use --repeats to repeat a point"
         )
     return Axis(name, values)
 
 
 def parse_change(name: str, text: str, *, origin: str) -> Change:
-    """One option of a point.
+    """One change: the option's name and its parsed value.
 
     Raises:
-        UsageError: no such option, or a value that its kind does not take.
+        UsageError: an unknown option, or an invalid value.
     """
     if name == CLIENTS:
-        if not re.fullmatch(r"[0-9]{1,9}", text.strip(), re.ASCII) or not 1 <= int(text) <= MOST_CLIENTS:
-            raise UsageError(f"{origin}: clients = {text!r} must be a whole number from 1 to {MOST_CLIENTS}")
+        if not re.fullmatch(r"[0-9]{1,9}", text.strip(), re.ASCII) or not 1 <= int(text) <= MAX_CLIENTS:
+            raise UsageError(f"{origin}: clients = {text!r} must be a whole number from 1 to {MAX_CLIENTS}")
         return name, int(text)
     if name not in OPTION_KINDS or name in NOT_SWEPT:
         hint = "sweep clients=..." if name == "total_sub_apps" else "see 'hydra kafka --help' for the options"
-        what = "cannot be swept" if name in NOT_SWEPT else "is no option"
-        raise UsageError(f"{origin}: {name[:80]!r} {what}", hint=hint)
+        reason = "cannot be swept" if name in NOT_SWEPT else "is not an option"
+        raise UsageError(f"{origin}: {name[:80]!r} {reason}", hint=hint)
     return name, parse_option(name, text, origin=f"{origin}: {name}")
 
 
@@ -138,12 +135,14 @@ def zipped(axes: Sequence[Axis]) -> list[dict[str, object]]:
     """The axes' first values together, then their second ones, and so on.
 
     Raises:
-        UsageError: they are not of one length; names the lengths.
+        UsageError: the axes differ in length; names the lengths.
     """
     lengths = {axis.name: len(axis.values) for axis in axes}
     if len(set(lengths.values())) > 1:
-        told = ", ".join(f"{name} has {length}" for name, length in lengths.items())
-        raise UsageError(f"--zip needs as many values for each option: {told}", hint="leave --zip out for a grid")
+        counts = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+        raise UsageError(
+            f"--zip needs the same number of values for each option: {counts}", hint="omit --zip for a grid"
+        )
     return [dict(zip(lengths, values, strict=True)) for values in zip(*(axis.values for axis in axes), strict=True)]
 
 
@@ -151,7 +150,7 @@ def with_changes(options: Options, changes: Mapping[str, object]) -> Options:
     """The options of a point.
 
     Raises:
-        UsageError: clients that are no whole number of apps, or a combination that cannot be.
+        UsageError: clients that are not a multiple of clients_per_app, or an invalid combination.
     """
     values = dict(changes)
     clients = values.pop(CLIENTS, None)
@@ -165,48 +164,48 @@ def apps_for(clients: int, clients_per_app: int) -> int:
     """How many apps hold these clients.
 
     Raises:
-        UsageError: there is a remainder, which would silently be another number of clients.
+        UsageError: there is a remainder; rounding would silently change the number of clients.
     """
     apps, remainder = divmod(clients, clients_per_app)
     if remainder:
         raise UsageError(
-            f"{clients} clients are no whole number of apps of --clients_per_app={clients_per_app}",
-            hint=f"ask for {max(1, apps) * clients_per_app}, or set --clients_per_app to a divisor of {clients}",
+            f"{clients} clients are not a multiple of --clients_per_app={clients_per_app}",
+            hint=f"use {max(1, apps) * clients_per_app}, or set --clients_per_app to a divisor of {clients}",
         )
     return apps
 
 
-def make_points(options: Options, changes: Sequence[Mapping[str, object]]) -> tuple[Point, ...]:
+def make_points(options: Options, changes: Sequence[Mapping[str, object]]) -> tuple[SweepPoint, ...]:
     """The points of a sweep, numbered.
 
     Args:
-        options: what all points have in common.
-        changes: what is different at each.
+        options: common to all points.
+        changes: of each point.
 
     Raises:
-        UsageError: none or too many, one twice, or one that cannot be.
+        UsageError: no points or too many, a duplicate point, or an invalid one.
     """
     if not changes:
-        raise UsageError("a sweep without a point", hint="give --sweep, --points or --plan")
-    if len(changes) > MAX_POINTS:
-        raise UsageError(f"a sweep of {len(changes)} points", hint=f"{MAX_POINTS} at most")
+        raise UsageError("the sweep has no points", hint="give --sweep, --points or --plan")
+    if len(changes) > MAX_SWEEP_POINTS:
+        raise UsageError(f"the sweep has {len(changes)} points", hint=f"{MAX_SWEEP_POINTS} at most")
     points = tuple(
-        Point(number, dict(change), with_changes(dataclasses.replace(options, output=None), change))
+        SweepPoint(number, dict(change), with_changes(dataclasses.replace(options, output=None), change))
         for number, change in enumerate(changes, 1)
     )
-    seen: dict[Options, Point] = {}
+    seen: set[Options] = set()
     for point in points:
         if point.options in seen:
-            raise UsageError(f"the point {point.name} stands in the plan twice", hint="repeat with --repeats")
-        seen[point.options] = point
+            raise UsageError(f"duplicate point {changes_text(point.changes)}", hint="use --repeats to repeat a point")
+        seen.add(point.options)
     return points
 
 
 def parse_points(text: str, *, origin: str) -> list[dict[str, object]]:
-    """A fixed list of points out of ``CLIENTSxRATE,CLIENTSxRATE,...``.
+    """The changes of each point in ``CLIENTSxRATE,CLIENTSxRATE,...``.
 
     Raises:
-        UsageError: names the part that is no point.
+        UsageError: names the part that is not a point.
     """
     points = []
     for part in text.split(","):
@@ -219,19 +218,18 @@ def parse_points(text: str, *, origin: str) -> list[dict[str, object]]:
     return points
 
 
-def seconds_left(plan: SweepPlan, done: Mapping[int, float]) -> float | None:
-    """How long the rest of a sweep will take.
+def seconds_left(plan: SweepPlan, took_s: Mapping[int, float]) -> float | None:
+    """An estimate of how long the rest of a sweep will take.
 
     Args:
         plan: the whole sweep.
-        done: by the point's number, how long it took with all repeats; points of an earlier session count, too.
+        took_s: by the number of each finished point, how long it took with all repeats, also before a resumption.
 
     Returns:
-        Seconds, or None while no point has ended: what a run needs beside its sending is known only then.
+        Seconds; None until a point has finished, because the overhead of a run is not known before.
     """
-    if not done:
+    if not took_s:
         return None
-    sending = {point.number: point.options.test_duration * plan.repeats for point in plan.points}
-    beside = [max(0.0, taken_s - sending[number]) for number, taken_s in done.items()]
-    mean_beside_s = sum(beside) / len(beside)
-    return sum(sending[point.number] + mean_beside_s for point in plan.points if point.number not in done)
+    sending_s = {point.number: point.options.test_duration * plan.repeats for point in plan.points}
+    overhead_s = fmean(max(0.0, taken_s - sending_s[number]) for number, taken_s in took_s.items())
+    return sum(sending_s[point.number] + overhead_s for point in plan.points if point.number not in took_s)

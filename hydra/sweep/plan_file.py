@@ -1,4 +1,4 @@
-"""A whole sweep in a TOML file: what its tables say, made into points.
+"""The plan of a sweep in a TOML file.
 
 ::
 
@@ -41,20 +41,20 @@ KEYS = ("repeats", "zip", "options", "sweep", "point")
 
 @dataclass(frozen=True)
 class PlanFile:
-    """What a plan file says."""
+    """The content of a plan file, parsed."""
 
     options: dict[str, object] = field(default_factory=dict)
-    """For all points."""
+    """Common to all points."""
     changes: tuple[dict[str, object], ...] = ()
-    """One for each point."""
+    """Of each point."""
     repeats: int | None = None
 
 
 def read_plan_file(path: str) -> PlanFile:
-    """What a sweep's plan file (TOML) says.
+    """Read and parse a plan file.
 
     Raises:
-        ConfigurationError: missing, unreadable, or wrong; names the file and the key or line.
+        ConfigurationError: missing, unreadable, or invalid; names the file and the key or line.
     """
     try:
         text = read_text(Path(path), kind="plan")
@@ -68,7 +68,7 @@ def read_plan_file(path: str) -> PlanFile:
 
 
 def read_plan(tables: Mapping[str, object], *, name: str) -> PlanFile:
-    """The plan that a parsed TOML file holds.
+    """Parse the tables of a plan file.
 
     Args:
         tables: the file's top level.
@@ -79,14 +79,14 @@ def read_plan(tables: Mapping[str, object], *, name: str) -> PlanFile:
     """
     for key in tables:
         if key not in KEYS:
-            raise ConfigurationError(f"{name}: {key[:80]!r} is not known", hint=f"a plan holds {', '.join(KEYS)}")
-    together = _switch(tables, "zip", name=name)
+            raise ConfigurationError(f"{name}: unknown key {key[:80]!r}", hint=f"the keys are {', '.join(KEYS)}")
+    zip_axes = _boolean(tables, "zip", name=name)
     points = tables.get("point", [])
     if not isinstance(points, list) or not all(isinstance(point, dict) for point in points):
         raise ConfigurationError(f"{name}: point must be written [[point]]")
     try:
         axes = [_axis(key, values, name=name) for key, values in _table(tables, "sweep", name=name).items()]
-        swept = (zipped(axes) if together else grid(axes)) if axes else []
+        swept = (zipped(axes) if zip_axes else grid(axes)) if axes else []
         fixed = [
             dict(parse_change(key, _text(value), origin=f"{name}: [[point]] {number}") for key, value in point.items())
             for number, point in enumerate(points, 1)
@@ -95,16 +95,9 @@ def read_plan(tables: Mapping[str, object], *, name: str) -> PlanFile:
     except ConfigurationError:
         raise
     except UsageError as error:
-        problem = error.message if error.message.startswith(name) else f"{name}: {error.message}"
-        raise ConfigurationError(problem, hint=error.hint) from error
-    repeats = _number(tables, "repeats", 1, MAX_REPEATS, name=name)
-    if repeats is not None and repeats != int(repeats):
-        raise ConfigurationError(f"{name}: repeats = {repeats!r} must be a whole number")
-    return PlanFile(
-        options=options,
-        changes=tuple(swept + fixed),
-        repeats=None if repeats is None else int(repeats),
-    )
+        message = error.message if error.message.startswith(name) else f"{name}: {error.message}"
+        raise ConfigurationError(message, hint=error.hint) from error
+    return PlanFile(options=options, changes=tuple(swept + fixed), repeats=_repeats(tables, name=name))
 
 
 def _table(tables: Mapping[str, object], key: str, *, name: str) -> Mapping[str, object]:
@@ -122,20 +115,21 @@ def _axis(key: str, values: object, *, name: str) -> Axis:
 
 def _option(key: str, value: object, *, name: str) -> object:
     if key not in OPTION_KINDS:
-        raise ConfigurationError(f"{name}: [options] {key[:80]!r} is no option")
+        raise ConfigurationError(f"{name}: [options] {key[:80]!r} is not an option")
     return parse_option(key, _text(value), origin=f"{name}: [options] {key}")
 
 
-def _number(tables: Mapping[str, object], key: str, low: float, high: float, *, name: str) -> float | None:
-    value = tables.get(key)
+def _repeats(tables: Mapping[str, object], *, name: str) -> int | None:
+    value = tables.get("repeats")
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-        raise ConfigurationError(f"{name}: {key} = {value!r} must be a number from {low:g} to {high:g}")
-    return value
+    number = value if isinstance(value, (int, float)) and not isinstance(value, bool) else 0
+    if not 1 <= number <= MAX_REPEATS or number != int(number):
+        raise ConfigurationError(f"{name}: repeats = {value!r} must be a whole number from 1 to {MAX_REPEATS}")
+    return int(number)
 
 
-def _switch(tables: Mapping[str, object], key: str, *, name: str) -> bool:
+def _boolean(tables: Mapping[str, object], key: str, *, name: str) -> bool:
     value = tables.get(key, False)
     if not isinstance(value, bool):
         raise ConfigurationError(f"{name}: {key} = {value!r} must be true or false")
@@ -143,7 +137,7 @@ def _switch(tables: Mapping[str, object], key: str, *, name: str) -> bool:
 
 
 def _text(value: object) -> str:
-    """A TOML value as a flag would give it."""
+    """A TOML value in the text form that a flag takes."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value)

@@ -1,82 +1,89 @@
-"""What is kept of a sweep or a search: a file for its plan, one for each point, and its answers.
+"""What is saved of a sweep or a search: its plan or search settings, its points with their runs, and what it found.
 
 The formats are versioned; a reader refuses a version that it does not know.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
 
+from hydra.accounting.latency import LatencyHistogram
+from hydra.accounting.stats import ProcessUsage, SubscriberSample, SubscriberStats
 from hydra.errors import InfrastructureError, UsageError
 from hydra.options.options import Options
 from hydra.run import record as run_record
 from hydra.run.record import RunRecord
-from hydra.sweep.compact import condensed
-from hydra.sweep.plan import Axis, Point, SweepPlan
-from hydra.sweep.search import Answer
-from hydra.sweep.tuning import Tuned
+from hydra.sweep.plan import Axis, SweepPlan
+from hydra.sweep.search import SearchAnswer
+from hydra.sweep.tuning import TuningResult
 
 SWEEP_FORMAT = "hydra-sweep"
 POINT_FORMAT = "hydra-point"
 FORMAT_VERSION = run_record.FORMAT_VERSION
-"""A point holds runs: it is read by whoever reads those."""
+"""The result file's: a point holds runs, so that its format changes with theirs."""
 
 SweepKind = Literal["sweep", "batchsize", "maxrate", "maxclients", "frontier", "tune"]
+
+EXIT_CODES_WORST_FIRST = (143, 130, 70, 4, 2, 1, 3)
+"""Interruptions and errors, then loss, then what is indeterminate."""
 
 
 @dataclass(frozen=True)
 class PointRecord:
-    """A point that has ended: what its file holds."""
+    """A finished point: the content of its file."""
 
     number: int
     changes: dict[str, object]
     runs: tuple[RunRecord, ...]
-    """One for each repeat, condensed (sweep/compact.py); a run that ended with an error has no result."""
+    """One for each repeat, compact; a run that ended with an error has no result."""
     took_s: float
-    """With everything that belongs to it, waiting for its clients among it."""
+    """From the start of its first run to the end of its last one."""
     format: str = POINT_FORMAT
     format_version: int = FORMAT_VERSION
 
     @property
     def exit_code(self) -> int:
-        """The gravest of its runs."""
-        return worst_exit_code([run.exit_code for run in self.runs])
+        """The worst of its runs."""
+        return worst_exit_code(run.exit_code for run in self.runs)
 
     @property
     def unmeasured(self) -> bool:
-        """Whether the stack was unusable: such a point is measured anew when its sweep is resumed."""
+        """Whether the stack was unusable: such a point is measured again when its sweep is resumed."""
         return any(run.exit_code == InfrastructureError.exit_code for run in self.runs)
 
 
 @dataclass(frozen=True)
-class FoundAnswer:
-    """What a search found for one question."""
-
-    question: str
-    """Such as ``highest good rate for 50 clients``."""
-    unit: str
-    answer: Answer
-    clients: int | None = None
-    """Of a frontier's point."""
-
-
-@dataclass(frozen=True)
-class SearchAsked:
-    """What a search was asked for."""
+class SearchSettings:
+    """The settings of a search: a range for a limit, or axes for a tuning."""
 
     start: float = 0.0
     lowest: float = 0.0
     highest: float = 0.0
     precision: float = 0.05
     max_trials: int = 12
-    """For each question."""
+    """For each answer."""
     clients: tuple[int, ...] = ()
-    """Of a frontier: its questions."""
+    """Of a frontier, which has an answer for each."""
     axes: tuple[Axis, ...] = ()
-    """Of a tuning: what it may change."""
+    """Of a tuning: the options and values to try."""
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The answer to one question of a search."""
+
+    question: str
+    """Such as ``highest rate for 50 clients``."""
+    unit: str
+    answer: SearchAnswer
+    clients: int | None = None
+    """Of a search for a rate."""
 
 
 @dataclass(frozen=True)
@@ -87,17 +94,17 @@ class SweepRecord:
     started_at: str
     """ISO 8601, UTC."""
     command: str
-    """The command line that it began with."""
+    """The command line that started it."""
     options: Options
-    """What all points have in common."""
+    """Common to all points."""
     plan: SweepPlan | None = None
-    """None for a search: it finds its points as it goes."""
-    search: SearchAsked | None = None
-    """None for a sweep: its plan says it all."""
+    """None for a search, which chooses its points as it goes."""
+    search: SearchSettings | None = None
+    """None for a sweep."""
     points: tuple[PointRecord, ...] = ()
-    answers: tuple[FoundAnswer, ...] = ()
-    """Of a search, once it has any."""
-    tuned: Tuned | None = None
+    answers: tuple[SearchResult, ...] = ()
+    """Of a search, as far as it got."""
+    tuned: TuningResult | None = None
     format: str = SWEEP_FORMAT
     format_version: int = FORMAT_VERSION
 
@@ -108,58 +115,52 @@ class SweepRecord:
 
     @property
     def exit_code(self) -> int:
-        """A sweep's is the gravest of its points; a search's says whether it has an answer."""
+        """Of a sweep the worst of its points; of a search whether it has an answer."""
         if self.tuned is not None:
             return 0 if self.tuned.best_costs else 1
         if self.answers:
-            return worst_exit_code([_answer_code(found.answer) for found in self.answers])
-        return worst_exit_code([point.exit_code for point in self.points])
+            return worst_exit_code(found.answer.exit_code for found in self.answers)
+        return worst_exit_code(point.exit_code for point in self.points)
 
 
-def _answer_code(answer: Answer) -> int:
-    """0: the broker's limit, or all of the range is good; 1: nothing is good; 3: something else was the limit."""
-    if answer.limited_by in {"harness", "unknown", "trials"} or (answer.best is not None and not answer.confirmed):
-        return 3
-    return 0 if answer.best is not None else 1
+SavedRecord = RunRecord | PointRecord | SweepRecord
 
 
-def worst_exit_code(codes: list[int]) -> int:
-    """The exit code of several: what kept Hydra from measuring, then loss, then what gave no answer."""
-    for code in (143, 130, 70, 4, 2, 1, 3):
-        if code in codes:
-            return code
-    return 0
+def worst_exit_code(codes: Iterable[int]) -> int:
+    """The exit code of several runs."""
+    present = set(codes)
+    return next((code for code in EXIT_CODES_WORST_FIRST if code in present), 0)
 
 
-def read_saved(data: bytes, *, name: str) -> RunRecord | PointRecord | SweepRecord:
-    """What a file of Hydra's holds.
+def read_saved(data: bytes, *, name: str) -> SavedRecord:
+    """Decode a file that Hydra saved.
 
     Args:
         data: its content.
         name: the file's, for errors.
 
     Raises:
-        UsageError: it is none of Hydra's, or of a version that is not known here, or broken.
+        UsageError: not a file of Hydra, of an unknown version, or damaged.
     """
     try:
         head = msgspec.json.decode(data, type=_Head)
-        kinds: dict[str, tuple[type[RunRecord | PointRecord | SweepRecord], int]] = {
+        formats: dict[str, tuple[type[SavedRecord], int]] = {
             run_record.FORMAT: (RunRecord, run_record.FORMAT_VERSION),
             POINT_FORMAT: (PointRecord, FORMAT_VERSION),
             SWEEP_FORMAT: (SweepRecord, FORMAT_VERSION),
         }
-        if head.format not in kinds:
+        if head.format not in formats:
             raise UsageError(
                 f"{name} is not a result file of Hydra (format {head.format[:40]!r})",
                 hint="--output=FILE writes one",
             )
-        kind, version = kinds[head.format]
+        record_type, version = formats[head.format]
         if head.format_version != version:
             raise UsageError(
                 f"{name} has {head.format} version {head.format_version}, this Hydra reads version {version}",
                 hint="use the Hydra that wrote it",
             )
-        saved = msgspec.json.decode(data, type=kind)
+        saved = msgspec.json.decode(data, type=record_type)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{name} is not a result file of Hydra ({error})") from error
     return saved
@@ -170,6 +171,46 @@ class _Head(msgspec.Struct):
     format_version: int
 
 
-def point_record(point: Point, runs: tuple[RunRecord, ...], took_s: float) -> PointRecord:
-    """What is kept of a point."""
-    return PointRecord(point.number, point.changes, tuple(map(condensed, runs)), round(took_s, 3))
+def compact_run(run: RunRecord) -> RunRecord:
+    """The run without its evidence: no clients, publisher, machine samples and audit; all subscribers merged into one.
+
+    The evidence (each client's spans, each process's samples) is most of a result file. A sweep keeps the result, and
+    one latency histogram a second over all subscribers.
+    """
+    merged = _merge_subscribers(run.order.run_id, run.evidence.subscribers)
+    evidence = dataclasses.replace(run.evidence, publisher=None, machine=(), audit=None, subscribers=merged)
+    return dataclasses.replace(run, order=dataclasses.replace(run.order, clients=()), evidence=evidence)
+
+
+def _merge_subscribers(run_id: str, subscribers: Sequence[SubscriberStats]) -> tuple[SubscriberStats, ...]:
+    """One subscriber with a sample for each second in which any of them has one; none if there are no samples."""
+    by_second: dict[int, list[SubscriberSample]] = {}
+    for subscriber in subscribers:
+        for sample in subscriber.samples:
+            by_second.setdefault(math.ceil(sample.at_s - 0.5), []).append(sample)
+    if not by_second:
+        return ()
+    usage = ProcessUsage(
+        cpu_percent=sum(subscriber.usage.cpu_percent for subscriber in subscribers),
+        rss_bytes=sum(subscriber.usage.rss_bytes for subscriber in subscribers),
+        window_s=max(subscriber.usage.window_s for subscriber in subscribers),
+    )
+    samples = tuple(_merge_samples(by_second[second]) for second in sorted(by_second))
+    return (SubscriberStats(run_id, "all subscribers", (), usage, samples=samples),)
+
+
+def _merge_samples(samples: Sequence[SubscriberSample]) -> SubscriberSample:
+    histogram = LatencyHistogram(samples[0].e2e.bits)
+    for sample in samples:
+        if sample.e2e.counts:
+            histogram.merge(sample.e2e)
+    return SubscriberSample(
+        at_s=max(sample.at_s for sample in samples),
+        received=sum(sample.received for sample in samples),
+        slowest_received=min(sample.slowest_received for sample in samples),
+        fetches=sum(sample.fetches for sample in samples),
+        received_bytes=sum(sample.received_bytes for sample in samples),
+        cpu_s=sum(sample.cpu_s for sample in samples),
+        rss_bytes=sum(sample.rss_bytes for sample in samples),
+        e2e=histogram.fact(),
+    )

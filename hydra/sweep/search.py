@@ -1,11 +1,12 @@
-"""Looking for a limit: which value to try next, given all trials so far; and the answer, once there is one.
+"""Search for a limit: which value to try next, given all trials so far, and the answer once there is one.
 
-Doubling (or halving) until the limit lies between two trials, then bisection of that bracket by ratio, then a repeat of
-its two ends: chance (a machine that stood still for a moment) is found on either side. Where a repeat contradicts, a
-third trial decides. Nothing is remembered between two calls: a search that was interrupted goes on from its trials.
+The search doubles (or halves) until the limit lies between two trials, bisects that bracket by ratio, then repeats both
+ends of the bracket, because either may be due to chance (a machine that stalled for a moment). If a repeat contradicts
+the first trial, a third one decides. No state is kept between two calls: an interrupted search continues from its
+trials.
 
-A trial that the harness limited bounds the search, since nothing can be learned above it, but it is never the broker's
-limit: the answer is then "at least".
+A trial that the harness limited bounds the search, because nothing can be learned above it, but it is never the
+broker's limit: the answer is then "at least".
 """
 
 from __future__ import annotations
@@ -15,28 +16,34 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from hydra.errors import UsageError
+from hydra.errors import CapacityError, UsageError
+from hydra.run.record import RunRecord
 
 Outcome = Literal["good", "bad", "harness", "unknown"]
-"""What a trial says of the broker at this value: it carries it; it does not; the harness gave way first; nothing."""
+"""What a trial says about the broker at this value: it carries it; it does not; the harness was the limit; nothing."""
+
+Limit = Literal["broker", "harness", "range", "trials", "unknown"]
 
 CONFIRMED_BY = 2
-"""Trials that agree make a value's outcome certain."""
+"""Trials with the same outcome that confirm a value."""
+
+GOOD_RATE_RATIO = 0.95
+"""A trial is good only if the publisher reached this share of the rate that was asked for."""
 
 
 @dataclass(frozen=True)
-class Trial:
-    """What came of trying a value."""
+class SearchTrial:
+    """A value that was tried, and the outcome."""
 
     value: float
     outcome: Outcome
     reason: str = ""
-    """Why it is no good; a sentence for people."""
+    """Why it is not good; a sentence for people."""
 
 
 @dataclass(frozen=True)
 class SearchRange:
-    """Where to look, how closely, and how long.
+    """Where to search, how precisely, and for how long.
 
     Raises:
         UsageError: when the range is empty or the start lies outside of it.
@@ -46,26 +53,26 @@ class SearchRange:
     lowest: float
     highest: float
     step: float = 0.0
-    """Values are whole multiples of it; 0: any, rounded to three digits."""
+    """Values are whole multiples of it; 0: any value, rounded to three digits."""
     precision: float = 0.05
-    """The bracket's width at which the search ends, as a share of its lower end."""
+    """The search ends when the bracket is this narrow, as a share of its lower end."""
     max_trials: int = 12
 
     def __post_init__(self) -> None:
         if not 0 < self.lowest <= self.start <= self.highest:
             raise UsageError(
-                f"a search from {self.start:g} does not lie between {self.lowest:g} and {self.highest:g}",
+                f"the start {self.start:g} does not lie between {self.lowest:g} and {self.highest:g}",
                 hint="choose a start within the range",
             )
 
     def fit(self, value: float) -> float:
-        """The value that can be tried next to this one."""
+        """The nearest value that can be tried."""
         fitted = round(value / self.step) * self.step if self.step else float(f"{value:.3g}")
         return min(max(fitted, self.lowest), self.highest)
 
 
 @dataclass(frozen=True)
-class Probe:
+class NextTrial:
     """The next trial to make."""
 
     value: float
@@ -73,123 +80,164 @@ class Probe:
 
 
 @dataclass(frozen=True)
-class Answer:
+class SearchAnswer:
     """What a search found."""
 
     best: float | None
-    """The highest good value; None when not even the lowest one is."""
+    """The highest good value; None when not even the lowest one is good."""
     above: float | None
-    """The lowest value above it that is no good; None when the range ended first."""
-    limited_by: Literal["broker", "harness", "range", "trials", "unknown"]
-    """What stands above ``best``: only "broker" makes it the broker's limit. "range": all of it is good; "trials": they
-    were used up while all were good."""
+    """The lowest value above it that is not good; None when the range ended first."""
+    limited_by: Limit
+    """What stopped the search above ``best``. Only "broker" makes it the broker's limit. "range": all of the range is
+    good; "trials": all trials were good until none was left."""
     confirmed: bool
     """Whether ``best`` was good twice."""
     trials: int
     reason: str = ""
-    """Why ``above`` is no good."""
+    """Why ``above`` is not good."""
 
     @property
     def at_least(self) -> bool:
         """Whether the broker may well carry more."""
         return self.limited_by != "broker"
 
+    @property
+    def exit_code(self) -> int:
+        """0: the broker's limit, or all of the range is good; 1: nothing is good; 3: something else was the limit."""
+        if self.limited_by in {"harness", "unknown", "trials"} or (self.best is not None and not self.confirmed):
+            return 3
+        return 0 if self.best is not None else 1
 
-def next_step(trials: Sequence[Trial], within: SearchRange) -> Probe | Answer:
+
+def classify_run(run: RunRecord, *, msg_rate: float) -> tuple[Outcome, str]:
+    """The outcome of a trial, and the reason if it is not good.
+
+    Args:
+        run: the trial's run.
+        msg_rate: records/s that were asked for.
+    """
+    result = run.result
+    if result is None:
+        return "harness" if run.exit_code == CapacityError.exit_code else "unknown", run.error
+    reason = result.reasons[0] if result.reasons else ""
+    totals = result.totals
+    if result.bottleneck.harness_limited:
+        return "harness", reason
+    if result.verdict == "indeterminate" and totals.clients_missing + totals.clients_never_started:
+        return "unknown", reason
+    if result.verdict != "pass":
+        # Also without proven loss: no client was missing, and yet a record was not delivered, acked, or sent in time.
+        return "bad", reason
+    if totals.tx_rate_per_s < GOOD_RATE_RATIO * msg_rate:
+        return "bad", f"{totals.tx_rate_per_s:,.1f} of {msg_rate:,.10g} records/s were sent"
+    return "good", ""
+
+
+def next_step(trials: Sequence[SearchTrial], within: SearchRange) -> NextTrial | SearchAnswer:
     """What to try next, or the answer.
 
     Args:
-        trials: all that were made so far, in their order.
-        within: where to look.
+        trials: all so far, in order.
+        within: where to search.
     """
     if not trials:
-        return Probe(within.fit(within.start), "double")
+        return NextTrial(within.fit(within.start), "double")
     best, above = _bracket(trials)
     left = within.max_trials - len(trials)
     if left <= 0:
         return _answer(trials, best, above, within)
-    # The last trial there is goes to the answer: one that was good only once is hardly one.
-    last_words = _unconfirmed(trials, best) if left == 1 else None
-    step = last_words or _again(trials) or _narrow(best, above, within)
+    # The last trial goes to confirming the best value: one that was good only once is hardly an answer.
+    last_repeat = _unconfirmed(trials, best) if left == 1 else None
+    step = last_repeat or _again(trials) or _narrow(best, above, within)
     return step or _unconfirmed(trials, best) or _unconfirmed(trials, above) or _answer(trials, best, above, within)
 
 
-def _again(trials: Sequence[Trial]) -> Probe | None:
-    """The last value once more, where its trials contradict each other, or where the first one gave no answer."""
+def _again(trials: Sequence[SearchTrial]) -> NextTrial | None:
+    """The last value once more if its trials contradict each other, or if its first one was indeterminate."""
     last = trials[-1]
     good, bad = _counts(trials, last.value)
     undecided = good == bad or (last.outcome == "unknown" and bad == 1)
-    return Probe(last.value, "again") if undecided else None
+    return NextTrial(last.value, "again") if undecided else None
 
 
-def _unconfirmed(trials: Sequence[Trial], value: float | None) -> Probe | None:
-    """An end of the bracket once more, where only one trial speaks for it."""
+def _unconfirmed(trials: Sequence[SearchTrial], value: float | None) -> NextTrial | None:
+    """An end of the bracket once more if only one trial supports it."""
     if value is None or max(_counts(trials, value)) >= CONFIRMED_BY:
         return None
-    return Probe(value, "confirm")
+    return NextTrial(value, "confirm")
 
 
-def _bracket(trials: Sequence[Trial]) -> tuple[float | None, float | None]:
-    """The highest good value below all that are no good, and the lowest that is no good; by most of their trials."""
+def _bracket(trials: Sequence[SearchTrial]) -> tuple[float | None, float | None]:
+    """The lowest value that is not good, and the highest good one below it; the majority of a value's trials decides.
+
+    Returns:
+        (highest good, lowest not good); None where there is no such value.
+    """
     counts = {trial.value: _counts(trials, trial.value) for trial in trials}
     above = min((value for value, (good, bad) in counts.items() if good <= bad), default=None)
     below = [value for value, (good, bad) in counts.items() if good > bad and (above is None or value < above)]
     return max(below, default=None), above
 
 
-def _counts(trials: Iterable[Trial], value: float) -> tuple[int, int]:
-    """How many trials of a value were good, and how many were not. Beside a good one, one without an answer is none."""
+def _counts(trials: Iterable[SearchTrial], value: float) -> tuple[int, int]:
+    """How many trials of a value were good, and how many were not.
+
+    Indeterminate trials are ignored if at least one trial of this value was good.
+    """
     outcomes = [trial.outcome for trial in trials if trial.value == value]
     good = outcomes.count("good")
     return good, len(outcomes) - good - (outcomes.count("unknown") if good else 0)
 
 
-def _narrow(best: float | None, above: float | None, within: SearchRange) -> Probe | None:
-    """The next value that makes the bracket smaller; None when it is small enough."""
+def _narrow(best: float | None, above: float | None, within: SearchRange) -> NextTrial | None:
+    """The next value that narrows the bracket; None when it is narrow enough."""
     if above is None:
         assert best is not None
-        return None if best >= within.highest else Probe(within.fit(best * 2), "double")
+        return None if best >= within.highest else NextTrial(within.fit(best * 2), "double")
     if best is None:
-        return None if above <= within.lowest else Probe(within.fit(above / 2), "halve")
+        return None if above <= within.lowest else NextTrial(within.fit(above / 2), "halve")
     if above <= best * (1 + within.precision):
         return None
     middle = within.fit(math.sqrt(best * above))
     if not best < middle < above:
-        # Multiples of a step: the geometric mean may fall on an end of the bracket although one lies between.
+        # Multiples of a step: the geometric mean may be rounded to an end of the bracket although a value lies between.
         middle = within.fit(best + within.step)
-    return Probe(middle, "bisect") if best < middle < above else None
+    return NextTrial(middle, "bisect") if best < middle < above else None
 
 
-def _answer(trials: Sequence[Trial], best: float | None, above: float | None, within: SearchRange) -> Answer:
-    limit: Literal["broker", "harness", "range", "trials", "unknown"] = "range"
+def _answer(
+    trials: Sequence[SearchTrial], best: float | None, above: float | None, within: SearchRange
+) -> SearchAnswer:
+    limited_by: Limit = "range"
+    reason = ""
     if above is not None:
-        limit = _gravest(trials, above)
+        limited_by, outcome = _limit(trials, above)
+        failed = (trial for trial in trials if (trial.value, trial.outcome) == (above, outcome))
+        reason = next((trial.reason for trial in failed if trial.reason), "")
     elif best is not None and best < within.highest:
-        limit = "trials"
-    told = {"broker": "bad", "harness": "harness", "unknown": "unknown"}.get(limit)
-    reasons = [trial.reason for trial in trials if (trial.value, trial.outcome) == (above, told) and trial.reason]
-    return Answer(
+        limited_by = "trials"
+    return SearchAnswer(
         best=best,
         above=above,
-        limited_by=limit,
+        limited_by=limited_by,
         confirmed=best is not None and _counts(trials, best)[0] >= CONFIRMED_BY,
         trials=len(trials),
-        reason=reasons[0] if reasons else "",
+        reason=reason,
     )
 
 
-def _gravest(trials: Iterable[Trial], value: float) -> Literal["broker", "harness", "unknown"]:
-    """What the trials of a value that is no good say: the harness's limit before the broker's, that before nothing.
+def _limit(trials: Iterable[SearchTrial], value: float) -> tuple[Limit, Outcome]:
+    """What was the limit at a value that is not good, and the outcome that says so.
 
-    Where the harness was the limit once, the value is not proven to be the broker's.
+    If the harness was the limit once, the value is not proven to be the broker's limit.
     """
     outcomes = {trial.outcome for trial in trials if trial.value == value}
     if "harness" in outcomes:
-        return "harness"
-    return "broker" if "bad" in outcomes else "unknown"
+        return "harness", "harness"
+    return ("broker", "bad") if "bad" in outcomes else ("unknown", "unknown")
 
 
-def sentence(answer: Answer, *, unit: str) -> str:
+def answer_sentence(answer: SearchAnswer, *, unit: str) -> str:
     """The answer in words.
 
     Args:
@@ -197,26 +245,22 @@ def sentence(answer: Answer, *, unit: str) -> str:
         unit: of the values, such as ``records/s``.
     """
     runs = f"{answer.trials} runs"
+    because = f" ({answer.reason})" if answer.reason else ""
     if answer.best is None:
         nothing = "none" if answer.limited_by == "broker" else f"no answer (limited by {_LIMITS[answer.limited_by]})"
-        return f"{nothing}: not even {answer.above:,.10g} {unit} is good; {runs}" + _because(answer)
+        return f"{nothing}: not even {answer.above:,.10g} {unit} is good; {runs}{because}"
     confirmed = "confirmed by a repeat" if answer.confirmed else "not confirmed by a repeat"
     if answer.above is None:
         end = "the end of the range" if answer.limited_by == "range" else "where the runs were used up"
         return f"at least {answer.best:,.10g} {unit}, {end}; {confirmed}, {runs}"
     if not answer.at_least:
-        return (
-            f"{answer.best:,.10g} {unit}: {answer.above:,.10g} is too much for the broker; {confirmed}, {runs}"
-            + _because(answer)
+        limit = f"{answer.best:,.10g} {unit}: {answer.above:,.10g} is too much for the broker"
+    else:
+        limit = (
+            f"at least {answer.best:,.10g} {unit}: at {answer.above:,.10g} the limit was {_LIMITS[answer.limited_by]},"
+            " not the broker"
         )
-    return (
-        f"at least {answer.best:,.10g} {unit}: at {answer.above:,.10g} the limit was {_LIMITS[answer.limited_by]},"
-        f" not the broker; {confirmed}, {runs}" + _because(answer)
-    )
+    return f"{limit}; {confirmed}, {runs}{because}"
 
 
 _LIMITS = {"harness": "the harness", "unknown": "a run without an answer"}
-
-
-def _because(answer: Answer) -> str:
-    return f" ({answer.reason})" if answer.reason else ""

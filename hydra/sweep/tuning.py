@@ -1,41 +1,44 @@
-"""Looking for the settings with the lowest cost: one option after the other, as long as that helps.
+"""Search for the settings with the lowest latency: one option after the other, as long as that helps.
 
-Nothing is remembered between two calls: what to try next follows from all trials so far. The way is chosen by the
-better one of two trials of each setting: a moment of bad luck makes latencies higher and never lower. The best setting
-and the start are then tried again, in turns, to tell a gain from noise.
+No state is kept between two calls: what to try next follows from all trials so far. The better of two trials of a
+setting decides, because a stall makes latencies higher, never lower. The best setting and the start are then repeated
+in turns, to tell a gain from noise.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from hydra.sweep.plan import Axis, format_value
+from hydra.accounting.metrics import metric_value
+from hydra.run.record import RunRecord
+from hydra.sweep.plan import Axis, changes_text
 
 Setting = Mapping[str, object]
 
+TUNING_METRIC, TUNING_UNIT = "e2e_p99", "ms"
 MAX_PASSES = 3
-TRIES_EACH = 2
-"""Trials of a setting before it is judged."""
+DECIDED_BY = 2
+"""Trials of a setting before it is compared with others."""
 
-TRIES = 4
+FINAL_TRIALS = 4
 """Trials of the start and of the best setting, the first ones included."""
 
 
 @dataclass(frozen=True)
-class TuneTrial:
-    """What came of a setting."""
+class TuningTrial:
+    """A setting that was tried."""
 
     setting: dict[str, object]
     cost: float | None
-    """None: this setting gave no pass, whatever it cost."""
+    """The metric; None: the run was not a pass."""
 
 
 @dataclass(frozen=True)
-class Tuned:
-    """The answer."""
+class TuningResult:
+    """What a tuning found."""
 
     metric: str
     unit: str
@@ -54,17 +57,22 @@ class Tuned:
         return not self.start_costs or max(self.best_costs) < min(self.start_costs)
 
 
+def tuning_cost(run: RunRecord) -> float | None:
+    """The metric that a tuning minimises, in its unit; None if the run is not a pass."""
+    if run.result is None or run.result.verdict != "pass":
+        return None
+    return metric_value(TUNING_METRIC, run.result.totals, run.result.latency)
+
+
 def next_setting(
-    trials: Sequence[TuneTrial], axes: Sequence[Axis], start: Setting, *, metric: str, unit: str
-) -> dict[str, object] | Tuned:
-    """The setting to try next, or the answer.
+    trials: Sequence[TuningTrial], axes: Sequence[Axis], start: Setting
+) -> dict[str, object] | TuningResult:
+    """The setting to try next, or the result.
 
     Args:
-        trials: all so far, in their order.
+        trials: all so far, in order.
         axes: the options and the values to try.
         start: the setting to begin with; names every axis.
-        metric: what is to be low.
-        unit: of the metric.
     """
     tried: dict[str, list[float]] = {}
     for trial in trials:
@@ -75,42 +83,38 @@ def next_setting(
         for axis in axes:
             candidates = [best, *({**best, axis.name: value} for value in axis.values)]
             for candidate in candidates:
-                if len(tried.get(_key(candidate), ())) < TRIES_EACH:
+                if len(tried.get(_key(candidate), ())) < DECIDED_BY:
                     return candidate
-            best = min(candidates, key=lambda candidate: min(tried[_key(candidate)][:TRIES_EACH]))
+            best = min(candidates, key=lambda candidate: min(tried[_key(candidate)][:DECIDED_BY]))
         if best == before:
             break
-    again = min((dict(start), best), key=lambda setting: _count(trials, setting))
-    if _count(trials, again) < TRIES and best != start:
+    again = min((dict(start), best), key=lambda setting: len(tried[_key(setting)]))
+    if len(tried[_key(again)]) < FINAL_TRIALS and best != start:
         return again
-    return Tuned(
-        metric=metric,
-        unit=unit,
+    return TuningResult(
+        metric=TUNING_METRIC,
+        unit=TUNING_UNIT,
         start=dict(start),
         best=best,
-        start_costs=tuple(_costs(trials, start)),
-        best_costs=tuple(_costs(trials, best)),
+        start_costs=_passed(tried[_key(start)]),
+        best_costs=_passed(tried[_key(best)]),
         trials=len(trials),
     )
 
 
 def _key(setting: Setting) -> str:
-    return " ".join(f"{name}={format_value(value)}" for name, value in sorted(setting.items()))
+    return changes_text(dict(sorted(setting.items())))
 
 
-def _count(trials: Sequence[TuneTrial], setting: Setting) -> int:
-    return sum(_key(trial.setting) == _key(setting) for trial in trials)
+def _passed(costs: Sequence[float]) -> tuple[float, ...]:
+    return tuple(cost for cost in costs if cost < math.inf)
 
 
-def _costs(trials: Sequence[TuneTrial], setting: Setting) -> Iterator[float]:
-    return (trial.cost for trial in trials if _key(trial.setting) == _key(setting) and trial.cost is not None)
-
-
-def tuned_sentence(tuned: Tuned) -> str:
-    """The answer in words."""
+def tuning_sentence(tuned: TuningResult) -> str:
+    """The result in words."""
     if not tuned.best_costs:
         return f"no setting passed; {tuned.trials} runs"
-    best = " ".join(f"{name}={format_value(value)}" for name, value in tuned.best.items())
+    best = changes_text(tuned.best)
     if tuned.best == tuned.start:
         return f"{best} is the best of what was tried ({tuned.metric} {_range(tuned.best_costs, tuned.unit)})"
     told = f"{best}: {tuned.metric} {_range(tuned.best_costs, tuned.unit)}"

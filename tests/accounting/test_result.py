@@ -4,8 +4,9 @@ import dataclasses
 
 import pytest
 
-from hydra.accounting.result import EXIT_CODES, ClientResult, RunRecord
+from hydra.accounting.result import EXIT_CODES, ClientResult
 from hydra.accounting.totals import Totals
+from hydra.run.record import RunRecord
 from tests.facts import made_result
 
 FIGURES = Totals(**{item.name: number for number, item in enumerate(dataclasses.fields(Totals), start=1)})

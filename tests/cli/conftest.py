@@ -6,9 +6,9 @@ import tempfile
 
 import pytest
 
-from hydra.accounting.result import RunRecord
 from hydra.cli import main as door
 from hydra.options.options import Options
+from hydra.run.record import RunRecord
 
 
 @pytest.fixture

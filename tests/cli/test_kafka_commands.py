@@ -129,10 +129,10 @@ def test_a_plan_file(call, runs):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--client_set=10,15"], "15 clients are no whole number of apps of --clients_per_app=10: ask for 10, or"),
+        (["--client_set=10,15"], "15 clients are not a multiple of --clients_per_app=10: use 10, or"),
         (["--client_set=ten"], "--client_set: clients = 'ten' must be a whole number"),
         (["--msg_rate_set=0"], "--msg_rate_set: msg_rate = '0' must be a number from 0.1"),
-        (["--msg_rate_set=1000,1000"], "stands there twice"),
+        (["--msg_rate_set=1000,1000"], "duplicate value"),
         (["--sweep=linger_ms"], "--sweep='linger_ms' must be OPTION=VALUE"),
         (["--sweep=output=x"], "cannot be swept"),
         (["--plan=missing.toml"], "--plan=missing.toml does not exist"),
@@ -140,7 +140,7 @@ def test_a_plan_file(call, runs):
         (["--repeats=0"], "--repeats = '0' must be a whole number from 1"),
         (["--warmup=-1"], "--warmup = '-1' must be a number from 0"),
         (["--acks=7"], "--acks = '7' must be 0, 1 or all"),
-        (["--resume=nowhere"], "'nowhere' is no folder of a sweep"),
+        (["--resume=nowhere"], "'nowhere' is not the folder of a sweep"),
         (["--resume=s", "--acks=0"], "--acks cannot be given with --resume"),
         (["--resume=s", "--threshold=loss==0"], "--threshold cannot be given with --resume"),
         (["--no_such=1"], "see 'hydra kafka sweep --help'"),
@@ -263,7 +263,7 @@ def test_a_stack_that_stays_broken_ends_the_sweep_with_what_there_is(call, runs)
     code, out, err = call("kafka", "sweep", "--client_set=10", "--results=s")
     assert code == 4
     assert len(runs.asked) == 2
-    assert "2 points in a row could not be measured: the broker died: mend that, and go on with --resume" in err
+    assert "2 points in a row could not be measured: the broker died: fix the cause, then continue with --resume" in err
     assert out.count("error") >= 2
 
 
@@ -342,8 +342,8 @@ def test_tune(call, runs):
         (["maxrate", "--max_runs=1"], "--max_runs = '1' must be a whole number from 2"),
         (["maxrate", "--precision=0"], "--precision = '0' must be a number from 0.1"),
         (["maxrate", "--start=x"], "--start = 'x' must be a number"),
-        (["maxclients", "--start=15"], "15 clients are no whole number of apps"),
-        (["frontier", "--client_set=15"], "15 clients are no whole number of apps"),
+        (["maxclients", "--start=15"], "15 clients are not a multiple of"),
+        (["frontier", "--client_set=15"], "15 clients are not a multiple of"),
         (["tune", "--linger_ms_set=x"], "linger_ms = 'x' must be a whole number"),
         (["batchsize", "--msg_batch_set=0"], "msg_batch = '0' must be a whole number"),
     ],

@@ -9,9 +9,9 @@ import pytest
 from hydra.accounting.bottleneck import Bottleneck
 from hydra.accounting.latency import LatencySummary
 from hydra.accounting.metrics import ThresholdOutcome
-from hydra.accounting.result import RunRecord
 from hydra.files.atomic_write import write_json
 from hydra.options.options import Options
+from hydra.run.record import RunRecord
 from tests.facts import NO_LATENCY, made_result
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\r\nfaked \u202e\x00"

@@ -12,7 +12,7 @@ from hydra.accounting.bottleneck import Bottleneck
 from hydra.accounting.latency import LatencyHistogram
 from hydra.accounting.metrics import ThresholdOutcome
 from hydra.accounting.partition_log import Audit, AuditedPartition
-from hydra.accounting.result import FORMAT_VERSION, ClientResult, RunRecord
+from hydra.accounting.result import FORMAT_VERSION, ClientResult
 from hydra.accounting.stats import (
     ClientStats,
     HostTraffic,
@@ -30,7 +30,8 @@ from hydra.errors import OutputError, UsageError
 from hydra.files.atomic_write import check_output, write_json
 from hydra.options.options import Options
 from hydra.report.json_schemas import result_schema
-from hydra.sweep.load_results import load_results
+from hydra.run.record import RunRecord
+from hydra.sweep.folder import load_results
 from tests.facts import made_result
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "result.schema.json"
@@ -250,5 +251,5 @@ def test_options_that_this_version_does_not_know_are_passed_over(path):
 
 @pytest.mark.parametrize("name", ["", "gone.json"])
 def test_what_cannot_be_read_is_refused(tmp_path, name):
-    with pytest.raises(UsageError, match=r"cannot be read|is no folder of a sweep"):
+    with pytest.raises(UsageError, match=r"cannot be read|is not the folder of a sweep"):
         load_results(str(tmp_path / name))

@@ -7,10 +7,10 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from hydra.options.options import Options
+from hydra.report.contents import collect
 from hydra.report.csv_rows import csv_text
 from hydra.report.junit import junit_xml
-from hydra.report.report_data import gather
-from hydra.report.summary import verdict_sentences, whole_verdict
+from hydra.report.summary import overall_verdict, summary_lines
 from tests.samples import result, run, sweep
 
 HOSTILE = "=cmd|' /C calc'!A0,\"<x>\"\n\x00\ud800\x1b"
@@ -26,7 +26,7 @@ def of(point, _repeat):
     return run(point.options)
 
 
-MEASURED = gather([("", sweep([{"clients": 10, "linger_ms": linger} for linger in (0, 5, 20, 50)], of=of, repeats=2))])
+MEASURED = collect([("", sweep([{"clients": 10, "linger_ms": linger} for linger in (0, 5, 20, 50)], of=of, repeats=2))])
 
 
 def test_a_row_for_each_run_with_what_varies_and_every_figure():
@@ -45,7 +45,7 @@ def test_a_row_for_each_run_with_what_varies_and_every_figure():
 
 def test_text_is_no_formula_in_a_spreadsheet():
     record = run(Options(total_sub_apps=1), error="=1+1")
-    (row,) = csv.DictReader(io.StringIO(csv_text(gather([("", record)]))))
+    (row,) = csv.DictReader(io.StringIO(csv_text(collect([("", record)]))))
     assert row["reason"] == "'=1+1"
 
 
@@ -68,17 +68,15 @@ def test_a_point_is_a_test_case():
 
 @pytest.mark.parametrize("make", [csv_text, junit_xml])
 def test_several_results_are_told_apart(make):
-    made = make(gather([("a.json", run()), ("b.json", run())]))
+    made = make(collect([("a.json", run()), ("b.json", run())]))
     text = made if isinstance(made, str) else made.decode()
     assert "a.json" in text
     assert "b.json" in text
 
 
 def test_the_verdict_in_a_sentence():
-    assert whole_verdict(MEASURED) == "error"
-    assert (
-        verdict_sentences(MEASURED)[0] == "Of 4 points 1 passed, 1 failed, 1 gave no answer, 1 could not be measured."
-    )
-    assert verdict_sentences(gather([("", run(reasons=("all is well",)))]))[0] == "PASS: all is well"
-    assert whole_verdict(gather([("", run())])) == "pass"
-    assert verdict_sentences(gather([("", sweep([{"clients": 10}, {"clients": 20}]))])) == ["All 2 points passed."]
+    assert overall_verdict(MEASURED) == "error"
+    assert summary_lines(MEASURED)[0] == "Of 4 points 1 passed, 1 failed, 1 gave no answer, 1 could not be measured."
+    assert summary_lines(collect([("", run(reasons=("all is well",)))]))[0] == "PASS: all is well"
+    assert overall_verdict(collect([("", run())])) == "pass"
+    assert summary_lines(collect([("", sweep([{"clients": 10}, {"clients": 20}]))])) == ["All 2 points passed."]

@@ -8,21 +8,21 @@ import pytest
 
 from hydra.codec import encode
 from hydra.report.json_schemas import sweep_schema
-from hydra.sweep.record import FoundAnswer, SearchAsked, SweepRecord
-from hydra.sweep.search import Answer
+from hydra.sweep.record import SearchResult, SearchSettings, SweepRecord
+from hydra.sweep.search import SearchAnswer
 from tests.samples import sweep
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "sweep.schema.json"
 SWEEP = sweep([{"clients": 10, "msg_rate": 500.0}, {"clients": 20, "msg_rate": 500.0}])
-FOUND = Answer(500.0, 1000.0, "broker", confirmed=True, trials=7)
+FOUND = SearchAnswer(500.0, 1000.0, "broker", confirmed=True, trials=7)
 SEARCH = SweepRecord(
     "maxrate",
     "2026-01-01T00:00:00.000+00:00",
     "hydra kafka maxrate",
     SWEEP.options,
-    search=SearchAsked(start=1000.0, lowest=1.0, highest=1e6),
+    search=SearchSettings(start=1000.0, lowest=1.0, highest=1e6),
     points=SWEEP.points,
-    answers=(FoundAnswer("highest good rate for 10 clients", "records/s", FOUND),),
+    answers=(SearchResult("highest good rate for 10 clients", "records/s", FOUND),),
 )
 
 

@@ -11,10 +11,10 @@ import re
 import pytest
 
 from hydra.options.options import Options
+from hydra.report.contents import collect
 from hydra.report.page import page
-from hydra.report.report_data import gather
-from hydra.sweep.record import FoundAnswer
-from hydra.sweep.search import Answer
+from hydra.sweep.record import SearchResult
+from hydra.sweep.search import SearchAnswer
 from tests.browser import TRACES, find_chromium, look_at
 from tests.samples import result, run, sweep
 
@@ -81,7 +81,7 @@ def test_the_originals_three_plots_have_four_traces_of_four_points_each(tmp_path
             }
         return found, opened.requests, opened.complaints
 
-    found, requests, complaints = look(tmp_path, gather([("", grid_of())]), scenario)
+    found, requests, complaints = look(tmp_path, collect([("", grid_of())]), scenario)
     titles = {
         "average_rate": ("Average Client Rate", "Average Rx Rate [pps]"),
         "average_packet_loss": ("Average Packet Loss", "Average Packet Loss [%]"),
@@ -110,11 +110,11 @@ def test_one_run(tmp_path):
         return drawn, verdict, choice, opened.complaints
 
     record = run(Options(total_sub_apps=5), notes=("a note",), reasons=("every client received every record",))
-    drawn, verdict, hidden, complaints = look(tmp_path, gather([("", record)]), scenario)
+    drawn, verdict, hidden, complaints = look(tmp_path, collect([("", record)]), scenario)
     assert drawn == [
         "plot_average_rate", "plot_average_packet_loss", "plot_failing_clients_rate", "plot_latency",
-        "detail_percentiles", "detail_lateness", "detail_heat", "detail_rates", "detail_backlog", "detail_cpu",
-        "detail_memory", "detail_client_rates", "detail_client_latency",
+        "detail_percentiles", "detail_percentiles_over_time", "detail_heatmap", "detail_rates", "detail_backlog",
+        "detail_cpu", "detail_memory", "detail_client_rates", "detail_client_latency",
     ]  # fmt: skip
     assert "PASS: every client received every record" in verdict
     assert "Note: a note" in verdict
@@ -130,7 +130,7 @@ def test_nothing_but_errors(tmp_path, measured):
         await opened.draw_all()
         return await opened.run("document.body.innerText"), opened.complaints
 
-    text, complaints = look(tmp_path, gather([("", measured)]), scenario)
+    text, complaints = look(tmp_path, collect([("", measured)]), scenario)
     assert "the broker died" in text or "gone" in text
     assert complaints == []
 
@@ -148,7 +148,7 @@ def test_two_hundred_points_open_in_three_seconds_and_fit_into_twelve_megabytes(
         rows = await opened.run("document.querySelectorAll('#table tbody tr').length")
         return (seconds, busy_s), names, shown, rows, opened.complaints
 
-    (seconds, busy_s), names, shown, rows, complaints = look(tmp_path, gather([("", record)]), scenario)
+    (seconds, busy_s), names, shown, rows, complaints = look(tmp_path, collect([("", record)]), scenario)
     size = (tmp_path / "report.html").stat().st_size
     print(f"\n200 points: {size / 1e6:.1f} MB, opened in {seconds:.2f} s ({busy_s:.2f} s of CPU)")
     assert size < 12_000_000
@@ -179,11 +179,11 @@ def hostile_page(names):
     record = sweep([{"msg_rate": float(rate)} for rate in range(1, 7)], of=of, options=options)
     points = tuple(dataclasses.replace(point, changes={**point.changes, "java": names[0]}) for point in record.points)
     answers = tuple(
-        FoundAnswer(name, name, Answer(5.0, 6.0, "broker", True, 5, name), clients=index)
+        SearchResult(name, name, SearchAnswer(5.0, 6.0, "broker", True, 5, name), clients=index)
         for index, name in enumerate(names, 1)
     )
     record = dataclasses.replace(record, points=points, answers=answers, command=names[1])
-    return gather([(names[0], record), (names[1], run(options))])
+    return collect([(names[0], record), (names[1], run(options))])
 
 
 def test_hostile_names_put_no_new_element_into_the_page(tmp_path):
@@ -235,7 +235,7 @@ def test_it_fits_the_screen_and_can_be_read(tmp_path, width, dark):
         return wide, too_wide, paper, inks, opened.complaints
 
     wide, too_wide, paper, inks, complaints = look(
-        tmp_path, gather([("", grid_of())]), scenario, width=width, dark=dark
+        tmp_path, collect([("", grid_of())]), scenario, width=width, dark=dark
     )
     assert (wide, too_wide) == (0, 0)
     assert {contrast(ink, paper) >= 4.5 for ink in inks} == {True}, (paper, inks)
@@ -270,7 +270,7 @@ def test_on_paper_every_plot_is_drawn_in_ink(tmp_path):
         beyond = await opened.run("document.getElementById('table').getBoundingClientRect().right - innerWidth")
         return drawn, ink, beyond, opened.complaints
 
-    drawn, ink, beyond, complaints = look(tmp_path, gather([("", grid_of())]), scenario, dark=True)
+    drawn, ink, beyond, complaints = look(tmp_path, collect([("", grid_of())]), scenario, dark=True)
     assert drawn
     assert luminance(ink) == 0
     assert beyond <= 0
@@ -280,9 +280,9 @@ def test_on_paper_every_plot_is_drawn_in_ink(tmp_path):
 
 def test_the_frontier(tmp_path):
     answers = (
-        FoundAnswer("a", "records/s", Answer(9000.0, 9400.0, "broker", True, 9), clients=10),
-        FoundAnswer("b", "records/s", Answer(4000.0, 4100.0, "harness", True, 9), clients=50),
-        FoundAnswer("c", "records/s", Answer(None, 1.0, "broker", False, 9), clients=500),
+        SearchResult("a", "records/s", SearchAnswer(9000.0, 9400.0, "broker", True, 9), clients=10),
+        SearchResult("b", "records/s", SearchAnswer(4000.0, 4100.0, "harness", True, 9), clients=50),
+        SearchResult("c", "records/s", SearchAnswer(None, 1.0, "broker", False, 9), clients=500),
     )
     record = sweep([{"clients": 10}], kind="frontier")
     record = dataclasses.replace(record, answers=answers)
@@ -294,7 +294,7 @@ def test_the_frontier(tmp_path):
         )
         return traces, await opened.run("document.getElementById('verdict').innerText")
 
-    traces, verdict = look(tmp_path, gather([("", record)]), scenario)
+    traces, verdict = look(tmp_path, collect([("", record)]), scenario)
     assert traces[0] == {"x": [10, 50], "y": [9000, 4000], "s": ["circle", "triangle-up-open"]}
     assert traces[1]["y"] == [9400, 4100]
     assert "at least 4,000 records/s" in verdict

@@ -1,4 +1,4 @@
-"""Totals are what Plotly takes, and say what the points say."""
+"""Figures are valid for Plotly, and show the values of their points."""
 
 import dataclasses
 import itertools
@@ -9,21 +9,23 @@ from plotly.graph_objects import Figure
 from hydra.accounting.latency import LatencyCounts
 from hydra.options.options import Options
 from hydra.report import palette
-from hydra.report.heatmap import heat_map
-from hydra.report.plots import SEED_PLOTS, latency_figure, loss_figure, seed_figure, text, whole_layout
-from hydra.report.report_data import gather
-from hydra.report.run_plots import detail_figures
+from hydra.report.contents import collect
+from hydra.report.heatmap import latency_heatmap
+from hydra.report.plots import COMMON_LAYOUT, SEED_PLOTS, latency_figure, loss_figure, seed_figure, text
+from hydra.report.run_plots import run_figures
 from tests.samples import result, run, samples, sweep
 
 
 def valid(figure):
-    """Plotly's own check of every attribute."""
-    return Figure(data=figure["data"], layout=whole_layout(figure["layout"]))
+    """Plotly's own check of every attribute, with the layout that page.js makes."""
+    own = figure["layout"]
+    axes = {axis: {**COMMON_LAYOUT[axis], **own.get(axis, {})} for axis in ("xaxis", "yaxis")}
+    return Figure(data=figure["data"], layout={**COMMON_LAYOUT, **own, **axes})
 
 
 def measured(**given):
     changes = [{"clients": c, "msg_rate": float(r)} for c, r in itertools.product((10, 20), (1000, 500, 2000))]
-    return gather([("", sweep(changes, **given))])
+    return collect([("", sweep(changes, **given))])
 
 
 @pytest.mark.parametrize("key", SEED_PLOTS)
@@ -64,7 +66,7 @@ def test_error_bars_reach_from_the_lowest_to_the_highest_repeat():
         )
 
     record = sweep([{"clients": 10}], repeats=3, of=of)
-    (trace,) = seed_figure(gather([("", record)]), "average_rate")["data"]
+    (trace,) = seed_figure(collect([("", record)]), "average_rate")["data"]
     values = [1000 * (1 - lost / 10_000) for lost in range(3)]
     assert trace["y"] == [pytest.approx(sum(values) / 3)]
     assert trace["error_y"]["array"] == [pytest.approx(values[0] - sum(values) / 3)]
@@ -72,7 +74,7 @@ def test_error_bars_reach_from_the_lowest_to_the_highest_repeat():
 
 
 def test_all_figures_of_a_run_are_valid_and_nothing_is_a_number_that_json_has_not():
-    for made in detail_figures(run(Options(total_sub_apps=2)), columns=60).values():
+    for made in run_figures(run(Options(total_sub_apps=2)), columns=60).values():
         valid(made)
     assert valid(latency_figure(measured())).data
     assert loss_figure(measured()) is None
@@ -89,37 +91,37 @@ def test_loss_classes_are_bars():
 
 
 def test_a_run_without_anything_has_no_figures():
-    assert detail_figures(run(error="gone"), columns=60) == {}
+    assert run_figures(run(error="gone"), columns=60) == {}
     bare = dataclasses.replace(result(), points=(), clients=())
-    made = detail_figures(dataclasses.replace(run(made=bare), subscribers=()), columns=60)
+    made = run_figures(dataclasses.replace(run(made=bare), subscribers=()), columns=60)
     assert set(made) == {"percentiles"}
 
 
 @pytest.mark.parametrize(("seconds", "columns"), [(10, 60), (60, 60), (61, 60), (600, 60), (1000, 600)])
 def test_a_long_run_is_thinned_and_loses_no_record(seconds, columns):
     options = Options(total_sub_apps=1, test_duration=float(seconds), msg_rate=100.0)
-    made = detail_figures(run(options), columns=columns)
+    made = run_figures(run(options), columns=columns)
     x = made["rates"]["data"][0]["x"]
     assert len(x) <= columns
     assert x[-1] == seconds
     assert made["rates"]["data"][0]["y"] == pytest.approx([100] * len(x))
-    heat = made["heat"]["data"][0]
+    heat = made["heatmap"]["data"][0]
     assert len(heat["x"]) <= columns + 1
     assert sum(count or 0 for row in heat["z"] for count in row) == 500 * seconds
 
 
-def test_a_heat_map_puts_each_delivery_in_its_second_and_its_latency():
+def test_a_latency_heatmap_puts_each_delivery_in_its_second_and_its_latency():
     (one,) = samples(3, 4.0)
     spread = [
         dataclasses.replace(sample, e2e=LatencyCounts(8, (bucket,), (7,), 0))
         for sample, bucket in zip(one.samples, (0, 5, 1000), strict=True)
     ]
-    found = heat_map([dataclasses.replace(one, samples=tuple(spread))], 60)
+    found = latency_heatmap([dataclasses.replace(one, samples=tuple(spread))], 60)
     assert found.edges_s == (0, 1, 2, 3)
     assert sum(map(sum, found.counts)) == 21
     assert [sum(column) for column in zip(*found.counts, strict=True)] == [7, 7, 7]
     assert found.edges_ms[0] <= 0.1
-    assert heat_map([], 60) is None
+    assert latency_heatmap([], 60) is None
 
 
 def test_text_is_escaped_for_plotly():

@@ -8,7 +8,6 @@ import pytest
 from hydra.accounting.bottleneck import Bottleneck
 from hydra.accounting.latency import LatencySummary
 from hydra.accounting.metrics import ThresholdOutcome
-from hydra.accounting.result import RunRecord
 from hydra.options.options import Options, saved_options
 from hydra.report.text import (
     LATENCY_COLUMNS,
@@ -23,6 +22,7 @@ from hydra.report.text import (
     res_line,
     verdict_lines,
 )
+from hydra.run.record import RunRecord
 from hydra.signals.messages import SignalError
 from tests.facts import NO_LATENCY, NO_TOTALS, made_result
 

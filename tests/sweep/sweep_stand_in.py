@@ -1,4 +1,4 @@
-"""A sweep whose runs are made up: a process that a test kills at any moment. Not a test."""
+"""A sweep with made-up runs: a process that a test kills at any moment. Not a test."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from hydra.run.progress import SilentProgress
 from hydra.sweep.folder import SweepFolder
 from hydra.sweep.plan import SweepPlan, make_points
 from hydra.sweep.record import SweepRecord
-from hydra.sweep.sweep_runner import SweepContext, run_sweep
+from hydra.sweep.runner import SweepRunner
 from tests.samples import run
 
 POINTS = 12
 
 
-class Runner:
-    """Notes each run as it begins and as it ends, in a file that a kill cannot take back."""
+class RunLog:
+    """Makes up runs, and logs the start and the end of each to a file with one write, which a kill cannot undo."""
 
-    def __init__(self, diary: Path) -> None:
-        self._diary = os.open(diary, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    def __init__(self, log: Path) -> None:
+        self._log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def measure(self, options: Options):
-        os.write(self._diary, f"begin {options.msg_rate:g}\n".encode())
+        os.write(self._log, f"begin {options.msg_rate:g}\n".encode())
         time.sleep(0.01)
         made = run(options)
-        os.write(self._diary, f"end {options.msg_rate:g}\n".encode())
+        os.write(self._log, f"end {options.msg_rate:g}\n".encode())
         return made
 
 
@@ -41,9 +41,8 @@ def main(folder: Path) -> None:
         plan = SweepPlan(make_points(options, [{"msg_rate": float(rate)} for rate in range(1, POINTS + 1)]))
         kept = SweepFolder.begin(folder, SweepRecord("sweep", "now", "hydra", options, plan))
     print("ready", flush=True)
-    run_sweep(
-        kept.sweep.plan, SweepContext(Runner(folder.with_suffix(".diary")), kept, MonotonicClock(), SilentProgress())
-    )
+    runs = RunLog(folder.with_suffix(".log"))
+    SweepRunner(runs.measure, kept, MonotonicClock(), SilentProgress()).run(kept.sweep)
 
 
 if __name__ == "__main__":

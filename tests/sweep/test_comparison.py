@@ -5,16 +5,25 @@ import dataclasses
 import pytest
 
 from hydra.options.options import Options
-from hydra.sweep.comparison import Compared, compare
-from hydra.sweep.record import FoundAnswer
-from hydra.sweep.search import Answer
-from tests.samples import result, run
+from hydra.sweep.comparison import compare, points_by_name
+from hydra.sweep.record import PointRecord, SearchResult
+from hydra.sweep.search import SearchAnswer
+from tests.samples import result, run, sweep
 
 NAME = "clients=10"
 
 
+def point(*runs, changes=None):
+    return PointRecord(1, changes or {"clients": 10}, runs, 1.0)
+
+
 def side(*p50s, **given):
-    return {NAME: Compared(tuple(run(p50_ms=p50, **given) for p50 in p50s))}
+    return point(*(run(p50_ms=p50, **given) for p50 in p50s))
+
+
+def lossy(*lost):
+    """A point with a run for each number of records that each client lost."""
+    return point(*(run(made=result("fail" if count else "pass", lost=count)) for count in lost))
 
 
 def states(found):
@@ -59,35 +68,54 @@ def test_repeats_that_overlap_are_noise_and_repeats_that_do_not_are_a_difference
 
 
 def test_any_loss_where_there_was_none_is_worse():
-    lossy = {NAME: Compared((run(made=result("fail", lost=1)),))}
-    found = compare({NAME: Compared((run(made=result()),))}, lossy, tolerance_percent=1000)
-    assert states(found)["loss"] == "worse"
+    found = compare(lossy(0), lossy(1), tolerance_percent=1000)
+    assert states(found)["loss"] == states(found)["failing_clients"] == "worse"
     assert found.verdicts == ((NAME, "pass", "fail"),)
     assert f"{NAME}: pass -> fail" in found.regressions
 
 
+@pytest.mark.parametrize(("before", "after"), [((0, 0), (0, 1)), ((0, 0, 0), (0, 0, 1)), ((0,), (0, 3))])
+def test_new_loss_is_worse_although_the_repeats_overlap(before, after):
+    found = compare(lossy(*before), lossy(*after), tolerance_percent=1000)
+    assert states(found)["loss"] == states(found)["failing_clients"] == "worse"
+    assert any("clients=10: loss 0 -> " in text for text in found.regressions)
+
+
+def test_more_loss_than_before_is_noise_if_the_repeats_overlap():
+    found = compare(lossy(0, 2), lossy(1, 4), tolerance_percent=10)
+    assert states(found)["loss"] == "noise"
+    assert states(compare(lossy(1, 2), lossy(0, 0), tolerance_percent=10))["loss"] == "better"
+
+
+def test_trials_of_a_search_that_repeat_a_point_are_its_repeats():
+    saved = sweep([{"clients": 10}, {"clients": 20}])
+    again = dataclasses.replace(saved.points[0], number=3)
+    found = points_by_name(dataclasses.replace(saved, points=(*saved.points, again)))
+    assert {name: len(each.runs) for name, each in found.items()} == {"clients=10": 2, "clients=20": 1}
+    assert list(points_by_name(run())) == ["run"]
+
+
 def test_a_better_verdict_is_no_regression():
-    lossy = {NAME: Compared((run(made=result("fail", lost=1)),))}
-    found = compare(lossy, {NAME: Compared((run(made=result()),))}, tolerance_percent=10)
+    found = compare(lossy(1), lossy(0), tolerance_percent=10)
     assert found.verdicts == ((NAME, "fail", "pass"),)
     assert not found.regressions
 
 
 def test_unlike_options_and_machines_are_said():
     other = dataclasses.replace(run(Options(total_sub_apps=1, linger_ms=20, output="x")), machine={"cpu_count": 8})
-    found = compare(side(4.0), {NAME: Compared((other,))}, tolerance_percent=10)
+    found = compare(side(4.0), point(other), tolerance_percent=10)
     assert found.unlike == ("option linger_ms: 5 -> 20", "machine cpu_count: 2 -> 8")
 
 
 def test_points_of_one_side_only_are_named():
     found = compare(
-        {**side(4.0), "a": Compared((run(),))}, {**side(4.0), "b": Compared((run(),))}, tolerance_percent=10
+        sweep([{"clients": 10}, {"clients": 20}]), sweep([{"clients": 10}, {"clients": 30}]), tolerance_percent=10
     )
-    assert (found.only_before, found.only_after) == (("a",), ("b",))
+    assert (found.only_before, found.only_after) == (("clients=20",), ("clients=30",))
 
 
 def test_a_side_without_a_result_has_a_verdict_and_no_figures():
-    found = compare(side(4.0), {NAME: Compared((run(error="gone"),))}, tolerance_percent=10)
+    found = compare(side(4.0), point(run(error="gone")), tolerance_percent=10)
     assert found.verdicts == ((NAME, "pass", "error"),)
     assert found.differences == ()
     assert found.regressions
@@ -96,17 +124,18 @@ def test_a_side_without_a_result_has_a_verdict_and_no_figures():
 @pytest.mark.parametrize(
     ("after", "state"),
     [
-        (Answer(950, 1000, "broker", True, 9), "same"),
-        (Answer(800, 850, "broker", True, 9), "worse"),
-        (Answer(800, 850, "harness", True, 9), "noise"),
-        (Answer(1200, 1300, "broker", True, 9), "better"),
-        (Answer(None, 10, "broker", True, 9), "worse"),
+        (SearchAnswer(950, 1000, "broker", True, 9), "same"),
+        (SearchAnswer(800, 850, "broker", True, 9), "worse"),
+        (SearchAnswer(800, 850, "harness", True, 9), "noise"),
+        (SearchAnswer(1200, 1300, "broker", True, 9), "better"),
+        (SearchAnswer(None, 10, "broker", True, 9), "worse"),
     ],
 )
 def test_answers_of_searches(after, state):
-    def found(answer):
-        return (FoundAnswer("highest rate for 10 clients", "records/s", answer),)
+    def search(answer):
+        found = SearchResult("highest rate for 10 clients", "records/s", answer)
+        return dataclasses.replace(sweep([{"clients": 10}], kind="maxrate"), answers=(found,))
 
-    before = Answer(1000, 1040, "broker", True, 9)
-    made = compare(side(4.0), side(4.0), tolerance_percent=10, answers=(found(before), found(after)))
+    before = SearchAnswer(1000, 1040, "broker", True, 9)
+    made = compare(search(before), search(after), tolerance_percent=10)
     assert made.differences[-1].state == state

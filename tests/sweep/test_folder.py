@@ -1,4 +1,4 @@
-"""A sweep's folder: whatever happens to the controller, what is in it is whole."""
+"""A sweep's folder: whatever happens to the controller, every file in it is whole."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from pathlib import Path
 import pytest
 
 from hydra.errors import OutputError, UsageError
-from hydra.sweep.folder import SweepFolder, read_points, read_sweep
-from hydra.sweep.load_results import load_results
+from hydra.sweep.folder import SweepFolder, load_results, read_points, read_sweep
 from hydra.sweep.record import read_saved
-from tests.samples import run, sweep
+from tests.samples import sweep
 from tests.sweep.sweep_stand_in import POINTS
 
 ROOT = Path(__file__).parent.parent.parent
@@ -40,20 +39,20 @@ def test_what_is_kept_is_found_again(tmp_path):
 
 def test_a_folder_that_holds_something_is_not_begun_in(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(UsageError, match="is not empty: go on with --resume"):
+    with pytest.raises(UsageError, match="is not empty: use --resume"):
         SweepFolder.begin(tmp_path, SWEEP)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
 def test_what_is_no_sweeps_folder_is_not_resumed(tmp_path):
     for path in (tmp_path, tmp_path / "missing"):
-        with pytest.raises(UsageError, match="is no folder of a sweep"):
+        with pytest.raises(UsageError, match="is not the folder of a sweep"):
             SweepFolder.resume(path)
 
 
 def test_two_hydras_do_not_work_on_one_folder(tmp_path):
     first = SweepFolder.begin(tmp_path / "s", SWEEP)
-    with pytest.raises(UsageError, match="another Hydra works on"):
+    with pytest.raises(UsageError, match="another Hydra is using"):
         SweepFolder.resume(tmp_path / "s")
     first.close()
     SweepFolder.resume(tmp_path / "s").close()
@@ -70,13 +69,13 @@ def test_a_broken_point_is_named(tmp_path):
 @pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")
 def test_a_place_that_cannot_be_written_to(tmp_path):
     tmp_path.chmod(0o500)
-    with pytest.raises(OutputError, match="cannot be made"):
+    with pytest.raises(OutputError, match="cannot be created"):
         SweepFolder.begin(tmp_path / "s", SWEEP)
 
 
 def test_a_file_in_the_place_of_the_folder(tmp_path):
     (tmp_path / "s").write_text("")
-    with pytest.raises(OutputError, match="cannot be made"):
+    with pytest.raises(OutputError, match="cannot be created"):
         SweepFolder.begin(tmp_path / "s", SWEEP)
 
 
@@ -117,10 +116,9 @@ def test_a_sweep_that_is_killed_again_and_again_has_every_point_once_and_whole(t
     points = read_points(folder)
     assert sorted(points) == list(range(1, POINTS + 1))
     assert [record.runs[0].options["msg_rate"] for record in points.values()] == list(range(1, POINTS + 1))
-    # A run may be begun again after a kill; a point that was written is never run again.
-    lines = (tmp_path / "s.diary").read_text().splitlines()
+    # A run may be started again after a kill; a point that was saved is never run again.
+    lines = (tmp_path / "s.log").read_text().splitlines()
     ended = Counter(line for line in lines if line.startswith("end"))
     assert len(ended) == POINTS
     assert sum(ended.values()) - POINTS <= killed
     assert not list((folder / "points").glob(".*"))
-    assert run() is not None

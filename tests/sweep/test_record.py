@@ -1,15 +1,17 @@
 """What is kept of a sweep is read again as it was, or refused."""
 
+import dataclasses
 import json
 
 import msgspec
 import pytest
 
+from hydra.accounting.latency import LatencyHistogram
 from hydra.codec import encode
 from hydra.errors import UsageError
-from hydra.sweep.record import FoundAnswer, PointRecord, SweepRecord, read_saved, worst_exit_code
-from hydra.sweep.search import Answer
-from tests.samples import result, run, sweep
+from hydra.sweep.record import PointRecord, SearchResult, SweepRecord, compact_run, read_saved, worst_exit_code
+from hydra.sweep.search import SearchAnswer
+from tests.samples import result, run, samples, sweep
 
 
 @pytest.mark.parametrize(
@@ -58,17 +60,17 @@ def test_exit_codes_of_a_sweep_are_those_of_its_points():
 @pytest.mark.parametrize(
     ("answer", "code"),
     [
-        (Answer(100, 110, "broker", True, 9), 0),
-        (Answer(100, None, "range", True, 9), 0),
-        (Answer(100, 110, "broker", False, 12), 3),
-        (Answer(100, 110, "harness", True, 9), 3),
-        (Answer(100, None, "trials", True, 12), 3),
-        (Answer(None, 10, "broker", False, 3), 1),
-        (Answer(None, 10, "harness", False, 3), 3),
+        (SearchAnswer(100, 110, "broker", True, 9), 0),
+        (SearchAnswer(100, None, "range", True, 9), 0),
+        (SearchAnswer(100, 110, "broker", False, 12), 3),
+        (SearchAnswer(100, 110, "harness", True, 9), 3),
+        (SearchAnswer(100, None, "trials", True, 12), 3),
+        (SearchAnswer(None, 10, "broker", False, 3), 1),
+        (SearchAnswer(None, 10, "harness", False, 3), 3),
     ],
 )
 def test_exit_codes_of_a_search_say_whether_there_is_an_answer(answer, code):
-    found = FoundAnswer("highest rate", "records/s", answer)
+    found = SearchResult("highest rate", "records/s", answer)
     record = SweepRecord("maxrate", "now", "hydra", sweep([{"clients": 10}]).options, answers=(found,))
     assert record.exit_code == code
 
@@ -82,3 +84,28 @@ def test_a_record_is_json_that_other_programs_can_read():
     body = json.loads(msgspec.json.encode(sweep([{"clients": 10}])))
     assert body["points"][0]["runs"][0]["result"]["verdict"] == "pass"
     assert body["points"][0]["changes"] == {"clients": 10}
+
+
+def histogram(stats):
+    found = LatencyHistogram(stats[0].samples[0].e2e.bits)
+    for each in stats:
+        for sample in each.samples:
+            found.merge(sample.e2e)
+    return found.fact()
+
+
+def test_a_compact_run_has_one_subscriber_and_loses_no_latency():
+    stats = tuple(each for seed in range(5) for each in samples(10, 4.0, seed=seed))
+    before = dataclasses.replace(run(), subscribers=stats)
+    after = compact_run(before)
+    assert after.result == before.result
+    (one,) = after.subscribers
+    assert len(one.samples) == 10
+    assert histogram(after.subscribers) == histogram(stats)
+    assert [sample.received for sample in one.samples] == [5 * 500 * second for second in range(1, 11)]
+    assert compact_run(after) == after
+
+
+def test_a_run_without_a_result_is_compact_as_it_is():
+    before = run(error="gone")
+    assert compact_run(before) == before

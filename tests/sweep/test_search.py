@@ -5,7 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hydra.errors import UsageError
-from hydra.sweep.search import Answer, Probe, SearchRange, Trial, next_step, sentence
+from hydra.sweep.search import (
+    NextTrial,
+    SearchAnswer,
+    SearchRange,
+    SearchTrial,
+    answer_sentence,
+    classify_run,
+    next_step,
+)
+from tests.samples import result, run
 
 RATES = SearchRange(1000, 1, 10_000_000)
 
@@ -15,11 +24,11 @@ def answer(within, outcome_of):
     trials = []
     while True:
         step = next_step(trials, within)
-        if isinstance(step, Answer):
+        if isinstance(step, SearchAnswer):
             return step, trials
         assert within.lowest <= step.value <= within.highest
         times = sum(trial.value == step.value for trial in trials)
-        trials.append(Trial(step.value, outcome_of(step.value, times), "why"))
+        trials.append(SearchTrial(step.value, outcome_of(step.value, times), "why"))
         assert len(trials) <= within.max_trials
 
 
@@ -77,7 +86,7 @@ def test_the_harness_is_never_the_brokers_limit(harness, factor):
     found, _ = answer(RATES, planted(harness, "harness"))
     assert found.at_least
     assert found.limited_by == "harness"
-    assert "at least" in sentence(found, unit="records/s")
+    assert "at least" in answer_sentence(found, unit="records/s")
     broker = harness * factor
 
     def outcome(value, _times):
@@ -92,9 +101,14 @@ def test_a_limit_of_the_brokers_below_the_harness_is_the_brokers():
 
 
 def test_a_value_where_the_harness_gave_way_once_is_not_proven_to_be_the_brokers():
-    trials = [Trial(1040, "bad"), Trial(1040, "harness"), Trial(1000, "good"), Trial(1000, "good")]
+    trials = [
+        SearchTrial(1040, "bad"),
+        SearchTrial(1040, "harness"),
+        SearchTrial(1000, "good"),
+        SearchTrial(1000, "good"),
+    ]
     found = next_step(trials, RATES)
-    assert isinstance(found, Answer)
+    assert isinstance(found, SearchAnswer)
     assert found.limited_by == "harness"
 
 
@@ -132,27 +146,27 @@ def test_two_trials_without_an_answer_bound_the_search_and_are_no_limit():
 def test_the_end_of_the_range():
     found, _ = answer(SearchRange(1000, 1, 5000), planted(1e9))
     assert (found.best, found.above, found.limited_by, found.confirmed) == (5000, None, "range", True)
-    assert "the end of the range" in sentence(found, unit="records/s")
+    assert "the end of the range" in answer_sentence(found, unit="records/s")
 
 
 def test_runs_that_are_used_up_are_not_the_end_of_the_range():
     found, _ = answer(RATES, planted(1e9))
     assert (found.limited_by, found.trials) == ("trials", 12)
-    assert "at least" in sentence(found, unit="records/s")
+    assert "at least" in answer_sentence(found, unit="records/s")
 
 
 def test_nothing_is_good():
     found, _ = answer(SearchRange(100, 10, 1000), planted(0))
     assert (found.best, found.above, found.limited_by) == (None, 10, "broker")
-    assert "not even 10 records/s" in sentence(found, unit="records/s")
+    assert "not even 10 records/s" in answer_sentence(found, unit="records/s")
 
 
 @given(st.lists(st.tuples(st.floats(1, 1e7), st.sampled_from(["good", "bad", "harness", "unknown"])), max_size=12))
 def test_any_history_has_a_next_step(history):
-    step = next_step([Trial(*each) for each in history], RATES)
-    assert isinstance(step, (Probe, Answer))
-    if isinstance(step, Answer):
-        assert sentence(step, unit="records/s").isprintable()
+    step = next_step([SearchTrial(*each) for each in history], RATES)
+    assert isinstance(step, (NextTrial, SearchAnswer))
+    if isinstance(step, SearchAnswer):
+        assert answer_sentence(step, unit="records/s").isprintable()
     else:
         assert len(history) < 12
 
@@ -161,3 +175,29 @@ def test_any_history_has_a_next_step(history):
 def test_a_start_outside_of_the_range_is_refused(given):
     with pytest.raises(UsageError, match="does not lie between"):
         SearchRange(*given)
+
+
+@pytest.mark.parametrize(
+    ("given", "outcome"),
+    [
+        ({}, "good"),
+        ({"tx_rate": 951.0}, "good"),
+        ({"tx_rate": 949.0}, "bad"),
+        ({"verdict": "fail", "lost": 5}, "bad"),
+        ({"verdict": "indeterminate"}, "bad"),
+        ({"verdict": "indeterminate", "missing": 1}, "unknown"),
+        ({"verdict": "indeterminate", "harness_limited": True}, "harness"),
+        ({"verdict": "fail", "lost": 5, "harness_limited": True}, "harness"),
+        ({"verdict": "pass", "harness_limited": True}, "harness"),
+    ],
+)
+def test_a_run_is_classified(given, outcome):
+    found, reason = classify_run(run(made=result(**given)), msg_rate=1000)
+    assert found == outcome
+    assert bool(reason) == (outcome != "good")
+
+
+def test_a_failed_run_is_indeterminate_and_a_machine_that_is_too_small_is_the_harness():
+    assert classify_run(run(error="not ready", exit_code=3), msg_rate=1) == ("unknown", "not ready")
+    assert classify_run(run(error="broker died", exit_code=4), msg_rate=1) == ("unknown", "broker died")
+    assert classify_run(run(error="too few descriptors", exit_code=2), msg_rate=1)[0] == "harness"

@@ -101,4 +101,4 @@ def test_a_killed_sweep_goes_on_and_has_every_point_once(hydra, place):
     assert loads == {(apps, rate): 1 for apps in (1, 2) for rate in (100, 200, 300)}
     for number, run_id in kept.items():
         assert points[number].runs[0].run_id == run_id
-    assert f"{len(kept)} of 6 points are there already" in "\n".join(command.errors)
+    assert f"{len(kept)} of 6 points are finished already" in "\n".join(command.errors)

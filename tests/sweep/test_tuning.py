@@ -2,8 +2,10 @@
 
 import pytest
 
+from hydra.options.options import Options
 from hydra.sweep.plan import Axis
-from hydra.sweep.tuning import Tuned, TuneTrial, next_setting, tuned_sentence
+from hydra.sweep.tuning import TuningResult, TuningTrial, next_setting, tuning_cost, tuning_sentence
+from tests.samples import result, run
 
 AXES = (Axis("linger_ms", (0, 5, 20)), Axis("fetch_min_bytes", (1, 1000)), Axis("fetch_wait_max_ms", (20, 500)))
 START = {"linger_ms": 5, "fetch_min_bytes": 1, "fetch_wait_max_ms": 500}
@@ -12,10 +14,10 @@ START = {"linger_ms": 5, "fetch_min_bytes": 1, "fetch_wait_max_ms": 500}
 def tune(cost_of):
     trials = []
     while True:
-        step = next_setting(trials, AXES, START, metric="e2e_p99", unit="ms")
-        if isinstance(step, Tuned):
+        step = next_setting(trials, AXES, START)
+        if isinstance(step, TuningResult):
             return step, trials
-        trials.append(TuneTrial(step, cost_of(step, len(trials))))
+        trials.append(TuningTrial(step, cost_of(step, len(trials))))
         assert len(trials) < 60
 
 
@@ -34,13 +36,13 @@ def test_the_best_of_independent_options_is_found_without_the_whole_grid():
     assert found.trials == len(trials)
     assert len({str(trial.setting) for trial in trials}) < 12
     assert len(found.best_costs) == len(found.start_costs) == 4
-    assert "instead of" in tuned_sentence(found)
+    assert "instead of" in tuning_sentence(found)
 
 
 def test_noise_is_not_called_a_gain():
     found, _ = tune(lambda _setting, n: 10 + (n * 7919 % 13))
     assert not found.gained
-    assert found.best == START or "no difference beyond the noise" in tuned_sentence(found)
+    assert found.best == START or "no difference beyond the noise" in tuning_sentence(found)
 
 
 def test_a_moment_of_bad_luck_does_not_hide_the_best_setting():
@@ -59,13 +61,13 @@ def test_a_setting_that_gives_no_pass_is_never_the_best():
 def test_nothing_passes():
     found, _ = tune(lambda _setting, _n: None)
     assert not found.best_costs
-    assert "no setting passed" in tuned_sentence(found)
+    assert "no setting passed" in tuning_sentence(found)
 
 
 def test_the_start_did_not_pass():
     found, _ = tune(lambda setting, _n: None if setting == START else 5.0)
     assert found.gained
-    assert "did not pass" in tuned_sentence(found)
+    assert "did not pass" in tuning_sentence(found)
 
 
 @pytest.mark.parametrize("known", [0, 3, 5])
@@ -74,5 +76,11 @@ def test_an_interrupted_tuning_goes_on_as_if_it_had_not_been(known):
         return float(setting["linger_ms"] + setting["fetch_wait_max_ms"])
 
     _, trials = tune(cost)
-    step = next_setting(trials[:known], AXES, START, metric="e2e_p99", unit="ms")
+    step = next_setting(trials[:known], AXES, START)
     assert step == trials[known].setting
+
+
+def test_the_cost_of_a_setting_is_its_p99_and_only_a_pass_has_one():
+    assert tuning_cost(run(Options(total_sub_apps=1), p50_ms=3.0)) == 6.0
+    assert tuning_cost(run(made=result("fail", lost=1))) is None
+    assert tuning_cost(run(error="gone")) is None

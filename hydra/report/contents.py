@@ -1,0 +1,167 @@
+"""What a report shows: points with their runs, collected from a run, a sweep, a search, or several of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from hydra.accounting.metrics import metric_value
+from hydra.accounting.result import Result
+from hydra.options.options import Options
+from hydra.run.record import RunRecord
+from hydra.sweep.plan import CLIENTS, format_value
+from hydra.sweep.record import PointRecord, SavedRecord, SearchResult
+from hydra.sweep.tuning import TuningResult
+
+WORST_FIRST = ("error", "fail", "indeterminate", "pass")
+"""Verdicts; ``error``: a run without a result."""
+
+
+def worst_verdict(verdicts: Iterable[str]) -> str:
+    """The worst of several verdicts; ``indeterminate`` if there are none."""
+    present = set(verdicts)
+    return next((verdict for verdict in WORST_FIRST if verdict in present), "indeterminate")
+
+
+@dataclass(frozen=True)
+class ReportPoint:
+    """A point with all its runs."""
+
+    source: str
+    """The name of its file; empty if there is only one file."""
+    changes: Mapping[str, object]
+    """The options in which it differs from the other points of its sweep, and ``clients``."""
+    runs: tuple[RunRecord, ...]
+    took_s: float | None = None
+
+    @property
+    def options(self) -> Options:
+        """The options of its runs."""
+        return self.runs[0].order.options
+
+    @property
+    def clients(self) -> int:
+        """Clients that were asked for."""
+        return self.options.client_count
+
+    @property
+    def msg_rate(self) -> float:
+        """Records/s that were asked for."""
+        return self.options.msg_rate
+
+    @property
+    def results(self) -> tuple[Result, ...]:
+        """Of the runs that have one."""
+        return tuple(run.result for run in self.runs if run.result is not None)
+
+    @property
+    def verdict(self) -> str:
+        """The worst of its runs."""
+        return worst_verdict(run.result.verdict if run.result is not None else "error" for run in self.runs)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why the verdict is what it is; each reason once."""
+        verdict = self.verdict
+        found = [
+            reason
+            for run in self.runs
+            for reason in (run.result.reasons if run.result is not None else (run.error,))
+            if run.result is None or run.result.verdict == verdict
+        ]
+        return tuple(dict.fromkeys(found))
+
+    @property
+    def label(self) -> str:
+        """The point in a line."""
+        words = {CLIENTS: f"{self.clients:,} clients", "msg_rate": f"{self.msg_rate:,.10g} records/s"}
+        others = [f"{name}={format_value(value)}" for name, value in self.changes.items() if name not in words]
+        return ", ".join([*words.values(), *others, *([self.source] if self.source else [])])
+
+    def option(self, name: str) -> str:
+        """The value of an option as it is written in a flag; ``unset`` if there is no such option."""
+        return format_value(getattr(self.options, name, None))
+
+    def mean(self, key: str) -> float | None:
+        """The mean of one of the seed's keys over the runs that have a result."""
+        values = self.values(key)
+        return fmean(values) if values else None
+
+    def metric(self, name: str) -> float | None:
+        """The mean of a metric (accounting/metrics.py) over the runs that have a result."""
+        found = [metric_value(name, result.totals, result.latency) for result in self.results]
+        return fmean(found) if found else None
+
+    def values(self, key: str) -> list[float]:
+        """One of the seed's keys, of each run that has a result."""
+        return [float(result.seed_keys()[key]) for result in self.results]
+
+
+@dataclass(frozen=True)
+class ReportContents:
+    """Everything that a report shows."""
+
+    kind: str
+    """``run``, ``point``, the command of the sweep, or ``several`` if there is more than one file."""
+    points: tuple[ReportPoint, ...]
+    answers: tuple[SearchResult, ...] = ()
+    tuned: TuningResult | None = None
+    command: str = ""
+    started_at: str = ""
+
+    @property
+    def runs(self) -> tuple[RunRecord, ...]:
+        """The runs of all points."""
+        return tuple(run for point in self.points for run in point.runs)
+
+    @property
+    def points_by_clients(self) -> dict[int, list[ReportPoint]]:
+        """The points with each number of clients, fewest clients first, each list with the lowest rate first."""
+        found: dict[int, list[ReportPoint]] = {}
+        for point in sorted(self.points, key=lambda point: (point.clients, point.msg_rate)):
+            found.setdefault(point.clients, []).append(point)
+        return found
+
+    @property
+    def changed_options(self) -> list[str]:
+        """The options that differ between the points; clients and rate are shown anyway."""
+        return sorted({name for point in self.points for name in point.changes} - {CLIENTS, "msg_rate"})
+
+
+def collect(saved: Sequence[tuple[str, SavedRecord]]) -> ReportContents:
+    """The contents of a report on one or more results.
+
+    Args:
+        saved: (file name, its content); the names are shown if there is more than one.
+    """
+    several = len(saved) > 1
+    parts = [_contents(name if several else "", record) for name, record in saved]
+    if not several:
+        return parts[0]
+    return ReportContents(
+        kind="several",
+        points=tuple(point for part in parts for point in part.points),
+        answers=tuple(answer for part in parts for answer in part.answers),
+        tuned=next((part.tuned for part in parts if part.tuned is not None), None),
+        started_at=min(part.started_at for part in parts),
+    )
+
+
+def _contents(source: str, record: SavedRecord) -> ReportContents:
+    if isinstance(record, RunRecord):
+        return ReportContents("run", (ReportPoint(source, {}, (record,)),), started_at=record.started_at)
+    if isinstance(record, PointRecord):
+        return ReportContents("point", (_point(source, record),), started_at=record.runs[0].started_at)
+    return ReportContents(
+        kind=record.kind,
+        points=tuple(_point(source, point) for point in record.points if point.runs),
+        answers=record.answers,
+        tuned=record.tuned,
+        command=record.command,
+        started_at=record.started_at,
+    )
+
+
+def _point(source: str, record: PointRecord) -> ReportPoint:
+    return ReportPoint(source, record.changes, record.runs, record.took_s)

@@ -1,0 +1,228 @@
+"""Run a sweep or a search: measure its points one after the other, and keep each one as soon as it is finished.
+
+A search keeps each trial as a point, so that it can be resumed from the trials that it has made.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from hydra.errors import InfrastructureError
+from hydra.options.durations import duration
+from hydra.options.options import Options
+from hydra.run.clock import Clock
+from hydra.run.progress import Progress
+from hydra.run.record import RunRecord
+from hydra.sweep.plan import CLIENTS, SweepPlan, SweepPoint, changes_text, format_value, seconds_left, with_changes
+from hydra.sweep.record import PointRecord, SearchResult, SearchSettings, SweepRecord, compact_run
+from hydra.sweep.search import SearchAnswer, SearchRange, SearchTrial, classify_run, next_step
+from hydra.sweep.tuning import TUNING_METRIC, TUNING_UNIT, TuningResult, TuningTrial, next_setting, tuning_cost
+
+MAX_FAILED_IN_A_ROW = 2
+"""Points in a row for which the stack was unusable: a third one would tell nothing new."""
+
+OUTCOMES = {"good": "good", "bad": "too much", "harness": "the harness was the limit", "unknown": "no answer"}
+
+
+class SweepStore(Protocol):
+    """Keeps finished points. A point is kept whole or not at all."""
+
+    def finished(self) -> Mapping[int, PointRecord]:
+        """All that are kept, by number."""
+        ...
+
+    def keep(self, record: PointRecord) -> None:
+        """Keep a point; replaces one of the same number."""
+        ...
+
+    def save(self, sweep: SweepRecord) -> None:
+        """Keep the answers that a search has so far."""
+        ...
+
+
+class SweepRunner:
+    """Runs one sweep or search from its start, or its resumption, to its end.
+
+    Args:
+        measure: makes one run with these options. A run that failed is a record with its error; an interruption is
+            raised.
+        store: keeps the points; those that it holds already are not measured again.
+        clock: for the time that a point takes.
+        progress: told where the sweep is.
+    """
+
+    def __init__(
+        self, measure: Callable[[Options], RunRecord], store: SweepStore, clock: Clock, progress: Progress
+    ) -> None:
+        self._measure_run = measure
+        self._store = store
+        self._clock = clock
+        self._progress = progress
+        self._finished = {number: record for number, record in store.finished().items() if not record.unmeasured}
+        """By number. A point without a result counts, unless the stack was unusable."""
+        self._failed_in_a_row = 0
+
+    def run(self, sweep: SweepRecord) -> SweepRecord:
+        """Measure what is not measured yet.
+
+        Args:
+            sweep: what to run; a search finds answers that it has already again, without measuring.
+
+        Returns:
+            The sweep with its points and answers.
+
+        Raises:
+            InfrastructureError: two points in a row could not be measured at all.
+        """
+        if sweep.plan is not None:
+            self._run_plan(sweep.plan)
+        elif sweep.kind == "tune":
+            sweep = dataclasses.replace(sweep, tuned=self._tune(sweep))
+            self._store.save(sweep)
+        else:
+            sweep = self._find_limits(sweep)
+        return dataclasses.replace(sweep, points=self._records())
+
+    def _records(self) -> tuple[PointRecord, ...]:
+        return tuple(self._finished[number] for number in sorted(self._finished))
+
+    def _run_plan(self, plan: SweepPlan) -> None:
+        if self._finished:
+            self._progress.note(f"{len(self._finished)} of {len(plan.points)} points are finished already")
+        for point in plan.points:
+            if point.number not in self._finished:
+                left_s = seconds_left(plan, {number: record.took_s for number, record in self._finished.items()})
+                left = "" if left_s is None else f", about {duration(left_s)} left"
+                self._measure(point, f"point {point.number} of {len(plan.points)}{left}", repeats=plan.repeats)
+
+    def _find_limits(self, sweep: SweepRecord) -> SweepRecord:
+        sweep = dataclasses.replace(sweep, answers=())
+        start: float | None = None
+        for limit in _limits(sweep):
+            # The answer for the number of clients before is a good start for the next one.
+            within = limit.within if start is None else dataclasses.replace(limit.within, start=limit.within.fit(start))
+            answer = self._find_limit(dataclasses.replace(limit, within=within))
+            start = answer.best or start
+            found = SearchResult(limit.question, limit.unit, answer, limit.clients)
+            sweep = dataclasses.replace(sweep, answers=(*sweep.answers, found))
+            self._store.save(sweep)
+        return sweep
+
+    def _find_limit(self, limit: LimitSearch) -> SearchAnswer:
+        while True:
+            trials = [trial for record in self._records() if (trial := limit.trial(record)) is not None]
+            step = next_step(trials, limit.within)
+            if isinstance(step, SearchAnswer):
+                return step
+            place = f"run {len(trials) + 1} of at most {limit.within.max_trials}, {step.purpose}"
+            record = self._try(limit.options, limit.changes(step.value), place)
+            trial = limit.trial(record)
+            if trial is not None:
+                reason = f" ({trial.reason})" if trial.reason else ""
+                self._progress.note(f"{limit.varied}={format_value(trial.value)}: {OUTCOMES[trial.outcome]}{reason}")
+
+    def _tune(self, sweep: SweepRecord) -> TuningResult:
+        axes = _settings(sweep).axes
+        start = {axis.name: getattr(sweep.options, axis.name) for axis in axes}
+        while True:
+            trials = [
+                TuningTrial({name: record.changes[name] for name in start}, tuning_cost(record.runs[-1]))
+                for record in self._records()
+            ]
+            step = next_setting(trials, axes, start)
+            if isinstance(step, TuningResult):
+                return step
+            record = self._try(sweep.options, step, f"run {len(trials) + 1}")
+            cost = tuning_cost(record.runs[-1])
+            told = "no pass" if cost is None else f"{TUNING_METRIC} {cost:.3g} {TUNING_UNIT}"
+            self._progress.note(f"{changes_text(step)}: {told}")
+
+    def _try(self, options: Options, changes: dict[str, object], place: str) -> PointRecord:
+        """Measure one more point, which a search has chosen."""
+        number = max(self._finished, default=0) + 1
+        return self._measure(SweepPoint(number, changes, with_changes(options, changes)), place, repeats=1)
+
+    def _measure(self, point: SweepPoint, place: str, *, repeats: int) -> PointRecord:
+        """Measure a point with its repeats, and keep it.
+
+        Args:
+            point: what to measure.
+            place: where the sweep is, for people.
+            repeats: runs; none follow one that the stack was unusable for.
+
+        Raises:
+            InfrastructureError: this is the second point in a row for which the stack was unusable.
+        """
+        began_s = self._clock.now_s()
+        runs: list[RunRecord] = []
+        while len(runs) < repeats and not (runs and runs[-1].exit_code == InfrastructureError.exit_code):
+            repeat = f" (run {len(runs) + 1} of {repeats})" if repeats > 1 else ""
+            self._progress.note(f"{place}: {changes_text(point.changes)}{repeat}")
+            runs.append(self._measure_run(point.options))
+        took_s = round(self._clock.now_s() - began_s, 3)
+        record = PointRecord(point.number, point.changes, tuple(map(compact_run, runs)), took_s)
+        self._store.keep(record)
+        self._finished[point.number] = record
+        self._failed_in_a_row = self._failed_in_a_row + 1 if record.unmeasured else 0
+        if self._failed_in_a_row >= MAX_FAILED_IN_A_ROW:
+            raise InfrastructureError(
+                f"{self._failed_in_a_row} points in a row could not be measured: {runs[-1].error}",
+                hint="fix the cause, then continue with --resume",
+            )
+        return record
+
+
+@dataclass(frozen=True)
+class LimitSearch:
+    """The search for one limit."""
+
+    question: str
+    """Such as ``highest rate for 50 clients``."""
+    unit: str
+    options: Options
+    """Common to all trials."""
+    varied: str
+    """The option that is varied, or ``clients``."""
+    within: SearchRange
+    fixed: Mapping[str, object]
+    """Further changes, the same in each trial of this search and others in those of another one."""
+    clients: int | None = None
+
+    def changes(self, value: float) -> dict[str, object]:
+        """The changes of the point that tries this value."""
+        return {**self.fixed, self.varied: round(value) if self.varied == CLIENTS else value}
+
+    def trial(self, record: PointRecord) -> SearchTrial | None:
+        """The point as a trial of this search; None if it belongs to another search, or could not be measured."""
+        value = record.changes.get(self.varied)
+        same = all(record.changes.get(name) == fixed for name, fixed in self.fixed.items())
+        if not same or not isinstance(value, (int, float)) or record.unmeasured:
+            return None
+        msg_rate = record.changes.get("msg_rate", self.options.msg_rate)
+        assert isinstance(msg_rate, (int, float))
+        outcome, reason = classify_run(record.runs[-1], msg_rate=float(msg_rate))
+        return SearchTrial(float(value), outcome, reason)
+
+
+def _settings(sweep: SweepRecord) -> SearchSettings:
+    assert sweep.search is not None
+    return sweep.search
+
+
+def _limits(sweep: SweepRecord) -> Iterator[LimitSearch]:
+    """The limits that a search looks for, in order."""
+    settings, options = _settings(sweep), sweep.options
+    step = float(options.clients_per_app) if sweep.kind == "maxclients" else 0.0
+    within = SearchRange(
+        settings.start, settings.lowest, settings.highest, step, settings.precision, settings.max_trials
+    )
+    if sweep.kind == "maxclients":
+        question = f"most clients at {options.msg_rate:,.10g} records/s"
+        yield LimitSearch(question, "clients", options, CLIENTS, within, {"msg_rate": options.msg_rate})
+        return
+    for clients in settings.clients or (options.client_count,):
+        question = f"highest rate for {clients:,} clients"
+        yield LimitSearch(question, "records/s", options, "msg_rate", within, {CLIENTS: clients}, clients)
