@@ -13,8 +13,9 @@ import pytest
 
 from hydra.codec import encode
 from hydra.errors import InterruptedRunError
+from hydra.files import run_folder
 from hydra.files.run_folder import make_run_folder, new_run_folder
-from hydra.kafkatest import run_folder, stack
+from hydra.kafkatest import stack
 from hydra.kafkatest.stack import Stack
 from hydra.kafkatest.stack_channel import StackCommand
 from hydra.options.options import Options
