@@ -1,4 +1,4 @@
-"""Become another program that cannot outlive its parent: ``python bound_child.py PARENT_PID PROGRAM [ARGUMENT...]``.
+"""Become another program that cannot outlive its parent: ``python exec_with_pdeathsig.py PARENT_PID PROGRAM [ARGUMENT...]``.
 
 A program of its own, and not a function that subprocess calls between fork and exec: that is not safe in a process with
 threads, and newer Pythons warn of it. Imports nothing of hydra, so that Python may start it without site packages.

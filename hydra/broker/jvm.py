@@ -12,7 +12,7 @@ from pathlib import Path
 from hydra.broker.java import Java
 from hydra.errors import JavaError
 
-_BOUND_CHILD = Path(__file__).with_name("bound_child.py")
+_BOUND_CHILD = Path(__file__).with_name("exec_with_pdeathsig.py")
 _REAP_TIMEOUT_S = 5.0
 
 # As Kafka's own start script has them, so that what is measured is what people run.
