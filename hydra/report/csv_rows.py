@@ -46,6 +46,7 @@ def _row(point: ReportPoint, number: int, index: int, changed: list[str]) -> lis
 
 def plain_cell(value: object) -> object:
     """A cell's value; text that would be a formula becomes plain text."""
-    if isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t", "\r"}:
-        return f"'{value}"
-    return value
+    if not isinstance(value, str):
+        return value
+    text = value.replace("\0", "\ufffd")  # the csv module of Python 3.10 neither writes nor reads a NUL
+    return f"'{text}" if text[:1] in {"=", "+", "-", "@", "\t", "\r"} else text
