@@ -25,6 +25,11 @@ STEP_DEADLINE_S = 900.0
 POLL_S = 0.1
 LOG_LINES_SHOWN = 12
 
+# What the processes of a run import, and so nearly all that they ever compile.
+COMPILED = (
+    "hydra.cli.main, hydra.kafkatest.runtest, hydra.kafkatest.local_stack, hydra.tasks.kafka_pub, hydra.tasks.kafka_sub"
+)
+
 # What a user sets to reach an index. Everything else (PIP_USER, PIP_TARGET, PIP_CONSTRAINT, PIP_REQUIREMENT, ...) would
 # change what is installed, and where.
 PIP_NETWORK_SETTINGS = {
@@ -62,6 +67,7 @@ class Venv:
         self.folder = root / ".venv"
         self.python = self.folder / "bin" / "python"
         self.log = self.folder / "setup.log"
+        self.bytecode = self.folder / "bytecode"  # as scripts/python has it
         self.made_from = self.folder / "made-from"
         self.checkout = self.made_from / "checkout"
         try:
@@ -153,7 +159,8 @@ class SetUp:
             hashed = ("--require-hashes", "--only-binary=:all:")
             self._pip_install("installing requirements.lock", *hashed, "-r", str(self.venv.root / "requirements.lock"))
         offline = ("--no-index", "--no-deps", "--no-build-isolation")
-        self._pip_install("installing Hydra", *offline, "--editable", str(self.venv.root))
+        with self._compiling():
+            self._pip_install("installing Hydra", *offline, "--editable", str(self.venv.root))
         self.venv.mark_complete()
         say(f".venv is ready after {time.monotonic() - began_s:.0f} s")
 
@@ -170,29 +177,50 @@ class SetUp:
         options = ("--no-user", "--no-input", "--no-compile", "--disable-pip-version-check")
         self._run(purpose, str(self.venv.python), "-I", "-m", "pip", "install", *options, *arguments)
 
+    @contextlib.contextmanager
+    def _compiling(self) -> Iterator[None]:
+        """Compile what a run imports meanwhile, on another core: later starts may have no right to write to .venv.
+
+        A module that fails here fails again when it is used, and tells its user why.
+        """
+        remove(self.venv.bytecode)
+        with self._child(
+            str(self.venv.python), "-c", f"import {COMPILED}", PYTHONPYCACHEPREFIX=str(self.venv.bytecode)
+        ) as child:
+            yield
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(STEP_DEADLINE_S)
+
     def _run(self, purpose: str, *command: str) -> None:
+        with self._child(*command) as child:
+            try:
+                status = child.wait(STEP_DEADLINE_S)
+            except subprocess.TimeoutExpired as error:
+                raise SetupError(f"{purpose} took longer than {STEP_DEADLINE_S:.0f} s: see {self.venv.log}") from error
+        if status != 0:
+            last_lines = self.venv.log.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:]
+            raise SetupError("\n  ".join([f"{purpose} failed ({status}); the end of {self.venv.log}:", *last_lines]))
+
+    @contextlib.contextmanager
+    def _child(self, *command: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+        """A process that writes to the log and is gone at the end, with its own children: they write to .venv, too."""
         with self.venv.log.open("a") as log:
             child = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=installing_environment(),
+                env={**installing_environment(), **environment},
                 cwd=self.venv.root,
                 pass_fds=(self.lock_fd,),
                 start_new_session=True,
             )
             try:
-                status = child.wait(STEP_DEADLINE_S)
-            except subprocess.TimeoutExpired as error:
-                raise SetupError(f"{purpose} took longer than {STEP_DEADLINE_S:.0f} s: see {self.venv.log}") from error
+                yield child
             finally:
-                if child.poll() is None:  # interrupted or too slow; its own children write to .venv, too
+                if child.poll() is None:  # interrupted or too slow
                     os.killpg(child.pid, signal.SIGKILL)
                     child.wait()
-        if status != 0:
-            last_lines = self.venv.log.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:]
-            raise SetupError("\n  ".join([f"{purpose} failed ({status}); the end of {self.venv.log}:", *last_lines]))
 
 
 def installing_environment() -> dict[str, str]:

@@ -63,6 +63,7 @@ def _csv(head: list[str], rows: Iterable[Sequence[object]]) -> str:
 
 def _plain(value: object) -> object:
     """A cell's value; text that a spreadsheet would take for a formula begins with an apostrophe."""
-    if isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t", "\r"}:
-        return f"'{value}"
-    return value
+    if not isinstance(value, str):
+        return value
+    text = value.replace("\0", "\ufffd")  # the csv module of Python 3.10 neither writes nor reads a NUL
+    return f"'{text}" if text[:1] in {"=", "+", "-", "@", "\t", "\r"} else text

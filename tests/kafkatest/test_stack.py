@@ -19,7 +19,7 @@ from hydra.kafkatest import local_stack, session
 from hydra.kafkatest.local_stack import StackCommand
 from hydra.kafkatest.session import Session
 from hydra.options.options import Options
-from hydra.run.progress import Silence
+from hydra.run.progress import SilentProgress
 from tests.conftest import wait_until
 
 pytestmark = pytest.mark.integration
@@ -73,7 +73,7 @@ def opened_as_far_as_the_stack(monkeypatch):
 
 def open_interrupted(before_line: int, started: type[Exception]) -> str:
     """Open a session, interrupted there, and close it; returns where it was, or nothing when its stack was started."""
-    own = Session(OPTIONS, "hydra-interrupted", Silence())
+    own = Session(OPTIONS, "hydra-interrupted", SilentProgress())
     interruption = Interruption(before_line)
     before = sys.gettrace()
     try:

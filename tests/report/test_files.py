@@ -49,6 +49,11 @@ def test_text_is_no_formula_in_a_spreadsheet():
     assert row["reason"] == "'=1+1"
 
 
+def test_a_nul_in_a_text_is_written_so_that_every_python_can_read_it():
+    (row,) = csv.DictReader(io.StringIO(csv_text(collect([("", run(error="no\0body"))]))))
+    assert row["reason"] == "no\ufffdbody"
+
+
 def test_a_point_is_a_test_case():
     suites = ET.fromstring(junit_xml(MEASURED))
     suite = suites.find("testsuite")
