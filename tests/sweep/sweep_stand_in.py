@@ -41,7 +41,9 @@ def main(folder: Path) -> None:
         plan = SweepPlan(make_points(options, [{"msg_rate": float(rate)} for rate in range(1, POINTS + 1)]))
         kept = SweepFolder.begin(folder, SweepRecord("sweep", "now", "hydra", options, plan))
     print("ready", flush=True)
-    run_sweep(kept.sweep.plan, SweepContext(Runner(folder.with_suffix(".diary")), kept, MonotonicClock(), SilentProgress()))
+    run_sweep(
+        kept.sweep.plan, SweepContext(Runner(folder.with_suffix(".diary")), kept, MonotonicClock(), SilentProgress())
+    )
 
 
 if __name__ == "__main__":
