@@ -7,7 +7,7 @@ import dataclasses
 from hydra.accounting.bottleneck import Bottleneck
 from hydra.accounting.latency import LatencySummary
 from hydra.accounting.result import Result
-from hydra.accounting.spans import receipt
+from hydra.accounting.spans import received
 from hydra.accounting.totals import Latencies, Totals
 
 NO_TOTALS = Totals(**{item.name: 0 for item in dataclasses.fields(Totals)})
@@ -20,8 +20,6 @@ NO_LATENCY = Latencies(
     client_p99_max_ms=0.0,
     slowest_client="",
     clock_error_ms=0.0,
-    fetch_pace_ms=0.0,
-    linger_ms=0,
 )
 
 
@@ -43,9 +41,9 @@ def made_result(verdict="pass", reasons=("all is well",), notes=(), totals=NO_TO
 
 def sequences(part):
     """The distinct sequences that a partition's tally holds, as intervals."""
-    return list(receipt(part.stats().spans).sequences)
+    return list(received(part.stats().spans).sequences)
 
 
 def duplicates(part):
     """How many records of a partition's tally had come before."""
-    return receipt(part.stats().spans).duplicates
+    return received(part.stats().spans).duplicates

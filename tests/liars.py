@@ -56,9 +56,9 @@ def split(buffer, start, stop):
 
 
 class Liar(WireSubscriber):
-    def __init__(self, configuration):
-        super().__init__(configuration)
-        self.counter = LyingCounter(configuration.identity_prefix, self)
+    def __init__(self, order):
+        super().__init__(order)
+        self.counter = LyingCounter(order.identity_prefix, self)
 
 
 class Dropping(Liar):
@@ -129,8 +129,8 @@ class Compensating(Liar):
 class Slow(WireSubscriber):
     """Takes its time, and no more than a little at once."""
 
-    def __init__(self, configuration):
-        super().__init__(configuration)
+    def __init__(self, order):
+        super().__init__(order)
         self.max_bytes = 2000
 
     def poll(self, timeout_s):

@@ -6,12 +6,14 @@ import dataclasses
 import random
 
 from hydra.accounting.bottleneck import Bottleneck
+from hydra.accounting.evidence import Evidence
 from hydra.accounting.latency import SAMPLE_BITS, LatencyHistogram, LatencySummary
 from hydra.accounting.result import EXIT_CODES, ClientResult, Result
 from hydra.accounting.stats import ProcessUsage, SubscriberSample, SubscriberStats
-from hydra.accounting.timeline import Point
+from hydra.accounting.timeline import TimelinePoint
 from hydra.accounting.totals import Latencies, Totals
 from hydra.options.options import Options
+from hydra.options.order import RunOrder
 from hydra.run.record import RunRecord
 from hydra.sweep.plan import SweepPlan, make_points
 from hydra.sweep.record import PointRecord, SweepRecord
@@ -77,8 +79,6 @@ def result(
         client_p99_max_ms=3 * p50_ms,
         slowest_client="client-1",
         clock_error_ms=0.0,
-        fetch_pace_ms=1.0,
-        linger_ms=5,
     )
     points = tuple(_moment(second, rate, clients, chance, p50_ms) for second in range(1, seconds + 1))
     bottleneck = Bottleneck("harness" if harness_limited else "none", harness_limited)
@@ -86,8 +86,8 @@ def result(
     return Result(verdict, reasons, notes, totals, latency, bottleneck, (), points, told)  # type: ignore[arg-type]
 
 
-def _moment(second: int, rate: float, clients: int, chance: random.Random, p50_ms: float) -> Point:
-    return Point(
+def _moment(second: int, rate: float, clients: int, chance: random.Random, p50_ms: float) -> TimelinePoint:
+    return TimelinePoint(
         at_s=float(second),
         sent=round(rate),
         acked=round(rate),
@@ -154,17 +154,16 @@ def run(
     if made is None and not error:
         made = result(**{"clients": asked.client_count, "rate": asked.msg_rate, "seconds": seconds, **given})
     return RunRecord(
-        run_id="hydra-1",
+        order=RunOrder("hydra-1", asked, "127.0.0.1:9092", pace_ms=1.0),
         status="failed" if error else "complete",
         started_at="2026-11-25T07:00:00.000+00:00",
-        options=dataclasses.asdict(asked),
         versions={"hydra-scaletest": "0.1.0"},
         machine={"cpu_count": 2},
         error=error,
         exit_code=exit_code if made is None else EXIT_CODES[made.verdict],
         seed_keys={} if made is None else made.seed_keys(),
         result=made,
-        subscribers=samples(seconds, given.get("p50_ms", 4.0)) if made is not None else (),
+        evidence=Evidence(subscribers=samples(seconds, given.get("p50_ms", 4.0)) if made is not None else ()),
     )
 
 

@@ -12,9 +12,9 @@ import statistics
 import sys
 from pathlib import Path
 
-from hydra.accounting.result import RunRecord
 from hydra.kafkatest.runtest import RunTestKAFKA
 from hydra.options.options import Options
+from hydra.run.record import RunRecord
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
@@ -50,7 +50,7 @@ def main() -> None:
 
 def compare(record: RunRecord) -> float:
     """Print one round; returns CPU per delivery of the timed half by that of the other one."""
-    subscribers, result = record.subscribers, record.result
+    subscribers, result = record.evidence.subscribers, record.result
     assert result is not None
     us = {}
     for untimed in (False, True):

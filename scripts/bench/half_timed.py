@@ -5,7 +5,6 @@ from __future__ import annotations
 from hydra.accounting.delivery_latency import DeliveryTiming
 from hydra.accounting.tally import ClientTally
 from hydra.clients.wire_subscriber import WireSubscriber
-from hydra.options.order import SubscriberConfiguration
 
 
 class UntimedTally(ClientTally):
@@ -20,9 +19,9 @@ class UntimedTally(ClientTally):
 class HalfTimed(WireSubscriber):
     """The wire driver; in tasks with an odd number (``sub-1-client-0``) without timing."""
 
-    def __init__(self, configuration: SubscriberConfiguration) -> None:
-        super().__init__(configuration)
-        if is_untimed(configuration.clients[0].name):
+    def __init__(self, order: RunOrder) -> None:
+        super().__init__(order)
+        if is_untimed(order.clients[0].name):
             for tally in self.tallies:
                 tally.__class__ = UntimedTally
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import psutil
 
-from hydra.accounting.result import RunRecord
+from hydra.run.record import RunRecord
 from hydra.sweep.record import read_saved
 
 SCALE = ("--clients_per_app=500", "--linger_ms=500")
@@ -83,7 +83,7 @@ def measure(flags: tuple[str, ...]) -> Totals:
         first_s = _first_record_s(live)
     if not isinstance(record, RunRecord) or record.result is None:
         raise RuntimeError(f"{' '.join(command)}: {said[-1000:]}")
-    duration_s = float(str(record.options["test_duration"]))
+    duration_s = record.order.options.test_duration
     return {
         "exit_code": process.returncode,
         **_figures_of(record),
@@ -135,7 +135,7 @@ def _figures_of(record: RunRecord) -> Totals:
         "verdict": result.verdict,
         "limit": result.bottleneck.limit,
         "lost": figures.records_lost,
-        "deliveries_per_s": figures.records_delivered / float(str(record.options["test_duration"])),
+        "deliveries_per_s": figures.records_delivered / record.order.options.test_duration,
         "e2e_p50_ms": latency.e2e.p50_ms,
         "e2e_p99_ms": latency.e2e.p99_ms,
         "sub_cpu_us_per_delivery": figures.subscriber_cpu_us_per_delivery,

@@ -18,11 +18,10 @@ from pathlib import Path
 
 from hydra.clients.registry import publisher_driver
 from hydra.options.options import Options
-from hydra.options.order import RunIdentity
+from hydra.options.order import RunOrder
 from hydra.run.clock import MonotonicClock
-from hydra.signals.order_from_options import publisher_configuration
 from hydra.tasks import usage
-from hydra.tasks.publishing import Publishing
+from hydra.tasks.publisher_run import PublisherRun
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
@@ -79,8 +78,8 @@ def _drive(driver: str, topic: str, bootstrap_servers: str, records: int, batch_
         pub_driver=driver, msg_rate=rate_per_s, test_duration=records / rate_per_s,
         msg_batch=batch_bytes // 14, linger_ms=LINGER_MS,
     )  # fmt: skip
-    configuration = publisher_configuration(options, RunIdentity(topic, topic, bootstrap_servers))
-    publishing = Publishing(configuration, publisher_driver(configuration), MonotonicClock(), usage.process)
+    order = RunOrder(topic, options, bootstrap_servers)
+    publishing = PublisherRun(order, publisher_driver(order), MonotonicClock(), usage.process)
     try:
         publishing.open()
         began = usage.read(traffic=True)

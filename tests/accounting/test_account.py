@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from hydra.accounting.account import Evidence, MissingTask, Terms, account
+from hydra.accounting.account import account
+from hydra.accounting.evidence import Evidence
 from hydra.accounting.intervals import IntervalSet
 from hydra.accounting.latency import LatencyCounts
 from hydra.accounting.partition_log import Audit, AuditedPartition, OffsetRange
@@ -18,7 +19,8 @@ from hydra.accounting.stats import (
 )
 from hydra.accounting.tally import PartitionTally
 from hydra.errors import AccountingError
-from hydra.options.order import ClientAssignment, PartitionStart
+from hydra.options.options import Options
+from hydra.options.order import ClientAssignment, PartitionStart, RunOrder
 
 USAGE = ProcessUsage(cpu_percent=12.5, rss_bytes=1, window_s=10)
 
@@ -92,8 +94,9 @@ def client(name, received, *, position=None, window_s=10.0, first_arrival=0, jum
     return dataclasses.replace(stats, **fields)
 
 
-def assignment(name, partitions=(0,)):
-    return ClientAssignment(name, f"g-{name}", tuple(PartitionStart(partition, 0) for partition in partitions))
+def assignment(name, partitions=(0,), task_id="task-1"):
+    starts = tuple(PartitionStart(partition, 0) for partition in partitions)
+    return ClientAssignment(name, f"g-{name}", starts, task_id)
 
 
 def log_of(ends, starts=None):
@@ -113,32 +116,28 @@ def audit_of(logs, starts=None):
     return Audit(parts)
 
 
-def terms(**fields):
-    return Terms(**({"acks": "1", "asked_rate_per_s": 1.0} | fields))
+def evidence(clients, *, others=(), acks="1", msg_rate=1.0, **fields):
+    """(order, evidence) of a run of ten records, acked, appended and audited, on one partition.
 
-
-def evidence(clients, **fields):
-    """A run of ten records, acked, appended and audited, on one partition, with these clients on one task."""
-    asked = terms(**{name: fields.pop(name) for name in ("acks", "asked_rate_per_s", "thresholds") if name in fields})
+    The clients are on one task; ``others`` are assigned and did not report.
+    """
     ends = fields.pop("ends", {0: 10})
     logs = fields.pop("logs", {partition: list(range(end)) for partition, end in ends.items()})
     starts = fields.pop("starts", {})
+    assigned = [assignment(item.name, [part.partition for part in item.partitions]) for item in clients]
+    order = RunOrder("run-1", Options(acks=acks, msg_rate=msg_rate), clients=(*assigned, *others))
     whole = Evidence(
-        terms=asked,
-        assignments=tuple(assignment(item.name, [part.partition for part in item.partitions]) for item in clients),
         publisher=publisher({0: range(10)}),
-        publisher_trouble="",
         subscribers=(SubscriberStats("run-1", "task-1", tuple(clients), USAGE),) if clients else (),
-        missing=(),
         begin_offsets=dict.fromkeys(ends, 0),
         log=log_of(ends, starts),
         audit=audit_of(logs, starts) if fields.pop("audited", True) else None,
     )
-    return dataclasses.replace(whole, **fields)
+    return order, dataclasses.replace(whole, **fields)
 
 
 def test_a_clean_run_passes():
-    result = account(evidence([client("a", {0: range(10)}), client("b", {0: range(10)})]))
+    result = account(*evidence([client("a", {0: range(10)}), client("b", {0: range(10)})]))
     totals = result.totals
     assert (result.verdict, result.exit_code) == ("pass", 0)
     assert result.reasons == ("every client received every one of 10 records",)
@@ -155,7 +154,7 @@ def test_a_clean_run_passes():
 
 def test_lost_records_fail_the_run():
     lossy = client("b", {0: [0, 1, 2, 4, 5, 6, 7, 9]}, position={0: 10})
-    result = account(evidence([client("a", {0: range(10)}), lossy]))
+    result = account(*evidence([client("a", {0: range(10)}), lossy]))
     assert (result.verdict, result.exit_code) == ("fail", 1)
     assert result.reasons == (
         "2 of 20 deliveries were lost, to 1 of 2 clients: 2 were passed over while they were in the log",
@@ -168,39 +167,39 @@ def test_lost_records_fail_the_run():
 
 def test_duplicates_do_not_make_up_for_loss():
     compensated = client("a", {0: [0, 1, 2, 3, 4, 0, 1, 2, 3, 4]}, position={0: 10})
-    result = account(evidence([compensated]))
+    result = account(*evidence([compensated]))
     assert compensated.received == 10
     assert (result.clients[0].lost, result.clients[0].duplicates, result.clients[0].distinct) == (5, 5, 5)
     assert (result.verdict, result.totals.mean_loss_percent) == ("fail", 50.0)
 
 
 def test_duplicates_alone_are_told_and_are_no_loss():
-    result = account(evidence([client("a", {0: [*range(10), 3, 4]})]))
+    result = account(*evidence([client("a", {0: [*range(10), 3, 4]})]))
     assert result.verdict == "pass"
     assert result.notes == ("2 duplicate deliveries",)
     assert result.totals.records_delivered == 10
 
 
 def test_reordered_and_foreign_records_are_told():
-    result = account(evidence([client("a", {0: [3, 0, 1, 2, *range(4, 10)]}, foreign=2)]))
+    result = account(*evidence([client("a", {0: [3, 0, 1, 2, *range(4, 10)]}, foreign=2)]))
     assert result.notes == ("3 deliveries out of order", "2 records of someone else's were in the topic")
     assert (result.clients[0].reordered, result.clients[0].foreign) == (3, 2)
 
 
 def test_corrupt_batches_fail_the_run():
-    result = account(evidence([client("a", {0: range(10)}, corrupt=1)]))
+    result = account(*evidence([client("a", {0: range(10)}, corrupt=1)]))
     assert (result.verdict, result.reasons) == ("fail", ("1 corrupt record batches were received",))
 
 
 def test_what_stands_beyond_the_position_is_unread_and_no_proof_of_loss():
-    result = account(evidence([client("a", {0: range(6)})]))
+    result = account(*evidence([client("a", {0: range(6)})]))
     assert (result.clients[0].lost, result.clients[0].unread) == (4, 4)
     assert (result.verdict, result.exit_code) == ("indeterminate", 3)
     assert result.reasons == ("4 deliveries were still unread when the drain ended",)
 
 
 def test_loss_before_the_position_is_not_hidden_by_what_is_unread():
-    result = account(evidence([client("a", {0: [0, 1, 3, 4]}, position={0: 5})]))
+    result = account(*evidence([client("a", {0: [0, 1, 3, 4]}, position={0: 5})]))
     assert (result.clients[0].lost, result.clients[0].unread) == (6, 5)
     assert result.verdict == "fail"
     assert result.reasons == (
@@ -210,13 +209,11 @@ def test_loss_before_the_position_is_not_hidden_by_what_is_unread():
 
 
 def test_the_clients_of_a_missing_task_are_missing_and_the_rest_stands():
-    clean = evidence([client("a", {0: range(10)})])
-    lost = MissingTask("task-2", ("b", "c"), "its process ended")
-    result = account(
-        dataclasses.replace(clean, assignments=(*clean.assignments, assignment("b"), assignment("c")), missing=(lost,))
-    )
+    others = [assignment(name, task_id="task-2") for name in "bc"]
+    missing = {"task-2": "its process ended"}
+    result = account(*evidence([client("a", {0: range(10)})], others=others, missing=missing))
     assert [item.state for item in result.clients] == ["ok", "missing", "missing"]
-    assert (result.clients[1].task_id, result.clients[1].trouble) == ("task-2", "its process ended")
+    assert (result.clients[1].task_id, result.clients[1].error) == ("task-2", "its process ended")
     assert (result.verdict, result.reasons) == (
         "indeterminate",
         ("2 clients of task-2 are missing: its process ended",),
@@ -228,20 +225,15 @@ def test_the_clients_of_a_missing_task_are_missing_and_the_rest_stands():
 
 
 def test_clients_whose_task_never_started_are_told_apart():
-    clean = evidence([client("a", {0: range(10)})])
-    result = account(dataclasses.replace(clean, assignments=(*clean.assignments, assignment("b"))))
+    result = account(*evidence([client("a", {0: range(10)})], others=[assignment("b", task_id="task-2")]))
     assert [item.state for item in result.clients] == ["ok", "never_started"]
     assert (result.verdict, result.reasons) == ("indeterminate", ("1 clients never started",))
     assert result.seed_keys()["failing_clients"] == 1
 
 
 def test_loss_weighs_more_than_a_doubt():
-    clean = evidence([client("a", {0: range(9)}, position={0: 10})])
-    result = account(
-        dataclasses.replace(
-            clean, assignments=(*clean.assignments, assignment("b")), missing=(MissingTask("t2", ("b",), "gone"),)
-        )
-    )
+    lossy = client("a", {0: range(9)}, position={0: 10})
+    result = account(*evidence([lossy], others=[assignment("b", task_id="t2")], missing={"t2": "gone"}))
     assert result.verdict == "fail"
     assert len(result.reasons) == 2
     assert "lost" in result.reasons[0]
@@ -250,7 +242,7 @@ def test_loss_weighs_more_than_a_doubt():
 def test_without_acks_loss_is_judged_against_the_log():
     sent = publisher({0: ()}, attempted={0: 10})
     result = account(
-        evidence([client("a", {0: range(10)}), client("b", {0: range(8)}, position={0: 10})], publisher=sent, acks="0")
+        *evidence([client("a", {0: range(10)}), client("b", {0: range(8)}, position={0: 10})], publisher=sent, acks="0")
     )
     assert [item.lost for item in result.clients] == [0, 2]
     assert (result.totals.records_counted, result.totals.records_unknown) == (10, 10)
@@ -261,19 +253,19 @@ def test_without_acks_loss_is_judged_against_the_log():
 def test_without_acks_what_no_client_received_was_lost_to_each():
     sent = publisher({0: ()}, attempted={0: 12})
     clients = [client("a", {0: range(9)}, position={0: 10}), client("b", {0: range(1, 9)}, position={0: 10})]
-    result = account(evidence(clients, publisher=sent, acks="0"))
+    result = account(*evidence(clients, publisher=sent, acks="0"))
     assert [(item.expected, item.lost) for item in result.clients] == [(10, 1), (10, 2)]
 
 
 def test_without_acks_a_clean_run_passes():
     sent = publisher({0: ()}, attempted={0: 10})
-    result = account(evidence([client("a", {0: range(10)})], publisher=sent, acks="0"))
+    result = account(*evidence([client("a", {0: range(10)})], publisher=sent, acks="0"))
     assert (result.verdict, result.seed_keys()["packet_tx"]) == ("pass", 10)
 
 
 def test_without_acks_what_never_reached_the_log_is_a_doubt():
     sent = publisher({0: ()}, attempted={0: 12})
-    result = account(evidence([client("a", {0: range(10)})], publisher=sent, acks="0"))
+    result = account(*evidence([client("a", {0: range(10)})], publisher=sent, acks="0"))
     assert (result.verdict, result.totals.records_lost) == ("indeterminate", 0)
     assert result.reasons == (
         "2 records were sent and never reached the log, which acks=0 does not tell the publisher",
@@ -281,7 +273,7 @@ def test_without_acks_what_never_reached_the_log_is_a_doubt():
 
 
 def test_a_publisher_that_is_gone_leaves_the_log_as_the_reference():
-    result = account(evidence([client("a", {0: range(10)})], publisher=None, publisher_trouble="its process ended"))
+    result = account(*evidence([client("a", {0: range(10)})], publisher=None, publisher_error="its process ended"))
     assert (result.verdict, result.exit_code) == ("indeterminate", 3)
     assert result.reasons == ("the publisher did not report (its process ended): what it sent is a lower bound",)
     assert (result.totals.records_counted, result.totals.records_attempted, result.totals.tx_rate_per_s) == (
@@ -296,14 +288,14 @@ def test_a_publisher_that_is_gone_leaves_the_log_as_the_reference():
 def test_a_record_that_may_stand_in_the_log_twice_is_no_proof_of_loss(acks, sender):
     """A retry without idempotence: eleven records in the log, ten sequences. Or one lost and one read twice."""
     whole = client("a", {0: [*range(10), 9]})
-    result = account(evidence([whole], publisher=sender, acks=acks, ends={0: 11}, publisher_trouble="x"))
+    result = account(*evidence([whole], publisher=sender, acks=acks, ends={0: 11}, publisher_error="x"))
     assert (result.clients[0].lost, result.clients[0].unread, result.clients[0].duplicates) == (1, 1, 1)
     assert result.verdict == "indeterminate"
 
 
 def test_a_failed_publisher_is_a_doubt_with_its_reason():
-    result = account(evidence([client("a", {0: range(10)})], publisher_trouble="queue stuck"))
-    assert (result.verdict, result.reasons) == ("indeterminate", ("the publisher had trouble: queue stuck",))
+    result = account(*evidence([client("a", {0: range(10)})], publisher_error="queue stuck"))
+    assert (result.verdict, result.reasons) == ("indeterminate", ("the publisher failed: queue stuck",))
 
 
 def test_nothing_sent():
@@ -312,7 +304,7 @@ def test_nothing_sent():
         publisher=publisher({0: ()}, window_s=0.0),
         ends={0: 0},
     )
-    result = account(empty)
+    result = account(*empty)
     assert (result.verdict, result.reasons) == ("indeterminate", ("no record reached the broker",))
     assert all(value == 0 for key, value in result.seed_keys().items() if key not in NOT_COUNTS)
 
@@ -321,7 +313,7 @@ NOT_COUNTS = {"client_count", "pub_cpu", "pub_net_rxrate", "pub_net_txrate"}
 
 
 def test_nobody_reports():
-    result = account(evidence([], assignments=(assignment("a"),), missing=(MissingTask("t", ("a",), "gone"),)))
+    result = account(*evidence([], others=[assignment("a", task_id="t")], missing={"t": "gone"}))
     assert result.verdict == "indeterminate"
     assert result.reasons == ("1 clients of t are missing: gone", "no client reported")
     keys = result.seed_keys()
@@ -330,14 +322,14 @@ def test_nobody_reports():
 
 
 def test_nobody_and_nothing_at_all():
-    result = account(evidence([], publisher=None, publisher_trouble="gone", ends={}, asked_rate_per_s=0.0))
+    result = account(*evidence([], publisher=None, publisher_error="gone", ends={}))
     assert result.verdict == "indeterminate"
     assert set(result.seed_keys().values()) == {0}
 
 
 def test_clients_of_a_shared_group_that_have_nothing_to_read():
     reader, idle = client("a", {0: range(10)}), client("b", {}, window_s=0.0)
-    result = account(evidence([reader, idle]))
+    result = account(*evidence([reader, idle]))
     assert result.verdict == "pass"
     assert result.notes == ("1 of 2 clients had no partition to read",)
     assert result.reasons == ("each of 10 records was received by the client that reads its partition",)
@@ -349,7 +341,7 @@ def test_clients_of_a_shared_group_that_have_nothing_to_read():
 def test_loss_in_a_shared_group_is_of_the_clients_own_partitions():
     clients = [client("a", {0: range(10)}), client("b", {1: range(4)}, position={1: 5})]
     result = account(
-        evidence(
+        *evidence(
             clients,
             publisher=publisher({0: range(10), 1: range(5)}),
             ends={0: 10, 1: 5},
@@ -362,11 +354,11 @@ def test_loss_in_a_shared_group_is_of_the_clients_own_partitions():
 def test_a_plan_that_was_not_kept_is_no_answer(sent_s, verdict):
     """The original's own bar: 70 % of the asked rate."""
     result = account(
-        evidence(
+        *evidence(
             [client("a", {0: range(1000)})],
             publisher=publisher({0: range(1000)}, window_s=sent_s),
             ends={0: 1000},
-            asked_rate_per_s=100.0,
+            msg_rate=100.0,
         )
     )
     assert result.verdict == verdict
@@ -376,7 +368,7 @@ def test_a_plan_that_was_not_kept_is_no_answer(sent_s, verdict):
 
 def test_records_without_an_ack_and_refused_ones_are_doubts():
     sent = publisher({0: range(7)}, failed={0: [7]}, attempted={0: 10})
-    result = account(evidence([client("a", {0: range(7)})], publisher=sent, ends={0: 7}))
+    result = account(*evidence([client("a", {0: range(7)})], publisher=sent, ends={0: 7}))
     assert result.verdict == "indeterminate"
     assert result.reasons == (
         "2 records were never acknowledged: their fate is unknown",
@@ -388,7 +380,7 @@ def test_records_without_an_ack_and_refused_ones_are_doubts():
 def test_a_record_that_was_not_acked_and_still_arrived_is_no_loss_to_the_others():
     sent = publisher({0: range(9)}, attempted={0: 10})
     result = account(
-        evidence([client("a", {0: range(10)}), client("b", {0: range(9)}, position={0: 10})], publisher=sent)
+        *evidence([client("a", {0: range(10)}), client("b", {0: range(9)}, position={0: 10})], publisher=sent)
     )
     assert [item.lost for item in result.clients] == [0, 0]
 
@@ -397,17 +389,17 @@ def test_a_record_that_was_not_acked_and_still_arrived_is_no_loss_to_the_others(
     ("window_s", "first_arrival", "rate"), [(10.0, 0, 1.0), (10.0, 4, 0.6), (0.0, 10, 0.0), (5.0, 12, 0.0)]
 )
 def test_a_clients_rate_is_of_the_records_after_its_first_arrival(window_s, first_arrival, rate):
-    result = account(evidence([client("a", {0: range(10)}, window_s=window_s, first_arrival=first_arrival)]))
+    result = account(*evidence([client("a", {0: range(10)}, window_s=window_s, first_arrival=first_arrival)]))
     assert result.clients[0].rate_per_s == rate
 
 
 def test_the_rate_of_failing_clients_is_theirs_alone():
     clients = [client("a", {0: range(10)}), client("b", {0: range(5)}, position={0: 10})]
-    keys = account(evidence(clients)).seed_keys()
+    keys = account(*evidence(clients)).seed_keys()
     assert (keys["average_rate"], keys["failing_clients_rate"]) == (0.75, 0.5)
 
 
 def test_a_breach_of_the_publishers_identity_is_a_bug():
     wrong = publisher({0: range(10)}, unknown=1)
     with pytest.raises(AccountingError, match=r"attempted 10 is not acked 10 \+ failed 0 \+ unknown 1"):
-        account(evidence([client("a", {0: range(10)})], publisher=wrong))
+        account(*evidence([client("a", {0: range(10)})], publisher=wrong))

@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from hydra.accounting.bottleneck import Bottleneck, Circumstances, find_bottleneck
+from hydra.accounting.bottleneck import Bottleneck, find_bottleneck
+from hydra.accounting.evidence import Evidence
 from hydra.accounting.latency import LatencyCounts, LatencySummary
 from hydra.accounting.metrics import ThresholdOutcome
 from hydra.accounting.stats import (
@@ -16,15 +17,17 @@ from hydra.accounting.stats import (
     SubscriberSample,
     SubscriberStats,
 )
-from hydra.accounting.timeline import Point
+from hydra.accounting.timeline import TimelinePoint
+from hydra.options.options import Options
+from hydra.options.order import RunOrder
 from tests.facts import NO_LATENCY, NO_TOTALS
 
 NO_TRAFFIC = HostTraffic(0.0, 0.0)
 USAGE = ProcessUsage(0.0, 0, 0.0)
-POINT = Point(
+POINT = TimelinePoint(
     **{
         field.name: 0
-        for field in dataclasses.fields(Point)
+        for field in dataclasses.fields(TimelinePoint)
         if "broker" not in field.name and "machine" not in field.name
     },
     broker_cpu_percent=None,
@@ -65,25 +68,27 @@ def subscriber(task_id="sub.1", times=(0.0, 1.0, 2.0), network=NO_TRAFFIC):
     return SubscriberStats("r", task_id, (), USAGE, samples=samples, traffic=network)
 
 
-def seen(totals=FIGURES, latency=NO_LATENCY, points=(), **changes):
-    whole = Circumstances(
-        totals=totals,
-        latency=latency,
-        points=points,
-        publisher=publisher(),
-        subscribers=(subscriber(),),
-        broken=(),
-        asked_rate_per_s=100.0,
-        sample_every_s=1.0,
-        cores=2,
+ASKED = ("linger_ms", "test_duration")
+
+
+def limit_of(totals=FIGURES, latency=NO_LATENCY, points=(), thresholds=(), **changes):
+    """The limit of a run of 100 records/s on two cores."""
+    order = RunOrder(
+        "r",
+        Options(
+            msg_rate=100.0, linger_ms=changes.pop("linger_ms", 0), test_duration=changes.pop("test_duration", 10.0)
+        ),
+        pace_ms=changes.pop("pace_ms", 0.0),
     )
-    return dataclasses.replace(whole, **changes)
+    evidence = Evidence(publisher=publisher(), subscribers=(subscriber(),), cores=2)
+    evidence = dataclasses.replace(evidence, **changes)
+    return find_bottleneck(order, evidence, totals, latency, points=points, thresholds=thresholds)
 
 
-def late(**changes):
+def limit_of_late(**changes):
     """A run whose deliveries came late: something was the limit."""
     latency = dataclasses.replace(NO_LATENCY, e2e=LATE, **changes.pop("latency", {}))
-    return seen(latency=latency, totals=dataclasses.replace(FIGURES, **changes.pop("totals", {})), **changes)
+    return limit_of(latency=latency, totals=dataclasses.replace(FIGURES, **changes.pop("totals", {})), **changes)
 
 
 def busy(**fields):
@@ -105,42 +110,39 @@ def busy(**fields):
     ],
 )
 def test_each_symptom_alone_makes_a_limit(totals, latency, symptom):
-    found = find_bottleneck(
-        seen(
-            dataclasses.replace(FIGURES, **totals),
-            dataclasses.replace(NO_LATENCY, **latency),
-            publisher=publisher(queue_full=1),
-        )
+    found = limit_of(
+        dataclasses.replace(FIGURES, **totals),
+        dataclasses.replace(NO_LATENCY, **latency),
+        publisher=publisher(queue_full=1),
     )
     assert (found.symptoms, found.limit, found.harness_limited) == ((symptom,), "broker", False)
 
 
 def test_a_broken_threshold_is_a_symptom():
-    found = find_bottleneck(seen(broken=(BROKEN,)))
+    found = limit_of(thresholds=(BROKEN,))
     assert found.symptoms == ("e2e_p99<50ms was broken: 75 ms",)
     assert found.limit == "broker"
 
 
 @pytest.mark.parametrize(
-    ("totals", "latency"),
+    ("totals", "latency", "asked"),
     [
-        ({}, {}),
-        ({}, {"e2e": LatencySummary(1, p99_ms=1000.0)}),
-        ({}, {"e2e": LatencySummary(1, p99_ms=1350.0), "linger_ms": 250, "fetch_pace_ms": 100.0}),
-        ({}, {"publisher_lag": LatencySummary(1, p99_ms=100.0)}),
-        ({"tx_rate_per_s": 95.0}, {}),
-        ({"tx_rate_per_s": 0.0, "records_counted": 0}, {}),
-        ({"records_broker_lost": 5, "records_lost": 5}, {}),
+        ({}, {}, {}),
+        ({}, {"e2e": LatencySummary(1, p99_ms=1000.0)}, {}),
+        ({}, {"e2e": LatencySummary(1, p99_ms=1350.0)}, {"linger_ms": 250, "pace_ms": 100.0}),
+        ({}, {"publisher_lag": LatencySummary(1, p99_ms=100.0)}, {}),
+        ({"tx_rate_per_s": 95.0}, {}, {}),
+        ({"tx_rate_per_s": 0.0, "records_counted": 0}, {}, {}),
+        ({"records_broker_lost": 5, "records_lost": 5}, {}, {}),
     ],
 )
-def test_where_nothing_gave_way_nobody_is_the_limit_however_busy_it_was(totals, latency):
-    found = find_bottleneck(
-        seen(
-            dataclasses.replace(FIGURES, **totals, machine_cpu_percent=99.0),
-            dataclasses.replace(NO_LATENCY, **latency),
-            busy(publisher_cpu_percent=99.0, subscriber_cpu_percent_max=99.0),
-            subscribers=(subscriber(network=traffic(99.0)),),
-        )
+def test_where_nothing_gave_way_nobody_is_the_limit_however_busy_it_was(totals, latency, asked):
+    found = limit_of(
+        dataclasses.replace(FIGURES, **totals, machine_cpu_percent=99.0),
+        dataclasses.replace(NO_LATENCY, **latency),
+        busy(publisher_cpu_percent=99.0, subscriber_cpu_percent_max=99.0),
+        subscribers=(subscriber(network=traffic(99.0)),),
+        **asked,
     )
     assert found == Bottleneck("none", harness_limited=False)
 
@@ -190,7 +192,7 @@ def test_where_nothing_gave_way_nobody_is_the_limit_however_busy_it_was(totals, 
 )
 def test_each_sign_of_the_harness_alone(changes, evidence, advice):
     changes.setdefault("publisher", publisher(network=traffic(99.0)))
-    found = find_bottleneck(late(**changes))
+    found = limit_of_late(**changes)
     assert (found.limit, found.harness_limited, found.evidence) == ("harness", True, (evidence,))
     assert advice in found.advice
     assert found.symptoms
@@ -207,7 +209,11 @@ def test_each_sign_of_the_harness_alone(changes, evidence, advice):
         # One second of a full core at the start is none.
         {"points": (*busy()[:4], dataclasses.replace(POINT, at_s=5.0, subscriber_cpu_percent_max=100.0))},
         {"publisher": publisher((0, 1, 4.0))},
-        {"publisher": publisher((0, 10, 20)), "subscribers": (subscriber(times=(0, 10, 20)),), "sample_every_s": 10.0},
+        {
+            "publisher": publisher((0, 10, 20)),
+            "subscribers": (subscriber(times=(0, 10, 20)),),
+            "test_duration": 10_000.0,
+        },
         {"publisher": publisher(queue_full=1), "latency": {"publisher_lag": LatencySummary(1, p99_ms=900.0)}},
         {"totals": {"machine_cpu_percent": 91.9, "broker_cpu_percent": 10.0}},
         {"totals": {"machine_cpu_percent": 99.0, "broker_cpu_percent": 120.0}},
@@ -220,30 +226,30 @@ def test_each_sign_of_the_harness_alone(changes, evidence, advice):
     ],
 )
 def test_a_harness_with_room_names_the_broker(changes):
-    found = find_bottleneck(late(**changes))
+    found = limit_of_late(**changes)
     assert (found.limit, found.harness_limited, found.advice) == ("broker", False, "")
     assert found.evidence[-1] == "the harness had room: publisher 20 %, busiest subscriber 30 % of a core"
 
 
 def test_the_brokers_evidence():
-    found = find_bottleneck(late(totals={"publisher_queue_full": 7, "broker_cpu_percent": 180.0}))
+    found = limit_of_late(totals={"publisher_queue_full": 7, "broker_cpu_percent": 180.0})
     assert found.evidence[:2] == (
         "acks came so late that the publisher's queue was full",
         "the broker used 180 % of a core of 2",
     )
-    assert len(find_bottleneck(late(totals={"broker_cpu_percent": None})).evidence) == 1
+    assert len(limit_of_late(totals={"broker_cpu_percent": None}).evidence) == 1
 
 
 def test_a_full_network_is_named_where_the_harness_had_room():
-    found = find_bottleneck(late(publisher=publisher(network=traffic(92.0))))
+    found = limit_of_late(publisher=publisher(network=traffic(92.0)))
     assert (found.limit, found.harness_limited) == ("network", False)
     assert found.evidence == ("p: eth0 was 92 % full (sent 115.0 MB/s, received 0.0 MB/s, of 125 MB/s each)",)
 
 
 def test_tasks_of_one_host_tell_of_its_network_once():
     here, there = traffic(3.0, received=97.0), traffic(3.0, received=95.0)
-    crew = (subscriber("sub.1", network=here), subscriber("sub.2", network=here), subscriber("sub.3", network=there))
-    found = find_bottleneck(late(subscribers=crew))
+    tasks = (subscriber("sub.1", network=here), subscriber("sub.2", network=here), subscriber("sub.3", network=there))
+    found = limit_of_late(subscribers=tasks)
     assert found.limit == "network"
     assert [text.partition(" (")[0] for text in found.evidence] == [
         "sub.1: eth0 was 97 % full",
@@ -253,12 +259,10 @@ def test_tasks_of_one_host_tell_of_its_network_once():
 
 def test_all_signs_are_told_and_each_advice_once():
     stopped = (0.0, 1.0, 9.0)
-    found = find_bottleneck(
-        late(
-            publisher=publisher(stopped),
-            subscribers=(subscriber("sub.1", stopped), subscriber("sub.2", (0, 1, 7))),
-            points=busy(subscriber_cpu_percent_max=95.0),
-        )
+    found = limit_of_late(
+        publisher=publisher(stopped),
+        subscribers=(subscriber("sub.1", stopped), subscriber("sub.2", (0, 1, 7))),
+        points=busy(subscriber_cpu_percent_max=95.0),
     )
     assert found.evidence == (
         "the publisher stood still for 7.0 s",
@@ -270,4 +274,4 @@ def test_all_signs_are_told_and_each_advice_once():
 
 @pytest.mark.parametrize("lag", [LatencySummary(1, p99_ms=499.0, max_ms=499.0), LatencySummary(1, max_ms=5000.0)])
 def test_a_hiccup_of_the_publisher_is_no_symptom(lag):
-    assert find_bottleneck(seen(latency=dataclasses.replace(NO_LATENCY, publisher_lag=lag))).limit == "none"
+    assert limit_of(latency=dataclasses.replace(NO_LATENCY, publisher_lag=lag)).limit == "none"

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hydra.accounting.delivery_latency import EVEN_SPREAD_MS, TIMESTAMP_ERROR_S, DeliveryTiming
 from hydra.accounting.latency import FINE_BITS, LatencyHistogram, SpacedLatencies, bucket_end
 from hydra.records.partitioner import Partitioner
-from hydra.records.send_plan import Plan
+from hydra.records.send_plan import SendPlan
 
 START_S = 500.0
 START_WALL_S = 1_700_000_000.25
@@ -16,7 +16,7 @@ RATES = st.one_of(st.sampled_from([0.5, 100.0, 1000.0, 1e6]), st.floats(0.5, 2e6
 
 
 def make_timing(rate=1000.0, partitions=1, block_records=10):
-    return DeliveryTiming(Plan(rate, 1e6), Partitioner(partitions, block_records), START_S, START_WALL_S)
+    return DeliveryTiming(SendPlan(rate, 1e6), Partitioner(partitions, block_records), START_S, START_WALL_S)
 
 
 def histogram_of(counts):
@@ -168,7 +168,7 @@ def test_service_latencies_of_all_kinds_are_one_histogram():
 
 
 def test_a_service_latency_below_zero_by_less_than_a_timestamp_may_be_off_is_no_sign_of_clocks():
-    timing = DeliveryTiming(Plan(1000.0, 1.0), Partitioner(1, 100), start_s=0.0, start_wall_s=0.0)
+    timing = DeliveryTiming(SendPlan(1000.0, 1.0), Partitioner(1, 100), start_s=0.0, start_wall_s=0.0)
     timing.sent_evenly(0.099, 0, 101)  # by the plan the last one was sent at 0.100 s
     timing.sent_at(0.099, 100, 1)
     assert timing.service().negative == 0
@@ -179,6 +179,6 @@ def test_a_service_latency_below_zero_by_less_than_a_timestamp_may_be_off_is_no_
 @pytest.mark.parametrize(("off_ms", "told"), [(0, True), (20, True), (-20, True), (21, False), (-21, False)])
 def test_a_batch_of_a_low_rate_is_read_only_where_it_is_far_off_its_plan(off_ms, told):
     """60 records at 1,000/s are due over 59 ms, which is more than a batch is spread over at a high rate."""
-    timing = DeliveryTiming(Plan(1000.0, 1.0), Partitioner(1, 100), start_s=0.0, start_wall_s=0.0)
+    timing = DeliveryTiming(SendPlan(1000.0, 1.0), Partitioner(1, 100), start_s=0.0, start_wall_s=0.0)
     assert timing.sent_unevenly(1.0, 0, 89 + off_ms, 90) is told
     assert len(histogram_of(timing.service())) == (90 if told else 0)

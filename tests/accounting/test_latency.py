@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hydra.accounting.latency import (
     CLIENT_BITS,
     FINE_BITS,
-    PERCENTILES,
+    PERCENTS,
     SAMPLE_BITS,
     LatencyCounts,
     LatencyHistogram,
@@ -118,7 +118,7 @@ def test_ranks(latencies, percent, found):
 
 
 @pytest.mark.parametrize("total", [1000, 10_000, 21_000_000, 85_000_000, 171_000_000, 10**9])
-@pytest.mark.parametrize("percent", PERCENTILES.values())
+@pytest.mark.parametrize("percent", PERCENTS.values())
 def test_ranks_of_very_many_are_exact(total, percent):
     """The product of a count and a percent that no float holds exactly must not be rounded up to the next rank."""
     rank = math.ceil(total * Fraction(str(percent)) / 100)

@@ -8,7 +8,7 @@ import pytest
 from hydra.accounting.intervals import IntervalSet
 from hydra.accounting.loss import Losses, PartitionLog
 from hydra.accounting.partition_log import AuditedPartition, OffsetRange
-from hydra.accounting.spans import receipt
+from hydra.accounting.spans import received
 from hydra.accounting.stats import PartitionOutcomes, PartitionStats
 
 
@@ -24,11 +24,11 @@ def make_log(*, start=0, end=10, begin=0, attempted=10, acked=None, failed=(), h
 
 
 def make_part(spans, position=10, jumps=(), start=0):
-    return PartitionStats(0, start, position, sum(records for *_, records in spans), tuple(spans), tuple(jumps))
+    return PartitionStats(0, start, position, tuple(spans), tuple(jumps))
 
 
 def losses(log, spans, position=10, jumps=()):
-    got = receipt(spans)
+    got = received(spans)
     return log.losses(make_part(spans, position, jumps), got.sequences, got.duplicates)
 
 

@@ -11,7 +11,8 @@ import random
 
 import pytest
 
-from hydra.accounting.account import Evidence, MissingTask, Terms, account
+from hydra.accounting.account import account
+from hydra.accounting.evidence import Evidence
 from hydra.accounting.latency import LatencyCounts
 from hydra.accounting.partition_log import Audit, AuditedPartition, OffsetRange
 from hydra.accounting.stats import (
@@ -23,7 +24,8 @@ from hydra.accounting.stats import (
     SubscriberStats,
 )
 from hydra.accounting.tally import PartitionTally
-from hydra.options.order import ClientAssignment, PartitionStart
+from hydra.options.options import Options
+from hydra.options.order import ClientAssignment, PartitionStart, RunOrder
 
 HISTORIES = 1_000
 CLEAN_HISTORIES = 10_000
@@ -128,14 +130,13 @@ class History:
         )  # fmt: skip
         starts = tuple(PartitionStart(partition, 0) for partition in self.partitions)
         gone = tuple(f"m{number}" for number in range(self.missing))
-        names = (*(reader.name for reader in self.readers), *gone)
-        return Evidence(
-            terms=Terms(acks="1", asked_rate_per_s=float(attempted)),
-            assignments=tuple(ClientAssignment(name, name, starts) for name in names),
+        clients = [ClientAssignment(reader.name, reader.name, starts, "t") for reader in self.readers]
+        clients += [ClientAssignment(name, name, starts, "gone") for name in gone]
+        order = RunOrder("r", Options(acks="1", msg_rate=float(attempted)), clients=tuple(clients))
+        return order, Evidence(
             publisher=publisher,
-            publisher_trouble="",
             subscribers=(SubscriberStats("r", "t", tuple(item.stats(self.rng) for item in self.readers), USAGE),),
-            missing=(MissingTask("gone", gone, "its process ended"),) if gone else (),
+            missing={"gone": "its process ended"} if gone else {},
             begin_offsets=dict.fromkeys(self.partitions, 0),
             log={partition: OffsetRange(self.starts[partition], len(log)) for partition, log in self.log.items()},
             audit=self.audit() if self.audited else None,
@@ -300,7 +301,7 @@ def test_each_planted_anomaly_is_found_with_its_exact_count_and_nothing_else_is(
     for seed in range(HISTORIES):
         history = History(f"{plant.__name__}-{seed}")
         planted = plant(history)
-        result = account(history.evidence())
+        result = account(*history.evidence())
         assert found_in(result) == planted, f"history {seed}"
         verdict = (
             "fail" if FAILS & set(planted) else "indeterminate" if {"unread", "missing"} & set(planted) else "pass"
@@ -323,7 +324,7 @@ def len_delivered(history, item):
 
 def test_no_alarm_on_clean_histories():
     for seed in range(CLEAN_HISTORIES):
-        result = account(History(seed).read().evidence())
+        result = account(*History(seed).read().evidence())
         assert found_in(result) == {}, f"history {seed}"
         assert result.verdict == "pass", f"history {seed}"
 
@@ -335,17 +336,15 @@ def test_without_the_publishers_word_the_log_is_the_reference(acks):
         history = History(f"acks-{acks}-{seed}")
         history.audited = True
         planted = history.rng.choice([skipped, expired, unread, duplicate])(history)
-        whole = history.evidence()
+        order, whole = history.evidence()
         sent = whole.publisher
         if acks == "0":
             parts = tuple(dataclasses.replace(part, acked=()) for part in sent.partitions)
             sent = dataclasses.replace(sent, acked=0, unknown=sent.attempted, partitions=parts)
         else:
             sent = None
-        whole = dataclasses.replace(
-            whole, publisher=sent, publisher_trouble="gone", terms=dataclasses.replace(whole.terms, acks=acks)
-        )
-        result = account(whole)
+        order = dataclasses.replace(order, options=dataclasses.replace(order.options, acks=acks))
+        result = account(order, dataclasses.replace(whole, publisher=sent, publisher_error="gone"))
         assert found_in(result) == planted, f"history {seed}"
         assert result.totals.records_counted == sum(map(len, history.log.values()))
         assert result.verdict != "pass"
@@ -359,7 +358,7 @@ def test_without_an_audit_what_nobody_received_and_is_in_the_log_was_skipped_by_
         gone = set(history.some(list(enumerate(history.log[partition]))))
         for reader in history.readers:
             reader.received[partition] = [record for record in reader.received[partition] if record not in gone]
-        result = account(history.evidence())
+        result = account(*history.evidence())
         assert found_in(result) == {"skipped": len(gone) * len(history.readers)}, f"history {seed}"
 
 
@@ -370,6 +369,6 @@ def test_a_record_that_timed_out_and_is_in_the_log_is_no_loss_to_who_missed_it()
         unsure = set(history.some(history.log[partition]))
         history.acked[partition] -= unsure
         reader.received[partition] = [record for record in reader.received[partition] if record[1] not in unsure]
-        result = account(history.evidence())
+        result = account(*history.evidence())
         assert found_in(result) == {}, f"history {seed}"
         assert result.verdict == "indeterminate"

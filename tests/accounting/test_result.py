@@ -6,7 +6,6 @@ import pytest
 
 from hydra.accounting.result import EXIT_CODES, ClientResult
 from hydra.accounting.totals import Totals
-from hydra.run.record import RunRecord
 from tests.facts import made_result
 
 FIGURES = Totals(**{item.name: number for number, item in enumerate(dataclasses.fields(Totals), start=1)})
@@ -56,9 +55,3 @@ def test_exit_codes(verdict, code):
 @pytest.mark.parametrize(("lost", "expected", "percent"), [(0, 0, 0.0), (0, 10, 0.0), (1, 8, 12.5), (3, 3, 100.0)])
 def test_loss_in_percent(lost, expected, percent):
     assert ClientResult("a", "t", "ok", expected=expected, lost=lost).loss_percent == percent
-
-
-def test_a_record_says_its_format_and_version():
-    record = RunRecord("run-1", "failed", "2026-01-01T00:00:00.000+00:00", options={})
-    assert (record.format, record.format_version) == ("hydra-result", 2)
-    assert record.result is None

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hydra.accounting.intervals import IntervalSet
-from hydra.accounting.spans import NO_OFFSET, SpanIndex, receipt
+from hydra.accounting.spans import NO_OFFSET, SpanIndex, received
 
 STRETCHES = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60), st.integers(1, 15)), max_size=25)
 SHIFTED = st.lists(
@@ -104,7 +104,7 @@ def naive_receipt(spans):
 
 @given(st.lists(st.tuples(st.integers(0, 99), st.integers(0, 50), st.integers(1, 12)), max_size=30))
 def test_a_receipt_is_what_counting_each_record_gives(spans):
-    found = receipt(spans)
+    found = received(spans)
     assert (numbers(found.sequences), found.duplicates, found.reordered) == naive_receipt(spans)
 
 
@@ -123,6 +123,6 @@ def test_a_receipt_is_what_counting_each_record_gives(spans):
     ],
 )
 def test_receipts(spans, sequences, duplicates, reordered):
-    found = receipt(spans)
+    found = received(spans)
     assert found.sequences == IntervalSet(sequences)
     assert (found.duplicates, found.reordered) == (duplicates, reordered)

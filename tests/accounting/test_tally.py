@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hydra.accounting.spans import receipt
+from hydra.accounting.spans import received
 from hydra.accounting.tally import ClientTally, PartitionTally
 from hydra.records.identity import IDENTITY, identity_prefix, run_tag
 
 BATCHES = st.lists(st.tuples(st.integers(0, 80), st.integers(1, 15)), max_size=30)
 TAG = run_tag("run-1")
-PREFIX = identity_prefix(TAG, 1)
+PREFIX = identity_prefix("run-1")
 
 
 class NaiveTally:
@@ -40,7 +40,7 @@ def test_a_partition_is_counted_as_if_record_by_record(batches):
         offset += records
         for sequence in range(first, first + records):
             naive.add(sequence)
-    found = receipt(tally.stats().spans)
+    found = received(tally.stats().spans)
     assert tally.received == naive.received
     assert (found.duplicates, found.reordered) == (naive.duplicates, naive.reordered)
     assert {sequence for start, stop in found.sequences for sequence in range(start, stop)} == naive.seen

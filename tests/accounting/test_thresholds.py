@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hydra.accounting.latency import LatencySummary
 from hydra.accounting.metrics import ThresholdOutcome, judge_thresholds, metric_value
 from hydra.accounting.totals import Totals
+from hydra.options.options import Options
 from hydra.options.thresholds import METRICS, Threshold, parse_threshold
 from tests.facts import NO_LATENCY, NO_TOTALS
 
@@ -106,10 +107,9 @@ def test_a_threshold_is_printed_as_it_can_be_written(metric, compare, limit, of_
 def test_comparisons(compare, below, at, above):
     kept = [
         judge_thresholds(
-            (f"tx_rate{compare}100",),
+            Options(threshold=(f"tx_rate{compare}100",)),
             dataclasses.replace(NO_TOTALS, tx_rate_per_s=value),
             NO_LATENCY,
-            asked_rate_per_s=1.0,
         )[0].kept
         for value in (99.5, 100.0, 100.5)
     ]
@@ -119,12 +119,13 @@ def test_comparisons(compare, below, at, above):
 def test_an_outcome_says_what_was_and_what_had_to_be():
     totals = dataclasses.replace(NO_TOTALS, tx_rate_per_s=940.0)
     latency = dataclasses.replace(NO_LATENCY, e2e=LatencySummary(1, p99_ms=12.5))
-    outcomes = judge_thresholds(("tx_rate >= .95 * asked", "E2E_P99<0.05s"), totals, latency, asked_rate_per_s=1000.0)
+    asked = Options(threshold=("tx_rate >= .95 * asked", "E2E_P99<0.05s"), msg_rate=1000.0)
+    outcomes = judge_thresholds(asked, totals, latency)
     assert outcomes == (
         ThresholdOutcome("tx_rate>=0.95*asked", "tx_rate", 940.0, 950.0, "records/s", kept=False),
         ThresholdOutcome("e2e_p99<50ms", "e2e_p99", 12.5, 50.0, "ms", kept=True),
     )
-    assert judge_thresholds((), totals, latency, asked_rate_per_s=1.0) == ()
+    assert judge_thresholds(Options(), totals, latency) == ()
 
 
 FIELDS = {

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hydra.accounting.evidence import Evidence
 from hydra.accounting.latency import SAMPLE_BITS, LatencyCounts, LatencyHistogram
 from hydra.accounting.stats import (
     HostTraffic,
@@ -16,7 +17,9 @@ from hydra.accounting.stats import (
     SubscriberSample,
     SubscriberStats,
 )
-from hydra.accounting.timeline import MAX_POINTS, longest_pause_s, mean, points, sample_every_s
+from hydra.accounting.timeline import longest_pause_s, points
+from hydra.options.options import Options
+from hydra.options.order import RunOrder
 
 USAGE = ProcessUsage(0.0, 0, 0.0)
 
@@ -45,7 +48,11 @@ def got(at_s, received, *, slowest=0, fetches=0, received_bytes=0, cpu_s=0.0, la
 
 
 def series(pub=None, subs=(), machine=(), *, every_s=1.0, cores=2, readers=1, has_acks=True):
-    return points(pub, subs, machine, every_s=every_s, cores=cores, readers=readers, has_acks=has_acks)
+    options = Options(
+        total_sub_apps=1, clients_per_app=readers, test_duration=1000 * every_s, acks="1" if has_acks else "0"
+    )
+    evidence = Evidence(publisher=pub, subscribers=tuple(subs), machine=tuple(machine), cores=cores)
+    return points(RunOrder("r", options), evidence)
 
 
 def column(found, name):
@@ -199,25 +206,12 @@ def test_nothing_that_was_noted_is_left_out(tasks):
 
 
 @pytest.mark.parametrize(
-    ("duration_s", "every_s"), [(0.5, 1), (1, 1), (1000, 1), (1000.9, 1), (1001, 2), (2000, 2), (86_400, 87)]
-)
-def test_long_runs_have_points_further_apart(duration_s, every_s):
-    assert sample_every_s(duration_s) == every_s
-    assert duration_s / every_s <= MAX_POINTS + 1
-
-
-@pytest.mark.parametrize(
     ("times", "pause_s"),
     [([], 0.0), ([0.0], 0.0), ([0, 1, 2], 0.0), ([0, 1.5, 2], 0.5), ([0, 1, 6, 7, 10], 4.0), ([0, 0.3], -0.7)],
 )
 def test_the_longest_pause(times, pause_s):
     samples = [sent(float(at_s), 0) for at_s in times]
     assert longest_pause_s(samples, 1.0) == pytest.approx(pause_s)
-
-
-@pytest.mark.parametrize(("values", "found"), [([], None), ([None], None), ([1.0, None, 3.0], 2.0), ([0.0], 0.0)])
-def test_a_mean_is_of_what_is_known(values, found):
-    assert mean(values) == found
 
 
 def test_every_field_of_a_point_is_filled():

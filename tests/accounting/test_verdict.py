@@ -5,9 +5,14 @@ import dataclasses
 import pytest
 
 from hydra.accounting.bottleneck import Bottleneck
-from hydra.accounting.latency import LatencySummary
+from hydra.accounting.evidence import Evidence
+from hydra.accounting.latency import LatencyCounts, LatencySummary
 from hydra.accounting.metrics import ThresholdOutcome
-from hydra.accounting.verdict import Findings, find_verdict
+from hydra.accounting.partition_log import Audit
+from hydra.accounting.stats import ClientStats, HostTraffic, ProcessUsage, PublisherStats, SubscriberStats
+from hydra.accounting.verdict import find_verdict
+from hydra.options.options import Options
+from hydra.options.order import ClientAssignment, RunOrder
 from tests.facts import NO_LATENCY, NO_TOTALS
 
 FIGURES = dataclasses.replace(
@@ -27,32 +32,45 @@ BROKEN = ThresholdOutcome("e2e_p99<50ms", "e2e_p99", 75.0, 50.0, "ms", kept=Fals
 KEPT = ThresholdOutcome("loss==0", "loss", 0.0, 0.0, "deliveries", kept=True)
 HARNESS = Bottleneck("harness", True, ("late",), ("the publisher used 99 % of a core",), "ask for a lower rate")
 PASSED_OVER = "were passed over while they were in the log"
+REBALANCED = (
+    "2 of 2 clients had their partitions taken away by a rebalance of their group during the run, up to 3 times, and"
+    " read on from the offset where they or the group had been"
+)
 LOSS = {"records_lost": 5, "records_skipped": 5, "records_delivered": 195, "clients_failing": 1}
 
 
-def findings(totals=None, **changes):
-    whole = Findings(
-        totals=dataclasses.replace(FIGURES, **(totals or {})),
-        latency=NO_LATENCY,
-        bottleneck=Bottleneck("none", harness_limited=False),
-        thresholds=(KEPT,),
-        acks="1",
-        asked_rate_per_s=100.0,
-        publisher_reported=True,
-        publisher_trouble="",
-        missing=(),
-        audited=True,
-        audit_trouble="",
-        corrupt_in_log=0,
-        foreign_in_log=0,
-        notes=(),
+USAGE = ProcessUsage(0.0, 0, 0.0)
+PUBLISHER = PublisherStats(
+    run_id="r", task_id="p", planned=100, attempted=100, acked=100, failed=0, unknown=0, queue_full=0,
+    send_window_s=1.0, ack_window_s=1.0, lag_max_s=0.0, lag=LatencyCounts(), partitions=(), usage=USAGE,
+    traffic=HostTraffic(0.0, 0.0),
+)  # fmt: skip
+CLIENTS = tuple(ClientAssignment(f"c{number}", "g", (), "sub.1") for number in range(10))
+
+
+def rebalanced(*times):
+    """Subscribers whose clients had their partitions taken away so often."""
+    clients = tuple(
+        ClientStats(f"c{number}", (), True, 1, 1, 1.0, 0, 0, 0, "", rebalances=count)
+        for number, count in enumerate(times)
     )
-    return dataclasses.replace(whole, **changes)
+    return (SubscriberStats("r", "sub.1", clients, USAGE),)
+
+
+def verdict_of(totals=None, *, acks="1", bottleneck=None, thresholds=(KEPT,), latency=NO_LATENCY, **evidence):
+    return find_verdict(
+        RunOrder("r", Options(acks=acks, msg_rate=100.0), clients=CLIENTS),
+        dataclasses.replace(Evidence(publisher=PUBLISHER, audit=Audit({})), **evidence),
+        dataclasses.replace(FIGURES, **(totals or {})),
+        latency,
+        bottleneck=bottleneck or Bottleneck("none", harness_limited=False),
+        thresholds=thresholds,
+    )
 
 
 def test_a_clean_run_passes():
-    assert find_verdict(findings()) == ("pass", ("every client received every one of 100 records",), ())
-    shared = find_verdict(findings({"records_delivered": 100}))
+    assert verdict_of() == ("pass", ("every client received every one of 100 records",), ())
+    shared = verdict_of({"records_delivered": 100})
     assert shared == ("pass", ("each of 100 records was received by the client that reads its partition",), ())
 
 
@@ -75,15 +93,15 @@ def test_a_clean_run_passes():
             f"6 of 201 deliveries were lost, to 1 of 2 clients: 1 expired before they were read, 5 {PASSED_OVER}",
         ),
         ({"records_corrupt": 3}, {}, "3 corrupt record batches were received"),
-        ({"records_ghost": 3}, {}, "3 received records are not in the log, by the publisher's word"),
+        ({"records_ghost": 3}, {}, "3 received records are not in the log, according to the publisher"),
         ({"offsets_contradicted": 3}, {}, "at 3 offsets a client received another record than others did"),
-        ({}, {"corrupt_in_log": 2}, "2 record batches in the log are corrupt"),
+        ({}, {"audit": Audit({}, corrupt=2)}, "2 record batches in the log are corrupt"),
         ({"records_appended": 98}, {}, "100 records were acked, and the log grew by 98 only"),
         ({}, {"thresholds": (KEPT, BROKEN)}, "e2e_p99<50ms is broken: it was 75 ms"),
     ],
 )
 def test_each_failure_alone_fails_a_run(totals, changes, reason):
-    verdict, reasons, _ = find_verdict(findings(totals, **changes))
+    verdict, reasons, _ = verdict_of(totals, **changes)
     assert (verdict, reasons) == ("fail", (reason,))
 
 
@@ -92,11 +110,11 @@ def test_each_failure_alone_fails_a_run(totals, changes, reason):
     [
         (
             {},
-            {"publisher_reported": False, "publisher_trouble": "gone"},
+            {"publisher": None, "publisher_error": "gone"},
             "the publisher did not report (gone): what it sent is a lower bound",
         ),
-        ({}, {"publisher_trouble": "queue broke"}, "the publisher had trouble: queue broke"),
-        ({}, {"missing": (("sub.1", 10, "its process ended"),)}, "10 clients of sub.1 are missing: its process ended"),
+        ({}, {"publisher_error": "queue broke"}, "the publisher failed: queue broke"),
+        ({}, {"missing": {"sub.1": "its process ended"}}, "10 clients of sub.1 are missing: its process ended"),
         ({"clients_never_started": 4}, {}, "4 clients never started"),
         (
             {"records_lost": 4, "records_unread": 4, "clients_failing": 1},
@@ -115,25 +133,25 @@ def test_each_failure_alone_fails_a_run(totals, changes, reason):
         ),
         (
             {"records_acked": 0, "records_unknown": 100, "records_duplicated_in_log": 1},
-            {"acks": "0", "foreign_in_log": 1},
+            {"acks": "0", "audit": Audit({}, foreign=1)},
             "2 records were sent and never reached the log, which acks=0 does not tell the publisher",
         ),
     ],
 )
 def test_each_doubt_alone_keeps_a_run_from_being_an_answer(totals, changes, reason):
-    verdict, reasons, _ = find_verdict(findings(totals, **changes))
+    verdict, reasons, _ = verdict_of(totals, **changes)
     assert (verdict, reasons) == ("indeterminate", (reason,))
 
 
 def test_loss_outweighs_doubts_and_both_are_told():
-    verdict, reasons, _ = find_verdict(findings(LOSS | {"records_unknown": 1}))
+    verdict, reasons, _ = verdict_of(LOSS | {"records_unknown": 1})
     assert verdict == "fail"
     assert len(reasons) == 2
     assert "were lost" in reasons[0]
 
 
 def test_a_broken_threshold_of_a_limited_harness_says_nothing_of_the_broker():
-    verdict, reasons, _ = find_verdict(findings(bottleneck=HARNESS, thresholds=(BROKEN,)))
+    verdict, reasons, _ = verdict_of(bottleneck=HARNESS, thresholds=(BROKEN,))
     assert verdict == "indeterminate"
     assert reasons == (
         "the harness was the limit, not the broker: the publisher used 99 % of a core (ask for a lower rate)",
@@ -142,7 +160,7 @@ def test_a_broken_threshold_of_a_limited_harness_says_nothing_of_the_broker():
 
 
 def test_loss_is_a_fact_whoever_was_the_limit():
-    verdict, reasons, _ = find_verdict(findings(LOSS, bottleneck=HARNESS))
+    verdict, reasons, _ = verdict_of(LOSS, bottleneck=HARNESS)
     assert verdict == "fail"
     assert reasons[1].startswith("the harness was the limit")
 
@@ -150,13 +168,17 @@ def test_loss_is_a_fact_whoever_was_the_limit():
 @pytest.mark.parametrize(
     ("totals", "changes", "note"),
     [
-        ({}, {"notes": ("by the way",)}, "by the way"),
+        (
+            {},
+            {"subscribers": rebalanced(0, 1, 3)},
+            REBALANCED,
+        ),
         ({"clients_expecting": 1}, {}, "1 of 2 clients had no partition to read"),
         ({"records_duplicated": 3}, {}, "3 duplicate deliveries"),
         ({"records_duplicated_in_log": 3}, {}, "3 records stand in the log twice"),
         ({"records_reordered": 3}, {}, "3 deliveries out of order"),
         ({"records_foreign": 3}, {}, "3 records of someone else's were in the topic"),
-        ({}, {"audited": False, "audit_trouble": "--audit=never"}, "the log was not audited: --audit=never"),
+        ({}, {"audit": None, "audit_error": "--audit=never"}, "the log was not audited: --audit=never"),
         (
             {},
             {"latency": dataclasses.replace(NO_LATENCY, e2e=LatencySummary(1, negative=2))},
@@ -165,5 +187,5 @@ def test_loss_is_a_fact_whoever_was_the_limit():
     ],
 )
 def test_notes_leave_a_pass_a_pass(totals, changes, note):
-    verdict, _, notes = find_verdict(findings(totals, **changes))
+    verdict, _, notes = verdict_of(totals, **changes)
     assert (verdict, notes) == ("pass", (note,))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import itertools
 import os
@@ -18,13 +19,8 @@ from hydra.broker.embedded import EmbeddedBroker
 from hydra.clients.registry import publisher_driver
 from hydra.clients.wire_client import WireClient
 from hydra.endpoints import Endpoint
-from hydra.options.order import (
-    ClientAssignment,
-    PartitionLeader,
-    PartitionStart,
-    PublisherConfiguration,
-    SubscriberConfiguration,
-)
+from hydra.options.options import Options
+from hydra.options.order import ClientAssignment, PartitionLeader, PartitionStart, RunOrder
 from hydra.records.identity import IDENTITY, run_tag
 from tests.clients.scripted_broker import ScriptedBroker
 from tests.kafka_parts import kafka_parts
@@ -182,55 +178,48 @@ def new_topic() -> Callable[..., str]:
     return make
 
 
+@dataclasses.dataclass(frozen=True)
+class TopicOrder(RunOrder):
+    """An order for a topic that the test names."""
+
+    topic: str = ""
+
+
 def endpoint_of(bootstrap_servers: str) -> Endpoint:
     host, _, port = bootstrap_servers.partition(":")
     return Endpoint(host, int(port))
 
 
 @pytest.fixture
-def reading() -> Callable[..., SubscriberConfiguration]:
+def reading() -> Callable[..., TopicOrder]:
     """What a subscriber task is told: ``clients`` clients that all read all partitions."""
 
-    def make(servers, topic, *, driver="wire", clients=1, partitions=1, leaders=None, starts=None, **settings):
+    def make(
+        servers, topic, *, driver="wire", clients=1, partitions=1, leaders=None, starts=None, pace_ms=0.0, **settings
+    ):
         begin = tuple(PartitionStart(part, (starts or {}).get(part, 0)) for part in range(partitions))
         leaders = leaders if leaders is not None else {part: endpoint_of(servers) for part in range(partitions)}
-        return SubscriberConfiguration(
+        asked = {"sub_driver": driver, "partitions": partitions, "fetch_wait_max_ms": 200, **settings}
+        return TopicOrder(
             run_id=RUN_ID,
             topic=topic,
+            options=Options(**asked),
             bootstrap_servers=servers,
-            driver=driver,
+            pace_ms=pace_ms,
             clients=tuple(ClientAssignment(f"c{number}", f"g{number}", begin) for number in range(clients)),
             leaders=tuple(PartitionLeader(part, 1, where) for part, where in leaders.items()),
-            **{"fetch_min_bytes": 1, "fetch_wait_max_ms": 200, "max_buffer_bytes": 0, "fetch_pace_ms": 0.0, **settings},
         )
 
     return make
 
 
 @pytest.fixture
-def sending() -> Callable[..., PublisherConfiguration]:
+def sending() -> Callable[..., TopicOrder]:
     """What the publisher task is told."""
 
     def make(servers, topic, *, driver="confluent", partitions=1, acks="1", **settings):
-        return PublisherConfiguration(
-            run_id=RUN_ID,
-            topic=topic,
-            bootstrap_servers=servers,
-            driver=driver,
-            partitions=partitions,
-            acks=acks,
-            **{
-                "incarnation": 1,
-                "msg_rate_per_s": 1000.0,
-                "test_duration_s": 10.0,
-                "msg_size_bytes": 14,
-                "msg_batch_records": 100,
-                "batch_size_bytes": 1400,
-                "linger_ms": 5,
-                "delivery_timeout_s": 20.0,
-                **settings,
-            },
-        )
+        asked = {"pub_driver": driver, "partitions": partitions, "acks": acks, "drain_timeout": 20.0, **settings}
+        return TopicOrder(run_id=RUN_ID, topic=topic, options=Options(**asked), bootstrap_servers=servers)
 
     return make
 

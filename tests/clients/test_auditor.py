@@ -8,8 +8,9 @@ from hydra.accounting.partition_log import AuditedPartition, OffsetRange
 from hydra.clients.auditor import WireAuditor
 from hydra.endpoints import Endpoint
 from hydra.errors import BrokerError
+from hydra.options.options import Options
 from hydra.options.order import PartitionLeader
-from hydra.run.protocols import AuditOrder
+from tests.clients.conftest import TopicOrder
 
 TIMEOUT_S = 20.0
 
@@ -17,7 +18,7 @@ TIMEOUT_S = 20.0
 def order_of(*brokers, endpoints=None):
     endpoints = endpoints or [broker.endpoint for broker in brokers]
     leaders = tuple(PartitionLeader(part, part + 1, where) for part, where in enumerate(endpoints))
-    return AuditOrder("run-1", "topic", str(endpoints[0]), leaders)
+    return TopicOrder("run-1", Options(), str(endpoints[0]), leaders=leaders, topic="topic")
 
 
 def read(*brokers, timeout_s=TIMEOUT_S, **ranges):

@@ -105,7 +105,7 @@ def test_subscribers(broker, new_topic, publisher, subscriber, read_all, driver,
 @pytest.mark.parametrize("driver", SUBSCRIBER_DRIVERS)
 def test_subscribers_begin_where_they_are_told(broker, new_topic, publisher, subscriber, until, driver):
     topic = new_topic(broker)
-    sender = publisher(broker, topic, msg_size_bytes=100)
+    sender = publisher(broker, topic, msg_size=100)
     send_all(sender, 1)
     sender.flush(20)
     reader = subscriber(broker, topic, driver=driver, starts={0: 333})
@@ -162,7 +162,7 @@ def test_foreign_records_are_counted_apart(broker, new_topic, publisher, subscri
 @pytest.mark.parametrize("driver", PUBLISHER_DRIVERS)
 def test_a_full_queue_takes_fewer(broker, new_topic, publisher, until, driver):
     limit = {"confluent": 100_000, "kafka-python": 50_000, "wire": 100_000}[driver]
-    sender = publisher(broker, new_topic(broker), driver=driver, batch_size_bytes=500_000, delivery_timeout_s=60.0)
+    sender = publisher(broker, new_topic(broker), driver=driver, batch_size=500_000, drain_timeout=60.0)
     os.kill(broker.pid, signal.SIGSTOP)
     try:
         until(lambda: stopped(broker.pid), lambda: time.sleep(0.01))
@@ -185,7 +185,7 @@ def stopped(pid):
 @pytest.mark.parametrize("driver", ["confluent", "wire"])
 def test_records_that_are_too_large_are_failed(broker, new_topic, publisher, driver):
     topic = new_topic(broker, max_message_bytes=500)
-    sender = publisher(broker, topic, driver=driver, msg_size_bytes=1000, linger_ms=0)
+    sender = publisher(broker, topic, driver=driver, msg_size=1000, linger_ms=0)
     assert sender.send(0, 0, 5) == 5
     count = sender.flush(20)
     assert (count.acked, count.failed) == (0, 5)
@@ -248,7 +248,7 @@ def test_a_broker_restart(own_broker, new_topic, publisher, subscriber, read_all
     """Killed and started on its port in mid-stream: all drivers read on, nothing is lost, nothing counted twice."""
     topic = new_topic(own_broker)
     readers = [subscriber(own_broker, topic, driver=driver, clients=2) for driver in SUBSCRIBER_DRIVERS]
-    sender = publisher(own_broker, topic, delivery_timeout_s=60.0, acks="all")
+    sender = publisher(own_broker, topic, drain_timeout=60.0, acks="all")
     send_all(sender, 1)
     assert sender.flush(20).acked == RECORDS
     for reader in readers:
@@ -288,9 +288,7 @@ def audited(broker, topic, partitions=1):
 def test_the_auditor_finds_what_the_wire_publisher_had_acked(own_broker, new_topic, publisher, until, acks):
     """Records go out before, while and after the broker is killed and started again."""
     topic = new_topic(own_broker, 3)
-    sender = publisher(
-        own_broker, topic, driver="wire", partitions=3, acks=acks, delivery_timeout_s=60.0, msg_rate_per_s=1e6
-    )
+    sender = publisher(own_broker, topic, driver="wire", partitions=3, acks=acks, drain_timeout=60.0, msg_rate=1e6)
     sent = [0, 0, 0]
 
     def send(records=300):
@@ -320,7 +318,7 @@ def test_the_auditor_finds_what_the_wire_publisher_had_acked(own_broker, new_top
 @pytest.mark.parametrize("driver", PUBLISHER_DRIVERS)
 def test_a_broker_that_is_gone_leaves_records_unknown(own_broker, new_topic, publisher, until, driver):
     topic = new_topic(own_broker)
-    sender = publisher(own_broker, topic, driver=driver, delivery_timeout_s=30.0)
+    sender = publisher(own_broker, topic, driver=driver, drain_timeout=30.0)
     send_all(sender, 1, records=100)
     assert sender.flush(20).acked == 100
     kill(own_broker, until)

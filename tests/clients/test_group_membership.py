@@ -8,7 +8,6 @@ import pytest
 
 from hydra.accounting.delivery_latency import DeliveryTiming
 from hydra.accounting.intervals import IntervalSet
-from hydra.accounting.spans import receipt
 from hydra.broker.admin import KafkaTopicAdmin
 from hydra.clients.registry import subscriber_driver
 from hydra.errors import BrokerError
@@ -138,7 +137,7 @@ def got_of(drivers, partition):
         part = tally.partitions.get(partition)
         if part is not None:
             received += part.received
-            for start, stop in receipt(part.stats().spans).sequences:
+            for start, stop in received(part.stats().spans).sequences:
                 union.add(start, stop)
     return list(union), received
 

@@ -11,16 +11,20 @@ from hypothesis import strategies as st
 
 from hydra.clients.confluent_publisher import ConfluentPublisher, _Block, queue_records, settings
 from hydra.clients.ledger import PROOFS_OF_REFUSAL, DeliveryLedger, RecordValues, sequence_of
-from hydra.records.identity import IDENTITY, run_tag
+from hydra.options.options import Options
+from hydra.options.order import RunOrder
+from hydra.records.identity import IDENTITY, LAYOUT_VERSION, run_tag
 
 TOO_LARGE, TIMED_OUT, PURGED = 10, -192, -152
 
 
 @pytest.mark.parametrize("size", [14, 15, 100])
 def test_values_carry_identity_and_zeros(sending, size):
-    values = RecordValues(sending("h:1", "t", msg_size_bytes=size, incarnation=3)).values(7, 3)
+    values = RecordValues(sending("h:1", "t", msg_size=size)).values(7, 3)
     assert [len(value) for value in values] == [size] * 3
-    assert [IDENTITY.unpack_from(value) for value in values] == [(run_tag("run-1"), 3, seq) for seq in (7, 8, 9)]
+    assert [IDENTITY.unpack_from(value) for value in values] == [
+        (run_tag("run-1"), LAYOUT_VERSION, seq) for seq in (7, 8, 9)
+    ]
     assert [sequence_of(value) for value in values] == [7, 8, 9]
     assert all(not any(value[14:]) for value in values)
 
@@ -52,11 +56,11 @@ class Report:
 
 @given(errors=st.lists(st.sampled_from([None, None, None, TOO_LARGE, TIMED_OUT, PURGED]), min_size=1, max_size=30))
 def test_a_block_splits_exactly(errors):
-    configuration = _configuration()
-    publisher = ConfluentPublisher(configuration)
+    order = _order()
+    publisher = ConfluentPublisher(order)
     block = _Block(publisher, 0, 100, len(errors))
     publisher._ledger.attempt(0, 100 + len(errors))
-    values = RecordValues(configuration).values(100, len(errors))
+    values = RecordValues(order).values(100, len(errors))
     for error, value in zip(errors, values, strict=True):
         assert publisher.outcomes()[0].acked == ()
         block.reported(None if error is None else KafkaError(error), Report(value))
@@ -70,10 +74,10 @@ def test_a_block_splits_exactly(errors):
 
 
 def test_after_a_lost_connection_a_refusal_proves_nothing():
-    configuration = _configuration()
-    publisher = ConfluentPublisher(configuration)
+    order = _order()
+    publisher = ConfluentPublisher(order)
     publisher._on_error(KafkaError(KafkaError._TRANSPORT))
-    _Block(publisher, 0, 0, 1).reported(KafkaError(TOO_LARGE), Report(RecordValues(configuration).values(0, 1)[0]))
+    _Block(publisher, 0, 0, 1).reported(KafkaError(TOO_LARGE), Report(RecordValues(order).values(0, 1)[0]))
     assert publisher.outcomes()[0].failed == ()
 
 
@@ -100,11 +104,9 @@ def test_idempotence_follows_acks(sending, acks, idempotent):
 
 def test_the_queue_is_bounded_in_bytes(sending):
     assert queue_records(sending("h:1", "t")) == 100_000
-    assert queue_records(sending("h:1", "t", msg_rate_per_s=1e9)) == 2_000_000
-    assert queue_records(sending("h:1", "t", msg_size_bytes=1 << 20)) < 1100
+    assert queue_records(sending("h:1", "t", msg_rate=1e9)) == 2_000_000
+    assert queue_records(sending("h:1", "t", msg_size=1 << 20)) < 1100
 
 
-def _configuration():
-    from hydra.options.order import PublisherConfiguration
-
-    return PublisherConfiguration("run-1", "t", "h:1", "confluent", 1, 1, 1000.0, 1.0, 14, 100, 1400, 5, "1", 10.0)
+def _order():
+    return RunOrder("run-1", Options(drain_timeout=10.0), "h:1")

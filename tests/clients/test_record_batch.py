@@ -17,7 +17,7 @@ from tests.facts import duplicates, sequences
 
 RUN_ID = "run-1"
 TAG = run_tag(RUN_ID)
-PREFIX = identity_prefix(TAG, 1)
+PREFIX = identity_prefix(RUN_ID)
 
 
 class SpiedCounter(BatchCounter):

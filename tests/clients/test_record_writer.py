@@ -15,7 +15,7 @@ from hydra.records.identity import IDENTITY, identity_prefix, run_tag
 from tests.facts import sequences
 
 TAG = run_tag("run-1")
-PREFIX = identity_prefix(TAG, 1)
+PREFIX = identity_prefix("run-1")
 LEADER_EPOCH = slice(12, 16)
 
 

@@ -341,7 +341,7 @@ def test_a_silent_broker_is_named_and_left(scripted, subscriber, until, received
 def test_the_pace_is_kept(scripted, subscriber, run_batch, until):
     broker = scripted()
     broker.append(run_batch(range(5)))
-    driver = subscriber(broker, clients=3, fetch_pace_ms=100.0)
+    driver = subscriber(broker, clients=3, pace_ms=100.0)
     until(lambda: all(tally.positioned for tally in driver.tallies), lambda: driver.poll(0.05))
     begun, before = time.monotonic(), [tally.fetches for tally in driver.tallies]
     until(lambda: driver.tallies[0].fetches >= before[0] + 6, lambda: driver.poll(0.05))
@@ -415,8 +415,8 @@ from hydra.options.order import *
 from hydra.clients.registry import subscriber_driver
 port = int(sys.argv[1])
 where = Endpoint("127.0.0.1", port)
-driver = subscriber_driver(SubscriberConfiguration("run-1", "topic", str(where), "wire",
-    (ClientAssignment("c0", "g0", (PartitionStart(0, 0),)),), (PartitionLeader(0, 1, where),), 1, 100, 0, 0.0))
+driver = subscriber_driver(RunOrder("run-1", Options(fetch_wait_max_ms=100), str(where),
+    (ClientAssignment("c0", "g0", (PartitionStart(0, 0),)),), (PartitionLeader(0, 1, where),)))
 driver.open()
 for _ in range(200):
     driver.poll(0.05)

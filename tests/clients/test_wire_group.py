@@ -8,7 +8,6 @@ import time
 
 import pytest
 
-from hydra.accounting.spans import receipt
 from hydra.clients import wire_group
 from hydra.clients import wire_group_protocol as protocol
 from hydra.clients.wire_protocol import MALFORMED, Reader
@@ -268,7 +267,7 @@ def test_a_member_that_was_thrown_out_joins_again_and_reads_nothing_twice(
     broker.append(run_batch(range(10, 20)))
     tally = reads(driver, 20)
     part = tally.partitions[0].stats()
-    assert (part.spans, receipt(part.spans).duplicates, part.handed_over) == (((0, 0, 20),), 0, ())
+    assert (part.spans, received(part.spans).duplicates, part.handed_over) == (((0, 0, 20),), 0, ())
 
 
 def test_a_group_that_is_further_is_followed(scripted, member, reads, until, run_batch, monkeypatch):

@@ -427,7 +427,7 @@ def test_a_broker_that_stays_silent_leaves_records_unknown(cluster, publisher):
 
 def test_after_the_delivery_time_out_nothing_is_tried_again(cluster, publisher, until):
     broker = cluster(lambda broker, batches: NOT_ENOUGH)
-    sender = publisher(broker, delivery_timeout_s=0.5, acks="all")
+    sender = publisher(broker, drain_timeout=0.5, acks="all")
     sender.send(0, 0, 40)
     until(lambda: not sender._waiting, lambda: sender.pause(0.02))
     tries = len(broker.requests)
@@ -441,7 +441,7 @@ def test_after_the_delivery_time_out_nothing_is_tried_again(cluster, publisher, 
 
 def test_a_silent_broker_is_hung_up_on_after_the_request_time_out(cluster, publisher):
     broker = cluster(once("silent"))
-    sender = publisher(broker, delivery_timeout_s=60.0, acks="all")
+    sender = publisher(broker, drain_timeout=60.0, acks="all")
     sender.timeout_ms = 300
     sender.send(0, 0, 40)
     count = sender.flush(10)
@@ -483,11 +483,11 @@ def test_the_queue_is_bounded(sending):
     def bound(**settings):
         publisher = WirePublisher(sending("127.0.0.1:1", "t", driver="wire", **settings))
         publisher.close()
-        return queue_records(publisher._configuration, publisher._writer)
+        return queue_records(publisher._order, publisher._writer)
 
     assert bound() == 100_000
-    assert bound(msg_rate_per_s=1e6) == 2_000_000
-    assert bound(msg_rate_per_s=1e6, batch_size_bytes=14) == 1 << 20
+    assert bound(msg_rate=1e6) == 2_000_000
+    assert bound(msg_rate=1e6, batch_size=14) == 1 << 20
 
 
 def test_values_are_padded_to_the_asked_size(cluster, publisher):
@@ -498,7 +498,7 @@ def test_values_are_padded_to_the_asked_size(cluster, publisher):
         assert all(IDENTITY.unpack_from(record.value)[1] == 1 for record in batches[0])
         return 0
 
-    sender = publisher(cluster(look), msg_size_bytes=500)
+    sender = publisher(cluster(look), msg_size=500)
     sender.send(0, 0, 10)
     assert sender.flush(10).acked == 10
     assert sizes == {500}

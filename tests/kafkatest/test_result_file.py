@@ -45,7 +45,7 @@ def make_record(**changes):
     histogram.add(-1)
     counts = histogram.fact()
     client = ClientStats(
-        name="c-ü", partitions=(PartitionStats(0, 0, 10, 10, ((0, 0, 10),), ((3, 5),)),), positioned=True, fetches=3,
+        name="c-ü", partitions=(PartitionStats(0, 0, 10, ((0, 0, 10),), ((3, 5),)),), positioned=True, fetches=3,
         received_bytes=140, receive_window_s=1.5, first_arrival_records=1, foreign=0, corrupt=0, error="",
         e2e=histogram.summary(),
     )  # fmt: skip

@@ -117,21 +117,6 @@ def test_the_batch_size_is_given_or_follows_from_the_records():
     assert Options(msg_size=100, msg_batch=50, batch_size=7).batch_size_bytes == 7
 
 
-@pytest.mark.parametrize(
-    ("options", "pace_ms"),
-    [
-        (Options(fetch_pace_ms=0.0), 0.0),
-        (Options(fetch_pace_ms=12.5), 12.5),
-        (Options(), 125.0),
-        (Options(total_sub_apps=1, clients_per_app=1), 0.125),
-        (Options(total_sub_apps=1, clients_per_app=500), 25.0),
-        (Options(total_sub_apps=20, clients_per_app=500), 555.556),
-    ],
-)
-def test_the_pace_is_given_or_keeps_all_clients_at_a_fair_rate(options, pace_ms):
-    assert options.pace_ms == pace_ms
-
-
 @pytest.mark.parametrize(("apps", "deadline_s"), [(1, 60), (100, 60), (104, 61), (500, 160)])
 def test_more_than_a_hundred_apps_have_more_time_to_start(apps, deadline_s):
     assert Options(total_sub_apps=apps).start_deadline_s == deadline_s

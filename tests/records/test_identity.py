@@ -5,7 +5,15 @@ import zlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hydra.records.identity import IDENTITY, IDENTITY_BYTES, SEQUENCE, SEQUENCE_OFFSET, identity_prefix, run_tag
+from hydra.records.identity import (
+    IDENTITY,
+    IDENTITY_BYTES,
+    LAYOUT_VERSION,
+    SEQUENCE,
+    SEQUENCE_OFFSET,
+    identity_prefix,
+    run_tag,
+)
 
 
 def test_the_layout_is_the_one_that_the_module_describes():
@@ -13,11 +21,11 @@ def test_the_layout_is_the_one_that_the_module_describes():
     assert IDENTITY.pack(0x01020304, 0x0506, 0x0708) == bytes([1, 2, 3, 4, 5, 6, 0, 0, 0, 0, 0, 0, 7, 8])
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(0, 2**16 - 1), st.integers(0, 2**64 - 1))
-def test_prefix_and_sequence_make_the_identity(tag, incarnation, sequence):
-    value = identity_prefix(tag, incarnation) + SEQUENCE.pack(sequence)
-    assert IDENTITY.unpack(value) == (tag, incarnation, sequence)
-    assert SEQUENCE.unpack_from(value, SEQUENCE_OFFSET) == (sequence,)
+@given(st.text(max_size=30), st.integers(0, 2**64 - 1))
+def test_the_prefix_and_the_sequence_are_the_identity(run_id, sequence):
+    value = identity_prefix(run_id) + SEQUENCE.pack(sequence)
+    assert len(identity_prefix(run_id)) == SEQUENCE_OFFSET
+    assert IDENTITY.unpack(value) == (run_tag(run_id), LAYOUT_VERSION, sequence)
 
 
 def test_the_tag_is_the_crc_32_of_the_run_id():

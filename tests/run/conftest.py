@@ -9,7 +9,6 @@ import math
 from types import SimpleNamespace
 
 import pytest
-from hydra.tasks.subscribing import Subscribing
 
 from hydra.accounting.intervals import IntervalSet
 from hydra.accounting.latency import LatencyCounts
@@ -29,12 +28,10 @@ from hydra.codec import DecodeError, decode, encode
 from hydra.endpoints import Endpoint
 from hydra.errors import BrokerError
 from hydra.options.options import Options
-from hydra.options.order import PartitionLeader, PublisherConfiguration, SubscriberConfiguration
-from hydra.records.partitioner import Partitioner
-from hydra.records.send_plan import Plan
-from hydra.run.app_spec import Task, Trouble
+from hydra.options.order import PartitionLeader, RunOrder, make_order
+from hydra.run.app_spec import Task, WaitingReason
 from hydra.run.context import RunContext
-from hydra.run.controller import Crew, Run
+from hydra.run.controller import Run
 from hydra.run.protocols import ClusterFacts, ProcessReading
 from hydra.signals.messages import (
     ClockReading,
@@ -48,6 +45,7 @@ from hydra.signals.messages import (
     success,
 )
 from hydra.signals.protocols import SignalReply
+from hydra.tasks.subscriber_run import SubscriberRun
 
 USAGE = ProcessUsage(cpu_percent=1.0, rss_bytes=1, window_s=1.0)
 TRAFFIC = HostTraffic(tx_bytes_per_s=1.0, rx_bytes_per_s=1.0)
@@ -256,14 +254,14 @@ class FakePublisherDriver:
 class FakeSubscriberDriver:
     """Clients that read the log of the in-memory broker."""
 
-    def __init__(self, configuration, broker):
-        self._topic = configuration.topic
+    def __init__(self, order, broker):
+        self._topic = order.topic
         self._broker = broker
         self._tallies = [
             ClientTally(
-                client.name, configuration.identity_prefix, [(start.partition, start.offset) for start in client.starts]
+                client.name, order.identity_prefix, [(start.partition, start.offset) for start in client.starts]
             )
-            for client in configuration.clients
+            for client in order.clients
         ]
         self.may_position = True
         self.limit = math.inf
@@ -355,7 +353,7 @@ class FakePublisherTask(FakeTask):
 
     def __init__(self, task, clock, broker):
         super().__init__(task, clock, broker)
-        self.configuration = None
+        self.order = None
         self.ready_after_s = 0.3
         self.fail_with = ""
         self.fail_after_records = math.inf
@@ -370,7 +368,7 @@ class FakePublisherTask(FakeTask):
 
     def updateconfig(self, arguments):
         self._reset()
-        self.configuration = decode(arguments, PublisherConfiguration)
+        self.order = decode(arguments, RunOrder)
         self.asked_s = self.clock.now_s()
         self.phase = "connecting"
         return success()
@@ -388,11 +386,11 @@ class FakePublisherTask(FakeTask):
 
     def resetstats(self, _arguments):
         self._reset()
-        self.configuration = None
+        self.order = None
         return success()
 
     def teststatus(self, _arguments):
-        acked = 0 if self.configuration is None or self.configuration.acks == "0" else self.attempted
+        acked = self.attempted if self.order is not None and self.order.has_acks else 0
         return success(PublisherStatus(self.phase, self.attempted, acked, self.error))
 
     def tick(self):
@@ -407,31 +405,28 @@ class FakePublisherTask(FakeTask):
             self._send(now_s)
 
     def _send(self, now_s):
-        plan = Plan(self.configuration.msg_rate_per_s, self.configuration.test_duration_s)
+        plan = self.order.send_plan
         due = plan.due(now_s - self.started_s) - self.attempted
-        for partition, sequence, records in self._striping().runs(self.attempted, due):
+        for partition, sequence, records in self.order.partitioner.runs(self.attempted, due):
             sequences = [k for k in range(sequence, sequence + records) if partition or k not in self.drop]
-            self.broker.append(self.configuration.topic, partition, sequences)
+            self.broker.append(self.order.topic, partition, sequences)
         self.attempted += max(0, due)
         if self.attempted >= self.fail_after_records:
             self.phase, self.error = "failed", "the queue broke"
         elif self.attempted == plan.records:
             self.phase, self.sent_s = "flushing", now_s
 
-    def _striping(self):
-        return Partitioner(self.configuration.partitions, self.configuration.msg_batch_records)
-
     def getstats(self, _arguments):
-        if self.configuration is None:
+        if self.order is None:
             return failure("not configured: send updateconfig first")
-        sent = [0] * self.configuration.partitions
-        for partition, _, records in self._striping().runs(0, self.attempted):
+        sent = [0] * self.order.options.partitions
+        for partition, _, records in self.order.partitioner.runs(0, self.attempted):
             sent[partition] += records
-        has_acks = self.configuration.acks != "0"
-        window_s = self.attempted / self.configuration.msg_rate_per_s
+        has_acks = self.order.has_acks
+        window_s = self.attempted / self.order.options.msg_rate
         return success(
             PublisherStats(
-                run_id=self.configuration.run_id,
+                run_id=self.order.run_id,
                 task_id=self.task.task_id,
                 planned=self.attempted,
                 attempted=self.attempted,
@@ -454,7 +449,7 @@ class FakePublisherTask(FakeTask):
 
 
 class FakeSubscriberTask(FakeTask):
-    """The real ``Subscribing`` on clients in memory."""
+    """The real ``SubscriberRun`` on clients in memory."""
 
     role = "kafka-sub"
 
@@ -468,11 +463,11 @@ class FakeSubscriberTask(FakeTask):
         self.error = ""
 
     def updateconfig(self, arguments):
-        configuration = decode(arguments, SubscriberConfiguration)
-        self.driver = FakeSubscriberDriver(configuration, self.broker)
+        order = decode(arguments, RunOrder)
+        self.driver = FakeSubscriberDriver(order, self.broker)
         self.driver.may_position = False
         self.driver.limit, self.driver.skip = self.limit, self.skip
-        self.subscribing = Subscribing(configuration, self.driver, ClockAhead(self), lambda: READING)
+        self.subscribing = SubscriberRun(order, self.driver, ClockAhead(self), lambda: READING)
         self.subscribing.open()
         self.clock.at(self.position_after_s, self._position)
         return success()
@@ -557,12 +552,12 @@ class FakeSignals:
 
 
 class FakeLauncher:
-    """An engine without machines: what is wished for runs after ``start_delay_s``."""
+    """An engine without machines: what is applied runs after ``start_delay_s``."""
 
     def __init__(self, clock):
         self._clock = clock
         self.running = {}
-        self.wishes = []
+        self.applied = []
         self.removals = []
         self.refusals = []
         self.start_delay_s = 0.5
@@ -584,7 +579,7 @@ class FakeLauncher:
 
     def apply(self, spec):
         self._refuse()
-        self.wishes.append((spec.app_id, spec.instances))
+        self.applied.append((spec.app_id, spec.instances))
         tasks = self.running.setdefault(spec.app_id, [])
         while len(tasks) < spec.instances:
             self.start(spec.app_id)
@@ -616,9 +611,9 @@ class FakeLauncher:
         self._reach()
         return tuple(self.running.get(app_id, ()))
 
-    def trouble(self, app_id):
+    def waiting_reason(self, app_id):
         self._reach()
-        return Trouble(self.reason, unplaced=self.unplaced)
+        return WaitingReason(self.reason, unplaced=self.unplaced)
 
     def remove(self, app_id):
         self._refuse()
@@ -631,7 +626,7 @@ class FakeLauncher:
 
 
 class Rehearsal:
-    """A deployed crew in memory, and a run of it."""
+    """Deployed tasks in memory, and a run of them."""
 
     def __init__(self, subscribers=2, **options):
         asked = {"clients_per_app": 2, "msg_rate": 100.0, "test_duration": 4.0, "msg_batch": 10} | options
@@ -642,12 +637,12 @@ class Rehearsal:
         self.auditor = FakeAuditor(self.broker)
         self.launcher = FakeLauncher(self.clock)
         self.signals = FakeSignals(self.clock)
-        self.broker_trouble = ""
-        self.passing_troubles = []
-        """What is told, one at each look, before ``broker_trouble``."""
-        self.publisher = self._hire(FakePublisherTask, "/g1/kafka-pub", 0)
-        self.subscribers = [self._hire(FakeSubscriberTask, "/g1/kafka-sub", 1 + n) for n in range(subscribers)]
-        world = RunContext(
+        self.broker_error = ""
+        self.passing_errors = []
+        """What is told, one at each look, before ``broker_error``."""
+        self.publisher = self._start_task(FakePublisherTask, "/g1/kafka-pub", 0)
+        self.subscribers = [self._start_task(FakeSubscriberTask, "/g1/kafka-sub", 1 + n) for n in range(subscribers)]
+        self.context = RunContext(
             launcher=self.launcher,
             signals=self.signals,
             admin=self.broker,
@@ -655,29 +650,40 @@ class Rehearsal:
             host=FakeHost(self.clock),
             auditor=self.auditor,
             progress=self.progress,
-            broker_trouble=lambda: self.passing_troubles.pop(0) if self.passing_troubles else self.broker_trouble,
+            broker_error=lambda: self.passing_errors.pop(0) if self.passing_errors else self.broker_error,
         )
-        crew = Crew(self.publisher.task, tuple(item.task for item in self.subscribers))
-        self.run = Run("run-1", self.options, bootstrap_servers="127.0.0.1:9092", crew=crew, world=world)
+        self.run = self.run_of("run-1")
+        self.record = None
         self.began_s = self.clock.now_s()
 
-    def _hire(self, kind, app_id, number):
+    def run_of(self, run_id):
+        tasks = [item.task for item in self.subscribers]
+        order = make_order(
+            run_id,
+            self.options,
+            bootstrap_servers="127.0.0.1:9092",
+            task_ids=[task.task_id for task in tasks],
+            cores=self.context.host.cores,
+        )
+        return Run(order, self.publisher.task, tasks, self.context)
+
+    def _start_task(self, kind, app_id, number):
         task = Task(f"{app_id.rpartition('/')[2]}.{number}", app_id, True, Endpoint("127.0.0.1", 21000 + number))
         self.launcher.running.setdefault(app_id, []).append(task)
-        hired = kind(task, self.clock, self.broker)
-        self.signals.tasks[task.endpoint] = hired
-        return hired
+        stand_in = kind(task, self.clock, self.broker)
+        self.signals.tasks[task.endpoint] = stand_in
+        return stand_in
 
-    def kill(self, hired):
-        hired.kill()
-        self.launcher.end(hired.task.task_id)
+    def kill(self, stand_in):
+        stand_in.kill()
+        self.launcher.end(stand_in.task.task_id)
 
-    def replace(self, hired):
+    def replace(self, stand_in):
         """The task's process ended, and the engine gave its port to the next one."""
-        self.kill(hired)
-        task = dataclasses.replace(hired.task, task_id=f"{hired.task.task_id}-again")
+        self.kill(stand_in)
+        task = dataclasses.replace(stand_in.task, task_id=f"{stand_in.task.task_id}-again")
         self.launcher.running[task.app_id].append(task)
-        self.signals.tasks[task.endpoint] = type(hired)(task, self.clock, self.broker)
+        self.signals.tasks[task.endpoint] = type(stand_in)(task, self.clock, self.broker)
 
     def when_sent(self, records, action):
         """Have something happen once the log has that many records."""
@@ -699,8 +705,12 @@ class Rehearsal:
 
         self.clock.ticking(look)
 
-    def perform(self):
-        return self.run.perform()
+    def measure(self):
+        """The result of the run; raises what ended it early, as the batch API does."""
+        self.record = self.run.measure()
+        if self.run.error is not None:
+            raise self.run.error
+        return self.record.result
 
     @property
     def elapsed_s(self):
@@ -708,9 +718,9 @@ class Rehearsal:
 
     def assert_let_go(self):
         """Whatever happened: every task that can hear was told to forget the run."""
-        for hired in [self.publisher, *self.subscribers]:
-            if not (hired.dead or hired.frozen):
-                assert hired.received[-1] == "resetstats"
+        for stand_in in [self.publisher, *self.subscribers]:
+            if not (stand_in.dead or stand_in.frozen):
+                assert stand_in.received[-1] == "resetstats"
 
 
 @pytest.fixture

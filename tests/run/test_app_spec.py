@@ -3,7 +3,7 @@
 import pytest
 
 from hydra.endpoints import Endpoint
-from hydra.run.app_spec import Difference, Task, difference
+from hydra.run.app_spec import ScalingDifference, Task, difference
 
 PLACE = Endpoint("127.0.0.1", 31000)
 
@@ -28,7 +28,7 @@ def tasks(running=0, staged=0, without_port=0):
 )
 def test_the_difference(wanted, seen, missing, surplus):
     found = difference(wanted, seen)
-    assert found == Difference(missing, surplus)
+    assert found == ScalingDifference(missing, surplus)
     assert found.settled is (missing == surplus == 0)
 
 

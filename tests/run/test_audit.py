@@ -6,10 +6,8 @@ import pytest
 
 from hydra.accounting.partition_log import Audit, OffsetRange
 from hydra.options.options import Options
-from hydra.run.audit import AUTO_BYTES, AUTO_RECORDS, BASE_TIMEOUT_S, RECORD_OVERHEAD_BYTES, audited
-from hydra.run.protocols import AuditOrder
-
-ORDER = AuditOrder("r", "r", "127.0.0.1:9092", ())
+from hydra.options.order import RunOrder
+from hydra.run.audit import AUTO_BYTES, AUTO_RECORDS, BASE_TIMEOUT_S, RECORD_OVERHEAD_BYTES, audit_log
 
 
 class Auditor:
@@ -24,7 +22,8 @@ class Auditor:
 def look(records, size=14, **options):
     auditor = Auditor()
     log = {0: OffsetRange(100, 100 + records // 2), 1: OffsetRange(0, records - records // 2)}
-    found = audited(auditor, ORDER, log, dataclasses.replace(Options(msg_size=size), **options))
+    order = RunOrder("r", dataclasses.replace(Options(msg_size=size), **options), "127.0.0.1:9092")
+    found = audit_log(auditor, order, log)
     return found, auditor
 
 
@@ -33,10 +32,10 @@ def look(records, size=14, **options):
     [(0, 14), (1000, 14), (AUTO_RECORDS, 14), (AUTO_BYTES // (1000 + RECORD_OVERHEAD_BYTES), 1000)],
 )
 def test_a_log_of_moderate_size_is_read(records, size):
-    (audit, trouble), auditor = look(records, size)
-    assert (audit, trouble) == (Audit({}), "")
+    (audit, error), auditor = look(records, size)
+    assert (audit, error) == (Audit({}), "")
     ((order, _, timeout_s),) = auditor.asked
-    assert order is ORDER
+    assert order.run_id == "r"
     assert BASE_TIMEOUT_S <= timeout_s <= BASE_TIMEOUT_S + 60
 
 
@@ -44,16 +43,16 @@ def test_a_log_of_moderate_size_is_read(records, size):
     ("records", "size"), [(AUTO_RECORDS + 1, 14), (AUTO_BYTES // (1000 + RECORD_OVERHEAD_BYTES) + 1, 1000)]
 )
 def test_a_larger_one_is_read_only_when_that_was_asked_for(records, size):
-    (audit, trouble), auditor = look(records, size)
+    (audit, error), auditor = look(records, size)
     assert (audit, auditor.asked) == (None, [])
-    assert trouble == f"{records} records are more than --audit=auto reads; --audit=always would"
-    (audit, trouble), auditor = look(records, size, audit="always")
-    assert (audit, trouble, len(auditor.asked)) == (Audit({}), "", 1)
+    assert error == f"{records} records are more than --audit=auto reads; --audit=always would"
+    (audit, error), auditor = look(records, size, audit="always")
+    assert (audit, error, len(auditor.asked)) == (Audit({}), "", 1)
 
 
 def test_never_is_never():
-    (audit, trouble), auditor = look(1, audit="never")
-    assert (audit, trouble, auditor.asked) == (None, "--audit=never", [])
+    (audit, error), auditor = look(1, audit="never")
+    assert (audit, error, auditor.asked) == (None, "--audit=never", [])
 
 
 def test_a_larger_log_has_more_time():
@@ -62,25 +61,25 @@ def test_a_larger_log_has_more_time():
     assert limits[0] == BASE_TIMEOUT_S
 
 
-def test_trouble_of_the_auditor_is_told_beside_the_result(rehearsal):
+def test_an_error_of_the_auditor_is_told_beside_the_result(rehearsal):
     stage = rehearsal()
     stage.auditor.error = "the auditor was not through after 15 s"
-    result = stage.perform()
+    result = stage.measure()
     assert (result.verdict, result.exit_code) == ("pass", 0)
     assert result.notes == ("the log was not audited: the auditor was not through after 15 s",)
-    assert stage.run.findings.audit is None
+    assert stage.record.evidence.audit is None
 
 
 def test_a_run_that_is_not_to_be_audited_says_so(rehearsal):
     stage = rehearsal(audit="never")
-    assert stage.perform().notes == ("the log was not audited: --audit=never",)
+    assert stage.measure().notes == ("the log was not audited: --audit=never",)
     assert stage.auditor.orders == []
 
 
 def test_an_audit_finds_what_the_broker_lost_for_everyone(rehearsal):
     stage = rehearsal()
     stage.publisher.drop = {3}
-    result = stage.perform()
+    result = stage.measure()
     assert result.totals.records_broker_lost == 4
     assert len(stage.auditor.orders) == 1
-    assert stage.run.findings.audit is not None
+    assert stage.record.evidence.audit is not None

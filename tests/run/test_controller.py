@@ -4,21 +4,21 @@ from itertools import pairwise
 
 import pytest
 
-from hydra.errors import BrokerError, DegradedError, MarathonError, NotReadyError
+from hydra.errors import BrokerError, DegradedError, InterruptedRunError, MarathonError, NotReadyError
 
 
 def test_a_run_delivers_every_record_to_every_client(rehearsal):
     stage = rehearsal(subscribers=3)
-    result = stage.perform()
+    result = stage.measure()
     assert (result.verdict, result.exit_code, result.notes) == ("pass", 0, ())
     figures = result.totals
     assert (figures.clients_asked, figures.clients_ok) == (6, 6)
     assert (figures.records_acked, figures.records_delivered, figures.records_lost) == (400, 2400, 0)
     assert {item.name for item in result.clients} == {f"sub-{n}-client-{k}" for n in range(3) for k in range(2)}
-    assert list(stage.run.findings.phases_s) == ["topic", "configure", "barrier", "send", "drain", "collect", "audit"]
-    assert stage.run.findings.result is result
-    assert stage.run.findings.publisher.acked == 400
-    assert len(stage.run.findings.subscribers) == 3
+    assert list(stage.record.phases_s) == ["topic", "configure", "barrier", "send", "drain", "collect", "audit"]
+    assert stage.record.result is result
+    assert stage.record.evidence.publisher.acked == 400
+    assert len(stage.record.evidence.subscribers) == 3
     assert 4 <= stage.elapsed_s < 8
 
 
@@ -26,17 +26,22 @@ def test_a_warm_up_is_the_same_load_and_leaves_nothing(rehearsal):
     stage = rehearsal()
     appended = []
     stage.when_sent(400, lambda: appended.append(len(stage.broker.topics["run-1"][0])))
-    stage.run.warm_up()
+    record = stage.run.warm_up()
     assert stage.progress.phases == ["configuring", "sending", "flushing"]
     assert appended == [400]
-    assert stage.run.findings.result is None
+    assert (record.status, record.exit_code, record.result, record.phases_s["warmup"] > 4) == (
+        "complete",
+        0,
+        None,
+        True,
+    )
     assert stage.broker.deleted == ["run-1"]
     stage.assert_let_go()
 
 
 def test_the_topic_is_the_runs_own_and_is_gone_afterwards(rehearsal):
     stage = rehearsal(partitions=3)
-    stage.perform()
+    stage.measure()
     assert list(stage.broker.configs) == stage.broker.deleted == ["run-1"]
     assert stage.broker.topics == {}
     stage.assert_let_go()
@@ -52,7 +57,7 @@ def test_the_topic_is_the_runs_own_and_is_gone_afterwards(rehearsal):
 )
 def test_the_topic_has_what_the_options_ask_for(rehearsal, options, configs):
     stage = rehearsal(**options)
-    stage.perform()
+    stage.measure()
     assert stage.broker.configs["run-1"] == configs
 
 
@@ -60,7 +65,7 @@ def test_no_record_is_sent_before_every_client_is_positioned(rehearsal):
     stage = rehearsal(subscribers=3)
     for late, subscriber in enumerate(stage.subscribers):
         subscriber.position_after_s = 0.2 + 3 * late
-    assert stage.perform().verdict == "pass"
+    assert stage.measure().verdict == "pass"
     positioned = [subscriber.positioned_s for subscriber in stage.subscribers]
     assert max(positioned) - stage.began_s > 6
     assert stage.broker.first_append_s > max(positioned)
@@ -68,7 +73,7 @@ def test_no_record_is_sent_before_every_client_is_positioned(rehearsal):
 
 def test_the_phases_come_in_order_and_are_told(rehearsal):
     stage = rehearsal()
-    stage.perform()
+    stage.measure()
     assert stage.progress.phases == ["configuring", "sending", "flushing", "draining", "collecting", "auditing"]
     last = stage.progress.live[-1]
     assert (last.planned, last.sent, last.acked, last.delivered, last.backlog, last.clients_missing) == (
@@ -78,7 +83,7 @@ def test_the_phases_come_in_order_and_are_told(rehearsal):
 
 def test_every_signal_of_a_run_is_sent_in_its_order(rehearsal):
     stage = rehearsal(subscribers=1)
-    stage.perform()
+    stage.measure()
     for task in (stage.publisher, stage.subscribers[0]):
         heard = list(dict.fromkeys(task.received))
         assert heard == ["updateconfig", "teststatus", "ping", "teststart", "teststop", "getstats", "resetstats"]
@@ -86,14 +91,14 @@ def test_every_signal_of_a_run_is_sent_in_its_order(rehearsal):
 
 def test_a_shared_group_reads_one_copy_and_idle_clients_are_told(rehearsal):
     stage = rehearsal(subscribers=2, partitions=3, group="shared")
-    result = stage.perform()
+    result = stage.measure()
     assert (result.verdict, result.notes) == ("pass", ("1 of 4 clients had no partition to read",))
     assert (result.totals.records_acked, result.totals.records_delivered) == (400, 400)
 
 
 def test_without_acks_the_log_is_the_reference(rehearsal):
     stage = rehearsal(acks="0")
-    result = stage.perform()
+    result = stage.measure()
     assert (result.verdict, result.exit_code) == ("pass", 0)
     assert (result.totals.records_acked, result.totals.records_unknown, result.totals.records_counted) == (
         0,
@@ -105,7 +110,7 @@ def test_without_acks_the_log_is_the_reference(rehearsal):
 def test_records_that_the_broker_lost_fail_the_run(rehearsal):
     stage = rehearsal()
     stage.publisher.drop = {7, 8, 399}
-    result = stage.perform()
+    result = stage.measure()
     assert (result.verdict, result.exit_code, result.totals.records_lost) == ("fail", 1, 12)
     assert [item.lost for item in result.clients] == [3, 3, 3, 3]
 
@@ -113,7 +118,7 @@ def test_records_that_the_broker_lost_fail_the_run(rehearsal):
 def test_records_that_one_client_skipped_are_lost_to_it_alone(rehearsal):
     stage = rehearsal()
     stage.subscribers[1].skip = {5}
-    result = stage.perform()
+    result = stage.measure()
     assert [item.lost for item in result.clients] == [0, 0, 1, 1]
     assert result.exit_code == 1
 
@@ -122,11 +127,11 @@ def test_a_subscriber_that_dies_in_mid_run_is_missing_and_the_rest_stands(rehear
     stage = rehearsal(subscribers=3)
     stage.launcher.reason = "TASK_KILLED: signal 9"
     stage.when_sent(200, lambda: stage.kill(stage.subscribers[1]))
-    result = stage.perform()
+    result = stage.measure()
     assert stage.subscribers[1].dead
     assert (result.verdict, result.exit_code) == ("indeterminate", 3)
     assert [item.state for item in result.clients] == ["ok", "ok", "missing", "missing", "ok", "ok"]
-    assert result.clients[2].trouble == "its process ended (TASK_KILLED: signal 9)"
+    assert result.clients[2].error == "its process ended (TASK_KILLED: signal 9)"
     assert (result.totals.clients_reporting, result.totals.records_lost) == (4, 0)
     assert stage.progress.notes == ["kafka-sub.2 is missing: its process ended (TASK_KILLED: signal 9)"]
     assert max(live.clients_missing for live in stage.progress.live) == 2
@@ -137,14 +142,14 @@ def test_a_death_is_known_within_two_seconds_and_an_answer(rehearsal):
     killed_s, noticed_s = [], []
     stage.progress.note = lambda _text: noticed_s.append(stage.clock.now_s())
     stage.when_sent(300, lambda: (killed_s.append(stage.clock.now_s()), stage.kill(stage.subscribers[0])))
-    stage.perform()
+    stage.measure()
     assert noticed_s[0] - killed_s[0] < 2 + 2
 
 
 def test_a_subscriber_that_was_replaced_on_its_port_does_not_count_for_it(rehearsal):
     stage = rehearsal()
     stage.when_sent(200, lambda: stage.replace(stage.subscribers[0]))
-    result = stage.perform()
+    result = stage.measure()
     assert [item.state for item in result.clients] == ["missing", "missing", "ok", "ok"]
     assert (result.exit_code, result.totals.records_delivered) == (3, 800)
 
@@ -154,7 +159,7 @@ def test_a_run_without_a_publisher_ends_within_ten_seconds(rehearsal, fate):
     stage = rehearsal(test_duration=60.0)
     gone_s = []
     stage.when_sent(300, lambda: (gone_s.append(stage.clock.now_s()), getattr(stage, fate)(stage.publisher)))
-    result = stage.perform()
+    result = stage.measure()
     assert stage.publisher.dead
     assert stage.clock.now_s() - gone_s[0] < 10
     assert (result.verdict, result.exit_code) == ("indeterminate", 3)
@@ -167,19 +172,19 @@ def test_a_run_without_subscribers_ends_within_ten_seconds(rehearsal):
     stage = rehearsal(test_duration=60.0)
     gone_s = []
     stage.when_sent(300, lambda: (gone_s.append(stage.clock.now_s()), [stage.kill(item) for item in stage.subscribers]))
-    result = stage.perform()
+    result = stage.measure()
     assert stage.clock.now_s() - gone_s[0] < 10
     assert result.exit_code == 3
     assert {item.state for item in result.clients} == {"missing"}
     assert result.reasons[-1] == "no client reported"
-    assert stage.run.findings.publisher.attempted < 1500
+    assert stage.record.evidence.publisher.attempted < 1500
     assert stage.broker.deleted == ["run-1"]
 
 
 def test_a_subscriber_that_stands_still_for_a_while_catches_up(rehearsal):
     stage = rehearsal(subscribers=3, test_duration=20.0)
     stage.when_sent(300, lambda: stage.subscribers[0].freeze(for_s=10))
-    result = stage.perform()
+    result = stage.measure()
     assert (result.totals.records_lost, result.totals.clients_missing) == (0, 0)
     # It was the harness that was late, so this is no word on the broker.
     assert result.verdict == "indeterminate"
@@ -190,10 +195,10 @@ def test_a_subscriber_that_stands_still_for_a_while_catches_up(rehearsal):
 def test_a_subscriber_that_stands_still_for_good_is_missing(rehearsal):
     stage = rehearsal(subscribers=2, drain_timeout=5.0)
     stage.when_sent(300, stage.subscribers[0].freeze)
-    result = stage.perform()
+    result = stage.measure()
     assert stage.subscribers[0].frozen
     assert [item.state for item in result.clients] == ["missing", "missing", "ok", "ok"]
-    assert result.clients[0].trouble.startswith("no answer to 3 signals")
+    assert result.clients[0].error.startswith("no answer to 3 signals")
     assert result.exit_code == 3
     stage.assert_let_go()
 
@@ -201,7 +206,7 @@ def test_a_subscriber_that_stands_still_for_good_is_missing(rehearsal):
 def test_a_publisher_that_stands_still_for_good_ends_the_run(rehearsal):
     stage = rehearsal(drain_timeout=2.0)
     stage.when_sent(200, stage.publisher.freeze)
-    result = stage.perform()
+    result = stage.measure()
     assert result.exit_code == 3
     assert "the publisher did not report" in result.reasons[0]
     assert stage.elapsed_s < 60
@@ -210,40 +215,40 @@ def test_a_publisher_that_stands_still_for_good_ends_the_run(rehearsal):
 def test_a_publisher_that_takes_its_time_to_flush_is_waited_for(rehearsal):
     stage = rehearsal()
     stage.publisher.flush_s = 12
-    assert stage.perform().verdict == "pass"
+    assert stage.measure().verdict == "pass"
     assert 16 <= stage.elapsed_s < 25
 
 
 def test_a_publisher_that_fails_in_mid_run_is_a_doubt(rehearsal):
     stage = rehearsal()
     stage.publisher.fail_after_records = 250
-    result = stage.perform()
+    result = stage.measure()
     assert (result.verdict, result.exit_code) == ("indeterminate", 3)
-    assert "the publisher had trouble: the queue broke" in result.reasons
+    assert "the publisher failed: the queue broke" in result.reasons
     assert result.totals.records_lost == 0
 
 
 def test_what_a_slow_client_did_not_read_is_unread(rehearsal):
     stage = rehearsal(drain_timeout=6.0)
     stage.subscribers[0].limit = 350
-    result = stage.perform()
+    result = stage.measure()
     assert [(item.lost, item.unread) for item in result.clients] == [(50, 50), (50, 50), (0, 0), (0, 0)]
     assert (result.verdict, result.exit_code) == ("indeterminate", 3)
-    assert 6 <= stage.run.findings.phases_s["drain"] < 8
+    assert 6 <= stage.record.phases_s["drain"] < 8
 
 
 def test_a_drain_of_no_time_still_ends(rehearsal):
     stage = rehearsal(drain_timeout=0.0)
     stage.subscribers[0].limit = 350
-    assert stage.perform().figures.records_unread == 100
-    assert stage.run.findings.phases_s["drain"] < 2
+    assert stage.measure().totals.records_unread == 100
+    assert stage.record.phases_s["drain"] < 2
 
 
 def test_the_barriers_deadline_names_the_clients(rehearsal):
     stage = rehearsal(start_timeout=5.0)
     stage.subscribers[1].position_after_s = 1000
     with pytest.raises(NotReadyError) as caught:
-        stage.perform()
+        stage.measure()
     assert caught.value.missing == ("sub-1-client-0", "sub-1-client-1")
     assert str(caught.value).startswith("2 of 4 clients were positioned after 5 s; waiting for sub-1-client-0, sub-1-")
     assert "--start_timeout" in caught.value.hint
@@ -258,21 +263,21 @@ def test_the_barriers_deadline_tells_the_clients_trouble(rehearsal):
     stage.subscribers[0].position_after_s = 1000
     stage.subscribers[0].error = "connection refused"
     with pytest.raises(NotReadyError, match=r"\(connection refused\)"):
-        stage.perform()
+        stage.measure()
 
 
 def test_the_barriers_deadline_names_the_publisher(rehearsal):
     stage = rehearsal(start_timeout=5.0)
     stage.publisher.ready_after_s = 1000
     with pytest.raises(NotReadyError, match=r"4 of 4 clients .* waiting for the publisher \(connecting\)"):
-        stage.perform()
+        stage.measure()
 
 
 def test_a_publisher_that_cannot_connect_ends_the_run_at_once(rehearsal):
     stage = rehearsal()
     stage.publisher.fail_with = "no broker at 127.0.0.1:9092"
     with pytest.raises(NotReadyError, match="not everyone got ready: no broker at 127"):
-        stage.perform()
+        stage.measure()
     assert stage.elapsed_s < 5
     assert stage.broker.deleted == ["run-1"]
 
@@ -283,7 +288,7 @@ def test_a_task_that_refuses_its_configuration_ends_the_run(rehearsal, who):
     refusing = stage.publisher if who == "publisher" else stage.subscribers[1]
     refusing.refuse["updateconfig"] = "there is no driver 'x'"
     with pytest.raises(NotReadyError, match=f"{refusing.task.task_id}: there is no driver 'x'") as caught:
-        stage.perform()
+        stage.measure()
     assert isinstance(caught.value, DegradedError)
     assert stage.broker.first_append_s is None
     assert stage.broker.deleted == ["run-1"]
@@ -297,7 +302,7 @@ def test_a_task_that_is_gone_before_the_barrier_ends_the_run(rehearsal, who):
     stage.subscribers[0].position_after_s = 20
     stage.clock.at(2, lambda: stage.kill(dying))
     with pytest.raises(NotReadyError, match=f"{dying.task.task_id}: its process ended"):
-        stage.perform()
+        stage.measure()
     assert stage.elapsed_s < 10
     assert stage.broker.first_append_s is None
 
@@ -306,15 +311,55 @@ def test_a_publisher_that_refuses_to_start_ends_the_run(rehearsal):
     stage = rehearsal()
     stage.publisher.refuse["teststart"] = "not now"
     with pytest.raises(NotReadyError, match=r"the publisher did not start: kafka-pub\.0: not now"):
-        stage.perform()
+        stage.measure()
     assert stage.broker.deleted == ["run-1"]
+
+
+def test_a_run_that_fails_leaves_its_record_with_what_was_found_out(rehearsal):
+    stage = rehearsal()
+    stage.when_phase("draining", lambda: setattr(stage, "broker_error", "127.0.0.1:9092 is gone"))
+    stage.subscribers[0].limit = 10
+    record = stage.run.measure()
+    assert (record.status, record.exit_code, record.error) == ("failed", 4, "127.0.0.1:9092 is gone")
+    assert isinstance(stage.run.error, BrokerError)
+    assert (record.result, record.seed_keys, list(record.phases_s)) == (
+        None, {}, ["topic", "configure", "barrier", "send", "drain"],
+    )  # fmt: skip
+    assert record.evidence.publisher.acked == 400
+    assert record.order.leaders[0].partition == 0
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), InterruptedRunError(15), ZeroDivisionError("a bug")])
+def test_whatever_ends_a_run_is_kept_beside_its_record(rehearsal, error):
+    stage = rehearsal()
+
+    def end():
+        raise error
+
+    stage.when_sent(200, end)
+    record = stage.run.measure()
+    assert stage.run.error is error
+    assert record.status == ("failed" if isinstance(error, ZeroDivisionError) else "interrupted")
+    assert stage.broker.deleted == ["run-1"]
+    stage.assert_let_go()
+
+
+def test_an_error_that_the_brokers_end_caused_is_told_as_that(rehearsal):
+    stage = rehearsal(start_timeout=5.0)
+    stage.subscribers[0].position_after_s = 1000
+    stage.publisher.refuse["updateconfig"] = "connection refused"
+    stage.passing_errors = []
+    stage.broker_error = "the embedded Kafka died: out of memory"
+    with pytest.raises(BrokerError, match="the embedded Kafka died: out of memory") as caught:
+        stage.measure()
+    assert isinstance(caught.value.__cause__, NotReadyError)
 
 
 def test_a_topic_that_cannot_be_created_ends_the_run(rehearsal):
     stage = rehearsal()
     stage.broker.down = "127.0.0.1:9092 refused the connection"
     with pytest.raises(BrokerError, match="refused the connection") as caught:
-        stage.perform()
+        stage.measure()
     assert caught.value.exit_code == 4
     assert stage.publisher.received == ["resetstats"]
 
@@ -328,12 +373,12 @@ def test_a_broker_that_is_gone_ends_the_run_in_any_phase(rehearsal, phase):
     gone_s = []
 
     def end_broker():
-        stage.broker_trouble = stage.broker.down = "127.0.0.1:9092 is gone"
+        stage.broker_error = stage.broker.down = "127.0.0.1:9092 is gone"
         gone_s.append(stage.clock.now_s())
 
     stage.when_phase(phase, end_broker)
     with pytest.raises(BrokerError, match=r"127\.0\.0\.1:9092 is gone"):
-        stage.perform()
+        stage.measure()
     assert stage.progress.phases[-1] == phase
     assert stage.clock.now_s() - gone_s[0] < 5
     assert stage.broker.deleted == []
@@ -342,16 +387,16 @@ def test_a_broker_that_is_gone_ends_the_run_in_any_phase(rehearsal, phase):
 
 def test_the_topic_goes_when_the_broker_is_back_in_time(rehearsal):
     stage = rehearsal()
-    stage.passing_troubles = ["", "", "127.0.0.1:9092 did not answer"]
+    stage.passing_errors = ["", "", "127.0.0.1:9092 did not answer"]
     with pytest.raises(BrokerError, match="did not answer"):
-        stage.perform()
+        stage.measure()
     assert stage.broker.deleted == ["run-1"]
 
 
 def test_a_topic_that_cannot_be_deleted_is_told_and_does_not_hide_the_result(rehearsal):
     stage = rehearsal()
     stage.broker.delete_error = "not authorised"
-    assert stage.perform().verdict == "pass"
+    assert stage.measure().verdict == "pass"
     assert stage.progress.notes == ["topic run-1 is left behind: not authorised"]
 
 
@@ -366,20 +411,16 @@ def test_an_engine_that_is_gone_leaves_no_topic_behind(rehearsal):
 
     stage.when_sent(200, end_engine)
     with pytest.raises(MarathonError, match="cannot be reached"):
-        stage.perform()
+        stage.measure()
     assert stage.broker.deleted == ["run-1"]
 
 
-def test_a_second_run_of_the_same_crew_starts_from_nothing(rehearsal):
+def test_a_second_run_of_the_same_tasks_starts_from_nothing(rehearsal):
     stage = rehearsal()
-    first = stage.perform()
-    from hydra.run.controller import Crew, Run
-
-    crew = Crew(stage.publisher.task, tuple(item.task for item in stage.subscribers))
-    again = Run("run-2", stage.options, bootstrap_servers="127.0.0.1:9092", crew=crew, world=stage.run._world)
-    second = again.perform()
+    first = stage.measure()
+    second = stage.run_of("run-2").measure().result
     assert (first.verdict, second.verdict) == ("pass", "pass")
-    assert second.figures.records_delivered == first.figures.records_delivered == 1600
+    assert second.totals.records_delivered == first.totals.records_delivered == 1600
     assert stage.broker.deleted == ["run-1", "run-2"]
 
 
@@ -397,7 +438,7 @@ def test_a_start_that_was_told_too_late_is_told_again(rehearsal):
         return asked(requests, timeout_s)
 
     stage.signals.ask = ask
-    result = stage.perform()
+    result = stage.measure()
     assert len(told) == 2
     assert [task.received.count("teststart") for task in [stage.publisher, *stage.subscribers]] == [1, 2, 2]
     assert (result.verdict, result.latency.e2e.negative) == ("pass", 0)
@@ -416,15 +457,15 @@ def test_a_start_that_never_comes_in_time_is_told_three_times_at_most(rehearsal)
         return asked(requests, timeout_s)
 
     stage.signals.ask = ask
-    stage.perform()
+    stage.measure()
     assert len(told) == 3
 
 
 def test_the_machine_is_looked_at_once_a_second_while_records_are_sent_and_read(rehearsal):
     stage = rehearsal()
     stage.publisher.flush_s = 3
-    result = stage.perform()
-    times = [sample.at_s for sample in stage.run.findings.machine]
+    result = stage.measure()
+    times = [sample.at_s for sample in stage.record.evidence.machine]
     assert times[0] <= 0.3
     assert times[-1] >= 6
     assert all(0.7 <= later - earlier <= 1.4 for earlier, later in pairwise(times))
@@ -443,7 +484,7 @@ def test_retention_moves_the_logs_start_and_what_was_not_read_before_has_expired
         part: OffsetRange(200 if stage.progress.phases[-1:] == ["collecting"] else 0, log.end)
         for part, log in offsets(topic).items()
     }
-    result = stage.perform()
+    result = stage.measure()
     assert (result.totals.records_expired, result.totals.records_unread) == (2 * 50, 2 * 200)
     assert (result.verdict, result.totals.records_skipped) == ("fail", 0)
-    assert stage.run.findings.audit.partitions[0].start_offset == 200
+    assert stage.record.evidence.audit.partitions[0].start_offset == 200

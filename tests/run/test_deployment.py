@@ -62,7 +62,7 @@ def test_more_and_fewer(ground):
     assert four[0] == first[0]
     ground.deployment.apply(spec(2))
     assert ground.deployment.wait_ready(APP, 2, 60) == four[:2]
-    assert ground.launcher.wishes == [(APP, 1), (APP, 4), (APP, 2)]
+    assert ground.launcher.applied == [(APP, 1), (APP, 4), (APP, 2)]
 
 
 def test_surplus_tasks_are_waited_for_to_go(ground):
@@ -158,7 +158,7 @@ def test_an_answer_that_is_no_ping_does_not_count(ground):
 def test_a_locked_app_is_tried_again(ground):
     ground.launcher.refusals = [AppLockedError("locked by deployment 1") for _ in range(5)]
     ground.deployment.apply(spec(1))
-    assert ground.launcher.wishes == [(APP, 1)]
+    assert ground.launcher.applied == [(APP, 1)]
     assert len(ground.clock.slept) == 5
     assert len(set(ground.clock.slept)) > 1  # two controllers would not march in step
 
@@ -169,7 +169,7 @@ def test_a_lock_that_stays_is_told_after_a_minute(ground):
     with pytest.raises(AppLockedError, match="locked by deployment 1"):
         ground.deployment.apply(spec(1))
     assert RETRY_LIMIT_S <= ground.clock.now_s() - began_s < RETRY_LIMIT_S + 2
-    assert ground.launcher.wishes == []
+    assert ground.launcher.applied == []
 
 
 def test_any_other_refusal_is_told_at_once(ground):

@@ -6,6 +6,7 @@ import pytest
 
 from hydra.endpoints import Endpoint
 from hydra.run.app_spec import Task
+from hydra.run.context import RunContext
 from hydra.run.host_clocks import ROUNDS, HostClocks
 from hydra.run.task_roster import TaskRoster
 from hydra.signals.messages import ClockReading
@@ -27,18 +28,12 @@ def hosts(clock, progress, twins):
                 launcher.running.setdefault("/g/sub", []).append(task)
                 self.tasks.append(twins.SubscriberTask(task, clock, broker))
                 signals.tasks[task.endpoint] = self.tasks[-1]
-            self.attendance = TaskRoster(
-                "/g/sub",
-                tuple(item.task for item in self.tasks),
-                launcher=launcher,
-                signals=signals,
-                clock=clock,
-                progress=progress,
-            )
+            context = RunContext(launcher, signals, broker, clock, None, None, progress, lambda: "")
+            self.roster = TaskRoster("/g/sub", tuple(item.task for item in self.tasks), context)
             self.clocks = HostClocks(lambda: ClockReading(clock.now_s(), clock.now_s() + 5000.0, own_boot_id))
 
         def measure(self):
-            self.clocks.measure([self.attendance])
+            self.clocks.measure([self.roster])
             return [self.clocks.of(item.task.task_id) for item in self.tasks]
 
     return Hosts
@@ -118,7 +113,7 @@ def test_latencies_of_subscribers_elsewhere_are_right_within_the_bound(rehearsal
         return asked(requests, timeout_s)
 
     away.signals.ask = ask
-    right, shifted = here.perform(), away.perform()
+    right, shifted = here.measure(), away.measure()
     assert (right.latency.clock_error_ms, right.verdict, shifted.verdict) == (0.0, "pass", "pass")
     bound_ms = shifted.latency.clock_error_ms
     assert bound_ms == pytest.approx(5.0, abs=0.2)
@@ -126,13 +121,13 @@ def test_latencies_of_subscribers_elsewhere_are_right_within_the_bound(rehearsal
     # The twins look every 50 ms, at moments that no run shares with another one.
     assert -bound_ms <= shifted.latency.e2e.p50_ms <= right.latency.e2e.max_ms + bound_ms
     assert shifted.latency.e2e.max_ms <= 100 + bound_ms
-    assert dataclasses.asdict(shifted.figures)["records_lost"] == 0
+    assert dataclasses.asdict(shifted.totals)["records_lost"] == 0
 
 
 def test_a_publisher_elsewhere_starts_when_the_plan_does(rehearsal):
     stage = rehearsal()
     stage.publisher.boot_id, stage.publisher.clock_ahead_s = "elsewhere", 86_400.0
-    result = stage.perform()
+    result = stage.measure()
     assert result.verdict == "pass"
     assert result.latency.e2e.max_ms <= 100
     assert stage.elapsed_s < 10

@@ -6,7 +6,8 @@ import pytest
 
 from hydra.endpoints import Endpoint
 from hydra.run.app_spec import Task
-from hydra.run.task_roster import SILENT_PAUSE_S, TRIES, TaskRoster
+from hydra.run.context import RunContext
+from hydra.run.task_roster import SUSPENDED_S, TRIES, TaskRoster
 from hydra.signals.messages import request
 
 APP = "/g1/kafka-sub"
@@ -17,24 +18,18 @@ class Roll:
     def __init__(self, clock, progress, twins, count=3):
         self.clock, self.progress = clock, progress
         self.launcher, self.signals = twins.Launcher(clock), twins.Signals(clock)
-        self.staff = {}
+        self.tasks = {}
         for number in range(count):
             task = Task(f"t{number}", APP, True, Endpoint("127.0.0.1", 21000 + number))
             self.launcher.running.setdefault(APP, []).append(task)
-            self.staff[task.task_id] = twins.SubscriberTask(task, clock, None)
-            self.signals.tasks[task.endpoint] = self.staff[task.task_id]
-        self.attendance = TaskRoster(
-            APP,
-            self.launcher.tasks(APP),
-            launcher=self.launcher,
-            signals=self.signals,
-            clock=clock,
-            progress=progress,
-        )
+            self.tasks[task.task_id] = twins.SubscriberTask(task, clock, None)
+            self.signals.tasks[task.endpoint] = self.tasks[task.task_id]
+        context = RunContext(self.launcher, self.signals, None, clock, None, None, progress, lambda: "")
+        self.roster = TaskRoster(APP, self.launcher.tasks(APP), context)
 
     def asked(self):
         """How often each task was sent something since the last look."""
-        counts = dict.fromkeys(self.staff, 0)
+        counts = dict.fromkeys(self.tasks, 0)
         for endpoint, _signal in self.signals.asked:
             counts[f"t{endpoint.port - 21000}"] += 1
         self.signals.asked.clear()
@@ -47,118 +42,118 @@ def roll(clock, progress, twins):
 
 
 def test_everyone_answers(roll):
-    answers = roll.attendance.ask(lambda _task: PING)
+    answers = roll.roster.request_once(lambda _task: PING)
     assert set(answers) == {"t0", "t1", "t2"}
     assert all(answer.ok for answer in answers.values())
-    assert roll.attendance.gone == {}
+    assert roll.roster.gone == {}
 
 
 def test_each_is_asked_what_is_meant_for_it(roll):
     asked = []
-    roll.attendance.ask(lambda task: asked.append(task.task_id) or PING)
+    roll.roster.request_once(lambda task: asked.append(task.task_id) or PING)
     assert asked == ["t0", "t1", "t2"]
 
 
 def test_a_refusal_is_an_answer(roll):
-    roll.staff["t1"].refuse["ping"] = "no"
-    answers = roll.attendance.ask(lambda _task: PING)
+    roll.tasks["t1"].refuse["ping"] = "no"
+    answers = roll.roster.request_once(lambda _task: PING)
     assert (answers["t1"].ok, answers["t1"].error, answers["t1"].silent) == (False, "no", False)
-    assert len(roll.attendance.present) == 3
+    assert len(roll.roster.present) == 3
 
 
-def test_one_whose_process_ended_is_missed_once_with_the_reason(roll):
+def test_one_whose_process_ended_is_gone_once_with_the_reason(roll):
     roll.launcher.reason = "TASK_FAILED: exit 3"
-    roll.staff["t1"].kill()
+    roll.tasks["t1"].kill()
     roll.launcher.end("t1")
-    assert set(roll.attendance.ask(lambda _task: PING)) == {"t0", "t2"}
-    assert roll.attendance.gone == {"t1": "its process ended (TASK_FAILED: exit 3)"}
-    assert [task.task_id for task in roll.attendance.present] == ["t0", "t2"]
-    roll.attendance.ask(lambda _task: PING)
+    assert set(roll.roster.request_once(lambda _task: PING)) == {"t0", "t2"}
+    assert roll.roster.gone == {"t1": "its process ended (TASK_FAILED: exit 3)"}
+    assert [task.task_id for task in roll.roster.present] == ["t0", "t2"]
+    roll.roster.request_once(lambda _task: PING)
     assert roll.progress.notes == ["t1 is missing: its process ended (TASK_FAILED: exit 3)"]
     assert roll.asked() == {"t0": 2, "t1": 1, "t2": 2}
 
 
 def test_without_a_reason_of_the_engines_it_is_said_plainly(roll):
-    roll.staff["t1"].kill()
+    roll.tasks["t1"].kill()
     roll.launcher.end("t1")
-    roll.attendance.ask(lambda _task: PING)
-    assert roll.attendance.gone == {"t1": "its process ended"}
+    roll.roster.request_once(lambda _task: PING)
+    assert roll.roster.gone == {"t1": "its process ended"}
 
 
 def test_one_that_is_staged_again_under_another_id_is_gone_all_the_same(roll):
-    roll.staff["t1"].kill()
+    roll.tasks["t1"].kill()
     roll.launcher.end("t1")
     roll.launcher.start(APP)
-    roll.attendance.ask(lambda _task: PING)
-    assert list(roll.attendance.gone) == ["t1"]
+    roll.roster.request_once(lambda _task: PING)
+    assert list(roll.roster.gone) == ["t1"]
 
 
-def test_one_that_runs_and_stays_silent_rests_and_does_not_hold_up_the_others(roll):
-    roll.staff["t2"].freeze()
-    roll.attendance.ask(lambda _task: PING)
+def test_one_that_runs_and_stays_silent_is_suspended_and_does_not_hold_up_the_others(roll):
+    roll.tasks["t2"].freeze()
+    roll.roster.request_once(lambda _task: PING)
     assert roll.asked() == {"t0": 1, "t1": 1, "t2": 1}
     began_s = roll.clock.now_s()
-    roll.attendance.ask(lambda _task: PING)
+    roll.roster.request_once(lambda _task: PING)
     assert roll.clock.now_s() - began_s < 0.1
     assert roll.asked() == {"t0": 1, "t1": 1, "t2": 0}
-    assert roll.attendance.gone == {}
+    assert roll.roster.gone == {}
 
 
-def test_after_its_rest_it_is_asked_again_and_may_be_back(roll):
-    roll.staff["t2"].freeze(for_s=4)
-    assert "t2" not in roll.attendance.ask(lambda _task: PING)
-    roll.clock.sleep(SILENT_PAUSE_S)
-    assert set(roll.attendance.ask(lambda _task: PING)) == {"t0", "t1", "t2"}
+def test_after_its_suspension_it_is_asked_again_and_may_be_back(roll):
+    roll.tasks["t2"].freeze(for_s=4)
+    assert "t2" not in roll.roster.request_once(lambda _task: PING)
+    roll.clock.sleep(SUSPENDED_S)
+    assert set(roll.roster.request_once(lambda _task: PING)) == {"t0", "t1", "t2"}
     roll.asked()
-    roll.attendance.ask(lambda _task: PING)
+    roll.roster.request_once(lambda _task: PING)
     assert roll.asked() == {"t0": 1, "t1": 1, "t2": 1}
 
 
-def test_insist_asks_three_times_and_then_misses(roll):
-    roll.staff["t2"].freeze()
+def test_request_all_asks_three_times_and_then_marks_as_gone(roll):
+    roll.tasks["t2"].freeze()
     began_s = roll.clock.now_s()
-    answers = roll.attendance.request_all(lambda _task: PING, timeout_s=2)
+    answers = roll.roster.request_all(lambda _task: PING, timeout_s=2)
     assert set(answers) == {"t0", "t1"}
     assert roll.asked() == {"t0": 1, "t1": 1, "t2": TRIES}
-    assert roll.attendance.gone == {"t2": "no answer to 3 signals of 2 s each"}
+    assert roll.roster.gone == {"t2": "no answer to 3 signals of 2 s each"}
     assert 6 <= roll.clock.now_s() - began_s < 7
 
 
-def test_insist_reaches_one_that_answers_at_last(roll):
-    roll.staff["t2"].freeze(for_s=3)
-    assert set(roll.attendance.request_all(lambda _task: PING, timeout_s=2)) == {"t0", "t1", "t2"}
-    assert roll.attendance.gone == {}
+def test_request_all_reaches_one_that_answers_at_last(roll):
+    roll.tasks["t2"].freeze(for_s=3)
+    assert set(roll.roster.request_all(lambda _task: PING, timeout_s=2)) == {"t0", "t1", "t2"}
+    assert roll.roster.gone == {}
 
 
-def test_insist_does_not_wait_for_one_whose_process_ended(roll):
-    roll.staff["t2"].kill()
+def test_request_all_does_not_wait_for_one_whose_process_ended(roll):
+    roll.tasks["t2"].kill()
     roll.launcher.end("t2")
     began_s = roll.clock.now_s()
-    roll.attendance.request_all(lambda _task: PING, timeout_s=2)
+    roll.roster.request_all(lambda _task: PING, timeout_s=2)
     assert roll.asked()["t2"] == 1
     assert roll.clock.now_s() - began_s < 3
 
 
-def test_insist_asks_the_resting_ones_too(roll):
-    roll.staff["t2"].freeze(for_s=2)
-    roll.attendance.ask(lambda _task: PING)
-    assert set(roll.attendance.request_all(lambda _task: PING)) == {"t0", "t1", "t2"}
+def test_request_all_asks_the_suspended_ones_too(roll):
+    roll.tasks["t2"].freeze(for_s=2)
+    roll.roster.request_once(lambda _task: PING)
+    assert set(roll.roster.request_all(lambda _task: PING)) == {"t0", "t1", "t2"}
 
 
 def test_with_nobody_left_nothing_is_asked(roll):
-    for name in roll.staff:
-        roll.staff[name].kill()
+    for name in roll.tasks:
+        roll.tasks[name].kill()
         roll.launcher.end(name)
-    assert roll.attendance.request_all(lambda _task: PING) == {}
+    assert roll.roster.request_all(lambda _task: PING) == {}
     roll.asked()
-    assert roll.attendance.ask(lambda _task: PING) == {}
+    assert roll.roster.request_once(lambda _task: PING) == {}
     assert roll.asked() == {"t0": 0, "t1": 0, "t2": 0}
-    assert len(roll.attendance.gone) == 3
+    assert len(roll.roster.gone) == 3
 
 
-def test_a_task_without_an_endpoint_is_missed(clock, progress, twins):
+def test_a_task_without_an_endpoint_is_gone(clock, progress, twins):
     roll = Roll(clock, progress, twins, count=2)
-    task = roll.attendance.present[1]
-    roll.attendance.present[1] = dataclasses.replace(task, endpoint=None)
-    assert set(roll.attendance.request_all(lambda _task: PING)) == {"t0"}
-    assert list(roll.attendance.gone) == ["t1"]
+    task = roll.roster.present[1]
+    roll.roster.present[1] = dataclasses.replace(task, endpoint=None)
+    assert set(roll.roster.request_all(lambda _task: PING)) == {"t0"}
+    assert list(roll.roster.gone) == ["t1"]

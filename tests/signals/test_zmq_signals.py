@@ -332,7 +332,7 @@ def test_a_peer_that_answers_garbage_is_no_silent_one(peer, signals):
         raw.close()
         context.term()
     assert (first.ok, first.silent, first.error[:18]) == (False, False, "not a valid Reply:")
-    assert (second.ok, second.error) == (False, "refused without a word")
+    assert (second.ok, second.error) == (False, "refused without a reason")
 
 
 def test_a_port_that_is_taken_is_named():

@@ -3,40 +3,26 @@
 import dataclasses
 
 import pytest
-from hydra.tasks.publishing import IDLE_LOOK_S, MAX_RECORDS_AT_ONCE, Publishing
 
-from hydra.options.order import PublisherConfiguration
+from hydra.options.options import Options
+from hydra.options.order import RunOrder
+from hydra.tasks.publisher_run import ACK_POLL_S, IDLE_POLL_S, MAX_RECORDS_AT_ONCE, PublisherRun
 
-CONFIGURATION = PublisherConfiguration(
-    run_id="run-1",
-    topic="run-1",
-    bootstrap_servers="127.0.0.1:9092",
-    driver="memory",
-    incarnation=1,
-    partitions=1,
-    msg_rate_per_s=100.0,
-    test_duration_s=2.0,
-    msg_size_bytes=14,
-    msg_batch_records=10,
-    batch_size_bytes=140,
-    linger_ms=0,
-    acks="1",
-    delivery_timeout_s=9.0,
-)
+OPTIONS = Options(msg_rate=100.0, test_duration=2.0, msg_batch=10, linger_ms=0, acks="1", drain_timeout=9.0)
 
 
 class Scene:
     def __init__(self, clock, twins, **changes):
-        configuration = dataclasses.replace(CONFIGURATION, **changes)
+        order = RunOrder("run-1", dataclasses.replace(OPTIONS, **changes), "127.0.0.1:9092")
         self.clock, self._twins = clock, twins
-        self.driver = twins.PublisherDriver(clock, configuration.partitions)
-        self.publishing = Publishing(configuration, self.driver, clock, lambda: twins.READING)
+        self.driver = twins.PublisherDriver(clock, order.options.partitions)
+        self.run = PublisherRun(order, self.driver, clock, lambda: twins.READING)
 
     def send(self):
-        self.publishing.open()
+        self.run.open()
         self.began_s = self.clock.now_s()
-        self.publishing.send(self.began_s)
-        return self.publishing.finish("pub-1", self._twins.USAGE, self._twins.TRAFFIC)
+        self.run.send(self.began_s)
+        return self.run.finish("pub-1", self._twins.USAGE, self._twins.TRAFFIC)
 
     def send_times_s(self):
         """When each record was handed over, after the start."""
@@ -57,9 +43,9 @@ def assert_identities(stats):
 
 @pytest.mark.parametrize("rate", [1.0, 49.0, 100.0, 333.3, 20_000.0])
 def test_every_record_is_sent_once_and_on_time(scene, rate):
-    stage = scene(msg_rate_per_s=rate)
+    stage = scene(msg_rate=rate)
     stats = stage.send()
-    plan = stage.publishing.plan
+    plan = stage.run.plan
     late_s = [at_s - plan.intended_s(k) for k, at_s in enumerate(stage.send_times_s())]
     assert len(late_s) == stats.attempted == stats.acked == plan.records
     assert min(late_s) > -1e-4
@@ -100,7 +86,7 @@ def test_what_is_late_is_caught_up_with_and_shows_as_lag(scene):
 
 
 def test_what_has_piled_up_is_handed_over_in_pieces(scene):
-    stage = scene(msg_rate_per_s=20_000.0)
+    stage = scene(msg_rate=20_000.0)
     stage.driver.on_send = lambda: stage.clock.sleep(1.0) if not stage.driver.sent else None
     stage.send()
     assert max(records for _, _, _, records in stage.driver.sent) == MAX_RECORDS_AT_ONCE
@@ -138,15 +124,15 @@ def test_a_driver_without_a_thread_is_given_the_pauses(clock, twins):
     stage = Scene(clock, twins)
     driver = stage.driver = Threadless(clock, 1)
     driver.room = 50
-    stage.publishing = Publishing(stage.publishing.configuration, driver, clock, lambda: twins.READING)
+    stage.run = PublisherRun(stage.run.order, driver, clock, lambda: twins.READING)
     stats = stage.send()
     assert (stats.attempted, stats.acked) == (200, 200)
     assert sum(pauses) == pytest.approx(2.0, abs=0.1)
-    assert max(pauses) <= IDLE_LOOK_S
+    assert max(pauses) <= IDLE_POLL_S
 
 
 def test_a_queue_that_takes_a_part_is_given_the_rest_later(scene):
-    stage = scene(msg_rate_per_s=10_000.0)
+    stage = scene(msg_rate=10_000.0)
     stage.driver.room = 7
     stage.clock.at(0.1, lambda: setattr(stage.driver, "room", 1e9))
     take_acks = stage.driver.poll
@@ -160,12 +146,24 @@ def test_a_queue_that_takes_a_part_is_given_the_rest_later(scene):
 
 def test_stop_ends_the_plan_and_still_flushes(scene):
     stage = scene()
-    stage.clock.at(0.5, stage.publishing.stop)
+    stage.clock.at(0.5, stage.run.stop)
     stats = stage.send()
     assert 45 <= stats.attempted <= 60
     assert stats.planned == 200
-    assert stage.driver.flushed_s == pytest.approx(CONFIGURATION.delivery_timeout_s, abs=0.1)
+    assert stage.driver.flushed_s == pytest.approx(OPTIONS.drain_timeout, abs=0.1)
     assert stats.send_window_s < 0.7
+    assert_identities(stats)
+
+
+@pytest.mark.parametrize("moment_s", [0.5, 3.0])
+def test_a_run_that_is_abandoned_waits_for_no_ack_be_it_sending_or_flushing(scene, moment_s):
+    stage = scene()
+    stage.driver.ack_at_once = False
+    stage.clock.at(moment_s, stage.run.abandon)
+    stats = stage.send()
+    assert stage.clock.now_s() - stage.began_s == pytest.approx(moment_s, abs=0.1)
+    assert stage.driver.flushed_s == ACK_POLL_S
+    assert stats.unknown == stats.attempted
     assert_identities(stats)
 
 
@@ -203,7 +201,7 @@ def test_where_there_is_nothing_to_watch_the_flush_has_all_the_time(scene, chang
 
 def test_a_stop_before_the_first_record_gives_zeros(scene):
     stage = scene()
-    stage.publishing.stop()
+    stage.run.stop()
     stats = stage.send()
     assert (stats.attempted, stats.acked, stats.send_window_s, stats.ack_window_s, stats.lag_max_s) == (0, 0, 0, 0, 0)
     assert_identities(stats)
@@ -211,45 +209,45 @@ def test_a_stop_before_the_first_record_gives_zeros(scene):
 
 def test_stats_of_a_run_that_never_sent(scene, twins):
     stage = scene()
-    stage.publishing.fail("no broker")
-    stats = stage.publishing.finish("pub-1", twins.USAGE, twins.TRAFFIC)
+    stage.run.fail("no broker")
+    stats = stage.run.finish("pub-1", twins.USAGE, twins.TRAFFIC)
     assert (stats.attempted, stats.send_window_s, stats.error) == (0, 0, "no broker")
-    assert stage.publishing.status().phase == "failed"
+    assert stage.run.status().phase == "failed"
 
 
 def test_the_phases_of_its_status(scene, twins):
     stage = scene()
-    seen = [stage.publishing.status().phase]
-    stage.publishing.open()
-    seen.append(stage.publishing.status().phase)
-    stage.clock.at(1, lambda: seen.append(stage.publishing.status().phase))
-    stage.driver.on_flush = lambda: seen.append(stage.publishing.status().phase)
-    stage.publishing.send(stage.clock.now_s())
-    stage.publishing.finish("pub-1", twins.USAGE, twins.TRAFFIC)
-    seen.append(stage.publishing.status().phase)
+    seen = [stage.run.status().phase]
+    stage.run.open()
+    seen.append(stage.run.status().phase)
+    stage.clock.at(1, lambda: seen.append(stage.run.status().phase))
+    stage.driver.on_flush = lambda: seen.append(stage.run.status().phase)
+    stage.run.send(stage.clock.now_s())
+    stage.run.finish("pub-1", twins.USAGE, twins.TRAFFIC)
+    seen.append(stage.run.status().phase)
     assert seen == ["connecting", "ready", "sending", "flushing", "done"]
-    status = stage.publishing.status()
+    status = stage.run.status()
     assert (status.attempted, status.acked, status.error) == (200, 200, "")
 
 
-def test_the_librarys_trouble_is_told(scene):
+def test_the_librarys_error_is_told(scene):
     stage = scene()
     stage.driver.error = "broker down"
     stats = stage.send()
-    assert (stats.error, stage.publishing.status().error) == ("broker down", "broker down")
-    assert stage.publishing.status().phase == "done"
+    assert (stats.error, stage.run.status().error) == ("broker down", "broker down")
+    assert stage.run.status().phase == "done"
 
 
 def test_it_sleeps_between_records_and_looks_up_often_enough_to_be_stopped(scene):
-    stage = scene(msg_rate_per_s=0.5, test_duration_s=10.0)
+    stage = scene(msg_rate=0.5, test_duration=10.0)
     stage.send()
-    assert max(stage.clock.slept) == IDLE_LOOK_S
+    assert max(stage.clock.slept) == IDLE_POLL_S
     assert len(stage.clock.slept) < 1000
 
 
 def test_close_lets_go_of_the_client(scene):
     stage = scene()
-    stage.publishing.close()
+    stage.run.close()
     assert stage.driver.closed == 1
 
 
@@ -261,7 +259,7 @@ def test_it_notes_how_far_it_is_at_the_start_each_second_and_at_the_end(scene):
 
 
 def test_a_stall_shows_in_the_samples_around_it_and_in_no_other_one(scene):
-    stage = scene(test_duration_s=5.0)
+    stage = scene(test_duration=5.0)
     stage.driver.on_send = lambda: stage.clock.sleep(1.5) if len(stage.driver.sent) == 120 else None
     stats = stage.send()
     # The records that were handed over in it, and those that fell due meanwhile and came right behind it.

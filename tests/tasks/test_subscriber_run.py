@@ -1,11 +1,12 @@
 """A subscriber's clients: how far they are."""
 
 import pytest
-from hydra.tasks.subscribing import MAX_NAMES, Subscribing
 
 from hydra.accounting.stats import HostTraffic, ProcessUsage
-from hydra.options.order import ClientAssignment, PartitionStart, SubscriberConfiguration
+from hydra.options.options import Options
+from hydra.options.order import ClientAssignment, PartitionStart, RunOrder
 from hydra.signals.messages import DrainTo
+from hydra.tasks.subscriber_run import MAX_NAMES, SubscriberRun
 
 FROM_THE_START = (PartitionStart(0, 0),)
 
@@ -16,105 +17,95 @@ USAGE = ProcessUsage(cpu_percent=1.0, rss_bytes=1, window_s=1.0)
 @pytest.fixture
 def make(clock, twins):
     def make(clients=2, starts=FROM_THE_START):
-        configuration = SubscriberConfiguration(
-            run_id="run-1",
-            topic="run-1",
-            bootstrap_servers="127.0.0.1:9092",
-            driver="memory",
-            clients=tuple(ClientAssignment(f"c{number}", f"g{number}", tuple(starts)) for number in range(clients)),
-            leaders=(),
-            fetch_min_bytes=1,
-            fetch_wait_max_ms=1,
-            max_buffer_bytes=0,
-            fetch_pace_ms=0,
-        )
+        assigned = tuple(ClientAssignment(f"c{number}", f"g{number}", tuple(starts)) for number in range(clients))
+        order = RunOrder("run-1", Options(msg_rate=100.0, msg_batch=10), "127.0.0.1:9092", assigned)
         broker = twins.Broker(clock)
         broker.create_topic("run-1", partitions=1, configs={})
-        driver = twins.SubscriberDriver(configuration, broker)
-        return Subscribing(configuration, driver, clock, lambda: twins.READING), driver, broker
+        driver = twins.SubscriberDriver(order, broker)
+        return SubscriberRun(order, driver, clock, lambda: twins.READING), driver, broker
 
     return make
 
 
 def test_clients_connect_are_positioned_and_receive(make):
-    subscribing, driver, broker = make()
+    run, driver, broker = make()
     driver.may_position = False
-    subscribing.open()
-    subscribing.poll(0)
-    status = subscribing.status()
+    run.open()
+    run.poll(0)
+    status = run.status()
     assert (status.phase, status.clients, status.positioned, status.waiting) == ("connecting", 2, 0, ("c0", "c1"))
     driver.may_position = True
     broker.append("run-1", 0, range(5))
-    subscribing.poll(0)
-    status = subscribing.status()
+    run.poll(0)
+    status = run.status()
     assert (status.phase, status.positioned, status.received, status.waiting) == ("receiving", 2, 10, ())
     assert driver.opened == 1
 
 
 def test_drained_means_read_up_to_the_end_offsets(make):
-    subscribing, driver, broker = make()
+    run, driver, broker = make()
     broker.append("run-1", 0, range(5))
     driver.limit = 3
-    subscribing.poll(0)
-    subscribing.drain(DrainTo({0: 5}))
-    status = subscribing.status()
+    run.poll(0)
+    run.drain(DrainTo({0: 5}))
+    status = run.status()
     assert (status.phase, status.drained, status.waiting) == ("receiving", 0, ("c0", "c1"))
     driver.limit = 5
-    subscribing.poll(0)
-    status = subscribing.status()
+    run.poll(0)
+    status = run.status()
     assert (status.phase, status.drained, status.waiting) == ("drained", 2, ())
-    assert [client.received for client in subscribing.stats("t", USAGE, TRAFFIC).clients] == [5, 5]
+    assert [client.received for client in run.stats("t", USAGE, TRAFFIC).clients] == [5, 5]
 
 
 def test_clients_with_nothing_to_read_are_positioned_and_drained(make):
-    subscribing, _, _ = make(starts=())
-    assert subscribing.status().phase == "receiving"
-    subscribing.drain(DrainTo({0: 5}))
-    assert subscribing.status().phase == "drained"
+    run, _, _ = make(starts=())
+    assert run.status().phase == "receiving"
+    run.drain(DrainTo({0: 5}))
+    assert run.status().phase == "drained"
 
 
 def test_a_status_names_twenty_clients_at_most(make):
-    subscribing, driver, _ = make(clients=50)
+    run, driver, _ = make(clients=50)
     driver.may_position = False
-    subscribing.poll(0)
-    status = subscribing.status()
+    run.poll(0)
+    status = run.status()
     assert len(status.waiting) == MAX_NAMES == 20
     assert (status.clients, status.positioned) == (50, 0)
 
 
 def test_a_clients_trouble_is_told(make):
-    subscribing, driver, _ = make()
+    run, driver, _ = make()
     driver.tallies[1].error = "connection refused"
-    assert subscribing.status().error == "connection refused"
-    assert subscribing.stats("t", USAGE, TRAFFIC).clients[1].error == "connection refused"
+    assert run.status().error == "connection refused"
+    assert run.stats("t", USAGE, TRAFFIC).clients[1].error == "connection refused"
 
 
 def test_close_lets_go_of_the_clients(make):
-    subscribing, driver, _ = make()
-    subscribing.close()
+    run, driver, _ = make()
+    run.close()
     assert driver.closed == 1
 
 
-def start_at(clock, in_s=0.0, rate=100.0):
+def start_at(clock, in_s=0.0):
     from hydra.signals.messages import StartAt
 
-    return StartAt(clock.now_s() + in_s, 0.0, rate, 10.0, partitions=1, block_records=10)
+    return StartAt(clock.now_s() + in_s, 0.0)
 
 
-def read(clock, subscribing, driver, broker, sequences):
+def read(clock, run, driver, broker, sequences):
     broker.append("run-1", 0, sequences)
     driver.now_s = clock.now_s()
-    subscribing.poll(0)
+    run.poll(0)
 
 
 def test_samples_are_of_each_full_second_and_of_the_end(make, clock):
-    subscribing, driver, broker = make()
-    subscribing.start(start_at(clock))
-    read(clock, subscribing, driver, broker, range(5))
+    run, driver, broker = make()
+    run.start(start_at(clock))
+    read(clock, run, driver, broker, range(5))
     for seconds in (0.6, 0.6, 0.6, 2.6, 0.1):
         clock.sleep(seconds)
-        subscribing.poll(0)
-    stats = subscribing.stats("t", USAGE, TRAFFIC)
+        run.poll(0)
+    stats = run.stats("t", USAGE, TRAFFIC)
     # Nothing at 0.6 and 4.5; 1.2 is that of 1, and 4.4 that of 2, 3 and 4.
     assert [round(sample.at_s, 1) for sample in stats.samples] == [0.0, 1.2, 4.4, 4.5]
     assert [sample.received for sample in stats.samples] == [10] * 4
@@ -123,32 +114,32 @@ def test_samples_are_of_each_full_second_and_of_the_end(make, clock):
 
 
 def test_the_slowest_client_is_told(make, clock):
-    subscribing, driver, broker = make(clients=3)
-    subscribing.start(start_at(clock))
-    read(clock, subscribing, driver, broker, range(5))
+    run, driver, broker = make(clients=3)
+    run.start(start_at(clock))
+    read(clock, run, driver, broker, range(5))
     driver.tallies[1].partitions[0].add(5, 5, 2)
-    (sample,) = subscribing.stats("t", USAGE, TRAFFIC).samples[-1:]
+    (sample,) = run.stats("t", USAGE, TRAFFIC).samples[-1:]
     assert (sample.received, sample.slowest_received) == (17, 5)
 
 
 def test_a_start_that_is_told_again_counts_from_nothing(make, clock):
-    subscribing, driver, broker = make()
-    subscribing.start(start_at(clock))
-    subscribing.poll(0)
+    run, driver, broker = make()
+    run.start(start_at(clock))
+    run.poll(0)
     clock.sleep(2)
-    subscribing.poll(0)
-    subscribing.start(start_at(clock, in_s=1.0))
+    run.poll(0)
+    run.start(start_at(clock, in_s=1.0))
     clock.sleep(1.0 + 0.04)
-    read(clock, subscribing, driver, broker, range(5))
-    stats = subscribing.stats("t", USAGE, TRAFFIC)
+    read(clock, run, driver, broker, range(5))
+    stats = run.stats("t", USAGE, TRAFFIC)
     assert stats.samples[0].at_s == pytest.approx(0.04, abs=0.01)
     assert (sum(stats.e2e.counts), stats.e2e.negative) == (10, 0)
     assert stats.e2e.max_us == pytest.approx(40_000, rel=0.1)
 
 
 def test_without_a_start_there_is_nothing_to_time(make, clock):
-    subscribing, driver, broker = make()
-    read(clock, subscribing, driver, broker, range(5))
-    stats = subscribing.stats("t", USAGE, TRAFFIC)
+    run, driver, broker = make()
+    read(clock, run, driver, broker, range(5))
+    stats = run.stats("t", USAGE, TRAFFIC)
     assert (stats.samples, stats.e2e.counts, stats.service.counts) == ((), (), ())
     assert stats.clients[0].received == 5

@@ -1,0 +1,136 @@
+"""The order of a run: which client reads what, and what follows from the options."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hydra.options.options import Options
+from hydra.options.order import MAX_SAMPLES, RunOrder, assign, fetch_pace_ms, make_order
+from hydra.records.partitioner import Partitioner
+from hydra.records.send_plan import SendPlan
+
+SIZES = st.tuples(st.integers(1, 8), st.integers(1, 6), st.integers(1, 20))
+"""(tasks, clients of each, partitions)."""
+
+
+def assigned(sizes, **options):
+    tasks, clients_per_app, partitions = sizes
+    task_ids = [f"task-{number}" for number in range(tasks)]
+    clients = assign("run-1", Options(clients_per_app=clients_per_app, partitions=partitions, **options), task_ids)
+    assert Counter(client.task_id for client in clients) == dict.fromkeys(task_ids, clients_per_app)
+    return clients
+
+
+GROUPS = st.sampled_from(["own", "shared"])
+
+
+@given(SIZES, GROUPS)
+def test_names_are_unique_and_every_partition_is_read_from_its_start(sizes, group):
+    clients = assigned(sizes, group=group)
+    assert len({client.name for client in clients}) == len(clients)
+    assert all(start.offset == 0 for client in clients for start in client.starts)
+
+
+@given(SIZES)
+def test_own_groups_read_a_full_copy_each(sizes):
+    clients = assigned(sizes)
+    assert len({client.group_id for client in clients}) == len(clients)
+    assert all([start.partition for start in client.starts] == list(range(sizes[2])) for client in clients)
+
+
+@given(SIZES)
+def test_a_shared_group_reads_every_partition_exactly_once(sizes):
+    clients = assigned(sizes, group="shared")
+    assert {client.group_id for client in clients} == {"run-1"}
+    assert Counter(start.partition for client in clients for start in client.starts) == dict.fromkeys(
+        range(sizes[2]), 1
+    )
+
+
+@given(SIZES)
+def test_a_shared_group_is_assigned_evenly(sizes):
+    loads = [len(client.starts) for client in assigned(sizes, group="shared")]
+    assert max(loads) - min(loads) <= 1
+
+
+@given(SIZES, GROUPS)
+def test_every_group_carries_the_run_id(sizes, group):
+    assert all(client.group_id.startswith("run-1") for client in assigned(sizes, group=group))
+
+
+@given(SIZES, GROUPS)
+def test_a_member_of_a_shared_group_is_told_no_partitions_and_one_alone_gets_all(sizes, group):
+    clients = assigned(sizes, group=group, group_mode="group")
+    assert len({client.group_id for client in clients}) == (1 if group == "shared" else len(clients))
+    assert {len(client.starts) for client in clients} == {0 if group == "shared" else sizes[2]}
+
+
+@pytest.mark.parametrize(
+    ("options", "pace_ms"),
+    [
+        (Options(fetch_pace_ms=0.0), 0.0),
+        (Options(fetch_pace_ms=12.5), 12.5),
+        (Options(), 125.0),
+        (Options(total_sub_apps=1, clients_per_app=1), 0.125),
+        (Options(total_sub_apps=1, clients_per_app=500), 25.0),
+        (Options(total_sub_apps=20, clients_per_app=500), 555.556),
+        (Options(bootstrap_servers="localhost:9092"), 125.0),
+        (Options(bootstrap_servers="127.0.0.1:9092,[::1]:9093"), 125.0),
+        (Options(sub_driver="my.module:Driver"), 125.0),
+    ],
+)
+def test_on_two_cores_that_all_share_the_pace_is_the_one_measured_there(options, pace_ms):
+    assert fetch_pace_ms(options, 2) == pace_ms
+
+
+@pytest.mark.parametrize(("cores", "pace_ms"), [(1, 250.0), (4, 62.5), (64, 3.906), (0, 250.0)])
+def test_more_cores_carry_more_fetches(cores, pace_ms):
+    assert fetch_pace_ms(Options(), cores) == pace_ms
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        Options(bootstrap_servers="10.0.0.5:9092"),
+        Options(bootstrap_servers="localhost:9092,10.0.0.5:9092"),
+        Options(marathon_url="http://10.0.0.2:8080", bootstrap_servers="10.0.0.5:9092"),
+        Options(marathon_url="http://10.0.0.2:8080", bootstrap_servers="localhost:9092"),
+        Options(sub_driver="confluent"),
+        Options(sub_driver="kafka-python", fetch_pace_ms=5.0),
+    ],
+)
+def test_there_is_no_pace_where_machines_are_several_or_the_driver_has_its_own(options):
+    assert fetch_pace_ms(options, 2) == 0.0
+
+
+def test_a_pace_that_is_asked_for_holds_on_any_machines():
+    options = Options(marathon_url="http://m:8080", bootstrap_servers="10.0.0.5:9092", fetch_pace_ms=7.5)
+    assert fetch_pace_ms(options, 2) == 7.5
+
+
+def test_an_order_holds_the_options_once_and_what_follows_from_them():
+    options = Options(
+        total_sub_apps=2, clients_per_app=3, msg_rate=250.0, test_duration=4.0, partitions=6, msg_batch=7,
+        drain_timeout=12.0,
+    )  # fmt: skip
+    order = make_order("run-1", options, bootstrap_servers="h:9092", task_ids=["a", "b"], cores=2)
+    assert order.options is options
+    assert (order.topic, order.bootstrap_servers, order.pace_ms) == ("run-1", "h:9092", 0.75)
+    assert (order.send_plan, order.partitioner) == (SendPlan(250.0, 4.0), Partitioner(6, 7))
+    assert (order.delivery_timeout_s, order.readers, order.has_acks) == (12.0, 6, True)
+    assert [client.name for client in order.for_task("b").clients] == [f"sub-1-client-{number}" for number in range(3)]
+    assert order.for_task("the-publisher").clients == ()
+
+
+def test_a_record_may_wait_for_its_ack_for_a_second_at_least():
+    assert RunOrder("r", Options(drain_timeout=0.0)).delivery_timeout_s == 1.0
+
+
+@pytest.mark.parametrize(
+    ("duration_s", "every_s"), [(0.5, 1), (1, 1), (1000, 1), (1000.9, 1), (1001, 2), (2000, 2), (86_400, 87)]
+)
+def test_long_runs_are_sampled_less_often(duration_s, every_s):
+    assert RunOrder("r", Options(test_duration=duration_s)).sample_every_s == every_s
+    assert duration_s / every_s <= MAX_SAMPLES + 1
