@@ -102,7 +102,7 @@ class MarathonConnection:
         """The address that is tried first."""
         return str(self._clients[0].servers[0])
 
-    def ask(
+    def request(
         self,
         what: str,
         method: str,

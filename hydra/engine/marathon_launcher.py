@@ -282,7 +282,7 @@ class MarathonLauncher:
         return found
 
     def _get(self, what: str, path: str, kind: type[T], deadline_s: float) -> T:
-        return self._connection.ask(what, "GET", path, kind, deadline_s=deadline_s)
+        return self._connection.request(what, "GET", path, kind, deadline_s=deadline_s)
 
     def _app(self, app_id: str, deadline_s: float) -> AppResponse | None:
         try:
@@ -328,7 +328,7 @@ class MarathonLauncher:
     ) -> T:
         """Send what starts a deployment of an app; remember the app if the response is lost."""
         try:
-            return self._connection.ask(what, method, path, kind, deadline_s=deadline_s, params=params, body=body)
+            return self._connection.request(what, method, path, kind, deadline_s=deadline_s, params=params, body=body)
         finally:
             if self._connection.unclear:
                 self._perhaps_deploying.add(app_id)
@@ -336,7 +336,9 @@ class MarathonLauncher:
     def _delete(self, what: str, path: str, *, force: bool) -> str:
         params = {"force": "true" if force else "false"}
         deadline_s = self._until(REMOVE_LIMIT_S)
-        started = self._connection.ask(what, "DELETE", path, DeploymentStarted, deadline_s=deadline_s, params=params)
+        started = self._connection.request(
+            what, "DELETE", path, DeploymentStarted, deadline_s=deadline_s, params=params
+        )
         return started.deployment_id
 
     def _waiting(self, app_id: str, deadline_s: float) -> QueueItem | None:

@@ -29,7 +29,6 @@ from hydra.files.run_folder import own, remove_run_folder
 from hydra.kafkatest import running_stack
 from hydra.kafkatest.local_stack import KEEP, StackCommand, StackEvent
 from hydra.kafkatest.running_stack import RunningStack
-from hydra.localmarathon.server import LocalMarathon
 from hydra.options.agent_specs import parse_agents
 
 KAFKA_START_TIMEOUT_S = 60.0
@@ -164,6 +163,8 @@ def _protect_clean_up() -> None:
 @contextlib.contextmanager
 def _marathon(folder: Path, agents: str | None) -> Iterator[str]:
     """The local Marathon on a thread of its own; yields its URL."""
+    from hydra.localmarathon.server import LocalMarathon
+
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="marathon", daemon=True)
     thread.start()
