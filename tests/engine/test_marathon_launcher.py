@@ -17,8 +17,6 @@ from hydra.run.clock import MonotonicClock
 from hydra.run.deployment import Deployment
 from hydra.signals.zmq_signals import ZmqSignals
 
-pytestmark = pytest.mark.quiet
-
 APP = "/g1/kafka-sub"
 VERSION = "2020-01-01T00:00:00.000Z"
 
