@@ -1,52 +1,76 @@
-"""Kafkas that a command under test knows nothing of but their address."""
+"""Kafkas that a command under test knows nothing of but their address, and the local stack that serves most runs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+import json
+import re
+from collections.abc import Iterator
 
 import pytest
 
 from hydra.broker.embedded import EmbeddedBroker
+from tests.commands import Command, Place
 from tests.kafka_parts import kafka_parts
-from tests.proxies import DelayProxy
+from tests.proxies import PublisherProxy
+
+
+@pytest.fixture(scope="session")
+def running_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A local stack that is up for all tests: it serves every run that does it no harm."""
+    stack = Place(tmp_path_factory.mktemp("running"))
+    try:
+        up = Command(stack, ["local", "up"])
+        assert up.end() == 0, up.errors
+        yield stack
+        down = Command(stack, ["local", "down"])
+        assert down.end(30) == 0
+        assert re.fullmatch(r"the local stack \(process \d+\) is down", down.text)
+        stack.assert_nothing_left()
+    finally:
+        stack.end_all()
 
 
 @pytest.fixture
-def start_kafka(tmp_path) -> Iterator[Callable[[], EmbeddedBroker]]:
-    """Start a Kafka that the command under test knows nothing of but its address."""
-    started: list[EmbeddedBroker] = []
-
-    def start() -> EmbeddedBroker:
-        broker = EmbeddedBroker(
-            **kafka_parts(tmp_path / f"kafka-{len(started)}"),
-            # One that was killed is taken back when its session before is over.
-            properties={"broker.session.timeout.ms": "2000"},
-        )
-        started.append(broker)
-        broker.start(60)
-        return broker
-
-    yield start
-    for broker in started:
-        broker.stop()
+def on_running_stack(place: Place, running_stack: Place) -> Iterator[None]:
+    """The commands of this test find ``running_stack``, and leave of it what was there before."""
+    processes = place.use(running_stack)
+    yield
+    assert all(process.is_running() for process in processes), "the stack outlives its runs"
 
 
-@pytest.fixture
-def kafka_behind(tmp_path) -> Callable[[DelayProxy], AbstractContextManager[EmbeddedBroker]]:
-    """Start a Kafka that clients reach through a proxy, and by no other way."""
-
-    @contextmanager
-    def start(proxy: DelayProxy) -> Iterator[EmbeddedBroker]:
-        with EmbeddedBroker(**kafka_parts(tmp_path / "kafka"), advertised_port=proxy.port) as broker:
-            proxy.to(int(broker.bootstrap_servers.rpartition(":")[2]))
-            yield broker
-
-    return start
+@pytest.fixture(scope="session")
+def external_kafka(running_stack: Place) -> str:
+    """The address of a Kafka that no command starts."""
+    (record,) = running_stack.state.rglob("stack.json")
+    return json.loads(record.read_text())["bootstrap_servers"]
 
 
 @pytest.fixture(scope="module")
-def external_kafka(tmp_path_factory) -> Iterator[str]:
-    """The address of one that is shared by a module's tests."""
-    with EmbeddedBroker(**kafka_parts(tmp_path_factory.mktemp("external") / "kafka")) as broker:
-        yield broker.bootstrap_servers
+def _mortal_kafka(tmp_path_factory) -> Iterator[EmbeddedBroker]:
+    # One that was killed is taken back when its session before is over.
+    properties = {"broker.session.timeout.ms": "2000"}
+    with EmbeddedBroker(**kafka_parts(tmp_path_factory.mktemp("mortal") / "kafka"), properties=properties) as broker:
+        yield broker
+
+
+@pytest.fixture
+def mortal_kafka(_mortal_kafka: EmbeddedBroker) -> EmbeddedBroker:
+    """An external Kafka that a test may kill: the next test that wants one starts it again."""
+    if _mortal_kafka.returncode() is not None:
+        _mortal_kafka.start(60)
+    return _mortal_kafka
+
+
+@pytest.fixture(scope="session")
+def _kafka_behind_proxy(tmp_path_factory) -> Iterator[PublisherProxy]:
+    folder = tmp_path_factory.mktemp("behind") / "kafka"
+    with PublisherProxy() as proxy, EmbeddedBroker(**kafka_parts(folder), advertised_port=proxy.port) as broker:
+        proxy.to(int(broker.bootstrap_servers.rpartition(":")[2]))
+        yield proxy
+
+
+@pytest.fixture
+def kafka_behind_proxy(_kafka_behind_proxy: PublisherProxy) -> PublisherProxy:
+    """A proxy, at ``127.0.0.1:port``, in front of a Kafka that clients reach by no other way."""
+    _kafka_behind_proxy.forward_freely()
+    return _kafka_behind_proxy

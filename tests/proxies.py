@@ -1,29 +1,43 @@
-"""A TCP proxy in front of a broker that holds back what a publisher sends."""
+"""A TCP proxy in front of a broker that delays or throttles what publishers send."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import threading
 import time
 
 PUBLISHER_CLIENT_ID = b"hydra-pub"
 CHUNK_BYTES = 64 * 1024
 
+LATENESS_S = 0.3
+"""A wait that ended late by up to this is made up for: on a busy machine all do, and each would lower the rate. In a
+longer gap nobody sent, and that is not made up for."""
 
-class DelayProxy:
-    """Hands bytes on after a while, in their order; only those that a publisher sends to the broker.
 
-    A delay line, not a brake: any number of bytes may be on their way at once.
+class PublisherProxy:
+    """Forwards bytes in their order; those that publishers send to the broker are delayed, or limited to a rate.
+
+    The delay is a delay line: any number of bytes may be on their way at once. The rate is shared by all publishers.
     """
 
     def __init__(self):
-        self.delay_s = 0.0
-        self.delayed_bytes = 0
         self.port = 0
+        self.forward_freely()
         self._target = 0
+        self._free_s = 0.0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+
+    def forward_freely(self):
+        """No delay, no limit, and nothing counted."""
+        self.delay_s = 0.0
+        self.bytes_per_s = math.inf
+        self.delayed_bytes = 0
+        self.throttled_bytes = 0
+        self.full_reads = 0
+        """How often as much as can be read at once was waiting: the proof that the rate was the limit."""
 
     def __enter__(self):
         self._thread.start()
@@ -54,31 +68,45 @@ class DelayProxy:
         with contextlib.suppress(OSError, asyncio.CancelledError):
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
             try:
-                await asyncio.gather(self._send(reader, far_writer), self._hand_on(far_reader, writer))
+                await asyncio.gather(self._send(reader, far_writer), self._receive(far_reader, writer))
             finally:
                 far_writer.close()
         writer.close()
 
-    async def _hand_on(self, reader, writer):
+    async def _receive(self, reader, writer):
         while data := await reader.read(CHUNK_BYTES):
             writer.write(data)
             await writer.drain()
         writer.close()
 
     async def _send(self, reader, writer):
-        """From the client to the broker: at once, or a while later where the client is a publisher."""
+        """From the client to the broker: at once, or late where the client is a publisher."""
         line: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
         releasing = asyncio.ensure_future(self._release(line, writer))
         publisher = False
         try:
             while data := await reader.read(CHUNK_BYTES):
                 publisher = publisher or PUBLISHER_CLIENT_ID in data[:64]
-                held_s = self.delay_s if publisher else 0.0
-                self.delayed_bytes += len(data) if held_s else 0
-                line.put_nowait((time.monotonic() + held_s, data))
+                delay_s = self.delay_s if publisher else 0.0
+                if publisher:
+                    await self._throttle(data)
+                self.delayed_bytes += len(data) if delay_s else 0
+                line.put_nowait((time.monotonic() + delay_s, data))
         finally:
             line.put_nowait((time.monotonic() + self.delay_s, b""))
             await releasing
+
+    async def _throttle(self, data):
+        """Read no more before these bytes have had their time."""
+        if self.bytes_per_s == math.inf:
+            return
+        now_s = time.monotonic()
+        self.full_reads += len(data) == CHUNK_BYTES
+        if now_s - self._free_s > LATENESS_S:
+            self._free_s = now_s
+        self._free_s += len(data) / self.bytes_per_s
+        self.throttled_bytes += len(data)
+        await asyncio.sleep(max(0.0, self._free_s - now_s))
 
     @staticmethod
     async def _release(line, writer):

@@ -26,15 +26,16 @@ def test_it_is_kept_without_outputs():
 @pytest.mark.integration
 @pytest.mark.timeout(240)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.usefixtures("on_running_stack")
 def test_every_cell_runs_and_the_three_plots_are_there(place, monkeypatch):
-    monkeypatch.setenv("TMPDIR", str(place.temporary))
-    monkeypatch.setenv("XDG_STATE_HOME", str(place.state))
+    for name in ("TMPDIR", "XDG_STATE_HOME"):
+        monkeypatch.setenv(name, place.environment[name])
     monkeypatch.setenv("IPYTHONDIR", str(place.state / "ipython"))
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(place.state / "jupyter"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(NOTEBOOK.parent.parent)]))
     monkeypatch.setenv("HYDRA_CLIENT_SET", "10,20")
     monkeypatch.setenv("HYDRA_MSG_RATE_SET", "500,1000")
-    monkeypatch.setenv("HYDRA_TEST_DURATION", "1")
+    monkeypatch.setenv("HYDRA_TEST_DURATION", "0.5")
     # A broken pipe between tests and kernel would look like a cell that never ends.
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     client = NotebookClient(

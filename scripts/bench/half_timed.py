@@ -5,6 +5,7 @@ from __future__ import annotations
 from hydra.accounting.delivery_latency import DeliveryTiming
 from hydra.accounting.tally import ClientTally
 from hydra.clients.wire_subscriber import WireSubscriber
+from hydra.options.order import RunOrder
 
 
 class UntimedTally(ClientTally):

@@ -26,9 +26,10 @@ from hydra.accounting.stats import (
 from hydra.accounting.tally import PartitionTally
 from hydra.options.options import Options
 from hydra.options.order import ClientAssignment, PartitionStart, RunOrder
+from tests.examples import examples
 
-HISTORIES = 1_000
-CLEAN_HISTORIES = 10_000
+HISTORIES = examples(1_000)
+CLEAN_HISTORIES = examples(10_000)
 USAGE = ProcessUsage(cpu_percent=1.0, rss_bytes=1, window_s=1.0)
 
 CLASSES = (

@@ -13,7 +13,7 @@ from hydra.broker import connectivity
 from hydra.broker.connectivity import BrokerProbe, await_reachable, connection_errors, is_ready
 from hydra.endpoints import Endpoint
 from hydra.errors import BrokerError
-from tests.conftest import wait_until
+from tests.commands import wait_until
 
 
 @pytest.fixture

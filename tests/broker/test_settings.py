@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka.admin import AdminClient, ConfigResource
 
 from hydra.broker.server_properties import BrokerSettings
-from tests.conftest import wait_until
+from tests.commands import wait_until
 
 integration = pytest.mark.integration
 

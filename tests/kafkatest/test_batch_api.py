@@ -10,15 +10,13 @@ from hydra.errors import UsageError
 from hydra.kafkatest.runtest import RunTestKAFKA
 from hydra.options.options import Options
 from hydra.report.text import MEANINGS
+from tests.commands import Place
 
 pytestmark = pytest.mark.integration
 
 
 def test_the_notebook_cell_by_cell(place, monkeypatch) -> None:
-    monkeypatch.chdir(place.work)
-    monkeypatch.setenv("TMPDIR", str(place.temporary))
-    monkeypatch.setenv("XDG_STATE_HOME", str(place.state))
-    monkeypatch.setattr("tempfile.tempdir", None)
+    place.enter(monkeypatch)
 
     class Options:
         test_duration = 0.5
@@ -71,10 +69,15 @@ SHORT = {"total_sub_apps": 2, "clients_per_app": 3, "test_duration": 0.5, "msg_r
 
 
 @pytest.fixture(scope="module")
-def runner():
-    """One stack for all the runs below."""
-    with RunTestKAFKA(Options(**SHORT), False) as shared:
-        yield shared
+def runner(tmp_path_factory, running_stack):
+    """One for all the runs below."""
+    with pytest.MonkeyPatch.context() as patch:
+        place = Place(tmp_path_factory.mktemp("batch"))
+        place.use(running_stack)
+        place.enter(patch)
+        with RunTestKAFKA(Options(**SHORT), False) as shared:
+            yield shared
+        place.assert_nothing_left()
 
 
 def run(runner: RunTestKAFKA, **changes: object) -> dict[str, int | float]:
@@ -89,44 +92,49 @@ def assert_no_word_against_the_broker(result) -> None:
     assert result.verdict == "pass" or result.bottleneck.harness_limited, result.reasons
 
 
-@pytest.mark.parametrize("acks", ["0", "1", "all"])
-@pytest.mark.parametrize("pub_driver", ["confluent", "kafka-python"])
-def test_acks(runner, acks, pub_driver) -> None:
-    res = run(runner, acks=acks, pub_driver=pub_driver)
+@pytest.mark.parametrize(
+    ("acks", "pub_driver", "partitions"), [("0", "wire", 3), ("1", "kafka-python", 1), ("all", "confluent", 3)]
+)
+def test_acks_and_publishers(runner, acks, pub_driver, partitions) -> None:
+    res = run(runner, acks=acks, pub_driver=pub_driver, partitions=partitions, audit="always")
     assert (res["packet_tx"], res["average_packets"], res["failing_clients"]) == (1000, 1000, 0)
-    figures = runner.record.result.totals
-    assert figures.records_acked == (0 if acks == "0" else 1000)
-    assert figures.records_appended == 1000
-    assert_no_word_against_the_broker(runner.record.result)
+    record = runner.record
+    totals, publisher = record.result.totals, record.publisher
+    assert (publisher.attempted, publisher.failed, publisher.error) == (1000, 0, "")
+    assert totals.records_acked == (0 if acks == "0" else 1000)
+    assert totals.records_appended == 1000
+    assert (totals.records_lost, totals.records_duplicated_in_log) == (0, 0)
+    assert sum(part.next_offset for part in record.audit.partitions.values()) == 1000
+    assert_no_word_against_the_broker(record.result)
 
 
-@pytest.mark.parametrize("group", ["own", "shared"])
-@pytest.mark.parametrize("sub_driver", ["wire", "confluent", "kafka-python"])
+@pytest.mark.parametrize(
+    ("sub_driver", "group"), [("wire", "shared"), ("confluent", "own"), ("kafka-python", "shared")]
+)
 def test_group(runner, sub_driver, group) -> None:
     res = run(runner, sub_driver=sub_driver, group=group, partitions=4, msg_batch=10)
     copies = 6 if group == "own" else 1
-    figures = runner.record.result.totals
-    assert figures.records_delivered == 1000 * copies
-    assert figures.clients_expecting == (6 if group == "own" else 4)
+    totals = runner.record.result.totals
+    assert totals.records_delivered == 1000 * copies
+    assert totals.clients_expecting == (6 if group == "own" else 4)
     assert (res["average_packets"], res["average_packet_loss"]) == (1000 * copies / 6, 0)
-    assert figures.records_duplicated == figures.records_reordered == figures.records_foreign == 0
+    assert totals.records_duplicated == totals.records_reordered == totals.records_foreign == 0
     assert_no_word_against_the_broker(runner.record.result)
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"msg_size": 200, "msg_batch": 7, "linger_ms": 0},
+        {"msg_size": 200, "msg_batch": 7, "linger_ms": 0, "retention_ms": 60_000},
         {"msg_size": 300_000, "msg_rate": 40.0},
-        {"batch_size": 100_000, "linger_ms": 100},
-        {"fetch_min_bytes": 5000, "fetch_wait_max_ms": 50, "fetch_pace_ms": 0.0},
+        {"batch_size": 100_000, "linger_ms": 100, "fetch_min_bytes": 5000, "fetch_wait_max_ms": 50,
+         "fetch_pace_ms": 0.0},
         {"consumer_max_buffer_size": 2000},
-        {"retention_ms": 60_000},
         {"msg_rate": 2.0},
         {"msg_rate": 30_000.0},
     ],
     ids=lambda changes: ",".join(f"{name}={value:g}" for name, value in changes.items()),
-)
+)  # fmt: skip
 def test_options(runner, changes) -> None:
     res = run(runner, **changes)
     sent = changes.get("msg_rate", 2000) / 2

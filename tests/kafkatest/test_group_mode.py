@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from tests.conftest import wait_until
+from tests.commands import wait_until
 
 pytestmark = pytest.mark.integration
 
 PARTITIONS = 4
 RUN = ("kafka", "--group_mode=group", f"--partitions={PARTITIONS}", "--total_sub_apps=2", "--clients_per_app=3")
-
-
-def record(place) -> dict:
-    return json.loads((place.work / "result.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -37,61 +32,45 @@ def groups(external_kafka):
     return look
 
 
-@pytest.mark.parametrize("driver", ["wire", "confluent"])
-@pytest.mark.parametrize("group", ["own", "shared"])
-def test_every_client_is_a_member_and_every_record_counts(hydra, place, external_kafka, groups, driver, group) -> None:
-    command = hydra(
-        *RUN,
-        f"--bootstrap_servers={external_kafka}",
-        f"--group={group}",
-        f"--sub_driver={driver}",
-        "--test_duration=3",
-        "--output=result.json",
-    )
+@pytest.mark.usefixtures("on_running_stack")
+@pytest.mark.parametrize(("driver", "group"), [("wire", "own"), ("confluent", "shared")])
+def test_every_client_is_a_member_and_every_record_counts(hydra, place, groups, driver, group) -> None:
+    command = hydra(*RUN, f"--group={group}", f"--sub_driver={driver}", "--test_duration=3", "--output=result.json")
     command.wait_for(r"delivered [1-9]")
     there = groups()
     assert sorted(there.values()) == ([1] * 6 if group == "own" else [6])
     assert command.end() == 0, (command.errors, command.text)
-    result = record(place)["result"]
-    figures = result["totals"]
+    result = place.record()["result"]
+    totals = result["totals"]
     copies = 6 if group == "own" else 1
-    assert figures["records_counted"] == 3000
-    assert figures["records_delivered"] == copies * 3000
+    assert totals["records_counted"] == 3000
+    assert totals["records_delivered"] == copies * 3000
     assert sum(client["expected"] for client in result["clients"]) == copies * 3000
-    assert (figures["records_lost"], figures["records_duplicated"], figures["clients_ok"]) == (0, 0, 6)
-    assert figures["clients_expecting"] == (6 if group == "own" else PARTITIONS)
+    assert (totals["records_lost"], totals["records_duplicated"], totals["clients_ok"]) == (0, 0, 6)
+    assert totals["clients_expecting"] == (6 if group == "own" else PARTITIONS)
     assert {client["rebalances"] for client in result["clients"]} == {0}
     assert groups() == {}
 
 
-def test_a_member_that_is_killed_is_missed_and_its_group_goes_all_the_same(
-    hydra, place, external_kafka, groups
-) -> None:
-    command = hydra(
-        *RUN,
-        f"--bootstrap_servers={external_kafka}",
-        "--group=shared",
-        "--test_duration=5",
-        "--drain_timeout=2",
-        "--output=result.json",
-    )
+@pytest.mark.usefixtures("on_running_stack")
+def test_a_member_that_is_killed_is_missing_and_its_group_goes_all_the_same(hydra, place, groups) -> None:
+    command = hydra(*RUN, "--group=shared", "--test_duration=5", "--drain_timeout=2", "--output=result.json")
     command.wait_for(r"delivered [1-9]")
     assert list(groups().values()) == [6]
     place.tasks("kafka-sub")[0].kill()
     assert command.end() == 3, (command.errors, command.text)
-    result = record(place)["result"]
+    result = place.record()["result"]
     assert result["verdict"] == "indeterminate"
     assert result["totals"]["clients_missing"] == 3
     assert result["totals"]["records_skipped"] == result["totals"]["records_broker_lost"] == 0
     assert groups() == {}
 
 
+@pytest.mark.usefixtures("on_running_stack")
 def test_somebody_else_in_the_group_costs_a_rebalance_that_is_told(hydra, place, external_kafka, groups) -> None:
     from confluent_kafka import Consumer
 
-    command = hydra(
-        *RUN, f"--bootstrap_servers={external_kafka}", "--group=shared", "--test_duration=12", "--output=result.json"
-    )
+    command = hydra(*RUN, "--group=shared", "--test_duration=12", "--output=result.json")
     command.wait_for(r"delivered [1-9]")
     (name,) = groups()
     stranger = Consumer(
@@ -113,7 +92,7 @@ def test_somebody_else_in_the_group_costs_a_rebalance_that_is_told(hydra, place,
     wait_until(lambda: stranger.poll(0.1) or time.monotonic() > stays_until_s, 5, "the stranger has stayed a while")
     stranger.close()
     assert command.end() == 0, (command.errors, command.text)
-    result = record(place)["result"]
+    result = place.record()["result"]
     assert result["totals"]["records_lost"] == 0
     assert result["totals"]["records_delivered"] == 12_000
     assert {client["rebalances"] for client in result["clients"]} == {2}

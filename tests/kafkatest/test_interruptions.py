@@ -2,34 +2,51 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import time
 
 import pytest
 
-from tests.conftest import wait_until
+from tests.commands import wait_until
 
 pytestmark = pytest.mark.integration
 
 
-def record(place) -> dict:
-    return json.loads((place.work / "result.json").read_text())
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("moment", ["starting", "warming up: sending", "configuring", "sending"])
-def test_interrupted(hydra, place, number, code, moment) -> None:
+def interrupt(hydra, place, moment: str, number: signal.Signals) -> None:
+    """A command that ends in time, with the signal's exit code and a result, when it is interrupted at that moment."""
     warmup_s = 30 if moment.startswith("warming") else 0
     command = hydra("kafka", f"--warmup={warmup_s}", "--total_sub_apps=2", "--test_duration=60", "--output=result.json")
     command.wait_for(f"^hydra: {moment}")
     command.send(number)
     sent_s = time.monotonic()
-    assert command.end(30) == code
+    assert command.end(30) == 128 + number
     assert time.monotonic() - sent_s < 12
     place.assert_nothing_left()
     if moment.endswith("sending"):
-        assert (record(place)["status"], record(place)["exit_code"]) == ("interrupted", code)
+        assert (place.record()["status"], place.record()["exit_code"]) == ("interrupted", 128 + number)
+
+
+@pytest.mark.parametrize(
+    ("moment", "number"),
+    [("starting", signal.SIGINT), ("starting", signal.SIGTERM), ("sending", signal.SIGINT)],
+)
+def test_interrupted_with_a_stack_of_its_own(hydra, place, moment, number) -> None:
+    interrupt(hydra, place, moment, number)
+
+
+@pytest.mark.usefixtures("on_running_stack")
+@pytest.mark.parametrize(
+    ("moment", "number"),
+    [
+        ("warming up: sending", signal.SIGINT),
+        ("warming up: sending", signal.SIGTERM),
+        ("configuring", signal.SIGINT),
+        ("configuring", signal.SIGTERM),
+        ("sending", signal.SIGTERM),
+    ],
+)
+def test_interrupted_on_a_stack_that_stays(hydra, place, moment, number) -> None:
+    interrupt(hydra, place, moment, number)
 
 
 def test_interrupted_twice(hydra, place) -> None:

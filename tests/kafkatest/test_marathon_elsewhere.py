@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
 import sys
@@ -73,7 +72,7 @@ def test_tasks_kafka_and_controller_at_different_addresses(hydra, place, maratho
     assert [listening(task) for task in tasks] == [{HOST}] * 3, "each on the one address of its agent"
     # A machine that is busy with something else makes an honest run indeterminate.
     assert command.end() in {0, 3}, command.errors
-    record = json.loads((place.work / "result.json").read_text())
+    record = place.record()
     assert (record["status"], record["result"]["totals"]["records_lost"]) == ("complete", 0)
     assert record["cluster"]["marathon"] == marathon.url
     assert [*place.tasks("kafka-pub"), *place.tasks("kafka-sub")] == []

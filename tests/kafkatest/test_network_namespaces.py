@@ -6,7 +6,6 @@ script that goes to the namespace of the task's HOST before it becomes Python.
 """
 
 import contextlib
-import json
 import os
 import re
 import shutil
@@ -25,7 +24,7 @@ from hydra.broker.classpath import resolve_classpath
 from hydra.broker.java import find_java
 from hydra.broker.jvm import SHORT_RUN_FLAGS, broker_flags, end_jvm, java_command, start_jvm
 from hydra.broker.server_properties import Ports, properties_text, server_properties
-from tests.conftest import wait_until
+from tests.commands import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -226,6 +225,6 @@ def test_nothing_takes_another_host_for_its_own(namespaces, kafka, marathon, age
     assert namespaces.host_of(kafka.pid) == BROKER
     # A machine that is busy with something else makes an honest run indeterminate.
     assert command.end() in {0, 3}, command.errors
-    record = json.loads((place.work / "result.json").read_text())
+    record = place.record()
     assert (record["status"], record["result"]["totals"]["records_lost"]) == ("complete", 0)
     assert record["result"]["totals"]["records_acked"] > 0

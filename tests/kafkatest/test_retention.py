@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import signal
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from tests.conftest import stand, wait_until
+from tests.commands import suspend, wait_until
 
-pytestmark = pytest.mark.integration
-
-
-def record(place) -> dict:
-    return json.loads((place.work / "result.json").read_text())
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("on_running_stack")]
 
 
 @pytest.fixture
@@ -30,22 +25,20 @@ def log_bounds(external_kafka):
     consumer.close()
 
 
-def test_what_retention_took_before_it_was_read_has_expired_with_its_exact_count(
-    hydra, place, external_kafka, log_bounds
-) -> None:
+def test_what_retention_took_before_it_was_read_has_expired_with_its_exact_count(hydra, place, log_bounds) -> None:
     command = hydra(
-        "kafka", f"--bootstrap_servers={external_kafka}", "--total_sub_apps=2", "--clients_per_app=2",
-        "--test_duration=6", "--msg_rate=1000", "--retention_ms=3000", "--output=result.json",
+        "kafka", "--total_sub_apps=2", "--clients_per_app=2", "--test_duration=6", "--msg_rate=1000",
+        "--retention_ms=3000", "--output=result.json",
     )  # fmt: skip
     command.wait_for(r"delivered [1-9]")
     stopped, well = place.tasks("kafka-sub")
-    stand(stopped)
+    suspend(stopped)
     # What it has read is not more than what is sent by now, and what its sockets hold is read before it asks again.
     _, there = log_bounds()
     wait_until(lambda: log_bounds()[0] > there + 1000, 30, "records that it has not read are gone")
     stopped.send_signal(signal.SIGCONT)
     assert command.end() == 1, command.text
-    whole = record(place)
+    whole = place.record()
     result = whole["result"]
     by_pid = {stats["task_id"]: stats for stats in whole["subscribers"]}
     assert len(by_pid) == 2

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 
+import psutil
 import pytest
+
+from tests.commands import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -24,11 +28,19 @@ def status(hydra) -> str:
     return command.text
 
 
+def has_kafka_of_its_own(place) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):  # a process that ends meanwhile: look again
+        return any("kafka.Kafka" in process.cmdline() for process in place.processes())
+    return False
+
+
 def warmed_up(run) -> bool:
     return any(line.startswith("hydra: warming up") for line in run.errors)
 
 
-def test_apps_and_stack_serve_the_next_run(hydra, place, down_at_the_end) -> None:
+def test_it_serves_runs_until_it_is_killed_and_the_next_one_until_it_is_told_to_end(
+    hydra, place, down_at_the_end
+) -> None:
     first = hydra(*RUN, "--keep_running")
     assert first.end() == 0, first.errors
     shown = status(hydra)
@@ -43,10 +55,21 @@ def test_apps_and_stack_serve_the_next_run(hydra, place, down_at_the_end) -> Non
     assert {process.pid for process in place.processes()} == before
     assert status(hydra) == shown
 
-    third = hydra(*RUN)
+    again = hydra("local", "up")
+    assert again.end(10) == 2
+    assert "a local stack is up already" in again.complaint
+
+    third = hydra(*RUN, "--warmup=0.5")
     assert third.end() == 0, third.errors
+    assert warmed_up(third)
     assert "kafka-sub" not in status(hydra)
     assert not place.tasks("kafka-sub")
+
+    kafka = place.kafka().pid
+    next(p for p in place.processes() if "hydra.kafkatest.local_stack_main" in p.cmdline()).kill()
+    on_the_next = hydra(*RUN, "--warmup=0", "--keep_running")
+    assert on_the_next.end() == 0, on_the_next.errors
+    assert place.kafka().pid != kafka
 
     down = hydra("local", "down")
     assert down.end(30) == 0
@@ -55,30 +78,8 @@ def test_apps_and_stack_serve_the_next_run(hydra, place, down_at_the_end) -> Non
     assert status(hydra) == "no local stack is up"
 
 
-def test_up_use_down(hydra, place, down_at_the_end) -> None:
-    up = hydra("local", "up")
-    assert up.end() == 0, up.errors
-    again = hydra("local", "up")
-    assert again.end(10) == 2
-    assert "a local stack is up already" in again.complaint
-    kafka = place.kafka().pid
-    for asked, warmed in (((), True), (("--warmup=0.5",), True), ((), False)):
-        run = hydra(*RUN, *asked)
-        assert run.end() == 0, run.errors
-        assert warmed_up(run) is warmed
-        assert place.kafka().pid == kafka
-
-
-def test_second_run_beside_a_kept_stack_in_use_has_its_own(hydra, place, down_at_the_end) -> None:
-    assert hydra("local", "up").end() == 0
+@pytest.mark.usefixtures("on_running_stack")
+def test_a_run_beside_one_that_uses_it_has_a_stack_of_its_own(hydra, place) -> None:
     runs = [hydra(*RUN, "--warmup=0") for _ in range(2)]
+    wait_until(lambda: has_kafka_of_its_own(place), 60, "one of them has a Kafka of its own")
     assert [run.end() for run in runs] == [0, 0]
-
-
-def test_kept_stack_that_was_killed_is_not_used(hydra, place, down_at_the_end) -> None:
-    assert hydra("local", "up").end() == 0
-    next(p for p in place.processes() if "hydra.kafkatest.local_stack_main" in p.cmdline()).kill()
-    run = hydra(*RUN, "--warmup=0")
-    assert run.end() == 0, run.errors
-    assert status(hydra) == "no local stack is up"
-    place.assert_nothing_left()

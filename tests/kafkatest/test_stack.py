@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -20,7 +19,8 @@ from hydra.kafkatest.local_stack import StackCommand
 from hydra.kafkatest.session import Session
 from hydra.options.options import Options
 from hydra.run.progress import SilentProgress
-from tests.conftest import wait_until
+from tests.commands import wait_until
+from tests.examples import examples
 
 pytestmark = pytest.mark.integration
 
@@ -31,9 +31,7 @@ OPTIONS = Options(bootstrap_servers="127.0.0.1:1")
 @pytest.fixture
 def here(place, monkeypatch):
     """A place whose stacks are made by this process."""
-    for name in ("TMPDIR", "XDG_STATE_HOME"):
-        monkeypatch.setenv(name, place.environment[name])
-    monkeypatch.setattr(tempfile, "tempdir", None)
+    place.enter(monkeypatch)
     return place
 
 
@@ -116,13 +114,14 @@ def begin_stack_process(here, number: int) -> tuple[Path, subprocess.Popen[bytes
 def test_stack_process_ended_at_any_moment_of_its_start(here, ended_by, ordered) -> None:
     """From before its interpreter has read a line until it makes its Marathon. Nobody but itself removes its folder."""
     began = []
-    for number in range(12):
+    processes = examples(12, at_least=6)
+    for number in range(processes):
         began.append(begin_stack_process(here, number))
         if ordered:
             order = StackCommand(f"hydra-{number}", kafka=False)
             began[-1][1].stdin.write(encode(order) + b"\n")
             began[-1][1].stdin.flush()
-        time.sleep(0.1)
+        time.sleep(1.2 / processes)
     if ordered:
         wait_until((began[0][0] / "marathon").exists, 20, "the first has begun with its Marathon")
     for _folder, process in began:

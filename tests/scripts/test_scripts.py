@@ -28,6 +28,7 @@ START_DEADLINE_S = 30.0
 POLL_S = 0.02
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(2 * SET_UP_DEADLINE_S)]
+release = pytest.mark.release
 
 
 def write_script(path: Path, text: str) -> None:
@@ -169,6 +170,7 @@ def clone(tmp_path_factory):
     return clone
 
 
+@release
 def test_two_first_starts_at_once_set_up_once_and_both_run(clone):
     assert [status for status, _, _ in clone.first_starts] == [0, 0], clone.first_starts
     assert all(hydra.__version__ in stdout for _, stdout, _ in clone.first_starts)
@@ -177,10 +179,12 @@ def test_two_first_starts_at_once_set_up_once_and_both_run(clone):
     assert told.count("waiting for another set-up") >= 1
 
 
+@release
 def test_a_half_made_venv_is_thrown_away(clone):
     assert not (clone.checkout / ".venv" / "half-made").exists()
 
 
+@release
 def test_a_later_start_says_and_writes_nothing_of_its_own(clone):
     log = clone.checkout / ".venv" / "setup.log"
     written_at_ns = log.stat().st_mtime_ns
@@ -189,12 +193,29 @@ def test_a_later_start_says_and_writes_nothing_of_its_own(clone):
     assert log.stat().st_mtime_ns == written_at_ns
 
 
+@release
+def test_bytecode_goes_to_the_venv_at_set_up_and_afterwards_also_where_nobody_writes_any(clone, tmp_path):
+    bytecode = clone.checkout / ".venv" / "bytecode"
+    compiled = {path.name.partition(".")[0] for path in bytecode.rglob("*.pyc")}
+    assert {"kafka_pub", "kafka_sub", "runtest", "local_stack", "web_app"} <= compiled, "and web_app is aiohttp's"
+    assert not list((clone.checkout / "hydra").rglob("__pycache__"))
+    module = clone.checkout / "hydra" / "stray.py"
+    module.write_text("")
+    environment = {**clone.environment, "PYTHONDONTWRITEBYTECODE": "1"}
+    program = [clone.checkout / "scripts" / "python", "-c", "import hydra.stray"]
+    assert start(program, environment, cwd=tmp_path).returncode == 0
+    assert list(bytecode.rglob("stray.*.pyc"))
+    module.unlink()
+
+
+@release
 def test_a_later_start_needs_no_python_on_path_and_no_home(clone, tmp_path):
     environment = plain_environment(make_bin(tmp_path / "bin"), Path("/dev/null"))
     del environment["HOME"]
     assert start([clone.hydra, "--version"], environment).returncode == 0
 
 
+@release
 def test_through_a_link_from_a_folder_with_another_hydra(clone, tmp_path):
     (tmp_path / "hydra").mkdir()
     (tmp_path / "hydra" / "__init__.py").write_text("raise SystemExit('the wrong hydra')")
@@ -207,12 +228,14 @@ def test_through_a_link_from_a_folder_with_another_hydra(clone, tmp_path):
     assert hydra.__version__ in done.stdout
 
 
+@release
 def test_the_working_directory_and_the_arguments_stay_the_callers(clone, tmp_path):
     program = "import os, sys; print(os.getcwd(), sys.argv[1:])"
     done = start([clone.checkout / "scripts" / "python", "-c", program, "a b", ""], clone.environment, cwd=tmp_path)
     assert done.stdout == f"{tmp_path} ['a b', '']\n"
 
 
+@release
 def test_script_test_ends_with_pytests_line_and_fails_where_no_test_ran(clone, tmp_path):
     stray = clone.checkout / "tests" / "test_stray.py"
     stray.write_text("def test_one():\n    pass\n")
@@ -223,6 +246,7 @@ def test_script_test_ends_with_pytests_line_and_fails_where_no_test_ran(clone, t
     assert start([*command, "-k", "nothing"], clone.environment, cwd=tmp_path).returncode == 5
 
 
+@release
 def test_a_changed_project_file_updates_the_venv_in_place(clone):
     witness = clone.checkout / ".venv" / "kept"
     witness.touch()
@@ -235,6 +259,7 @@ def test_a_changed_project_file_updates_the_venv_in_place(clone):
     assert start([clone.hydra, "--version"], clone.environment).stderr == ""
 
 
+@release
 def test_pyb_package_holds_hydra_and_nothing_else(clone):
     left_by_tools = clone.checkout / "hydra" / "accounting" / ".mypy_cache" / "left.db"
     stale = clone.checkout / "build" / "lib" / "hydra" / "stale.py"
@@ -361,6 +386,7 @@ def test_waiting_has_a_deadline(stand_in, tmp_path):
     assert "another set-up has held" in done.stderr
 
 
+@release
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_an_ended_set_up_leaves_no_process_behind(stand_in, tmp_path, number, status):
     environment = plain_environment(make_bin(tmp_path / "bin", python3=f'exec "{real_python()}" "$@"'), tmp_path)
@@ -383,6 +409,7 @@ def write_wheel(folder: Path) -> None:
         wheel.writestr("tampered-1.0.dist-info/RECORD", "")
 
 
+@release
 def test_a_wheel_with_another_hash_is_refused(stand_in, tmp_path):
     write_wheel(tmp_path / "wheels")
     (stand_in / "requirements.lock").write_text(f"tampered==1.0 --hash=sha256:{'0' * 64}\n")
