@@ -57,29 +57,6 @@ def read_text(path: Path, *, kind: str) -> str:
         raise ConfigurationError(f"{path}:{line_number}: not UTF-8 text") from error
 
 
-def options_from_flags(
-    flags: Mapping[str, str],
-    config_file: str | None,
-    *,
-    under: Mapping[str, object] | None = None,
-    for_a_run: bool = True,
-) -> Options:
-    """Options out of the texts of flags.
-
-    Args:
-        flags: by the option's name; only those that were given.
-        config_file: see ``read_settings``.
-        under: values by name that flags win over, and that win over the configuration file: those of a plan.
-        for_a_run: whether they have to go together for a run; to look at a cluster, a few are enough.
-
-    Raises:
-        UsageError: names the flag, or the file, line and key.
-    """
-    values = {name: parse_option(name, text, origin=f"--{name}") for name, text in flags.items()}
-    layers = (read_settings(config_file).options, under or {}, values)
-    return resolve(*layers) if for_a_run else merged(*layers)
-
-
 def options_from_attributes(source: object) -> Options:
     """A snapshot of the batch API's options object: its attributes, over hydra.ini, over defaults.
 

@@ -28,7 +28,7 @@ from hydra.report.plots import (
 from hydra.report.report_data import ReportData, ReportPoint
 from hydra.report.run_plots import detail_figures
 from hydra.report.summary import verdict_sentences, whole_verdict
-from hydra.report.text import headline, number
+from hydra.report.text import asked_options, headline, number
 from hydra.sweep.plan import CLIENTS, format_value
 
 DETAILED_POINTS = 300
@@ -127,7 +127,7 @@ def _details(points: Sequence[ReportPoint]) -> list[dict[str, Figure]]:
 def _heading(measured: ReportData) -> str:
     asked = ""
     if len(measured.points) == 1 and measured.points[0].results:
-        asked = headline(measured.points[0].options)
+        asked = headline(asked_options(measured.points[0].runs[0]))
     lines = [asked, measured.command, f"begun {measured.started_at}"]
     told = "".join(f'<p class="soft">{_safe(line)}</p>' for line in lines if line)
     return f"<header><h1>Kafka scaling test</h1>{told}</header>"
