@@ -58,10 +58,8 @@ def reason_lines(result: Result) -> list[str]:
     if bottleneck.symptoms:
         limit += f" - {'; '.join(bottleneck.symptoms)}"
     lines = [*result.reasons, f"limit: {limit}"]
-    if bottleneck.symptoms:
+    if not bottleneck.harness_limited:  # where it is, evidence and advice are among the reasons
         lines += [f"evidence: {text}" for text in bottleneck.evidence]
-    if bottleneck.advice:
-        lines.append(f"what to change: {bottleneck.advice}")
     for item in result.thresholds:
         state = "kept" if item.kept else "BROKEN"
         lines.append(f"threshold: {item.threshold} {state}, it was {item.value:,.5g} {item.unit}")
@@ -113,7 +111,7 @@ def key_rows(result: Result, options: Options) -> list[tuple[str, str, str, str]
     deliveries_per_s = totals.mean_rx_rate_per_s * totals.clients_reporting
     mb = options.msg_size / 1e6
     others = (
-        ("deliveries", deliveries_per_s, number, "records/s", "received by all clients together"),
+        ("delivery_rate", deliveries_per_s, number, "records/s", "received by all clients together"),
         ("data_in", totals.tx_rate_per_s * mb, three_digits, "MB/s", "values of records sent"),
         ("data_out", deliveries_per_s * mb, three_digits, "MB/s", "values of records received by all clients together"),
     )

@@ -44,9 +44,9 @@ class Watch:
         self._sample_every_s = sample_every_s
         self._start_s: float | None = None
         self._publisher_seen = PublisherStatus("idle")
-        self._delivered = 0
-        self._counted = 0
-        """What stood against ``_delivered`` when it was looked at: the backlog is the difference."""
+        self._publisher_seen_s = 0.0
+        self._counted: tuple[PublisherStatus, float, int] | None = None
+        """What is to be shown next: where the publisher was, when that was, and what had been delivered then."""
         self.machine: list[MachineSample] = []
         """What the machine did, from the start of the plan on."""
 
@@ -89,7 +89,7 @@ class Watch:
                 if status.phase == "idle":
                     self._publisher.miss(task_id, REPLACED)
                 else:
-                    self._publisher_seen = status
+                    self._publisher_seen, self._publisher_seen_s = status, self._world.clock.now_s()
         return self._publisher_seen
 
     def subscriber_statuses(self) -> list[SubscriberStatus]:
@@ -102,29 +102,30 @@ class Watch:
         return [status for status in statuses.values() if status.phase != "idle"]
 
     def count_deliveries(self, statuses: Sequence[SubscriberStatus]) -> None:
-        """Take what was delivered, against what there is to deliver at that moment."""
-        seen = self._publisher_seen
-        self._delivered = sum(status.received for status in statuses)
-        self._counted = seen.attempted if self._options.acks == "0" else seen.acked
+        """Take what was delivered, with how far the publisher was at that moment: they are shown together."""
+        self._counted = self._publisher_seen, self._publisher_seen_s, sum(status.received for status in statuses)
 
     def show(self, phase: str, elapsed_s: float) -> None:
-        """Show the phase with the counts as they were last seen.
+        """Show the phase, and the counts that are new, each of the same moment.
 
         Args:
             phase: a word for it.
             elapsed_s: how long it has been going on.
         """
-        seen = self._publisher_seen
-        readers = self._options.client_count if self._options.group == "own" else 1
         self._world.progress.phase(phase)
+        if self._counted is None:
+            return
+        (seen, seen_s, delivered), self._counted = self._counted, None
+        readers = self._options.client_count if self._options.group == "own" else 1
+        due = seen.attempted if self._options.acks == "0" else seen.acked
         self._world.progress.counts(
             LiveCounts(
-                elapsed_s=elapsed_s,
+                elapsed_s=max(0.0, elapsed_s - (self._world.clock.now_s() - seen_s)),
                 planned=max(1, round(self._options.msg_rate * self._options.test_duration)),
                 sent=seen.attempted,
                 acked=seen.acked,
-                delivered=self._delivered,
-                backlog=max(0, self._counted * readers - self._delivered),
+                delivered=delivered,
+                backlog=max(0, due * readers - delivered),
                 clients_missing=len(self._subscribers.gone) * self._options.clients_per_app,
             )
         )
