@@ -12,7 +12,8 @@ import click
 from click.shell_completion import CompletionItem, get_completion_class
 
 from hydra.cli.interruption import interruptible
-from hydra.cli.option_flags import given, option_flags
+from hydra.cli.option_flags import chosen_options, option_flags
+from hydra.cli.terminal import print_json, print_rows, printable
 from hydra.errors import AppLockedError, HydraError, InfrastructureError, UsageError
 
 if TYPE_CHECKING:
@@ -30,30 +31,25 @@ F = TypeVar("F", bound=Callable[..., object])
 
 
 @click.group()
-def command() -> None:
+def cli() -> None:
     """Look at a Marathon's apps, tasks and agents, and stop, scale or read the logs of what runs there."""
 
 
-@command.group()
+@cli.group()
 def ls() -> None:
     """List agents, apps, or the tasks of an app."""
 
 
-@command.group()
+@cli.group()
 def force() -> None:
     """Do it although a deployment holds the app."""
 
 
-def _marathon(function: F) -> F:
-    return option_flags(*MARATHON_FLAGS)(function)
-
-
 @contextlib.contextmanager
-def _launcher(config_file: str | None, flags: Mapping[str, str | None]) -> Iterator[MarathonLauncher]:
+def _launcher(ctx: click.Context | None = None) -> Iterator[MarathonLauncher]:
     from hydra.kafkatest.current_marathon import current_marathon
-    from hydra.options.reader import options_from_flags
 
-    options = options_from_flags(given(dict(flags)), config_file, for_a_run=False)
+    options = chosen_options(ctx or click.get_current_context(), for_a_run=False)
     with interruptible(), current_marathon(options) as launcher:
         yield launcher
 
@@ -64,9 +60,8 @@ def _complete_from(
     """Completes by what there is on the Marathon; by nothing, where that cannot be had at once."""
 
     def complete(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        flags = {name: ctx.params.get(name) for name in MARATHON_FLAGS}
         try:
-            with _launcher(ctx.params.get("config_file"), flags) as launcher:
+            with _launcher(ctx) as launcher:
                 found = names(launcher)
         except HydraError:
             return []
@@ -90,26 +85,20 @@ _app_argument = click.argument("app", shell_complete=_complete_from(_app_names))
 def _app_id(text: str) -> str:
     app_id = "/" + text.strip("/")
     if not _ID.fullmatch(app_id):
-        raise UsageError(f"{text!r} is no id of an app", hint="such as /g1/kafka-sub; see 'hydra cli ls apps'")
+        raise UsageError(f"invalid app id {text!r}", hint="such as /g1/kafka-sub; see 'hydra cli ls apps'")
     return app_id
 
 
-def _listing() -> Callable[[F], F]:
-    from hydra.cli.listing import json_flag
-
-    def decorate(function: F) -> F:
-        return _marathon(json_flag(function))
-
-    return decorate
+def _marathon_flags(function: F) -> F:
+    as_json = click.option("--json", "as_json", is_flag=True, help="print JSON in place of a table")
+    return option_flags(*MARATHON_FLAGS)(as_json(function))
 
 
 @ls.command()
-@_listing()
-def agents(config_file: str | None, as_json: bool, **flags: str | None) -> None:  # noqa: FBT001  # click's way
+@_marathon_flags
+def agents(*, as_json: bool, **_flags: object) -> None:
     """List the agents with their attributes and what is free on them."""
-    from hydra.cli.listing import show
-
-    with _launcher(config_file, flags) as launcher:
+    with _launcher() as launcher:
         rows = [
             {
                 "host": agent.hostname,
@@ -126,19 +115,17 @@ def agents(config_file: str | None, as_json: bool, **flags: str | None) -> None:
             for agent in launcher.agents()
         ]
     columns = ("host", "active", "attributes", "cpus", "cpus_used", "mem_mib", "mem_mib_used", "ports", "id")
-    show(rows, columns, as_json=as_json)
+    print_rows(rows, columns, as_json=as_json)
 
 
 ls.add_command(agents, "slaves")
 
 
 @ls.command()
-@_listing()
-def apps(config_file: str | None, as_json: bool, **flags: str | None) -> None:  # noqa: FBT001  # click's way
+@_marathon_flags
+def apps(*, as_json: bool, **_flags: object) -> None:
     """List the apps."""
-    from hydra.cli.listing import show
-
-    with _launcher(config_file, flags) as launcher:
+    with _launcher() as launcher:
         rows = [
             {
                 "app": app.id,
@@ -154,18 +141,16 @@ def apps(config_file: str | None, as_json: bool, **flags: str | None) -> None:  
             for app in launcher.apps()
         ]
     columns = ("app", "instances", "running", "staged", "cpus", "mem_mib", "constraints", "deployments", "version")
-    show(rows, columns, as_json=as_json)
+    print_rows(rows, columns, as_json=as_json)
 
 
 @ls.command()
 @_app_argument
-@_listing()
-def task(app: str, config_file: str | None, as_json: bool, **flags: str | None) -> None:  # noqa: FBT001  # as above
+@_marathon_flags
+def task(*, app: str, as_json: bool, **_flags: object) -> None:
     """List the tasks of an app."""
-    from hydra.cli.listing import show
-
     app_id = _app_id(app)
-    with _launcher(config_file, flags) as launcher:
+    with _launcher() as launcher:
         _see_that_it_exists(launcher, app_id)
         rows = [
             {
@@ -179,32 +164,30 @@ def task(app: str, config_file: str | None, as_json: bool, **flags: str | None) 
             }
             for item in launcher.app_tasks(app_id)
         ]
-    show(rows, ("task", "host", "ports", "state", "started_at"), as_json=as_json)
+    print_rows(rows, ("task", "host", "ports", "state", "started_at"), as_json=as_json)
 
 
 ls.add_command(task, "tasks")
 
 
-@command.command()
+@cli.command()
 @_app_argument
-@_listing()
-def stop(app: str, config_file: str | None, as_json: bool, **flags: str | None) -> None:  # noqa: FBT001  # as above
+@_marathon_flags
+def stop(*, app: str, as_json: bool, **_flags: object) -> None:
     """Delete an app, or a group with all its apps, and wait until the last task is gone."""
-    _stop(_app_id(app), config_file, flags, as_json=as_json, forced=False)
+    _stop(_app_id(app), as_json=as_json, forced=False)
 
 
 @force.command(name="stop")
 @_app_argument
-@_listing()
-def force_stop(app: str, config_file: str | None, as_json: bool, **flags: str | None) -> None:  # noqa: FBT001  # as above
+@_marathon_flags
+def force_stop(*, app: str, as_json: bool, **_flags: object) -> None:
     """Delete an app or a group although a deployment holds it; that deployment is cancelled."""
-    _stop(_app_id(app), config_file, flags, as_json=as_json, forced=True)
+    _stop(_app_id(app), as_json=as_json, forced=True)
 
 
-def _stop(
-    app_id: str, config_file: str | None, flags: Mapping[str, str | None], *, as_json: bool, forced: bool
-) -> None:
-    with _launcher(config_file, flags) as launcher:
+def _stop(app_id: str, *, as_json: bool, forced: bool) -> None:
+    with _launcher() as launcher:
         found = [item.id for item in launcher.apps() if item.id == app_id or item.id.startswith(f"{app_id}/")]
         if not found:
             raise UsageError(f"there is no app {app_id}", hint="see 'hydra cli ls apps'")
@@ -221,14 +204,14 @@ def _stop(
     _tell({"stopped": found, "deployment": deployment}, f"stopped {', '.join(found)}", as_json=as_json)
 
 
-@command.command()
+@cli.command()
 @_app_argument
 @click.argument("instances", type=click.IntRange(0, 100_000))
-@_listing()
-def scale(app: str, instances: int, config_file: str | None, as_json: bool, **flags: str | None) -> None:  # noqa: FBT001  # as above
+@_marathon_flags
+def scale(*, app: str, instances: int, as_json: bool, **_flags: object) -> None:
     """Have so many tasks of an app, and wait until they run."""
     app_id = _app_id(app)
-    with _launcher(config_file, flags) as launcher:
+    with _launcher() as launcher:
         _see_that_it_exists(launcher, app_id)
         deployment = launcher.scale(app_id, instances)
         _wait_for(launcher, deployment, f"the scaling of {app_id}", app_id)
@@ -240,22 +223,19 @@ def scale(app: str, instances: int, config_file: str | None, as_json: bool, **fl
     )
 
 
-@command.command()
+@cli.command()
 @click.argument("task", shell_complete=_complete_from(_task_names))
 @click.option("--bytes", "limit", type=click.IntRange(1), default=LOG_BYTES, help=f"of each file's end  [{LOG_BYTES}]")
-@_listing()
-def logs(task: str, limit: int, config_file: str | None, as_json: bool, **flags: str | None) -> None:  # noqa: FBT001  # as above
+@_marathon_flags
+def logs(*, task: str, limit: int, as_json: bool, **_flags: object) -> None:
     """Show where a task's sandbox is, and the end of its stdout and stderr; also of a task that has ended."""
-    from hydra.cli.listing import show_json
-    from hydra.cli.printable import printable
-
-    with _launcher(config_file, flags) as launcher:
+    with _launcher() as launcher:
         mesos = launcher.mesos()
         sandbox = mesos.sandbox(task)
         files = {name: mesos.read(sandbox, name, limit) for name in ("stdout", "stderr")}
     location = f"{sandbox.host}:{sandbox.folder}"
     if as_json:
-        show_json({"task": task, "host": sandbox.host, "folder": sandbox.folder, **files})
+        print_json({"task": task, "host": sandbox.host, "folder": sandbox.folder, **files})
         return
     click.echo(f"log location: {printable(location)}")
     for name, text in files.items():
@@ -264,7 +244,7 @@ def logs(task: str, limit: int, config_file: str | None, as_json: bool, **flags:
             click.echo(printable(line.replace("\t", "    ")))
 
 
-@command.command()
+@cli.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
     """Print a shell's completion script: eval "$(hydra cli completion bash)" in ~/.bashrc."""
@@ -296,9 +276,7 @@ def _wait_for(launcher: MarathonLauncher, deployment: str, what: str, app_id: st
 
 
 def _tell(document: Mapping[str, object], text: str, *, as_json: bool) -> None:
-    from hydra.cli.listing import show_json
-
     if as_json:
-        show_json(document)
+        print_json(document)
     else:
         click.echo(text)

@@ -6,44 +6,55 @@ import contextlib
 
 import click
 
+from hydra.cli.commands import KAFKA_COMMANDS, LazyGroup
 from hydra.cli.interruption import interruptible
-from hydra.cli.kafka_commands import KafkaCommands, refuse_flags_before
-from hydra.cli.option_flags import given, option_flags
-from hydra.cli.output_flags import output_flags, taken_outputs
+from hydra.cli.option_flags import FIRST_RUN, chosen_options, given_flags, option_flags
+from hydra.cli.outputs import output_flags, parse_outputs
+from hydra.errors import UsageError
 
 
-@click.group(cls=KafkaCommands, invoke_without_command=True, subcommand_metavar="[COMMAND [ARGS]...]")
+@click.group(
+    cls=LazyGroup,
+    table=KAFKA_COMMANDS,
+    invoke_without_command=True,
+    subcommand_metavar="[COMMAND [ARGS]...]",
+    examples={
+        "hydra kafka --clients=20": "20 clients on a real Kafka, started on this machine",
+        "hydra kafka --bootstrap_servers=k1:9092,k2:9092 --partitions=6 --acks=all \\\n"
+        "    --clients=20 --msg_rate=2000 --msg_size=1000 --test_duration=60": "on your own brokers: 2 MB/s in, 40 out",
+        "hydra kafka --clients=20 --threshold='e2e_p99<50ms' --output=run.json": "fail at a p99 of 50 ms or more",
+    },
+    first=FIRST_RUN,
+    codes={},
+)
 @option_flags()
 @output_flags
-def command(config_file: str | None, **flags: str | None) -> int:
-    """Deploy one publisher and N subscribers, send at the asked rate, count every record, say what it means.
-
-    Exit code: 0 nothing lost; 1 loss; 2 usage; 3 no answer (someone is missing, or the plan was not kept);
-    4 Kafka, Marathon or Java cannot be used; 130 or 143 interrupted.
-    """
-    below = click.get_current_context().invoked_subcommand
-    if below is not None:
-        refuse_flags_before(below, {"config_file": config_file, **flags})
+@click.pass_context
+def kafka(ctx: click.Context, /, **_flags: object) -> int:
+    """Send records at the asked rate, have every client read them, count every one, and say what it means."""
+    if ctx.invoked_subcommand is not None:
+        for name in given_flags(ctx):
+            raise UsageError(
+                f"--{name} must come after '{ctx.invoked_subcommand}'",
+                hint=f"hydra kafka {ctx.invoked_subcommand} --{name}=...",
+            )
         return 0
-    from hydra.options.reader import options_from_flags
-
-    outputs = taken_outputs(flags)
-    options = options_from_flags(given(flags), config_file)
-    outputs.check()
-    from hydra.cli.jsonl_progress import with_lines
-    from hydra.cli.live import progress_display
-    from hydra.cli.result_table import print_record
-    from hydra.cli.write_outputs import write_outputs
+    options = chosen_options(ctx)
+    outputs = parse_outputs(ctx)
+    from hydra.cli.progress import shown_progress
+    from hydra.cli.show_results import print_record
     from hydra.errors import HydraError, OutputError
     from hydra.kafkatest.runtest import RunTestKAFKA
+    from hydra.report.text import load_line
 
     unwritten: OutputError | None = None
     with (
         interruptible(),
-        progress_display() as display,
-        with_lines(display, outputs.live) as progress,
+        shown_progress(outputs.live) as progress,
         RunTestKAFKA(options, runtest=False, progress=progress) as runner,
     ):
+        if options.bootstrap_servers is not None:
+            progress.note(load_line(options))
         try:
             runner.run_test()
         except OutputError as error:
@@ -52,14 +63,14 @@ def command(config_file: str | None, **flags: str | None) -> int:
             unwritten = error
         except HydraError:
             if runner.record is not None:
-                with contextlib.suppress(HydraError):  # what ended the run is what the user has to hear of
-                    write_outputs(outputs, runner.record)
+                with contextlib.suppress(HydraError):  # the user has to hear of what ended the run
+                    outputs.write([("", runner.record)])
             raise
     record = runner.record
     assert record is not None
     assert record.result is not None
     print_record(record)
-    write_outputs(outputs, record)
+    outputs.write([("", record)])
     if unwritten is not None:
         raise unwritten
     return record.result.exit_code

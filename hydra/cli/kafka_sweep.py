@@ -1,21 +1,17 @@
-"""``hydra kafka sweep``: runs over clients x rates, or over any other options."""
+"""``hydra kafka sweep`` and ``batchsize``: runs over clients x rates, or over any other options."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from hydra.cli.option_flags import given, option_flags, whole_flag
-from hydra.cli.output_flags import output_flags, taken_outputs
-from hydra.cli.sweep_session import (
-    Folders,
-    begin,
-    carry_out,
-    check_points,
-    refuse_flags_with_resume,
-    sweep_flags,
-)
+from hydra.cli.help_page import HelpPage
+from hydra.cli.option_flags import FIRST_RUN, KAFKA_NAMES, chosen_options, given_flags, option_flags, parsed_by
+from hydra.cli.sweep_session import check_capacity_of, new_sweep, run_sweep, sweep_flags
+from hydra.options.options import Options
+from hydra.options.parsers import whole
 from hydra.sweep.plan import (
     CLIENTS,
     MAX_REPEATS,
@@ -28,87 +24,114 @@ from hydra.sweep.plan import (
     parse_points,
     zipped,
 )
-from hydra.sweep.plan_file import PlanFile
+from hydra.sweep.plan_file import PlanFile, read_plan_file
 
 if TYPE_CHECKING:
-    from hydra.sweep.record import SweepRecord
+    from hydra.sweep.record import SweepKind, SweepRecord
 
 CLIENT_SET = "10,50,300,500"
 MSG_RATE_SET = "1000,1500,2000,3000"
+MSG_BATCH_SET = "1,10,50,100,500,1000"
+
+CODES = {
+    "0": "pass: every point passed",
+    "1": "fail: at a point records were lost, or a threshold was broken",
+    "3": "no answer (indeterminate) at a point, and no point failed",
+}
+
+_repeats = click.option(
+    "--repeats", callback=parsed_by(whole(1, MAX_REPEATS)), metavar="N", help="runs of each point  [default: 1]"
+)
 
 
-@click.command()
-@option_flags()
+@click.command(
+    cls=HelpPage,
+    examples={
+        "hydra kafka sweep --report=report.html": f"clients {CLIENT_SET} x records/s {MSG_RATE_SET}",
+        "hydra kafka sweep --clients=20 --msg_rate=2000 --sweep linger_ms=5,20 --repeats=5": "linger of 5 or 20 ms?",
+        "hydra kafka sweep --plan=nightly.toml --output=sweep.json": "a plan in a file",
+    },
+    first=FIRST_RUN,
+    codes=CODES,
+)
 @click.option("--client_set", metavar="N,N,...", help=f"numbers of clients  [{CLIENT_SET}]")
-@click.option("--msg_rate_set", metavar="R,R,...", help=f"records a second  [{MSG_RATE_SET}]")
+@click.option("--msg_rate_set", metavar="RATE,RATE,...", help=f"records/s  [{MSG_RATE_SET}]")
 @click.option("--sweep", multiple=True, metavar="OPTION=V,V,...", help="values of any option; several make a grid")
-@click.option("--zip", "together", is_flag=True, help="vary them together: first values, second values, ...")
+@click.option("--zip", is_flag=True, help="vary them together: first values, second values, ...")
 @click.option("--points", metavar="CxR,CxR,...", help="just these points, CLIENTSxRATE")
 @click.option("--plan", metavar="FILE", help="a whole plan (TOML)")
-@click.option("--repeats", metavar="N", help="runs of each point  [1]")
+@_repeats
 @sweep_flags
-@output_flags
-def command(
-    config_file: str | None,
-    sweep: tuple[str, ...],
-    plan: str | None,
-    results: str | None,
-    resume: str | None,
-    *,
-    together: bool,
-    **flags: str | None,
-) -> int:
-    """Measure every point of a grid: by default the clients x rates of the original's batch.
+@option_flags()
+@click.pass_context
+def sweep(ctx: click.Context, /, **_flags: object) -> int:
+    """Measure every point of a grid of clients x rates, or of any other options.
 
-    The stack starts once and is scaled between points. A point's file is written when it ends; what was interrupted
-    goes on with --resume. Clients are divided into apps of --clients_per_app, and must be a whole number of them.
-
-    Exit code: that of the gravest point, as in 'hydra kafka'.
+    --client_set, --msg_rate_set, --sweep, --points and --plan say which points; where none of them is given, the
+    clients and rates that stand in brackets are. The stack starts once and is scaled between points. The file of a
+    point is written when it ends; what was interrupted goes on with --resume.
     """
-    outputs = taken_outputs(flags)
-    output = flags.pop("output", None)
-    if resume is not None:
-        refuse_flags_with_resume(
-            {**flags, "sweep": sweep, "plan": plan, "results": results, "zip": together, "config_file": config_file}
-        )
 
     def make() -> SweepRecord:
-        from hydra.options.reader import options_from_flags
-        from hydra.sweep.plan_file import read_plan_file
-
+        plan = ctx.params["plan"]
         file = PlanFile() if plan is None else read_plan_file(plan)
-        own = {name: flags.pop(name) for name in ("client_set", "msg_rate_set", "points", "repeats")}
-        options = options_from_flags(given(flags), config_file, under=file.options)
-        axes = _axes(own, sweep, file, given(flags))
-        changes = [*((zipped(axes) if together else grid(axes)) if axes else []), *file.changes]
-        if own["points"] is not None:
-            changes += parse_points(own["points"], origin="--points")
-        made = SweepPlan(
-            make_points(options, changes),
-            repeats=whole_flag("repeats", own["repeats"] or str(file.repeats or 1), 1, MAX_REPEATS),
-        )
-        check_points(made)
-        return begin("sweep", options, plan=made)
+        options = chosen_options(ctx, under=file.options)
+        axes = _axes(ctx, file)
+        changes = [*((zipped(axes) if ctx.params["zip"] else grid(axes)) if axes else []), *file.changes]
+        if ctx.params["points"] is not None:
+            changes += parse_points(ctx.params["points"], origin="--points")
+        return _planned("sweep", options, changes, ctx.params["repeats"] or file.repeats or 1)
 
-    return carry_out("sweep", make, Folders(results, resume), outputs, output)
+    return run_sweep(ctx, "sweep", make)
 
 
-def _axes(
-    own: dict[str, str | None], sweep: tuple[str, ...], file: PlanFile, options_given: dict[str, str]
-) -> list[Axis]:
-    """The axes that were asked for; where nothing was, the original's grid, without what a flag has fixed."""
-    nothing_else = not sweep and own["points"] is None and not file.changes
+@click.command(
+    cls=HelpPage,
+    examples={"hydra kafka batchsize --clients=20 --report=report.html": "the same load in batches of six sizes"},
+    first=FIRST_RUN,
+    codes=CODES,
+)
+@click.option("--msg_batch_set", metavar="N,N,...", default=MSG_BATCH_SET, show_default=True, help="records in a batch")
+@_repeats
+@sweep_flags
+@option_flags()
+@click.pass_context
+def batchsize(ctx: click.Context, /, **_flags: object) -> int:
+    """Measure the same load with batches of different sizes: 'hydra kafka sweep --sweep msg_batch=...'."""
+
+    def make() -> SweepRecord:
+        axis = make_axis("msg_batch", ctx.params["msg_batch_set"].split(","), origin="--msg_batch_set")
+        return _planned("batchsize", chosen_options(ctx), grid([axis]), ctx.params["repeats"] or 1)
+
+    return run_sweep(ctx, "batchsize", make)
+
+
+def _planned(kind: SweepKind, options: Options, changes: Sequence[dict[str, object]], repeats: int) -> SweepRecord:
+    plan = SweepPlan(make_points(options, changes), repeats=repeats)
+    check_capacity_of(point.options for point in plan.points)
+    return new_sweep(kind, options, plan=plan)
+
+
+def _axes(ctx: click.Context, file: PlanFile) -> list[Axis]:
+    """The axes that were asked for; where nothing was, the default grid, without what a flag has fixed."""
+    given: dict[str, Any] = given_flags(ctx)
+    nothing_else = not given.keys() & {"sweep", "points"} and not file.changes
     axes = []
     for flag, name, default, fixed_by in (
-        ("client_set", CLIENTS, CLIENT_SET, "total_sub_apps"),
-        ("msg_rate_set", "msg_rate", MSG_RATE_SET, "msg_rate"),
+        ("client_set", CLIENTS, CLIENT_SET, {"total_sub_apps", CLIENTS}),
+        ("msg_rate_set", "msg_rate", MSG_RATE_SET, {"msg_rate"}),
     ):
-        text = own[flag]
-        if text is None and nothing_else and fixed_by not in options_given:
-            text = default
+        text = given.get(flag, default if nothing_else and not fixed_by & given.keys() else None)
         if text is not None:
             axes.append(make_axis(name, text.split(","), origin=f"--{flag}"))
     if nothing_else and not axes:
         # Both are fixed: one point, which is a run with a folder.
-        axes.append(make_axis("msg_rate", [options_given["msg_rate"]], origin="--msg_rate"))
-    return [*axes, *(parse_axis(text, origin="--sweep") for text in sweep)]
+        axes.append(Axis("msg_rate", (given["msg_rate"],)))
+    return [*axes, *(parse_axis(_own_name(text), origin="--sweep") for text in given.get("sweep", ()))]
+
+
+def _own_name(axis: str) -> str:
+    """``NAME=VALUE,...`` with Kafka's name for the option replaced by Hydra's."""
+    name, equals, values = axis.partition("=")
+    own = {kafkas: ours for ours, kafkas in KAFKA_NAMES.items()}.get(name.strip().replace("-", "_"), name)
+    return f"{own}{equals}{values}"

@@ -1,6 +1,6 @@
-"""The one exit door: every command ends here, with an exit code and, where something was wrong, one line.
+"""Runs a command. Every command ends here, with an exit code and, where something was wrong, one line.
 
-Exit codes are those of errors.py and accounting/result.py; 70 is a bug of ours, with the log file named.
+cli/help_page.py lists the exit codes.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from collections.abc import Sequence
 import click
 
 from hydra.cli.commands import COMMANDS, hydra
-from hydra.cli.printable import printable
+from hydra.cli.terminal import printable
 from hydra.errors import AccountingError, HydraError
 
 BUG = 70
 
 
-def run(arguments: Sequence[str]) -> int:  # noqa: PLR0911  # one return for each way out: that is what a door is
+def run(arguments: Sequence[str]) -> int:  # noqa: PLR0911  # one return for each way to end
     """Run the command line. Returns the exit code; prints at most one line of its own, on stderr."""
     # Libraries log what we report in our own words; without a handler Python would print it beside them.
     logging.getLogger().addHandler(logging.NullHandler())
@@ -32,9 +32,10 @@ def run(arguments: Sequence[str]) -> int:  # noqa: PLR0911  # one return for eac
         click.echo(error.format_message(), err=True)
         return error.exit_code
     except click.UsageError as error:
-        known = "hydra " + arguments[0] if arguments and arguments[0] in COMMANDS else "hydra"
-        path = error.ctx.command_path if error.ctx else known
-        return _say(f"{error.format_message().rstrip('.')}: see '{path} --help'", error.exit_code)
+        command = f"hydra {arguments[0]}" if arguments and arguments[0] in COMMANDS else "hydra"
+        path = error.ctx.command_path if error.ctx else command
+        text = error.format_message().rstrip(".")
+        return _say(f"{text}{'' if text.endswith('?') else ':'} see '{path} --help'", error.exit_code)
     except click.ClickException as error:
         return _say(error.format_message(), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
@@ -46,11 +47,11 @@ def run(arguments: Sequence[str]) -> int:  # noqa: PLR0911  # one return for eac
     except (BrokenPipeError, SystemExit) as error:
         if isinstance(error, SystemExit) and not error.code:
             return 0  # click has completed a word for a shell
-        # Whoever read our output has gone (click makes an exit of its own of that, and of nothing else): there is
-        # nobody left to tell, and the interpreter must not try again.
+        # Nobody reads our output any more (click raises SystemExit for that, and for nothing else). The interpreter
+        # must not flush it again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except Exception as error:  # noqa: BLE001  # the door: whatever comes here is a bug of ours
+    except Exception as error:  # noqa: BLE001  # whatever was not expected is a bug of ours
         return _bug(error)
     return code if isinstance(code, int) else 0
 

@@ -5,52 +5,46 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from hydra.cli.option_flags import given_flags
+from hydra.cli.outputs import FILES, Outputs, output_flags, parse_outputs
 from hydra.errors import HydraError, UsageError
+from hydra.options.durations import duration
 from hydra.options.options import Options
 from hydra.sweep.plan import SweepPlan
 
 if TYPE_CHECKING:
-    from hydra.cli.output_flags import Outputs
     from hydra.run.progress import Progress
     from hydra.sweep.folder import SweepFolder
     from hydra.sweep.record import SearchSettings, SweepKind, SweepRecord
 
 F = TypeVar("F", bound=Callable[..., object])
 
+WITH_RESUME = {"resume", "output", *FILES}
+"""Flags that go with ``--resume``: all others are in what is resumed."""
+
+STACK_S = 15.0
+BESIDE_SENDING_S = 3.0
+"""About how long a stack takes to start, and a run takes beside its sending: for a forecast."""
+
 
 def sweep_flags(command: F) -> F:
     """A decorator that gives a command the flags that every sweep and search has."""
-    flags = (
-        click.option("--results", metavar="DIR", help="folder for a file of each point  [hydra-COMMAND-TIME]"),
-        click.option("--resume", metavar="DIR", help="go on with the one in this folder, where it was interrupted"),
+    resume = click.option("--resume", metavar="DIR", help="continue the one in this folder, where it was interrupted")
+    results = click.option(
+        "--results", metavar="DIR", help="folder for a file of each point  [default: hydra-COMMAND-TIME]"
     )
-    for flag in reversed(flags):
-        command = flag(command)
-    return command
+    return results(resume(output_flags(command)))
 
 
-@dataclass(frozen=True)
-class Folders:
-    """Where a sweep is kept."""
-
-    results: str | None
-    resume: str | None
-
-
-def begin(
-    kind: SweepKind,
-    options: Options,
-    *,
-    plan: SweepPlan | None = None,
-    search: SearchSettings | None = None,
+def new_sweep(
+    kind: SweepKind, options: Options, *, plan: SweepPlan | None = None, search: SearchSettings | None = None
 ) -> SweepRecord:
     """A sweep or search that is about to begin."""
     from hydra.sweep.record import SweepRecord
@@ -65,20 +59,7 @@ def begin(
     )
 
 
-def refuse_flags_with_resume(flags: dict[str, object]) -> None:
-    """What is resumed is what was begun: no other options.
-
-    Raises:
-        UsageError: names a flag that was given.
-    """
-    for name, value in flags.items():
-        if value:
-            raise UsageError(
-                f"--{name} cannot be given with --resume", hint="the folder says what is measured; only files may be"
-            )
-
-
-def check_points(plan: SweepPlan) -> None:
+def check_capacity_of(points: Iterable[Options]) -> None:
     """See that this machine can hold every point before the first one runs.
 
     Raises:
@@ -86,22 +67,18 @@ def check_points(plan: SweepPlan) -> None:
     """
     from hydra.kafkatest.preflight import check_capacity
 
-    for point in plan.points:
-        if point.options.marathon_url is None:
-            check_capacity(point.options, embedded=point.options.bootstrap_servers is None)
+    for options in points:
+        if options.marathon_url is None:
+            check_capacity(options, embedded=options.bootstrap_servers is None)
 
 
-def carry_out(
-    kind: SweepKind, make: Callable[[], SweepRecord], folders: Folders, outputs: Outputs, output: str | None
-) -> int:
-    """Begin or resume, measure what is missing, show and write what came of it.
+def run_sweep(ctx: click.Context, kind: SweepKind, make: Callable[[], SweepRecord]) -> int:
+    """Begin or resume a sweep or search, measure what is missing, show and write what came of it.
 
     Args:
+        ctx: the command's.
         kind: the command's; what is resumed must be of it.
         make: says what is to be measured, where nothing is resumed.
-        folders: where it is kept.
-        outputs: what is written beside it.
-        output: a file for all of it (JSON).
 
     Returns:
         The exit code.
@@ -109,44 +86,81 @@ def carry_out(
     Raises:
         HydraError: what could be measured is shown and written all the same.
     """
-    from hydra.files.atomic_write import check_output
+    outputs = parse_outputs(ctx)
+    folder = _resumed(ctx, kind) if ctx.params["resume"] is not None else _begun(ctx, kind, make())
+    with contextlib.closing(folder):
+        return _measure(folder, outputs)
+
+
+def _begun(ctx: click.Context, kind: SweepKind, sweep: SweepRecord) -> SweepFolder:
     from hydra.sweep.folder import SweepFolder
 
-    outputs.check()
-    if output is not None:
-        check_output(output, "output")
-    if folders.resume is not None:
-        folder = SweepFolder.resume(Path(folders.resume))
-        if folder.sweep.kind != kind:
-            folder.close()
+    name = ctx.params["results"] or f"hydra-{kind}-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}"
+    return SweepFolder.begin(Path(name), sweep)
+
+
+def _resumed(ctx: click.Context, kind: SweepKind) -> SweepFolder:
+    from hydra.sweep.folder import SweepFolder
+
+    for name in given_flags(ctx):
+        if name not in WITH_RESUME:
             raise UsageError(
-                f"--resume={folders.resume} is of 'hydra kafka {folder.sweep.kind}'", hint="resume it with that"
+                f"--{name} cannot be given with --resume", hint="the folder says what is measured; only files may be"
             )
-    else:
-        sweep = make()
-        name = folders.results or f"hydra-{kind}-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}"
-        folder = SweepFolder.begin(Path(name), sweep)
-    try:
-        return _measure(folder, outputs, output)
-    finally:
+    folder = SweepFolder.resume(Path(ctx.params["resume"]))
+    if folder.sweep.kind != kind:
         folder.close()
+        raise UsageError(
+            f"--resume={ctx.params['resume']} is of 'hydra kafka {folder.sweep.kind}'", hint="resume it with that"
+        )
+    return folder
 
 
-def _measure(folder: SweepFolder, outputs: Outputs, output: str | None) -> int:
+def _measure(folder: SweepFolder, outputs: Outputs) -> int:
     from hydra.cli.interruption import interruptible
-    from hydra.cli.jsonl_progress import with_lines
-    from hydra.cli.live import progress_display
+    from hydra.cli.progress import shown_progress
 
     try:
-        with interruptible(), progress_display() as display, with_lines(display, outputs.live) as progress:
+        with interruptible(), shown_progress(outputs.live) as progress:
+            for line in forecast_lines(folder.sweep):
+                progress.note(line)
             progress.note(f"results go to {folder.path}; an interruption costs the point that runs (--resume)")
             _run(folder, progress)
     except BaseException:
-        with contextlib.suppress(HydraError):  # what ended the sweep is what the user has to hear of
-            _tell(folder, outputs, output, whole=False)
+        with contextlib.suppress(HydraError):  # the user has to hear of what ended the sweep
+            if folder.whole().points:
+                _tell(folder.whole(), outputs)
         raise
-    _tell(folder, outputs, output, whole=True)
-    return folder.whole().exit_code
+    sweep = folder.whole()
+    _tell(sweep, outputs)
+    return sweep.exit_code
+
+
+def forecast_lines(sweep: SweepRecord) -> list[str]:
+    """How many runs there will be and about how long they take; the load that a Kafka of the user's own will get."""
+    from hydra.report.text import load_line
+
+    if sweep.plan is not None:
+        points = [point.options for point in sweep.plan.points]
+        sending_s, runs = (
+            sum(options.test_duration for options in points) * sweep.plan.repeats,
+            len(points) * sweep.plan.repeats,
+        )
+        heaviest = max(points, key=lambda options: options.client_count * options.msg_rate * options.msg_size)
+        at_most, which = "", "at most, "
+    else:
+        assert sweep.search is not None
+        runs = sweep.search.max_trials * max(1, len(sweep.search.clients))
+        sending_s, heaviest = runs * sweep.options.test_duration, sweep.options
+        at_most, which = "at most ", "to begin with, "
+    if sweep.kind == "tune":
+        lines = []
+    else:
+        about_s = STACK_S + sending_s + runs * BESIDE_SENDING_S
+        lines = [f"{at_most}{runs} runs, about {duration(about_s)}"]
+    if sweep.options.bootstrap_servers is not None:
+        lines.append(f"{which}{load_line(heaviest)}")
+    return lines
 
 
 def _run(folder: SweepFolder, progress: Progress) -> None:
@@ -158,17 +172,13 @@ def _run(folder: SweepFolder, progress: Progress) -> None:
         SweepRunner(stack.measure, folder, MonotonicClock(), progress).run(folder.sweep)
 
 
-def _tell(folder: SweepFolder, outputs: Outputs, output: str | None, *, whole: bool) -> None:
-    """Show and write what there is; after an error only if there is anything."""
-    from hydra.cli.show_sweep import show_sweep
-    from hydra.cli.write_outputs import write_outputs
+def _tell(sweep: SweepRecord, outputs: Outputs) -> None:
+    """Show and write what there is."""
+    from hydra.cli.show_results import print_sweep
     from hydra.codec import encode
     from hydra.files.atomic_write import atomic_write
 
-    sweep = folder.whole()
-    if not whole and not sweep.points:
-        return
-    show_sweep(sweep)
-    if output is not None:
-        atomic_write(Path(output), encode(sweep), origin=f"--output={output}")
-    write_outputs(outputs, sweep)
+    print_sweep(sweep)
+    if outputs.output is not None:
+        atomic_write(Path(outputs.output), encode(sweep), origin=f"--output={outputs.output}")
+    outputs.write([("", sweep)])

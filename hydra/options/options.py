@@ -55,20 +55,20 @@ class Options:
 
     total_sub_apps: int = _option(100, "hydra", kind.whole(1, 10_000), "subscriber apps")
     clients_per_app: int = _option(10, "hydra", kind.whole(1, 10_000), "Kafka clients in each subscriber app")
-    test_duration: float = _option(10.0, "hydra", kind.number(0.1, 86_400), "seconds to send for")
+    test_duration: float = _option(10.0, "hydra", kind.number(0.1, 86_400), "how long to send")
     warmup: float | None = _option(
         None,
         "hydra",
         kind.number(0, 3600),
-        f"seconds of the same load before the first run, not counted; unset: {WARMUP_S:g} for a Kafka just started",
+        f"the same load before the first run, not counted; unset: {WARMUP_S:g} for a Kafka just started",
     )
-    msg_rate: float = _option(1000.0, "hydra", kind.number(0.1, 10_000_000), "records a second")
+    msg_rate: float = _option(1000.0, "hydra", kind.number(0.1, 10_000_000), "rate of the publisher")
     msg_batch: int = _option(100, "hydra", kind.whole(1, 1_000_000), "records that a producer batch has room for")
     msg_size: int = _option(
         14,
         "hydra",
         kind.whole(IDENTITY_BYTES, 1_000_000, f"{IDENTITY_BYTES} bytes tell a record from all others"),
-        "bytes of a record's value",
+        "size of a record's value",
     )
     group: str = _option(
         "own",
@@ -84,38 +84,42 @@ class Options:
     )
     partitions: int = _option(1, "kafka", kind.whole(1, 10_000), "partitions of the topic")
     acks: str = _option("1", "kafka", kind.choice("0", "1", "all"), "acks that the publisher waits for")
-    linger_ms: int = _option(5, "kafka", kind.whole(0, 900_000), "ms that the publisher holds a batch back to fill it")
+    linger_ms: int = _option(5, "kafka", kind.whole(0, 900_000), "how long the publisher holds a batch back to fill it")
     batch_size: int = _option(
-        0, "kafka", kind.whole(0, 2_147_483_647), "bytes of a producer batch; 0: msg_size x msg_batch"
+        0, "kafka", kind.whole(0, 2_147_483_647), "size of a producer batch; 0: msg_size x msg_batch"
     )
     consumer_max_buffer_size: int = _option(
-        0, "kafka", kind.whole(0, 2_147_483_647), "most bytes that one fetch may bring; 0: as much as there is"
+        0, "kafka", kind.whole(0, 2_147_483_647), "the most that one fetch may bring; 0: as much as there is"
     )
     fetch_min_bytes: int = _option(
-        1, "kafka", kind.whole(1, 2_147_483_647), "bytes that the broker waits for before it answers a fetch"
+        1, "kafka", kind.whole(1, 2_147_483_647), "how much the broker waits for before it answers a fetch"
     )
-    fetch_wait_max_ms: int = _option(500, "kafka", kind.whole(0, 60_000), "ms that the broker waits for them at most")
+    fetch_wait_max_ms: int = _option(500, "kafka", kind.whole(0, 60_000), "how long the broker waits for that at most")
     fetch_pace_ms: float | None = _option(
         None,
         "kafka",
         kind.number(0, 10_000),
-        "least ms between two fetch rounds of the wire driver; 0: at once; unset: from the number of clients",
+        "least time between two fetch rounds of the wire driver; 0: none; unset: from the number of clients",
     )
     retention_ms: int | None = _option(
         None, "kafka", kind.whole(1000, 2**62), "retention.ms of the topic; unset: the broker's"
     )
-    pub_driver: str = _option("confluent", "kafka", kind.driver(*PUBLISHER_DRIVERS), "client library of the publisher")
-    sub_driver: str = _option("wire", "kafka", kind.driver(*SUBSCRIBER_DRIVERS), "client library of the subscribers")
+    pub_driver: str = _option(
+        "confluent", "kafka", kind.driver(*PUBLISHER_DRIVERS), "client library of the publisher, or your own class"
+    )
+    sub_driver: str = _option(
+        "wire", "kafka", kind.driver(*SUBSCRIBER_DRIVERS), "client library of the subscribers, or your own class"
+    )
     bootstrap_servers: str | None = _option(
-        None, "kafka", kind.host_ports, "host:port of the brokers under test; unset: an embedded Kafka"
+        None, "kafka", kind.host_ports, "brokers under test; unset: an embedded Kafka"
     )
     java: str | None = _option(
         None, "kafka", kind.path, "java (>= 17) that runs the embedded Kafka; unset: the one that came with Hydra"
     )
     broker_property: tuple[str, ...] = _option(
-        (), "kafka", kind.properties, "setting of the embedded Kafka, NAME=VALUE; several: again, or commas"
+        (), "kafka", kind.properties, "setting of the embedded Kafka; several: again, or commas"
     )
-    broker_heap_mb: int = _option(1024, "kafka", kind.whole(64, 1_048_576), "heap of the embedded Kafka, MiB")
+    broker_heap_mb: int = _option(1024, "kafka", kind.whole(64, 1_048_576), "heap of the embedded Kafka")
     marathon_url: str | None = _option(
         None, "marathon", kind.http_urls, "Marathon that runs the apps, or several addresses of it; unset: a local one"
     )
@@ -127,17 +131,13 @@ class Options:
         None, "marathon", kind.path, "CA certificates (PEM) that Marathon's certificate is checked against"
     )
     marathon_timeout: float = _option(
-        10.0, "marathon", kind.number(0.1, 20), "seconds that Marathon may take for an answer before it is asked again"
+        10.0, "marathon", kind.number(0.1, 20), "how long Marathon may take for an answer before it is asked again"
     )
     mesos_url: str | None = _option(
         None, "mesos", kind.http_url, "Mesos master, for agents and logs; unset: the one that Marathon names"
     )
-    cluster0: str | None = _option(
-        None, "mesos", kind.attribute, "attribute.value of the agents that the publisher goes to; unset: any"
-    )
-    cluster1: str | None = _option(
-        None, "mesos", kind.attribute, "attribute.value of the agents that the subscribers go to; unset: any"
-    )
+    cluster0: str | None = _option(None, "mesos", kind.attribute, "agents that the publisher goes to; unset: any")
+    cluster1: str | None = _option(None, "mesos", kind.attribute, "agents that the subscribers go to; unset: any")
     local_agents: str | None = _option(
         None,
         "mesos",
@@ -166,10 +166,10 @@ class Options:
         60.0,
         "hydra",
         kind.number(1, 86_400),
-        "seconds for apps and clients to be ready; more is allowed above 100 apps",
+        "how long apps and clients may take to be ready; more is allowed above 100 apps",
     )
     drain_timeout: float = _option(
-        30.0, "hydra", kind.number(0, 86_400), "seconds for clients to read on after the last ack"
+        30.0, "hydra", kind.number(0, 86_400), "how long clients may read on after the last ack"
     )
     audit: str = _option(
         "auto",
@@ -178,7 +178,10 @@ class Options:
         "read the whole log once more after the run; auto: up to 20 million records and 1 GiB",
     )
     threshold: tuple[str, ...] = _option(
-        (), "hydra", kind.thresholds, "what a run must keep, such as e2e_p99<50ms or loss==0; several: again, or commas"
+        (),
+        "hydra",
+        kind.thresholds,
+        "what a run must keep, such as 'e2e_p99<50ms'; several: again, or commas; help: lists all metrics",
     )
     keep_running: bool = _option(
         _OFF, "hydra", kind.switch, "leave apps, local Marathon and embedded Kafka up for the next run"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hydra.errors import ConfigurationError, UsageError
 from hydra.options.ini import Settings, parse_ini
-from hydra.options.options import OPTION_KINDS, Options, merged, parse_option, resolve
+from hydra.options.options import OPTION_KINDS, Options, parse_option, resolve
 
 DEFAULT_CONFIG_FILE = "hydra.ini"
 MAX_CONFIG_BYTES = 1024 * 1024
@@ -55,29 +55,6 @@ def read_text(path: Path, *, kind: str) -> str:
     except UnicodeDecodeError as error:
         line_number = data[: error.start].count(b"\n") + 1
         raise ConfigurationError(f"{path}:{line_number}: not UTF-8 text") from error
-
-
-def options_from_flags(
-    flags: Mapping[str, str],
-    config_file: str | None,
-    *,
-    under: Mapping[str, object] | None = None,
-    for_a_run: bool = True,
-) -> Options:
-    """Options out of the texts of flags.
-
-    Args:
-        flags: by the option's name; only those that were given.
-        config_file: see ``read_settings``.
-        under: values by name that flags win over, and that win over the configuration file: those of a plan.
-        for_a_run: whether they have to go together for a run; to look at a cluster, a few are enough.
-
-    Raises:
-        UsageError: names the flag, or the file, line and key.
-    """
-    values = {name: parse_option(name, text, origin=f"--{name}") for name, text in flags.items()}
-    layers = (read_settings(config_file).options, under or {}, values)
-    return resolve(*layers) if for_a_run else merged(*layers)
 
 
 def options_from_attributes(source: object) -> Options:

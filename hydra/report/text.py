@@ -1,4 +1,4 @@
-"""A result as text: the seed's eleven keys with what they mean and their unit, latencies, the limit, the verdict."""
+"""A result as text: the verdict in a line, why, the seed's keys with their unit and meaning, latencies."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MEANINGS: dict[str, tuple[str, str]] = {
     "packet_tx": ("records", "{counted}"),
     "average_tx_rate": ("records/s", "over the publisher's send window"),
     "average_packets": ("records", "distinct, mean over {reporting} clients"),
-    "average_rate": ("records/s", "mean over {reporting} clients of each one's own receive window"),
+    "average_rate": ("records/s", "mean over {reporting} clients, each over its own receive window"),
     "average_packet_loss": ("%", "lost of sent, mean over {expecting} clients"),
     "failing_clients": ("", "clients that lost a record or are missing"),
     "failing_clients_rate": ("records/s", "mean over the failing clients that reported"),
@@ -26,34 +26,116 @@ MEANINGS: dict[str, tuple[str, str]] = {
 }
 """(unit, meaning) by the seed's key, in the order of the table."""
 
-
-def key_rows(result: Result, *, acks: str) -> list[tuple[str, str, str, str]]:
-    """(key, value, unit, meaning) for each of the seed's keys."""
-    figures = result.totals
-    names = {
-        "counted": "appended to the log" if acks == "0" else "acked by the broker",
-        "reporting": figures.clients_reporting,
-        "expecting": figures.clients_expecting,
-    }
-    values = result.seed_keys()
-    return [(key, number(values[key]), unit, meaning.format(**names)) for key, (unit, meaning) in MEANINGS.items()]
-
-
 LATENCY_COLUMNS = ("p50", "p90", "p99", "p99.9", "p99.99", "max")
 
 
-def latency_rows(order: RunOrder, result: Result) -> list[tuple[str, ...]]:
-    """(what, p50, p90, p99, p99.9, p99.99, max, meaning), in milliseconds."""
-    latency = result.latency
-    clients = (
-        f"p99 of clients: {milliseconds(latency.client_p99_min_ms)} to {milliseconds(latency.client_p99_max_ms)},"
-        f" median {milliseconds(latency.client_p99_median_ms)}"
+def verdict_line(result: Result, order: RunOrder) -> str:
+    """The whole result in one line: verdict, clients, asked and sent rate, loss, p99 and the harness's part in it."""
+    totals, latency, options = result.totals, result.latency, order.options
+    missing = totals.clients_missing + totals.clients_never_started
+    present = f"{totals.clients_asked - missing:,} of " if missing else ""
+    parts = [
+        f"{present}{totals.clients_asked:,} clients",
+        f"sent {number(totals.tx_rate_per_s)} of {options.msg_rate:,.10g} records/s",
+        f"lost {totals.records_lost - totals.records_unread:,}",
+    ]
+    if totals.records_unread:
+        parts.append(f"unread {totals.records_unread:,}")
+    if latency.e2e.deliveries:
+        own = {"pace": order.pace_ms, "linger": options.linger_ms}
+        told = ", ".join(f"{name} <= {three_digits(value)} ms" for name, value in own.items() if value)
+        parts.append(f"p99 {three_digits(latency.e2e.p99_ms)} ms{told and f' (of which harness: {told})'}")
+    return f"{result.verdict.upper()}  {', '.join(parts)}"
+
+
+def reason_lines(result: Result) -> list[str]:
+    """Why the verdict is what it is, what was the limit, what became of each threshold, and notes."""
+    bottleneck = result.bottleneck
+    limit: str = "not reached" if bottleneck.limit == "none" else bottleneck.limit
+    if bottleneck.symptoms:
+        limit += f" - {'; '.join(bottleneck.symptoms)}"
+    lines = [*result.reasons, f"limit: {limit}"]
+    if not bottleneck.harness_limited:  # where it is, evidence and advice are among the reasons
+        lines += [f"evidence: {text}" for text in bottleneck.evidence]
+    for item in result.thresholds:
+        state = "kept" if item.kept else "BROKEN"
+        lines.append(f"threshold: {item.threshold} {state}, it was {item.value:,.5g} {item.unit}")
+    return lines + [f"note: {note}" for note in result.notes]
+
+
+def failure_line(record: RunRecord) -> str:
+    """What is known of a run that has no result."""
+    status = "was interrupted" if record.status == "interrupted" else record.status
+    return f"NO RESULT  the run {status}: {record.error} (exit code {record.exit_code})"
+
+
+def headline(options: Options) -> str:
+    """What was asked, in a line."""
+    return (
+        f"{options.client_count:,} clients ({options.total_sub_apps:,} apps x {options.clients_per_app}),"
+        f" {options.msg_rate:,.10g} records/s of {options.msg_size} bytes for {options.test_duration:g} s,"
+        f" acks {options.acks}, {options.pub_driver} -> {options.sub_driver}"
     )
-    added = f"pace of fetches {order.pace_ms:g} ms, linger {order.options.linger_ms} ms"
+
+
+def load_line(options: Options) -> str:
+    """The load that a Kafka of the user's own is about to get, in a line."""
+    copies = options.client_count if options.group == "own" else 1
+    mb_per_s = options.msg_rate * options.msg_size / 1e6
+    return (
+        f"load on {options.bootstrap_servers}: {options.client_count:,} clients,"
+        f" {options.msg_rate:,.10g} records/s in ({three_digits(mb_per_s)} MB/s),"
+        f" {options.msg_rate * copies:,.10g} deliveries/s out ({three_digits(mb_per_s * copies)} MB/s)"
+        f" for {options.test_duration:g} s, in a topic hydra-... of {options.partitions} partitions that is deleted"
+        " afterwards"
+    )
+
+
+def key_rows(result: Result, options: Options) -> list[tuple[str, str, str, str]]:
+    """(key, value, unit, meaning) for each of the seed's keys that is not zero, and for what all clients read."""
+    totals = result.totals
+    names = {
+        "counted": "appended to the log" if options.acks == "0" else "acked by the broker",
+        "reporting": totals.clients_reporting,
+        "expecting": totals.clients_expecting,
+    }
+    values = result.seed_keys()
+    rows = [
+        (key, number(values[key]), unit, meaning.format(**names))
+        for key, (unit, meaning) in MEANINGS.items()
+        if values[key]
+    ]
+    deliveries_per_s = totals.mean_rx_rate_per_s * totals.clients_reporting
+    mb = options.msg_size / 1e6
+    others = (
+        ("delivery_rate", deliveries_per_s, number, "records/s", "received by all clients together"),
+        ("data_in", totals.tx_rate_per_s * mb, three_digits, "MB/s", "values of records sent"),
+        ("data_out", deliveries_per_s * mb, three_digits, "MB/s", "values of records received by all clients together"),
+    )
+    return rows + [(name, show(value), unit, meaning) for name, value, show, unit, meaning in others if value]
+
+
+def latency_rows(result: Result) -> list[tuple[str, ...]]:
+    """(what, p50, p90, p99, p99.9, p99.99, max), in milliseconds."""
+    latency = result.latency
+    rows = (("end to end", latency.e2e), ("service", latency.service))
+    return [(name, *_percentiles(summary)) for name, summary in rows if summary.deliveries]
+
+
+def latency_lines(result: Result) -> list[str]:
+    """What the two latencies are, how far clients are apart, and how exact it is."""
+    latency = result.latency
+    if not latency.e2e.deliveries:
+        return []
+    of_clients = (latency.client_p99_min_ms, latency.client_p99_max_ms, latency.client_p99_median_ms)
+    lowest, highest, median = map(three_digits, of_clients)
+    lines = [
+        "end to end: from the intended send time; service: from the actual one",
+        f"p99 of clients: {lowest} to {highest} ms, median {median} ms",
+    ]
     if latency.clock_error_ms:
-        added += f"; clocks within {latency.clock_error_ms:.3g} ms"
-    rows = (("end to end", latency.e2e, clients), ("service", latency.service, f"from the actual send; {added}"))
-    return [(name, *_percentiles(summary), meaning) for name, summary, meaning in rows if summary.deliveries]
+        lines.append(f"clocks of the hosts agree within {latency.clock_error_ms:.3g} ms")
+    return lines
 
 
 def _percentiles(summary: LatencySummary) -> tuple[str, ...]:
@@ -65,62 +147,21 @@ def _percentiles(summary: LatencySummary) -> tuple[str, ...]:
         summary.p9999_ms,
         summary.max_ms,
     )
-    return tuple(milliseconds(value) for value in values)
+    return tuple(three_digits(value) for value in values)
 
 
-def milliseconds(value_ms: float) -> str:
-    """Three significant digits."""
-    return f"{value_ms:,.0f}" if value_ms >= 100 else f"{value_ms:.3g}"
+def three_digits(value: float) -> str:
+    """Three significant digits, and all of a number above 100 but what is behind its point."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def number(value: float) -> str:
-    """A figure for reading: thousands set apart; as many decimals as its size leaves room for."""
-    if isinstance(value, int):
-        return f"{value:,}"
-    if value and abs(value) < 0.1:
-        return f"{value:.3g}"
-    return f"{value:,.1f}"
-
-
-def headline(asked: Options) -> str:
-    """What was asked, in a line."""
-    return (
-        f"{asked.client_count:,} clients ({asked.total_sub_apps:,} apps x {asked.clients_per_app}),"
-        f" {asked.msg_rate:,.10g} records/s of {asked.msg_size} bytes for {asked.test_duration:g} s,"
-        f" acks {asked.acks}, {asked.pub_driver} -> {asked.sub_driver}"
-    )
-
-
-def limit_lines(result: Result) -> list[str]:
-    """Who was the limit, from what that is known, and what became of each threshold."""
-    bottleneck = result.bottleneck
-    lines = [f"  limit: {bottleneck.limit}"]
-    if bottleneck.symptoms:
-        lines[0] += f" - {'; '.join(bottleneck.symptoms)}"
-        lines += [f"         {text}" for text in bottleneck.evidence]
-    if bottleneck.advice:
-        lines.append(f"         what to change: {bottleneck.advice}")
-    for item in result.thresholds:
-        state = "kept" if item.kept else "BROKEN"
-        lines.append(f" threshold: {item.threshold} {state}, it was {item.value:,.5g} {item.unit}")
-    return lines
-
-
-def verdict_lines(result: Result) -> list[str]:
-    """The verdict and why, then what one should know beside it."""
-    first, *others = result.reasons or ("",)
-    return [
-        f"verdict: {result.verdict.upper()} - {first}",
-        *(f"         {reason}" for reason in others),
-        *(f"   note: {note}" for note in result.notes),
-    ]
-
-
-def failure_lines(record: RunRecord) -> list[str]:
-    """What is known of a run that has no result."""
-    return [f"verdict: none - the run was {record.status}: {record.error} (exit code {record.exit_code})"]
+    """A number for reading: thousands set apart, a decimal only where it says something."""
+    if value == int(value) or abs(value) >= 10_000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if abs(value) < 0.1 else f"{value:,.1f}"
 
 
 def res_line(keys: Mapping[str, int | float]) -> str:
-    """The line of the original's notebook."""
+    """The line that the seed's notebook prints."""
     return f"RES = {pformat(dict(keys))}"

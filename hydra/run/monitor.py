@@ -36,9 +36,9 @@ class Monitor:
         self._start_s: float | None = None
         self._subscribers_seen_s = 0.0
         self._publisher_status = PublisherStatus("idle")
-        self._delivered = 0
-        self._counted = 0
-        """What was to be delivered to each reader when ``_delivered`` was read: the backlog is the difference."""
+        self._publisher_seen_s = 0.0
+        self._counted: tuple[PublisherStatus, float, int] | None = None
+        """What to show next: where the publisher was, when that was, and how many deliveries there were then."""
         self.machine: list[MachineSample] = []
         """What the machine used, from the start of the plan on."""
 
@@ -81,7 +81,7 @@ class Monitor:
                 if status.phase == "idle":
                     self._publisher.mark_gone(task_id, REPLACED)
                 else:
-                    self._publisher_status = status
+                    self._publisher_status, self._publisher_seen_s = status, self._context.clock.now_s()
         return self._publisher_status
 
     def subscriber_statuses(self) -> list[SubscriberStatus]:
@@ -114,23 +114,25 @@ class Monitor:
         return statuses
 
     def _count(self, statuses: Sequence[SubscriberStatus]) -> None:
-        """Take what was delivered, against what there is to deliver at that moment."""
-        seen = self._publisher_status
-        self._delivered = sum(status.received for status in statuses)
-        self._counted = seen.acked if self._order.has_acks else seen.attempted
+        """Take what was delivered, with how far the publisher was at that moment: they are shown together."""
+        delivered = sum(status.received for status in statuses)
+        self._counted = self._publisher_status, self._publisher_seen_s, delivered
 
     def _show(self, phase: str, elapsed_s: float) -> None:
-        """Show the phase, which has been going on for ``elapsed_s``, with the counts as they were last seen."""
-        seen = self._publisher_status
+        """Show the phase, which has been going on for ``elapsed_s``, and the counts that are new, all of one moment."""
         self._context.progress.phase(phase)
+        if self._counted is None:
+            return
+        (seen, seen_s, delivered), self._counted = self._counted, None
+        due = seen.acked if self._order.has_acks else seen.attempted
         self._context.progress.counts(
             LiveCounts(
-                elapsed_s=elapsed_s,
+                elapsed_s=max(0.0, elapsed_s - (self._context.clock.now_s() - seen_s)),
                 planned=self._order.send_plan.records,
                 sent=seen.attempted,
                 acked=seen.acked,
-                delivered=self._delivered,
-                backlog=max(0, self._counted * self._order.readers - self._delivered),
+                delivered=delivered,
+                backlog=max(0, due * self._order.readers - delivered),
                 clients_missing=len(self._subscribers.gone) * self._order.options.clients_per_app,
             )
         )

@@ -18,7 +18,7 @@ class LiveCounts:
     delivered: int
     """Summed over clients."""
     backlog: int
-    """Deliveries that are still to come for what has been acked."""
+    """Deliveries that are still to come for what has been acked (without acks: sent): acked x clients - delivered."""
     clients_missing: int
 
 

@@ -6,7 +6,7 @@ import tempfile
 
 import pytest
 
-from hydra.cli import main as door
+from hydra.cli.main import run
 from hydra.options.options import Options
 from hydra.run.record import RunRecord
 
@@ -19,7 +19,7 @@ def call(capsys, monkeypatch, tmp_path):
     before = list(logging.getLogger().handlers)
 
     def call(*arguments):
-        code = door.run(arguments)
+        code = run(arguments)
         out, err = capsys.readouterr()
         return code, out, err
 

@@ -1,4 +1,4 @@
-"""The one exit door: exit codes, one line, no traceback."""
+"""How a command ends: exit codes, one line, no traceback."""
 
 import dataclasses
 import os
@@ -8,8 +8,10 @@ import sys
 import pytest
 
 from hydra import __version__, errors
-from hydra.cli import commands as table
-from hydra.cli import main as door
+from hydra.accounting import result as accounted
+from hydra.cli.commands import COMMANDS
+from hydra.cli.help_page import EXIT_CODES
+from hydra.cli.main import BUG, run
 from hydra.signals.messages import SignalError
 from tests.facts import NO_TOTALS, made_result
 
@@ -22,7 +24,7 @@ def test_without_arguments_it_shows_its_help_and_is_a_usage_error(call):
     code, out, err = call()
     assert code == 2
     assert "Usage: hydra" in out + err
-    assert all(name in out + err for name in table.COMMANDS)
+    assert all(name in out + err for name in COMMANDS)
 
 
 @pytest.mark.parametrize("flag", ["--help", "-h"])
@@ -30,7 +32,7 @@ def test_help(call, flag):
     code, out, err = call(flag)
     assert (code, err) == (0, "")
     assert "Usage: hydra [OPTIONS] COMMAND" in out
-    for name, text in table.COMMANDS.items():
+    for name, (_module, text) in COMMANDS.items():
         assert name in out
         assert text in out
 
@@ -43,7 +45,7 @@ def test_version_says_which_hydra_it_is(call):
     assert "not hydra-core" in out
 
 
-@pytest.mark.parametrize("name", table.COMMANDS)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help(call, name):
     code, out, err = call(name, "--help")
     assert (code, err) == (0, "")
@@ -71,7 +73,7 @@ def test_a_verdict_is_an_exit_code_and_the_result_is_printed(call, stand_in, ver
     stand_in.result = result(verdict)
     found, out, _err = call("kafka", "--total_sub_apps=2")
     assert found == code
-    assert f"verdict: {verdict.upper()} - because" in out
+    assert out.startswith(f"{verdict.upper()}  20 clients, sent 0 of 1,000 records/s, lost 0\n  because\n")
     assert "RES = {" in out
     assert "20 clients (2 apps x 10)" in out
     assert all(key in out for key in stand_in.result.seed_keys())
@@ -106,7 +108,7 @@ def test_a_keyboard_interrupt_outside_of_a_run(call, stand_in):
     assert (code, out, err.strip()) == (130, "", "hydra: interrupted")
 
 
-def test_an_error_names_the_way_out(call, stand_in):
+def test_an_error_ends_with_its_hint(call, stand_in):
     stand_in.error = errors.BrokerError("10.0.0.2:9092 refused the connection", hint="is Kafka up?")
     assert call("kafka")[2] == "hydra: 10.0.0.2:9092 refused the connection: is Kafka up?\n"
 
@@ -177,7 +179,7 @@ def test_a_result_whose_reader_has_gone_is_neither_a_bug_nor_a_verdict(call, sta
     os.close(reader)
     with os.fdopen(writer, "w") as nobody:
         monkeypatch.setattr(sys, "stdout", nobody)
-        code = door.run(["kafka"])
+        code = run(["kafka"])
         monkeypatch.undo()
     assert code == 141
 
@@ -197,3 +199,25 @@ def test_progress_goes_to_stderr_in_plain_lines(call, stand_in, monkeypatch):
     _code, out, err = call("kafka")
     assert err.splitlines() == ["hydra: starting: 1 of 2", "hydra: sending", r"hydra: task \x1b[31m is missing"]
     assert "starting" not in out
+
+
+def test_every_exit_code_is_in_the_help_and_in_one_place(call):
+    codes = {errors.UsageError.exit_code, errors.DegradedError.exit_code, errors.InfrastructureError.exit_code, BUG}
+    codes |= {errors.InterruptedRunError(number).exit_code for number in (2, 15)} | set(accounted.EXIT_CODES.values())
+    assert {int(code) for text in EXIT_CODES for code in text.split(", ")} == codes
+    for page in ([], ["kafka"], ["smoke"]):
+        _code, out, _err = call(*page, "--help")
+        for code, text in EXIT_CODES.items():
+            assert f"{code} {text}" in " ".join(out.split())
+
+
+def test_a_dumb_terminal_gets_plain_lines(call, stand_in, monkeypatch):
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    from hydra.cli.progress import PlainProgress, TerminalProgress, shown_progress
+
+    with shown_progress() as display:
+        assert isinstance(display, PlainProgress)
+    monkeypatch.setenv("TERM", "xterm")
+    with shown_progress() as display:
+        assert isinstance(display, TerminalProgress)

@@ -5,7 +5,10 @@ import dataclasses
 
 import pytest
 
-from hydra.options.options import OPTION_KINDS, Options
+from hydra.cli.help_page import GROUPS, METAVARS
+from hydra.cli.option_flags import FIRST_RUN, KAFKA_NAMES
+from hydra.options.options import OPTION_KINDS, Options, parse_option
+from hydra.options.thresholds import METRICS
 from tests.facts import made_result
 
 EXAMPLES = {
@@ -136,6 +139,10 @@ def test_a_named_file_is_read_whatever_wrote_it(options_of, tmp_path, encode):
         (["--output="], ["--output = '' must be a path"]),
         (["--bootstrap_servers=\x1b[31mred"], ["--bootstrap_servers = ", "must be host:port"]),
         (["--marathon_url=http://m:8080"], ["--marathon_url=http://m:8080", "--bootstrap_servers"]),
+        (["--clients=15"], ["--clients_per_app=10", "ask for 10"]),
+        (["--clients=ten"], ["--clients = 'ten' must be a whole number from 1 to 100000"]),
+        (["--clients=20", "--total-sub-apps=2"], ["--clients and --total_sub_apps are both set: keep one"]),
+        (["--broker_property=a=1", "--broker_property=a=2"], ["--broker_property = 'a=1,a=2' "]),
         (["--total_sub_apps=10000", "--clients_per_app=10000"], ["--clients_per_app=10000", "100000 at most"]),
         (["--config_file=missing.ini"], ["--config_file=missing.ini does not exist"]),
         (["--config_file=."], ["'.' cannot be read", "directory"]),
@@ -184,10 +191,61 @@ def test_a_password_in_a_flag_is_not_shown_again(call, stand_in):
 
 
 def test_the_help_names_every_option_with_its_default(call):
-    code, out, _err = call("kafka", "--help")
+    code, out, _err = call("kafka", "--help-all")
     assert code == 0
+    shown = " ".join(out.split())
     for item in dataclasses.fields(Options):
-        assert f"--{item.name} " in out
+        assert f"--{item.name} " in out or f"--{item.name}, --{KAFKA_NAMES[item.name]} " in out
+    for group, heading in GROUPS.items():
+        assert (f"\n{heading}:\n" in out) == (group != "first")
     assert "--config_file" in out
-    assert "[1000]" in out
-    assert "[wire]" in out
+    assert "--msg_rate RECORDS/S rate of the publisher [default: 1000]" in shown
+    assert "--acks [0|1|all] acks that the publisher waits for [default: 1]" in shown
+
+
+def test_the_short_help_names_the_flags_of_a_first_run_and_the_long_help(call):
+    _code, out, _err = call("kafka", "--help")
+    flags = [line.split()[0] for line in out.splitlines() if line.startswith("  --")]
+    assert flags == [f"--{name}" for name in FIRST_RUN] + ["--config_file", "--help-all"]
+    assert "hydra kafka --help-all" in out
+    assert out.index("Examples:") < out.index("--bootstrap_servers ") < out.index("Exit codes:")
+    assert call("kafka", "--help_all")[1] == call("kafka", "--help-all")[1]
+
+
+def test_every_option_has_a_place_in_the_help():
+    assert set(OPTION_KINDS) <= set(METAVARS)
+    assert set(FIRST_RUN) <= set(METAVARS)
+
+
+@pytest.mark.parametrize("name", [name for name, text in METAVARS.items() if text.startswith("[")])
+def test_the_choices_in_the_help_are_those_that_are_taken(name):
+    for word in METAVARS[name].strip("[]").split("|"):
+        text = "package.module:Class" if word == "MODULE:CLASS" else word
+        assert parse_option(name, text, origin=name) in {text, text == "yes"}
+
+
+@pytest.mark.parametrize("name", KAFKA_NAMES)
+def test_kafkas_own_name_is_taken_too(options_of, name):
+    assert getattr(options_of(f"--{KAFKA_NAMES[name]}=123"), name) == 123
+    assert getattr(options_of(f"--{KAFKA_NAMES[name].replace('_', '-')}=123"), name) == 123
+
+
+@pytest.mark.parametrize(
+    ("arguments", "apps", "per_app"),
+    [(["--clients=20"], 2, 10), (["--clients=6", "--clients_per_app=3"], 2, 3), (["--clients=20000"], 2000, 10)],
+)
+def test_clients_are_divided_into_apps(options_of, arguments, apps, per_app):
+    options = options_of(*arguments)
+    assert (options.total_sub_apps, options.clients_per_app) == (apps, per_app)
+
+
+def test_clients_are_divided_by_what_hydra_ini_says(options_of, tmp_path):
+    (tmp_path / "hydra.ini").write_text("[hydra]\nclients_per_app = 7\ntotal_sub_apps = 5\n")
+    assert differing(options_of("--clients=14")) == {"total_sub_apps": 2, "clients_per_app": 7}
+
+
+def test_metrics_of_thresholds_are_listed(call, stand_in):
+    code, out, err = call("kafka", "--threshold=help")
+    assert (code, err, stand_in.options) == (0, "", None)
+    for name, metric in METRICS.items():
+        assert f"  {name} [{metric.unit}] " in out

@@ -68,7 +68,7 @@ def test_a_point_is_a_test_case():
     assert failure.get("message") == "5 were lost"
     assert "<x>" in failure.text
     assert cases[0].get("time") == "12.500"
-    assert "average_rate = 1,000.0" in cases[0].find("system-out").text
+    assert "average_rate = 1,000\n" in cases[0].find("system-out").text
 
 
 @pytest.mark.parametrize("make", [csv_text, junit_xml])

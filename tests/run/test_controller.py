@@ -75,6 +75,8 @@ def test_the_phases_come_in_order_and_are_told(rehearsal):
     stage = rehearsal()
     stage.measure()
     assert stage.progress.phases == ["configuring", "sending", "flushing", "draining", "collecting", "auditing"]
+    for live in stage.progress.live:
+        assert live.backlog == max(0, 4 * live.acked - live.delivered)
     last = stage.progress.live[-1]
     assert (last.planned, last.sent, last.acked, last.delivered, last.backlog, last.clients_missing) == (
         400, 400, 400, 1600, 0, 0,

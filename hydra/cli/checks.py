@@ -1,0 +1,105 @@
+"""``hydra doctor`` and ``hydra smoke``: does Hydra work here?"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import click
+
+from hydra.cli.help_page import HelpPage
+from hydra.cli.interruption import interruptible
+from hydra.cli.option_flags import chosen_options, option_flags
+from hydra.cli.terminal import print_json, printable
+from hydra.errors import HydraError, InfrastructureError, InterruptedRunError
+
+MARKS = {"ok": "ok     ", "warning": "warning"}
+ERROR = "ERROR  "
+
+SMALL = {
+    "total_sub_apps": 2,
+    "clients_per_app": 2,
+    "test_duration": 3.0,
+    "msg_rate": 200.0,
+    "app_prefix": "hydra-smoke",
+}
+"""The options of a smoke test, where no flag says otherwise."""
+
+WHERE = ("bootstrap_servers", "marathon_url")
+ON_YOUR_BROKERS = "--bootstrap_servers=k1:9092,k2:9092"
+
+
+@click.command(
+    cls=HelpPage,
+    examples={"hydra doctor": "this machine", f"hydra doctor {ON_YOUR_BROKERS}": "this machine and your own brokers"},
+    first=WHERE,
+    codes={"0": "all is well", "1": "", "3": "", "4": "something cannot be used; the lines say what to do"},
+)
+@click.option("--json", "as_json", is_flag=True, help="print JSON in place of lines")
+@option_flags()
+@click.pass_context
+def doctor(ctx: click.Context, /, as_json: bool, **_flags: object) -> int:  # noqa: FBT001  # click's way
+    """Check the controller, Kafka, Marathon and, with a small task on each, the agents; say what to do.
+
+    Takes the options of the run that is to be.
+    """
+    options = chosen_options(ctx)
+    from hydra.kafkatest.doctor import Doctor
+
+    findings = []
+    with interruptible():
+        for finding in Doctor(options).examine():
+            findings.append(finding)
+            if not as_json:
+                click.echo(f"{MARKS.get(finding.status, ERROR)}  {printable(f'{finding.subject}: {finding.text}')}")
+                if finding.remedy:
+                    click.echo(f"         -> {printable(finding.remedy)}")
+    if as_json:
+        print_json([dataclasses.asdict(finding) for finding in findings])
+    failed = any(finding.status not in MARKS for finding in findings)
+    return InfrastructureError.exit_code if failed else 0
+
+
+@click.command(
+    cls=HelpPage,
+    examples={"hydra smoke": "on this machine", f"hydra smoke {ON_YOUR_BROKERS}": "on your own brokers"},
+    first=WHERE,
+    codes={},
+)
+@option_flags()
+@click.pass_context
+def smoke(ctx: click.Context, /, **_flags: object) -> int:
+    """Run a publisher and two subscribers for three seconds, wherever the options say, and tell whether it worked.
+
+    Every option may be given; those of the load are small where they are not. The apps are created in the group
+    hydra-smoke.
+    """
+    options = chosen_options(ctx, under=SMALL)
+    from hydra.cli.progress import shown_progress
+    from hydra.kafkatest.runtest import RunTestKAFKA
+
+    try:
+        with (
+            interruptible(),
+            shown_progress() as progress,
+            RunTestKAFKA(options, runtest=False, progress=progress) as runner,
+        ):
+            runner.run_test()
+    except InterruptedRunError:
+        raise
+    except HydraError:
+        click.echo("Hydra does NOT work here: see the reason below, and 'hydra doctor'")
+        raise
+    record = runner.record
+    assert record is not None
+    assert record.result is not None
+    result = record.result
+    if result.exit_code != 0:
+        click.echo(f"Hydra does NOT work here as it should: {'; '.join(result.reasons)}")
+        return result.exit_code
+    cluster = record.cluster
+    click.echo(
+        f"Hydra works here: each of {options.client_count} clients in {options.total_sub_apps} subscribers received"
+        f" every one of {result.totals.records_counted} records"
+    )
+    click.echo(f"Marathon {cluster['marathon']} {cluster['marathon_version']}, Kafka {cluster['kafka']}")
+    return 0

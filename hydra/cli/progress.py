@@ -1,0 +1,172 @@
+"""What is seen of a run while it goes on, on stderr: one line that changes on a terminal, plain lines anywhere else.
+
+With ``--live`` it is written to a file as JSON Lines, too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.spinner import Spinner
+
+from hydra.cli.terminal import printable
+from hydra.errors import OutputError
+from hydra.run.progress import LiveCounts, Progress
+
+PLAIN_EVERY_S = 2.0
+
+
+def _counts_text(live: LiveCounts) -> str:
+    missing = f", {live.clients_missing:,} clients missing" if live.clients_missing else ""
+    return (
+        f"{live.elapsed_s:4.1f} s: sent {live.sent:,} of {live.planned:,}, acked {live.acked:,},"
+        f" delivered {live.delivered:,}, backlog {live.backlog:,} deliveries{missing}"
+    )
+
+
+class PlainProgress:
+    """Lines for a log: one for each phase, and counts now and then."""
+
+    def __init__(self) -> None:
+        self._phase = ""
+        self._counted_s = 0.0
+        self._detailed_s = 0.0
+
+    def __enter__(self) -> PlainProgress:  # noqa: PYI034  # typing has Self from 3.11 on
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        return
+
+    def phase(self, name: str, detail: str = "") -> None:
+        """A phase begins, or its detail changed."""
+        now_s = time.monotonic()
+        if name == self._phase and (not detail or now_s - self._detailed_s < PLAIN_EVERY_S):
+            return
+        self._phase, self._detailed_s = name, now_s
+        self._line(f"{name}{detail and f': {detail}'}")
+
+    def counts(self, live: LiveCounts) -> None:
+        """New counts."""
+        now_s = time.monotonic()
+        if now_s - self._counted_s >= PLAIN_EVERY_S:
+            self._counted_s = now_s
+            self._line(_counts_text(live))
+
+    def note(self, text: str) -> None:
+        """A line of its own."""
+        self._line(text)
+
+    def _line(self, text: str) -> None:
+        sys.stderr.write(f"hydra: {printable(text)}\n")
+        sys.stderr.flush()
+
+
+class TerminalProgress:
+    """One line that changes; notes stay above it."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._spinner = Spinner("dots", "starting")
+        self._live = Live(self._spinner, console=console, transient=True, refresh_per_second=8)
+        self._phase = ""
+        self._detail = ""
+
+    def __enter__(self) -> TerminalProgress:  # noqa: PYI034  # typing has Self from 3.11 on
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def phase(self, name: str, detail: str = "") -> None:
+        """A phase begins, or its detail changed."""
+        if name != self._phase:
+            self._phase, self._detail = name, ""
+        self._detail = detail or self._detail
+        self._show()
+
+    def counts(self, live: LiveCounts) -> None:
+        """New counts."""
+        self._detail = _counts_text(live)
+        self._show()
+
+    def note(self, text: str) -> None:
+        """A line above the one that changes."""
+        self._console.print(escape(printable(text)))
+
+    def _show(self) -> None:
+        self._spinner.update(text=f"[bold]{escape(printable(self._phase))}[/] {escape(printable(self._detail))}")
+
+
+class JsonlProgress:
+    """Passes everything on to a display, and writes a line of JSON for it.
+
+    A reader that goes away (of a pipe) ends the lines and not the run.
+
+    Args:
+        display: what a person sees.
+        path: the file; lines are added to what it holds.
+
+    Raises:
+        OutputError: it cannot be opened.
+    """
+
+    def __init__(self, display: Progress, path: str) -> None:
+        self._display = display
+        self._phase = ""
+        try:
+            self._file = Path(path).open("a", encoding="utf-8", buffering=1)  # noqa: SIM115  # closed by close
+        except OSError as error:
+            raise OutputError(f"--live={path} cannot be written ({error.strerror or error})") from error
+
+    def phase(self, name: str, detail: str = "") -> None:
+        """A line when the phase is another one."""
+        if name != self._phase:
+            self._phase = name
+            self._line({"event": "phase", "phase": name, "detail": detail})
+        self._display.phase(name, detail)
+
+    def counts(self, live: LiveCounts) -> None:
+        """A line with all counts."""
+        self._line({"event": "counts", **dataclasses.asdict(live)})
+        self._display.counts(live)
+
+    def note(self, text: str) -> None:
+        """A line with the text."""
+        self._line({"event": "note", "text": text})
+        self._display.note(text)
+
+    def close(self) -> None:
+        """No more lines; harmless the second time."""
+        with contextlib.suppress(OSError, ValueError):
+            self._file.close()
+
+    def _line(self, fields: dict[str, object]) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._file.write(json.dumps({"unix_time_s": round(time.time(), 3), **fields}) + "\n")
+
+
+@contextlib.contextmanager
+def shown_progress(path: str | None = None) -> Iterator[Progress]:
+    """Progress as it fits the place that stderr goes to, and as JSON Lines where a path is given."""
+    console = Console(stderr=True, highlight=False)
+    changing = sys.stderr.isatty() and not console.is_dumb_terminal
+    with TerminalProgress(console) if changing else PlainProgress() as display:
+        if path is None:
+            yield display
+            return
+        with contextlib.closing(JsonlProgress(display, path)) as lines:
+            yield lines

@@ -1,0 +1,116 @@
+"""``hydra show``, ``report`` and ``compare``: commands on results that were saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hydra.cli.help_page import HelpPage
+from hydra.cli.option_flags import parsed_by
+from hydra.cli.outputs import Outputs, parse_outputs
+from hydra.errors import DegradedError, UsageError
+from hydra.options.parsers import number
+
+if TYPE_CHECKING:
+    from hydra.sweep.comparison import Comparison
+
+
+@click.command()
+@click.argument("file")
+def show(file: str) -> int:
+    """Print a result FILE of a run, or a file or folder of a sweep, as its command did. Exit code: the command's."""
+    from hydra.cli.show_results import print_record, print_sweep
+    from hydra.run.record import RunRecord
+    from hydra.sweep.folder import load_results
+    from hydra.sweep.record import SweepRecord
+
+    saved = load_results(file)
+    if isinstance(saved, SweepRecord):
+        print_sweep(saved)
+    else:
+        for record in (saved,) if isinstance(saved, RunRecord) else saved.runs:
+            print_record(record)
+    return saved.exit_code
+
+
+@click.command(
+    cls=HelpPage,
+    examples={"hydra report results/ yesterday.json -o report.html": "one page of a sweep and of another result"},
+)
+@click.argument("results", nargs=-1, metavar="RESULT...")
+@click.option("-o", "--report", metavar="FILE", help="the page (HTML, on its own)")
+@click.option("--csv", metavar="FILE", help="a row for each run (CSV)")
+@click.option("--junit", metavar="FILE", help="a test case for each point (JUnit XML)")
+@click.pass_context
+def report(ctx: click.Context, /, results: tuple[str, ...], **_files: str | None) -> int:
+    """Make a page of RESULTs: files of runs, files or folders of sweeps and searches."""
+    if not results:
+        raise UsageError("no RESULT", hint="name a result file or the folder of a sweep")
+    outputs = parse_outputs(ctx)
+    if outputs == Outputs():
+        raise UsageError("nothing to write", hint="name a file: -o report.html")
+    from hydra.sweep.folder import load_results
+
+    outputs.write([(name, load_results(name)) for name in results])
+    return 0
+
+
+@click.command(
+    cls=HelpPage,
+    examples={"hydra compare yesterday/ today/ --tolerance=15": "has anything become worse by more than 15 %?"},
+    codes={"0": "nothing is worse", "1": "something is worse", "3": "no answer: the two have no point in common"},
+)
+@click.argument("before", metavar="A")
+@click.argument("after", metavar="B")
+@click.option(
+    "--tolerance",
+    callback=parsed_by(number(0, 1_000_000)),
+    metavar="PERCENT",
+    default="10",
+    show_default=True,
+    help="a change of less counts as none",
+)
+@click.option("--output", metavar="FILE", help="write what was found to this file (JSON)")
+@click.option("--csv", metavar="FILE", help="write a row for each difference to this file (CSV)")
+@click.option("--junit", metavar="FILE", help="write a test case for each point to this file (JUnit XML)")
+@click.pass_context
+def compare(ctx: click.Context, /, before: str, after: str, tolerance: float, **_files: str | None) -> int:
+    """Compare B with A: two runs, or two sweeps or searches, point by point.
+
+    A difference counts beyond --tolerance, if the repeats of the two sides do not overlap. Below a millisecond no
+    latency counts; any loss does where there was none.
+    """
+    outputs = parse_outputs(ctx)
+    from hydra.cli.show_results import print_comparison
+    from hydra.sweep.comparison import compare as compare_results
+    from hydra.sweep.comparison import points_by_name
+    from hydra.sweep.folder import load_results
+
+    old, new = load_results(before), load_results(after)
+    if not set(points_by_name(old)) & set(points_by_name(new)):
+        raise DegradedError(f"{before} and {after} have no point in common", hint="compare sweeps of the same plan")
+    found = compare_results(old, new, tolerance_percent=tolerance)
+    print_comparison(found, tolerance_percent=tolerance)
+    _write(found, outputs)
+    return 1 if found.regressions else 0
+
+
+def _write(found: Comparison, outputs: Outputs) -> None:
+    from hydra.codec import encode, to_builtins
+    from hydra.files.atomic_write import atomic_write
+    from hydra.report.csv_rows import comparison_csv
+    from hydra.report.junit import comparison_junit
+
+    if outputs.output is not None:
+        body = to_builtins(found)
+        assert isinstance(body, dict)
+        head = {"format": "hydra-comparison", "format_version": 1}
+        document = encode({**head, **body, "regressions": found.regressions})
+        atomic_write(Path(outputs.output), document, origin=f"--output={outputs.output}")
+    if outputs.csv is not None:
+        table = comparison_csv(found).encode("utf-8", errors="backslashreplace")
+        atomic_write(Path(outputs.csv), table, origin=f"--csv={outputs.csv}")
+    if outputs.junit is not None:
+        atomic_write(Path(outputs.junit), comparison_junit(found), origin=f"--junit={outputs.junit}")

@@ -1,0 +1,117 @@
+"""Results on the terminal: of a run, of a sweep or search, and of a comparison."""
+
+from __future__ import annotations
+
+import math
+
+from hydra.cli.terminal import Column, print_lines, print_table, stdout_console
+from hydra.report import text
+from hydra.report.contents import collect
+from hydra.run.record import RunRecord
+from hydra.sweep.comparison import Comparison, MetricChange
+from hydra.sweep.record import SweepRecord
+from hydra.sweep.search import answer_sentence
+from hydra.sweep.tuning import tuning_sentence
+
+VERDICT_STYLES = {"pass": "green", "fail": "red", "indeterminate": "yellow", "error": "bold red"}
+CHANGE_STYLES = {"worse": "red", "better": "green", "noise": "dim", "same": "dim"}
+SWEEP_KEYS = {
+    "average_tx_rate": "tx records/s",
+    "average_rate": "rx records/s",
+    "average_packet_loss": "loss %",
+    "failing_clients": "failing",
+}
+"""Headings by the seed's key."""
+
+
+def print_record(record: RunRecord) -> None:
+    """Print the verdict, why, the tables and the RES line."""
+    options, result = record.order.options, record.result
+    if result is None:
+        print_lines([text.failure_line(record)], style="bold red")
+        print_lines([text.headline(options)], indent="  ")
+        return
+    print_lines([text.verdict_line(result, record.order)], style=f"bold {VERDICT_STYLES[result.verdict]}")
+    print_lines(text.reason_lines(result), indent="  ")
+    stdout_console().print()
+    print_table(
+        [Column("key"), Column("value", numbers=True), Column("unit"), Column("meaning", dim=True)],
+        text.key_rows(result, options),
+        title=text.headline(options),
+    )
+    if rows := text.latency_rows(result):
+        print_table([Column("latency [ms]"), *(Column(name, numbers=True) for name in text.LATENCY_COLUMNS)], rows)
+        print_lines(text.latency_lines(result), indent="  ")
+        stdout_console().print()
+    stdout_console().print(text.res_line(record.seed_keys), soft_wrap=True)
+
+
+def print_sweep(sweep: SweepRecord) -> None:
+    """Print a row for each point of a sweep or a search, and the answers."""
+    contents = collect([("", sweep)])
+    points, others = contents.points, contents.changed_options
+    headings = ("clients", "records/s", *others, *SWEEP_KEYS.values(), "p99 ms")
+    rows = [
+        (
+            f"{point.clients:,}",
+            f"{point.msg_rate:,.10g}",
+            *(point.option(name) for name in others),
+            *(_shown(point.mean(key)) for key in SWEEP_KEYS),
+            _shown(point.metric("e2e_p99")),
+            point.verdict,
+        )
+        for point in points
+    ]
+    columns = [*(Column(heading, numbers=True) for heading in headings), Column("verdict")]
+    print_table(columns, rows, styles=[VERDICT_STYLES[point.verdict] for point in points])
+    if not sweep.answers and sweep.tuned is None:
+        failed = [point for point in points if point.verdict != "pass"]
+        reasons = [point.reasons[0] if point.reasons else "" for point in failed]
+        print_lines(
+            [f"{point.label}: {point.verdict.upper()} - {why}" for point, why in zip(failed, reasons, strict=True)]
+        )
+    print_lines([f"{found.question}: {answer_sentence(found.answer, unit=found.unit)}" for found in sweep.answers])
+    if sweep.tuned is not None:
+        print_lines([tuning_sentence(sweep.tuned)])
+
+
+def _shown(mean: float | None) -> str:
+    return "" if mean is None else text.number(mean)
+
+
+def print_comparison(found: Comparison, *, tolerance_percent: float) -> None:
+    """Print what is different, and what of it is worse."""
+    columns = [
+        Column("point"),
+        Column("metric"),
+        *(Column(name, numbers=True) for name in ("A", "B", "change", "noise")),
+    ]
+    print_table(
+        [*columns, Column("unit"), Column("")],
+        [_change_cells(item) for item in found.differences],
+        styles=[CHANGE_STYLES[item.state] for item in found.differences],
+    )
+    lines = [f"unlike: {told}" for told in found.unlike]
+    lines += [f"verdict: {name}: {was} -> {now}" for name, was, now in found.verdicts]
+    lines += [f"only in A: {name}" for name in found.only_before] + [f"only in B: {name}" for name in found.only_after]
+    if any(item.noise is None for item in found.differences):
+        lines.append("noise is not known where a side has a single run: repeat with --repeats")
+    print_lines(lines)
+    if not found.regressions:
+        print_lines([f"nothing is worse by more than {tolerance_percent:g} %"], style="bold green")
+    print_lines([f"WORSE {told}" for told in found.regressions], style="bold red")
+
+
+def _change_cells(item: MetricChange) -> list[str]:
+    change = "new" if math.isinf(item.change_percent) else f"{item.change_percent:+.1f} %"
+    noise = "" if item.noise is None else f"+-{text.number(item.noise / 2)}"
+    return [
+        item.point,
+        item.metric,
+        text.number(item.before),
+        text.number(item.after),
+        change,
+        noise,
+        item.unit,
+        item.state,
+    ]

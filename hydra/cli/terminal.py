@@ -1,0 +1,132 @@
+"""What is printed: text that a terminal takes as text, tables that never cut a number, JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PIPE_COLUMNS = 240
+"""Width of what is no terminal, such as a log: nothing is cut off in one."""
+
+
+def printable(text: str) -> str:
+    """The text with every control character (and so every escape sequence) written out as an escape."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table."""
+
+    heading: str
+    numbers: bool = False
+    """Right-aligned, and never broken over two lines."""
+    dim: bool = False
+
+
+def stdout_console() -> Console:
+    """Where results go."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS, highlight=False, markup=False)
+
+
+def print_lines(lines: Sequence[str], *, indent: str = "", style: str | None = None) -> None:
+    """Print lines; on a terminal a longer one goes on, indented, in the next line, and no word is broken."""
+    console = stdout_console()
+    for line in lines:
+        text = indent + printable(line)
+        if sys.stdout.isatty():
+            text = textwrap.fill(
+                text,
+                max(console.width, 20),
+                subsequent_indent=f"{indent}    ",
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+        console.print(text, style=style, soft_wrap=True)
+
+
+def print_table(
+    columns: Sequence[Column], rows: Sequence[Sequence[str]], *, title: str = "", styles: Sequence[str] = ()
+) -> None:
+    """Print a table, or, where the terminal is too narrow for it, each row as lines of ``heading: cell``.
+
+    Args:
+        columns: one for each cell of a row.
+        rows: their text; control characters are written out.
+        title: above it.
+        styles: one for each row, where they have any.
+    """
+    from rich import box
+    from rich.measure import Measurement
+    from rich.table import Table
+
+    console = stdout_console()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(
+            column.heading,
+            justify="right" if column.numbers else "left",
+            no_wrap=column.numbers,
+            overflow="fold",
+            style="dim" if column.dim else None,
+        )
+    shown = [[printable(cell) for cell in row] for row in rows]
+    for row, style in zip(shown, styles or [""] * len(shown), strict=True):
+        table.add_row(*row, style=style or None)
+    if title:
+        print_lines([title], style="bold")
+    if Measurement.get(console, console.options.update_width(10_000), table).minimum <= console.width:
+        console.print(table)
+        return
+    headings = [column.heading for column in columns]
+    for row in shown:
+        console.print()
+        print_lines(
+            [f"{heading}: {cell}" if heading else cell for heading, cell in zip(headings, row, strict=True) if cell]
+        )
+
+
+def print_rows(rows: Sequence[Mapping[str, object]], columns: Sequence[str], *, as_json: bool) -> None:
+    """Print a list: a table for people, JSON for programs.
+
+    Args:
+        rows: each with a value for every column, and more for JSON.
+        columns: those of the table.
+        as_json: print an array of all that is in the rows.
+    """
+    if as_json:
+        print_json(rows)
+        return
+    heads = [
+        Column(name.replace("_", " "), numbers=bool(rows) and all(isinstance(row[name], (int, float)) for row in rows))
+        for name in columns
+    ]
+    print_table(heads, [[_cell(row[name]) for name in columns] for row in rows])
+
+
+def print_json(document: object) -> None:
+    """Print a document as JSON."""
+    click.echo(json.dumps(document, indent=2, default=str))
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}={_cell(each)}" for name, each in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_cell(each) for each in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "" if value is None else str(value)
