@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hydra.errors import ConfigurationError, UsageError
 from hydra.options.ini import Settings, parse_ini
-from hydra.options.options import OPTION_KINDS, Options, merged, parse_option, resolve
+from hydra.options.options import OPTION_KINDS, Options, parse_option, resolve
 
 DEFAULT_CONFIG_FILE = "hydra.ini"
 MAX_CONFIG_BYTES = 1024 * 1024
