@@ -1,1 +1,1 @@
-"""The command line: one file a command, one exit door."""
+"""The command line: flags, help, progress and printed results; each command calls what does its work."""

@@ -170,7 +170,7 @@ def task(*, app: str, as_json: bool, **_flags: object) -> None:
 ls.add_command(task, "tasks")
 
 
-@cli.command()
+@cli.command(short_help="Delete an app, or a group with all its apps.")
 @_app_argument
 @_marathon_flags
 def stop(*, app: str, as_json: bool, **_flags: object) -> None:
@@ -223,7 +223,7 @@ def scale(*, app: str, instances: int, as_json: bool, **_flags: object) -> None:
     )
 
 
-@cli.command()
+@cli.command(short_help="Show the end of a task's stdout and stderr.")
 @click.argument("task", shell_complete=_complete_from(_task_names))
 @click.option("--bytes", "limit", type=click.IntRange(1), default=LOG_BYTES, help=f"of each file's end  [{LOG_BYTES}]")
 @_marathon_flags
@@ -244,7 +244,7 @@ def logs(*, task: str, limit: int, as_json: bool, **_flags: object) -> None:
             click.echo(printable(line.replace("\t", "    ")))
 
 
-@cli.command()
+@cli.command(short_help="Print a shell's completion script.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
     """Print a shell's completion script: eval "$(hydra cli completion bash)" in ~/.bashrc."""

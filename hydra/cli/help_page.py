@@ -132,7 +132,7 @@ class HelpPage(click.Command):
         """The flags that are shown, by heading."""
         sections: dict[str, list[click.Parameter]] = {name: [] for name in ("Options", *GROUPS.values())}
         group_of = {name: group for group, names in GROUPED.items() for name in names}
-        params = {str(param.name): param for param in self.get_params(ctx)}
+        params = {str(param.name): param for param in self.get_params(ctx) if isinstance(param, click.Option)}
         for name, param in params.items():
             group = group_of.get(name, "general" if param is self.get_help_option(ctx) else "")
             if show_all or group in {"", "general"}:

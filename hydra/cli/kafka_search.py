@@ -131,7 +131,7 @@ def maxclients(ctx: click.Context, /, **_flags: object) -> int:
 @option_flags()
 @click.pass_context
 def frontier(ctx: click.Context, /, **_flags: object) -> int:
-    """Draw the line between what is carried and what is not: 'hydra kafka maxrate' for each number of clients."""
+    """Find the highest rate that passes for each number of clients: 'hydra kafka maxrate' for each of them."""
 
     def asked(options: Options) -> SearchSettings:
         axis = make_axis(CLIENTS, ctx.params["client_set"].split(","), origin="--client_set")

@@ -83,7 +83,7 @@ def _show_status() -> None:
 
 @click.command()
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="of the API; 0: any that is free"
+    "--port", type=click.IntRange(0, 65535), default=8080, metavar="PORT", help="of the API; 0: any  [default: 8080]"
 )
 @option_flags("local_agents")
 @click.pass_context

@@ -60,7 +60,12 @@ def report(ctx: click.Context, /, results: tuple[str, ...], **_files: str | None
 @click.command(
     cls=HelpPage,
     examples={"hydra compare yesterday/ today/ --tolerance=15": "has anything become worse by more than 15 %?"},
-    codes={"0": "nothing is worse", "1": "something is worse", "3": "no answer: the two have no point in common"},
+    codes={
+        "0": "nothing is worse",
+        "1": "something is worse",
+        "2": "usage: a flag, or a file that is no result",
+        "3": "no answer: the two have no point in common",
+    },
 )
 @click.argument("before", metavar="A")
 @click.argument("after", metavar="B")

@@ -140,6 +140,7 @@ def forecast_lines(sweep: SweepRecord) -> list[str]:
     """How many runs there will be and about how long they take; the load that a Kafka of the user's own will get."""
     from hydra.report.text import load_line
 
+    about, which = "at most ", "to begin with, "
     if sweep.plan is not None:
         points = [point.options for point in sweep.plan.points]
         sending_s, runs = (
@@ -147,17 +148,16 @@ def forecast_lines(sweep: SweepRecord) -> list[str]:
             len(points) * sweep.plan.repeats,
         )
         heaviest = max(points, key=lambda options: options.client_count * options.msg_rate * options.msg_size)
-        at_most, which = "", "at most, "
+        about, which = "", "at most, "
     else:
         assert sweep.search is not None
-        runs = sweep.search.max_trials * max(1, len(sweep.search.clients))
-        sending_s, heaviest = runs * sweep.options.test_duration, sweep.options
-        at_most, which = "at most ", "to begin with, "
-    if sweep.kind == "tune":
-        lines = []
-    else:
-        about_s = STACK_S + sending_s + runs * BESIDE_SENDING_S
-        lines = [f"{at_most}{runs} runs, about {duration(about_s)}"]
+        runs, heaviest = sweep.search.max_trials * max(1, len(sweep.search.clients)), sweep.options
+        if sweep.kind == "tune":
+            # Two of the setting to begin with, and of each value that differs from it; more where changing one helps.
+            others = [value != getattr(sweep.options, axis.name) for axis in sweep.search.axes for value in axis.values]
+            about, runs = "at least ", 2 + 2 * sum(others)
+        sending_s = runs * sweep.options.test_duration
+    lines = [f"{about}{runs} runs, about {duration(STACK_S + sending_s + runs * BESIDE_SENDING_S)}"]
     if sweep.options.bootstrap_servers is not None:
         lines.append(f"{which}{load_line(heaviest)}")
     return lines

@@ -13,6 +13,7 @@ import click
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 PIPE_COLUMNS = 240
 """Width of what is no terminal, such as a log: nothing is cut off in one."""
@@ -59,7 +60,7 @@ def print_lines(lines: Sequence[str], *, indent: str = "", style: str | None = N
 def print_table(
     columns: Sequence[Column], rows: Sequence[Sequence[str]], *, title: str = "", styles: Sequence[str] = ()
 ) -> None:
-    """Print a table, or, where the terminal is too narrow for it, each row as lines of ``heading: cell``.
+    """Print a table as the terminal has room for it: whole, without its dim columns, or a line for each cell.
 
     Args:
         columns: one for each cell of a row.
@@ -67,11 +68,28 @@ def print_table(
         title: above it.
         styles: one for each row, where they have any.
     """
+    if title:
+        print_lines([title], style="bold")
+    console = stdout_console()
+    for shown in (columns, [column for column in columns if not column.dim]):
+        table = _table(
+            shown,
+            [[cell for column, cell in zip(columns, row, strict=True) if column in shown] for row in rows],
+            styles,
+        )
+        if _narrowest(console, table) <= console.width:
+            console.print(table)
+            return
+    for row in rows:
+        console.print()
+        cells = [(column.heading, cell) for column, cell in zip(columns, row, strict=True) if cell]
+        print_lines([f"{heading}: {cell}" if heading else cell for heading, cell in cells])
+
+
+def _table(columns: Sequence[Column], rows: Sequence[Sequence[str]], styles: Sequence[str]) -> Table:
     from rich import box
-    from rich.measure import Measurement
     from rich.table import Table
 
-    console = stdout_console()
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         table.add_column(
@@ -81,20 +99,16 @@ def print_table(
             overflow="fold",
             style="dim" if column.dim else None,
         )
-    shown = [[printable(cell) for cell in row] for row in rows]
-    for row, style in zip(shown, styles or [""] * len(shown), strict=True):
-        table.add_row(*row, style=style or None)
-    if title:
-        print_lines([title], style="bold")
-    if Measurement.get(console, console.options.update_width(10_000), table).minimum <= console.width:
-        console.print(table)
-        return
-    headings = [column.heading for column in columns]
-    for row in shown:
-        console.print()
-        print_lines(
-            [f"{heading}: {cell}" if heading else cell for heading, cell in zip(headings, row, strict=True) if cell]
-        )
+    for row, style in zip(rows, styles or [""] * len(rows), strict=True):
+        table.add_row(*map(printable, row), style=style or None)
+    return table
+
+
+def _narrowest(console: Console, table: Table) -> int:
+    """The fewest columns of a terminal in which no number and no word of the table is broken."""
+    from rich.measure import Measurement
+
+    return Measurement.get(console, console.options.update_width(10_000), table).minimum
 
 
 def print_rows(rows: Sequence[Mapping[str, object]], columns: Sequence[str], *, as_json: bool) -> None:

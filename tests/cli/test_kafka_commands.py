@@ -250,6 +250,10 @@ def test_a_sweep_says_how_long_it_will_take(call, runs):
     assert "hydra: 8 runs, about 8 min 39 s" in err
     _code, _out, err = call("kafka", "maxrate", "--clients=10", "--max_runs=4", "--results=m")
     assert "hydra: at most 4 runs, about 1 min 7 s" in err
+    runs.asked.clear()
+    _code, _out, err = call("kafka", "tune", "--clients=10", "--fetch_min_bytes_set=1,2", "--results=t")
+    assert "hydra: at least 14 runs, about 3 min 17 s" in err
+    assert len(runs.asked) == 14
 
 
 def test_users_brokers_are_told_the_load_that_they_are_about_to_get(call, runs):

@@ -50,6 +50,7 @@ def terminal(capsys, monkeypatch):
 
 
 COLUMNS = [Column("host"), Column("bytes", numbers=True), Column("meaning")]
+DIM = [*COLUMNS[:2], Column("meaning", dim=True)]
 ROWS = [("node1", "9,422,785", "all that was sent"), ("node2\x1b", "7", "")]
 
 
@@ -71,6 +72,12 @@ def test_a_table_that_does_not_fit_is_a_line_for_each_cell(terminal):
     assert lines == [
         "", "host: node1", "bytes: 9,422,785", "meaning: all that", "    was sent", "", "host: node2\\x1b", "bytes: 7",
     ]  # fmt: skip
+
+
+def test_dim_columns_are_the_first_to_go(terminal):
+    lines = terminal(26, lambda: print_table(DIM, ROWS))
+    assert lines[1].split() == ["host", "bytes"]
+    assert lines[3].split() == ["node1", "9,422,785"]
 
 
 def test_lines_are_broken_between_words_and_go_on_indented(terminal):
