@@ -1,6 +1,5 @@
 """The command line, called in this process; nothing is started."""
 
-import dataclasses
 import logging
 import tempfile
 
@@ -8,6 +7,7 @@ import pytest
 
 from hydra.cli.main import run
 from hydra.options.options import Options
+from hydra.options.order import RunOrder
 from hydra.run.record import RunRecord
 
 
@@ -51,12 +51,11 @@ def stand_in(monkeypatch):
         def run_test(self):
             if self.result is not None:
                 self.record = RunRecord(
-                    "run-1",
+                    RunOrder("run-1", self.options),
                     "complete",
                     "2026-01-01",
-                    options=dataclasses.asdict(self.options),
+                    self.result.exit_code,
                     seed_keys=self.result.seed_keys(),
-                    exit_code=self.result.exit_code,
                     result=self.result,
                 )
             if self.error is not None:

@@ -132,8 +132,8 @@ def test_a_plan_file(call, runs):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--client_set=10,15"], "--clients_per_app=10: ask for 10, or"),
-        (["--clients=15"], "--clients_per_app=10: ask for 10, or"),
+        (["--client_set=10,15"], "15 clients are not a multiple of --clients_per_app=10: use 10, or"),
+        (["--clients=15"], "15 clients are not a multiple of --clients_per_app=10: use 10, or"),
         (["--clients=20", "--total_sub_apps=2"], "--clients and --total_sub_apps are both set: keep one"),
         (["--clients=0"], "--clients = '0' must be a whole number from 1"),
         (["--client_set=ten"], "--client_set: clients = 'ten' must be a whole number"),
@@ -418,8 +418,8 @@ def test_tune(call, runs):
         (["maxrate", "--max_runs=1"], "--max_runs = '1' must be a whole number from 2"),
         (["maxrate", "--precision=0"], "--precision = '0' must be a number from 0.1"),
         (["maxrate", "--start=x"], "--start = 'x' must be a number"),
-        (["maxclients", "--start=15"], "--clients_per_app=10: ask for 10, or"),
-        (["frontier", "--client_set=15"], "--clients_per_app=10: ask for 10, or"),
+        (["maxclients", "--start=15"], "15 clients are not a multiple of --clients_per_app=10: use 10, or"),
+        (["frontier", "--client_set=15"], "15 clients are not a multiple of --clients_per_app=10: use 10, or"),
         (["tune", "--linger_ms_set=x"], "linger_ms = 'x' must be a whole number"),
         (["batchsize", "--msg_batch_set=0"], "msg_batch = '0' must be a whole number"),
     ],

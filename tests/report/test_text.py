@@ -8,13 +8,11 @@ import pytest
 from hydra.accounting.bottleneck import Bottleneck
 from hydra.accounting.latency import LatencySummary
 from hydra.accounting.metrics import ThresholdOutcome
-from hydra.accounting.result import RunRecord
-from hydra.codec import DecodeError
 from hydra.options.options import Options
+from hydra.options.order import RunOrder
 from hydra.report.text import (
     LATENCY_COLUMNS,
     MEANINGS,
-    asked_options,
     failure_line,
     headline,
     key_rows,
@@ -27,6 +25,7 @@ from hydra.report.text import (
     three_digits,
     verdict_line,
 )
+from hydra.run.record import RunRecord
 from tests.facts import NO_LATENCY, NO_TOTALS, made_result
 
 
@@ -139,7 +138,7 @@ LATE = LatencySummary(7, 1.0, 2.0, 32.1, 4.0, 5.0, 678.9)
         ({}, {}, "PASS  20 clients, sent 999.9 of 1,000 records/s, lost 0"),
         (
             {},
-            {"e2e": LATE, "fetch_pace_ms": 25.0, "linger_ms": 5},
+            {"e2e": LATE, "pace_ms": 25.0, "linger_ms": 5},
             "sent 999.9 of 1,000 records/s, lost 0, p99 32.1 ms (of which harness: pace <= 25 ms, linger <= 5 ms)",
         ),
         ({}, {"e2e": LATE, "linger_ms": 5}, "lost 0, p99 32.1 ms (of which harness: linger <= 5 ms)"),
@@ -150,8 +149,9 @@ LATE = LatencySummary(7, 1.0, 2.0, 32.1, 4.0, 5.0, 678.9)
 )
 def test_the_first_line_says_it_all(totals, latency, line):
     made = result(clients_asked=20, tx_rate_per_s=999.94, **totals)
-    made = dataclasses.replace(made, latency=dataclasses.replace(NO_LATENCY, **latency))
-    found = verdict_line(made, Options())
+    order = RunOrder("r", Options(linger_ms=latency.get("linger_ms", 0)), pace_ms=latency.get("pace_ms", 0.0))
+    made = dataclasses.replace(made, latency=dataclasses.replace(NO_LATENCY, e2e=latency.get("e2e", NO_LATENCY.e2e)))
+    found = verdict_line(made, order)
     assert line in found
     assert found.endswith(line) or not line.endswith(("ms", ")", "0"))
 
@@ -159,7 +159,7 @@ def test_the_first_line_says_it_all(totals, latency, line):
 @pytest.mark.parametrize("verdict", ["pass", "fail", "indeterminate"])
 def test_the_verdict_is_followed_by_why_and_by_what_to_know(verdict):
     made = result(verdict, ["first", "second"], ["by the way"])
-    assert verdict_line(made, Options()).startswith(f"{verdict.upper()}  ")
+    assert verdict_line(made, RunOrder("r", Options())).startswith(f"{verdict.upper()}  ")
     assert reason_lines(made) == ["first", "second", "limit: not reached", "note: by the way"]
 
 
@@ -258,13 +258,5 @@ def test_thresholds_are_told_kept_or_not():
 
 @pytest.mark.parametrize(("status", "told"), [("interrupted", "was interrupted"), ("failed", "failed")])
 def test_a_run_without_a_result_says_why(status, told):
-    record = RunRecord("r", status, "", options={}, error="Ctrl-C", exit_code=130)
+    record = RunRecord(RunOrder("r", Options()), status, "", 130, error="Ctrl-C")
     assert failure_line(record) == f"NO RESULT  the run {told}: Ctrl-C (exit code 130)"
-
-
-def test_a_headline_is_made_of_options_in_a_file():
-    options = Options(total_sub_apps=3, threshold=("loss==0",))
-    in_file = dataclasses.asdict(options) | {"threshold": ["loss==0"], "unheard_of": 1}
-    assert asked_options(RunRecord("r", "failed", "", options=in_file)) == options
-    with pytest.raises(DecodeError, match="msg_rate"):
-        asked_options(RunRecord("r", "failed", "", options={"msg_rate": "fast"}))
