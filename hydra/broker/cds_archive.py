@@ -17,7 +17,7 @@ from pathlib import Path
 from hydra.broker.embedded import EmbeddedBroker
 from hydra.broker.java import Java
 from hydra.broker.jvm import broker_flags, end_jvm, java_command, start_jvm
-from hydra.errors import HydraError, JavaError
+from hydra.errors import HydraError, InfrastructureError, JavaError
 from hydra.files.atomic_write import staging_dir
 from hydra.files.file_lock import try_lock
 from hydra.files.user_folders import cache_folder
@@ -96,7 +96,7 @@ def _make(archive: Path, java: Java, classpath: Sequence[Path], scratch: Path, n
     """Put the archive in its place, or an empty file if this Java makes none that it can use.
 
     Raises:
-        HydraError: the broker did not boot.
+        HydraError: the broker did not boot, or a JVM timed out.
     """
     _remove_old(archive.parent)
     with staging_dir(archive.parent) as staging:
@@ -130,6 +130,7 @@ def _run(java: Java, flags: Sequence[str], main: Sequence[str], classpath: Seque
 
     Raises:
         JavaError: it failed; quotes its first line.
+        InfrastructureError: it timed out.
     """
     log = folder / "jvm.log"
     log.unlink(missing_ok=True)
@@ -138,7 +139,8 @@ def _run(java: Java, flags: Sequence[str], main: Sequence[str], classpath: Seque
     try:
         status = process.wait(timeout=DUMP_TIMEOUT_S)
     except subprocess.TimeoutExpired:
-        raise JavaError(f"java {flags[0]} timed out after {DUMP_TIMEOUT_S:g} s") from None
+        # Of a busy machine, and not of this Java: another start may try again.
+        raise InfrastructureError(f"java {flags[0]} timed out after {DUMP_TIMEOUT_S:g} s") from None
     finally:
         end_jvm(process)
     if status != 0:

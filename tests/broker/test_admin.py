@@ -139,7 +139,7 @@ def test_a_broker_that_pauses_dies_and_returns(make_broker, tmp_path, eventually
 @pytest.mark.integration
 @pytest.mark.usefixtures("sockets_left_open")
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
-def test_an_address_that_a_broker_tells_and_nobody_reaches_is_named(make_broker, tmp_path):
+def test_an_advertised_address_that_cannot_be_reached_is_named(make_broker, tmp_path):
     with make_broker(tmp_path / "broker", advertised_port=1) as broker:
         servers = broker.bootstrap_servers
         admin = KafkaTopicAdmin(servers, timeout_s=3)
