@@ -20,7 +20,7 @@ def running_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     stack = Place(tmp_path_factory.mktemp("running"))
     try:
         up = Command(stack, ["local", "up"])
-        assert up.end() == 0, up.errors
+        assert up.end(180) == 0, up.errors
         yield stack
         down = Command(stack, ["local", "down"])
         assert down.end(30) == 0
