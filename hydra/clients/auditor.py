@@ -1,4 +1,4 @@
-"""The auditor: one fresh reader of a run's whole log, after everyone else has read."""
+"""The auditor: reads a run's whole log once more, after all clients have read it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _FETCH_WAIT_MAX_MS = 100
 
 
 class WireAuditor:
-    """Reads with the wire driver, which goes over a log many times as fast as it was written; an Auditor."""
+    """Reads with the wire driver, many times as fast as the log was written; an Auditor."""
 
     def audit(self, order: AuditOrder, log: Mapping[int, OffsetRange], timeout_s: float) -> Audit:
         """Read every partition from its start to its end.
 
         Raises:
-            BrokerError: when that took longer, or the log cannot be read.
+            BrokerError: that took longer, or the log cannot be read.
         """
         deadline_s = time.monotonic() + timeout_s
         subscriber = WireSubscriber(_configuration(order, log))
@@ -32,7 +32,8 @@ class WireAuditor:
             subscriber.open()
             while not tally.reached(ends):
                 if time.monotonic() >= deadline_s:
-                    raise BrokerError(f"the auditor was not through after {timeout_s:g} s{_trouble(tally.error)}")
+                    reason = f" ({tally.error})" if tally.error else ""
+                    raise BrokerError(f"the auditor timed out after {timeout_s:g} s{reason}")
                 subscriber.poll(_POLL_S)
         finally:
             subscriber.close()
@@ -48,7 +49,7 @@ class WireAuditor:
 
 
 def _configuration(order: AuditOrder, log: Mapping[int, OffsetRange]) -> SubscriberConfiguration:
-    """One client that reads all there is."""
+    """One client that reads everything."""
     starts = tuple(PartitionStart(partition, offsets.start) for partition, offsets in sorted(log.items()))
     return SubscriberConfiguration(
         run_id=order.run_id,
@@ -62,7 +63,3 @@ def _configuration(order: AuditOrder, log: Mapping[int, OffsetRange]) -> Subscri
         max_buffer_bytes=0,
         fetch_pace_ms=0.0,
     )
-
-
-def _trouble(error: str) -> str:
-    return f" ({error})" if error else ""

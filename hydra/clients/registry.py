@@ -1,4 +1,4 @@
-"""Finds the driver that a configuration names; a client library is imported only when its driver is asked for."""
+"""Makes the driver that a configuration names; a client library is imported only when its driver is used."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["PUBLISHER_DRIVERS", "SUBSCRIBER_DRIVERS", "publisher_driver", "subsc
 
 
 def publisher_driver(configuration: PublisherConfiguration) -> PublisherDriver:
-    """A new publisher with the client library that the configuration names.
+    """A new publisher on the client library that the configuration names.
 
     Raises:
-        UsageError: for a driver that there is not.
+        UsageError: the driver is unknown.
     """
     if configuration.driver == "confluent":
         from hydra.clients.confluent_publisher import ConfluentPublisher
@@ -38,10 +38,10 @@ def publisher_driver(configuration: PublisherConfiguration) -> PublisherDriver:
 
 
 def subscriber_driver(configuration: SubscriberConfiguration) -> SubscriberDriver:
-    """The clients of a subscriber task with the client library that the configuration names.
+    """The clients of a subscriber task on the client library that the configuration names.
 
     Raises:
-        UsageError: for a driver that there is not.
+        UsageError: the driver is unknown.
     """
     if configuration.driver == "wire":
         from hydra.clients.wire_subscriber import WireSubscriber
@@ -61,7 +61,7 @@ def subscriber_driver(configuration: SubscriberConfiguration) -> SubscriberDrive
     raise _unknown("subscriber", configuration.driver, SUBSCRIBER_DRIVERS)
 
 
-def _imported(path: str) -> Any:  # noqa: ANN401  # whatever stands there
+def _imported(path: str) -> Any:  # noqa: ANN401  # whatever the path names
     """A driver of the user's own, from ``package.module:Class``; it must be importable where the task runs."""
     module, _, name = path.partition(":")
     try:
@@ -73,4 +73,4 @@ def _imported(path: str) -> Any:  # noqa: ANN401  # whatever stands there
 
 
 def _unknown(role: str, name: str, known: tuple[str, ...]) -> UsageError:
-    return UsageError(f"there is no {role} driver {name!r}", hint=f"use one of {', '.join(known)}")
+    return UsageError(f"unknown {role} driver {name!r}", hint=f"use one of {', '.join(known)}")

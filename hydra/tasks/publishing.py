@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from hydra.accounting.latency import SpacedLatencies, Spacing
 from hydra.accounting.stats import HostTraffic, ProcessUsage, PublisherSample, PublisherStats, PublisherStatus
-from hydra.clients.protocols import AckCount, PausingPublisher, PublisherDriver
+from hydra.clients.protocols import AckCount, CooperativePublisher, PublisherDriver
 from hydra.options.order import PublisherConfiguration
 from hydra.records.partitioner import Partitioner
 from hydra.records.send_plan import Plan
@@ -48,7 +48,7 @@ class Publishing:
         self._striping = Partitioner(configuration.partitions, configuration.msg_batch_records)
         self._driver = driver
         self._clock = clock
-        self._pause = driver.pause if isinstance(driver, PausingPublisher) else clock.sleep
+        self._pause = driver.pause if isinstance(driver, CooperativePublisher) else clock.sleep
         self._phase = "connecting"
         self._error = ""
         self._attempted = 0
