@@ -1,4 +1,4 @@
-"""The auditor: one fresh reader of a run's whole log, after everyone else has read."""
+"""The auditor: reads a run's whole log once more, after all clients have read it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _FETCH_WAIT_MAX_MS = 100
 
 
 class WireAuditor:
-    """Reads with the wire driver, which goes over a log many times as fast as it was written; an Auditor."""
+    """Reads with the wire driver, many times as fast as the log was written; an Auditor."""
 
     def audit(self, order: RunOrder, log: Mapping[int, OffsetRange], timeout_s: float) -> Audit:
         """Read every partition from its start to its end.
 
         Raises:
-            BrokerError: when that took longer, or the log cannot be read.
+            BrokerError: that took longer, or the log cannot be read.
         """
         deadline_s = time.monotonic() + timeout_s
         subscriber = WireSubscriber(_auditors_order(order, log))
@@ -32,7 +32,8 @@ class WireAuditor:
             subscriber.open()
             while not tally.reached(ends):
                 if time.monotonic() >= deadline_s:
-                    raise BrokerError(f"the auditor was not through after {timeout_s:g} s{_trouble(tally.error)}")
+                    reason = f" ({tally.error})" if tally.error else ""
+                    raise BrokerError(f"the auditor timed out after {timeout_s:g} s{reason}")
                 subscriber.poll(_POLL_S)
         finally:
             subscriber.close()
@@ -63,7 +64,3 @@ def _auditors_order(order: RunOrder, log: Mapping[int, OffsetRange]) -> RunOrder
         clients=(ClientAssignment("auditor", f"{order.run_id}-auditor", starts),),
         pace_ms=0.0,
     )
-
-
-def _trouble(error: str) -> str:
-    return f" ({error})" if error else ""

@@ -1,4 +1,4 @@
-"""Inflates the records of a compressed record batch.
+"""Decompresses the records of a record batch.
 
 The codecs are cramjam's; it is imported when the first compressed batch comes, since most runs never see one.
 """
@@ -22,7 +22,7 @@ def decompress(codec: int, compressed: bytes | bytearray | memoryview) -> bytes:
         compressed: what follows the batch's header.
 
     Raises:
-        ValueError: for a codec that Kafka does not define, and for bytes that are not of that codec.
+        ValueError: Kafka does not define the codec, or the bytes are not of that codec.
     """
     import cramjam
 
@@ -30,17 +30,17 @@ def decompress(codec: int, compressed: bytes | bytearray | memoryview) -> bytes:
         if codec == GZIP:
             return bytes(cramjam.gzip.decompress(compressed))
         if codec == SNAPPY:
-            return _inflate_snappy(compressed)
+            return _decompress_snappy(compressed)
         if codec == LZ4:
             return bytes(cramjam.lz4.decompress(compressed))
         if codec == ZSTD:
             return bytes(cramjam.zstd.decompress(compressed))
     except (cramjam.DecompressionError, struct.error, OSError) as error:
-        raise ValueError(f"a batch that cannot be inflated (codec {codec}): {error}") from error
-    raise ValueError(f"a batch with the unknown compression codec {codec}")
+        raise ValueError(f"the batch cannot be decompressed (codec {codec}): {error}") from error
+    raise ValueError(f"the batch has the unknown compression codec {codec}")
 
 
-def _inflate_snappy(compressed: bytes | bytearray | memoryview) -> bytes:
+def _decompress_snappy(compressed: bytes | bytearray | memoryview) -> bytes:
     """Java clients and the broker write xerial's framing (blocks with their lengths), librdkafka one bare block."""
     from cramjam import snappy
 
@@ -52,7 +52,7 @@ def _inflate_snappy(compressed: bytes | bytearray | memoryview) -> bytes:
         (size,) = struct.unpack_from(">i", compressed, at)
         at += 4
         if not 0 <= size <= len(compressed) - at:
-            raise ValueError(f"a snappy block of {size} bytes, where {len(compressed) - at} are left")
+            raise ValueError(f"invalid snappy block: {size} bytes, {len(compressed) - at} are left")
         blocks.append(bytes(snappy.decompress_raw(compressed[at : at + size])))
         at += size
     return b"".join(blocks)

@@ -1,10 +1,9 @@
 """The publisher on librdkafka, through confluent-kafka.
 
 Measured for 14-byte records, CPU over all threads: ``produce`` without accounting costs 1.0 us a record,
-``produce_batch`` 0.8, ``produce_batch`` with a call back for every record, as here, 1.0 (over 1,000,000 records/s).
-Decoding each acked record's value in the call back would cost another 0.2, so a block counts its acks instead: each of
-its records reports once, and when all have reported without an error the whole block is acked. Only what fails is
-decoded.
+``produce_batch`` 0.8, ``produce_batch`` with a callback for every record, as here, 1.0 (over 1,000,000 records/s).
+To decode each acked record's value in the callback would cost another 0.2, so a block counts its reports instead: when
+all its records have reported without an error, the whole block is acked. Only records that failed are decoded.
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ log = logging.getLogger(__name__)
 
 _BLOCK_RECORDS = 1000
 _QUEUE_SECONDS = 5
-_QUEUE_FIRST_RECORDS, _QUEUE_LAST_RECORDS = 100_000, 2_000_000
+_QUEUE_MIN_RECORDS, _QUEUE_MAX_RECORDS = 100_000, 2_000_000
 _QUEUE_BYTES = 1 << 30
 _RECORD_OVERHEAD_BYTES = 512
 _PURGE_S = 1.0
 _QUEUE_FULL = int(KafkaError._QUEUE_FULL)  # noqa: SLF001  librdkafka names its own codes so
 _UNKNOWN_PARTITION = int(KafkaError._UNKNOWN_PARTITION)  # noqa: SLF001  as above
-_CONNECTION_TROUBLE = frozenset(
+_CONNECTION_ERRORS = frozenset(
     (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN)  # noqa: SLF001  as above
 )
 
@@ -52,11 +51,11 @@ class _Block:
         """Sequence -> error code of the records that were not acked."""
 
     def expect(self, reports: int) -> None:
-        """Not all records were taken: so many reports will come."""
+        """Not all records were accepted: expect only so many reports."""
         self._left = reports
 
     def reported(self, error: KafkaError | None, message: Message) -> None:
-        """One record's report; hot path, called for every record."""
+        """Take in one record's report. Hot path: called for every record."""
         if error is not None:
             self.errors[sequence_of(message.value() or b"")] = error.code()
         self._left -= 1
@@ -78,22 +77,22 @@ class ConfluentPublisher:
         self._ledger = DeliveryLedger(order.options.partitions)
         self._queue_records = queue_records(order)
         self._reports = order.options.acks != "0"
-        self._in_doubt = False
+        self._maybe_appended = False
         self._producer: Producer | None = None
 
     def open(self, deadline_s: float) -> None:
         """Connect and learn the topic's leaders.
 
         Raises:
-            BrokerError: when it took longer than ``deadline_s``, or the broker refused.
+            BrokerError: it took longer than ``deadline_s``, or the broker refused.
         """
         deadline = time.monotonic() + deadline_s
         try:
             producer = self._producer = Producer(settings(self._order, self._on_error), logger=log)
         except (KafkaException, ValueError) as error:
-            raise BrokerError(f"the settings of the publisher are refused: {error}") from error
+            raise BrokerError(f"librdkafka refused the publisher's settings: {error}") from error
         where = f"topic {self._topic} at {self._order.bootstrap_servers}"
-        trouble = ""
+        reason = ""
         while (left_s := deadline - time.monotonic()) > 0:
             try:
                 topic = producer.list_topics(self._topic, timeout=left_s).topics[self._topic]
@@ -102,18 +101,18 @@ class ConfluentPublisher:
             leaders = [part.leader for part in topic.partitions.values() if part.leader >= 0]
             if topic.error is None and len(leaders) >= self._order.options.partitions:
                 return
-            trouble = topic.error.str() if topic.error else f"{len(leaders)} partitions have a leader"
+            reason = topic.error.str() if topic.error else f"{len(leaders)} partitions have a leader"
             producer.poll(min(0.05, left_s))
-        raise BrokerError(f"{where}: {trouble} after {deadline_s:g} s")
+        raise BrokerError(f"{where}: {reason} after {deadline_s:g} s")
 
     def send(self, partition: int, first_sequence: int, records: int) -> int:
-        """Hand records to librdkafka; fewer than asked when its queue is full."""
+        """Hand records to librdkafka; fewer than ``records`` when its queue is full."""
         producer = self._producer
         if producer is None:
             return 0
         taken = 0
         while taken < records:
-            # This thread is the queue's only source, so what has room now is taken as a whole.
+            # Only this thread fills the queue, so a block that has room now is accepted as a whole.
             count = min(_BLOCK_RECORDS, records - taken, self._queue_records - len(producer))
             if count <= 0:
                 break
@@ -136,7 +135,7 @@ class ConfluentPublisher:
         return self._take_back(block, messages)
 
     def _take_back(self, block: _Block, messages: Sequence[dict[str, Any]]) -> int:
-        """Some of a block were refused on the spot. Returns how many count as taken."""
+        """Librdkafka refused some records of a block at once. Returns how many count as taken."""
         refused = [(at, message["_error"]) for at, message in enumerate(messages) if "_error" in message]
         block.expect(block.count - len(refused))
         first_refused = refused[0][0]
@@ -144,7 +143,7 @@ class ConfluentPublisher:
             block.count = first_refused
             return first_refused
         for at, error in refused:
-            # They never left this process, and that is proof enough.
+            # They never left this process: that proves that they failed.
             block.errors[block.first + at] = error.code()
             self._ledger.error = error.str()
             self._ledger.fail(block.partition, block.first + at)
@@ -153,14 +152,14 @@ class ConfluentPublisher:
         return block.count
 
     def settle(self, block: _Block) -> None:
-        """All records of a block have reported."""
+        """Count a block whose records have all reported."""
         start = block.first
         for sequence in sorted(block.errors):
             self._ledger.ack(block.partition, start, sequence)
             start = sequence + 1
             code = block.errors[sequence]
-            # After a lost connection an earlier try of the same record may be in the log, whatever the last one met.
-            if code in PROOFS_OF_REFUSAL and not self._in_doubt:
+            # After a lost connection an earlier try of the record may be in the log, whatever became of the last try.
+            if code in PROOFS_OF_REFUSAL and not self._maybe_appended:
                 self._ledger.fail(block.partition, sequence)
         self._ledger.ack(block.partition, start, block.first + block.count)
         if block.errors:
@@ -173,11 +172,7 @@ class ConfluentPublisher:
         return self._ledger.count()
 
     def flush(self, timeout_s: float) -> AckCount:
-        """Send what is held back and wait for all reports.
-
-        Records without a report after ``timeout_s`` are given up: what still waits in the queue is not sent any more,
-        so that no record enters the log after the count was taken.
-        """
+        """Send what is held back and wait for all reports; after ``timeout_s`` the other records are given up."""
         if self._producer is not None and self._producer.flush(timeout_s):
             self._purge(self._producer)
         return self._ledger.count()
@@ -188,11 +183,11 @@ class ConfluentPublisher:
         producer.flush(_PURGE_S)
 
     def outcomes(self) -> Sequence[PartitionOutcomes]:
-        """What became of every record; those of a block that has not reported whole are unknown until it has."""
+        """What became of every record; the records of a block are unknown until all of them have reported."""
         return self._ledger.outcomes()
 
     def close(self) -> None:
-        """Let go of threads and connections; harmless the second time."""
+        """End threads and connections; harmless the second time."""
         producer, self._producer = self._producer, None
         if producer is None:
             return
@@ -202,15 +197,15 @@ class ConfluentPublisher:
 
     def _on_error(self, error: KafkaError) -> None:
         self._ledger.error = error.str()
-        if error.code() in _CONNECTION_TROUBLE:
-            self._in_doubt = True
+        if error.code() in _CONNECTION_ERRORS:
+            self._maybe_appended = True
 
 
 def queue_records(order: RunOrder) -> int:
     """How many records may wait for their acks: some seconds' worth, within 1 GiB."""
-    wanted = max(_QUEUE_FIRST_RECORDS, round(_QUEUE_SECONDS * order.options.msg_rate))
+    wanted = max(_QUEUE_MIN_RECORDS, round(_QUEUE_SECONDS * order.options.msg_rate))
     room = _QUEUE_BYTES // (order.options.msg_size + _RECORD_OVERHEAD_BYTES)
-    return max(1, min(wanted, room, _QUEUE_LAST_RECORDS))
+    return max(1, min(wanted, room, _QUEUE_MAX_RECORDS))
 
 
 def settings(order: RunOrder, on_error: Callable[[KafkaError], None]) -> dict[str, Any]:
@@ -220,13 +215,13 @@ def settings(order: RunOrder, on_error: Callable[[KafkaError], None]) -> dict[st
         "bootstrap.servers": order.bootstrap_servers,
         "client.id": "hydra-pub",
         "acks": order.options.acks,
-        # Kafka's producer is idempotent by default exactly where acks=all allows it; with less, a retry may duplicate.
+        # Kafka's producer is idempotent by default where acks allows it; without, a retry may duplicate records.
         "enable.idempotence": order.options.acks == "all",
-        # Kafka's default, and the most that idempotence allows. librdkafka's own is a million.
+        # Kafka's default, and the most that idempotence allows; librdkafka's own default is a million.
         "max.in.flight.requests.per.connection": 5,
         "linger.ms": order.options.linger_ms,
         "batch.size": order.options.batch_size_bytes,
-        # batch.size alone shall limit a batch: no record takes less than 20 bytes in it.
+        # Only batch.size is to limit a batch: no record takes less than 20 bytes in it.
         "batch.num.messages": min(1_000_000, max(10_000, order.options.batch_size_bytes // 20)),
         "message.timeout.ms": timeout_ms,
         "request.timeout.ms": min(30_000, timeout_ms),

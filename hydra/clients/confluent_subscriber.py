@@ -1,4 +1,4 @@
-"""The subscriber on librdkafka, through confluent-kafka: one Consumer a client."""
+"""The subscriber on librdkafka, through confluent-kafka: one Consumer for each client."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ log = logging.getLogger(__name__)
 
 _RECORDS_PER_POLL = 1000
 _LOOK_AGAIN_S = 1.0
-_ASK_S = 0.05
-_COMMITTED_S = 3.0
-_OUT_OF_RANGE = frozenset(
+_LEADER_TIMEOUT_S = 0.05
+_COMMITTED_TIMEOUT_S = 3.0
+_OUT_OF_RANGE_ERRORS = frozenset(
     (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE)  # noqa: SLF001  librdkafka names its own codes so
 )
 
@@ -34,18 +34,18 @@ class ConfluentClient(PolledClient):
         order: of the task.
 
     Raises:
-        CapacityError: when the consumer's threads cannot be started.
+        CapacityError: the consumer's threads cannot be started.
     """
 
     def __init__(self, tally: ClientTally, assignment: ClientAssignment, order: RunOrder) -> None:
         super().__init__(tally)
         self._topic = order.topic
-        self._unproven = set(tally.partitions)
-        self._lost_places: set[int] = set()
-        """Partitions whose position is out of the log's range: librdkafka has stopped to fetch them."""
+        self._unconfirmed = set(tally.partitions)
+        self._out_of_range: set[int] = set()
+        """Partitions whose position is out of the log's range: librdkafka does not fetch them any more."""
         self._next_look_s = 0.0
-        self._astray = False
-        """Whether the group gave it partitions and did not say from where to read them."""
+        self._without_start = False
+        """Whether the group assigned partitions, but their committed offsets could not be read."""
         try:
             self._consumer = Consumer(settings(assignment, order, self._on_error), logger=log)
         except KafkaException as error:
@@ -62,33 +62,33 @@ class ConfluentClient(PolledClient):
             )
 
     def _join(self) -> None:
-        self._unproven = set()
-        self._lost_places = set()
-        self._astray = False
+        self._unconfirmed = set()
+        self._out_of_range = set()
+        self._without_start = False
         self.tally.release()
         self._consumer.subscribe(
             [self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
         )
 
     def _assigned(self, consumer: Consumer, places: list[TopicPartition]) -> None:
-        """The group gave partitions: go on where it is, or where this client is if that is further."""
+        """The group assigned partitions: read from its offsets, or from this client's positions if they are further."""
         try:
-            committed = consumer.committed(places, timeout=_COMMITTED_S) if places else []
+            committed = consumer.committed(places, timeout=_COMMITTED_TIMEOUT_S) if places else []
         except KafkaException as error:
-            # Without a start nothing is read: an offset that the library makes up would pass for loss.
+            # Without start offsets nothing is read: an offset that the library chose would look like loss.
             self.tally.error = str(error)
-            self._astray = True
+            self._without_start = True
             consumer.assign([])
             return
-        # A run's topic is fresh: what nobody has committed is read from its start.
+        # A run's topic is fresh: a partition that nobody has committed is read from its start.
         parts = self.tally.hold({place.partition: max(0, place.offset) for place in committed})
-        self._unproven = {part.partition for part in parts}
+        self._unconfirmed = {part.partition for part in parts}
         consumer.assign(self._positions())
 
     def _revoked(self, _consumer: Consumer, _places: list[TopicPartition]) -> None:
-        """The group takes the partitions away; the library commits what was counted."""
-        self._unproven = set()
-        self._lost_places = set()
+        """The group revoked the partitions; the library commits what was counted."""
+        self._unconfirmed = set()
+        self._out_of_range = set()
         self.tally.release()
 
     def _positions(self) -> list[TopicPartition]:
@@ -97,25 +97,25 @@ class ConfluentClient(PolledClient):
 
     def poll(self, now_s: float) -> bool:
         """Count what is there."""
-        if self._astray and now_s >= self._next_look_s:
+        if self._without_start and now_s >= self._next_look_s:
             self._next_look_s = now_s + _LOOK_AGAIN_S
             self._consumer.unsubscribe()
             self._join()
         messages = self._consumer.consume(_RECORDS_PER_POLL, 0)
         arrived_s = time.monotonic()
-        if self._unproven:
-            self._prove()
-        if self._lost_places and now_s >= self._next_look_s:
+        if self._unconfirmed:
+            self._confirm()
+        if self._out_of_range and now_s >= self._next_look_s:
             self._read_on(now_s)
         if not messages:
-            if self.tally.error != self.lasting_trouble:
-                self._look_after(now_s)
+            if self.tally.error != self.lasting_error:
+                self._check_recovery(now_s)
             return False
         size = 0
         for message in messages:
             error = message.error()
             if error is not None:
-                self._trouble(message.partition(), error)
+                self._note_error(message.partition(), error)
                 continue
             value = message.value()
             size += len(value) if value else 0
@@ -123,46 +123,46 @@ class ConfluentClient(PolledClient):
         if size:
             self.tally.fetches += 1
             self.arrived(arrived_s, size)
-            self.well()
+            self.clear_error()
         return True
 
     def close(self, _timeout_s: float) -> None:
-        """Let go of the consumer; a member of a group commits and leaves it."""
+        """Close the consumer; a member of a group commits and leaves."""
         self._consumer.close()
 
-    def _prove(self) -> None:
-        """A high watermark comes with the answer to a fetch only, as nothing else that is asked for brings one here."""
-        for partition in list(self._unproven):
+    def _confirm(self) -> None:
+        """A high watermark is cached only once a fetch was answered: nothing else here fetches one."""
+        for partition in list(self._unconfirmed):
             marks = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), cached=True)
             if marks[1] >= 0:
-                self._unproven.discard(partition)
-        self.tally.positioned = not self._unproven
+                self._unconfirmed.discard(partition)
+        self.tally.positioned = not self._unconfirmed
 
-    def _look_after(self, now_s: float) -> None:
-        """The library does not say when trouble is over, so while there is some the leaders are asked."""
-        if now_s < self._next_look_s or self._unproven or self._lost_places:
+    def _check_recovery(self, now_s: float) -> None:
+        """The library does not report that an error is over, so while there is one, ask the leaders."""
+        if now_s < self._next_look_s or self._unconfirmed or self._out_of_range:
             return
         self._next_look_s = now_s + _LOOK_AGAIN_S
         try:
             for partition in self.tally.partitions:
-                self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), timeout=_ASK_S)
+                self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), timeout=_LEADER_TIMEOUT_S)
         except KafkaException:
             return
-        self.well()
+        self.clear_error()
 
-    def _trouble(self, partition: int | None, error: KafkaError) -> None:
+    def _note_error(self, partition: int | None, error: KafkaError) -> None:
         self.tally.error = error.str()
-        if partition is not None and error.code() in _OUT_OF_RANGE:
-            self._lost_places.add(partition)
+        if partition is not None and error.code() in _OUT_OF_RANGE_ERRORS:
+            self._out_of_range.add(partition)
 
     def _read_on(self, now_s: float) -> None:
         self._next_look_s = now_s + _LOOK_AGAIN_S
-        for partition in list(self._lost_places):
+        for partition in list(self._out_of_range):
             place = TopicPartition(self._topic, partition)
             try:
                 start_offset, end_offset = self._consumer.get_watermark_offsets(place, timeout=_LOOK_AGAIN_S)
                 place.offset = self.jump(partition, start_offset, end_offset)
-                # A seek is refused in this state.
+                # In this state librdkafka refuses a seek.
                 if self._in_group:
                     self._consumer.assign(self._positions())
                 else:
@@ -171,7 +171,7 @@ class ConfluentClient(PolledClient):
             except KafkaException as error:
                 self.tally.error = str(error)
                 return
-            self._lost_places.discard(partition)
+            self._out_of_range.discard(partition)
 
     def _on_error(self, error: KafkaError) -> None:
         self.tally.error = error.str()
@@ -184,7 +184,7 @@ class ConfluentSubscriber(RoundRobinSubscriber):
         """A consumer for each client; librdkafka connects in its own threads.
 
         Raises:
-            CapacityError: when there is no room for so many threads.
+            CapacityError: so many threads cannot be started.
         """
         clients: list[PolledClient] = []
         try:
@@ -201,14 +201,13 @@ def settings(assignment: ClientAssignment, order: RunOrder, on_error: Callable[[
     """The settings of librdkafka for a client."""
     max_bytes = order.options.consumer_max_buffer_size or DEFAULT_MAX_BYTES
     in_group = order.options.group_mode == "group"
-    # librdkafka wants fetch.max.bytes to be no less than message.max.bytes, and receive.message.max.bytes to be more.
+    # librdkafka requires message.max.bytes <= fetch.max.bytes < receive.message.max.bytes.
     message_max_bytes = min(1_000_000, max(1000, max_bytes))
     return {
         "bootstrap.servers": order.bootstrap_servers,
         "client.id": assignment.name,
         "group.id": assignment.group_id,
-        # Offsets are counted by the harness; hundreds of groups that commit load the broker with work of its own, which
-        # is for --group_mode=group to bring.
+        # Hydra tracks the offsets; commits of hundreds of groups would load the broker, so only group members commit.
         "enable.auto.commit": in_group,
         "enable.auto.offset.store": in_group,
         "auto.commit.interval.ms": 5000,
@@ -223,10 +222,10 @@ def settings(assignment: ClientAssignment, order: RunOrder, on_error: Callable[[
         "max.partition.fetch.bytes": max_bytes,
         "message.max.bytes": message_max_bytes,
         "receive.message.max.bytes": max(max_bytes, message_max_bytes) + 1024 * 1024,
-        # Its default holds up to 64 MiB back for each client.
+        # Its default buffers up to 64 MiB for each client.
         "queued.max.messages.kbytes": max(1, min(max_bytes, 1024 * 1024) // 1024),
         "queued.min.messages": 1000,
-        # Its default of 1 s stops fetching for so long whenever that queue is full.
+        # Its default stops fetching for 1 s whenever that queue is full.
         "fetch.queue.backoff.ms": 5,
         "reconnect.backoff.ms": 50,
         "reconnect.backoff.max.ms": 1000,

@@ -1,4 +1,4 @@
-"""Makes kafka-python's producers and consumers, and leaves nothing behind when that fails."""
+"""Makes kafka-python's producers and consumers, and leaves no thread behind when that fails."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ def connected(kind: Callable[..., Any], settings: Mapping[str, Any]) -> Any:  # 
         settings: its keyword arguments; ``bootstrap_timeout_ms`` bounds the wait.
 
     Raises:
-        KafkaError: (kafka-python's) when no broker was reached. The library starts a thread before it tries and then
+        KafkaError: (kafka-python's) no broker was reached. The library starts a thread before it tries and then
             forgets it; here it is ended.
     """
-    # What goes wrong stands in the counts already; the library would repeat it by the second.
+    # Errors are in the counts already; the library would log them every second.
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
     clients: list[Any] = []
 
-    def remembered(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401  handed on as it comes
+    def remember(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401  passed through
         clients.append(KafkaNetClient(*arguments, **named))
         return clients[-1]
 
     try:
-        return kind(**settings, kafka_client=remembered)
+        return kind(**settings, kafka_client=remember)
     except BaseException:
         for client in clients:
             client.close()

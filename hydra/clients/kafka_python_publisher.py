@@ -1,7 +1,6 @@
 """The publisher on kafka-python.
 
-Only the futures of the single records are trusted: the library's ``flush`` logs what failed and returns as if all were
-well.
+Only the futures of the single records are trusted: the library's ``flush`` logs what failed and returns normally.
 """
 
 from __future__ import annotations
@@ -47,13 +46,13 @@ class KafkaPythonPublisher:
         self._waiting = 0
         # The library's own thread adds to these, poll takes from them; a deque needs no lock for that.
         self._done: deque[tuple[int, int]] = deque()
-        self._refused: deque[tuple[int, int, BaseException]] = deque()
+        self._errors: deque[tuple[int, int, BaseException]] = deque()
 
     def open(self, deadline_s: float) -> None:
         """Connect and learn the topic's leaders.
 
         Raises:
-            BrokerError: when it took longer than ``deadline_s``, or the broker refused.
+            BrokerError: it took longer than ``deadline_s``, or the broker refused.
         """
         deadline = time.monotonic() + deadline_s
         where = f"topic {self._topic} at {self._order.bootstrap_servers}"
@@ -69,7 +68,7 @@ class KafkaPythonPublisher:
             raise BrokerError(f"{where}: {len(partitions)} partitions are known after {deadline_s:g} s")
 
     def send(self, partition: int, first_sequence: int, records: int) -> int:
-        """Hand records to the library; fewer than asked when too many wait for their acks already."""
+        """Hand records to the library; fewer than ``records`` when too many wait for their acks already."""
         self._take_in()
         count = min(records, _QUEUE_RECORDS - self._waiting)
         if self._producer is None or count <= 0:
@@ -79,7 +78,7 @@ class KafkaPythonPublisher:
             try:
                 future = self._producer.send(self._topic, value, partition=partition)
             except KafkaError as error:
-                # It never came to a batch, so it may be offered again, unless it is refused as such.
+                # It is in no batch, so it may be offered again, unless the record itself is refused.
                 self._ledger.error = str(error)
                 if getattr(error, "errno", 0) not in PROOFS_OF_REFUSAL:
                     self._ledger.attempt(partition, sequence)
@@ -88,21 +87,21 @@ class KafkaPythonPublisher:
                 continue
             self._waiting += 1
             future.add_callback(partial(self._on_ack, partition, sequence))
-            future.add_errback(partial(self._on_refusal, partition, sequence))
+            future.add_errback(partial(self._on_error, partition, sequence))
         self._ledger.attempt(partition, first_sequence + count)
         return count
 
     def poll(self) -> AckCount:
-        """Take in what the futures brought."""
+        """Take in the futures that are done."""
         self._take_in()
         return self._ledger.count()
 
     def flush(self, timeout_s: float) -> AckCount:
-        """Send what is held back and wait for all futures; what has none after ``timeout_s`` is given up, not sent."""
+        """Send what is held back and wait for all futures; after ``timeout_s`` the other records are given up."""
         deadline = time.monotonic() + timeout_s
         self._take_in()
         while self._producer is not None and self._waiting and time.monotonic() < deadline:
-            # The library's flush takes its time-out for each batch anew, so it gets little at a time.
+            # The library's flush applies its timeout to each batch, so it gets little at a time.
             with contextlib.suppress(KafkaError):
                 self._producer.flush(_WAIT_S)
             self._take_in()
@@ -116,12 +115,12 @@ class KafkaPythonPublisher:
         return self._ledger.outcomes()
 
     def close(self) -> None:
-        """Let go of threads and connections; harmless the second time."""
+        """End threads and connections; harmless the second time."""
         producer, self._producer = self._producer, None
         if producer is None:
             return
         if self._waiting:
-            # close would wait for the records first, and leave its thread behind when they do not come.
+            # close would wait for the records first, and leave its thread behind when they are not acked.
             sender = producer._sender  # noqa: SLF001  there is no public way to give up records that wait
             sender.force_close()
             sender.join(_CLOSE_S)
@@ -132,8 +131,8 @@ class KafkaPythonPublisher:
     def _on_ack(self, partition: int, sequence: int, _metadata: object) -> None:
         self._done.append((partition, sequence))
 
-    def _on_refusal(self, partition: int, sequence: int, error: BaseException) -> None:
-        self._refused.append((partition, sequence, error))
+    def _on_error(self, partition: int, sequence: int, error: BaseException) -> None:
+        self._errors.append((partition, sequence, error))
 
     def _take_in(self) -> None:
         done, ledger = self._done, self._ledger
@@ -149,8 +148,8 @@ class KafkaPythonPublisher:
             ledger.ack(run_partition, run_start, run_stop)
             run_partition, run_start, run_stop = partition, sequence, sequence + 1
         ledger.ack(run_partition, run_start, run_stop)
-        while self._refused:
-            partition, sequence, error = self._refused.popleft()
+        while self._errors:
+            partition, sequence, error = self._errors.popleft()
             self._waiting -= 1
             ledger.error = str(error)
             if getattr(error, "errno", 0) in PROOFS_OF_REFUSAL:
@@ -164,15 +163,14 @@ def settings(order: RunOrder, deadline_s: float) -> dict[str, Any]:
         "bootstrap_servers": order.bootstrap_servers.split(","),
         "client_id": "hydra-pub",
         "acks": "all" if order.options.acks == "all" else int(order.options.acks),
-        # Kafka's producer is idempotent by default exactly where acks=all allows it; the library would switch it off
-        # in silence.
+        # Kafka's producer is idempotent by default where acks allows it; the library would switch it off silently.
         "enable_idempotence": order.options.acks == "all",
         "max_in_flight_requests_per_connection": 5,
         "linger_ms": order.options.linger_ms,
         "batch_size": order.options.batch_size_bytes,
         "max_request_size": max(1_048_576, order.options.msg_size + 1024),
         "delivery_timeout_ms": delivery_ms,
-        # The library wants delivery_timeout_ms to hold linger_ms and one request.
+        # The library requires delivery_timeout_ms to cover linger_ms and one request.
         "request_timeout_ms": min(30_000, delivery_ms - order.options.linger_ms),
         "max_block_ms": round(deadline_s * 1000),
         "bootstrap_timeout_ms": round(deadline_s * 1000),

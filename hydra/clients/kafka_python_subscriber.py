@@ -15,24 +15,24 @@ from hydra.options.order import ClientAssignment, RunOrder
 
 _CONNECT_S = 2.0
 _TRY_AGAIN_S = 0.5
-_ASK_S = 2.0
+_OFFSETS_TIMEOUT_S = 2.0
 _REST_S = 0.02
-"""Between two polls of a client: each costs 0.5 to 0.8 ms of CPU, for it goes to the library's thread and back three
-times, and ten clients that are polled all the time take a whole core. The library fetches ahead meanwhile."""
+"""Between two polls of a client. A poll costs 0.5 to 0.8 ms of CPU, since it goes to the library's thread and back
+three times: ten clients polled all the time would take a whole core. The library fetches ahead meanwhile."""
 
 _RECORDS_PER_POLL = 500
 
 
-class Door:
-    """Shut for a while for all clients of a task once one found nobody behind it: its try may have taken seconds."""
+class ConnectBackoff:
+    """Keeps all clients of a task from connecting for a while after one failed: its try may have taken seconds."""
 
     def __init__(self) -> None:
-        self.shut_until_s = 0.0
+        self.until_s = 0.0
         self.reason = ""
 
-    def shut(self, reason: str) -> None:
-        """Nobody was there."""
-        self.shut_until_s = time.monotonic() + _TRY_AGAIN_S
+    def start(self, reason: str) -> None:
+        """A client found no broker."""
+        self.until_s = time.monotonic() + _TRY_AGAIN_S
         self.reason = reason
 
 
@@ -43,15 +43,21 @@ class KafkaPythonClient(PolledClient):
         tally: what it counts into.
         assignment: its group and where it starts.
         order: of the task.
-        door: shared by the clients of the task.
+        backoff: shared by the clients of the task.
     """
 
-    def __init__(self, tally: ClientTally, assignment: ClientAssignment, order: RunOrder, door: Door) -> None:
+    def __init__(
+        self,
+        tally: ClientTally,
+        assignment: ClientAssignment,
+        order: RunOrder,
+        backoff: ConnectBackoff,
+    ) -> None:
         super().__init__(tally)
         self._assignment = assignment
         self._order = order
-        self._unproven = set(tally.partitions)
-        self._door = door
+        self._unconfirmed = set(tally.partitions)
+        self._backoff = backoff
         self._consumer: Any = None
         self._next_try_s = 0.0
 
@@ -71,8 +77,8 @@ class KafkaPythonClient(PolledClient):
             self._next_try_s = time.monotonic() + _TRY_AGAIN_S
             return False
         arrived_s = time.monotonic()
-        if self._unproven:
-            self._prove()
+        if self._unconfirmed:
+            self._confirm()
         if sum(len(records) for records in found.values()) < _RECORDS_PER_POLL:
             self._next_try_s = now_s + _REST_S
         if not found:
@@ -84,44 +90,44 @@ class KafkaPythonClient(PolledClient):
                 self.count(place.partition, record.offset, record.value, record.timestamp)
         self.tally.fetches += 1
         self.arrived(arrived_s, size)
-        self.well()
+        self.clear_error()
         return True
 
     def close(self, timeout_s: float) -> None:
-        """Let go of the consumer."""
+        """Close the consumer."""
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             consumer.close(autocommit=False, timeout_ms=round(timeout_s * 1000))
 
     def _connect(self) -> bool:
-        if time.monotonic() < self._door.shut_until_s:
-            self.tally.error = self._door.reason
+        if time.monotonic() < self._backoff.until_s:
+            self.tally.error = self._backoff.reason
             return False
         try:
             consumer = connected(KafkaConsumer, settings(self._assignment, self._order))
         except KafkaError as error:
-            self._door.shut(str(error))
+            self._backoff.start(str(error))
             raise
         places = [TopicPartition(self._order.topic, start.partition) for start in self._assignment.starts]
         consumer.assign(places)
         for place, start in zip(places, self._assignment.starts, strict=True):
             consumer.seek(place, start.offset)
         self._consumer = consumer
-        self.well()
+        self.clear_error()
         return True
 
-    def _prove(self) -> None:
-        """The library knows a partition's high watermark once it has taken in an answer to a fetch at the position."""
-        for partition in list(self._unproven):
+    def _confirm(self) -> None:
+        """The library knows a partition's high watermark once a fetch at the position was answered."""
+        for partition in list(self._unconfirmed):
             if self._consumer.highwater(TopicPartition(self._order.topic, partition)) is not None:
-                self._unproven.discard(partition)
-        self.tally.positioned = not self._unproven
+                self._unconfirmed.discard(partition)
+        self.tally.positioned = not self._unconfirmed
 
     def _read_on(self, error: OffsetOutOfRangeError) -> None:
         try:
             for place in error.args[0]:
-                start = self._consumer.beginning_offsets([place], timeout_ms=_ASK_S * 1000)[place]
-                end = self._consumer.end_offsets([place], timeout_ms=_ASK_S * 1000)[place]
+                start = self._consumer.beginning_offsets([place], timeout_ms=_OFFSETS_TIMEOUT_S * 1000)[place]
+                end = self._consumer.end_offsets([place], timeout_ms=_OFFSETS_TIMEOUT_S * 1000)[place]
                 self._consumer.seek(place, self.jump(place.partition, start, end))
         except KafkaError as failed:
             self.tally.error = f"{error}; {failed}"
@@ -133,9 +139,9 @@ class KafkaPythonSubscriber(RoundRobinSubscriber):
 
     def make_clients(self) -> list[PolledClient]:
         """A client for each tally; it connects when it is polled."""
-        door = Door()
+        backoff = ConnectBackoff()
         return [
-            KafkaPythonClient(tally, assignment, self.order, door)
+            KafkaPythonClient(tally, assignment, self.order, backoff)
             for tally, assignment in zip(self.tallies, self.order.clients, strict=True)
         ]
 
@@ -148,7 +154,7 @@ def settings(assignment: ClientAssignment, order: RunOrder) -> dict[str, Any]:
         "bootstrap_servers": order.bootstrap_servers.split(","),
         "client_id": assignment.name,
         "group_id": assignment.group_id,
-        # Offsets are counted by the harness; hundreds of groups that commit would load the broker with work of its own.
+        # Hydra tracks the offsets; commits of hundreds of groups would load the broker.
         "enable_auto_commit": False,
         # A jump to the log's start or end would look like loss by the broker.
         "auto_offset_reset": "none",

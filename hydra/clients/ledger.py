@@ -1,4 +1,4 @@
-"""What became of the records that a publisher handed over, by partition, in memory that grows with the gaps only."""
+"""The outcomes of the records that a publisher handed over, by partition; memory grows with the gaps only."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from hydra.options.order import RunOrder
 from hydra.records.identity import IDENTITY_BYTES, SEQUENCE, SEQUENCE_OFFSET
 
 PROOFS_OF_REFUSAL = frozenset({10, 17, 18, 21, 29, 31, 32, 43, 87})
-"""Kafka's error codes with which a broker says that it did not append, and would not have at another time either.
+"""Kafka's error codes that prove that the broker did not append the record, and never would.
 
 In Kafka's words: MESSAGE_TOO_LARGE, INVALID_TOPIC_EXCEPTION, RECORD_LIST_TOO_LARGE, INVALID_REQUIRED_ACKS,
 TOPIC_AUTHORIZATION_FAILED, CLUSTER_AUTHORIZATION_FAILED, INVALID_TIMESTAMP, UNSUPPORTED_FOR_MESSAGE_FORMAT and
-INVALID_RECORD. Everything else (time-outs, lost connections, NOT_ENOUGH_REPLICAS_AFTER_APPEND, a purged queue: the
-record may have been sent before) leaves a record's fate unknown.
+INVALID_RECORD. Everything else leaves the outcome unknown, since the record may have been sent before: timeouts, lost
+connections, NOT_ENOUGH_REPLICAS_AFTER_APPEND, a purged queue.
 """
 
 
@@ -48,7 +48,7 @@ def sequence_of(value: bytes) -> int:
 
 
 class DeliveryLedger:
-    """Counts records as attempted, acked and failed; what is neither of the last two is unknown.
+    """Counts records as attempted, acked and failed; those neither acked nor failed are unknown.
 
     Args:
         partitions: how many the topic has.
@@ -60,7 +60,7 @@ class DeliveryLedger:
         self.acked = 0
         self.failed = 0
         self.error = ""
-        """The last trouble, in the library's words."""
+        """The last error, in the library's words."""
         self._attempted = [0] * partitions
         self._acked = [IntervalSet() for _ in range(partitions)]
         self._failed = [IntervalSet() for _ in range(partitions)]
@@ -71,15 +71,15 @@ class DeliveryLedger:
         return sum(self._attempted)
 
     def attempt(self, partition: int, stop: int) -> None:
-        """All sequences of the partition below ``stop`` were handed to the library."""
+        """Count all sequences of the partition below ``stop`` as handed to the library."""
         self._attempted[partition] = max(self._attempted[partition], stop)
 
     def ack(self, partition: int, start: int, stop: int) -> None:
-        """The broker acked the sequences ``start`` .. ``stop - 1``."""
+        """Count the sequences ``start`` .. ``stop - 1`` as acked."""
         self.acked += self._acked[partition].add(start, stop)
 
     def fail(self, partition: int, start: int, stop: int | None = None) -> None:
-        """The record ``start``, or those up to ``stop - 1``, are proven not to be in the log."""
+        """Count the record ``start``, or those up to ``stop - 1``, as proven not to be in the log."""
         self.failed += self._failed[partition].add(start, start + 1 if stop is None else stop)
 
     def count(self) -> AckCount:

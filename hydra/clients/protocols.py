@@ -17,7 +17,7 @@ class AckCount:
     acked: int
     failed: int
     error: str = ""
-    """The last trouble in the library's words; empty when there was none."""
+    """The last error in the library's words; empty when there was none."""
 
 
 class PublisherDriver(Protocol):
@@ -33,26 +33,26 @@ class PublisherDriver(Protocol):
             deadline_s: how long it may take.
 
         Raises:
-            BrokerError: when it took longer, or the broker refused.
+            BrokerError: it took longer, or the broker refused.
         """
         ...
 
     def send(self, partition: int, first_sequence: int, records: int) -> int:
-        """Hand records with the sequences from ``first_sequence`` on to the library, without waiting for acks.
+        """Hand ``records`` records with sequences from ``first_sequence`` on to the library, without waiting for acks.
 
         Returns how many it took: fewer when its queue is full.
         """
         ...
 
     def poll(self) -> AckCount:
-        """Take in what became of earlier records; never waits."""
+        """Take in the outcomes of earlier records; never waits."""
         ...
 
     def flush(self, timeout_s: float) -> AckCount:
         """Send what is held back and wait ``timeout_s`` at most for the outcome of all records.
 
-        The last thing that a driver is asked to send: what has no outcome by then is given up, so that nothing enters
-        the log after the count was taken.
+        This ends the run: records without an outcome by then are given up, so that nothing enters the log after the
+        count was taken.
         """
         ...
 
@@ -61,16 +61,16 @@ class PublisherDriver(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of threads and connections within 5 s, whatever is under way; harmless the second time."""
+        """End threads and connections within 5 s, whatever is under way; harmless the second time."""
         ...
 
 
 @runtime_checkable
 class CooperativePublisher(Protocol):
-    """A PublisherDriver without a thread of its own: it works in the pauses of whoever uses it."""
+    """A PublisherDriver without a thread of its own: it works while its caller pauses."""
 
     def pause(self, seconds: float) -> None:
-        """Let ``seconds`` pass, and go on with what is under way meanwhile: linger, requests, acks."""
+        """Let ``seconds`` pass, and go on meanwhile with what is under way: linger, requests, acks."""
         ...
 
 
@@ -84,14 +84,14 @@ class SubscriberDriver(Protocol):
         """Begin to connect all clients; returns without waiting for them.
 
         Raises:
-            BrokerError: for what no waiting will mend, such as a broker that is too old for the driver.
+            BrokerError: no waiting will help, such as with a broker that is too old for the driver.
         """
         ...
 
     def poll(self, timeout_s: float) -> None:
         """Move all clients on: connect, fetch, count. Waits ``timeout_s`` at most when nothing is there.
 
-        A client's trouble stands in its tally's ``error`` and is tried again; it is never raised.
+        A client's errors are never raised: they are in its tally's ``error``, and the client tries again.
         """
         ...
 
@@ -101,5 +101,5 @@ class SubscriberDriver(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of threads and connections within 5 s, whatever is under way; harmless the second time."""
+        """End threads and connections within 5 s, whatever is under way; harmless the second time."""
         ...

@@ -1,4 +1,4 @@
-"""Counts the records of Kafka's record batches (magic 2), most often without looking at each record.
+"""Counts the records of Kafka's record batches (magic 2), mostly without looking at each record.
 
 Layout of a batch, big-endian, from Kafka's protocol guide::
 
@@ -11,7 +11,7 @@ length, key, value length, value, number of headers; all numbers but the attribu
 **The proof.** A batch counts as the interval ``first .. last`` of sequences when all of this holds:
 
 1. The CRC is right: these are the bytes that the publisher's library wrote.
-2. ``count == lastOffsetDelta + 1``: no record was taken out since (compaction does that).
+2. ``count == lastOffsetDelta + 1``: no record was removed since, as compaction does.
 3. The record at the very start of the records has a null key, no headers, the value size of this run's records, and
    carries the run's tag, its publisher's incarnation and a sequence ``first``.
 4. The bytes at the very end are one record: going back from the end by the sizes that all records of this run share,
@@ -20,11 +20,11 @@ length, key, value length, value, number of headers; all numbers but the attribu
    same tag and the same incarnation, and a sequence ``last``.
 5. ``last - first + 1 == count``.
 
-One batch is written by one producer, and 3 and 4 say that it is this run's: that one hands each sequence of a partition
-over once, in rising order, and client libraries keep that order within a batch. So the sequences in the batch rise
-strictly, and ``count`` whole numbers that rise strictly from ``first`` to ``first + count - 1`` are all of them. What
-looks like a last record and is none would have to repeat the run's tag and a fitting sequence, length and offset delta
-inside another record's value, which does not happen by chance. Whenever one of the five fails every record is decoded.
+One producer writes a batch, and 3 and 4 say that it is this run's. It hands over each sequence of a partition once, in
+rising order, and client libraries keep that order within a batch. So the sequences in the batch rise strictly, and
+``count`` whole numbers that rise strictly from ``first`` to ``first + count - 1`` are all of them. Bytes that only look
+like a last record would have to repeat the run's tag and a fitting sequence, length and offset delta inside another
+record's value, which does not happen by chance. If one of the five fails, every record is decoded.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ def read_varint(buffer: Buffer, at: int) -> tuple[int, int]:
     """(number, where it ends) of the zigzag varint at ``at``.
 
     Raises:
-        IndexError: when the buffer ends within it.
-        ValueError: when it is longer than 64 bits.
+        IndexError: the buffer ends within it.
+        ValueError: it is longer than 64 bits.
     """
     rest = shift = 0
     while True:
@@ -103,12 +103,12 @@ class RecordShape:
         self._value_size = varint(value_bytes)
         head = b"\x00\x00\x00\x01" + self._value_size
         self.first = varint(len(head) + value_bytes + 1) + head
-        """What a batch's first record has before its value: both deltas are 0."""
+        """The bytes of a batch's first record before its value: both deltas are 0."""
         self._ends: dict[int, bytes] = {}
         self._lengths: dict[tuple[int, int], bytes] = {}
 
     def before_value(self, offset_delta: int) -> bytes:
-        """Offset delta, null key and value size: what stands right before the value."""
+        """Offset delta, null key and value size: the bytes right before the value."""
         end = self._ends.get(offset_delta)
         if end is None:
             if len(self._ends) > 10_000:
@@ -126,7 +126,7 @@ class RecordShape:
         return start
 
     def start_of_last(self, buffer: Buffer, end: int, offset_delta: int) -> int:
-        """Where the record that ends at ``end`` starts; -1 when what stands there is no record of this shape."""
+        """Where the record that ends at ``end`` starts; -1 when there is no record of this shape."""
         value_at = end - 1 - self.value_bytes
         before = self.before_value(offset_delta)
         at = value_at - len(before)
@@ -162,8 +162,8 @@ class BatchCounter:
     ) -> str:
         """Count the batches between ``start`` and ``stop`` and move the partition's position past them.
 
-        A batch that is cut off at the end is left for the next fetch. Records before the position are not counted:
-        a broker answers with whole batches, also when the position lies within one.
+        A batch that is incomplete at the end is left for the next fetch. Records before the position are not counted:
+        a broker sends whole batches, also when the position is within one.
 
         Args:
             buffer: holds the batches.
@@ -174,19 +174,19 @@ class BatchCounter:
             now_s: when they arrived (monotonic clock).
 
         Returns:
-            What is wrong with a batch that was passed over; empty when all is well.
+            What is wrong with a batch that was passed over; empty when nothing is.
 
         Raises:
-            BrokerError: for what is no record batch: message sets of brokers before 0.11, or garbage.
+            BrokerError: this is no record batch, but a message set of a broker before 0.11, or garbage.
         """
-        # Hot path: a turn for every batch that any client gets, never one for every record.
-        trouble = ""
+        # Hot path: one turn for every batch that a client receives, never one for every record.
+        error = ""
         at, position, timing = start, part.next_offset, client.timing
         proven: list[Header] = []
         view = memoryview(buffer)
         while stop - at > MAGIC_AT:
             if buffer[at + MAGIC_AT] != MAGIC:
-                raise BrokerError(_not_a_batch(part, buffer[at + MAGIC_AT]), hint=_NOT_A_BATCH_WAY_OUT)
+                raise BrokerError(_not_a_batch(part, buffer[at + MAGIC_AT]), hint=_NOT_A_BATCH_HINT)
             if stop - at < HEADER_BYTES:
                 break
             head = HEADER.unpack_from(buffer, at)
@@ -198,10 +198,10 @@ class BatchCounter:
                 break
             whole = count == last_delta + 1
             if crc32c(view[at + CRC_END : end]) != crc:
-                # If it is broken in the log each new fetch would bring the same bytes and the client would never read
-                # on, so it is passed over like any other batch; its records show as missing sequences.
+                # If it is corrupt in the log, each new fetch would bring the same bytes and the client would be stuck.
+                # So it is passed over like any other batch; its records show as missing sequences.
                 client.corrupt += 1
-                trouble = f"the record batch at offset {base} of partition {part.partition} has a wrong CRC-32C"
+                error = f"the record batch at offset {base} of partition {part.partition} has a wrong CRC-32C"
                 position = max(position + 1, base + (count if whole else 1))
             else:
                 if not attributes & _NOT_PLAIN and whole and base >= position:
@@ -211,11 +211,11 @@ class BatchCounter:
                         proven.append(head)
                     else:
                         batch = BatchHead(base, count, first_ms, last_ms, now_s)
-                        trouble = self._walk(buffer, (at + HEADER_BYTES, end), batch, part, client) or trouble
+                        error = self._walk(buffer, (at + HEADER_BYTES, end), batch, part, client) or error
                 elif not attributes & _CONTROL:
                     body = view[at + HEADER_BYTES : end]
                     batch = BatchHead(base, count, first_ms, last_ms, now_s)
-                    trouble = self._unpack(body, attributes, batch, part, client) or trouble
+                    error = self._unpack(body, attributes, batch, part, client) or error
                 position = max(position, base + last_delta + 1)
             part.next_offset = position
             at = end
@@ -223,7 +223,7 @@ class BatchCounter:
             uneven = _time_batches(proven, timing, now_s)
             if uneven:
                 _time_records(buffer, start, uneven, timing, now_s)
-        return trouble
+        return error
 
     def _prove(self, buffer: Buffer, start: int, end: int, count: int) -> int:
         """The first of ``count`` consecutive sequences, proven as the module says; -1 when it cannot be proven."""
@@ -249,7 +249,7 @@ class BatchCounter:
     def _unpack(
         self, body: memoryview, attributes: int, batch: BatchHead, part: PartitionTally, client: ClientTally
     ) -> str:
-        """Count a batch that is compressed, or compacted, or that the position lies within."""
+        """Count a batch that is compressed, compacted, or has the position within it."""
         codec = attributes & _CODEC_MASK
         try:
             records = decompress(codec, body) if codec else bytes(body)
@@ -276,7 +276,7 @@ class BatchCounter:
         part: PartitionTally,
         client: ClientTally,
     ) -> str:
-        """Count each record that is at or behind the position by its own identity."""
+        """Count each record from the position on by its own identity."""
         at, end = span
         timing = client.timing
         try:
@@ -321,8 +321,8 @@ class Record(NamedTuple):
 
 
 def _time_batches(headers: Sequence[Header], timing: DeliveryTiming, now_s: float) -> Sequence[Header]:
-    """Count the service latencies of batches that arrived together. Returns those whose records must be read each."""
-    # Hot path: a turn for every batch. Those that go on evenly from the one before, as most do, are counted together.
+    """Count the service latencies of batches that arrived together. Returns the batches whose records must be read."""
+    # Hot path: one turn for every batch. Most continue evenly from the one before; those are counted together.
     interval_ms = timing.interval_ms
     unread: list[Header] = []
     even_ms = even_records = 0
@@ -346,7 +346,7 @@ def _time_batches(headers: Sequence[Header], timing: DeliveryTiming, now_s: floa
 
 
 def _time_records(buffer: Buffer, at: int, headers: Sequence[Header], timing: DeliveryTiming, now_s: float) -> None:
-    """Find these batches in an answer that begins at ``at``, and count the service latency of each record."""
+    """Find these batches among those that begin at ``at``, and count the service latency of each record."""
     wanted = list(headers)
     while wanted:
         header = HEADER.unpack_from(buffer, at)
@@ -360,7 +360,7 @@ def _time_records(buffer: Buffer, at: int, headers: Sequence[Header], timing: De
 def _time_each(
     buffer: Buffer, span: tuple[int, int], batch: tuple[int, int], timing: DeliveryTiming, now_s: float
 ) -> None:
-    """Count the service latency of each record of a batch whose two timestamps do not tell enough."""
+    """Count the service latency of each record of a batch for which its two timestamps are not enough."""
     (at, end), (first_ms, count) = span, batch
     for _ in range(count):
         record = _read_record(buffer, at, end)
@@ -372,14 +372,14 @@ def _read_record(buffer: Buffer, at: int, end: int) -> Record:
     length, at = read_varint(buffer, at)
     stop = at + length
     if length < 0 or stop > end:
-        raise ValueError(f"a record of {length} bytes, where {end - at} are left")
+        raise ValueError(f"invalid record: {length} bytes, {end - at} are left")
     timestamp_delta, at = read_varint(buffer, at + 1)
     offset_delta, at = read_varint(buffer, at)
     key_bytes, at = read_varint(buffer, at)
     at += max(0, key_bytes)
     value_bytes, at = read_varint(buffer, at)
     if at + max(0, value_bytes) >= stop:
-        raise ValueError(f"a value of {value_bytes} bytes, where {stop - at} are left")
+        raise ValueError(f"invalid value: {value_bytes} bytes, {stop - at} are left")
     headers, _ = read_varint(buffer, at + max(0, value_bytes))
     return Record(stop, timestamp_delta, offset_delta, at, value_bytes, key_bytes < 0 and not headers)
 
@@ -387,9 +387,7 @@ def _read_record(buffer: Buffer, at: int, end: int) -> Record:
 def _not_a_batch(part: PartitionTally, magic: int) -> str:
     if magic < MAGIC:
         return f"partition {part.partition} holds message sets (magic {magic}) instead of record batches"
-    return f"partition {part.partition} holds something that is no record batch (magic {magic})"
+    return f"partition {part.partition} holds data that is no record batch (magic {magic})"
 
 
-_NOT_A_BATCH_WAY_OUT = (
-    "the wire driver reads topics of Kafka 0.11 and later; --sub_driver=kafka-python reads older ones"
-)
+_NOT_A_BATCH_HINT = "the wire driver reads topics of Kafka 0.11 and later; --sub_driver=kafka-python reads older ones"

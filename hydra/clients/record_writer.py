@@ -1,13 +1,13 @@
-"""Writes a run's records as Kafka's record batches (magic 2), without a turn of Python for each record.
+"""Writes a run's records as Kafka's record batches (magic 2), without a loop over records.
 
-All records of a batch that share the size of their length, timestamp delta and offset delta are equally long, so their
-bytes are a table: a row a record, and in each column either a constant or something that follows from the record's
-place. Rows with everything but timestamp and sequence are kept from batch to batch; a batch copies the rows that it
-needs, and a column is written by one assignment to a slice with a step. Of the sequence's eight columns the last two
-count, which 64 KiB each of prepared bytes hold for all 65,536 values; the others are the same in all rows.
+All records of a batch whose timestamp deltas and offset deltas take equally many bytes are equally long, so they form a
+table: one row for each record, and each column is either constant or follows from the record's place. Rows with
+everything but timestamp and sequence are kept from batch to batch. A batch copies the rows that it needs, and a column
+is written by one assignment to a slice with a step. Of the sequence's eight columns only the last two vary; prepared
+bytes, 64 KiB for each, hold all their 65,536 values.
 
-Every number is written as short as it can be, so the bytes are those that Kafka's own producer would write. The layout
-is told in ``record_batch.py``.
+Every number is as short as it can be, so the bytes are those that Kafka's own producer would write. ``record_batch.py``
+describes the layout.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ Stretch = tuple[int, int]
 
 NO_LEADER_EPOCH = -1
 
+_PREPARED_RECORDS = 100_000
 _SEQUENCE_BYTES = 8
 _COUNTED = 1 << 16
 _LAST_COLUMN = bytes(range(256)) * 256
@@ -33,12 +34,12 @@ _LAST_BUT_ONE = b"".join(bytes((number,)) * 256 for number in range(256))
 _CRC = struct.Struct(">I")
 _CRC_AT = CRC_END - _CRC.size
 _VARINT_STOPS = tuple(1 << (7 * size - 1) for size in range(1, 10))
-"""A number from 0 on takes one byte more from each of these on, as a zigzag varint."""
+"""From each of these on, a number takes one byte more as a zigzag varint."""
 
 
 @dataclass(frozen=True)
 class ProducerNumbers:
-    """What makes a batch recognisable to a broker that is sent it twice; -1 each where that is not wanted."""
+    """By which a broker recognises a batch that it gets twice; -1 each without idempotence."""
 
     producer_id: int = -1
     epoch: int = -1
@@ -56,7 +57,7 @@ def _varint_bytes(number: int) -> int:
 
 
 class _Rows:
-    """The rows of all records whose timestamp delta and offset delta take so many bytes."""
+    """The rows of all records whose timestamp delta and offset delta take these numbers of bytes."""
 
     __slots__ = ("_head", "_known", "_rest", "_view", "first", "row_bytes", "sequence_at", "stop", "timestamp_at")
 
@@ -105,13 +106,13 @@ class RecordWriter:
         self._rows: dict[tuple[int, int], _Rows] = {}
 
     def fit(self, room_bytes: int, records: int, offset_delta: int, timestamp_delta: int) -> tuple[int, int]:
-        """How many of so many records fit in a batch that has ``room_bytes`` left, and what they take.
+        """How many records fit in a batch that has ``room_bytes`` left, and how many bytes they take.
 
         Args:
             room_bytes: what is left.
-            records: how many there are.
-            offset_delta: how many the batch has already.
-            timestamp_delta: ms from its first one to these.
+            records: how many there are at most.
+            offset_delta: how many records the batch has already.
+            timestamp_delta: ms from its first record to these.
 
         Returns:
             (records, bytes).
@@ -127,17 +128,18 @@ class RecordWriter:
             used += some * rows.row_bytes
         return taken, used
 
-    def prepare(self, records: int) -> None:
-        """Make the rows that a batch of so many records needs, so that the first one is not late."""
-        self.batch(0, [(records, 0)])
+    def prepare(self, batch_bytes: int) -> None:
+        """Make the rows that a batch of this size needs, so that the first batch is not late."""
+        records = self.fit(batch_bytes, 1 << 31, 0, 0)[0] + 1
+        self.batch(0, [(min(_PREPARED_RECORDS, records), 0)])
 
     def batch(self, first: int, stretches: Sequence[Stretch], numbers: ProducerNumbers = NOT_NUMBERED) -> bytearray:
         """One whole record batch.
 
         Args:
             first: sequence of its first record; each record has the next one.
-            stretches: how many records have which timestamp; at least one record, and no timestamp goes back.
-            numbers: what a broker knows a repeated batch by.
+            stretches: how many records have which timestamp; at least one record, timestamps never fall.
+            numbers: the producer's, for idempotence.
         """
         first_ms, last_ms = stretches[0][1], stretches[-1][1]
         out = bytearray(HEADER_BYTES)
@@ -167,7 +169,7 @@ class RecordWriter:
 
 
 def _append(out: bytearray, cut: memoryview, rows: _Rows, timestamp: bytes, first: int) -> None:
-    """Put rows at the end, with one timestamp and with the sequences from ``first`` on, which end before 65,536 do."""
+    """Append rows with one timestamp and the sequences from ``first`` on, of which only the last two bytes differ."""
     start, step = len(out), rows.row_bytes
     out += cut
     records = len(cut) // step

@@ -1,4 +1,4 @@
-"""Finds the driver that an order names; a client library is imported only when its driver is asked for."""
+"""Makes the driver that a order names; a client library is imported only when its driver is used."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["PUBLISHER_DRIVERS", "SUBSCRIBER_DRIVERS", "publisher_driver", "subsc
 
 
 def publisher_driver(order: RunOrder) -> PublisherDriver:
-    """A new publisher with the client library that the order names.
+    """A new publisher on the client library that the order names.
 
     Raises:
-        UsageError: for a driver that there is not.
+        UsageError: the driver is unknown.
     """
     if order.options.pub_driver == "confluent":
         from hydra.clients.confluent_publisher import ConfluentPublisher
@@ -38,10 +38,10 @@ def publisher_driver(order: RunOrder) -> PublisherDriver:
 
 
 def subscriber_driver(order: RunOrder) -> SubscriberDriver:
-    """The clients of a subscriber task with the client library that the order names.
+    """The clients of a subscriber task on the client library that the order names.
 
     Raises:
-        UsageError: for a driver that there is not.
+        UsageError: the driver is unknown.
     """
     if order.options.sub_driver == "wire":
         from hydra.clients.wire_subscriber import WireSubscriber
@@ -61,7 +61,7 @@ def subscriber_driver(order: RunOrder) -> SubscriberDriver:
     raise _unknown("subscriber", order.options.sub_driver, SUBSCRIBER_DRIVERS)
 
 
-def _imported(path: str) -> Any:  # noqa: ANN401  # whatever stands there
+def _imported(path: str) -> Any:  # noqa: ANN401  # whatever the path names
     """A driver of the user's own, from ``package.module:Class``; it must be importable where the task runs."""
     module, _, name = path.partition(":")
     try:
@@ -73,4 +73,4 @@ def _imported(path: str) -> Any:  # noqa: ANN401  # whatever stands there
 
 
 def _unknown(role: str, name: str, known: tuple[str, ...]) -> UsageError:
-    return UsageError(f"there is no {role} driver {name!r}", hint=f"use one of {', '.join(known)}")
+    return UsageError(f"unknown {role} driver {name!r}", hint=f"use one of {', '.join(known)}")

@@ -1,4 +1,4 @@
-"""All clients of a task on a library that has one consumer object a client: polled in turn, none waits for another."""
+"""The clients of a task on a library with one consumer object for each client: polled in turn, without waiting."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ class PolledClient:
 
     def __init__(self, tally: ClientTally) -> None:
         self.tally = tally
-        self.lasting_trouble = ""
-        """Trouble that nothing undoes: records that were gone before they could be read."""
+        self.lasting_error = ""
+        """An error that nothing makes good: records that were gone before they could be read."""
         self._stamps: list[tuple[int, int]] = []
-        """(timestamp, records) of the arrival that is being counted, and the stretch of equal timestamps at its end:"""
+        """(timestamp, records) of what was counted since the last arrival, but for the equal timestamps at its end:"""
         self._sent_ms = self._sent_together = 0
 
     @abstractmethod
     def poll(self, now_s: float) -> bool:
-        """Move on without waiting: connect, count what is there. Returns whether there was something."""
+        """Move on without waiting: connect, count what is there. Returns whether there was anything."""
 
     @abstractmethod
     def close(self, timeout_s: float) -> None:
-        """Let go of the consumer within about ``timeout_s``."""
+        """Close the consumer within about ``timeout_s``."""
 
     def count(self, partition: int, offset: int, value: bytes | None, sent_ms: int) -> None:
         """Count one record; ``sent_ms`` is its timestamp."""
@@ -68,19 +68,19 @@ class PolledClient:
         part = self.tally.partitions[partition]
         at = part.next_offset
         to = start_offset if start_offset > at else end_offset
-        self.lasting_trouble = self.tally.error = (
+        self.lasting_error = self.tally.error = (
             f"offset {at} of partition {partition} is out of range: the log holds {start_offset} to {end_offset}"
         )
         part.jump(to)
         return to
 
-    def well(self) -> None:
-        """Nothing is wrong now."""
-        self.tally.error = self.lasting_trouble
+    def clear_error(self) -> None:
+        """A poll succeeded: only the lasting error remains."""
+        self.tally.error = self.lasting_error
 
 
 class RoundRobinSubscriber:
-    """Polls clients in turn; what its subclasses make of a SubscriberDriver differs only in the client.
+    """Polls clients in turn; a SubscriberDriver once a subclass says which clients.
 
     Args:
         order: what to read.
@@ -122,7 +122,7 @@ class RoundRobinSubscriber:
             time.sleep(min(_NAP_S, left_s))
 
     def close(self) -> None:
-        """Let go of all consumers; harmless the second time."""
+        """Close all consumers; harmless the second time."""
         clients, self._clients = self._clients, []
         deadline = time.monotonic() + _CLOSE_S
         for client in clients:

@@ -27,7 +27,9 @@ MAX_REPLY_BYTES = 512 * 1024 * 1024
 MAX_BUFFER_BYTES = 1024 * 1024
 
 _FIRST_BUFFER_BYTES = 64 * 1024
-_HEAD_BYTES = 8
+_HEAD = struct.Struct(">ii")
+"""Of a reply: its size behind these four bytes, correlation id."""
+
 _RESET = struct.pack("ii", 1, 0)
 
 OnReply = Callable[[bytearray, int, int], None]
@@ -116,7 +118,7 @@ class Connection:
 
     __slots__ = (
         "_awaited", "_backlog", "_begun_s", "_correlation_id", "_loop", "_on_lost", "_on_open", "_partial", "_socket",
-        "_unsent", "connecting", "endpoint", "requested_bytes", "sent_bytes",
+        "_unsent", "connecting", "endpoint", "unsent_requests",
     )  # fmt: skip
 
     def __init__(
@@ -129,10 +131,8 @@ class Connection:
     ) -> None:
         self.endpoint = endpoint
         self.connecting = True
-        self.requested_bytes = 0
-        """Bytes of all requests so far."""
-        self.sent_bytes = 0
-        """Bytes that the system has taken: a broker cannot act on a request before all of it was."""
+        self.unsent_requests = 0
+        """How many of the last requests the system has not taken as a whole: the broker cannot act on those."""
         self._loop = loop
         self._on_open = on_open
         self._on_lost = on_lost
@@ -198,8 +198,8 @@ class Connection:
         INT32.pack_into(frame, CORRELATION_AT, correlation_id)
         if on_reply is not None:
             self._awaited.append((correlation_id, on_reply, time.monotonic()))
-        self.requested_bytes += len(frame)
         if self._unsent is not None:
+            self.unsent_requests += 1
             self._backlog.append(frame)
             return
         try:
@@ -207,10 +207,11 @@ class Connection:
         except BlockingIOError:
             sent = 0
         except OSError as error:
+            self.unsent_requests += 1
             self._fail(error.strerror or str(error))
             return
-        self.sent_bytes += sent
         if sent < len(frame):
+            self.unsent_requests += 1
             self._unsent = memoryview(frame)[sent:]
             self._loop.selector.modify(connection, selectors.EVENT_READ | selectors.EVENT_WRITE, self._serve)
 
@@ -262,15 +263,15 @@ class Connection:
     def _send_rest(self, connection: socket.socket) -> None:
         while self._unsent is not None:
             sent = connection.send(self._unsent)
-            self.sent_bytes += sent
             if sent < len(self._unsent):
                 self._unsent = self._unsent[sent:]
                 return
+            self.unsent_requests -= 1
             self._unsent = memoryview(self._backlog.popleft()) if self._backlog else None
         self._loop.selector.modify(connection, selectors.EVENT_READ, self._serve)
 
-    def _receive(self, connection: socket.socket) -> None:
-        # Hot path: once for every reply to a fetch.
+    def _receive(self, connection: socket.socket) -> None:  # noqa: C901  # hot path: a call more costs
+        # Once for every reply to a fetch.
         loop = self._loop
         received = connection.recv_into(loop.view)
         if not received:
@@ -282,36 +283,31 @@ class Connection:
             buffer, filled = self._partial, len(self._partial)
         if received == len(loop.buffer):
             loop.grow_buffer()
-        at = self._handle_replies(buffer, filled)
-        if at == filled:
-            self._partial = None
-        elif at or self._partial is None:
-            self._partial = buffer[at:filled]
-
-    def _handle_replies(self, buffer: bytearray, filled: int) -> int:
-        """Handle the replies that are there as a whole; returns where the first one that is not begins."""
         awaited = self._awaited
         at = 0
-        while filled - at >= INT32.size:
-            size = INT32.unpack_from(buffer, at)[0]
+        while filled - at >= _HEAD.size:
+            size, correlation_id = _HEAD.unpack_from(buffer, at)
             if not INT32.size <= size <= MAX_REPLY_BYTES:
                 raise _ConnectionLostError("the reply is not Kafka's protocol")
             stop = at + INT32.size + size
             if stop > filled:
                 break
-            if not awaited or INT32.unpack_from(buffer, at + INT32.size)[0] != awaited[0][0]:
+            if not awaited or correlation_id != awaited[0][0]:
                 raise _ConnectionLostError("unexpected correlation id")
             _, on_reply, _ = awaited.popleft()
             try:
-                on_reply(buffer, at + _HEAD_BYTES, stop)
+                on_reply(buffer, at + _HEAD.size, stop)
             except MALFORMED as error:
                 raise _ConnectionLostError(f"malformed reply: {error}") from error
             except BrokerError as error:
                 raise _ConnectionLostError(str(error)) from error
             if self._socket is None:
-                return filled  # the handler closed the connection
+                return  # the handler closed the connection
             at = stop
-        return at
+        if at == filled:
+            self._partial = None
+        elif at or self._partial is None:
+            self._partial = buffer[at:filled]
 
     def _fail(self, reason: str) -> None:
         self.close()

@@ -106,8 +106,6 @@ class _InFlight(NamedTuple):
     """A Produce request that is not settled."""
 
     batches: Sequence[PendingBatch]
-    end_bytes: int
-    """It was sent whole once the connection has sent so many bytes."""
     requested_s: float
 
 
@@ -180,13 +178,12 @@ class Sender:
             [(batch.queue.partition, each) for batch, each in zip(batches, records, strict=True)]
         )
         # Noted before it is sent: sending may find out that the connection is gone.
-        end_bytes = self.connection.requested_bytes + len(request)
-        self._in_flight.append(_InFlight(batches, end_bytes, time.monotonic()))
+        self._in_flight.append(_InFlight(batches, time.monotonic()))
         self.connection.request(request, None if self._acks == "0" else self._take_outcomes)
 
     def settle_sent(self) -> None:
         """With acks=0: settle what was sent whole."""
-        while self._in_flight and self._in_flight[0].end_bytes <= self.connection.sent_bytes:
+        while len(self._in_flight) > self.connection.unsent_requests:
             for batch in self._in_flight.popleft().batches:
                 self._on_settled(batch, None, self.leader)
 
@@ -194,11 +191,11 @@ class Sender:
         """The connection failed, or is given up for this reason."""
         if self._acks == "0":
             self.settle_sent()
+        sent = len(self._in_flight) - self.connection.unsent_requests
         unanswered = []
-        for request in self._in_flight:
-            sent_whole = request.end_bytes <= self.connection.sent_bytes
+        for number, request in enumerate(self._in_flight):
             for batch in request.batches:
-                batch.maybe_appended = batch.maybe_appended or sent_whole
+                batch.maybe_appended = batch.maybe_appended or number < sent
                 unanswered.append(batch)
         self._in_flight.clear()
         self.connection.abort()

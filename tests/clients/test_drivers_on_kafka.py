@@ -225,9 +225,9 @@ def test_subscribers_say_that_nobody_listens(reading, until, driver):
 
 
 def test_unknown_drivers(reading, sending):
-    with pytest.raises(UsageError, match=r"no subscriber driver 'x'.*wire"):
+    with pytest.raises(UsageError, match=r"unknown subscriber driver 'x'.*wire"):
         subscriber_driver(reading("h:1", "t", driver="x", leaders={}))
-    with pytest.raises(UsageError, match=r"no publisher driver 'x'.*confluent.*wire"):
+    with pytest.raises(UsageError, match=r"unknown publisher driver 'x'.*confluent.*wire"):
         publisher_driver(sending("h:1", "t", driver="x"))
 
 

@@ -200,14 +200,14 @@ def test_snappy_without_framing_as_librdkafka_writes_it(reader, batch, run_batch
 
 
 @pytest.mark.parametrize("codec", [1, 2, 3, 4, 5])
-def test_what_cannot_be_inflated_is_corrupt_and_passed_over(reader, batch, run_batch, codec):
+def test_what_cannot_be_decompressed_is_corrupt_and_passed_over(reader, batch, run_batch, codec):
     broken = batch(b"\x82SNAPPY\x00" + b"\x7f" * 40, attributes=codec, count=3)
     trouble = reader.read(broken, run_batch([7], 3))
     assert "codec" in trouble or "snappy" in trouble
     assert (reader.client.corrupt, reader.sequences, reader.part.next_offset) == (1, [(7, 8)], 4)
 
 
-def test_inflate_names_an_unknown_codec():
+def test_decompress_names_an_unknown_codec():
     with pytest.raises(ValueError, match="codec 6"):
         decompress(6, b"x")
 

@@ -100,7 +100,7 @@ def test_a_new_leader_is_found(scripted, subscriber, received, run_batch):
 
 
 @pytest.mark.parametrize("code", [3, 74, 6])
-def test_trouble_is_told_while_it_lasts(scripted, subscriber, until, received, run_batch, code):
+def test_an_error_is_shown_while_it_lasts(scripted, subscriber, until, received, run_batch, code):
     broker = scripted()
     broker.leaders = {0: broker.endpoint}
     broker.append(run_batch(range(4)))
@@ -251,7 +251,7 @@ def test_old_message_sets_stand_in_the_tally(scripted, subscriber, until, run_ba
     [
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "is not Kafka's protocol"),
         (struct.pack(">ii", 6, 4711) + b"xx", "unexpected correlation id"),
-        (struct.pack(">i", 0), "is not Kafka's protocol"),
+        (struct.pack(">ii", 0, 0), "is not Kafka's protocol"),
         (b"", "closed the connection"),
     ],
 )
@@ -281,7 +281,7 @@ def test_something_else_than_kafka(subscriber, until, reply, words):
 
 
 @pytest.mark.parametrize("size", [0, 5, 11, 40])
-def test_an_answer_that_is_too_short_is_trouble_not_a_crash(scripted, subscriber, until, size):
+def test_a_reply_that_is_too_short_is_an_error_not_a_crash(scripted, subscriber, until, size):
     broker = scripted()
     broker.leaders = {0: broker.endpoint}
     broker.fetch = lambda asked, version: broker.response({0: (0, b"x" * 50)}, version)[:size]
