@@ -71,11 +71,11 @@ def parse_ini(text: str, *, name: str) -> Settings:
 def _syntax(error: configparser.Error, name: str) -> str:
     """One line out of configparser's errors, which run over several."""
     if isinstance(error, configparser.MissingSectionHeaderError):
-        return f"{name}:{error.lineno}: {error.line.strip()!r} stands before the first [section]"
+        return f"{name}:{error.lineno}: {error.line.strip()!r} key before any [section]"
     if isinstance(error, configparser.DuplicateOptionError):
-        return f"{name}:{error.lineno}: [{error.section}] {error.option} stands there twice"
+        return f"{name}:{error.lineno}: [{error.section}] {error.option} is a duplicate key"
     if isinstance(error, configparser.DuplicateSectionError):
-        return f"{name}:{error.lineno}: [{error.section}] stands there twice"
+        return f"{name}:{error.lineno}: duplicate section [{error.section}]"
     if isinstance(error, configparser.ParsingError) and error.errors:
         line_number, line = error.errors[0]
         return f"{name}:{line_number}: {str(line).strip()} is neither [section] nor key = value"

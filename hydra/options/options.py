@@ -148,16 +148,16 @@ class Options:
         "auto",
         "hydra",
         kind.choice("auto", "always", "never"),
-        "hand Hydra's code out to the agents; auto: where Marathon is not a local one",
+        "serve Hydra's code to the agents; auto: where Marathon is not a local one",
     )
     appserver_address: str | None = _option(
         None,
         "hydra",
         kind.place,
-        "address of this machine that agents reach, for the hand-out; unset: the way to Marathon",
+        "address of this machine that agents fetch the code from; unset: the one on the route to Marathon",
     )
     appserver_bind: str | None = _option(
-        None, "hydra", kind.place, "address that the hand-out listens on, such as 0.0.0.0; unset: appserver_address"
+        None, "hydra", kind.place, "address that the code server listens on, such as 0.0.0.0; unset: appserver_address"
     )
     agent_python: str | None = _option(
         None, "hydra", kind.path, "python on the agents; unset: the one of this controller's version"
