@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import random
 
 from hydra.accounting.bottleneck import Bottleneck
@@ -125,8 +126,9 @@ def _client(index: int, sent: int, lost: int, rate: float, chance: random.Random
     )
 
 
+@functools.cache
 def samples(seconds: int, p50_ms: float, *, per_second: int = 500, seed: int = 1) -> tuple[SubscriberStats, ...]:
-    """What one subscriber noted each second: for the heat map."""
+    """One subscriber with a sample for each second, for the heatmap."""
     chance = random.Random(seed)
     found = []
     for second in range(1, seconds + 1):

@@ -43,14 +43,14 @@ def summary_lines(contents: ReportContents) -> list[str]:
     counts = Counter(point.verdict for point in contents.points)
     if counts["pass"] == len(contents.points):
         return [f"All {len(contents.points)} points passed."]
-    told = ", ".join(f"{counts[verdict]} {words}" for verdict, words in VERDICT_WORDS.items() if counts[verdict])
+    verdicts = ", ".join(f"{counts[verdict]} {words}" for verdict, words in VERDICT_WORDS.items() if counts[verdict])
     lines = [
         f"{point.label}: {point.reasons[0] if point.reasons else point.verdict}"
         for point in contents.points
         if point.verdict != "pass"
     ]
     more = [f"and {len(lines) - SHOWN_REASONS} more, see the table"] if len(lines) > SHOWN_REASONS else []
-    return [f"Of {len(contents.points)} points {told}.", *lines[:SHOWN_REASONS], *more]
+    return [f"Of {len(contents.points)} points {verdicts}.", *lines[:SHOWN_REASONS], *more]
 
 
 def _limit_lines(contents: ReportContents) -> list[str]:

@@ -51,7 +51,7 @@ class SweepRunner:
             raised.
         store: keeps the points; those that it holds already are not measured again.
         clock: for the time that a point takes.
-        progress: told where the sweep is.
+        progress: shows where the sweep is.
     """
 
     def __init__(
@@ -137,8 +137,8 @@ class SweepRunner:
                 return step
             record = self._try(sweep.options, step, f"run {len(trials) + 1}")
             cost = tuning_cost(record.runs[-1])
-            told = "no pass" if cost is None else f"{TUNING_METRIC} {cost:.3g} {TUNING_UNIT}"
-            self._progress.note(f"{changes_text(step)}: {told}")
+            metric = "no pass" if cost is None else f"{TUNING_METRIC} {cost:.3g} {TUNING_UNIT}"
+            self._progress.note(f"{changes_text(step)}: {metric}")
 
     def _try(self, options: Options, changes: dict[str, object], place: str) -> PointRecord:
         """Measure one more point, which a search has chosen."""

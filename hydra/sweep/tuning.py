@@ -117,11 +117,11 @@ def tuning_sentence(tuned: TuningResult) -> str:
     best = changes_text(tuned.best)
     if tuned.best == tuned.start:
         return f"{best} is the best of what was tried ({tuned.metric} {_range(tuned.best_costs, tuned.unit)})"
-    told = f"{best}: {tuned.metric} {_range(tuned.best_costs, tuned.unit)}"
+    answer = f"{best}: {tuned.metric} {_range(tuned.best_costs, tuned.unit)}"
     if not tuned.start_costs:
-        return f"{told}; the setting to begin with did not pass; {tuned.trials} runs"
-    told += f" instead of {_range(tuned.start_costs, tuned.unit)}"
-    return f"{told}; {'' if tuned.gained else 'no difference beyond the noise; '}{tuned.trials} runs"
+        return f"{answer}; the setting to begin with did not pass; {tuned.trials} runs"
+    answer += f" instead of {_range(tuned.start_costs, tuned.unit)}"
+    return f"{answer}; {'' if tuned.gained else 'no difference beyond the noise; '}{tuned.trials} runs"
 
 
 def _range(costs: Sequence[float], unit: str) -> str:

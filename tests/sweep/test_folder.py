@@ -15,6 +15,7 @@ import pytest
 from hydra.errors import OutputError, UsageError
 from hydra.sweep.folder import SweepFolder, load_results, read_points, read_sweep
 from hydra.sweep.record import read_saved
+from tests.examples import examples
 from tests.samples import sweep
 from tests.sweep.sweep_stand_in import POINTS
 
@@ -91,9 +92,9 @@ def begin(folder):
     )
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(examples(4)))
 def test_a_sweep_that_is_killed_again_and_again_has_every_point_once_and_whole(tmp_path, seed):
-    """Killed at random moments, the writing of a point among them, until it gets through."""
+    """Killed at random moments, also while it saves a point, until it gets through."""
     chance = random.Random(seed)
     folder = tmp_path / "s"
     killed = 0
