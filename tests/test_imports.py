@@ -49,7 +49,7 @@ PURE_MAY_IMPORT = {
 
 IMPURE_CALLS = {"open", "print", "input", "eval", "exec", "compile", "__import__", "breakpoint"}
 
-VAGUE = {"util", "utils", "helper", "helpers", "base", "manager", "handler", "common", "info", "data"}
+VAGUE = {"util", "utils", "helper", "helpers", "base", "manager", "handler", "common", "info"}
 
 
 def relative(path):

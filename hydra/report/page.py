@@ -11,7 +11,7 @@ import hashlib
 import html
 import json
 import pkgutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from hydra import __version__
 from hydra.errors import InfrastructureError
@@ -29,6 +29,7 @@ from hydra.report.report_data import ReportData, ReportPoint
 from hydra.report.run_plots import detail_figures
 from hydra.report.summary import verdict_sentences, whole_verdict
 from hydra.report.text import headline, number
+from hydra.run.record import RunRecord
 from hydra.sweep.plan import CLIENTS, format_value
 
 DETAILED_POINTS = 300
@@ -237,15 +238,16 @@ def _row(index: int, point: ReportPoint, changed: Sequence[str], *, several: boo
 def _circumstances(measured: ReportData) -> str:
     """Options, versions, machine and cluster; each where it differs between runs with all its values."""
     parts = []
-    for heading, of in (
-        ("Options", "options"),
-        ("Machine", "machine"),
-        ("Cluster", "cluster"),
-        ("Versions", "versions"),
-    ):
+    facts: Mapping[str, Callable[[RunRecord], Mapping[str, object]]] = {
+        "Options": lambda run: vars(run.order.options),
+        "Machine": lambda run: run.machine,
+        "Cluster": lambda run: run.cluster,
+        "Versions": lambda run: run.versions,
+    }
+    for heading, of in facts.items():
         values: dict[str, list[str]] = {}
         for run in measured.runs:
-            for key, value in getattr(run, of).items():
+            for key, value in of(run).items():
                 told = format_value(value)
                 known = values.setdefault(key, [])
                 if told not in known:

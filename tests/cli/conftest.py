@@ -1,14 +1,14 @@
 """The command line, called in this process; nothing is started."""
 
-import dataclasses
 import logging
 import tempfile
 
 import pytest
 
-from hydra.accounting.result import RunRecord
 from hydra.cli import main as door
 from hydra.options.options import Options
+from hydra.options.order import RunOrder
+from hydra.run.record import RunRecord
 
 
 @pytest.fixture
@@ -51,12 +51,11 @@ def stand_in(monkeypatch):
         def run_test(self):
             if self.result is not None:
                 self.record = RunRecord(
-                    "run-1",
+                    RunOrder("run-1", self.options),
                     "complete",
                     "2026-01-01",
-                    options=dataclasses.asdict(self.options),
+                    self.result.exit_code,
                     seed_keys=self.result.seed_keys(),
-                    exit_code=self.result.exit_code,
                     result=self.result,
                 )
             if self.error is not None:

@@ -9,9 +9,10 @@ import pytest
 from hydra.accounting.bottleneck import Bottleneck
 from hydra.accounting.latency import LatencySummary
 from hydra.accounting.metrics import ThresholdOutcome
-from hydra.accounting.result import RunRecord
 from hydra.kafkatest.result_file import write_record
 from hydra.options.options import Options
+from hydra.options.order import RunOrder
+from hydra.run.record import RunRecord
 from tests.facts import NO_LATENCY, made_result
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\r\nfaked \u202e\x00"
@@ -20,11 +21,8 @@ HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\r\nfaked \u202e\x00"
 def make_record(verdict="pass", options=None, **changes):
     latency = dataclasses.replace(NO_LATENCY, e2e=LatencySummary(10, 1.0, 2.0, 3.25, 4.0, 5.0, 678.9))
     result = made_result(verdict, ("because",), ("by the way",), latency=latency, **changes)
-    asked = dataclasses.asdict(Options(total_sub_apps=3)) if options is None else options
-    return RunRecord(
-        "run-1", "complete", "2026-01-01", options=asked, seed_keys=result.seed_keys(), exit_code=result.exit_code,
-        result=result,
-    )  # fmt: skip
+    order = RunOrder("run-1", options or Options(total_sub_apps=3))
+    return RunRecord(order, "complete", "2026-01-01", result.exit_code, seed_keys=result.seed_keys(), result=result)
 
 
 @pytest.mark.parametrize(("verdict", "code"), [("pass", 0), ("fail", 1), ("indeterminate", 3)])
@@ -42,7 +40,7 @@ def test_a_file_is_shown_as_its_run_was_and_has_its_exit_code(call, verdict, cod
 
 
 def test_a_run_without_a_result_says_why(call):
-    record = RunRecord("r", "failed", "2026-01-01", options={}, error="no broker at x:1", exit_code=4)
+    record = RunRecord(RunOrder("r", Options()), "failed", "2026-01-01", 4, error="no broker at x:1")
     write_record(record, "result.json")
     code, out, err = call("show", "result.json")
     assert (code, err) == (4, "")
@@ -84,10 +82,10 @@ def hostile_records():
     result = dataclasses.replace(whole.result, reasons=(HOSTILE,) * 2, notes=(HOSTILE,))
     texts = {"acks": HOSTILE, "pub_driver": HOSTILE, "sub_driver": HOSTILE}
     return [
-        dataclasses.replace(whole, run_id=HOSTILE, result=result, seed_keys={HOSTILE: 1}),
-        dataclasses.replace(whole, options=whole.options | texts),
-        RunRecord(HOSTILE, "failed", HOSTILE, options={}, error=HOSTILE),
-        RunRecord("r", "failed", "", options=texts, error="x"),
+        dataclasses.replace(whole, order=RunOrder(HOSTILE, Options()), result=result, seed_keys={HOSTILE: 1}),
+        dataclasses.replace(whole, order=RunOrder("r", Options(**texts))),
+        RunRecord(RunOrder(HOSTILE, Options()), "failed", HOSTILE, 4, error=HOSTILE),
+        RunRecord(RunOrder("r", Options(**texts)), "failed", "", 4, error="x"),
     ]
 
 

@@ -8,8 +8,8 @@ import pytest
 from hydra.accounting.bottleneck import Bottleneck
 from hydra.accounting.latency import LatencySummary
 from hydra.accounting.metrics import ThresholdOutcome
-from hydra.accounting.result import RunRecord
-from hydra.options.options import Options, saved_options
+from hydra.options.options import Options
+from hydra.options.order import RunOrder
 from hydra.report.text import (
     LATENCY_COLUMNS,
     MEANINGS,
@@ -23,7 +23,7 @@ from hydra.report.text import (
     res_line,
     verdict_lines,
 )
-from hydra.signals.messages import SignalError
+from hydra.run.record import RunRecord
 from tests.facts import NO_LATENCY, NO_TOTALS, made_result
 
 
@@ -143,6 +143,9 @@ def test_milliseconds_have_three_digits(value_ms, text):
     assert milliseconds(value_ms) == text
 
 
+ORDER = RunOrder("r", Options())
+
+
 def timed(**changes):
     summary = LatencySummary(7, 1.0, 2.0, 3.25, 4.0, 5.0, 678.9)
     return made_result(latency=dataclasses.replace(NO_LATENCY, **({"e2e": summary, "service": summary} | changes)))
@@ -150,13 +153,12 @@ def timed(**changes):
 
 def test_latencies_are_rows_of_percentiles_with_what_the_harness_adds():
     rows = latency_rows(
+        RunOrder("r", Options(linger_ms=5), pace_ms=12.5),
         timed(
             client_p99_min_ms=1.0,
             client_p99_median_ms=2.5,
             client_p99_max_ms=300.2,
-            fetch_pace_ms=12.5,
-            linger_ms=5,
-        )
+        ),
     )
     values = ("1", "2", "3.25", "4", "5", "679")
     assert rows == [
@@ -167,12 +169,12 @@ def test_latencies_are_rows_of_percentiles_with_what_the_harness_adds():
 
 
 def test_the_clocks_error_is_told_beside_latencies_of_several_hosts():
-    assert latency_rows(timed(clock_error_ms=0.12345))[1][-1].endswith("; clocks within 0.123 ms")
+    assert latency_rows(ORDER, timed(clock_error_ms=0.12345))[1][-1].endswith("; clocks within 0.123 ms")
 
 
 def test_without_deliveries_there_is_no_row():
-    assert latency_rows(made_result()) == []
-    assert [row[0] for row in latency_rows(timed(service=LatencySummary()))] == ["end to end"]
+    assert latency_rows(ORDER, made_result()) == []
+    assert [row[0] for row in latency_rows(ORDER, timed(service=LatencySummary()))] == ["end to end"]
 
 
 def test_the_limit_is_told_with_symptoms_evidence_and_advice():
@@ -198,14 +200,5 @@ def test_thresholds_are_told_kept_or_not():
 
 
 def test_a_run_without_a_result_says_why():
-    record = RunRecord("r", "interrupted", "", options={}, error="Ctrl-C", exit_code=130)
+    record = RunRecord(ORDER, "interrupted", "", 130, error="Ctrl-C")
     assert failure_lines(record) == ["verdict: none - the run was interrupted: Ctrl-C (exit code 130)"]
-
-
-def test_a_headline_is_made_of_options_in_a_file():
-    options = Options(total_sub_apps=3, threshold=("loss==0",))
-    in_file = dataclasses.asdict(options) | {"threshold": ["loss==0"], "unheard_of": 1}
-    assert saved_options(in_file) == options
-    assert headline(in_file) == headline(options)
-    with pytest.raises(SignalError, match="msg_rate"):
-        saved_options({"msg_rate": "fast"})

@@ -17,12 +17,13 @@ def histogram(stats):
 
 def test_all_subscribers_become_one_and_no_latency_is_lost():
     stats = tuple(each for seed in range(5) for each in samples(10, 4.0, seed=seed))
-    before = dataclasses.replace(run(), subscribers=stats)
+    before = run()
+    before = dataclasses.replace(before, evidence=dataclasses.replace(before.evidence, subscribers=stats))
     after = condensed(before)
     assert after.result == before.result
-    (one,) = after.subscribers
+    (one,) = after.evidence.subscribers
     assert len(one.samples) == 10
-    assert histogram(after.subscribers) == histogram(stats)
+    assert histogram(after.evidence.subscribers) == histogram(stats)
     assert [sample.received for sample in one.samples] == [5 * 500 * second for second in range(1, 11)]
     assert condensed(after) == after
 
