@@ -26,6 +26,12 @@ pytest_plugins = ["tests.kafka_fixtures"]
 settings.register_profile("hydra", derandomize=True, deadline=None, database=None, max_examples=100)
 settings.load_profile("hydra")
 
+
+def examples(number: int) -> int:
+    """How many random examples a test draws: all of them where HYDRA_TEST_EXHAUSTIVE is 1, a tenth otherwise."""
+    return number if os.environ.get("HYDRA_TEST_EXHAUSTIVE") == "1" else max(1, number // 10)
+
+
 TURNS = pytest.StashKey[turns.Turns]()
 
 LONGEST_FIRST = (
