@@ -103,7 +103,7 @@ class Place:
         return found
 
     def assert_passed(self, command: Command) -> None:
-        """A command passed; or its result file says that programs beside it have starved the harness, and nothing else."""
+        """A command passed; or its result file says that the harness had no room, and nothing against the broker."""
         code = command.end()
         if code == 3:
             result = self.record()["result"]
