@@ -38,12 +38,12 @@ def test_main_job(hydra, place) -> None:
     assert record["format"] == "hydra-result"
     assert record["status"] == "complete"
     assert record["seed_keys"] == keys
-    assert record["options"]["msg_rate"] == 1000
+    assert record["order"]["options"]["msg_rate"] == 1000
     assert record["cluster"]["kafka"] == "embedded"
     assert record["cluster"]["kafka_version"].startswith("4.")
     assert len(record["result"]["clients"]) == 30
     assert {client["distinct"] for client in record["result"]["clients"]} == {2000}
-    assert record["publisher"]["attempted"] == 2000
+    assert record["evidence"]["publisher"]["attempted"] == 2000
     place.assert_nothing_left()
 
 
@@ -56,13 +56,13 @@ def test_the_wire_publisher_sends_the_whole_plan(hydra, place, acks) -> None:
     )  # fmt: skip
     command.end()
     record = json.loads((place.work / "result.json").read_text())
-    figures, publisher = record["result"]["totals"], record["publisher"]
+    figures, publisher = record["result"]["totals"], record["evidence"]["publisher"]
     assert publisher["attempted"] == 40_000
     assert (publisher["acked"], publisher["failed"]) == (0 if acks == "0" else 40_000, 0)
     assert publisher["error"] == ""
     assert {client["distinct"] for client in record["result"]["clients"]} == {40_000}
     assert (figures["records_lost"], figures["records_duplicated_in_log"]) == (0, 0)
-    assert sum(part["next_offset"] for part in record["audit"]["partitions"].values()) == 40_000
+    assert sum(part["next_offset"] for part in record["evidence"]["audit"]["partitions"].values()) == 40_000
     place.assert_nothing_left()
 
 

@@ -98,7 +98,7 @@ def test_a_publisher_that_lies_is_named(stage):
     assert [found_in(client) for client in result.clients] == [{"ghost": ghosts, "broker_lost": never_sent}] * 3
     assert result.verdict == "fail"
     assert f"{3 * never_sent} are not in the broker's log" in result.reasons[0]
-    assert f"{3 * ghosts} received records are not in the log, by the publisher's word" in result.reasons
+    assert f"{3 * ghosts} received records are not in the log, according to the publisher" in result.reasons
     figures = result.totals
     assert figures.records_acked - figures.records_appended == never_sent - ghosts
     assert "the log grew by" in " ".join(result.reasons)

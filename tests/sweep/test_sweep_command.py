@@ -34,7 +34,9 @@ def test_a_sweep_on_one_stack_with_every_file(hydra, place):
     assert {event["event"] for event in events} == {"phase", "note", "counts"}
     assert [event["unix_time_s"] for event in events] == sorted(event["unix_time_s"] for event in events)
     topics = {
-        run["run_id"] for point in json.loads((place.work / "r.json").read_text())["points"] for run in point["runs"]
+        run["order"]["run_id"]
+        for point in json.loads((place.work / "r.json").read_text())["points"]
+        for run in point["runs"]
     }
     assert len(topics) == 4
     assert (place.work / "r.html").stat().st_size > 4_000_000
