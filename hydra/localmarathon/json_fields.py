@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from hydra.localmarathon.errors import Violation, rules_broken, wrong_types
@@ -61,7 +61,7 @@ class JsonFields:
         path = f"{self.path}/{name}" if name else self.path
         self.violations.rules.append(Violation(path, reason))
 
-    def refuse_unknown(self, known: frozenset[str]) -> None:
+    def refuse_unknown(self, known: Collection[str]) -> None:
         """Note every field that this server does not support: nothing is silently ignored."""
         for name, value in self._fields.items():
             if name not in known and value not in (None, [], {}):

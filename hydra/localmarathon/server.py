@@ -16,23 +16,18 @@ from types import TracebackType
 from aiohttp import web
 
 from hydra.errors import MarathonError, OutputError, UsageError
-from hydra.localmarathon import app_routes, deployment_routes, mesos_routes, server_routes, task_routes
+from hydra.localmarathon import app_routes, mesos_routes, server_routes, task_routes
 from hydra.localmarathon.agent import AgentSettings
-from hydra.localmarathon.environment import inherited_environment
 from hydra.localmarathon.placement import AgentIdentity
 from hydra.localmarathon.ports import HOST_PORTS, HostPorts
 from hydra.localmarathon.routing import ServerIdentity, make_application
 from hydra.localmarathon.scheduler import Scheduler
+from hydra.localmarathon.task import inherited_environment
 from hydra.localmarathon.watchdog import Watchdog
 from hydra.options.agent_specs import AgentSpec
 
-ROUTES = (
-    *server_routes.ROUTES,
-    *task_routes.ROUTES,
-    *app_routes.ROUTES,
-    *deployment_routes.ROUTES,
-    *mesos_routes.ROUTES,
-)  # tasks before apps: the pattern of an app's id matches the rest of a path
+# Tasks before apps: the pattern of an app's id matches the rest of a path.
+ROUTES = (*server_routes.ROUTES, *task_routes.ROUTES, *app_routes.ROUTES, *mesos_routes.ROUTES)
 UNSUPPORTED = (*server_routes.UNSUPPORTED, *app_routes.UNSUPPORTED)
 _CLOSING_S = 1.0  # for responses that are being written
 
@@ -67,8 +62,8 @@ class LocalMarathon:
         staging_s: float = 0.25,
         max_tasks: int = 2000,
     ) -> None:
-        self._framework_id = f"{uuid.uuid4()}-0000"
-        self._folder = folder / self._framework_id
+        self.framework_id = f"{uuid.uuid4()}-0000"  # identifies this server; MESOS_FRAMEWORK_ID of its tasks
+        self._folder = folder / self.framework_id
         self._host = host
         self._port = port
         self._agents = tuple(agents) or (AgentSpec(host),)
@@ -84,11 +79,6 @@ class LocalMarathon:
     def url(self) -> str:
         """``http://127.0.0.1:8080``; the port is known after the start."""
         return f"http://{self._host}:{self._port}"
-
-    @property
-    def framework_id(self) -> str:
-        """Identifies this server; its tasks have it in MESOS_FRAMEWORK_ID."""
-        return self._framework_id
 
     async def start(self) -> None:
         """Open the API.
@@ -114,7 +104,7 @@ class LocalMarathon:
             ]
         )
         try:
-            self._watchdog = Watchdog(self._framework_id, self._folder, self._inherited)
+            self._watchdog = Watchdog(self.framework_id, self._folder, self._inherited)
             await self._listen(self._scheduler)
         except BaseException:
             await self.stop()
@@ -147,10 +137,10 @@ class LocalMarathon:
 
     def _settings(self, index: int, agent: AgentSpec) -> AgentSettings:
         return AgentSettings(
-            identity=AgentIdentity(f"{self._framework_id}-S{index}", agent.host, agent.attributes),
+            identity=AgentIdentity(f"{self.framework_id}-S{index}", agent.host, agent.attributes),
             cpus=agent.cpus,
             mem_mb=agent.mem_mib,
-            framework_id=self._framework_id,
+            framework_id=self.framework_id,
             folder=self._folder,
             inherited=self._inherited,
             staging_s=self._staging_s,
@@ -166,7 +156,7 @@ class LocalMarathon:
                 hint="choose another port, or 0 for any that is free",
             ) from error
         self._port = listener.getsockname()[1]
-        identity = ServerIdentity(self._framework_id, self._host, self._port, own_user=_own_user())
+        identity = ServerIdentity(self.framework_id, self._host, self._port, own_user=_own_user())
         application = make_application((*UNSUPPORTED, *ROUTES), scheduler, identity)
         self._runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=_CLOSING_S)
         await self._runner.setup()

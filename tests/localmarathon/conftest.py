@@ -15,8 +15,8 @@ import psutil
 import pytest
 import requests
 
-from hydra.localmarathon.process_table import TASK_MARK
 from hydra.localmarathon.server import LocalMarathon
+from hydra.localmarathon.task import TASK_MARK
 from hydra.options.agent_specs import parse_agents
 
 marathon.util.collections = collections.abc  # the client's module was written for Python < 3.10

@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from hydra.cli.main import run
-from hydra.localmarathon.process_table import TASK_MARK
+from hydra.localmarathon.task import TASK_MARK
 
 pytestmark = pytest.mark.integration
 

@@ -5,15 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from hydra.localmarathon.app import Backoff
 from hydra.localmarathon.app_definition import AppDefinition, PortDefinition, Versions
-from hydra.localmarathon.app_ids import mesos_task_name
 from hydra.localmarathon.deployments import Action, Deployments
-from hydra.localmarathon.environment import inherited_environment, task_environment
 from hydra.localmarathon.errors import RequestRefusedError
-from hydra.localmarathon.launch_queue import Backoff
+from hydra.localmarathon.mesos_routes import mesos_task_name
 from hydra.localmarathon.placement import AgentIdentity
-from hydra.localmarathon.process_table import TASK_MARK
-from hydra.localmarathon.task import Task
+from hydra.localmarathon.task import TASK_MARK, Task, inherited_environment, task_environment
 from hydra.localmarathon.timestamps import VersionClock, format_timestamp
 
 
