@@ -66,11 +66,24 @@ class LocalMarathon:
         self._folder = folder / self.framework_id
         self._host = host
         self._port = port
-        self._agents = tuple(agents) or (AgentSpec(host),)
-        self._host_ports = host_ports
         self._inherited = dict(inherited_environment(os.environ) if base_env is None else base_env)
-        self._staging_s = staging_s
-        self._max_tasks = max_tasks
+        chosen_ports: set[int] = set()
+        self._agents = [
+            (
+                AgentSettings(
+                    identity=AgentIdentity(f"{self.framework_id}-S{index}", agent.host, agent.attributes),
+                    cpus=agent.cpus,
+                    mem_mb=agent.mem_mib,
+                    framework_id=self.framework_id,
+                    folder=self._folder,
+                    inherited=self._inherited,
+                    staging_s=staging_s,
+                    max_tasks=max_tasks,
+                ),
+                HostPorts(agent.host, host_ports, chosen_ports),
+            )
+            for index, agent in enumerate(agents or [AgentSpec(host)])
+        ]
         self._scheduler: Scheduler | None = None
         self._runner: web.AppRunner | None = None
         self._watchdog: Watchdog | None = None
@@ -90,19 +103,13 @@ class LocalMarathon:
         """
         if self._scheduler is not None:
             raise MarathonError("this local Marathon was started before", hint="create a new one")
-        for agent in self._agents:
-            _check_address(agent.host)
+        for settings, _ports in self._agents:
+            _check_address(settings.identity.host)
         try:
             self._folder.mkdir(parents=True)
         except OSError as error:
             raise OutputError(f"the folder {self._folder} cannot be created ({error.strerror})") from error
-        numbers: set[int] = set()
-        self._scheduler = Scheduler(
-            [
-                (self._settings(index, agent), HostPorts(agent.host, self._host_ports, numbers))
-                for index, agent in enumerate(self._agents)
-            ]
-        )
+        self._scheduler = Scheduler(self._agents)
         try:
             self._watchdog = Watchdog(self.framework_id, self._folder, self._inherited)
             await self._listen(self._scheduler)
@@ -134,18 +141,6 @@ class LocalMarathon:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.stop()
-
-    def _settings(self, index: int, agent: AgentSpec) -> AgentSettings:
-        return AgentSettings(
-            identity=AgentIdentity(f"{self.framework_id}-S{index}", agent.host, agent.attributes),
-            cpus=agent.cpus,
-            mem_mb=agent.mem_mib,
-            framework_id=self.framework_id,
-            folder=self._folder,
-            inherited=self._inherited,
-            staging_s=self._staging_s,
-            max_tasks=self._max_tasks,
-        )
 
     async def _listen(self, scheduler: Scheduler) -> None:
         try:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+from functools import partial
 
-
-def utc_now() -> datetime:
-    """The time of day, for output only; delays are measured with the monotonic clock."""
-    return datetime.now(timezone.utc)
+_utc_now = partial(datetime.now, timezone.utc)
 
 
 def format_timestamp(moment: datetime) -> str:
@@ -17,8 +15,8 @@ def format_timestamp(moment: datetime) -> str:
 
 
 def timestamp_now() -> str:
-    """The time of day as Marathon writes it."""
-    return format_timestamp(utc_now())
+    """The time of day as Marathon writes it; delays are measured with the monotonic clock."""
+    return format_timestamp(_utc_now())
 
 
 class VersionClock:
@@ -28,7 +26,7 @@ class VersionClock:
         now: returns the time of day; given by tests.
     """
 
-    def __init__(self, now: Callable[[], datetime] = utc_now) -> None:
+    def __init__(self, now: Callable[[], datetime] = _utc_now) -> None:
         self._now = now
         self._latest = datetime.fromtimestamp(0, timezone.utc)
 
