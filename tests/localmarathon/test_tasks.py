@@ -11,11 +11,10 @@ import psutil
 import pytest
 
 from hydra.localmarathon import agent
+from tests.marathon_fixtures import SLEEP, TIMESTAMP
 
 pytestmark = pytest.mark.integration
 
-SLEEP = {"cmd": "exec sleep 1000", "cpus": 0.1, "mem": 16}
-TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 # Says "ready" once the handler is set, so that a test knows when SIGTERM can no longer end it.
 STUBBORN = "trap '' TERM; echo ready; while true; do sleep 0.1; done"
 
@@ -214,11 +213,7 @@ def test_tasks_of_all_apps(server):
     server.start_app("/y", portDefinitions=[], **SLEEP)
     tasks = {task["appId"]: task for task in server.get("/v2/tasks").json()["tasks"]}
     assert tasks["/y"]["ports"] == tasks["/y"]["servicePorts"] == []
-    task = tasks["/x"]
-    assert len(task["ports"]) == len(task["servicePorts"]) == 2
-    assert task["host"] == task["ipAddresses"][0]["ipAddress"] == "127.0.0.1"
-    assert task["state"] == "TASK_RUNNING"
-    assert task["stagedAt"] <= task["startedAt"]
+    assert len(tasks["/x"]["ports"]) == len(tasks["/x"]["servicePorts"]) == 2
     assert len(server.get("/v2/tasks?status=running").json()["tasks"]) == 2
     assert server.get("/v2/tasks?status[]=staging").json()["tasks"] == []
 
@@ -244,7 +239,9 @@ def test_a_task_has_every_field(server):
     uuid = "[0-9a-f]{8}-[0-9a-f]{4}-1[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"
     assert re.fullmatch(rf"g1_kafka-sub\.instance-{uuid}\._app\.1", task["id"])
     assert (task["appId"], task["role"], task["localVolumes"]) == ("/g1/kafka-sub", "*", [])
+    assert (task["host"], task["state"]) == ("127.0.0.1", "TASK_RUNNING")
     assert task["ipAddresses"] == [{"ipAddress": task["host"], "protocol": "IPv4"}]
+    assert task["stagedAt"] <= task["startedAt"]
     assert all(TIMESTAMP.fullmatch(task[name]) for name in ("stagedAt", "startedAt", "version"))
     assert all(10000 <= port <= 20000 for port in task["servicePorts"])
     assert all(21000 <= port <= 32000 for port in task["ports"])
