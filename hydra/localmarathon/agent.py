@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from hydra.localmarathon.app import QueueEntry
-from hydra.localmarathon.app_definition import AppDefinition
+from hydra.localmarathon.app_definition import AppDefinition, timestamp_now
 from hydra.localmarathon.fetching import FetchError, fetch_all
 from hydra.localmarathon.placement import AgentIdentity, Offer, decline_reason
 from hydra.localmarathon.ports import HostPorts
 from hydra.localmarathon.processes import ProcessSnapshot, TaskProcess, exit_message
 from hydra.localmarathon.task import Task, TaskState, task_environment
-from hydra.localmarathon.timestamps import timestamp_now
 
 DEFAULT_KILL_GRACE_S = 3.0  # that of Mesos' command executor
 _launch_numbers = itertools.count(1)  # over all agents: a higher number is a younger task
@@ -124,7 +123,7 @@ class Agent:
             task.state = TaskState.KILLING
 
     async def wait_empty(self) -> None:
-        """As Cluster.wait_empty."""
+        """Wait until every task has ended; bounded by the graces of the tasks that are being killed."""
         while self._lifecycles:
             await asyncio.wait({one.run for one in self._lifecycles.values() if one.run is not None})
 
@@ -209,11 +208,6 @@ class Cluster:
     def kill(self, task: Task, *, grace_s: float | None = None) -> None:
         """As Agent.kill."""
         self._agent_of_id[task.agent.agent_id].kill(task, grace_s=grace_s)
-
-    async def wait_empty(self) -> None:
-        """Wait until every task has ended; bounded by the graces of the tasks that are being killed."""
-        for agent in self.agents:
-            await agent.wait_empty()
 
 
 async def _fetch(lifecycle: _Lifecycle) -> bool:

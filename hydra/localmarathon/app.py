@@ -90,7 +90,7 @@ class App:
     """An app from its creation until the last of its tasks is gone."""
 
     definition: AppDefinition
-    tasks: dict[str, Task] = field(default_factory=dict)  # those that have not ended, by id
+    tasks: dict[str, Task] = field(default_factory=dict)  # those that have not ended, by id; the oldest first
     backoff: Backoff = Backoff()
     last_failure: dict[str, object] | None = None
     sandboxes: deque[Path] = field(default_factory=deque)  # of the latest tasks that have ended
@@ -104,10 +104,6 @@ class App:
         if definition.versions.last_config_change_at != self.definition.versions.last_config_change_at:
             self.backoff = Backoff()
         self.definition = definition
-
-    def ordered_tasks(self) -> list[Task]:
-        """The tasks, the oldest first."""
-        return sorted(self.tasks.values(), key=lambda task: task.number)
 
     def document(self, deployment_ids: Sequence[str], embed: Collection[str] = ()) -> dict[str, object]:
         """The JSON object of the app, with its counts and deployments.
@@ -126,7 +122,7 @@ class App:
             "deployments": [{"id": deployment_id} for deployment_id in deployment_ids],
         }
         if "tasks" in embed:
-            document["tasks"] = [task.document() for task in self.ordered_tasks()]
+            document["tasks"] = [task.document() for task in self.tasks.values()]
         if "lastTaskFailure" in embed and self.last_failure is not None:
             document["lastTaskFailure"] = self.last_failure
         if "readiness" in embed:

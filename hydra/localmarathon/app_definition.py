@@ -1,4 +1,4 @@
-"""What an app is: its definition, its canonical JSON, and how an update is merged into it.
+"""What an app is: its definition, its canonical JSON, how an update is merged into it; ids and timestamps.
 
 Honoured: ``id cmd args instances env labels ports portDefinitions requirePorts backoffSeconds backoffFactor
 maxLaunchDelaySeconds killSelection taskKillGracePeriodSeconds upgradeStrategy fetch uris constraints
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
 from enum import Enum
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -188,3 +189,18 @@ def absolute_app_id(text: str) -> str:
 def ids_below(group_id: str, app_ids: Iterable[str]) -> list[str]:
     """The ids that are in a group or in one of its subgroups."""
     return [app_id for app_id in app_ids if app_id.startswith(f"{group_id.rstrip('/')}/")]
+
+
+def utc_now() -> datetime:
+    """The time of day, for output only; delays are measured with the monotonic clock."""
+    return datetime.now(timezone.utc)
+
+
+def format_timestamp(moment: datetime) -> str:
+    """``2020-01-01T00:00:00.123Z``, as Marathon writes it: these strings sort as the moments do."""
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+
+
+def timestamp_now() -> str:
+    """The time of day as Marathon writes it."""
+    return format_timestamp(utc_now())

@@ -33,7 +33,9 @@ async def list_apps(call: Call) -> web.Response:
 async def create_app(call: Call) -> web.Response:
     """``POST /v2/apps``."""
     definition = parse_app(await call.body(), own_user=call.server.own_user)
-    deployment = call.scheduler.create(definition, force=call.flag("force"))
+    if definition.app_id in call.scheduler.apps:
+        raise RequestRefusedError(409, f"An app with id [{definition.app_id}] already exists.")
+    deployment = call.scheduler.put([definition], force=call.flag("force"))
     document = _document(call, call.scheduler.app(definition.app_id))
     return json_response(document, status=201, headers=deployment_headers(deployment, definition.app_id))
 
@@ -85,7 +87,7 @@ async def restart_app(call: Call) -> web.Response:
 async def get_group(call: Call) -> web.Response:
     """``GET /v2/groups``, ``GET /v2/groups/{id}``."""
     documents = {app.definition.app_id: _document(call, app) for app in _group(call)}
-    return json_response(_group_document(call.group_id, documents, call.scheduler.version))
+    return json_response(_group_document(call.group_id, documents, call.scheduler.deployments.version))
 
 
 async def delete_group(call: Call) -> web.Response:

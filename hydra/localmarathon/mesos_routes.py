@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import re
 from pathlib import Path
 
 from aiohttp import web
@@ -79,19 +80,9 @@ def _read(folder: Path, name: str, offset: int, length: int) -> dict[str, object
             part = file.read(length)
     except (OSError, ValueError):
         return None
-    # A character that is cut off at the end belongs to the next part.
-    return {"data": codecs.getincrementaldecoder("utf-8")(_AS_QUESTION_MARKS).decode(part), "offset": offset}
-
-
-_AS_QUESTION_MARKS = "hydra-question-marks"
-
-
-def _question_marks(error: UnicodeError) -> tuple[str, int]:
-    assert isinstance(error, UnicodeDecodeError)
-    return "?" * (error.end - error.start), error.end
-
-
-codecs.register_error(_AS_QUESTION_MARKS, _question_marks)
+    # A character that is cut off at the end belongs to the next part; a byte that is no UTF-8 becomes a question mark.
+    text = codecs.getincrementaldecoder("utf-8")("surrogateescape").decode(part)
+    return {"data": re.sub("[\udc80-\udcff]", "?", text), "offset": offset}
 
 
 def _agent_documents(call: Call) -> list[dict[str, object]]:

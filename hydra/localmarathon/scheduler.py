@@ -1,7 +1,7 @@
 """The scheduler: the apps that are wanted, the deployments that change them, and the steps that carry them out.
 
 Every method runs in the server's event loop and returns at once; what it has started continues in that loop. For
-example, ``create`` stores the app and begins a deployment; a moment later ``_reconcile`` compares the wanted tasks with
+example, ``put`` stores the app and begins a deployment; a moment later ``_reconcile`` compares the wanted tasks with
 the existing ones and launches those that are missing; each change of a task calls ``_on_task_change``, which reconciles
 again; once the app is settled, its deployment ends.
 """
@@ -11,18 +11,17 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections import Counter
-from collections.abc import Collection, Coroutine, Iterable, Mapping
+from collections.abc import Collection, Coroutine, Iterable
 from dataclasses import replace
 
 from hydra.localmarathon.agent import AgentSettings, Cluster
 from hydra.localmarathon.app import App, Backoff, QueueEntry
-from hydra.localmarathon.app_definition import AppDefinition, Versions, ids_below
+from hydra.localmarathon.app_definition import AppDefinition, Versions, ids_below, timestamp_now
 from hydra.localmarathon.deployments import Action, Deployment, Deployments
 from hydra.localmarathon.errors import RequestRefusedError, Violation, rules_broken
 from hydra.localmarathon.ports import HostPorts, kept_service_ports, with_service_ports
 from hydra.localmarathon.reconciliation import is_settled, next_step
 from hydra.localmarathon.task import Task, TaskState
-from hydra.localmarathon.timestamps import VersionClock, timestamp_now
 
 _KEPT_SANDBOXES = 5  # of each app
 _FIRST_RECONCILIATION_S = 0.01  # the response is on its way before anything is launched
@@ -43,14 +42,8 @@ class Scheduler:
         self.cluster = Cluster(agents, self._on_task_change)
         self._app_of_task: dict[str, App] = {}
         self._removing: list[App] = []  # deleted, but with tasks that have not ended
-        self._clock = VersionClock()
         self._background: set[asyncio.Task[None]] = set()
         self._is_closing = False
-
-    @property
-    def version(self) -> str:
-        """When anything was last changed."""
-        return self._clock.latest
 
     def app(self, app_id: str) -> App:
         """The app with an absolute id.
@@ -67,16 +60,6 @@ class Scheduler:
         """The apps in a group, given by its absolute id, and in its subgroups."""
         return [self.apps[app_id] for app_id in ids_below(group_id, self.apps)]
 
-    def create(self, definition: AppDefinition, *, force: bool) -> Deployment:
-        """Begin to start a new app.
-
-        Raises:
-            RequestRefusedError: 409 if the id is taken or locked; 422 if it is the id of a group.
-        """
-        if definition.app_id in self.apps:
-            raise RequestRefusedError(409, f"An app with id [{definition.app_id}] already exists.")
-        return self.put([definition], force=force)
-
     def put(self, definitions: Collection[AppDefinition], *, force: bool, restart: bool = False) -> Deployment:
         """Begin to create or change apps, in one deployment.
 
@@ -92,7 +75,7 @@ class Scheduler:
         self.deployments.check_free([definition.app_id for definition in definitions], force=force)
         wanted = [(definition, self._action(definition, restart=restart)) for definition in definitions]
         changes = [(definition, action) for definition, action in wanted if action is not None]
-        deployment = self._begin({definition.app_id: action for definition, action in changes})
+        deployment = self.deployments.begin({definition.app_id: action for definition, action in changes})
         for definition, action in changes:
             self._accept(definition, action, deployment.version)
         return deployment
@@ -106,7 +89,7 @@ class Scheduler:
         for app_id in app_ids:
             self.app(app_id)
         self.deployments.check_free(app_ids, force=force)
-        deployment = self._begin(dict.fromkeys(app_ids, Action.STOP))
+        deployment = self.deployments.begin(dict.fromkeys(app_ids, Action.STOP))
         for app_id in app_ids:
             app = self.apps.pop(app_id)
             app.is_deleted = True
@@ -164,7 +147,8 @@ class Scheduler:
                 app.next_reconciliation.cancel()
         for task_id, app in list(self._app_of_task.items()):
             self.cluster.kill(app.tasks[task_id], grace_s=grace_s)
-        await self.cluster.wait_empty()
+        for agent in self.cluster.agents:
+            await agent.wait_empty()
         while self._background:
             await asyncio.wait(self._background)
 
@@ -174,9 +158,6 @@ class Scheduler:
             if ids_below(app_id, ids) or any(ids_below(other, [app_id]) for other in ids):
                 reason = "Groups and Applications may not have the same identifier."
                 raise rules_broken([Violation("/id", f"{reason} ({app_id})")])
-
-    def _begin(self, actions: Mapping[str, Action]) -> Deployment:
-        return self.deployments.begin(actions, self._clock.next_version())
 
     def _action(self, definition: AppDefinition, *, restart: bool) -> Action | None:
         app = self.apps.get(definition.app_id)

@@ -26,13 +26,13 @@ async def list_tasks(call: Call) -> web.Response:
 
 async def list_app_tasks(call: Call) -> web.Response:
     """``GET /v2/apps/{id}/tasks``."""
-    return json_response({"tasks": [task.document() for task in call.app.ordered_tasks()]})
+    return json_response({"tasks": [task.document() for task in call.app.tasks.values()]})
 
 
 async def list_group_tasks(call: Call) -> web.Response:
     """``GET /v2/apps/{group}/*/tasks``."""
     apps = call.scheduler.apps_below(call.group_id)
-    return json_response({"tasks": [task.document() for app in apps for task in app.ordered_tasks()]})
+    return json_response({"tasks": [task.document() for app in apps for task in app.tasks.values()]})
 
 
 async def kill_app_tasks(call: Call) -> web.Response:
@@ -41,7 +41,7 @@ async def kill_app_tasks(call: Call) -> web.Response:
     app = call.app
     host = call.request.query.get("host", "*")
     tasks = [
-        task for task in app.ordered_tasks() if host in ("*", task.agent.host) and task.state is not TaskState.KILLING
+        task for task in app.tasks.values() if host in ("*", task.agent.host) and task.state is not TaskState.KILLING
     ]
     return _kill(call, [(app, task) for task in tasks])
 
@@ -72,7 +72,7 @@ async def kill_tasks(call: Call) -> web.Response:
 
 
 def _all_tasks(call: Call) -> list[tuple[App, Task]]:
-    return [(app, task) for app in call.scheduler.apps.values() for task in app.ordered_tasks()]
+    return [(app, task) for app in call.scheduler.apps.values() for task in app.tasks.values()]
 
 
 def _check_flags(call: Call) -> None:

@@ -1,18 +1,17 @@
 """Back-off, deployments, environment, placement, timestamps: no process, no clock."""
 
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
 
 from hydra.localmarathon.app import Backoff
-from hydra.localmarathon.app_definition import AppDefinition, PortDefinition, Versions
+from hydra.localmarathon.app_definition import AppDefinition, PortDefinition, Versions, format_timestamp
 from hydra.localmarathon.deployments import Action, Deployments
 from hydra.localmarathon.errors import RequestRefusedError
 from hydra.localmarathon.mesos_routes import mesos_task_name
 from hydra.localmarathon.placement import AgentIdentity, Offer, decline_reason, reject_summary
 from hydra.localmarathon.task import TASK_MARK, Task, inherited_environment, task_environment
-from hydra.localmarathon.timestamps import VersionClock, format_timestamp
 
 AGENTS = {
     name: AgentIdentity(name, f"127.0.0.{number}", {"rack": name, "floor": str(number)})
@@ -44,7 +43,7 @@ def test_a_delay_of_nothing_stays_nothing():
 
 def test_a_deployment_holds_its_apps_until_it_is_finished():
     deployments = Deployments()
-    first = deployments.begin({"/x": Action.START}, "v1")
+    first = deployments.begin({"/x": Action.START})
     assert deployments.of_app("/x") == [first.deployment_id]
     with pytest.raises(RequestRefusedError) as caught:
         deployments.check_free(["/x", "/y"], force=False)
@@ -58,14 +57,14 @@ def test_a_deployment_holds_its_apps_until_it_is_finished():
 
 def test_a_deployment_replaces_the_holder_of_its_apps():
     deployments = Deployments()
-    deployments.begin({"/x": Action.START}, "v1")
-    second = deployments.begin({"/x": Action.STOP}, "v2")
+    deployments.begin({"/x": Action.START})
+    second = deployments.begin({"/x": Action.STOP})
     assert deployments.running == (second,)
 
 
 def test_a_deployment_of_nothing_has_ended_at_once():
     deployments = Deployments()
-    assert deployments.begin({}, "v1").deployment_id
+    assert deployments.begin({}).deployment_id
     assert deployments.running == ()
 
 
@@ -73,7 +72,7 @@ def test_the_number_of_deployments_is_limited():
     deployments = Deployments()
     for number in range(100):
         deployments.check_free([f"/x{number}"], force=False)
-        deployments.begin({f"/x{number}": Action.START}, "v")
+        deployments.begin({f"/x{number}": Action.START})
     with pytest.raises(RequestRefusedError, match="100") as caught:
         deployments.check_free(["/y"], force=False)
     assert caught.value.http_status == 403
@@ -119,17 +118,16 @@ def test_secrets_of_the_server_are_not_inherited():
 
 def test_versions_differ_within_one_millisecond():
     moment = datetime(2020, 1, 1, 0, 0, 0, 999_000, tzinfo=timezone.utc)
-    clock = VersionClock(lambda: moment)
-    assert [clock.next_version() for _ in range(2)] == ["2020-01-01T00:00:00.999Z", "2020-01-01T00:00:01.000Z"]
+    deployments = Deployments(lambda: moment)
+    assert [deployments.begin({}).version for _ in range(2)] == ["2020-01-01T00:00:00.999Z", "2020-01-01T00:00:01.000Z"]
 
 
 def test_versions_never_go_back():
     moments = iter([datetime(2020, 1, 1, tzinfo=timezone.utc), datetime(2019, 1, 1, tzinfo=timezone.utc)])
-    clock = VersionClock(lambda: next(moments))
-    assert clock.next_version() < clock.next_version()
-    assert format_timestamp(datetime(2020, 1, 1, tzinfo=timezone.utc) + timedelta(microseconds=1999)).endswith(
-        "00.001Z"
-    )
+    deployments = Deployments(lambda: next(moments))
+    assert deployments.begin({}).version < deployments.begin({}).version == deployments.version
+    moment = datetime(2020, 1, 1, microsecond=1999, tzinfo=timezone.utc)
+    assert format_timestamp(moment).endswith("00.001Z")
 
 
 @pytest.mark.parametrize(
