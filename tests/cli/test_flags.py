@@ -5,8 +5,8 @@ import dataclasses
 
 import pytest
 
+from hydra.cli.flags import FIRST_RUN, KAFKA_NAMES
 from hydra.cli.help_page import GROUPS, METAVARS
-from hydra.cli.option_flags import FIRST_RUN, KAFKA_NAMES
 from hydra.options.options import OPTION_KINDS, Options, parse_option
 from hydra.options.thresholds import METRICS
 from tests.facts import made_result
