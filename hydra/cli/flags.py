@@ -178,12 +178,8 @@ class Outputs:
 
         contents = collect(saved)
         unwritten: OutputError | None = None
-        makers: dict[str, Callable[[ReportContents], str | bytes]] = {
-            "report": page,
-            "csv": csv_text,
-            "junit": junit_xml,
-        }
-        for flag, make in makers.items():
+        make: Callable[[ReportContents], str | bytes]
+        for flag, make in (("report", page), ("csv", csv_text), ("junit", junit_xml)):
             path = getattr(self, flag)
             try:
                 if path is not None:
