@@ -28,7 +28,7 @@ _PORT = kind.whole(1, 65_535)
 _HOST = re.compile(r"[A-Za-z0-9._:\[\]-]+", re.ASCII)
 _CLUSTER_KEY = re.compile(r"cluster[0-9]+")
 _BEHIND_HEADING = re.compile(r"\[[^\]]+\]\s*[^\s#;]")
-"""configparser passes over what stands there."""
+"""configparser ignores such text without a word."""
 
 _UNSET = {"", "local", "embedded"}
 _ADDRESSES = {kind.http_urls, kind.http_url, kind.host_ports}
@@ -64,18 +64,18 @@ def parse_ini(text: str, *, name: str) -> Settings:
         raise ConfigurationError(_syntax(error, name)) from error
     for line_number, line in enumerate(text.splitlines(), start=1):
         if _BEHIND_HEADING.match(line):
-            raise ConfigurationError(f"{name}:{line_number}: {line.strip()!r} has something behind its [section]")
+            raise ConfigurationError(f"{name}:{line_number}: {line.strip()!r} has text after its [section]")
     return _Reader(parser, text, name).settings()
 
 
 def _syntax(error: configparser.Error, name: str) -> str:
     """One line out of configparser's errors, which run over several."""
     if isinstance(error, configparser.MissingSectionHeaderError):
-        return f"{name}:{error.lineno}: {error.line.strip()!r} key before any [section]"
+        return f"{name}:{error.lineno}: {error.line.strip()!r} is a key before any [section]"
     if isinstance(error, configparser.DuplicateOptionError):
         return f"{name}:{error.lineno}: [{error.section}] {error.option} is a duplicate key"
     if isinstance(error, configparser.DuplicateSectionError):
-        return f"{name}:{error.lineno}: duplicate section [{error.section}]"
+        return f"{name}:{error.lineno}: [{error.section}] is a duplicate section"
     if isinstance(error, configparser.ParsingError) and error.errors:
         line_number, line = error.errors[0]
         return f"{name}:{line_number}: {str(line).strip()} is neither [section] nor key = value"
@@ -102,8 +102,8 @@ class _Reader:
                 several = option is not None and OPTION_KINDS[option].parse is kind.properties
                 if "\n" in value and not several:
                     raise ConfigurationError(
-                        f"{self._origin(section, key)} goes on in an indented line",
-                        hint="begin each key at the margin",
+                        f"{self._origin(section, key)} is continued in an indented line",
+                        hint="continuation lines are not supported: begin each key at the margin",
                     )
                 if section == "mesos" and _CLUSTER_KEY.fullmatch(key):
                     kept["mesos"][key] = value
@@ -117,7 +117,7 @@ class _Reader:
                     kept.setdefault(section, {})[key] = value
                 else:
                     raise ConfigurationError(
-                        f"{self._origin(section, key)} is not known", hint="see the table of options in the README"
+                        f"{self._origin(section, key)} is not known", hint="see 'hydra kafka --help'"
                     )
         for section, (option, form) in _ADDRESS_PAIRS.items():
             pair = {key: value for key, value in kept.get(section, {}).items() if key in {"ip", "port"}}
@@ -157,10 +157,10 @@ class _Reader:
             return
         for key, other in (("ip", "port"), ("port", "ip")):
             if key in pair and other not in pair:
-                raise ConfigurationError(f"{self._origin(section, key)} stands there without {other}")
+                raise ConfigurationError(f"{self._origin(section, key)} is set without {other}")
         if option in options:
             raise ConfigurationError(
-                f"{self._origin(section, 'ip')} and {option.removeprefix(section + '_')} say the same",
+                f"{self._origin(section, 'ip')} and {option.removeprefix(section + '_')} are both set",
                 hint="keep one",
             )
         options[option] = self._value(section, "ip", option, form.format(**pair))
@@ -170,11 +170,11 @@ class _Reader:
         key = "dev" if "dev" in kept else "ip"
         if key not in kept:
             if "port" in kept:
-                raise ConfigurationError(f"{self._origin('hydra', 'port')} stands there without dev")
+                raise ConfigurationError(f"{self._origin('hydra', 'port')} is set without dev")
             return
         if "appserver_address" in options:
             raise ConfigurationError(
-                f"{self._origin('hydra', key)} and appserver_address say the same", hint="keep one"
+                f"{self._origin('hydra', key)} and appserver_address are both set", hint="keep one"
             )
         port = f":{kept['port']}" if "port" in kept else ""
         options["appserver_address"] = self._value("hydra", key, "appserver_address", kept[key] + port)

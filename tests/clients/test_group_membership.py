@@ -183,7 +183,7 @@ def test_members_get_every_record_once_and_the_broker_knows_them(
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
-def test_a_member_that_comes_and_one_that_goes_lose_and_double_nothing(broker, new_topic, members, send, until, driver):
+def test_members_that_come_and_go_lose_and_duplicate_nothing(broker, new_topic, members, send, until, driver):
     partitions = 4
     topic = new_topic(broker, partitions)
     first = members(topic, driver, "shared", partitions=partitions, clients=1)
