@@ -22,7 +22,7 @@ def timestamp_now() -> str:
 
 
 class VersionClock:
-    """Hands out versions, each later than the one before, even if two are asked for in one millisecond.
+    """Versions, each later than the one before, even if two are asked for in one millisecond.
 
     Args:
         now: returns the time of day; given by tests.
@@ -34,7 +34,7 @@ class VersionClock:
 
     @property
     def latest(self) -> str:
-        """The last version that was handed out."""
+        """The latest version so far."""
         return format_timestamp(self._latest)
 
     def next_version(self) -> str:

@@ -44,7 +44,7 @@ class Settings:
     mesos: Mapping[str, str] = field(default_factory=dict)
     """The address of Mesos and the agent attributes of its clusters, as they stand there."""
     appserver: Mapping[str, str] = field(default_factory=dict)
-    """``ip``, ``port`` and ``dev`` of [hydra]: where the code hand-out listens."""
+    """``ip``, ``port`` and ``dev`` of [hydra]: where the code server listens."""
 
 
 def parse_ini(text: str, *, name: str) -> Settings:
@@ -71,7 +71,7 @@ def parse_ini(text: str, *, name: str) -> Settings:
 def _syntax(error: configparser.Error, name: str) -> str:
     """One line out of configparser's errors, which run over several."""
     if isinstance(error, configparser.MissingSectionHeaderError):
-        return f"{name}:{error.lineno}: {error.line.strip()!r} key before any [section]"
+        return f"{name}:{error.lineno}: {error.line.strip()!r} is a key before any [section]"
     if isinstance(error, configparser.DuplicateOptionError):
         return f"{name}:{error.lineno}: [{error.section}] {error.option} is a duplicate key"
     if isinstance(error, configparser.DuplicateSectionError):
@@ -102,7 +102,7 @@ class _Reader:
                 several = option is not None and OPTION_KINDS[option].parse is kind.properties
                 if "\n" in value and not several:
                     raise ConfigurationError(
-                        f"{self._origin(section, key)} goes on in an indented line",
+                        f"{self._origin(section, key)}: continuation lines are not supported",
                         hint="begin each key at the margin",
                     )
                 if section == "mesos" and _CLUSTER_KEY.fullmatch(key):
@@ -116,9 +116,7 @@ class _Reader:
                 elif self._kept(section, key, value):
                     kept.setdefault(section, {})[key] = value
                 else:
-                    raise ConfigurationError(
-                        f"{self._origin(section, key)} is not known", hint="see the table of options in the README"
-                    )
+                    raise ConfigurationError(f"{self._origin(section, key)} is not known", hint="see docs/options.md")
         for section, (option, form) in _ADDRESS_PAIRS.items():
             pair = {key: value for key, value in kept.get(section, {}).items() if key in {"ip", "port"}}
             self._address(pair, section, option, form, options)
@@ -136,7 +134,7 @@ class _Reader:
             raise ConfigurationError(error.message) from error
 
     def _kept(self, section: str, key: str, value: str) -> bool:
-        """Whether this is a key of the original's that is no option; its value is checked too."""
+        """Whether this is a key of older files that is not an option; its value is checked too."""
         if key == "port":
             try:
                 _PORT(value)
@@ -157,10 +155,10 @@ class _Reader:
             return
         for key, other in (("ip", "port"), ("port", "ip")):
             if key in pair and other not in pair:
-                raise ConfigurationError(f"{self._origin(section, key)} stands there without {other}")
+                raise ConfigurationError(f"{self._origin(section, key)} is set without {other}")
         if option in options:
             raise ConfigurationError(
-                f"{self._origin(section, 'ip')} and {option.removeprefix(section + '_')} say the same",
+                f"{self._origin(section, 'ip')} and {option.removeprefix(section + '_')} are both set",
                 hint="keep one",
             )
         options[option] = self._value(section, "ip", option, form.format(**pair))
@@ -170,12 +168,11 @@ class _Reader:
         key = "dev" if "dev" in kept else "ip"
         if key not in kept:
             if "port" in kept:
-                raise ConfigurationError(f"{self._origin('hydra', 'port')} stands there without dev")
+                raise ConfigurationError(f"{self._origin('hydra', 'port')} is set without dev")
             return
         if "appserver_address" in options:
-            raise ConfigurationError(
-                f"{self._origin('hydra', key)} and appserver_address say the same", hint="keep one"
-            )
+            where = self._origin("hydra", key)
+            raise ConfigurationError(f"{where} and appserver_address are both set", hint="keep one")
         port = f":{kept['port']}" if "port" in kept else ""
         options["appserver_address"] = self._value("hydra", key, "appserver_address", kept[key] + port)
 

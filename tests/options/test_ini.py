@@ -64,7 +64,7 @@ def test_the_originals_file_is_taken():
     assert settings.appserver == {"port": "9800", "dev": "eth0", "ip": "127.0.0.1"}
 
 
-def test_an_address_of_the_hand_out_needs_no_port():
+def test_an_address_of_the_code_server_needs_no_port():
     assert parse_ini("[hydra]\nip = 10.0.0.5\n", name="x").options == {"appserver_address": "10.0.0.5"}
 
 
@@ -128,15 +128,15 @@ def test_an_address_that_is_one_of_ours_is_left_unset(word):
         ("[kafka]\n[rabbitmq]\nip = 1\n", "x.ini:2: [rabbitmq] is not a section"),
         ("[DEFAULT]\nacks = 1\n", "x.ini:1: [DEFAULT] is not a section"),
         ("[Kafka]\nacks = 1\n", "x.ini:1: [Kafka] is not a section"),
-        ("acks = 1\n", "x.ini:1: 'acks = 1' stands before the first [section]"),
-        ("[kafka]\nacks = 1\nlinger_ms = 5\nacks = 0\n", "x.ini:4: [kafka] acks stands there twice"),
-        ("[kafka]\nacks = 1\nACKS = 0\n", "x.ini:3: [kafka] acks stands there twice"),
-        ("[kafka]\nacks = 1\n\n[kafka]\nlinger_ms = 5\n", "x.ini:4: [kafka] stands there twice"),
+        ("acks = 1\n", "x.ini:1: 'acks = 1' is a key before any [section]"),
+        ("[kafka]\nacks = 1\nlinger_ms = 5\nacks = 0\n", "x.ini:4: [kafka] acks is a duplicate key"),
+        ("[kafka]\nacks = 1\nACKS = 0\n", "x.ini:3: [kafka] acks is a duplicate key"),
+        ("[kafka]\nacks = 1\n\n[kafka]\nlinger_ms = 5\n", "x.ini:4: duplicate section [kafka]"),
         ("[kafka]\nacks\n", "x.ini:2: "),
         ("[kafka\nacks = 1\n", "x.ini:1: "),
         ("[kafka]\n= 1\n", "x.ini:2: "),
-        ("[marathon]\nip = 10.0.0.2\n", "x.ini:2: [marathon] ip stands there without port"),
-        ("[kafka]\n\nport = 9092\n", "x.ini:3: [kafka] port stands there without ip"),
+        ("[marathon]\nip = 10.0.0.2\n", "x.ini:2: [marathon] ip is set without port"),
+        ("[kafka]\n\nport = 9092\n", "x.ini:3: [kafka] port is set without ip"),
         ("[kafka]\nip = a\nport = http\n", "x.ini:3: [kafka] port = 'http' must be a whole number"),
         ("[kafka]\nip = a\nport = 0\n", "x.ini:3: [kafka] port = '0' must be a whole number"),
         ("[mesos]\nport = 65536\n", "x.ini:2: [mesos] port = '65536' must be a whole number"),
@@ -145,22 +145,22 @@ def test_an_address_that_is_one_of_ours_is_left_unset(word):
         ("[kafka]\ndev = eth0\n", "x.ini:2: [kafka] dev is not known"),
         ("[mesos]\ncluster0 = x\n", "x.ini:2: [mesos] cluster0 = 'x' must be attribute.value"),
         ("[mesos]\ncluster7 = .x\n", "x.ini:2: [mesos] cluster7 = '.x' must be attribute.value"),
-        ("[mesos]\nip = a\n", "x.ini:2: [mesos] ip stands there without port"),
-        ("[mesos]\nurl = http://a\nip = a\nport = 5050\n", "x.ini:3: [mesos] ip and url say the same"),
-        ("[hydra]\nport = 9800\n", "x.ini:2: [hydra] port stands there without dev"),
-        ("[hydra]\ndev = a\nappserver_address = a\n", "x.ini:2: [hydra] dev and appserver_address say the same"),
+        ("[mesos]\nip = a\n", "x.ini:2: [mesos] ip is set without port"),
+        ("[mesos]\nurl = http://a\nip = a\nport = 5050\n", "x.ini:3: [mesos] ip and url are both set"),
+        ("[hydra]\nport = 9800\n", "x.ini:2: [hydra] port is set without dev"),
+        ("[hydra]\ndev = a\nappserver_address = a\n", "x.ini:2: [hydra] dev and appserver_address are both set"),
         ("[hydra]\ndev = a:b\n", "x.ini:2: [hydra] dev = 'a:b' must be an address or an interface"),
         ("[mesos]\ncluster = a.b\n", "x.ini:2: [mesos] cluster is not known"),
         ("[mesos]\nmsg_rate = 1\n", "x.ini:2: [mesos] msg_rate is not known"),
-        ("[kafka]\nacks = 1\n  linger_ms = 5\n", "x.ini:2: [kafka] acks goes on in an indented line"),
+        ("[kafka]\nacks = 1\n  linger_ms = 5\n", "x.ini:2: [kafka] acks: continuation lines are not supported"),
         ("[kafka]\nip = ::1\nport = 9092\n", "x.ini:2: [kafka] ip = '::1:9092' must be host:port"),
         (
             "[marathon]\nurl = http://a\nip = a\nport = 8080\n",
-            "x.ini:3: [marathon] ip and url say the same",
+            "x.ini:3: [marathon] ip and url are both set",
         ),
         (
             "[kafka]\nbootstrap_servers = a:1\nip = a\nport = 8080\n",
-            "x.ini:3: [kafka] ip and bootstrap_servers say the same",
+            "x.ini:3: [kafka] ip and bootstrap_servers are both set",
         ),
         ("[marathon]\nurl = http://me:secret@a\n", "x.ini:2: [marathon] url"),
     ],
