@@ -130,12 +130,7 @@ def _count_members(
 
 
 def count_alone(name: str, part: PartitionStats, log: PartitionLog | None) -> ClientCounts:
-    """What a client that reads the whole partition by itself received of it.
-
-    Args:
-        name: of the client, for the error.
-        part: what it received.
-        log: the partition's; None where nothing is known of it.
+    """What a client received of a partition that it reads by itself; ``log`` is None where nothing is known of it.
 
     Raises:
         AccountingError: when an identity does not hold.
@@ -165,11 +160,8 @@ def count_group(
 ) -> dict[str, ClientCounts]:
     """What each member of one group received of a partition, by name.
 
-    Args:
-        readers: (name, what it received) of every member that was assigned the partition at any time.
-        log: the partition's.
-        members_missing: whether a member did not report. It may have read what none of the others did: that counts
-            neither as lost nor as delivered.
+    ``readers`` are (name, what it received) of every member that was assigned the partition at any time. A member that
+    did not report may have read what none of the others did: that counts neither as lost nor as delivered.
 
     Raises:
         AccountingError: when an identity does not hold.

@@ -170,11 +170,7 @@ class _Series:
         for _, sample in self._got:
             latencies.merge(sample.e2e)
         p50_us, p99_us = latencies.percentiles_us((50, 99))
-        return {
-            "e2e_p50_ms": p50_us / 1000,
-            "e2e_p99_ms": p99_us / 1000,
-            "e2e_max_ms": latencies.max_us / 1000,
-        }
+        return {"e2e_p50_ms": p50_us / 1000, "e2e_p99_ms": p99_us / 1000, "e2e_max_ms": latencies.max_us / 1000}
 
     def machine_fields(self, cores: int) -> dict[str, Any]:
         """What a point says of the controller's machine, and of the broker on it."""

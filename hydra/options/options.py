@@ -209,12 +209,9 @@ OPTION_KINDS: Mapping[str, OptionKind] = {item.name: item.metadata["kind"] for i
 
 
 def parse_option(name: str, text: str, *, origin: str) -> object:
-    """The value of one option.
+    """The value of one option out of its text; spaces around it do not count.
 
-    Args:
-        name: the option.
-        text: its value as text; spaces around it do not count.
-        origin: how the error names the option, such as ``--msg_rate`` or ``hydra.ini:7: [kafka] acks``.
+    ``origin`` is how the error names the option, such as ``--msg_rate`` or ``hydra.ini:7: [kafka] acks``.
 
     Raises:
         UsageError: when the option's kind does not take the text.
@@ -257,8 +254,7 @@ def checked(options: Options) -> Options:
     _check_broker_settings(options)
     if options.group_mode == "group" and options.sub_driver == "kafka-python":
         raise UsageError(
-            "--group_mode=group does not go with --sub_driver=kafka-python",
-            hint="use --sub_driver=wire or confluent",
+            "--group_mode=group does not go with --sub_driver=kafka-python", hint="use --sub_driver=wire or confluent"
         )
     if options.batch_size_bytes > 2_147_483_647:
         raise UsageError(

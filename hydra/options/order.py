@@ -150,15 +150,7 @@ def delivery_timeout_s(options: Options) -> float:
 def make_order(
     run_id: str, options: Options, *, bootstrap_servers: str, task_ids: Sequence[str], cores: int
 ) -> RunOrder:
-    """The order of one run, but for the leaders of its topic, which does not exist yet.
-
-    Args:
-        run_id: names the run, its topic and its groups.
-        options: what to measure.
-        bootstrap_servers: where the tasks reach Kafka.
-        task_ids: the subscriber tasks.
-        cores: of the controller's machine.
-    """
+    """The order of one run, but for the leaders of its topic, which does not exist yet; ``cores`` are the controller's."""
     return RunOrder(
         run_id,
         options,
@@ -169,17 +161,11 @@ def make_order(
 
 
 def assign(run_id: str, options: Options, task_ids: Sequence[str]) -> tuple[ClientAssignment, ...]:
-    """Every client of a run, with its task, its group and its partitions.
+    """Every client of a run, with its task, its group and its partitions, each read from offset 0: the topic is fresh.
 
     Each client is a group of its own and reads every partition. With ``group=shared`` all clients are one group, and
     the partitions are assigned to them in turn (with more clients than partitions some read nothing); with
     ``group_mode=group`` beside it the group assigns them, and they stand here without a partition.
-
-    Args:
-        run_id: begins every group's name.
-        options: how many clients and partitions, and how they are grouped. The run's topic is fresh, so that each
-            partition is read from offset 0.
-        task_ids: the subscriber tasks.
     """
     return tuple(_assignments(run_id, options, task_ids))
 
@@ -204,10 +190,6 @@ def fetch_pace_ms(options: Options, cores: int) -> float:
     What ``--fetch_pace_ms`` says; otherwise, where all tasks and Kafka share one machine, what keeps all clients
     together at a number of fetches that its cores carry. 0 where they do not share one (nothing is known then of what
     their machines carry), and for a driver that fetches when it likes.
-
-    Args:
-        options: of the run.
-        cores: of the controller's machine.
     """
     if options.sub_driver in SELF_PACED_DRIVERS:
         return 0.0

@@ -67,7 +67,4 @@ class ScalingDifference:
 def difference(wanted_instances: int, seen: Sequence[Task]) -> ScalingDifference:
     """Wanted minus seen: tasks that are not running yet are neither."""
     running = sum(1 for task in seen if task.running and task.endpoint is not None)
-    return ScalingDifference(
-        missing=max(0, wanted_instances - running),
-        surplus=max(0, len(seen) - wanted_instances),
-    )
+    return ScalingDifference(missing=max(0, wanted_instances - running), surplus=max(0, len(seen) - wanted_instances))

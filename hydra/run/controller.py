@@ -68,13 +68,9 @@ T = TypeVar("T")
 
 
 class Run:
-    """One measurement.
+    """One measurement by a task that sends and tasks that host the order's clients.
 
-    Args:
-        order: what to measure; its ``leaders`` are added once the topic exists.
-        publisher: the task that sends.
-        subscribers: the tasks that host the order's clients.
-        context: everything else.
+    The order's ``leaders`` are added once the topic exists.
     """
 
     def __init__(self, order: RunOrder, publisher: Task, subscribers: Sequence[Task], context: RunContext) -> None:

@@ -24,14 +24,7 @@ RETRY_LIMIT_S = 60.0
 
 
 class Deployment:
-    """Makes apps be there, and be gone, on whatever engine the launcher is for.
-
-    Args:
-        launcher: the engine.
-        signals: to find out whether a task replies.
-        clock: to wait by.
-        progress: told how many are there.
-    """
+    """Makes apps be there, and be gone, on whatever engine the launcher is for."""
 
     def __init__(self, launcher: Launcher, signals: Signals, clock: Clock, progress: Progress) -> None:
         self._launcher = launcher
@@ -48,9 +41,7 @@ class Deployment:
         self._retry_while_locked(lambda: self._launcher.apply(spec), RETRY_LIMIT_S)
 
     def wait_ready(self, app_id: str, instances: int, timeout_s: float) -> tuple[Task, ...]:
-        """Wait until exactly ``instances`` tasks of the app run and answer a ping.
-
-        Returns them in the order of their ids.
+        """Wait until exactly ``instances`` tasks of the app run and answer a ping; returns them in the order of their ids.
 
         Raises:
             NotReadyError: names how many were there when the time was up, and the engine's reason.
@@ -102,9 +93,7 @@ class Deployment:
         if reason.unplaced:
             return InfrastructureError(message, hint="the engine has no place for them: see 'hydra doctor'")
         return NotReadyError(
-            message,
-            hint="raise --start_timeout, ask for fewer, or look at the tasks' stderr",
-            missing=[app_id],
+            message, hint="raise --start_timeout, ask for fewer, or look at the tasks' stderr", missing=[app_id]
         )
 
     def _retry_while_locked(self, request_change: Callable[[], None], limit_s: float) -> None:

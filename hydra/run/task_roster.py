@@ -15,13 +15,7 @@ SUSPENDED_S = 5.0
 
 
 class TaskRoster:
-    """The tasks of one app that take part in a run.
-
-    Args:
-        app_id: their app.
-        tasks: the tasks, as they were when the run began.
-        context: its engine, signals, clock and progress.
-    """
+    """The tasks of one app that take part in a run, as they were when it began."""
 
     def __init__(self, app_id: str, tasks: Sequence[Task], context: RunContext) -> None:
         self._app_id = app_id
