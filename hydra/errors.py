@@ -51,7 +51,7 @@ class DegradedError(HydraError):
 
 
 class NotReadyError(DegradedError):
-    """The start deadline passed before everyone was ready; ``missing`` names the apps, tasks or clients that were not."""
+    """The start deadline passed before everyone was ready; ``missing`` names apps, tasks or clients that were not."""
 
     def __init__(self, message: str, *, hint: str = "", missing: Sequence[str] = ()) -> None:
         super().__init__(message, hint=hint)

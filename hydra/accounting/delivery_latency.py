@@ -92,7 +92,7 @@ class DeliveryTiming:
         self._even.add(_plausible(now_s - self._start_s - last_s + self._start_wall_s), records)
 
     def sent_unevenly(self, now_s: float, first_ms: int, last_ms: int, records: int) -> bool:
-        """Count the service latencies of a batch that was not sent evenly, by the timestamps of its first and last record.
+        """Count the service latencies of a batch that was not sent evenly, by its first and last timestamp.
 
         Returns False where the two do not tell enough, and ``sent_at`` is to be called for every record.
         """

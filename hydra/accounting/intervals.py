@@ -11,7 +11,7 @@ Interval = tuple[int, int]
 
 
 class IntervalSet:
-    """A set of whole numbers, as sorted intervals that neither overlap nor touch; made of any intervals, in any order."""
+    """A set of whole numbers, as sorted intervals that neither overlap nor touch; made of any intervals."""
 
     __slots__ = ("_starts", "_stops")
 

@@ -199,7 +199,7 @@ class SpacedLatencies:
         self.negative = 0
 
     def add(self, lowest_s: float, records: int) -> None:
-        """Count an arrival; ``lowest_s`` is the latency of its newest record, and each older one's is an interval more."""
+        """Count an arrival; ``lowest_s`` is the latency of its newest record, each older one's an interval more."""
         # Hot path: a few times for every answer to a fetch.
         low = int(lowest_s * self._ticks_per_s)
         if lowest_s < 0 or records > _RECORDS_MASK:
@@ -238,7 +238,7 @@ class SpacedLatencies:
         self.negative += other.negative
 
     def fold(self, bits: int | None = None) -> LatencyHistogram:
-        """The histogram of all latencies, in buckets of so many bits; of its own, the most that there are, unless given."""
+        """The histogram of all latencies, in buckets of so many bits: of all that were kept unless given."""
         kept = self._bits if bits is None else bits
         histogram = LatencyHistogram(kept)
         interval = self._spacing.interval_ticks

@@ -51,8 +51,8 @@ class Losses:
 class PartitionLog:
     """Everything that the witnesses know of one partition's log.
 
-    ``offsets`` is the log after the run, ``begin_offset`` its end before the run, ``seen`` what each client received, in
-    any order. ``outcomes`` and ``audit`` are None where the publisher did not report, or nobody audited.
+    ``offsets`` is the log after the run, ``begin_offset`` its end before the run, ``seen`` what each client received.
+    ``outcomes`` and ``audit`` are None where the publisher did not report, or nobody audited.
     """
 
     def __init__(
@@ -159,8 +159,8 @@ class PartitionLog:
     ) -> Losses:
         """What became of what this client should have received from the partition and did not.
 
-        ``received`` are the sequences that it has, ``duplicates`` counts what it received once more. ``spared`` are offsets that
-        were somebody else's to read: what stands there is not judged.
+        ``received`` are the sequences that it has, ``duplicates`` counts what it received once more. ``spared`` are
+        offsets that were somebody else's to read: what stands there is not judged.
         """
         spared = spared or IntervalSet()
         passed = IntervalSet(jump for jump in part.jumps if jump[0] < jump[1])

@@ -21,6 +21,8 @@ SUBSCRIBER_DRIVERS = ("wire", "confluent", "kafka-python")
 SELF_PACED_DRIVERS = ("confluent", "kafka-python")
 """Subscribers whose client library decides when to fetch: no pace of fetch rounds applies to them."""
 
+MIN_DELIVERY_TIMEOUT_S = 1.0
+
 WARMUP_S = 2.0
 """Where nothing is said, for a Kafka that has just started.
 
@@ -202,6 +204,11 @@ class Options:
     def start_deadline_s(self) -> float:
         """``start_timeout``, and a quarter of a second more for each app above a hundred."""
         return self.start_timeout + max(0, self.total_sub_apps - 100) * 0.25
+
+    @property
+    def delivery_timeout_s(self) -> float:
+        """How long a record may wait for its ack before its fate is unknown, and a broker be away."""
+        return max(MIN_DELIVERY_TIMEOUT_S, self.drain_timeout)
 
 
 OPTION_KINDS: Mapping[str, OptionKind] = {item.name: item.metadata["kind"] for item in dataclasses.fields(Options)}

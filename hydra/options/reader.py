@@ -15,7 +15,7 @@ MAX_CONFIG_BYTES = 1024 * 1024
 
 
 def read_settings(config_file: str | None) -> Settings:
-    """What the configuration file says; where none is named it is hydra.ini in the current folder, which may be missing.
+    """What the configuration file says; unless one is named: hydra.ini in the current folder, which may be missing.
 
     Raises:
         ConfigurationError: missing (when it was asked for), unreadable, or wrong.

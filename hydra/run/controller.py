@@ -210,7 +210,7 @@ class Run:
         if refusals := self._refusals(replies):
             raise NotReadyError("the publisher did not start: " + "; ".join(refusals), missing=refusals)
         self._monitor.begin(start_s)
-        limit_s = self.order.options.test_duration + self.order.delivery_timeout_s + PUBLISHER_GRACE_S
+        limit_s = self.order.options.test_duration + self.order.options.delivery_timeout_s + PUBLISHER_GRACE_S
 
         def sent() -> bool:
             if not (self._publisher.present and self._subscribers.present):

@@ -41,7 +41,7 @@ class Deployment:
         self._retry_while_locked(lambda: self._launcher.apply(spec), RETRY_LIMIT_S)
 
     def wait_ready(self, app_id: str, instances: int, timeout_s: float) -> tuple[Task, ...]:
-        """Wait until exactly ``instances`` tasks of the app run and answer a ping; returns them in the order of their ids.
+        """Wait until exactly ``instances`` tasks of the app run and answer a ping; returns them by rising ids.
 
         Raises:
             NotReadyError: names how many were there when the time was up, and the engine's reason.

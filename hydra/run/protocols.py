@@ -134,7 +134,7 @@ class Auditor(Protocol):
     """A fresh reader of a run's whole log. Not in the contract: that it knows what the clients received."""
 
     def audit(self, order: RunOrder, log: Mapping[int, OffsetRange], timeout_s: float) -> Audit:
-        """Read every partition from its start to its end; BrokerError when that took longer, or the log cannot be read."""
+        """Read every partition from its start to its end; BrokerError when that took longer, or cannot be done."""
 
 
 @dataclass(frozen=True)

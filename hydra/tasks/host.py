@@ -34,7 +34,7 @@ def read_clock() -> ClockReading:
 
 
 class LocalHost:
-    """The controller's machine; a Host. ``broker_pid`` tells the process id of a broker that Hydra started on it, or 0."""
+    """The controller's machine; a Host. ``broker_pid`` tells the process id of a broker that Hydra started, or 0."""
 
     def __init__(self, broker_pid: Callable[[], int]) -> None:
         self._broker_pid = broker_pid

@@ -147,7 +147,7 @@ class PublisherRun:
 
     def _flush(self) -> None:
         self._phase = "flushing"
-        deadline_s = self._clock.now_s() + self.order.delivery_timeout_s
+        deadline_s = self._clock.now_s() + self.order.options.delivery_timeout_s
         # Nothing is held back for longer than linger.ms: where that is short, acks can be watched as they come in.
         if self.order.has_acks and self.order.options.linger_ms <= MAX_WATCHED_LINGER_MS:
             while not self._settled() and self._clock.now_s() < deadline_s:

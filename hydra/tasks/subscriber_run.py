@@ -119,7 +119,7 @@ class SubscriberRun:
         )
 
     def stats(self, task_id: str, usage: ProcessUsage, traffic: HostTraffic) -> SubscriberStats:
-        """What every client received so far, and how late; with what this task used, and the traffic of its host meanwhile."""
+        """What every client received so far, and how late, with what this task and its host used meanwhile."""
         timing = self._timing
         if timing is not None:
             self._sample(self._clock.now_s())
