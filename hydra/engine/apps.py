@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hydra import __version__
 from hydra.engine.code_server import CodeServer
 from hydra.options.options import Options
-from hydra.run.app_spec import AppSpec
+from hydra.run.protocols import AppSpec
 
 PUBLISHER = "kafka-pub"
 SUBSCRIBER = "kafka-sub"

@@ -18,11 +18,10 @@ from hydra.accounting.stats import PublisherStats, SubscriberStats
 from hydra.codec import decode
 from hydra.errors import BrokerError, HydraError, InterruptedRunError, NotReadyError
 from hydra.options.order import RunOrder
-from hydra.run.app_spec import Task
 from hydra.run.clock import poll_until
 from hydra.run.host_clocks import HostClocks, start_together
 from hydra.run.monitor import Monitor, wait_until_positioned
-from hydra.run.protocols import Auditor, RunContext
+from hydra.run.protocols import Auditor, RunContext, Task
 from hydra.run.record import RunRecord, failed_record
 from hydra.run.task_roster import TaskRoster
 from hydra.signals.messages import DrainTo, Request, SignalReply, request

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hydra.codec import DecodeError, decode
-from hydra.run.app_spec import Task
 from hydra.run.clock import Clock
+from hydra.run.protocols import Task
 from hydra.run.task_roster import TaskRoster
 from hydra.signals.messages import ClockReading, Ping, Request, SignalReply, StartAt, request
 

@@ -14,9 +14,49 @@ from hydra.accounting.evidence import Audit, OffsetRange
 from hydra.accounting.stats import MachineSample
 from hydra.endpoints import Endpoint
 from hydra.options.order import PartitionLeader, RunOrder
-from hydra.run.app_spec import AppSpec, Task, WaitingReason
 from hydra.run.clock import Clock
 from hydra.signals.messages import ClockReading, Signals
+
+
+@dataclass(frozen=True)
+class AppSpec:
+    """An app: what its tasks run and how many of them are wanted."""
+
+    app_id: str
+    """Absolute, as in ``/g1/kafka-sub``."""
+    command: str
+    """A command line for /bin/sh."""
+    instances: int
+    cpus: float = 0.01
+    mem_mib: float = 32.0
+    port_count: int = 1
+    env: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    constraints: tuple[tuple[str, ...], ...] = ()
+    """Where its tasks may run, as (agent attribute, operator) or (agent attribute, operator, value)."""
+    fetch: tuple[str, ...] = ()
+    """URLs of files that lie in a task's folder before its command runs."""
+
+
+@dataclass(frozen=True)
+class WaitingReason:
+    """Why some of an app's tasks are not there, in the engine's words."""
+
+    text: str = ""
+    """Empty when nothing is known."""
+    unplaced: bool = False
+    """Whether the engine has not started them, rather than that they ended: no waiting for the app will help."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A running (or starting) instance of an app. A replaced task is another task: ids are never used twice."""
+
+    task_id: str
+    app_id: str
+    running: bool
+    endpoint: Endpoint | None
+    """Host and first port; None while the engine has not given it any."""
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from hydra.run.app_spec import Task
-from hydra.run.protocols import RunContext
+from hydra.run.protocols import RunContext, Task
 from hydra.signals.messages import Request, SignalReply
 
 REPLY_TIMEOUT_S = 2.0

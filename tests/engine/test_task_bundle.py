@@ -19,7 +19,7 @@ from hydra.engine.code_server import CodeServer
 from hydra.engine.marathon_connection import app_definition
 from hydra.engine.task_bundle import FILE_NAME, build_task_bundle
 from hydra.options.options import Options
-from hydra.run.app_spec import AppSpec
+from hydra.run.protocols import AppSpec
 
 pytestmark = pytest.mark.integration
 
