@@ -54,7 +54,12 @@ def client_results(order: RunOrder, evidence: Evidence, logs: Mapping[int, Parti
     if order.group_assigns:
         counts = _count_members(clients, logs, members_missing=bool(evidence.missing))
     else:
-        counts = {client.name: _count_client(client, logs) for client in clients}
+        counts = {
+            client.name: sum(
+                (count_alone(client.name, part, logs.get(part.partition)) for part in client.partitions), ClientCounts()
+            )
+            for client in clients
+        }
     results: list[ClientResult] = []
     for client in order.clients:
         if client.name in reported:
@@ -95,16 +100,10 @@ def _rate_per_s(stats: ClientStats, distinct: int) -> float:
     return max(0, distinct - stats.first_arrival_records) / stats.receive_window_s
 
 
-def _count_client(client: ClientStats, logs: Mapping[int, PartitionLog]) -> ClientCounts:
-    """What a client that reads by itself received, over all partitions."""
-    parts = client.partitions
-    return sum((count_alone(client.name, part, logs.get(part.partition)) for part in parts), ClientCounts())
-
-
 def _count_members(
     clients: Sequence[ClientStats], logs: Mapping[int, PartitionLog], *, members_missing: bool
 ) -> dict[str, ClientCounts]:
-    """The same of the members of one group, by name."""
+    """What each member of one group received, over all partitions, by name."""
     counts = {client.name: ClientCounts() for client in clients}
     readers: dict[int, list[tuple[str, PartitionStats]]] = {}
     for client in clients:

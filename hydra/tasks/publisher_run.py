@@ -169,8 +169,7 @@ class PublisherRun:
 
     def finish(self, task_id: str, usage: ProcessUsage, traffic: HostTraffic) -> PublisherStats:
         """What was counted. From now on the publisher is done, unless it failed."""
-        stats = self._stats(task_id, usage, traffic)
-        self.stats = stats
+        self.stats = stats = self._stats(task_id, usage, traffic)
         if self._phase != "failed":
             self._phase = "done"
         return stats
