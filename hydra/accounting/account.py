@@ -50,11 +50,7 @@ SUMMED = {
 
 
 def account(order: RunOrder, evidence: Evidence) -> Result:
-    """What the run means.
-
-    Raises:
-        AccountingError: when an identity that holds in every run does not hold in this one.
-    """
+    """What the run means; raises AccountingError when an identity that holds in every run does not hold in this one."""
     logs = _logs(order, evidence)
     clients = client_results(order, evidence, logs)
     points = timeline.points(order, evidence)

@@ -32,23 +32,11 @@ class ClientCounts:
     contradicted: int = 0
 
     def __add__(self, other: ClientCounts) -> ClientCounts:
-        return ClientCounts(
-            self.expected + other.expected,
-            self.distinct + other.distinct,
-            self.duplicates + other.duplicates,
-            self.reordered + other.reordered,
-            self.losses + other.losses,
-            self.ghost + other.ghost,
-            self.contradicted + other.contradicted,
-        )
+        return ClientCounts(*(getattr(self, item.name) + getattr(other, item.name) for item in fields(self)))
 
 
 def client_results(order: RunOrder, evidence: Evidence, logs: Mapping[int, PartitionLog]) -> tuple[ClientResult, ...]:
-    """What becomes of every client of the order, those that did not report among them.
-
-    Raises:
-        AccountingError: when an identity does not hold.
-    """
+    """What becomes of every client of the order, those that did not report among them; raises AccountingError."""
     reported = {client.name: (stats.task_id, client) for stats in evidence.subscribers for client in stats.clients}
     clients = [client for _, client in reported.values()]
     if order.group_assigns:
@@ -121,10 +109,9 @@ def _count_members(
 
 
 def count_alone(name: str, part: PartitionStats, log: PartitionLog | None) -> ClientCounts:
-    """What a client received of a partition that it reads by itself; ``log`` is None where nothing is known of it.
+    """What a client received of a partition that it reads by itself; raises AccountingError.
 
-    Raises:
-        AccountingError: when an identity does not hold.
+    ``log`` is None where nothing is known of it.
     """
     got = received(part.spans)
     counts = ClientCounts(distinct=len(got.sequences), duplicates=got.duplicates, reordered=got.reordered)

@@ -114,11 +114,7 @@ class LatencyHistogram:
         self.counts[bucket] = self.counts.get(bucket, 0) + records
 
     def merge(self, other: LatencyCounts) -> None:
-        """Add another histogram's counts.
-
-        Raises:
-            ValueError: when its buckets are others.
-        """
+        """Add another histogram's counts; raises ValueError when its buckets are others."""
         if other.bits != self.bits:
             raise ValueError(f"a histogram of {other.bits} bits cannot be added to one of {self.bits}")
         counts = self.counts

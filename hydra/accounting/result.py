@@ -228,16 +228,17 @@ def _notes(order: RunOrder, evidence: Evidence, totals: Totals, latency: Latenci
         notes.append(f"{idle} of {totals.clients_reporting} clients had no partition to read")
     if not order.has_acks:
         notes.append("acks=0: nothing is acknowledged; loss is judged against the broker's log")
-    if totals.records_duplicated:
-        notes.append(f"{totals.records_duplicated} duplicate deliveries")
-    if totals.records_duplicated_in_log:
-        notes.append(f"{totals.records_duplicated_in_log} records stand in the log twice")
-    if totals.records_reordered:
-        notes.append(f"{totals.records_reordered} deliveries out of order")
-    if totals.records_foreign:
-        notes.append(f"{totals.records_foreign} records of someone else's were in the topic")
-    if negative := latency.e2e.negative + latency.service.negative:
-        notes.append(f"{negative} latencies came out below zero and count as zero: two clocks do not agree")
+    counts = (
+        (totals.records_duplicated, "duplicate deliveries"),
+        (totals.records_duplicated_in_log, "records stand in the log twice"),
+        (totals.records_reordered, "deliveries out of order"),
+        (totals.records_foreign, "records of someone else's were in the topic"),
+        (
+            latency.e2e.negative + latency.service.negative,
+            "latencies came out below zero and count as zero: two clocks do not agree",
+        ),
+    )
+    notes += [f"{count} {what}" for count, what in counts if count]
     if evidence.audit is None:
         notes.append(f"the log was not audited: {evidence.audit_error or 'nobody did'}")
     return notes

@@ -48,11 +48,7 @@ class Settings:
 
 
 def parse_ini(text: str, *, name: str) -> Settings:
-    """Read the text of the hydra.ini of this name.
-
-    Raises:
-        ConfigurationError: names file, line and key.
-    """
+    """Read the text of the hydra.ini of this name; raises ConfigurationError: names file, line and key."""
     parser = configparser.ConfigParser(interpolation=None, strict=True, default_section="\0")
     try:
         parser.read_string(text, source=name)
