@@ -126,7 +126,7 @@ def switch(text: str) -> bool:
 
 
 def thresholds(text: str) -> tuple[str, ...]:
-    """Thresholds with commas between them (``accounting/thresholds.py``), each in its plainest form."""
+    """Thresholds with commas between them (``options/thresholds.py``), each in its plainest form."""
     found = []
     for part in text.split(","):
         if part.strip():
@@ -220,7 +220,7 @@ def place(text: str) -> str:
 
 
 def agents(text: str) -> str:
-    """The virtual agents of a local Marathon (``options/parsers.py``)."""
+    """The virtual agents of a local Marathon."""
     parse_agents(text)
     return text
 
