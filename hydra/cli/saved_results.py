@@ -61,7 +61,7 @@ def report(ctx: click.Context, /, results: tuple[str, ...], **_files: str | None
     codes={
         "0": "nothing is worse",
         "1": "something is worse",
-        "2": "usage: a flag, or a file that is no result",
+        "2": "usage: a flag, or a file that is not a result",
         "3": "no answer: the two have no point in common",
     },
 )
