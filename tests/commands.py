@@ -102,17 +102,6 @@ class Place:
                 found.append(process)
         return found
 
-    def assert_passed(self, command: Command) -> None:
-        """A command passed; or its result file says that the harness had no room, and nothing against the broker."""
-        code = command.end()
-        if code == 3:
-            result = self.record()["result"]
-            assert (result["bottleneck"]["harness_limited"], result["totals"]["records_lost"]) == (True, 0), (
-                command.text
-            )
-        else:
-            assert code == 0, (command.errors, command.text)
-
     def left_behind(self) -> list[str]:
         """Processes and folders that are still there."""
         return [f"process {process}" for process in self.processes()] + [

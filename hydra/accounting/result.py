@@ -67,7 +67,7 @@ class Result:
 
     verdict: Verdict
     reasons: tuple[str, ...]
-    """Why the verdict is what it is; sentences for people, the gravest first."""
+    """Why the verdict is what it is; sentences for people, the worst first."""
     notes: tuple[str, ...]
     """What a reader should know beside it."""
     totals: Totals

@@ -31,7 +31,7 @@ class Totals:
     records_duplicated_in_log: int
     """Offsets that hold a record which another offset holds already, as far as witnesses saw them."""
     records_counted: int
-    """What loss is judged against: acked; without acks, or without the publisher's word, appended."""
+    """What loss is judged against: acked; without acks, or without a report of the publisher, appended."""
     records_delivered: int
     """Distinct records, summed over clients."""
     records_duplicated: int

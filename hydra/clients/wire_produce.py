@@ -202,7 +202,7 @@ class Sender:
         self._on_lost(self, reason, unanswered)
 
     def abort(self) -> None:
-        """Close the connection and drop what is on its way out."""
+        """Close the connection and drop what it has not sent yet."""
         self._request = None
         self._in_flight.clear()
         self.connection.abort()

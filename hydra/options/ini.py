@@ -44,7 +44,7 @@ class Settings:
     mesos: Mapping[str, str] = field(default_factory=dict)
     """The address of Mesos and the agent attributes of its clusters, as they stand there."""
     appserver: Mapping[str, str] = field(default_factory=dict)
-    """``ip``, ``port`` and ``dev`` of [hydra]: where the code hand-out listens."""
+    """``ip``, ``port`` and ``dev`` of [hydra]: where the code server listens."""
 
 
 def parse_ini(text: str, *, name: str) -> Settings:
@@ -102,8 +102,8 @@ class _Reader:
                 several = option is not None and OPTION_KINDS[option].parse is kind.properties
                 if "\n" in value and not several:
                     raise ConfigurationError(
-                        f"{self._origin(section, key)} is continued in an indented line",
-                        hint="continuation lines are not supported: begin each key at the margin",
+                        f"{self._origin(section, key)}: continuation lines are not supported",
+                        hint="begin each key at the margin",
                     )
                 if section == "mesos" and _CLUSTER_KEY.fullmatch(key):
                     kept["mesos"][key] = value
@@ -116,9 +116,7 @@ class _Reader:
                 elif self._kept(section, key, value):
                     kept.setdefault(section, {})[key] = value
                 else:
-                    raise ConfigurationError(
-                        f"{self._origin(section, key)} is not known", hint="see 'hydra kafka --help'"
-                    )
+                    raise ConfigurationError(f"{self._origin(section, key)} is not known", hint="see docs/options.md")
         for section, (option, form) in _ADDRESS_PAIRS.items():
             pair = {key: value for key, value in kept.get(section, {}).items() if key in {"ip", "port"}}
             self._address(pair, section, option, form, options)
@@ -136,7 +134,7 @@ class _Reader:
             raise ConfigurationError(error.message) from error
 
     def _kept(self, section: str, key: str, value: str) -> bool:
-        """Whether this is a key of the original's that is no option; its value is checked too."""
+        """Whether this is a key of older files that is not an option; its value is checked too."""
         if key == "port":
             try:
                 _PORT(value)
@@ -173,9 +171,8 @@ class _Reader:
                 raise ConfigurationError(f"{self._origin('hydra', 'port')} is set without dev")
             return
         if "appserver_address" in options:
-            raise ConfigurationError(
-                f"{self._origin('hydra', key)} and appserver_address are both set", hint="keep one"
-            )
+            where = self._origin("hydra", key)
+            raise ConfigurationError(f"{where} and appserver_address are both set", hint="keep one")
         port = f":{kept['port']}" if "port" in kept else ""
         options["appserver_address"] = self._value("hydra", key, "appserver_address", kept[key] + port)
 

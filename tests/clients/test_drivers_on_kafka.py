@@ -16,9 +16,9 @@ from hydra.accounting.partition_log import OffsetRange
 from hydra.clients.auditor import WireAuditor
 from hydra.clients.registry import PUBLISHER_DRIVERS, SUBSCRIBER_DRIVERS, publisher_driver, subscriber_driver
 from hydra.errors import BrokerError, UsageError
+from hydra.options.options import Options
 from hydra.options.order import PartitionLeader
-from hydra.run.protocols import AuditOrder
-from tests.clients.conftest import RECORDS, START_TIMEOUT_S, close_soon, endpoint_of, send_all
+from tests.clients.conftest import RECORDS, START_TIMEOUT_S, TopicOrder, close_soon, endpoint_of, send_all
 from tests.facts import sequences
 
 pytestmark = [
@@ -281,7 +281,8 @@ def audited(broker, topic, partitions=1):
         ends[partition] = OffsetRange(low, high)
     consumer.close()
     leaders = tuple(PartitionLeader(part, 1, endpoint_of(broker.bootstrap_servers)) for part in range(partitions))
-    audit = WireAuditor().audit(AuditOrder("run-1", topic, broker.bootstrap_servers, leaders), ends, 20)
+    order = TopicOrder("run-1", Options(), broker.bootstrap_servers, leaders=leaders, topic=topic)
+    audit = WireAuditor().audit(order, ends, 20)
     assert (audit.foreign, audit.corrupt) == (0, 0)
     found = {}
     for number, part in audit.partitions.items():

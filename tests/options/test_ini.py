@@ -64,7 +64,7 @@ def test_the_originals_file_is_taken():
     assert settings.appserver == {"port": "9800", "dev": "eth0", "ip": "127.0.0.1"}
 
 
-def test_an_address_of_the_hand_out_needs_no_port():
+def test_an_address_of_the_code_server_needs_no_port():
     assert parse_ini("[hydra]\nip = 10.0.0.5\n", name="x").options == {"appserver_address": "10.0.0.5"}
 
 
@@ -152,7 +152,7 @@ def test_an_address_that_is_one_of_ours_is_left_unset(word):
         ("[hydra]\ndev = a:b\n", "x.ini:2: [hydra] dev = 'a:b' must be an address or an interface"),
         ("[mesos]\ncluster = a.b\n", "x.ini:2: [mesos] cluster is not known"),
         ("[mesos]\nmsg_rate = 1\n", "x.ini:2: [mesos] msg_rate is not known"),
-        ("[kafka]\nacks = 1\n  linger_ms = 5\n", "x.ini:2: [kafka] acks is continued in an indented line"),
+        ("[kafka]\nacks = 1\n  linger_ms = 5\n", "x.ini:2: [kafka] acks: continuation lines are not supported"),
         ("[kafka]\nip = ::1\nport = 9092\n", "x.ini:2: [kafka] ip = '::1:9092' must be host:port"),
         (
             "[marathon]\nurl = http://a\nip = a\nport = 8080\n",
