@@ -49,7 +49,10 @@ PURE_MAY_IMPORT = {
 
 IMPURE_CALLS = {"open", "print", "input", "eval", "exec", "compile", "__import__", "breakpoint"}
 
-VAGUE = {"util", "utils", "helper", "helpers", "base", "manager", "handler", "common", "info", "data"}
+OTHER_WORLDS = {"localmarathon"}
+"""The local Marathon has Marathon's own words for its classes."""
+
+VAGUE = {"util", "utils", "helper", "helpers", "base", "manager", "handler", "common", "info"}
 
 
 def relative(path):
@@ -167,6 +170,16 @@ def words(name):
     """The words of a snake_case or CamelCase name, in lower case."""
     spaced = "".join(f"_{char.lower()}" if char.isupper() else char for char in name)
     return {word for word in spaced.split("_") if word}
+
+
+def test_no_two_classes_bear_one_name():
+    found = {}
+    for path in MODULES:
+        if package_of(path) not in OTHER_WORLDS:
+            for node in ast.walk(tree(path)):
+                if isinstance(node, ast.ClassDef):
+                    found.setdefault(node.name, []).append(relative(path))
+    assert {name: paths for name, paths in found.items() if len(paths) > 1} == {}
 
 
 def test_no_module_class_or_function_has_a_vague_name():

@@ -10,7 +10,8 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from hydra.accounting.tally import ClientTally
-from hydra.clients.round_robin import DEFAULT_MAX_BYTES, PolledClient, RoundRobinSubscriber
+from hydra.clients.protocols import DEFAULT_MAX_BYTES
+from hydra.clients.round_robin import PolledClient, RoundRobinSubscriber
 from hydra.errors import CapacityError
 from hydra.options.order import ClientAssignment, RunOrder
 

@@ -10,7 +10,8 @@ from kafka.errors import KafkaError, OffsetOutOfRangeError
 
 from hydra.accounting.tally import ClientTally
 from hydra.clients.kafka_python_connect import connected
-from hydra.clients.round_robin import DEFAULT_MAX_BYTES, PolledClient, RoundRobinSubscriber
+from hydra.clients.protocols import DEFAULT_MAX_BYTES
+from hydra.clients.round_robin import PolledClient, RoundRobinSubscriber
 from hydra.options.order import ClientAssignment, RunOrder
 
 _CONNECT_S = 2.0

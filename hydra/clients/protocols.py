@@ -9,6 +9,9 @@ from typing import Protocol, runtime_checkable
 from hydra.accounting.stats import PartitionOutcomes
 from hydra.accounting.tally import ClientTally
 
+DEFAULT_MAX_BYTES = 50 * 1024 * 1024
+"""Kafka's default of fetch.max.bytes."""
+
 
 @dataclass(frozen=True)
 class AckCount:

@@ -11,8 +11,6 @@ from hydra.options.order import RunOrder
 
 _NAP_S = 0.002
 _CLOSE_S = 4.0
-DEFAULT_MAX_BYTES = 50 * 1024 * 1024
-"""Kafka's default of fetch.max.bytes."""
 
 
 class PolledClient:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 
 from hydra.accounting.tally import ClientTally
+from hydra.clients.protocols import DEFAULT_MAX_BYTES
 from hydra.clients.record_batch import BatchCounter
 from hydra.clients.wire_client import Fetcher, FetchSettings, WireClient
 from hydra.clients.wire_connection import EventLoop
@@ -20,9 +21,6 @@ from hydra.clients.wire_leaders import LeaderLookup
 from hydra.endpoints import parse_endpoints
 from hydra.errors import CapacityError
 from hydra.options.order import RunOrder
-
-DEFAULT_MAX_BYTES = 50 * 1024 * 1024
-"""Kafka's default of fetch.max.bytes."""
 
 _SILENCE_CHECK_S = 1.0
 _SILENCE_S = 3.0

@@ -28,7 +28,7 @@ _PORT = kind.whole(1, 65_535)
 _HOST = re.compile(r"[A-Za-z0-9._:\[\]-]+", re.ASCII)
 _CLUSTER_KEY = re.compile(r"cluster[0-9]+")
 _BEHIND_HEADING = re.compile(r"\[[^\]]+\]\s*[^\s#;]")
-"""configparser passes over what stands there."""
+"""configparser ignores such text without a word."""
 
 _UNSET = {"", "local", "embedded"}
 _ADDRESSES = {kind.http_urls, kind.http_url, kind.host_ports}
@@ -64,7 +64,7 @@ def parse_ini(text: str, *, name: str) -> Settings:
         raise ConfigurationError(_syntax(error, name)) from error
     for line_number, line in enumerate(text.splitlines(), start=1):
         if _BEHIND_HEADING.match(line):
-            raise ConfigurationError(f"{name}:{line_number}: {line.strip()!r} has something behind its [section]")
+            raise ConfigurationError(f"{name}:{line_number}: {line.strip()!r} has text after its [section]")
     return _Reader(parser, text, name).settings()
 
 
@@ -75,7 +75,7 @@ def _syntax(error: configparser.Error, name: str) -> str:
     if isinstance(error, configparser.DuplicateOptionError):
         return f"{name}:{error.lineno}: [{error.section}] {error.option} is a duplicate key"
     if isinstance(error, configparser.DuplicateSectionError):
-        return f"{name}:{error.lineno}: duplicate section [{error.section}]"
+        return f"{name}:{error.lineno}: [{error.section}] is a duplicate section"
     if isinstance(error, configparser.ParsingError) and error.errors:
         line_number, line = error.errors[0]
         return f"{name}:{line_number}: {str(line).strip()} is neither [section] nor key = value"

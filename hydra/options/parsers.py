@@ -94,7 +94,7 @@ def properties(text: str) -> tuple[str, ...]:
             if match := _PROPERTY.fullmatch(part.strip()):
                 name, value = match[1], match[2]
                 if name in found:
-                    raise ValueError(f"says {name} twice")
+                    raise ValueError(f"names {name} twice")
                 found[name] = value
             elif name:
                 found[name] += f",{part.strip()}"

@@ -31,6 +31,9 @@ with warnings.catch_warnings():
     import kafka  # noqa: F401 - imported for its warnings
 
 RUN_ID = "run-1"
+START_TIMEOUT_S = 90.0
+"""For a broker, also where others have the machine."""
+
 RECORDS = 1000
 """Of each partition, where a test says nothing else."""
 
@@ -142,6 +145,7 @@ def make_broker(tmp_path_factory) -> Callable[[], EmbeddedBroker]:
             env={"HYDRA_RUN_ID": "tests"},
             # One that was killed is taken back when its session before is over.
             properties={"broker.session.timeout.ms": "2000"},
+            start_timeout_s=START_TIMEOUT_S,
         )
 
     return make

@@ -13,7 +13,7 @@ from hydra.clients.registry import subscriber_driver
 from hydra.errors import BrokerError
 from hydra.options.order import ClientAssignment
 from hydra.records.partitioner import Partitioner
-from hydra.records.send_plan import Plan
+from hydra.records.send_plan import SendPlan
 from tests.clients.conftest import RECORDS, close_soon, send_all
 
 pytestmark = [
@@ -183,12 +183,12 @@ def test_members_get_every_record_once_and_the_broker_knows_them(
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
-def test_a_member_that_comes_and_one_that_goes_lose_and_double_nothing(broker, new_topic, members, send, until, driver):
+def test_members_that_come_and_go_lose_and_duplicate_nothing(broker, new_topic, members, send, until, driver):
     partitions = 4
     topic = new_topic(broker, partitions)
     first = members(topic, driver, "shared", partitions=partitions, clients=1)
     first.tallies[0].time_by(
-        DeliveryTiming(Plan(1000, 12), Partitioner(partitions, 100), time.monotonic(), time.time())
+        DeliveryTiming(SendPlan(1000, 12), Partitioner(partitions, 100), time.monotonic(), time.time())
     )
     send(topic, partitions)
     until(lambda: got_of([first], 3)[1] == RECORDS, lambda: poll([first]))

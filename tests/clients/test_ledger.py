@@ -6,14 +6,16 @@ import itertools
 
 import pytest
 from confluent_kafka import KafkaError
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hydra.clients.confluent_publisher import ConfluentPublisher, _Block, queue_records, settings
+from hydra.clients.confluent_publisher import ConfluentPublisher, _Block, queue_records
+from hydra.clients.confluent_publisher import settings as librdkafka_settings
 from hydra.clients.ledger import PROOFS_OF_REFUSAL, DeliveryLedger, RecordValues, sequence_of
 from hydra.options.options import Options
 from hydra.options.order import RunOrder
 from hydra.records.identity import IDENTITY, LAYOUT_VERSION, run_tag
+from tests.examples import examples
 
 TOO_LARGE, TIMED_OUT, PURGED = 10, -192, -152
 
@@ -55,6 +57,7 @@ class Report:
 
 
 @given(errors=st.lists(st.sampled_from([None, None, None, TOO_LARGE, TIMED_OUT, PURGED]), min_size=1, max_size=30))
+@settings(max_examples=examples(100))
 def test_a_block_splits_exactly(errors):
     order = _order()
     publisher = ConfluentPublisher(order)
@@ -96,7 +99,7 @@ def test_no_time_out_and_no_local_error_is_a_proof():
 
 @pytest.mark.parametrize(("acks", "idempotent"), [("0", False), ("1", False), ("all", True)])
 def test_idempotence_follows_acks(sending, acks, idempotent):
-    made = settings(sending("h:1", "t", acks=acks), print)
+    made = librdkafka_settings(sending("h:1", "t", acks=acks), print)
     assert (made["acks"], made["enable.idempotence"]) == (acks, idempotent)
     assert made["batch.size"] == 1400
     assert made["message.timeout.ms"] == 20_000

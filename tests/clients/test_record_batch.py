@@ -13,6 +13,7 @@ from hydra.clients.compression import decompress
 from hydra.clients.record_batch import HEADER_BYTES, BatchCounter, RecordShape, read_varint, varint
 from hydra.errors import BrokerError
 from hydra.records.identity import IDENTITY, identity_prefix, run_tag
+from tests.examples import examples
 from tests.facts import duplicates, sequences
 
 RUN_ID = "run-1"
@@ -69,6 +70,7 @@ def identities(numbers, incarnation=1, padding=0):
 
 
 @given(st.integers(-(2**63), 2**63 - 1))
+@settings(max_examples=examples(100))
 def test_varints_come_back(number):
     encoded = varint(number)
     assert read_varint(b"x" + encoded + b"\xff", 1) == (number, 1 + len(encoded))
@@ -93,7 +95,7 @@ def test_consecutive_sequences_are_proven_after_the_first_batch(reader, run_batc
     padding=st.sampled_from([0, 1, 49, 50, 86, 1000, 20_000]),
     gaps=st.lists(st.integers(0, 100_000), min_size=400, max_size=400),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 def test_batches_of_the_library_are_proven_whatever_their_timestamps(sizes, padding, gaps):
     reader = Reader()
     sequence = 0
@@ -114,7 +116,7 @@ def test_batches_of_the_library_are_proven_whatever_their_timestamps(sizes, padd
     two_at=st.none() | st.integers(0, 120),
     padding=st.sampled_from([0, 100]),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100))
 def test_what_one_producer_writes_is_counted_as_one_by_one(numbers, two_at, padding):
     values = identities(sorted(numbers), padding=padding)
     if two_at is not None:
@@ -202,8 +204,8 @@ def test_snappy_without_framing_as_librdkafka_writes_it(reader, batch, run_batch
 @pytest.mark.parametrize("codec", [1, 2, 3, 4, 5])
 def test_what_cannot_be_decompressed_is_corrupt_and_passed_over(reader, batch, run_batch, codec):
     broken = batch(b"\x82SNAPPY\x00" + b"\x7f" * 40, attributes=codec, count=3)
-    trouble = reader.read(broken, run_batch([7], 3))
-    assert "codec" in trouble or "snappy" in trouble
+    error = reader.read(broken, run_batch([7], 3))
+    assert "codec" in error or "snappy" in error
     assert (reader.client.corrupt, reader.sequences, reader.part.next_offset) == (1, [(7, 8)], 4)
 
 
@@ -221,7 +223,7 @@ def test_control_batches_are_skipped(reader, batch, record, run_batch):
 
 
 @given(cut=st.integers(1, 400))
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 def test_a_batch_that_is_cut_off_is_left_for_later(cut):
     values = identities(range(10))
     whole = library_batch(values)
@@ -235,14 +237,14 @@ def test_a_batch_that_is_cut_off_is_left_for_later(cut):
 
 
 def test_a_wrong_crc_is_counted_and_passed_over(reader, run_batch):
-    trouble = reader.read(run_batch(range(5)), run_batch(range(5, 10), 5, spoil=True), run_batch(range(10, 15), 10))
-    assert "offset 5 " in trouble
-    assert "CRC" in trouble
+    error = reader.read(run_batch(range(5)), run_batch(range(5, 10), 5, spoil=True), run_batch(range(10, 15), 10))
+    assert "offset 5 " in error
+    assert "CRC" in error
     assert (reader.client.corrupt, reader.sequences, reader.part.next_offset) == (1, [(0, 5), (10, 15)], 15)
 
 
 @given(at=st.integers(HEADER_BYTES - 40, 300), bit=st.integers(0, 7))
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_any_flipped_bit_is_seen(at, bit):
     data = bytearray(library_batch(identities(range(12))))
     at = min(at, len(data) - 1)
@@ -284,11 +286,11 @@ def test_a_compacted_batch_is_decoded(reader, batch, record, value):
 
 
 def test_records_that_cannot_be_decoded_are_corrupt(reader, batch, record, value):
-    trouble = reader.read(batch([record(0, value(0)), b"\x7e\x00"], count=2))
-    assert "cannot be decoded" in trouble
+    error = reader.read(batch([record(0, value(0)), b"\x7e\x00"], count=2))
+    assert "cannot be decoded" in error
     assert (reader.client.corrupt, reader.sequences, reader.part.next_offset) == (1, [(0, 1)], 2)
-    liar = reader.read(batch([record(0, value(2))], 2, count=5))
-    assert "cannot be decoded" in liar
+    short = reader.read(batch([record(0, value(2))], 2, count=5))
+    assert "cannot be decoded" in short
 
 
 def test_the_shape_fits_its_own_records(record, value):

@@ -12,6 +12,7 @@ from hydra.clients.record_batch import HEADER_BYTES, BatchCounter
 from hydra.clients.record_writer import ProducerNumbers, RecordWriter
 from hydra.clients.wire_batches import PartitionQueue
 from hydra.records.identity import IDENTITY, identity_prefix, run_tag
+from tests.examples import examples
 from tests.facts import sequences
 
 TAG = run_tag("run-1")
@@ -56,7 +57,7 @@ GAPS = st.sampled_from([0, 1, 63, 64, 100, 8191, 8192, 1_048_576])
 @example(first=65_535, parts=[(1, 0), (1, 63), (1, 1)], padding=0)
 @example(first=2**40 - 3, parts=[(64, 0), (1, 64), (9000, 8128)], padding=0)
 @example(first=2**63 - 10, parts=[(70_000, 0)], padding=0)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 def test_the_bytes_are_those_of_another_hand(first, parts, padding):
     stretches = timed(1_700_000_000_000, parts)
     numbers = ProducerNumbers(2**40, 3, 2**31 - 1)
@@ -112,7 +113,7 @@ def gathered(limit_bytes, handed_over, padding=0):
     parts=st.lists(st.tuples(st.integers(1, 700), st.sampled_from([0, 1, 70, 9000])), min_size=1, max_size=6),
     padding=st.sampled_from([0, 300]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 def test_a_batch_is_full_exactly_when_the_next_record_would_not_fit(limit_bytes, parts, padding):
     handed_over = timed(1000, parts)
     writer, batches = gathered(limit_bytes, handed_over, padding)
@@ -141,7 +142,7 @@ def test_a_clock_that_is_set_back_does_not_turn_timestamps_round():
 
 
 @given(parts=st.lists(st.tuples(st.integers(1, 50), st.integers(0, 200)), min_size=1, max_size=5))
-@settings(deadline=None)
+@settings(max_examples=examples(100))
 def test_halves_hold_the_same_records_under_the_same_numbers(parts):
     writer, (batch,) = gathered(1 << 20, timed(1000, [(1, 0), *parts]))
     batch.epoch, batch.number, batch.tries = 2, 40, 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import resource
 import socket
@@ -397,6 +398,30 @@ def test_no_descriptor_left_is_said_with_the_number(scripted, reading):
         driver.close()
 
 
+def test_a_client_without_descriptors_reads_all_its_partitions_once_there_are_some(
+    scripted, reading, run_batch, until, monkeypatch
+):
+    first, second = scripted(), scripted()
+    first.append(run_batch(range(3)), 0)
+    second.append(run_batch(range(5)), 1)
+    leaders = {0: first.endpoint, 1: second.endpoint}
+    driver = WireSubscriber(reading(str(first.endpoint), "topic", partitions=2, leaders=leaders))
+    with monkeypatch.context() as none_left:
+        none_left.setattr(wire_connection.socket, "socket", no_descriptor)
+        with pytest.raises(CapacityError):
+            driver.open()
+        assert "no file descriptor" in driver.tallies[0].error
+    try:
+        until(lambda: driver.tallies[0].received == 8, lambda: driver.poll(0.05), describe=driver.tallies[0].stats)
+        assert driver.tallies[0].error == ""
+    finally:
+        driver.close()
+
+
+def no_descriptor(*_arguments):
+    raise OSError(errno.EMFILE, "Too many open files")
+
+
 def test_closing_leaves_no_descriptor(scripted, reading, until):
     before = len(open_descriptors())
     broker = scripted()
@@ -427,7 +452,7 @@ print(driver.tallies[0].received, *sorted({"kafka", "confluent_kafka", "cramjam"
 """
 
 
-def test_a_task_without_trouble_imports_no_client_library(scripted, run_batch):
+def test_a_task_without_errors_imports_no_client_library(scripted, run_batch):
     broker = scripted()
     broker.append(run_batch(range(7)))
     command = [sys.executable, "-c", _TASK, str(broker.endpoint.port)]

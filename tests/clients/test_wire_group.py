@@ -335,7 +335,7 @@ def test_closing_waits_for_no_silent_coordinator(scripted, member, reads, run_ba
     assert broker.heard[-1] == "leave"
 
 
-def test_a_refused_connection_is_trouble_not_an_end(reading, until):
+def test_a_refused_connection_is_an_error_not_an_end(reading, until):
     nobody = Endpoint("127.0.0.1", 1)
     asked = reading(str(nobody), "topic", leaders={0: nobody}, group_mode="group")
     driver = WireSubscriber(asked)

@@ -462,14 +462,14 @@ def test_a_lock_is_waited_for_and_never_forced(deployment, server, clock, monkey
     server.deployments[:] = [{"id": "someone-elses", "affectedApps": [APP]}]
     began_s = clock.now_s()
     with pytest.raises(AppLockedError, match="someone-elses") as caught:
-        deployment.wish(spec(5))
+        deployment.apply(spec(5))
     assert 3 <= clock.now_s() - began_s < 5
     assert caught.value.exit_code == 4
     tries = [query for method, _path, query in server.requests if method == "PUT"]
     assert len(tries) >= 3
     assert all("force=true" not in query for query in tries)
     clock.meanwhile = server.deployments.clear
-    deployment.wish(spec(5))
+    deployment.apply(spec(5))
     assert server.apps[APP]["instances"] == 5
 
 

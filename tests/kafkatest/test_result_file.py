@@ -9,10 +9,11 @@ import jsonschema
 import pytest
 
 from hydra.accounting.bottleneck import Bottleneck
+from hydra.accounting.evidence import Evidence
 from hydra.accounting.latency import LatencyHistogram
 from hydra.accounting.metrics import ThresholdOutcome
-from hydra.accounting.partition_log import Audit, AuditedPartition
-from hydra.accounting.result import FORMAT_VERSION, ClientResult
+from hydra.accounting.partition_log import Audit, AuditedPartition, OffsetRange
+from hydra.accounting.result import ClientResult
 from hydra.accounting.stats import (
     ClientStats,
     HostTraffic,
@@ -26,16 +27,28 @@ from hydra.accounting.stats import (
     SubscriberStats,
 )
 from hydra.accounting.timeline import points
+from hydra.endpoints import Endpoint
 from hydra.errors import OutputError, UsageError
 from hydra.files.atomic_write import check_output, write_json
 from hydra.options.options import Options
+from hydra.options.order import ClientAssignment, PartitionLeader, PartitionStart, RunOrder
 from hydra.report.json_schemas import result_schema
-from hydra.run.record import RunRecord
+from hydra.run.record import FORMAT_VERSION, RunRecord
 from hydra.sweep.folder import load_results
 from tests.facts import made_result
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "result.schema.json"
 USAGE = ProcessUsage(12.5, 1 << 20, 2.0)
+
+
+ORDER = RunOrder(
+    "r",
+    Options(threshold=("loss==0",)),
+    "h:9092",
+    (ClientAssignment("c-ü", "g", (PartitionStart(0, 0),), "t"),),
+    (PartitionLeader(0, 1, Endpoint("h", 9092)),),
+    pace_ms=0.5,
+)
 
 
 def make_record(**changes):
@@ -60,21 +73,30 @@ def make_record(**changes):
     timed = tuple(dataclasses.replace(sample, e2e=coarse) for sample in samples)
     subscriber = SubscriberStats("r", "t", (client,), USAGE, counts, counts, timed)
     machine = (MachineSample(0.0, 1.0, 2), MachineSample(1.0, 1.5, 2, 0.5, 9))
+    evidence = Evidence(
+        publisher=publisher,
+        subscribers=(subscriber,),
+        missing={"t-2": "its process ended"},
+        begin_offsets={0: 0},
+        log={0: OffsetRange(0, 10)},
+        audit=Audit({0: AuditedPartition(0, 10, ((0, 0, 10),), ((1, 2),))}, foreign=1),
+        machine=machine,
+        cores=2,
+    )
     result = made_result(
         reasons=("a", "b"),
         notes=("c",),
         bottleneck=Bottleneck("harness", True, ("x",), ("y",), "z"),
         thresholds=(ThresholdOutcome("loss==0", "loss", 0.0, 0.0, "deliveries", kept=True),),
-        points=points(publisher, (subscriber,), machine, every_s=1.0, cores=2, readers=1, has_acks=True),
+        points=points(ORDER, evidence),
         clients=(
             ClientResult("c-ü", "t", "failing", expected=8, distinct=7, lost=1, skipped=1, e2e=histogram.summary()),
         ),
     )
     whole = RunRecord(
-        run_id="r",
+        order=ORDER,
         status="complete",
         started_at="2026-01-02T03:04:05+00:00",
-        options=json.loads(json.dumps(dataclasses.asdict(Options()))),
         versions={"hydra": "0"},
         machine={"cores": 2, "names": ["a"]},
         cluster={"brokers": 1, "version": None},
@@ -82,16 +104,13 @@ def make_record(**changes):
         exit_code=1,
         seed_keys=result.seed_keys(),
         result=result,
-        publisher=publisher,
-        subscribers=(subscriber,),
-        machine_samples=machine,
-        audit=Audit({0: AuditedPartition(0, 10, ((0, 0, 10),), ((1, 2),))}, foreign=1),
+        evidence=evidence,
     )
     return dataclasses.replace(whole, **changes)
 
 
 def failed_record():
-    return RunRecord("r", "failed", "2026-01-02T03:04:05+00:00", options={}, error="no broker", exit_code=4)
+    return RunRecord(ORDER, "failed", "2026-01-02T03:04:05+00:00", 4, error="no broker")
 
 
 @pytest.fixture
@@ -116,12 +135,12 @@ def test_a_file_is_what_the_schema_says(path, record):
 @pytest.mark.parametrize(
     "spoil",
     [
-        lambda data: data.pop("run_id"),
+        lambda data: data.pop("order"),
         lambda data: data.pop("format"),
         lambda data: data.update(format_version=FORMAT_VERSION + 1),
         lambda data: data["result"].update(verdict="maybe"),
         lambda data: data["result"]["totals"].update(records_lost="none"),
-        lambda data: data["publisher"].pop("samples") and data["publisher"].pop("lag"),
+        lambda data: data["evidence"]["publisher"].pop("lag"),
     ],
 )
 def test_the_schema_refuses_what_is_no_result(path, spoil):
@@ -206,7 +225,7 @@ def broken(change):
         (b"null", "is not a result file"),
         (b"{}", "is not a result file"),
         (b"\xff\xfe\x00", "is not a result file"),
-        (b'{"format": "hydra-sweep", "format_version": 2}', "is not a result file"),
+        (b'{"format": "hydra-sweep", "format_version": 3}', "is not a result file"),
         (
             broken({"format_version": FORMAT_VERSION + 1}),
             f"has hydra-result version {FORMAT_VERSION + 1}, this Hydra reads",
@@ -239,14 +258,20 @@ def test_a_truncated_file_is_refused(path):
 
 @pytest.mark.parametrize("options", [{"msg_rate": "fast"}, {"total_sub_apps": None}, {"threshold": 7}])
 def test_options_that_are_none_are_refused(path, options):
-    write_json(Path(path), make_record(options=options))
+    write_json(Path(path), make_record())
+    data = json.loads(Path(path).read_text())
+    data["order"]["options"] |= options
+    Path(path).write_text(json.dumps(data))
     with pytest.raises(UsageError, match="is not a result file"):
         load_results(path)
 
 
 def test_options_that_this_version_does_not_know_are_passed_over(path):
-    write_json(Path(path), make_record(options={"acks": "all", "colour": "red"}))
-    assert load_results(path).options == {"acks": "all", "colour": "red"}
+    write_json(Path(path), make_record())
+    data = json.loads(Path(path).read_text())
+    data["order"]["options"] |= {"acks": "all", "colour": "red"}
+    Path(path).write_text(json.dumps(data))
+    assert load_results(path).order.options == dataclasses.replace(ORDER.options, acks="all")
 
 
 @pytest.mark.parametrize("name", ["", "gone.json"])

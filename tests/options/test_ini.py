@@ -131,7 +131,7 @@ def test_an_address_that_is_one_of_ours_is_left_unset(word):
         ("acks = 1\n", "x.ini:1: 'acks = 1' is a key before any [section]"),
         ("[kafka]\nacks = 1\nlinger_ms = 5\nacks = 0\n", "x.ini:4: [kafka] acks is a duplicate key"),
         ("[kafka]\nacks = 1\nACKS = 0\n", "x.ini:3: [kafka] acks is a duplicate key"),
-        ("[kafka]\nacks = 1\n\n[kafka]\nlinger_ms = 5\n", "x.ini:4: duplicate section [kafka]"),
+        ("[kafka]\nacks = 1\n\n[kafka]\nlinger_ms = 5\n", "x.ini:4: [kafka] is a duplicate section"),
         ("[kafka]\nacks\n", "x.ini:2: "),
         ("[kafka\nacks = 1\n", "x.ini:1: "),
         ("[kafka]\n= 1\n", "x.ini:2: "),

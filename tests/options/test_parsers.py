@@ -148,5 +148,5 @@ def test_no_properties(text):
 
 
 def test_a_property_that_is_said_twice():
-    with pytest.raises(ValueError, match=r"^says a\.b twice$"):
+    with pytest.raises(ValueError, match=r"^names a\.b twice$"):
         kind.properties("a.b=1,c=2,a.b=3")

@@ -40,7 +40,7 @@ def test_a_file_is_what_the_schema_says(record):
         lambda data: data.update(kind="walk"),
         lambda data: data.update(format="hydra-result"),
         lambda data: data["points"][0].pop("format"),
-        lambda data: data["points"][0]["runs"][0].pop("run_id"),
+        lambda data: data["points"][0]["runs"][0].pop("order"),
         lambda data: data["points"][0]["runs"][0]["result"].update(verdict="maybe"),
         lambda data: data["answers"][0]["answer"].update(best="high"),
     ],

@@ -174,7 +174,8 @@ def hostile_page(names):
         text = names[point.number % len(names)]
         made = run(point.options, result("fail", lost=1, reasons=(text,), notes=(text,)))
         facts = {"machine": {text: text}, "cluster": {text: text}, "versions": {text: text}}
-        return dataclasses.replace(made, options={**made.options, "java": text, "app_prefix": text}, **facts)
+        options = dataclasses.replace(made.order.options, java=text, app_prefix=text)
+        return dataclasses.replace(made, order=dataclasses.replace(made.order, options=options), **facts)
 
     record = sweep([{"msg_rate": float(rate)} for rate in range(1, 7)], of=of, options=options)
     points = tuple(dataclasses.replace(point, changes={**point.changes, "java": names[0]}) for point in record.points)

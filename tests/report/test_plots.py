@@ -6,6 +6,7 @@ import itertools
 import pytest
 from plotly.graph_objects import Figure
 
+from hydra.accounting.evidence import Evidence
 from hydra.accounting.latency import LatencyCounts
 from hydra.options.options import Options
 from hydra.report import palette
@@ -93,7 +94,7 @@ def test_loss_classes_are_bars():
 def test_a_run_without_anything_has_no_figures():
     assert run_figures(run(error="gone"), columns=60) == {}
     bare = dataclasses.replace(result(), points=(), clients=())
-    made = run_figures(dataclasses.replace(run(made=bare), subscribers=()), columns=60)
+    made = run_figures(dataclasses.replace(run(made=bare), evidence=Evidence()), columns=60)
     assert set(made) == {"percentiles"}
 
 

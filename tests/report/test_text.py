@@ -209,6 +209,9 @@ def test_a_latency_has_three_digits(value_ms, text):
     assert three_digits(value_ms) == text
 
 
+ORDER = RunOrder("r", Options())
+
+
 def timed(**changes):
     summary = LatencySummary(7, 1.0, 2.0, 3.25, 4.0, 5.0, 678.9)
     return made_result(latency=dataclasses.replace(NO_LATENCY, **({"e2e": summary, "service": summary} | changes)))

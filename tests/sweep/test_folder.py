@@ -116,7 +116,7 @@ def test_a_sweep_that_is_killed_again_and_again_has_every_point_once_and_whole(t
     assert killed >= 1
     points = read_points(folder)
     assert sorted(points) == list(range(1, POINTS + 1))
-    assert [record.runs[0].options["msg_rate"] for record in points.values()] == list(range(1, POINTS + 1))
+    assert [record.runs[0].order.options.msg_rate for record in points.values()] == list(range(1, POINTS + 1))
     # A run may be started again after a kill; a point that was saved is never run again.
     lines = (tmp_path / "s.log").read_text().splitlines()
     ended = Counter(line for line in lines if line.startswith("end"))

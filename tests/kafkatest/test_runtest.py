@@ -1,0 +1,193 @@
+"""When the batch API reads the options object, and what it makes of a run's record; nothing is started."""
+
+import dataclasses
+from types import SimpleNamespace
+
+import pytest
+
+from hydra.errors import BrokerError, OutputError, UsageError
+from hydra.kafkatest import runtest, session
+from hydra.kafkatest.runtest import RunTestKAFKA
+from hydra.options.options import Options
+from hydra.options.order import RunOrder
+from hydra.run import controller
+from hydra.run.app_spec import AppSpec, Task
+from hydra.run.record import RunRecord, failed_record
+from tests.facts import made_result
+
+
+class FakeRun:
+    """Ends at once, with the error that the stack has for it."""
+
+    def __init__(self, order, stack):
+        self.order, self.stack, self.error = order, stack, None
+
+    def measure(self):
+        self.stack.measured.append(self.order)
+        return self._record({"send": 1.0})
+
+    def warm_up(self):
+        self.stack.warmed_up.append(self.order)
+        return self._record({"warmup": 2.0})
+
+    def _record(self, phases_s):
+        if self.stack.errors:
+            self.error = self.stack.errors.pop(0)
+            return dataclasses.replace(failed_record(self.order, "now", self.error), phases_s=phases_s)
+        record = RunRecord(self.order, "complete", "now", 0, seed_keys={"packet_tx": 7}, result=made_result())
+        return dataclasses.replace(record, phases_s=phases_s)
+
+
+class FakeStack:
+    """A stack without processes, its engine, and the runs on it; notes the order of each run."""
+
+    bootstrap_servers = "127.0.0.1:9092"
+    placing = None
+
+    def __init__(self):
+        self.measured, self.warmed_up, self.errors, self.apps = [], [], [], {}
+        self.warm_up_s, self.loaded = 0.0, 0
+        self.launcher = self.deployment = self
+
+    def connect_kafka(self):
+        return
+
+    def world(self, _progress):
+        return SimpleNamespace(host=SimpleNamespace(cores=2))
+
+    def warmup_s(self, _options):
+        return self.warm_up_s
+
+    def ran(self):
+        self.loaded += 1
+
+    def cluster(self):
+        return {"kafka": "embedded"}
+
+    def check_same(self, _options):
+        return
+
+    def close(self, *, keep):
+        return
+
+    def apply(self, spec):
+        self.apps[spec.app_id] = spec.instances
+
+    def tasks(self, app_id):
+        return tuple(Task(f"{app_id}.{number}", app_id, True, None) for number in range(self.apps.get(app_id, 0)))
+
+    def wait_ready(self, app_id, _instances, _timeout_s):
+        return self.tasks(app_id)
+
+    def remove(self, _app_ids, _timeout_s):
+        self.apps.clear()
+
+    def run(self, order, _publisher, subscribers, _context):
+        assert {client.task_id for client in order.clients} == {task.task_id for task in subscribers}
+        return FakeRun(order, self)
+
+
+@pytest.fixture
+def stack(monkeypatch):
+    made = FakeStack()
+    monkeypatch.setattr(session, "Rig", lambda _options, _run_id, _progress: made)
+    monkeypatch.setattr(controller, "Run", made.run)
+    monkeypatch.setattr(runtest, "check_capacity", lambda *_arguments, **_settings: None)
+    monkeypatch.setattr(
+        runtest,
+        "app_spec",
+        lambda options, role, instances, _placing: AppSpec(runtest.app_id(options, role), "", instances),
+    )
+    return made
+
+
+class Notebook:
+    """The options of the seed's notebook."""
+
+    test_duration = 10
+    msg_batch = 100
+    msg_rate = 2000
+    total_sub_apps = 3
+    config_file = "hydra.ini"
+    keep_running = False
+
+
+def test_options_changed_before_the_first_start_are_those_of_the_first_run(stack, tmp_path, monkeypatch):
+    """The seed's notebook: its loop sets apps and rate, and calls start_appserver for the first point."""
+    monkeypatch.chdir(tmp_path)
+    options = Notebook()
+    runner = RunTestKAFKA(options, False)
+    options.total_sub_apps, options.msg_rate = 1, 1000
+    runner.start_appserver()
+    runner.run_test()
+    for apps, rate in ((1, 1500), (5, 1000)):
+        options.total_sub_apps, options.msg_rate = apps, rate
+        runner.set_options(options)
+        runner.scale_sub_app()
+        runner.run_test()
+    runner.stop_appserver()
+    loads = [(order.options.total_sub_apps, order.options.msg_rate) for order in stack.measured]
+    assert loads == [(1, 1000.0), (1, 1500.0), (5, 1000.0)]
+
+
+def test_a_run_without_a_start_reads_them_too_and_a_running_stack_does_not(stack, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = Notebook()
+    runner = RunTestKAFKA(options, False)
+    options.msg_rate = 500
+    runner.run_test()
+    options.msg_rate = 600
+    runner.run_test()
+    runner.stop_appserver()
+    runner.run_test()
+    assert [order.options.msg_rate for order in stack.measured] == [500.0, 500.0, 600.0]
+
+
+def test_an_option_that_cannot_be_is_refused_when_the_runner_is_made(stack, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = Notebook()
+    options.msg_rate = "fast"
+    with pytest.raises(UsageError, match=r"options\.msg_rate"):
+        RunTestKAFKA(options, False)
+
+
+def test_a_failed_run_raises_its_error_and_leaves_its_record(stack):
+    stack.errors = [BrokerError("gone")]
+    runner = RunTestKAFKA(Options(total_sub_apps=1), False)
+    with pytest.raises(BrokerError, match="gone"):
+        runner.run_test()
+    assert (runner.record.status, runner.record.exit_code, runner.record.error) == ("failed", 4, "gone")
+    assert runner.record.cluster == {"kafka": "embedded"}
+    assert stack.loaded == 0
+
+
+def test_a_warm_up_is_the_same_load_and_its_time_is_a_phase(stack):
+    stack.warm_up_s = 2.0
+    runner = RunTestKAFKA(Options(total_sub_apps=1, msg_rate=50.0), False)
+    assert runner.run_test() == {"packet_tx": 7}
+    (before,), (run,) = stack.warmed_up, stack.measured
+    assert (before.options.test_duration, before.options.msg_rate, run.options.test_duration) == (2.0, 50.0, 10.0)
+    assert before.run_id != run.run_id
+    assert runner.record.phases_s == {"warmup": 2.0, "send": 1.0}
+
+
+def test_a_warm_up_that_fails_is_the_run_that_failed(stack):
+    stack.warm_up_s, stack.errors = 2.0, [BrokerError("gone")]
+    runner = RunTestKAFKA(Options(total_sub_apps=1), False)
+    with pytest.raises(BrokerError):
+        runner.run_test()
+    assert isinstance(runner.record.order, RunOrder)
+    assert (runner.record.order.options.test_duration, stack.measured) == (10.0, [])
+
+
+@pytest.mark.parametrize("failing", [True, False])
+def test_a_record_that_cannot_be_written_hides_no_earlier_error(stack, tmp_path, failing):
+    stack.errors = [BrokerError("gone")] if failing else []
+    folder = tmp_path / "there"
+    folder.mkdir()
+    runner = RunTestKAFKA(Options(total_sub_apps=1, output=str(folder / "r.json")), False)
+    runner.start_appserver()
+    folder.rmdir()
+    with pytest.raises(BrokerError if failing else OutputError):
+        runner.run_test()
+    assert runner.record is not None
