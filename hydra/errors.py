@@ -1,4 +1,4 @@
-"""The error tree. One root, one exit code a branch, and a sentence that a user can act on.
+"""The error tree: one exit code a branch, and a sentence that a user can act on.
 
 ::
 
@@ -18,7 +18,8 @@
     |   `-- OutputError              4  a result file that cannot be written
     `-- InterruptedRunError  130/143  SIGINT, SIGTERM
 
-Exit codes 0 (pass) and 1 (loss) are verdicts of a run, not errors.
+Exit codes 0 (pass) and 1 (loss) are verdicts of a run, not errors. Two more stand beside what raises them, and have no
+branch of their own: ``DecodeError`` (codec.py) and ``SignalError`` (signals/messages.py).
 """
 
 from __future__ import annotations

@@ -6,10 +6,9 @@ import dataclasses
 
 import click
 
+from hydra.cli.flags import chosen_options, option_flags
 from hydra.cli.help_page import HelpPage
-from hydra.cli.interruption import interruptible
-from hydra.cli.option_flags import chosen_options, option_flags
-from hydra.cli.terminal import print_json, printable
+from hydra.cli.terminal import interruptible, print_json, printable
 from hydra.errors import HydraError, InfrastructureError, InterruptedRunError
 
 MARKS = {"ok": "ok     ", "warning": "warning"}

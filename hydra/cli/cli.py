@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import re
-import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
-from hydra.cli.interruption import interruptible
-from hydra.cli.option_flags import chosen_options, option_flags
-from hydra.cli.terminal import print_json, print_rows, printable
+from hydra.cli.flags import chosen_options, option_flags
+from hydra.cli.terminal import interruptible, print_json, print_rows, printable
 from hydra.errors import AppLockedError, HydraError, InfrastructureError, UsageError
+from hydra.run.clock import MonotonicClock, poll_until
 
 if TYPE_CHECKING:
     from hydra.engine.marathon_launcher import MarathonLauncher
@@ -151,7 +150,8 @@ def task(*, app: str, as_json: bool, **_flags: object) -> None:
     """List the tasks of an app."""
     app_id = _app_id(app)
     with _launcher() as launcher:
-        _see_that_it_exists(launcher, app_id)
+        if not launcher.exists(app_id):
+            raise _no_app(app_id)
         rows = [
             {
                 "task": item.id,
@@ -190,7 +190,7 @@ def _stop(app_id: str, *, as_json: bool, forced: bool) -> None:
     with _launcher() as launcher:
         found = [item.id for item in launcher.apps() if item.id == app_id or item.id.startswith(f"{app_id}/")]
         if not found:
-            raise UsageError(f"there is no app {app_id}", hint="see 'hydra cli ls apps'")
+            raise _no_app(app_id)
         delete = launcher.delete if app_id in found else launcher.delete_group
         try:
             deployment = delete(app_id, force=forced)
@@ -212,7 +212,8 @@ def scale(*, app: str, instances: int, as_json: bool, **_flags: object) -> None:
     """Have so many tasks of an app, and wait until they run."""
     app_id = _app_id(app)
     with _launcher() as launcher:
-        _see_that_it_exists(launcher, app_id)
+        if not launcher.exists(app_id):
+            raise _no_app(app_id)
         deployment = launcher.scale(app_id, instances)
         _wait_for(launcher, deployment, f"the scaling of {app_id}", app_id)
         running = sum(1 for item in launcher.tasks(app_id) if item.running)
@@ -233,11 +234,10 @@ def logs(*, task: str, limit: int, as_json: bool, **_flags: object) -> None:
         mesos = launcher.mesos()
         sandbox = mesos.sandbox(task)
         files = {name: mesos.read(sandbox, name, limit) for name in ("stdout", "stderr")}
-    location = f"{sandbox.host}:{sandbox.folder}"
     if as_json:
         print_json({"task": task, "host": sandbox.host, "folder": sandbox.folder, **files})
         return
-    click.echo(f"log location: {printable(location)}")
+    click.echo(f"log location: {printable(f'{sandbox.host}:{sandbox.folder}')}")
     for name, text in files.items():
         click.echo(f"--- {name}")
         for line in text.splitlines():
@@ -255,9 +255,8 @@ def completion(shell: str) -> None:
     click.echo(made(hydra, {}, "hydra", "_HYDRA_COMPLETE").source())
 
 
-def _see_that_it_exists(launcher: MarathonLauncher, app_id: str) -> None:
-    if not launcher.exists(app_id):
-        raise UsageError(f"there is no app {app_id}", hint="see 'hydra cli ls apps'")
+def _no_app(app_id: str) -> UsageError:
+    return UsageError(f"there is no app {app_id}", hint="see 'hydra cli ls apps'")
 
 
 def _wait_for(launcher: MarathonLauncher, deployment: str, what: str, app_id: str = "") -> None:
@@ -266,13 +265,14 @@ def _wait_for(launcher: MarathonLauncher, deployment: str, what: str, app_id: st
     Raises:
         InfrastructureError: it is not, after a minute; says why, as far as Marathon does.
     """
-    deadline_s = time.monotonic() + WAIT_S
-    while any(item.id == deployment for item in launcher.deployments()):
-        if time.monotonic() >= deadline_s:
-            trouble = launcher.waiting_reason(app_id).text if app_id else ""
-            reason = f" ({trouble})" if trouble else ""
-            raise InfrastructureError(f"{what}: deployment {deployment} is not done after {WAIT_S:g} s{reason}")
-        time.sleep(LOOK_EVERY_S)
+
+    def done() -> bool:
+        return all(item.id != deployment for item in launcher.deployments())
+
+    if not poll_until(MonotonicClock(), done, WAIT_S, every_s=LOOK_EVERY_S):
+        text = launcher.waiting_reason(app_id).text if app_id else ""
+        reason = f" ({text})" if text else ""
+        raise InfrastructureError(f"{what}: deployment {deployment} is not done after {WAIT_S:g} s{reason}")
 
 
 def _tell(document: Mapping[str, object], text: str, *, as_json: bool) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from hydra import __version__
-from hydra.cli.help_page import HelpGroup
+from hydra.cli.help_page import HelpPage
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "kafka": ("kafka", "Run the Kafka scaling test, sweeps and searches."),
@@ -36,7 +36,7 @@ KAFKA_COMMANDS: Mapping[str, tuple[str, str]] = {
 """The same below ``hydra kafka``."""
 
 
-class LazyGroup(HelpGroup):
+class LazyGroup(HelpPage, click.Group):
     """A group that imports a command only when it is needed.
 
     Args:

@@ -11,16 +11,9 @@ from typing import Any
 import click
 
 GROUPS: Mapping[str, str] = {
-    "first": "Most used",
-    "load": "Load",
-    "kafka": "Kafka",
-    "clients": "Client libraries",
-    "judging": "Judging",
-    "broker": "Local broker",
-    "engine": "Marathon, Mesos and agents",
-    "output": "Output",
-    "general": "General",
-}
+    "first": "Most used", "load": "Load", "kafka": "Kafka", "clients": "Client libraries", "judging": "Judging",
+    "broker": "Local broker", "engine": "Marathon, Mesos and agents", "output": "Output", "general": "General",
+}  # fmt: skip
 """Headings by group, in their order."""
 
 GROUPED: Mapping[str, Mapping[str, str]] = {
@@ -76,8 +69,7 @@ class HelpPage(click.Command):
     Args:
         examples: command lines with what they do.
         first: flags of groups that ``--help`` shows, too; None: all of them.
-        codes: what an exit code means here, where that is not what it means for a run ("": it does not occur); None:
-            the help has no exit codes.
+        codes: exit codes that mean something else here than for a run ("": does not occur); None: none are shown.
     """
 
     def __init__(
@@ -140,10 +132,6 @@ class HelpPage(click.Command):
         if not show_all:
             sections[GROUPS["first"]] = [params[name] for name in self._first or () if name in params]
         return sections
-
-
-class HelpGroup(HelpPage, click.Group):
-    """The same for a command with commands below it."""
 
 
 def _show_all(ctx: click.Context, _param: click.Parameter, value: bool) -> None:  # noqa: FBT001  # click's signature

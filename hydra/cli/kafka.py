@@ -7,9 +7,8 @@ import contextlib
 import click
 
 from hydra.cli.commands import KAFKA_COMMANDS, LazyGroup
-from hydra.cli.interruption import interruptible
-from hydra.cli.option_flags import FIRST_RUN, chosen_options, given_flags, option_flags
-from hydra.cli.outputs import output_flags, parse_outputs
+from hydra.cli.flags import FIRST_RUN, chosen_options, given_flags, option_flags, output_flags, parse_outputs
+from hydra.cli.terminal import interruptible
 from hydra.errors import UsageError
 
 

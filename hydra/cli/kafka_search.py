@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from hydra.cli.flags import FIRST_RUN, chosen_options, option_flags, parse_flag, parsed_by, with_flags
 from hydra.cli.help_page import HelpPage
-from hydra.cli.option_flags import FIRST_RUN, chosen_options, option_flags, parse_flag, parsed_by
 from hydra.cli.sweep_session import check_capacity_of, new_sweep, run_sweep, sweep_flags
 from hydra.options.options import Options
 from hydra.options.parsers import number, whole
@@ -23,11 +23,7 @@ LOWEST_RATE, HIGHEST_RATE = 1.0, 10_000_000.0
 MOST_APPS = 10_000
 START_APPS = 10
 CLIENT_SET = "10,50,300,500"
-TUNED = {
-    "linger_ms": "0,5,20,50",
-    "fetch_min_bytes": "1,1000,10000",
-    "fetch_wait_max_ms": "20,100,500",
-}
+TUNED = {"linger_ms": "0,5,20,50", "fetch_min_bytes": "1,1000,10000", "fetch_wait_max_ms": "20,100,500"}
 """Values by option, in the order in which they are tried."""
 
 CODES = {
@@ -43,27 +39,15 @@ def _shown(name: str, default: str, **fields: Any) -> Callable[[F], F]:  # noqa:
 
 
 def _range_flags(*, start: str, unit: str) -> Callable[[F], F]:
-    """A decorator that gives a command the range of a search.
-
-    Args:
-        start: how the help calls the default of ``--start``.
-        unit: of the values.
-    """
+    """A decorator that gives a command the range of a search; ``start`` is how the help calls its default start."""
     precision, max_runs = parsed_by(number(0.1, 100)), parsed_by(whole(2, 1000))
-    flags = (
+    return with_flags(
         click.option("--start", metavar=unit, help=f"the first value to try  [default: {start}]"),
         click.option("--lowest", metavar=unit, help="the search does not go below this"),
         click.option("--highest", metavar=unit, help="the search does not go above this"),
         _shown("--precision", "5", metavar="PERCENT", help="how closely the limit is found", callback=precision),
         _shown("--max_runs", "12", metavar="N", help="runs at most, for each answer", callback=max_runs),
     )
-
-    def decorate(command: F) -> F:
-        for flag in reversed(flags):
-            command = flag(command)
-        return command
-
-    return decorate
 
 
 @click.command(

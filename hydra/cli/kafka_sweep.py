@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hydra.cli.flags import FIRST_RUN, KAFKA_NAMES, chosen_options, given_flags, option_flags, parsed_by
 from hydra.cli.help_page import HelpPage
-from hydra.cli.option_flags import FIRST_RUN, KAFKA_NAMES, chosen_options, given_flags, option_flags, parsed_by
 from hydra.cli.sweep_session import check_capacity_of, new_sweep, run_sweep, sweep_flags
 from hydra.options.options import Options
 from hydra.options.parsers import whole

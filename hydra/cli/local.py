@@ -9,8 +9,8 @@ from pathlib import Path
 
 import click
 
-from hydra.cli.interruption import interruptible
-from hydra.cli.option_flags import chosen_options, option_flags
+from hydra.cli.flags import chosen_options, option_flags
+from hydra.cli.terminal import interruptible
 from hydra.errors import UsageError
 from hydra.options.agent_specs import AgentSpec
 

@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 
 from rich.console import Console
 from rich.live import Live
@@ -42,12 +41,6 @@ class PlainProgress:
         self._counted_s = 0.0
         self._detailed_s = 0.0
 
-    def __enter__(self) -> PlainProgress:  # noqa: PYI034  # typing has Self from 3.11 on
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        return
-
     def phase(self, name: str, detail: str = "") -> None:
         """A phase begins, or its detail changed."""
         now_s = time.monotonic()
@@ -73,23 +66,14 @@ class PlainProgress:
 
 
 class TerminalProgress:
-    """One line that changes; notes stay above it."""
+    """One line that changes, while ``live`` is entered; notes stay above it."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._spinner = Spinner("dots", "starting")
-        self._live = Live(self._spinner, console=console, transient=True, refresh_per_second=8)
+        self.live = Live(self._spinner, console=console, transient=True, refresh_per_second=8)
         self._phase = ""
         self._detail = ""
-
-    def __enter__(self) -> TerminalProgress:  # noqa: PYI034  # typing has Self from 3.11 on
-        self._live.start()
-        return self
-
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        self._live.stop()
 
     def phase(self, name: str, detail: str = "") -> None:
         """A phase begins, or its detail changed."""
@@ -163,10 +147,11 @@ class JsonlProgress:
 def shown_progress(path: str | None = None) -> Iterator[Progress]:
     """Progress as it fits the place that stderr goes to, and as JSON Lines where a path is given."""
     console = Console(stderr=True, highlight=False)
-    changing = sys.stderr.isatty() and not console.is_dumb_terminal
-    with TerminalProgress(console) if changing else PlainProgress() as display:
-        if path is None:
-            yield display
-            return
-        with contextlib.closing(JsonlProgress(display, path)) as lines:
-            yield lines
+    with contextlib.ExitStack() as stack:
+        display: Progress = PlainProgress()
+        if sys.stderr.isatty() and not console.is_dumb_terminal:
+            display = terminal = TerminalProgress(console)
+            stack.enter_context(terminal.live)
+        if path is not None:
+            display = stack.enter_context(contextlib.closing(JsonlProgress(display, path)))
+        yield display

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from hydra.cli.flags import Outputs, parse_outputs, parsed_by, write_output
 from hydra.cli.help_page import HelpPage
-from hydra.cli.option_flags import parsed_by
-from hydra.cli.outputs import Outputs, parse_outputs
 from hydra.errors import DegradedError, UsageError
 from hydra.options.parsers import number
 
@@ -69,14 +67,8 @@ def report(ctx: click.Context, /, results: tuple[str, ...], **_files: str | None
 )
 @click.argument("before", metavar="A")
 @click.argument("after", metavar="B")
-@click.option(
-    "--tolerance",
-    callback=parsed_by(number(0, 1_000_000)),
-    metavar="PERCENT",
-    default="10",
-    show_default=True,
-    help="a change of less counts as none",
-)
+@click.option("--tolerance", metavar="PERCENT", default="10", show_default=True, help="a change of less counts as none",
+              callback=parsed_by(number(0, 1_000_000)))  # fmt: skip
 @click.option("--output", metavar="FILE", help="write what was found to this file (JSON)")
 @click.option("--csv", metavar="FILE", help="write a row for each difference to this file (CSV)")
 @click.option("--junit", metavar="FILE", help="write a test case for each point to this file (JUnit XML)")
@@ -104,18 +96,14 @@ def compare(ctx: click.Context, /, before: str, after: str, tolerance: float, **
 
 def _write(found: Comparison, outputs: Outputs) -> None:
     from hydra.codec import encode, to_builtins
-    from hydra.files.atomic_write import atomic_write
-    from hydra.report.csv_rows import comparison_csv
-    from hydra.report.junit import comparison_junit
+    from hydra.report.exports import comparison_csv, comparison_junit
 
     if outputs.output is not None:
         body = to_builtins(found)
         assert isinstance(body, dict)
         head = {"format": "hydra-comparison", "format_version": 1}
-        document = encode({**head, **body, "regressions": found.regressions})
-        atomic_write(Path(outputs.output), document, origin=f"--output={outputs.output}")
+        write_output("output", outputs.output, encode({**head, **body, "regressions": found.regressions}))
     if outputs.csv is not None:
-        table = comparison_csv(found).encode("utf-8", errors="backslashreplace")
-        atomic_write(Path(outputs.csv), table, origin=f"--csv={outputs.csv}")
+        write_output("csv", outputs.csv, comparison_csv(found))
     if outputs.junit is not None:
-        atomic_write(Path(outputs.junit), comparison_junit(found), origin=f"--junit={outputs.junit}")
+        write_output("junit", outputs.junit, comparison_junit(found))

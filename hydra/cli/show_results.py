@@ -40,7 +40,7 @@ def print_record(record: RunRecord) -> None:
         title=text.headline(options),
     )
     if rows := text.latency_rows(result):
-        print_table([Column("latency [ms]"), *(Column(name, numbers=True) for name in text.LATENCY_COLUMNS)], rows)
+        print_table([Column("latency [ms]"), *(Column(name, numbers=True) for name in text.PERCENTILES)], rows)
         print_lines(text.latency_lines(result), indent="  ")
         stdout_console().print()
     stdout_console().print(text.res_line(record.seed_keys), soft_wrap=True)
@@ -66,10 +66,7 @@ def print_sweep(sweep: SweepRecord) -> None:
     print_table(columns, rows, styles=[VERDICT_STYLES[point.verdict] for point in points])
     if not sweep.answers and sweep.tuned is None:
         failed = [point for point in points if point.verdict != "pass"]
-        reasons = [point.reasons[0] if point.reasons else "" for point in failed]
-        print_lines(
-            [f"{point.label}: {point.verdict.upper()} - {why}" for point, why in zip(failed, reasons, strict=True)]
-        )
+        print_lines([f"{point.label}: {point.verdict.upper()} - {' '.join(point.reasons[:1])}" for point in failed])
     print_lines([f"{found.question}: {answer_sentence(found.answer, unit=found.unit)}" for found in sweep.answers])
     if sweep.tuned is not None:
         print_lines([tuning_sentence(sweep.tuned)])
@@ -81,13 +78,9 @@ def _shown(mean: float | None) -> str:
 
 def print_comparison(found: Comparison, *, tolerance_percent: float) -> None:
     """Print what is different, and what of it is worse."""
-    columns = [
-        Column("point"),
-        Column("metric"),
-        *(Column(name, numbers=True) for name in ("A", "B", "change", "noise")),
-    ]
+    numbers = [Column(name, numbers=True) for name in ("A", "B", "change", "noise")]
     print_table(
-        [*columns, Column("unit"), Column("")],
+        [Column("point"), Column("metric"), *numbers, Column("unit"), Column("")],
         [_change_cells(item) for item in found.differences],
         styles=[CHANGE_STYLES[item.state] for item in found.differences],
     )
@@ -105,13 +98,5 @@ def print_comparison(found: Comparison, *, tolerance_percent: float) -> None:
 def _change_cells(item: MetricChange) -> list[str]:
     change = "new" if math.isinf(item.change_percent) else f"{item.change_percent:+.1f} %"
     noise = "" if item.noise is None else f"+-{text.number(item.noise / 2)}"
-    return [
-        item.point,
-        item.metric,
-        text.number(item.before),
-        text.number(item.after),
-        change,
-        noise,
-        item.unit,
-        item.state,
-    ]
+    values = [text.number(item.before), text.number(item.after), change, noise]
+    return [item.point, item.metric, *values, item.unit, item.state]

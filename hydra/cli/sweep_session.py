@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from hydra.cli.option_flags import given_flags
-from hydra.cli.outputs import FILES, Outputs, output_flags, parse_outputs
+from hydra.cli.flags import FILES, Outputs, given_flags, output_flags, parse_outputs, with_flags, write_output
+from hydra.cli.terminal import interruptible
 from hydra.errors import HydraError, UsageError
 from hydra.options.durations import duration
 from hydra.options.options import Options
 from hydra.sweep.plan import SweepPlan
 
 if TYPE_CHECKING:
-    from hydra.run.progress import Progress
     from hydra.sweep.folder import SweepFolder
     from hydra.sweep.record import SearchSettings, SweepKind, SweepRecord
 
@@ -36,11 +35,12 @@ BESIDE_SENDING_S = 3.0
 
 def sweep_flags(command: F) -> F:
     """A decorator that gives a command the flags that every sweep and search has."""
-    resume = click.option("--resume", metavar="DIR", help="continue the one in this folder, where it was interrupted")
-    results = click.option(
-        "--results", metavar="DIR", help="folder for a file of each point  [default: hydra-COMMAND-TIME]"
-    )
-    return results(resume(output_flags(command)))
+    results_text = "folder for a file of each point  [default: hydra-COMMAND-TIME]"
+    return with_flags(
+        click.option("--results", metavar="DIR", help=results_text),
+        click.option("--resume", metavar="DIR", help="continue the one in this folder, where it was interrupted"),
+        output_flags,
+    )(command)
 
 
 def new_sweep(
@@ -73,12 +73,7 @@ def check_capacity_of(points: Iterable[Options]) -> None:
 
 
 def run_sweep(ctx: click.Context, kind: SweepKind, make: Callable[[], SweepRecord]) -> int:
-    """Begin or resume a sweep or search, measure what is missing, show and write what came of it.
-
-    Args:
-        ctx: the command's.
-        kind: the command's; what is resumed must be of it.
-        make: says what is to be measured, where nothing is resumed.
+    """Begin (with what ``make`` says) or resume a sweep or search, measure what is missing, show and write the results.
 
     Returns:
         The exit code.
@@ -87,16 +82,16 @@ def run_sweep(ctx: click.Context, kind: SweepKind, make: Callable[[], SweepRecor
         HydraError: what could be measured is shown and written all the same.
     """
     outputs = parse_outputs(ctx)
-    folder = _resumed(ctx, kind) if ctx.params["resume"] is not None else _begun(ctx, kind, make())
+    if ctx.params["resume"] is not None:
+        folder = _resumed(ctx, kind)
+    else:
+        from hydra.sweep.folder import SweepFolder
+
+        sweep = make()
+        name = ctx.params["results"] or f"hydra-{kind}-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}"
+        folder = SweepFolder.begin(Path(name), sweep)
     with contextlib.closing(folder):
         return _measure(folder, outputs)
-
-
-def _begun(ctx: click.Context, kind: SweepKind, sweep: SweepRecord) -> SweepFolder:
-    from hydra.sweep.folder import SweepFolder
-
-    name = ctx.params["results"] or f"hydra-{kind}-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}"
-    return SweepFolder.begin(Path(name), sweep)
 
 
 def _resumed(ctx: click.Context, kind: SweepKind) -> SweepFolder:
@@ -117,15 +112,17 @@ def _resumed(ctx: click.Context, kind: SweepKind) -> SweepFolder:
 
 
 def _measure(folder: SweepFolder, outputs: Outputs) -> int:
-    from hydra.cli.interruption import interruptible
     from hydra.cli.progress import shown_progress
+    from hydra.run.clock import MonotonicClock
+    from hydra.sweep.runner import StackRunner, SweepRunner
 
     try:
         with interruptible(), shown_progress(outputs.live) as progress:
             for line in forecast_lines(folder.sweep):
                 progress.note(line)
             progress.note(f"results go to {folder.path}; an interruption costs the point that runs (--resume)")
-            _run(folder, progress)
+            with contextlib.closing(StackRunner(progress)) as stack:
+                SweepRunner(stack.measure, folder, MonotonicClock(), progress).run(folder.sweep)
     except BaseException:
         with contextlib.suppress(HydraError):  # the user has to hear of what ended the sweep
             if folder.whole().points:
@@ -143,10 +140,8 @@ def forecast_lines(sweep: SweepRecord) -> list[str]:
     about, which = "at most ", "to begin with, "
     if sweep.plan is not None:
         points = [point.options for point in sweep.plan.points]
-        sending_s, runs = (
-            sum(options.test_duration for options in points) * sweep.plan.repeats,
-            len(points) * sweep.plan.repeats,
-        )
+        runs = len(points) * sweep.plan.repeats
+        sending_s = sum(options.test_duration for options in points) * sweep.plan.repeats
         heaviest = max(points, key=lambda options: options.client_count * options.msg_rate * options.msg_size)
         about, which = "", "at most, "
     else:
@@ -163,22 +158,12 @@ def forecast_lines(sweep: SweepRecord) -> list[str]:
     return lines
 
 
-def _run(folder: SweepFolder, progress: Progress) -> None:
-    from hydra.run.clock import MonotonicClock
-    from hydra.sweep.point_runner import StackRunner
-    from hydra.sweep.runner import SweepRunner
-
-    with StackRunner(progress) as stack:
-        SweepRunner(stack.measure, folder, MonotonicClock(), progress).run(folder.sweep)
-
-
 def _tell(sweep: SweepRecord, outputs: Outputs) -> None:
     """Show and write what there is."""
     from hydra.cli.show_results import print_sweep
     from hydra.codec import encode
-    from hydra.files.atomic_write import atomic_write
 
     print_sweep(sweep)
     if outputs.output is not None:
-        atomic_write(Path(outputs.output), encode(sweep), origin=f"--output={outputs.output}")
+        write_output("output", outputs.output, encode(sweep))
     outputs.write([("", sweep)])

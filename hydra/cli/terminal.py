@@ -1,15 +1,20 @@
-"""What is printed: text that a terminal takes as text, tables that never cut a number, JSON."""
+"""The terminal: text that it takes as text, tables that never cut a number, JSON; and Ctrl-C."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
+
+from hydra.errors import InterruptedRunError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -62,28 +67,21 @@ def print_table(
 ) -> None:
     """Print a table as the terminal has room for it: whole, without its dim columns, or a line for each cell.
 
-    Args:
-        columns: one for each cell of a row.
-        rows: their text; control characters are written out.
-        title: above it.
-        styles: one for each row, where they have any.
+    ``styles`` has one for each row, where rows have any.
     """
     if title:
         print_lines([title], style="bold")
     console = stdout_console()
     for shown in (columns, [column for column in columns if not column.dim]):
-        table = _table(
-            shown,
-            [[cell for column, cell in zip(columns, row, strict=True) if column in shown] for row in rows],
-            styles,
-        )
+        cells = [[cell for column, cell in zip(columns, row, strict=True) if column in shown] for row in rows]
+        table = _table(shown, cells, styles)
         if _narrowest(console, table) <= console.width:
             console.print(table)
             return
     for row in rows:
         console.print()
-        cells = [(column.heading, cell) for column, cell in zip(columns, row, strict=True) if cell]
-        print_lines([f"{heading}: {cell}" if heading else cell for heading, cell in cells])
+        named = [(column.heading, cell) for column, cell in zip(columns, row, strict=True) if cell]
+        print_lines([f"{heading}: {cell}" if heading else cell for heading, cell in named])
 
 
 def _table(columns: Sequence[Column], rows: Sequence[Sequence[str]], styles: Sequence[str]) -> Table:
@@ -112,13 +110,7 @@ def _narrowest(console: Console, table: Table) -> int:
 
 
 def print_rows(rows: Sequence[Mapping[str, object]], columns: Sequence[str], *, as_json: bool) -> None:
-    """Print a list: a table for people, JSON for programs.
-
-    Args:
-        rows: each with a value for every column, and more for JSON.
-        columns: those of the table.
-        as_json: print an array of all that is in the rows.
-    """
+    """Print a table with these columns of the rows, or, as JSON, an array of all that is in the rows."""
     if as_json:
         print_json(rows)
         return
@@ -144,3 +136,28 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     return "" if value is None else str(value)
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Within this block SIGINT and SIGTERM raise InterruptedRunError, once.
+
+    At the second one the process is gone there and then. What it started notices by its lease, and goes too.
+    """
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def first(number: int, _frame: object) -> None:
+        for every in before:
+            signal.signal(every, second)
+        raise InterruptedRunError(number)
+
+    def second(number: int, _frame: object) -> None:
+        os._exit(128 + number)
+
+    for number in before:
+        signal.signal(number, first)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -205,7 +205,7 @@ class Mesos:
                 hint="check --mesos_url or [mesos] in hydra.ini",
             ) from error
         if response.status_code != 200:
-            raise InfrastructureError(f"Mesos at {shown} responded with HTTP {response.status_code}")
+            raise InfrastructureError(f"Mesos at {shown} answered HTTP {response.status_code}")
         try:
             return msgspec.json.decode(response.content, type=kind, strict=False)
         except (msgspec.MsgspecError, RecursionError) as error:

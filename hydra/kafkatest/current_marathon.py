@@ -25,7 +25,7 @@ def current_marathon(options: Options) -> Iterator[MarathonLauncher]:
         access = local_access(running.marathon_url)
     else:
         raise UsageError(
-            "no Marathon is named, and no local stack is up", hint="give --marathon_url, or run 'hydra local up'"
+            "no Marathon is named, and no local stack is up", hint="give --marathon_url, or 'hydra local up'"
         )
     with contextlib.closing(MarathonLauncher(access, mesos_url=options.mesos_url)) as launcher:
         yield launcher

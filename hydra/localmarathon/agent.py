@@ -1,27 +1,24 @@
-"""An agent: the machine that runs tasks, here as child processes of the server."""
+"""The agents: the machines that run tasks, here as child processes of the server; which of them launches a task."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-import shutil
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hydra.localmarathon.app_definition import DEFAULT_KILL_GRACE_S, AppDefinition
-from hydra.localmarathon.app_ids import task_id_prefix
-from hydra.localmarathon.environment import task_environment, task_mark
+from hydra.localmarathon.app import QueueEntry
+from hydra.localmarathon.app_definition import AppDefinition, timestamp_now
 from hydra.localmarathon.fetching import FetchError, fetch_all
-from hydra.localmarathon.placement import AgentIdentity, Offer
+from hydra.localmarathon.placement import AgentIdentity, Offer, decline_reason
 from hydra.localmarathon.ports import HostPorts
-from hydra.localmarathon.process_table import ProcessSnapshot
-from hydra.localmarathon.task import Task, TaskState
-from hydra.localmarathon.task_process import TaskProcess, exit_message
-from hydra.localmarathon.timestamps import timestamp_now
+from hydra.localmarathon.processes import ProcessSnapshot, TaskProcess, exit_message
+from hydra.localmarathon.task import Task, TaskState, task_environment
 
+DEFAULT_KILL_GRACE_S = 3.0  # that of Mesos' command executor
 _launch_numbers = itertools.count(1)  # over all agents: a higher number is a younger task
 
 
@@ -73,11 +70,6 @@ class Agent:
         self._lifecycles: dict[str, _Lifecycle] = {}
 
     @property
-    def identity(self) -> AgentIdentity:
-        """Its id, address and attributes."""
-        return self.settings.identity
-
-    @property
     def tasks(self) -> list[Task]:
         """The tasks that have not ended."""
         return [lifecycle.task for lifecycle in self._lifecycles.values()]
@@ -86,7 +78,7 @@ class Agent:
         """What is free."""
         tasks = self.tasks
         return Offer(
-            self.identity,
+            self.settings.identity,
             self.settings.cpus - sum(task.app.cpus for task in tasks),
             self.settings.mem_mb - sum(task.app.mem_mb for task in tasks),
             has_room=len(tasks) < self.settings.max_tasks,
@@ -97,7 +89,16 @@ class Agent:
         ports = self._ports.claim(app)
         if ports is None:
             return None
-        task = self._new_task(app, ports)
+        task_id = f"{app.app_id[1:].replace('/', '_')}.instance-{uuid.uuid1()}._app.1"
+        task = Task(
+            task_id=task_id,
+            app=app,
+            agent=self.settings.identity,
+            number=next(_launch_numbers),
+            ports=ports,
+            sandbox=self.settings.folder / task_id,
+            staged_at=timestamp_now(),
+        )
         lifecycle = _Lifecycle(task)
         self._lifecycles[task.task_id] = lifecycle
         lifecycle.run = asyncio.get_running_loop().create_task(self._run(lifecycle))
@@ -126,31 +127,19 @@ class Agent:
         while self._lifecycles:
             await asyncio.wait({one.run for one in self._lifecycles.values() if one.run is not None})
 
-    def _new_task(self, app: AppDefinition, ports: tuple[int, ...]) -> Task:
-        task_id = f"{task_id_prefix(app.app_id)}.instance-{uuid.uuid1()}._app.1"
-        return Task(
-            task_id=task_id,
-            app=app,
-            agent=self.identity,
-            number=next(_launch_numbers),
-            ports=ports,
-            sandbox=self.settings.folder / task_id,
-            staged_at=timestamp_now(),
-        )
-
     async def _run(self, lifecycle: _Lifecycle) -> None:
         """Take a task from its sandbox to the end of its last process."""
         # Not part of launch: the caller must know the task before it is told that the task failed to start.
         task = lifecycle.task
         try:
             if task.app.docker_image is not None:
-                _end(task, TaskState.FAILED, "None of the enabled containerizers could create a container: no Docker")
+                task.end(TaskState.FAILED, "None of the enabled containerizers could create a container: no Docker")
                 return
             task.sandbox.mkdir(parents=True)
             if await _fetch(lifecycle):
                 await self._supervise(self._start_process(task), lifecycle)
         except OSError as error:
-            _end(task, TaskState.FAILED, f"Failed to launch the command: {error}")
+            task.end(TaskState.FAILED, f"Failed to launch the command: {error}")
         finally:
             self._ports.release(task.ports)
             del self._lifecycles[task.task_id]
@@ -169,26 +158,56 @@ class Agent:
         if not lifecycle.kill_requested.done():
             # Mesos ends what a command leaves behind, without a grace period.
             _set_done(lifecycle.grace_over)
-        await process.end(self._snapshot, lifecycle.grace_over)
+        await process.end(lifecycle.grace_over)
         if task.state is TaskState.KILLING:
-            _end(task, TaskState.KILLED, "Command terminated by the agent")
+            task.end(TaskState.KILLED, "Command terminated by the agent")
         elif process.exited.done():
             exit_code = process.exited.result()
-            _end(task, TaskState.FINISHED if exit_code == 0 else TaskState.FAILED, exit_message(exit_code))
+            task.end(TaskState.FINISHED if exit_code == 0 else TaskState.FAILED, exit_message(exit_code))
 
     def _start_process(self, task: Task) -> TaskProcess:
-        app, settings = task.app, self.settings
-        return TaskProcess.start(
-            app.args or ["/bin/sh", "-c", app.cmd or ""],
-            environment=task_environment(task, inherited=settings.inherited, framework_id=settings.framework_id),
-            sandbox=task.sandbox,
-            mark=task_mark(settings.framework_id, task.task_id),
-        )
+        settings = self.settings
+        environment = task_environment(task, inherited=settings.inherited, framework_id=settings.framework_id)
+        argv = task.app.args or ["/bin/sh", "-c", task.app.cmd or ""]
+        return TaskProcess(argv, environment, task.sandbox, self._snapshot)
 
 
-async def remove_sandbox(sandbox: Path) -> None:
-    """Remove the folder of a task that has ended."""
-    await asyncio.to_thread(shutil.rmtree, sandbox, ignore_errors=True)
+class Cluster:
+    """All agents.
+
+    Args:
+        agents: each agent's settings and ports.
+        on_change: as for Agent.
+    """
+
+    def __init__(self, agents: Iterable[tuple[AgentSettings, HostPorts]], on_change: Callable[[Task], None]) -> None:
+        snapshot = ProcessSnapshot()
+        self.agents = [Agent(settings, ports, on_change, snapshot) for settings, ports in agents]
+        self._agent_of_id = {agent.settings.identity.agent_id: agent for agent in self.agents}
+
+    def launch(self, app: AppDefinition, tasks: Iterable[Task], entry: QueueEntry) -> Task | None:
+        """Launch one more task on the suitable agent with the fewest tasks; None if no agent is suitable.
+
+        Args:
+            app: the app to launch a task of.
+            tasks: the tasks that the app already has.
+            entry: gets a note of what happened to the offers.
+        """
+        placed = [task.agent for task in tasks]
+        now, reasons = timestamp_now(), []
+        for agent in sorted(self.agents, key=lambda agent: len(agent.tasks)):
+            reason = decline_reason(app, agent.offer(), placed)
+            task = agent.launch(app) if reason is None else None
+            if task is not None:
+                entry.note_used(now)
+                return task
+            reasons.append(reason or "InsufficientPorts")
+        entry.note_declined(reasons, now)
+        return None
+
+    def kill(self, task: Task, *, grace_s: float | None = None) -> None:
+        """As Agent.kill."""
+        self._agent_of_id[task.agent.agent_id].kill(task, grace_s=grace_s)
 
 
 async def _fetch(lifecycle: _Lifecycle) -> bool:
@@ -203,9 +222,9 @@ async def _fetch(lifecycle: _Lifecycle) -> bool:
         await fetching
     except FetchError as error:
         reason = f"Failed to fetch all URIs for container '{task.task_id}': {error}"
-        _end(task, TaskState.FAILED, f"Failed to launch container: {reason}")
+        task.end(TaskState.FAILED, f"Failed to launch container: {reason}")
     except asyncio.CancelledError:
-        _end(task, TaskState.KILLED, "Container destroyed while fetching")
+        task.end(TaskState.KILLED, "Container destroyed while fetching")
     else:
         return True
     return False
@@ -213,11 +232,6 @@ async def _fetch(lifecycle: _Lifecycle) -> bool:
 
 async def _wait_first(*futures: asyncio.Future[Any]) -> None:
     await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
-
-
-def _end(task: Task, state: TaskState, message: str) -> None:
-    task.state = state
-    task.message = message
 
 
 def _set_done(future: asyncio.Future[None]) -> None:

@@ -1,4 +1,4 @@
-"""What an app is: its definition, its canonical JSON, and how an update is merged into it.
+"""What an app is: its definition, its canonical JSON, how an update is merged into it; ids and timestamps.
 
 Honoured: ``id cmd args instances env labels ports portDefinitions requirePorts backoffSeconds backoffFactor
 maxLaunchDelaySeconds killSelection taskKillGracePeriodSeconds upgradeStrategy fetch uris constraints
@@ -14,21 +14,14 @@ Everything else (``healthChecks``, ``secrets``, ``dependencies``, another ``user
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
 from enum import Enum
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from hydra.localmarathon.json_fields import Number
-
-DEFAULT_KILL_GRACE_S = 3.0  # that of Mesos' command executor
-OUTPUT_ONLY_FIELDS = frozenset(
-    {
-        "version", "versionInfo", "deployments", "tasks", "tasksStaged", "tasksRunning", "tasksHealthy",
-        "tasksUnhealthy", "lastTaskFailure", "readinessCheckResults", "taskStats",
-    }
-)  # fmt: skip
 
 
 class KillSelection(Enum):
@@ -116,7 +109,7 @@ class AppDefinition:
     backoff_factor: Number = 1.15
     max_launch_delay_s: Number = 300
     kill_selection: KillSelection = KillSelection.YOUNGEST_FIRST
-    kill_grace_s: Number | None = None  # None: DEFAULT_KILL_GRACE_S
+    kill_grace_s: Number | None = None  # None: that of Mesos' command executor
     upgrade_strategy: UpgradeStrategy = UpgradeStrategy()
     fetch: tuple[FetchUri, ...] = ()
     constraints: tuple[tuple[str, ...], ...] = ()  # (field, OPERATOR) or (field, OPERATOR, value)
@@ -148,39 +141,32 @@ def app_document(app: AppDefinition) -> dict[str, object]:
         "taskKillGracePeriodSeconds": app.kill_grace_s,
         "acceptedResourceRoles": list(app.accepted_roles) or None,
     }
+    strategy, versions = app.upgrade_strategy, app.versions
     return {
         "id": app.app_id,
         **{name: value for name, value in optional.items() if value is not None},
         "instances": app.instances,
-        "cpus": app.cpus,
-        "mem": app.mem_mb,
-        "disk": app.disk_mb,
-        "gpus": app.gpus,
-        "executor": app.executor,
-        "role": app.role,
-        "env": dict(app.env),
-        "labels": dict(app.labels),
+        "cpus": app.cpus, "mem": app.mem_mb, "disk": app.disk_mb, "gpus": app.gpus,
+        "executor": app.executor, "role": app.role,
+        "env": dict(app.env), "labels": dict(app.labels),
         "portDefinitions": [port.document() for port in app.ports],
         "requirePorts": app.require_ports,
-        "backoffSeconds": app.backoff_s,
-        "backoffFactor": app.backoff_factor,
+        "backoffSeconds": app.backoff_s, "backoffFactor": app.backoff_factor,
         "maxLaunchDelaySeconds": app.max_launch_delay_s,
         "killSelection": app.kill_selection.value,
         "upgradeStrategy": {
-            "minimumHealthCapacity": app.upgrade_strategy.minimum_health_capacity,
-            "maximumOverCapacity": app.upgrade_strategy.maximum_over_capacity,
+            "minimumHealthCapacity": strategy.minimum_health_capacity,
+            "maximumOverCapacity": strategy.maximum_over_capacity,
         },
-        "dependencies": [],
+        "dependencies": [], "healthChecks": [],
         "fetch": [item.document() for item in app.fetch],
-        "healthChecks": [],
         "constraints": [list(constraint) for constraint in app.constraints],
         **app.echoed,
-        "version": app.versions.version,
+        "version": versions.version,
         "versionInfo": {
-            "lastScalingAt": app.versions.last_scaling_at,
-            "lastConfigChangeAt": app.versions.last_config_change_at,
+            "lastScalingAt": versions.last_scaling_at, "lastConfigChangeAt": versions.last_config_change_at
         },
-    }
+    }  # fmt: skip
 
 
 def merged_document(app: AppDefinition, update: Mapping[str, object]) -> dict[str, object]:
@@ -193,3 +179,28 @@ def merged_document(app: AppDefinition, update: Mapping[str, object]) -> dict[st
     dropped = {replaced[name] for name in given if name in replaced}
     kept = {name: value for name, value in app_document(app).items() if name not in dropped}
     return {**kept, **given}
+
+
+def absolute_app_id(text: str) -> str:
+    """``g1//x/`` and ``/g1/x`` both mean ``/g1/x``."""
+    return "/" + "/".join(segment for segment in text.split("/") if segment)
+
+
+def ids_below(group_id: str, app_ids: Iterable[str]) -> list[str]:
+    """The ids that are in a group or in one of its subgroups."""
+    return [app_id for app_id in app_ids if app_id.startswith(f"{group_id.rstrip('/')}/")]
+
+
+def utc_now() -> datetime:
+    """The time of day, for output only; delays are measured with the monotonic clock."""
+    return datetime.now(timezone.utc)
+
+
+def format_timestamp(moment: datetime) -> str:
+    """``2020-01-01T00:00:00.123Z``, as Marathon writes it: these strings sort as the moments do."""
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+
+
+def timestamp_now() -> str:
+    """The time of day as Marathon writes it."""
+    return format_timestamp(utc_now())

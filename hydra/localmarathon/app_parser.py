@@ -6,22 +6,27 @@ import re
 from pathlib import Path
 
 from hydra.localmarathon.app_definition import (
-    OUTPUT_ONLY_FIELDS,
     AppDefinition,
     FetchUri,
     KillSelection,
     PortDefinition,
     UpgradeStrategy,
+    absolute_app_id,
 )
-from hydra.localmarathon.app_ids import absolute_app_id, app_id_error
 from hydra.localmarathon.json_fields import JsonFields, Number, Violations
 
-_KNOWN_FIELDS = OUTPUT_ONLY_FIELDS | {
+_KNOWN_FIELDS = {
     "id", "cmd", "args", "instances", "cpus", "mem", "disk", "gpus", "user", "executor", "role", "env", "labels",
     "ports", "portDefinitions", "requirePorts", "backoffSeconds", "backoffFactor", "maxLaunchDelaySeconds",
     "killSelection", "taskKillGracePeriodSeconds", "upgradeStrategy", "constraints", "container",
     "acceptedResourceRoles", "unreachableStrategy", "networks", "fetch", "uris",
+    # Only in responses: ignored in requests.
+    "version", "versionInfo", "deployments", "tasks", "tasksStaged", "tasksRunning", "tasksHealthy", "tasksUnhealthy",
+    "lastTaskFailure", "readinessCheckResults", "taskStats",
 }  # fmt: skip
+_ID_PATTERN = r"^(([a-z0-9]|[a-z0-9][a-z0-9\-]*[a-z0-9])\.)*([a-z0-9]|[a-z0-9][a-z0-9\-]*[a-z0-9])|(\.|\.\.)$"
+_ID_SEGMENT = re.compile(r"(([a-z0-9]|[a-z0-9][a-z0-9\-]*[a-z0-9])\.)*([a-z0-9]|[a-z0-9][a-z0-9\-]*[a-z0-9])")
+_RESERVED_IDS = ("restart", "tasks", "versions", ".", "..")
 _DEFAULT_PORT = PortDefinition(port=0, name="default")
 _DOCKER_NETWORKS = ("BRIDGE", "HOST", "NONE", "USER")
 _ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".gz", ".zip")
@@ -43,7 +48,7 @@ def parse_app(document: object, *, own_user: str, app_id: str | None = None) -> 
     """
     violations = Violations()
     app = JsonFields(document, "", violations)
-    app.refuse_unknown(frozenset(_KNOWN_FIELDS))
+    app.refuse_unknown(_KNOWN_FIELDS)
     app_id = _parse_id(app, app_id)
     role = _parse_role(app, app_id)
     definition = AppDefinition(
@@ -84,10 +89,21 @@ def _parse_id(app: JsonFields, id_from_path: str | None) -> str:
         app.missing("id")
         return "/"
     app_id = absolute_app_id(text)
-    error = app_id_error(app_id)
+    error = _id_error(app_id)
     if error:
         app.violate("id", error)
     return app_id
+
+
+def _id_error(app_id: str) -> str | None:
+    segments = app_id.split("/")[1:]
+    if segments == [""]:
+        return "must not be the root path"
+    if segments[-1] in _RESERVED_IDS:
+        return f"must not end with any of the reserved words: {', '.join(_RESERVED_IDS)}"
+    if all(_ID_SEGMENT.fullmatch(segment) for segment in segments):
+        return None
+    return f"must fully match regular expression '{_ID_PATTERN}'"
 
 
 def _parse_role(app: JsonFields, app_id: str) -> str:
@@ -123,7 +139,7 @@ def _parse_upgrade_strategy(app: JsonFields) -> UpgradeStrategy:
     strategy = app.nested("upgradeStrategy")
     if strategy is None:
         return UpgradeStrategy()
-    strategy.refuse_unknown(frozenset({"minimumHealthCapacity", "maximumOverCapacity"}))
+    strategy.refuse_unknown({"minimumHealthCapacity", "maximumOverCapacity"})
     return UpgradeStrategy(
         minimum_health_capacity=strategy.number("minimumHealthCapacity", 1, minimum=0, maximum=1),
         maximum_over_capacity=strategy.number("maximumOverCapacity", 1, minimum=0, maximum=1),
@@ -153,7 +169,7 @@ def _parse_ports(app: JsonFields) -> tuple[PortDefinition, ...]:
 
 
 def _parse_port(port: JsonFields) -> PortDefinition:
-    port.refuse_unknown(frozenset({"port", "protocol", "name", "labels"}))
+    port.refuse_unknown({"port", "protocol", "name", "labels"})
     return PortDefinition(
         port=port.whole("port", 0, minimum=0, maximum=65535),
         protocol=port.choice("protocol", "tcp", "udp", "udp,tcp") or "tcp",
@@ -177,7 +193,7 @@ def _parse_fetch(app: JsonFields) -> tuple[FetchUri, ...]:
 
 
 def _parse_fetch_item(item: JsonFields) -> FetchUri:
-    item.refuse_unknown(frozenset({"uri", "extract", "executable", "cache", "destPath"}))
+    item.refuse_unknown({"uri", "extract", "executable", "cache", "destPath"})
     uri, dest_path = item.text("uri"), item.text("destPath")
     if uri is None:
         item.missing("uri")
@@ -278,7 +294,7 @@ def _check_container(container: JsonFields) -> None:
     elif kind == "DOCKER":
         container.violate("docker", "not defined")
     else:
-        container.refuse_unknown(frozenset({"type"}))
+        container.refuse_unknown({"type"})
 
 
 def _check_combinations(app: JsonFields, definition: AppDefinition) -> None:

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 
 from aiohttp import web
 
 from hydra.localmarathon.app import App
-from hydra.localmarathon.app_definition import merged_document
-from hydra.localmarathon.app_ids import absolute_app_id, ids_below
+from hydra.localmarathon.app_definition import ids_below, merged_document
 from hydra.localmarathon.app_parser import parse_app
 from hydra.localmarathon.errors import RequestRefusedError, Violation, not_supported, rules_broken, wrong_types
-from hydra.localmarathon.routing import (
-    Call,
-    Route,
-    deployment_headers,
-    deployment_result,
-    json_response,
-    unsupported,
-)
+from hydra.localmarathon.routing import Call, Route, deployment_headers, deployment_result, json_response, unsupported
 
 _SINGLE_EMBED = ("tasks", "lastTaskFailure", "readiness")
 _EMBED_NAMES = {"failures": "lastTaskFailure"}
@@ -41,8 +33,10 @@ async def list_apps(call: Call) -> web.Response:
 async def create_app(call: Call) -> web.Response:
     """``POST /v2/apps``."""
     definition = parse_app(await call.body(), own_user=call.server.own_user)
-    deployment = call.scheduler.create(definition, force=call.flag("force"))
-    document = _document(call, call.scheduler.app(definition.app_id), ())
+    if definition.app_id in call.scheduler.apps:
+        raise RequestRefusedError(409, f"An app with id [{definition.app_id}] already exists.")
+    deployment = call.scheduler.put([definition], force=call.flag("force"))
+    document = _document(call, call.scheduler.app(definition.app_id))
     return json_response(document, status=201, headers=deployment_headers(deployment, definition.app_id))
 
 
@@ -53,8 +47,9 @@ async def get_app(call: Call) -> web.Response:
 
 async def list_group_apps(call: Call) -> web.Response:
     """``GET /v2/apps/{group}/*``."""
-    app_ids = ids_below(absolute_app_id(call.ids["group_id"]), call.scheduler.apps)
-    return json_response({"*": [_document(call, call.scheduler.app(app_id), _embed(call)) for app_id in app_ids]})
+    return json_response(
+        {"*": [_document(call, app, _embed(call)) for app in call.scheduler.apps_below(call.group_id)]}
+    )
 
 
 async def put_app(call: Call) -> web.Response:
@@ -70,9 +65,7 @@ async def put_app(call: Call) -> web.Response:
         update = merged_document(app.definition, update)
     definition = parse_app(update, own_user=call.server.own_user, app_id=call.app_id)
     deployment = call.scheduler.put([definition], force=call.flag("force"))
-    if app is not None:
-        return deployment_result(deployment)
-    return deployment_result(deployment, status=201, location=call.app_id)
+    return deployment_result(deployment, created_id=call.app_id if app is None else None)
 
 
 async def patch_app(call: Call) -> web.Response:
@@ -93,39 +86,32 @@ async def restart_app(call: Call) -> web.Response:
 
 async def get_group(call: Call) -> web.Response:
     """``GET /v2/groups``, ``GET /v2/groups/{id}``."""
-    group_id, app_ids = _group(call)
-    documents = {app_id: _document(call, call.scheduler.app(app_id), ()) for app_id in app_ids}
-    return json_response(_group_document(group_id, documents, call.scheduler.version))
+    documents = {app.definition.app_id: _document(call, app) for app in _group(call)}
+    return json_response(_group_document(call.group_id, documents, call.scheduler.deployments.version))
 
 
 async def delete_group(call: Call) -> web.Response:
     """``DELETE /v2/groups/{id}``: every app below it, in one deployment."""
-    return deployment_result(call.scheduler.delete(_group(call)[1], force=call.flag("force")))
+    app_ids = [app.definition.app_id for app in _group(call)]
+    return deployment_result(call.scheduler.delete(app_ids, force=call.flag("force")))
 
 
-def _group(call: Call) -> tuple[str, list[str]]:
-    """The absolute id of the group in the path, and the ids of its apps; a group exists while it contains an app."""
-    group_id = absolute_app_id(call.ids.get("group_id") or "")
-    app_ids = ids_below(group_id, call.scheduler.apps)
-    if not app_ids and group_id != "/":
-        raise RequestRefusedError(404, f"Group '{group_id}' does not exist")
-    return group_id, app_ids
+def _group(call: Call) -> list[App]:
+    """The apps of the group in the path; a group exists while it contains an app."""
+    apps = call.scheduler.apps_below(call.group_id)
+    if not apps and call.group_id != "/":
+        raise RequestRefusedError(404, f"Group '{call.group_id}' does not exist")
+    return apps
 
 
 def _group_document(group_id: str, apps: Mapping[str, dict[str, object]], version: str) -> dict[str, object]:
-    """The JSON object of a group with its apps and subgroups.
-
-    Args:
-        group_id: absolute.
-        apps: the JSON objects of the apps, by id.
-        version: of the whole tree.
-    """
+    """The JSON object of a group with its apps, given by their ids, and its subgroups."""
     prefix = f"{group_id.rstrip('/')}/"
-    inside = ids_below(group_id, apps)
-    subgroups = dict.fromkeys(app_id[len(prefix) :].split("/")[0] for app_id in inside if "/" in app_id[len(prefix) :])
+    inside = {app_id.removeprefix(prefix): apps[app_id] for app_id in ids_below(group_id, apps)}
+    subgroups = dict.fromkeys(name.split("/")[0] for name in inside if "/" in name)
     return {
         "id": group_id,
-        "apps": [apps[app_id] for app_id in inside if "/" not in app_id[len(prefix) :]],
+        "apps": [document for name, document in inside.items() if "/" not in name],
         "groups": [_group_document(prefix + name, apps, version) for name in subgroups],
         "pods": [],
         "dependencies": [],
@@ -133,14 +119,14 @@ def _group_document(group_id: str, apps: Mapping[str, dict[str, object]], versio
     }
 
 
-def _embed(call: Call) -> frozenset[str]:
+def _embed(call: Call) -> set[str]:
     """``embed=apps.tasks``, ``embed=app.tasks`` and ``embed=tasks`` are the same."""
     names = (text.removeprefix("apps.").removeprefix("app.") for text in call.texts("embed"))
-    return frozenset(_EMBED_NAMES.get(name, name) for name in names)
+    return {_EMBED_NAMES.get(name, name) for name in names}
 
 
-def _document(call: Call, app: App, embed: Iterable[str]) -> dict[str, object]:
-    return app.document(call.scheduler.deployments.of_app(app.definition.app_id), frozenset(embed))
+def _document(call: Call, app: App, embed: Collection[str] = ()) -> dict[str, object]:
+    return app.document(call.scheduler.deployments.of_app(app.definition.app_id), embed)
 
 
 ROUTES = (

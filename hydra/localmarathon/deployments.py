@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from enum import Enum
 
+from hydra.localmarathon.app_definition import format_timestamp, utc_now
 from hydra.localmarathon.errors import RequestRefusedError
 
 _MAX_RUNNING_DEPLOYMENTS = 100  # Marathon's default of --max_running_deployments
@@ -53,10 +55,21 @@ class Deployment:
 
 
 class Deployments:
-    """The deployments in progress."""
+    """The deployments in progress. Each has a version of its own, later than all before.
 
-    def __init__(self) -> None:
+    Args:
+        now: returns the time of day; given by tests.
+    """
+
+    def __init__(self, now: Callable[[], datetime] = utc_now) -> None:
+        self._now = now
+        self._latest = datetime.fromtimestamp(0, timezone.utc)
         self._running: dict[str, Deployment] = {}
+
+    @property
+    def version(self) -> str:
+        """The version of the last deployment: when anything was last changed."""
+        return format_timestamp(self._latest)
 
     @property
     def running(self) -> tuple[Deployment, ...]:
@@ -92,11 +105,13 @@ class Deployments:
         if len(self._running) >= _MAX_RUNNING_DEPLOYMENTS:
             raise RequestRefusedError(403, _TOO_MANY)
 
-    def begin(self, actions: Mapping[str, Action], version: str) -> Deployment:
+    def begin(self, actions: Mapping[str, Action]) -> Deployment:
         """Begin a deployment; it replaces those that hold its apps. Without actions it has ended at once."""
         for holder in [holder for app_id in actions for holder in self.of_app(app_id)]:
             self._running.pop(holder, None)
-        deployment = Deployment(str(uuid.uuid4()), version, dict(actions))
+        # Versions differ even within one millisecond.
+        self._latest = max(self._now(), self._latest + timedelta(milliseconds=1))
+        deployment = Deployment(str(uuid.uuid4()), self.version, dict(actions))
         if actions:
             self._running[deployment.deployment_id] = deployment
         return deployment

@@ -32,15 +32,10 @@ async def fetch_all(items: Iterable[FetchUri], sandbox: Path) -> None:
         try:
             await _fetch(item, sandbox)
         except (OSError, ValueError, aiohttp.ClientError, asyncio.TimeoutError) as error:
-            reason = f"Failed to fetch '{item.uri}': {_reason(error)}"
+            cause = "timed out" if isinstance(error, asyncio.TimeoutError) else str(error) or type(error).__name__
+            reason = f"Failed to fetch '{item.uri}': {cause}"
             _log(sandbox, reason)
             raise FetchError(reason) from error
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, asyncio.TimeoutError):
-        return "timed out"
-    return str(error) or type(error).__name__
 
 
 def _log(sandbox: Path, text: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from hydra.localmarathon.errors import Violation, rules_broken, wrong_types
@@ -50,7 +50,7 @@ class JsonFields:
 
     def missing(self, name: str) -> None:
         """Note that a required field is absent."""
-        self.violations.types.append(Violation(f"{self.path}/{name}", "error.path.missing"))
+        self.violations.types.append(Violation(self._at(name), "error.path.missing"))
 
     def get(self, name: str) -> object:
         """The value as it is, None if absent."""
@@ -58,10 +58,9 @@ class JsonFields:
 
     def violate(self, name: str, reason: str) -> None:
         """Note that a field ("" for the object itself) breaks a rule."""
-        path = f"{self.path}/{name}" if name else self.path
-        self.violations.rules.append(Violation(path, reason))
+        self.violations.rules.append(Violation(self._at(name) if name else self.path, reason))
 
-    def refuse_unknown(self, known: frozenset[str]) -> None:
+    def refuse_unknown(self, known: Collection[str]) -> None:
         """Note every field that this server does not support: nothing is silently ignored."""
         for name, value in self._fields.items():
             if name not in known and value not in (None, [], {}):
@@ -70,9 +69,7 @@ class JsonFields:
     def text(self, name: str) -> str | None:
         """A string that a process can take as argument: without NUL and lone surrogates."""
         value = self.get(name)
-        if value is None:
-            return None
-        return self._check_text(f"{self.path}/{name}", value)
+        return None if value is None else self._check_text(self._at(name), value)
 
     def choice(self, name: str, *allowed: str) -> str | None:
         """A string out of a few; None if absent or wrong."""
@@ -89,7 +86,7 @@ class JsonFields:
             return default
         if isinstance(value, bool):
             return value
-        self._wrong_type(f"{self.path}/{name}", "jsboolean")
+        self._wrong_type(self._at(name), "jsboolean")
         return default
 
     def number(self, name: str, default: Number, *, minimum: Number, maximum: Number = math.inf) -> Number:
@@ -98,7 +95,7 @@ class JsonFields:
         if value is None:
             return default
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            self._wrong_type(f"{self.path}/{name}", "jsnumber")
+            self._wrong_type(self._at(name), "jsnumber")
             return default
         if not minimum <= value <= maximum or abs(value) > 1e15:
             most = "" if maximum == math.inf else f" and less than or equal to {maximum}"
@@ -111,7 +108,7 @@ class JsonFields:
         value = self.number(name, default, minimum=minimum, maximum=maximum)
         if isinstance(value, int):
             return value
-        self._wrong_type(f"{self.path}/{name}", "jsnumber.int")
+        self._wrong_type(self._at(name), "jsnumber.int")
         return default
 
     def items(self, name: str) -> list[object] | None:
@@ -119,7 +116,7 @@ class JsonFields:
         value = self.get(name)
         if value is None or isinstance(value, list):
             return value
-        self._wrong_type(f"{self.path}/{name}", "jsarray")
+        self._wrong_type(self._at(name), "jsarray")
         return None
 
     def texts(self, name: str) -> tuple[str, ...] | None:
@@ -135,18 +132,15 @@ class JsonFields:
         if value is None:
             return {}
         if not isinstance(value, dict):
-            self._wrong_type(f"{self.path}/{name}", "jsobject")
+            self._wrong_type(self._at(name), "jsobject")
             return {}
-        path = f"{self.path}/{name}"
-        return {
-            self._check_text(f"{path}/{key}", key): self._check_text(f"{path}/{key}", text)
-            for key, text in value.items()
-        }
+        checked = ((f"{self._at(name)}/{key}", key, text) for key, text in value.items())
+        return {self._check_text(path, key): self._check_text(path, text) for path, key, text in checked}
 
     def nested(self, name: str) -> JsonFields | None:
         """An object, None if absent."""
         value = self.get(name)
-        return None if value is None else JsonFields(value, f"{self.path}/{name}", self.violations)
+        return None if value is None else JsonFields(value, self._at(name), self.violations)
 
     def objects(self, name: str) -> list[JsonFields]:
         """An array of objects, empty if absent."""
@@ -154,6 +148,9 @@ class JsonFields:
             JsonFields(item, f"{self.path}/{name}({index})", self.violations)
             for index, item in enumerate(self.items(name) or [])
         ]
+
+    def _at(self, name: str) -> str:
+        return f"{self.path}/{name}"
 
     def _check_text(self, path: str, value: object) -> str:
         if not isinstance(value, str):

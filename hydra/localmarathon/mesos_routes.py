@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import re
 from pathlib import Path
 
 from aiohttp import web
 
 from hydra.localmarathon.agent import Agent
-from hydra.localmarathon.app_ids import mesos_task_name
 from hydra.localmarathon.errors import RequestRefusedError
 from hydra.localmarathon.ports import HOST_PORTS
 from hydra.localmarathon.routing import Call, Route, json_response
@@ -21,34 +21,24 @@ MAX_READ_BYTES = 64 * 1024  # Mesos' limit for one response
 
 async def list_agents(call: Call) -> web.Response:
     """``GET /slaves``, ``/master/slaves``."""
-    agents = [
-        _agent_document(agent, call, number) for number, agent in enumerate(call.scheduler.cluster.agents, start=1)
-    ]
-    return json_response({"slaves": agents, "recovered_slaves": []})
+    return json_response({"slaves": _agent_documents(call), "recovered_slaves": []})
 
 
 async def get_state(call: Call) -> web.Response:
     """``GET /state``, ``/master/state``: the state of master and agents in one object."""
-    scheduler = call.scheduler
+    scheduler, server = call.scheduler, call.server
     tasks = [task for agent in scheduler.cluster.agents for task in agent.tasks]
     ended = [sandbox for app in scheduler.apps.values() for sandbox in app.sandboxes]
     framework = {
-        "id": call.server.framework_id,
-        "name": "marathon",
-        "active": True,
-        "webui_url": f"http://{call.server.host}:{call.server.port}",
+        "id": server.framework_id, "name": "marathon", "active": True, "webui_url": f"http://{server.host}:{server.port}",
         "executors": [_executor_document(task.sandbox, task) for task in tasks],
         "completed_executors": [_executor_document(sandbox, None) for sandbox in ended],
-        "tasks": [_task_document(task, call.server.framework_id) for task in tasks],
-    }
+        "tasks": [_task_document(task, server.framework_id) for task in tasks],
+    }  # fmt: skip
     document = {
-        "version": MESOS_VERSION,
-        "id": call.server.framework_id,
-        "hostname": call.server.host,
-        "slaves": _agent_documents(call),
-        "frameworks": [framework],
-        "completed_frameworks": [],
-    }
+        "version": MESOS_VERSION, "id": server.framework_id, "hostname": server.host,
+        "slaves": _agent_documents(call), "frameworks": [framework], "completed_frameworks": [],
+    }  # fmt: skip
     return json_response(document)
 
 
@@ -90,19 +80,9 @@ def _read(folder: Path, name: str, offset: int, length: int) -> dict[str, object
             part = file.read(length)
     except (OSError, ValueError):
         return None
-    # A character that is cut off at the end belongs to the next part.
-    return {"data": codecs.getincrementaldecoder("utf-8")(_AS_QUESTION_MARKS).decode(part), "offset": offset}
-
-
-_AS_QUESTION_MARKS = "hydra-question-marks"
-
-
-def _question_marks(error: UnicodeError) -> tuple[str, int]:
-    assert isinstance(error, UnicodeDecodeError)
-    return "?" * (error.end - error.start), error.end
-
-
-codecs.register_error(_AS_QUESTION_MARKS, _question_marks)
+    # A character that is cut off at the end belongs to the next part; a byte that is no UTF-8 becomes a question mark.
+    text = codecs.getincrementaldecoder("utf-8")("surrogateescape").decode(part)
+    return {"data": re.sub("[\udc80-\udcff]", "?", text), "offset": offset}
 
 
 def _agent_documents(call: Call) -> list[dict[str, object]]:
@@ -110,49 +90,43 @@ def _agent_documents(call: Call) -> list[dict[str, object]]:
 
 
 def _agent_document(agent: Agent, call: Call, number: int) -> dict[str, object]:
-    settings, offer = agent.settings, agent.offer()
+    settings, identity, offer = agent.settings, agent.settings.identity, agent.offer()
     used_ports = sorted(port for task in agent.tasks for port in task.ports)
-    used = {
-        "cpus": round(settings.cpus - offer.cpus, 6),
-        "mem": round(settings.mem_mb - offer.mem_mb, 6),
-        "ports": f"[{', '.join(f'{port}-{port}' for port in used_ports)}]",
-    }
     return {
-        "id": agent.identity.agent_id,
-        "hostname": agent.identity.host,
+        "id": identity.agent_id, "hostname": identity.host, "attributes": dict(identity.attributes),
         "pid": f"slave({number})@{call.server.host}:{call.server.port}",
-        "active": True,
-        "version": MESOS_VERSION,
-        "attributes": dict(agent.identity.attributes),
+        "active": True, "version": MESOS_VERSION,
         "resources": {
-            "cpus": settings.cpus,
-            "mem": settings.mem_mb,
+            "cpus": settings.cpus, "mem": settings.mem_mb,
             "ports": f"[{HOST_PORTS.start}-{HOST_PORTS.stop - 1}]",
         },
-        "used_resources": used,
-    }
+        "used_resources": {
+            "cpus": round(settings.cpus - offer.cpus, 6), "mem": round(settings.mem_mb - offer.mem_mb, 6),
+            "ports": f"[{', '.join(f'{port}-{port}' for port in used_ports)}]",
+        },
+    }  # fmt: skip
 
 
 def _executor_document(sandbox: Path, task: Task | None) -> dict[str, object]:
+    """A task's executor; one that has ended is known by its sandbox only."""
     named = [{"id": sandbox.name}]
     return {
-        "id": sandbox.name,
-        "directory": str(sandbox),
-        "source": sandbox.name,
-        "tasks": named if task is not None else [],
-        "completed_tasks": [] if task is not None else named,
-    }
+        "id": sandbox.name, "source": sandbox.name, "directory": str(sandbox),
+        "tasks": named if task is not None else [], "completed_tasks": [] if task is not None else named,
+    }  # fmt: skip
 
 
 def _task_document(task: Task, framework_id: str) -> dict[str, object]:
     return {
-        "id": task.task_id,
-        "name": mesos_task_name(task.app.app_id),
-        "framework_id": framework_id,
-        "slave_id": task.agent.agent_id,
-        "state": task.state.value,
+        "id": task.task_id, "name": mesos_task_name(task.app.app_id), "state": task.state.value,
+        "framework_id": framework_id, "slave_id": task.agent.agent_id,
         "resources": {"cpus": task.app.cpus, "mem": task.app.mem_mb},
-    }
+    }  # fmt: skip
+
+
+def mesos_task_name(app_id: str) -> str:
+    """``/g1/kafka-sub`` -> ``kafka-sub.g1``."""
+    return ".".join(reversed(app_id[1:].split("/")))
 
 
 ROUTES = (

@@ -7,12 +7,12 @@ import json
 import logging
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from aiohttp import web
 
 from hydra.localmarathon.app import App
-from hydra.localmarathon.app_ids import absolute_app_id
+from hydra.localmarathon.app_definition import absolute_app_id
 from hydra.localmarathon.deployments import Deployment
 from hydra.localmarathon.errors import RequestRefusedError, not_supported
 from hydra.localmarathon.scheduler import Scheduler
@@ -41,12 +41,17 @@ class Call:
     request: web.Request
     scheduler: Scheduler
     server: ServerIdentity
-    ids: Mapping[str, str] = field(default_factory=dict)  # the named groups of the route's pattern
+    ids: Mapping[str, str]  # the named groups of the route's pattern
 
     @property
     def app_id(self) -> str:
         """The absolute app id in the path."""
         return absolute_app_id(self.ids["app_id"])
+
+    @property
+    def group_id(self) -> str:
+        """The absolute group id in the path, ``/`` if there is none."""
+        return absolute_app_id(self.ids.get("group_id") or "")
 
     @property
     def app(self) -> App:
@@ -74,9 +79,8 @@ class Call:
         """
         content = await self.request.read()
         if not content.strip():
-            raise RequestRefusedError(
-                400, "Please specify data in JSON format", details="No content to map due to end-of-input"
-            )
+            reason = "No content to map due to end-of-input"
+            raise RequestRefusedError(400, "Please specify data in JSON format", details=reason)
         try:
             return json.loads(content, parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as error:
@@ -135,15 +139,16 @@ def make_application(routes: Iterable[Route], scheduler: Scheduler, server: Serv
     return application
 
 
-def deployment_result(deployment: Deployment, *, status: int = 200, location: str | None = None) -> web.Response:
-    """The response to a request that begins a deployment."""
+def deployment_result(deployment: Deployment, *, created_id: str | None = None) -> web.Response:
+    """The response to a request that begins a deployment; 201 if it creates an app."""
     document = {"version": deployment.version, "deploymentId": deployment.deployment_id}
-    return json_response(document, status=status, headers=deployment_headers(deployment, location))
+    headers = deployment_headers(deployment, created_id)
+    return json_response(document, status=200 if created_id is None else 201, headers=headers)
 
 
-def deployment_headers(deployment: Deployment, location: str | None) -> dict[str, str]:
-    """The header that names the deployment, and ``Location`` if an app was created there."""
-    located = {} if location is None else {"Location": location}
+def deployment_headers(deployment: Deployment, created_id: str | None) -> dict[str, str]:
+    """The header that names the deployment, and ``Location`` if it creates an app."""
+    located = {} if created_id is None else {"Location": created_id}
     return {"Marathon-Deployment-Id": deployment.deployment_id, **located}
 
 

@@ -1,7 +1,7 @@
 """The scheduler: the apps that are wanted, the deployments that change them, and the steps that carry them out.
 
 Every method runs in the server's event loop and returns at once; what it has started continues in that loop. For
-example, ``create`` stores the app and begins a deployment; a moment later ``_reconcile`` compares the wanted tasks with
+example, ``put`` stores the app and begins a deployment; a moment later ``_reconcile`` compares the wanted tasks with
 the existing ones and launches those that are missing; each change of a task calls ``_on_task_change``, which reconciles
 again; once the app is settled, its deployment ends.
 """
@@ -9,22 +9,21 @@ again; once the app is settled, its deployment ends.
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections import Counter
-from collections.abc import Collection, Coroutine, Iterable, Mapping
+from collections.abc import Collection, Coroutine, Iterable
 from dataclasses import replace
 
-from hydra.localmarathon.agent import AgentSettings, remove_sandbox
-from hydra.localmarathon.app import KEPT_SANDBOXES, App
-from hydra.localmarathon.app_definition import AppDefinition, Versions
-from hydra.localmarathon.cluster import Cluster
+from hydra.localmarathon.agent import AgentSettings, Cluster
+from hydra.localmarathon.app import App, Backoff, QueueEntry
+from hydra.localmarathon.app_definition import AppDefinition, Versions, ids_below, timestamp_now
 from hydra.localmarathon.deployments import Action, Deployment, Deployments
 from hydra.localmarathon.errors import RequestRefusedError, Violation, rules_broken
-from hydra.localmarathon.launch_queue import Backoff, QueueEntry
 from hydra.localmarathon.ports import HostPorts, kept_service_ports, with_service_ports
 from hydra.localmarathon.reconciliation import is_settled, next_step
 from hydra.localmarathon.task import Task, TaskState
-from hydra.localmarathon.timestamps import VersionClock, timestamp_now
 
+_KEPT_SANDBOXES = 5  # of each app
 _FIRST_RECONCILIATION_S = 0.01  # the response is on its way before anything is launched
 _NO_OFFER_S = 1.0  # until the agents are asked again after none had room
 _LAUNCHES_AT_ONCE = 8  # each takes a millisecond or two; requests are answered in between
@@ -43,14 +42,8 @@ class Scheduler:
         self.cluster = Cluster(agents, self._on_task_change)
         self._app_of_task: dict[str, App] = {}
         self._removing: list[App] = []  # deleted, but with tasks that have not ended
-        self._clock = VersionClock()
         self._background: set[asyncio.Task[None]] = set()
         self._is_closing = False
-
-    @property
-    def version(self) -> str:
-        """When anything was last changed."""
-        return self._clock.latest
 
     def app(self, app_id: str) -> App:
         """The app with an absolute id.
@@ -63,15 +56,9 @@ class Scheduler:
         except KeyError:
             raise RequestRefusedError(404, f"App '{app_id}' does not exist") from None
 
-    def create(self, definition: AppDefinition, *, force: bool) -> Deployment:
-        """Begin to start a new app.
-
-        Raises:
-            RequestRefusedError: 409 if the id is taken or locked; 422 if it is the id of a group.
-        """
-        if definition.app_id in self.apps:
-            raise RequestRefusedError(409, f"An app with id [{definition.app_id}] already exists.")
-        return self.put([definition], force=force)
+    def apps_below(self, group_id: str) -> list[App]:
+        """The apps in a group, given by its absolute id, and in its subgroups."""
+        return [self.apps[app_id] for app_id in ids_below(group_id, self.apps)]
 
     def put(self, definitions: Collection[AppDefinition], *, force: bool, restart: bool = False) -> Deployment:
         """Begin to create or change apps, in one deployment.
@@ -86,12 +73,11 @@ class Scheduler:
         """
         self._check_group_ids(definitions)
         self.deployments.check_free([definition.app_id for definition in definitions], force=force)
-        actions = {definition.app_id: self._action(definition, restart=restart) for definition in definitions}
-        deployment = self._begin({app_id: action for app_id, action in actions.items() if action is not None})
-        for definition in definitions:
-            action = actions[definition.app_id]
-            if action is not None:
-                self._accept(definition, action, deployment.version)
+        wanted = [(definition, self._action(definition, restart=restart)) for definition in definitions]
+        changes = [(definition, action) for definition, action in wanted if action is not None]
+        deployment = self.deployments.begin({definition.app_id: action for definition, action in changes})
+        for definition, action in changes:
+            self._accept(definition, action, deployment.version)
         return deployment
 
     def delete(self, app_ids: Collection[str], *, force: bool) -> Deployment:
@@ -103,7 +89,7 @@ class Scheduler:
         for app_id in app_ids:
             self.app(app_id)
         self.deployments.check_free(app_ids, force=force)
-        deployment = self._begin(dict.fromkeys(app_ids, Action.STOP))
+        deployment = self.deployments.begin(dict.fromkeys(app_ids, Action.STOP))
         for app_id in app_ids:
             app = self.apps.pop(app_id)
             app.is_deleted = True
@@ -161,20 +147,17 @@ class Scheduler:
                 app.next_reconciliation.cancel()
         for task_id, app in list(self._app_of_task.items()):
             self.cluster.kill(app.tasks[task_id], grace_s=grace_s)
-        await self.cluster.wait_empty()
+        for agent in self.cluster.agents:
+            await agent.wait_empty()
         while self._background:
             await asyncio.wait(self._background)
 
     def _check_group_ids(self, definitions: Iterable[AppDefinition]) -> None:
         ids = {*self.apps, *(definition.app_id for definition in definitions)}
-        for definition in definitions:
-            app_id = definition.app_id
-            if any(other.startswith(f"{app_id}/") or app_id.startswith(f"{other}/") for other in ids):
+        for app_id in (definition.app_id for definition in definitions):
+            if ids_below(app_id, ids) or any(ids_below(other, [app_id]) for other in ids):
                 reason = "Groups and Applications may not have the same identifier."
                 raise rules_broken([Violation("/id", f"{reason} ({app_id})")])
-
-    def _begin(self, actions: Mapping[str, Action]) -> Deployment:
-        return self.deployments.begin(actions, self._clock.next_version())
 
     def _action(self, definition: AppDefinition, *, restart: bool) -> Action | None:
         app = self.apps.get(definition.app_id)
@@ -256,16 +239,14 @@ class Scheduler:
     async def _forget(self, app: App, task: Task) -> None:
         """Drop a task that has ended; the sandboxes of the latest few are kept for diagnosis."""
         app.sandboxes.append(task.sandbox)
-        while len(app.sandboxes) > (0 if app.is_deleted else KEPT_SANDBOXES):
-            await remove_sandbox(app.sandboxes.popleft())
+        await _remove_sandboxes(app, kept=0 if app.is_deleted else _KEPT_SANDBOXES)
         del app.tasks[task.task_id]
         del self._app_of_task[task.task_id]
         self._reconcile(app)
 
     async def _remove(self, app: App) -> None:
         """Drop a deleted app after its last task has ended."""
-        while app.sandboxes:
-            await remove_sandbox(app.sandboxes.popleft())
+        await _remove_sandboxes(app, kept=0)
         self._removing.remove(app)
         self._finish_deployments()
 
@@ -285,3 +266,9 @@ class Scheduler:
             return False
         app = self.apps.get(app_id)
         return app is None or is_settled(app.definition, app.tasks.values())
+
+
+async def _remove_sandboxes(app: App, *, kept: int) -> None:
+    """Remove the folders of tasks that have ended, but for the latest few."""
+    while len(app.sandboxes) > kept:
+        await asyncio.to_thread(shutil.rmtree, app.sandboxes.popleft(), ignore_errors=True)

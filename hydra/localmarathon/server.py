@@ -11,28 +11,22 @@ import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 
 from aiohttp import web
 
 from hydra.errors import MarathonError, OutputError, UsageError
-from hydra.localmarathon import app_routes, deployment_routes, mesos_routes, server_routes, task_routes
+from hydra.localmarathon import app_routes, mesos_routes, server_routes, task_routes
 from hydra.localmarathon.agent import AgentSettings
-from hydra.localmarathon.environment import inherited_environment
 from hydra.localmarathon.placement import AgentIdentity
 from hydra.localmarathon.ports import HOST_PORTS, HostPorts
 from hydra.localmarathon.routing import ServerIdentity, make_application
 from hydra.localmarathon.scheduler import Scheduler
+from hydra.localmarathon.task import inherited_environment
 from hydra.localmarathon.watchdog import Watchdog
 from hydra.options.agent_specs import AgentSpec
 
-ROUTES = (
-    *server_routes.ROUTES,
-    *task_routes.ROUTES,
-    *app_routes.ROUTES,
-    *deployment_routes.ROUTES,
-    *mesos_routes.ROUTES,
-)  # tasks before apps: the pattern of an app's id matches the rest of a path
+# Tasks before apps: the pattern of an app's id matches the rest of a path.
+ROUTES = (*server_routes.ROUTES, *task_routes.ROUTES, *app_routes.ROUTES, *mesos_routes.ROUTES)
 UNSUPPORTED = (*server_routes.UNSUPPORTED, *app_routes.UNSUPPORTED)
 _CLOSING_S = 1.0  # for responses that are being written
 
@@ -67,15 +61,28 @@ class LocalMarathon:
         staging_s: float = 0.25,
         max_tasks: int = 2000,
     ) -> None:
-        self._framework_id = f"{uuid.uuid4()}-0000"
-        self._folder = folder / self._framework_id
+        self.framework_id = f"{uuid.uuid4()}-0000"  # identifies this server; MESOS_FRAMEWORK_ID of its tasks
+        self._folder = folder / self.framework_id
         self._host = host
         self._port = port
-        self._agents = tuple(agents) or (AgentSpec(host),)
-        self._host_ports = host_ports
         self._inherited = dict(inherited_environment(os.environ) if base_env is None else base_env)
-        self._staging_s = staging_s
-        self._max_tasks = max_tasks
+        chosen_ports: set[int] = set()
+        self._agents = [
+            (
+                AgentSettings(
+                    identity=AgentIdentity(f"{self.framework_id}-S{index}", agent.host, agent.attributes),
+                    cpus=agent.cpus,
+                    mem_mb=agent.mem_mib,
+                    framework_id=self.framework_id,
+                    folder=self._folder,
+                    inherited=self._inherited,
+                    staging_s=staging_s,
+                    max_tasks=max_tasks,
+                ),
+                HostPorts(agent.host, host_ports, chosen_ports),
+            )
+            for index, agent in enumerate(agents or [AgentSpec(host)])
+        ]
         self._scheduler: Scheduler | None = None
         self._runner: web.AppRunner | None = None
         self._watchdog: Watchdog | None = None
@@ -84,11 +91,6 @@ class LocalMarathon:
     def url(self) -> str:
         """``http://127.0.0.1:8080``; the port is known after the start."""
         return f"http://{self._host}:{self._port}"
-
-    @property
-    def framework_id(self) -> str:
-        """Identifies this server; its tasks have it in MESOS_FRAMEWORK_ID."""
-        return self._framework_id
 
     async def start(self) -> None:
         """Open the API.
@@ -100,21 +102,15 @@ class LocalMarathon:
         """
         if self._scheduler is not None:
             raise MarathonError("this local Marathon was started before", hint="create a new one")
-        for agent in self._agents:
-            _check_address(agent.host)
+        for settings, _ports in self._agents:
+            _check_address(settings.identity.host)
         try:
             self._folder.mkdir(parents=True)
         except OSError as error:
             raise OutputError(f"the folder {self._folder} cannot be created ({error.strerror})") from error
-        numbers: set[int] = set()
-        self._scheduler = Scheduler(
-            [
-                (self._settings(index, agent), HostPorts(agent.host, self._host_ports, numbers))
-                for index, agent in enumerate(self._agents)
-            ]
-        )
+        self._scheduler = Scheduler(self._agents)
         try:
-            self._watchdog = Watchdog(self._framework_id, self._folder, self._inherited)
+            self._watchdog = Watchdog(self.framework_id, self._folder, self._inherited)
             await self._listen(self._scheduler)
         except BaseException:
             await self.stop()
@@ -140,22 +136,8 @@ class LocalMarathon:
         await self.start()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_error: object) -> None:
         await self.stop()
-
-    def _settings(self, index: int, agent: AgentSpec) -> AgentSettings:
-        return AgentSettings(
-            identity=AgentIdentity(f"{self._framework_id}-S{index}", agent.host, agent.attributes),
-            cpus=agent.cpus,
-            mem_mb=agent.mem_mib,
-            framework_id=self._framework_id,
-            folder=self._folder,
-            inherited=self._inherited,
-            staging_s=self._staging_s,
-            max_tasks=self._max_tasks,
-        )
 
     async def _listen(self, scheduler: Scheduler) -> None:
         try:
@@ -166,7 +148,7 @@ class LocalMarathon:
                 hint="choose another port, or 0 for any that is free",
             ) from error
         self._port = listener.getsockname()[1]
-        identity = ServerIdentity(self._framework_id, self._host, self._port, own_user=_own_user())
+        identity = ServerIdentity(self.framework_id, self._host, self._port, own_user=_own_user())
         application = make_application((*UNSUPPORTED, *ROUTES), scheduler, identity)
         self._runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=_CLOSING_S)
         await self._runner.setup()

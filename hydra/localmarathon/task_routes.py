@@ -8,14 +8,12 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from hydra.localmarathon.app import App
-from hydra.localmarathon.app_ids import absolute_app_id, ids_below
 from hydra.localmarathon.errors import RequestRefusedError
 from hydra.localmarathon.json_fields import JsonFields, Violations
 from hydra.localmarathon.routing import Call, Route, deployment_result, json_response
 from hydra.localmarathon.task import Task, TaskState
 
 _TASK_ID = re.compile(r"[^/\s]+\.[^/\s]+")
-_TASK_ID_FORM = "it must look like app.instance-uuid._app.1"
 _STATES_OF_STATUS = {"running": TaskState.RUNNING, "staging": TaskState.STAGING}
 
 
@@ -28,14 +26,13 @@ async def list_tasks(call: Call) -> web.Response:
 
 async def list_app_tasks(call: Call) -> web.Response:
     """``GET /v2/apps/{id}/tasks``."""
-    return json_response({"tasks": [task.document() for task in call.app.ordered_tasks()]})
+    return json_response({"tasks": [task.document() for task in call.app.tasks.values()]})
 
 
 async def list_group_tasks(call: Call) -> web.Response:
     """``GET /v2/apps/{group}/*/tasks``."""
-    app_ids = ids_below(absolute_app_id(call.ids["group_id"]), call.scheduler.apps)
-    tasks = [task for app_id in app_ids for task in call.scheduler.app(app_id).ordered_tasks()]
-    return json_response({"tasks": [task.document() for task in tasks]})
+    apps = call.scheduler.apps_below(call.group_id)
+    return json_response({"tasks": [task.document() for app in apps for task in app.tasks.values()]})
 
 
 async def kill_app_tasks(call: Call) -> web.Response:
@@ -44,7 +41,7 @@ async def kill_app_tasks(call: Call) -> web.Response:
     app = call.app
     host = call.request.query.get("host", "*")
     tasks = [
-        task for task in app.ordered_tasks() if host in ("*", task.agent.host) and task.state is not TaskState.KILLING
+        task for task in app.tasks.values() if host in ("*", task.agent.host) and task.state is not TaskState.KILLING
     ]
     return _kill(call, [(app, task) for task in tasks])
 
@@ -70,12 +67,12 @@ async def kill_tasks(call: Call) -> web.Response:
     violations.raise_any()
     for task_id in ids or ():
         if not _TASK_ID.fullmatch(task_id):
-            raise RequestRefusedError(400, f"Invalid task id '{task_id}'. [{_TASK_ID_FORM}]")
+            raise RequestRefusedError(400, f"Invalid task id '{task_id}'. [it must look like app.instance-uuid._app.1]")
     return _kill(call, [(app, task) for app, task in _all_tasks(call) if task.task_id in (ids or ())])
 
 
 def _all_tasks(call: Call) -> list[tuple[App, Task]]:
-    return [(app, task) for app in call.scheduler.apps.values() for task in app.ordered_tasks()]
+    return [(app, task) for app in call.scheduler.apps.values() for task in app.tasks.values()]
 
 
 def _check_flags(call: Call) -> None:

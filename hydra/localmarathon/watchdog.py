@@ -20,7 +20,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from hydra.localmarathon.process_table import read_process_table, send_signal
+from hydra.localmarathon.processes import read_process_table, send_signal
 
 _DISMISSAL = b"."
 _DEADLINE_S = 10.0
@@ -47,11 +47,6 @@ class Watchdog:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-
-    @property
-    def pid(self) -> int:
-        """The watchdog's process id."""
-        return self._process.pid
 
     def dismiss(self, *, timeout_s: float = 5.0) -> None:
         """Tell the watchdog that there is nothing to clean up, and wait until it ends."""

@@ -1,7 +1,7 @@
-"""How the records of a plan are dealt out over the partitions of a topic.
+"""Which partition each record of a plan goes to.
 
-Records go to the partitions in blocks, as Kafka's sticky partitioner deals them, and each partition counts its own
-sequence from 0. A batch of a partition's log is then one unbroken interval of sequences, which lets a reader prove a
+Records go to the partitions in blocks, as with Kafka's sticky partitioner, and each partition counts its own sequence
+from 0. A batch of a partition's log is then one unbroken interval of sequences, which lets a reader prove a
 whole batch from its first and last record, and the send time of any sequence follows from the plan: it is not stored.
 """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -11,17 +11,8 @@ from hydra.accounting.result import Result
 from hydra.options.options import Options
 from hydra.run.record import RunRecord
 from hydra.sweep.plan import CLIENTS, format_value
-from hydra.sweep.record import PointRecord, SavedRecord, SearchResult
+from hydra.sweep.record import PointRecord, SavedRecord, SearchResult, run_verdict, worst_verdict
 from hydra.sweep.tuning import TuningResult
-
-WORST_FIRST = ("error", "fail", "indeterminate", "pass")
-"""Verdicts; ``error``: a run without a result."""
-
-
-def worst_verdict(verdicts: Iterable[str]) -> str:
-    """The worst of several verdicts; ``indeterminate`` if there are none."""
-    present = set(verdicts)
-    return next((verdict for verdict in WORST_FIRST if verdict in present), "indeterminate")
 
 
 @dataclass(frozen=True)
@@ -58,18 +49,13 @@ class ReportPoint:
     @property
     def verdict(self) -> str:
         """The worst of its runs."""
-        return worst_verdict(run.result.verdict if run.result is not None else "error" for run in self.runs)
+        return worst_verdict(map(run_verdict, self.runs))
 
     @property
     def reasons(self) -> tuple[str, ...]:
         """Why the verdict is what it is; each reason once."""
-        verdict = self.verdict
-        found = [
-            reason
-            for run in self.runs
-            for reason in (run.result.reasons if run.result is not None else (run.error,))
-            if run.result is None or run.result.verdict == verdict
-        ]
+        shown = [run for run in self.runs if run_verdict(run) in {"error", self.verdict}]
+        found = [reason for run in shown for reason in (run.result.reasons if run.result is not None else (run.error,))]
         return tuple(dict.fromkeys(found))
 
     @property
@@ -130,15 +116,10 @@ class ReportContents:
 
 
 def collect(saved: Sequence[tuple[str, SavedRecord]]) -> ReportContents:
-    """The contents of a report on one or more results.
-
-    Args:
-        saved: (file name, its content); the names are shown if there is more than one.
-    """
-    several = len(saved) > 1
-    parts = [_contents(name if several else "", record) for name, record in saved]
-    if not several:
-        return parts[0]
+    """The contents of a report on results, each with its file's name, which is shown if there is more than one."""
+    if len(saved) == 1:
+        return _contents("", saved[0][1])
+    parts = [_contents(name, record) for name, record in saved]
     return ReportContents(
         kind="several",
         points=tuple(point for part in parts for point in part.points),
@@ -151,17 +132,8 @@ def collect(saved: Sequence[tuple[str, SavedRecord]]) -> ReportContents:
 def _contents(source: str, record: SavedRecord) -> ReportContents:
     if isinstance(record, RunRecord):
         return ReportContents("run", (ReportPoint(source, {}, (record,)),), started_at=record.started_at)
+    saved = (record,) if isinstance(record, PointRecord) else record.points
+    points = tuple(ReportPoint(source, point.changes, point.runs, point.took_s) for point in saved if point.runs)
     if isinstance(record, PointRecord):
-        return ReportContents("point", (_point(source, record),), started_at=record.runs[0].started_at)
-    return ReportContents(
-        kind=record.kind,
-        points=tuple(_point(source, point) for point in record.points if point.runs),
-        answers=record.answers,
-        tuned=record.tuned,
-        command=record.command,
-        started_at=record.started_at,
-    )
-
-
-def _point(source: str, record: PointRecord) -> ReportPoint:
-    return ReportPoint(source, record.changes, record.runs, record.took_s)
+        return ReportContents("point", points, started_at=record.runs[0].started_at)
+    return ReportContents(record.kind, points, record.answers, record.tuned, record.command, record.started_at)

@@ -11,34 +11,26 @@ from typing import Any
 
 import msgspec
 
-from hydra.run import record as run_record
-from hydra.run.record import RunRecord
-from hydra.sweep import record as sweep_record
-from hydra.sweep.record import PointRecord, SweepRecord
-
-FORMATS: dict[type, tuple[str, int]] = {
-    RunRecord: (run_record.FORMAT, run_record.FORMAT_VERSION),
-    PointRecord: (sweep_record.POINT_FORMAT, sweep_record.FORMAT_VERSION),
-    SweepRecord: (sweep_record.SWEEP_FORMAT, sweep_record.FORMAT_VERSION),
-}
+from hydra.run.record import FORMAT_VERSION, RunRecord
+from hydra.sweep.record import FORMATS, SweepRecord
 
 
 def result_schema() -> dict[str, object]:
     """JSON Schema (draft 2020-12) of a ``RunRecord`` in this format version."""
-    return _schema(RunRecord, f"Hydra result, version {run_record.FORMAT_VERSION}")
+    return _schema(RunRecord, f"Hydra result, version {FORMAT_VERSION}")
 
 
 def sweep_schema() -> dict[str, object]:
     """JSON Schema (draft 2020-12) of a ``SweepRecord`` with its points and their runs."""
-    return _schema(SweepRecord, f"Hydra sweep, version {sweep_record.FORMAT_VERSION}")
+    return _schema(SweepRecord, f"Hydra sweep, version {FORMAT_VERSION}")
 
 
 def _schema(record: type, title: str) -> dict[str, object]:
     schema: dict[str, Any] = msgspec.json.schema(record, schema_hook=_any_value)
-    for saved, (name, version) in FORMATS.items():
+    for name, saved in FORMATS.items():
         definition = schema["$defs"].get(saved.__name__)
         if definition is not None:
-            definition["properties"] |= {"format": {"const": name}, "format_version": {"const": version}}
+            definition["properties"] |= {"format": {"const": name}, "format_version": {"const": FORMAT_VERSION}}
             definition["required"] = [*definition["required"], "format", "format_version"]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title, **schema}
 

@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import pkgutil
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import jinja2
@@ -19,21 +20,16 @@ from markupsafe import Markup
 from hydra import __version__
 from hydra.errors import InfrastructureError
 from hydra.options.thresholds import METRICS
+from hydra.report import plots
 from hydra.report.contents import ReportContents, ReportPoint
-from hydra.report.plots import (
-    COMMON_LAYOUT,
-    SEED_PLOTS,
-    Figure,
-    frontier_figure,
-    latency_figure,
-    loss_figure,
-    seed_figure,
-)
+from hydra.report.plots import Figure
 from hydra.report.run_plots import run_figures
-from hydra.report.summary import overall_verdict, summary_lines
 from hydra.report.text import headline, number
 from hydra.run.record import RunRecord
 from hydra.sweep.plan import format_value
+from hydra.sweep.record import worst_verdict
+from hydra.sweep.search import answer_sentence
+from hydra.sweep.tuning import tuning_sentence
 
 MAX_DETAILED_POINTS = 300
 """Points whose run can be chosen; further ones are in the table only."""
@@ -44,6 +40,11 @@ ALL_COLUMNS, MIN_COLUMNS, MAX_COLUMNS = 24_000, 60, 600
 SEED_COLUMNS = ("average_tx_rate", "average_rate", "average_packet_loss", "failing_clients", "failing_clients_rate")
 METRIC_COLUMNS = ("e2e_p50", "e2e_p99", "e2e_p999", "e2e_max", "pub_cpu", "sub_cpu_max")
 MAX_ROWS = 2000
+
+VERDICT_WORDS = {
+    "pass": "passed", "fail": "failed", "indeterminate": "gave no answer", "error": "could not be measured",
+}  # fmt: skip
+SHOWN_REASONS = 5
 
 
 def page(contents: ReportContents) -> str:
@@ -59,12 +60,7 @@ def page(contents: ReportContents) -> str:
     single = contents.points[0] if len(contents.points) == 1 else None
     several_files = any(point.source for point in contents.points)
     texts = ["point", "verdict", *(["file"] if several_files else []), *contents.changed_options]
-    numbers = [
-        "clients",
-        "records/s asked",
-        *SEED_COLUMNS,
-        *(f"{name} [{METRICS[name].unit}]" for name in METRIC_COLUMNS),
-    ]
+    metrics = [f"{name} [{METRICS[name].unit}]" for name in METRIC_COLUMNS]
     return _template().render(
         contents=contents,
         version=__version__,
@@ -83,24 +79,77 @@ def page(contents: ReportContents) -> str:
         several_runs=len(of_runs) > 1,
         first_run=next((index for index, figures in enumerate(of_runs) if figures), 0),
         repeated=any(len(point.runs) > 1 for point in contents.points),
-        columns=[*texts, *numbers],
+        columns=[*texts, "clients", "records/s asked", *SEED_COLUMNS, *metrics],
         text_columns=len(texts),
         rows=[_row(point, contents.changed_options, file=several_files) for point in contents.points[:MAX_ROWS]],
         left_out_rows=max(0, len(contents.points) - MAX_ROWS),
         environment=_environment(contents.runs),
-        common=COMMON_LAYOUT,
+        common=plots.COMMON_LAYOUT,
         plotly=Markup(plotly),  # noqa: S704  # the package's
         script=Markup(script),  # noqa: S704  # ours
     )
 
 
+def overall_verdict(contents: ReportContents) -> str:
+    """``pass``, ``fail``, ``indeterminate`` or ``error``: of a search whether it has an answer, else the worst."""
+    if contents.answers:
+        found = all(each.answer.best is not None and not each.answer.at_least for each in contents.answers)
+        return "pass" if found else "indeterminate"
+    return worst_verdict(point.verdict for point in contents.points)
+
+
+def summary_lines(contents: ReportContents) -> list[str]:
+    """The verdict in a sentence, then the reasons for it."""
+    if contents.answers:
+        return [
+            f"{each.question[:1].upper()}{each.question[1:]}: {answer_sentence(each.answer, unit=each.unit)}"
+            for each in contents.answers
+        ]
+    if contents.tuned is not None:
+        return [f"Lowest latency: {tuning_sentence(contents.tuned)}"]
+    if not contents.points:
+        return ["Nothing was measured."]
+    if len(contents.points) == 1:
+        point = contents.points[0]
+        first, *others = point.reasons or ("",)
+        return [f"{point.verdict.upper()}: {first}", *others, *_limit_lines(contents)]
+    counts = Counter(point.verdict for point in contents.points)
+    if counts["pass"] == len(contents.points):
+        return [f"All {len(contents.points)} points passed."]
+    verdicts = ", ".join(f"{counts[verdict]} {words}" for verdict, words in VERDICT_WORDS.items() if counts[verdict])
+    lines = [
+        f"{point.label}: {point.reasons[0] if point.reasons else point.verdict}"
+        for point in contents.points
+        if point.verdict != "pass"
+    ]
+    more = [f"and {len(lines) - SHOWN_REASONS} more, see the table"] if len(lines) > SHOWN_REASONS else []
+    return [f"Of {len(contents.points)} points {verdicts}.", *lines[:SHOWN_REASONS], *more]
+
+
+def _limit_lines(contents: ReportContents) -> list[str]:
+    """The limit, the thresholds, and the notes of a single run."""
+    if not contents.points[0].results:
+        return []
+    result = contents.points[0].results[-1]
+    lines, bottleneck = [], result.bottleneck
+    if bottleneck.symptoms:
+        lines.append(f"Limit: {bottleneck.limit}. {'; '.join((*bottleneck.symptoms, *bottleneck.evidence))}")
+    if bottleneck.advice:
+        lines.append(f"What to change: {bottleneck.advice}")
+    lines += [
+        f"{item.threshold}: {'kept' if item.kept else 'broken'}, it was {item.value:,.5g} {item.unit}"
+        for item in result.thresholds
+    ]
+    return [*lines, *(f"Note: {note}" for note in result.notes)]
+
+
 def _figures(contents: ReportContents) -> dict[str, Figure]:
     """The figures over all points, in their order on the page."""
-    found: dict[str, Figure | None] = {f"plot_{key}": seed_figure(contents, key) for key in SEED_PLOTS}
-    found["plot_latency"] = latency_figure(contents)
+    found: dict[str, Figure | None] = {f"plot_{key}": plots.seed_figure(contents, key) for key in plots.SEED_PLOTS}
+    found["plot_latency"] = plots.latency_figure(contents)
     frontier = [answer for answer in contents.answers if answer.clients is not None]
-    found["plot_frontier"] = frontier_figure(frontier) if frontier else None
-    found["plot_loss_classes"] = loss_figure(contents)
+    found["plot_frontier"] = plots.frontier_figure(frontier) if frontier else None
+    found["plot_loss_classes"] = plots.loss_figure(contents)
     return {name: figure for name, figure in found.items() if figure is not None}
 
 
@@ -113,9 +162,7 @@ def _titles(of_runs: Iterable[Mapping[str, Figure]]) -> dict[str, Markup]:
 
 
 def _title(figure: Figure) -> Markup:
-    layout = figure["layout"]
-    assert isinstance(layout, dict)
-    return Markup(layout["title"]["text"])  # noqa: S704  # escaped for Plotly already
+    return Markup(figure["layout"]["title"]["text"])  # noqa: S704  # escaped for Plotly already
 
 
 def _row(point: ReportPoint, changed: Sequence[str], *, file: bool) -> Mapping[str, object]:
@@ -165,7 +212,7 @@ def _template() -> jinja2.Template:
 
 def _visible(value: object) -> object:
     """Text without characters that are invisible or change the direction of the text around them; None as nothing."""
-    if value is None or isinstance(value, Markup) or not isinstance(value, str):
+    if isinstance(value, Markup) or not isinstance(value, str):
         return "" if value is None else value
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in value)
 

@@ -7,14 +7,22 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from hydra.report import palette
 from hydra.report.contents import ReportContents, ReportPoint
 from hydra.sweep.record import SearchResult
 from hydra.sweep.search import SearchAnswer
 
-Figure = dict[str, object]
-Trace = dict[str, object]
+Figure = dict[str, Any]
+Trace = dict[str, Any]
+
+COLOURS = ("#1b7fc4", "#d55e00", "#0a9973", "#b9629a", "#a67c00", "#7a76d6", "#7d8794")
+"""Of traces; neighbours differ in lightness and hue, for colour-blind readers (after Okabe and Ito, adjusted until each
+has a contrast of 3 to 1 to a light and a dark background)."""
+
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "star", "hexagon")
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
+"""Traces never differ in colour alone: each has its own symbol, and each round of colours its own dash."""
 
 TX_AXIS = "Average Tx Rate [pps]"
 
@@ -47,42 +55,31 @@ COMMON_LAYOUT: Mapping[str, object] = {
 
 
 def figure(traces: Iterable[Trace], *, title: str, x: Trace, y: Trace, **layout: object) -> Figure:
-    """A figure.
-
-    Args:
-        traces: its traces.
-        title: plain text.
-        x: the x axis: its ``title`` and other attributes that are not common to all figures.
-        y: the same for the y axis.
-        layout: further attributes of the layout.
-    """
+    """A figure with a plain-text title; axes and layout have what is not common to all figures."""
+    axes = (("xaxis", x), ("yaxis", y))
     return {
         "data": list(traces),
         "layout": {
             "title": {"text": text(title), "x": 0.01, "xref": "container", "xanchor": "left", "font": {"size": 16}},
-            "xaxis": _axis(x),
-            "yaxis": _axis(y),
+            **{name: {**axis, "title": {"text": text(axis["title"]), "font": {"size": 13}}} for name, axis in axes},
             **layout,
         },
     }
 
 
-def _axis(axis: Trace) -> Trace:
-    return {**axis, "title": {"text": text(axis["title"]), "font": {"size": 13}}}
+def colour(index: int) -> str:
+    """The colour of a trace."""
+    return COLOURS[index % len(COLOURS)]
 
 
 def trace_style(index: int, *, hollow: Sequence[bool] = (), size: int = 9) -> Trace:
-    """Line and marker of a trace.
-
-    Args:
-        index: of the trace.
-        hollow: for each point, whether it is drawn as an outline.
-        size: of the markers.
-    """
-    symbols = [f"{palette.symbol(index)}-open" if empty else palette.symbol(index) for empty in hollow]
+    """Line and marker of a trace; ``hollow`` says for each point whether it is drawn as an outline."""
+    symbol = SYMBOLS[index % len(SYMBOLS)]
+    symbols = [f"{symbol}-open" if empty else symbol for empty in hollow]
+    dash = DASHES[index // len(COLOURS) % len(DASHES)]
     return {
-        "line": {"color": palette.colour(index), "dash": palette.dash(index), "width": 2},
-        "marker": {"color": palette.colour(index), "symbol": symbols or palette.symbol(index), "size": size},
+        "line": {"color": colour(index), "dash": dash, "width": 2},
+        "marker": {"color": colour(index), "symbol": symbols or symbol, "size": size},
     }
 
 
@@ -112,23 +109,18 @@ def seed_figure(contents: ReportContents, key: str) -> Figure:
         means = [point.mean(key) or 0.0 for point in measured]
         trace = _clients_trace(index, clients, measured, means, f"Tx %{{x:,.1f}}<br>%{{y:{number_format}}}")
         # A spline as in the seed, but stiff enough not to swing below zero between two points.
-        trace["line"] = {**_mapping(trace["line"]), "shape": "spline", "smoothing": 0.4}
+        trace["line"] = {**trace["line"], "shape": "spline", "smoothing": 0.4}
         if any(len(point.results) > 1 for point in measured):
             trace["error_y"] = {
                 "type": "data",
                 "symmetric": False,
                 "array": [max(point.values(key)) - mean for point, mean in zip(measured, means, strict=True)],
                 "arrayminus": [mean - min(point.values(key)) for point, mean in zip(measured, means, strict=True)],
-                "color": palette.colour(index),
+                "color": colour(index),
                 "thickness": 1,
             }
         traces.append(trace)
     return figure(traces, title=title, x={"title": TX_AXIS}, y={"title": y_title})
-
-
-def _mapping(value: object) -> Mapping[str, object]:
-    assert isinstance(value, dict)
-    return value
 
 
 def latency_figure(contents: ReportContents) -> Figure | None:
@@ -147,16 +139,11 @@ def latency_figure(contents: ReportContents) -> Figure | None:
 
 def log_axis(title: str, traces: Iterable[Trace]) -> Trace:
     """A logarithmic y axis for these traces."""
-    values = [value for trace in traces for value in _values(trace["y"]) if value > 0]
+    values = [value for trace in traces for value in trace["y"] if value]
     wide = bool(values) and max(values) >= 5 * min(values)
     axis: Trace = {"title": title, "type": "log", "rangemode": "normal", "tickformat": ",~g"}
     # Ticks at 1, 2, 5, 10, 20, ...: a narrow range might hold none of these, and has room for more.
     return {**axis, "dtick": "D2"} if wide else axis
-
-
-def _values(axis: object) -> list[float]:
-    assert isinstance(axis, list)
-    return [value for value in axis if isinstance(value, (int, float))]
 
 
 def significant(value: float) -> float:
@@ -164,17 +151,19 @@ def significant(value: float) -> float:
     return float(f"{value:.4g}")
 
 
-LOSS_CLASSES: Mapping[str, str] = {
-    "records_broker_lost": "not in the broker's log",
-    "records_expired": "expired before they were read",
-    "records_skipped": "passed over",
-    "records_unread": "unread at the end: no proof of loss",
-    "records_duplicated": "received twice",
-    "records_reordered": "out of order",
-    "records_ghost": "received although refused",
-    "records_corrupt": "corrupt batches",
+LOSS_CLASSES: Mapping[str, tuple[str, str]] = {
+    "records_broker_lost": ("not in the broker's log", ""),
+    "records_expired": ("expired before they were read", "/"),
+    "records_skipped": ("passed over", "x"),
+    "records_unread": ("unread at the end: no proof of loss", "."),
+    "records_duplicated": ("received twice", "\\"),
+    "records_reordered": ("out of order", "-"),
+    "records_ghost": ("received although refused", "|"),
+    "records_corrupt": ("corrupt batches", "+"),
 }
-"""What can go wrong with deliveries, by the field of Totals."""
+"""What can go wrong with deliveries, and the pattern of its bars, by the field of Totals."""
+
+PATTERN_STYLE: Mapping[str, object] = {"fillmode": "overlay", "solidity": 0.2, "size": 6}
 
 
 def loss_figure(contents: ReportContents) -> Figure | None:
@@ -195,10 +184,10 @@ def loss_figure(contents: ReportContents) -> Figure | None:
             "y": [text(label) for label in counts],
             "x": [classes[index] for classes in counts.values()],
             "orientation": "h",
-            "marker": {"color": palette.colour(index), "pattern": {"shape": PATTERNS[index], **PATTERN_STYLE}},
+            "marker": {"color": colour(index), "pattern": {"shape": pattern, **PATTERN_STYLE}},
             "hovertemplate": "%{y}<br>%{x:,} deliveries<extra>%{fullData.name}</extra>",
         }
-        for index, name in enumerate(LOSS_CLASSES.values())
+        for index, (name, pattern) in enumerate(LOSS_CLASSES.values())
         if any(classes[index] for classes in counts.values())
     ]
     return figure(
@@ -210,18 +199,9 @@ def loss_figure(contents: ReportContents) -> Figure | None:
     )
 
 
-PATTERNS = ("", "/", "x", ".", "\\", "-", "|", "+")
-"""Of the loss classes, so that their bars differ in more than colour."""
-PATTERN_STYLE: Mapping[str, object] = {"fillmode": "overlay", "solidity": 0.2, "size": 6}
-
-
 def frontier_figure(answers: Sequence[SearchResult]) -> Figure:
     """The highest good rate against the clients. A hollow triangle: at least that; a circle: the broker's limit."""
-    found = sorted(
-        (each.clients, each.answer.best, each.answer)
-        for each in answers
-        if each.clients is not None and each.answer.best
-    )
+    found = sorted((one.clients, one.answer.best, one.answer) for one in answers if one.clients and one.answer.best)
     style = trace_style(0, size=11)
     symbols = ["triangle-up-open" if answer.at_least else "circle" for _, _, answer in found]
     good: Trace = {
@@ -233,7 +213,7 @@ def frontier_figure(answers: Sequence[SearchResult]) -> Figure:
         "customdata": [_limit_text(answer) for _, _, answer in found],
         "hovertemplate": "%{x:,} clients: %{y:,.4~g} records/s<br>%{customdata}<extra></extra>",
         **style,
-        "marker": {**_mapping(style["marker"]), "symbol": symbols},
+        "marker": {**style["marker"], "symbol": symbols},
     }
     above = [(clients, answer.above) for clients, _, answer in found if answer.above is not None]
     bad: Trace = {
@@ -243,7 +223,7 @@ def frontier_figure(answers: Sequence[SearchResult]) -> Figure:
         "x": [clients for clients, _ in above],
         "y": [value for _, value in above],
         "hovertemplate": "%{x:,} clients: %{y:,.4~g} records/s is not good<extra></extra>",
-        "marker": {"color": palette.colour(1), "symbol": "x", "size": 8},
+        "marker": {"color": colour(1), "symbol": "x", "size": 8},
     }
     return figure([good, bad], title="Frontier", x={"title": "Clients"}, y={"title": "Rate [records/s]"})
 

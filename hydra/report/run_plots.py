@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
+from statistics import fmean
 
+from hydra.accounting.latency import bucket_end
 from hydra.accounting.result import Result
+from hydra.accounting.stats import SubscriberStats
 from hydra.accounting.timeline import TimelinePoint
-from hydra.report import palette
-from hydra.report.heatmap import latency_heatmap
 from hydra.report.plots import Figure, Trace, figure, log_axis, significant, trace_style
+from hydra.report.text import PERCENTILES
 from hydra.run.record import RunRecord
 
 SECONDS: Trace = {"title": "Time since the first record was due [s]"}
-PERCENTILES: Mapping[str, str] = {
-    "p50": "p50_ms",
-    "p90": "p90_ms",
-    "p99": "p99_ms",
-    "p99.9": "p999_ms",
-    "p99.99": "p9999_ms",
-    "max": "max_ms",
-}
 CLIENT_STEPS = 100
 """Most steps of a curve over all clients."""
 
+HEATMAP_COLOURS = "Cividis"
+"""Plotly's colour scale with rising lightness, readable without telling red from green."""
+
+ROWS_PER_DECADE = 6
+LOWEST_US = 100
+"""Lower latencies are counted in the lowest row of the heatmap."""
+
 
 def run_figures(run: RunRecord, *, columns: int) -> dict[str, Figure]:
-    """The figures of one run, by name; empty ones are left out.
-
-    Args:
-        run: the run.
-        columns: most points in time that a figure shows.
-    """
+    """The figures of one run, by name; those over time show at most ``columns`` points. Empty ones are left out."""
     result = run.result
     if result is None:
         return {}
@@ -75,33 +73,61 @@ def _percentiles(result: Result) -> Figure | None:
     ]
     if not traces:
         return None
-    return figure(
-        traces,
-        title="Latency percentiles",
-        x={"title": "Percentile", "type": "category"},
-        y=log_axis("ms", traces),
-    )
+    x = {"title": "Percentile", "type": "category"}
+    return figure(traces, title="Latency percentiles", x=x, y=log_axis("ms", traces))
 
 
 def _heatmap(run: RunRecord, columns: int) -> Figure | None:
     found = latency_heatmap(run.evidence.subscribers, columns)
     if found is None:
         return None
-    trace: Trace = {
+    trace = {
         "type": "heatmap",
         "x": list(found.edges_s),
         "y": list(found.edges_ms),
         "z": [[count or None for count in row] for row in found.counts],
-        "colorscale": palette.HEATMAP,
+        "colorscale": HEATMAP_COLOURS,
         "colorbar": {"title": {"text": "deliveries"}, "thickness": 12, "outlinewidth": 0},
         "hovertemplate": "%{x:.0f} s, about %{y:,.3~g} ms: %{z:,} deliveries<extra></extra>",
     }
-    return figure(
-        [trace],
-        title="Latency over time",
-        x=SECONDS,
-        y=log_axis("End to end [ms]", [trace]),
-        showlegend=False,
+    y = log_axis("End to end [ms]", [trace])
+    return figure([trace], title="Latency over time", x=SECONDS, y=y, showlegend=False)
+
+
+@dataclass(frozen=True)
+class Heatmap:
+    """How many deliveries of each second had which latency."""
+
+    edges_s: tuple[float, ...]
+    """Of the columns; one more than there are columns."""
+    edges_ms: tuple[float, ...]
+    """Of the rows; one more than there are rows."""
+    counts: tuple[tuple[int, ...], ...]
+    """Rows of columns."""
+
+
+def latency_heatmap(subscribers: Sequence[SubscriberStats], columns: int) -> Heatmap | None:
+    """The heatmap of a run in at most so many columns, each of a second or several; None if nothing was delivered."""
+    samples = [sample for subscriber in subscribers for sample in subscriber.samples if sample.e2e.counts]
+    if not samples:
+        return None
+    end_s = max(sample.at_s for sample in samples)
+    width_s = max(1, math.ceil(end_s / columns))
+    cells: dict[tuple[int, int], int] = {}
+    for sample in samples:
+        # A sample is taken as a second ends, or a little later.
+        column = max(0, math.ceil(sample.at_s - 0.5) - 1) // width_s
+        for bucket, count in zip(sample.e2e.buckets, sample.e2e.counts, strict=True):
+            end_us = max(LOWEST_US, bucket_end(bucket, sample.e2e.bits) - 1)
+            row = math.floor(math.log10(end_us) * ROWS_PER_DECADE)
+            cells[row, column] = cells.get((row, column), 0) + count
+    rows = [row for row, _ in cells]
+    first, last = min(rows), max(rows)
+    count = max(column for _, column in cells) + 1
+    return Heatmap(
+        edges_s=tuple(float(index * width_s) for index in range(count + 1)),
+        edges_ms=tuple(float(f"{10 ** (row / ROWS_PER_DECADE) / 1000:.4g}") for row in range(first, last + 2)),
+        counts=tuple(tuple(cells.get((row, column), 0) for column in range(count)) for row in range(first, last + 1)),
     )
 
 
@@ -119,21 +145,17 @@ def _groups(points: Sequence[TimelinePoint], columns: int) -> Iterator[tuple[flo
 Groups = Sequence[tuple[float, Sequence[TimelinePoint]]]
 
 
-def _line(index: int, name: str, groups: Groups, values: Sequence[float | None]) -> Trace:
-    return {
-        "type": "scatter",
-        "mode": "lines+markers" if len(groups) <= 40 else "lines",
-        "name": name,
-        "x": [significant(group[-1].at_s) for _, group in groups],
-        "y": [None if value is None else significant(value) for value in values],
-        "hovertemplate": "%{x:.4~g} s: %{y:,.4~g}<extra>%{fullData.name}</extra>",
-        **trace_style(index, size=6),
-    }
-
-
 def _over_time(groups: Groups, lines: Mapping[str, Sequence[float | None]], *, title: str, y: Trace) -> Figure | None:
     traces = [
-        _line(index, name, groups, values)
+        {
+            "type": "scatter",
+            "mode": "lines+markers" if len(groups) <= 40 else "lines",
+            "name": name,
+            "x": [significant(group[-1].at_s) for _, group in groups],
+            "y": [None if value is None else significant(value) for value in values],
+            "hovertemplate": "%{x:.4~g} s: %{y:,.4~g}<extra>%{fullData.name}</extra>",
+            **trace_style(index, size=6),
+        }
         for index, (name, values) in enumerate(lines.items())
         if any(value is not None for value in values)
     ]
@@ -203,7 +225,7 @@ def _means(groups: Groups, of: Callable[[TimelinePoint], float | None]) -> list[
     means: list[float | None] = []
     for _, group in groups:
         values = [value for value in map(of, group) if value is not None]
-        means.append(sum(values) / len(values) if values else None)
+        means.append(fmean(values) if values else None)
     return means
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pprint import pformat
 
-from hydra.accounting.latency import LatencySummary
 from hydra.accounting.result import Result
 from hydra.options.options import Options
 from hydra.options.order import RunOrder
@@ -26,7 +25,10 @@ MEANINGS: dict[str, tuple[str, str]] = {
 }
 """(unit, meaning) by the seed's key, in the order of the table."""
 
-LATENCY_COLUMNS = ("p50", "p90", "p99", "p99.9", "p99.99", "max")
+PERCENTILES: Mapping[str, str] = {
+    "p50": "p50_ms", "p90": "p90_ms", "p99": "p99_ms", "p99.9": "p999_ms", "p99.99": "p9999_ms", "max": "max_ms",
+}  # fmt: skip
+"""Fields of a LatencySummary, by their heading."""
 
 
 def verdict_line(result: Result, order: RunOrder) -> str:
@@ -119,7 +121,11 @@ def latency_rows(result: Result) -> list[tuple[str, ...]]:
     """(what, p50, p90, p99, p99.9, p99.99, max), in milliseconds."""
     latency = result.latency
     rows = (("end to end", latency.e2e), ("service", latency.service))
-    return [(name, *_percentiles(summary)) for name, summary in rows if summary.deliveries]
+    return [
+        (name, *(three_digits(getattr(summary, field)) for field in PERCENTILES.values()))
+        for name, summary in rows
+        if summary.deliveries
+    ]
 
 
 def latency_lines(result: Result) -> list[str]:
@@ -136,18 +142,6 @@ def latency_lines(result: Result) -> list[str]:
     if latency.clock_error_ms:
         lines.append(f"clocks of the hosts agree within {latency.clock_error_ms:.3g} ms")
     return lines
-
-
-def _percentiles(summary: LatencySummary) -> tuple[str, ...]:
-    values = (
-        summary.p50_ms,
-        summary.p90_ms,
-        summary.p99_ms,
-        summary.p999_ms,
-        summary.p9999_ms,
-        summary.max_ms,
-    )
-    return tuple(three_digits(value) for value in values)
 
 
 def three_digits(value: float) -> str:

@@ -13,17 +13,12 @@ from hydra.accounting.metrics import metric_value
 from hydra.options.thresholds import METRICS
 from hydra.run.record import RunRecord
 from hydra.sweep.plan import changes_text, format_value
-from hydra.sweep.record import PointRecord, SavedRecord, SearchResult, SweepRecord
+from hydra.sweep.record import PointRecord, SavedRecord, SearchResult, SweepRecord, run_verdict, worst_verdict
 
 COMPARED_METRICS: Mapping[str, Literal["high", "low"]] = {
-    "tx_rate": "high",
-    "rx_rate": "high",
-    "loss": "low",
-    "failing_clients": "low",
-    "e2e_p50": "low",
-    "e2e_p99": "low",
-    "e2e_p999": "low",
-}
+    "tx_rate": "high", "rx_rate": "high", "loss": "low", "failing_clients": "low",
+    "e2e_p50": "low", "e2e_p99": "low", "e2e_p999": "low",
+}  # fmt: skip
 """Which way is better, by metric."""
 
 NEVER_NOISE = frozenset({"loss", "failing_clients"})
@@ -34,27 +29,8 @@ FLOORS: Mapping[str, float] = {"ms": 1.0}
 
 IGNORED_OPTIONS = ("output", "keep_running", "java", "start_timeout")
 IGNORED_MACHINE_FACTS = ("release",)
-SEVERITY = {"pass": 0, "indeterminate": 1, "fail": 2, "error": 3}
 
 State = Literal["same", "noise", "better", "worse"]
-
-
-@dataclass(frozen=True)
-class ComparedPoint:
-    """The runs of one point in one of the two results."""
-
-    runs: tuple[RunRecord, ...]
-
-    @property
-    def verdict(self) -> str:
-        """The worst of its runs."""
-        verdicts = [run.result.verdict if run.result is not None else "error" for run in self.runs]
-        return max(verdicts, key=lambda verdict: SEVERITY[verdict])
-
-    def values(self, metric: str) -> list[float]:
-        """The metric in each run that has a result."""
-        results = [run.result for run in self.runs if run.result is not None]
-        return [metric_value(metric, result.totals, result.latency) for result in results]
 
 
 @dataclass(frozen=True)
@@ -100,50 +76,52 @@ class Comparison:
             for item in self.differences
             if item.state == "worse"
         )
-        verdicts = (f"{name}: {was} -> {now}" for name, was, now in self.verdicts if SEVERITY[now] > SEVERITY[was])
+        verdicts = (f"{name}: {was} -> {now}" for name, was, now in self.verdicts if worst_verdict((was, now)) == now)
         return (*verdicts, *metrics)
 
 
-def points_by_name(saved: SavedRecord) -> dict[str, ComparedPoint]:
-    """The points of a result; trials of a search that repeat a point are its repeats."""
+def points_by_name(saved: SavedRecord) -> dict[str, tuple[RunRecord, ...]]:
+    """The runs of each point of a result; trials of a search that repeat a point are its repeats."""
     if isinstance(saved, RunRecord):
-        return {"run": ComparedPoint((saved,))}
-    found: dict[str, ComparedPoint] = {}
+        return {"run": (saved,)}
+    found: dict[str, tuple[RunRecord, ...]] = {}
     for point in (saved,) if isinstance(saved, PointRecord) else saved.points:
         name = changes_text(point.changes) or "run"
-        earlier = found[name].runs if name in found else ()
-        found[name] = ComparedPoint((*earlier, *point.runs))
-    return {name: point for name, point in found.items() if point.runs}
+        found[name] = (*found.get(name, ()), *point.runs)
+    return {name: runs for name, runs in found.items() if runs}
 
 
 def compare(before: SavedRecord, after: SavedRecord, *, tolerance_percent: float) -> Comparison:
-    """Compare two results point by point.
+    """Compare two results point by point, and the answers of two searches.
 
     A difference counts if it exceeds the tolerance and the floor of its unit, and if the repeats do not overlap. Loss
     counts wherever there was none before, even in a single repeat.
-
-    Args:
-        before: the earlier result.
-        after: the later one.
-        tolerance_percent: differences up to this are "same"; applies to the answers of two searches, too.
     """
     old, new = points_by_name(before), points_by_name(after)
     common = [name for name in old if name in new]
+    verdicts = [(name, _verdict(old[name]), _verdict(new[name])) for name in common]
     changes = [
-        _metric_change(name, metric, old[name].values(metric), new[name].values(metric), tolerance_percent)
+        _metric_change(name, metric, values_before, values_after, tolerance_percent)
         for name in common
         for metric in COMPARED_METRICS
-        if old[name].values(metric) and new[name].values(metric)
+        if (values_before := _values(old[name], metric)) and (values_after := _values(new[name], metric))
     ]
     return Comparison(
         differences=(*changes, *_answer_changes(_answers(before), _answers(after), tolerance_percent)),
-        verdicts=tuple(
-            (name, old[name].verdict, new[name].verdict) for name in common if old[name].verdict != new[name].verdict
-        ),
-        unlike=tuple(dict.fromkeys(line for name in common for line in _unlike(old[name].runs[0], new[name].runs[0]))),
+        verdicts=tuple((name, was, now) for name, was, now in verdicts if was != now),
+        unlike=tuple(dict.fromkeys(line for name in common for line in _unlike(old[name][0], new[name][0]))),
         only_before=tuple(name for name in old if name not in new),
         only_after=tuple(name for name in new if name not in old),
     )
+
+
+def _verdict(runs: Sequence[RunRecord]) -> str:
+    return worst_verdict(map(run_verdict, runs))
+
+
+def _values(runs: Sequence[RunRecord], metric: str) -> list[float]:
+    """The metric in each run that has a result."""
+    return [metric_value(metric, run.result.totals, run.result.latency) for run in runs if run.result is not None]
 
 
 def _answers(saved: SavedRecord) -> Sequence[SearchResult]:
@@ -189,14 +167,10 @@ def _answer_changes(
 def _unlike(old: RunRecord, new: RunRecord) -> Iterator[str]:
     """Options, machine facts and versions that differ."""
     for what, was, now, ignored in (
-        ("option", _options(old), _options(new), IGNORED_OPTIONS),
+        ("option", dataclasses.asdict(old.order.options), dataclasses.asdict(new.order.options), IGNORED_OPTIONS),
         ("machine", old.machine, new.machine, IGNORED_MACHINE_FACTS),
         ("version of", old.versions, new.versions, ()),
     ):
         for key in sorted({*was, *now} - {*ignored}):
             if was.get(key) != now.get(key):
                 yield f"{what} {key}: {format_value(was.get(key))} -> {format_value(now.get(key))}"
-
-
-def _options(run: RunRecord) -> Mapping[str, object]:
-    return dataclasses.asdict(run.order.options)

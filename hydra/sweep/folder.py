@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from hydra.codec import encode
 from hydra.errors import OutputError, UsageError
 from hydra.files.atomic_write import atomic_write
+from hydra.files.file_lock import try_lock
 from hydra.sweep.record import PointRecord, SavedRecord, SweepRecord, read_saved
 
 SWEEP_FILE = "sweep.json"
@@ -29,21 +28,17 @@ class SweepFolder:
     Args:
         path: the folder.
         sweep: the content of ``sweep.json``, without points.
-        lock: descriptor of the lock file.
+        lock: holds the lock file.
     """
 
-    def __init__(self, path: Path, sweep: SweepRecord, lock: int) -> None:
+    def __init__(self, path: Path, sweep: SweepRecord, lock: contextlib.ExitStack) -> None:
         self.path = path
         self.sweep = sweep
         self._lock = lock
 
     @classmethod
     def begin(cls, path: Path, sweep: SweepRecord) -> SweepFolder:
-        """Make the folder of a new sweep.
-
-        Args:
-            path: an empty folder, or one that does not exist.
-            sweep: the sweep; its points are not saved.
+        """Make the folder of a new sweep, whose points are not saved.
 
         Raises:
             OutputError: the folder cannot be created.
@@ -92,18 +87,7 @@ class SweepFolder:
 
     def close(self) -> None:
         """Release the lock; harmless the second time."""
-        lock, self._lock = self._lock, -1
-        if lock >= 0:
-            os.close(lock)
-
-
-def read_sweep(path: Path) -> SweepRecord:
-    """The sweep in a folder, with all finished points.
-
-    Raises:
-        UsageError: not a sweep's folder, or a file in it is damaged.
-    """
-    return _with_points(_read_sweep_file(path), path)
+        self._lock.close()
 
 
 def read_points(path: Path) -> dict[int, PointRecord]:
@@ -129,7 +113,9 @@ def load_results(path: str) -> SavedRecord:
     """
     place = Path(path)
     try:
-        return read_sweep(place) if place.is_dir() else read_saved(place.read_bytes(), name=path)
+        if place.is_dir():
+            return _with_points(_read_sweep_file(place), place)
+        return read_saved(place.read_bytes(), name=path)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"{path} cannot be read ({reason})") from error
@@ -148,17 +134,14 @@ def _read_sweep_file(path: Path) -> SweepRecord:
     return record
 
 
-def _lock(path: Path) -> int:
-    try:
-        lock = os.open(path / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise OutputError(f"{str(path)!r} cannot be written to ({error.strerror or error})") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            os.close(lock)
-        raise UsageError(
-            f"another Hydra is using {str(path)!r}", hint="wait until it ends, or choose another folder"
-        ) from error
-    return lock
+def _lock(path: Path) -> contextlib.ExitStack:
+    with contextlib.ExitStack() as lock:
+        try:
+            held = lock.enter_context(try_lock(path / LOCK_FILE))
+        except OSError as error:
+            raise OutputError(f"{str(path)!r} cannot be written to ({error.strerror or error})") from error
+        if not held:
+            raise UsageError(
+                f"another Hydra is using {str(path)!r}", hint="wait until it ends, or choose another folder"
+            )
+        return lock.pop_all()

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 from hydra.errors import UsageError
 from hydra.options.options import OPTION_KINDS, Options, checked, parse_option
+from hydra.options.parsers import whole
 
 CLIENTS = "clients"
 
@@ -30,9 +30,6 @@ NOT_SWEPT = frozenset(
 MAX_SWEEP_POINTS = 10_000
 MAX_CLIENTS = 100_000
 MAX_REPEATS = 1000
-
-Change = tuple[str, object]
-"""An option's name, or ``clients``, and its value at a point."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +75,7 @@ def format_value(value: object) -> str:
 
 
 def parse_axis(text: str, *, origin: str) -> Axis:
-    """The axis in ``NAME=VALUE,VALUE,...``.
-
-    Args:
-        text: the flag's value.
-        origin: how an error names it, such as ``--sweep``.
+    """The axis in ``NAME=VALUE,VALUE,...``; ``origin`` is how an error names it, such as ``--sweep``.
 
     Raises:
         UsageError: an unknown option, an invalid value, or a duplicate one.
@@ -99,7 +92,7 @@ def make_axis(name: str, texts: Iterable[str], *, origin: str) -> Axis:
     Raises:
         UsageError: as ``parse_axis``.
     """
-    values = tuple(parse_change(name, text, origin=origin)[1] for text in texts)
+    values = tuple(parse_value(name, text, origin=origin) for text in texts)
     duplicate = next((value for index, value in enumerate(values) if value in values[:index]), None)
     if duplicate is not None:
         raise UsageError(
@@ -108,21 +101,22 @@ def make_axis(name: str, texts: Iterable[str], *, origin: str) -> Axis:
     return Axis(name, values)
 
 
-def parse_change(name: str, text: str, *, origin: str) -> Change:
-    """One change: the option's name and its parsed value.
+def parse_value(name: str, text: str, *, origin: str) -> object:
+    """The value of an option, or of ``clients``, at a point.
 
     Raises:
         UsageError: an unknown option, or an invalid value.
     """
     if name == CLIENTS:
-        if not re.fullmatch(r"[0-9]{1,9}", text.strip(), re.ASCII) or not 1 <= int(text) <= MAX_CLIENTS:
-            raise UsageError(f"{origin}: clients = {text!r} must be a whole number from 1 to {MAX_CLIENTS}")
-        return name, int(text)
+        try:
+            return whole(1, MAX_CLIENTS)(text.strip())
+        except ValueError as error:
+            raise UsageError(f"{origin}: clients = {text!r} {error}") from error
     if name not in OPTION_KINDS or name in NOT_SWEPT:
         hint = "sweep clients=..." if name == "total_sub_apps" else "see 'hydra kafka --help' for the options"
         reason = "cannot be swept" if name in NOT_SWEPT else "is not an option"
         raise UsageError(f"{origin}: {name[:80]!r} {reason}", hint=hint)
-    return name, parse_option(name, text, origin=f"{origin}: {name}")
+    return parse_option(name, text, origin=f"{origin}: {name}")
 
 
 def grid(axes: Sequence[Axis]) -> list[dict[str, object]]:
@@ -176,11 +170,7 @@ def apps_for(clients: int, clients_per_app: int) -> int:
 
 
 def make_points(options: Options, changes: Sequence[Mapping[str, object]]) -> tuple[SweepPoint, ...]:
-    """The points of a sweep, numbered.
-
-    Args:
-        options: common to all points.
-        changes: of each point.
+    """The points of a sweep, numbered: the common options with the changes of each point.
 
     Raises:
         UsageError: no points or too many, a duplicate point, or an invalid one.
@@ -212,21 +202,15 @@ def parse_points(text: str, *, origin: str) -> list[dict[str, object]]:
         clients, times, rate = part.strip().partition("x")
         if not times:
             raise UsageError(f"{origin}: {part[:80]!r} must be CLIENTSxRATE, such as 50x2000")
-        points.append(
-            dict(parse_change(name, value, origin=origin) for name, value in ((CLIENTS, clients), ("msg_rate", rate)))
-        )
+        values = {CLIENTS: clients, "msg_rate": rate}
+        points.append({name: parse_value(name, value, origin=origin) for name, value in values.items()})
     return points
 
 
 def seconds_left(plan: SweepPlan, took_s: Mapping[int, float]) -> float | None:
-    """An estimate of how long the rest of a sweep will take.
+    """About how many seconds the rest of a sweep will take; None until a point has finished: its overhead is not known.
 
-    Args:
-        plan: the whole sweep.
-        took_s: by the number of each finished point, how long it took with all repeats, also before a resumption.
-
-    Returns:
-        Seconds; None until a point has finished, because the overhead of a run is not known before.
+    ``took_s`` says for each finished point how long it took with all repeats.
     """
     if not took_s:
         return None

@@ -29,7 +29,7 @@ from pathlib import Path
 from hydra.errors import ConfigurationError, UsageError
 from hydra.options.options import OPTION_KINDS, parse_option
 from hydra.options.reader import read_text
-from hydra.sweep.plan import MAX_REPEATS, Axis, grid, make_axis, parse_change, zipped
+from hydra.sweep.plan import MAX_REPEATS, Axis, grid, make_axis, parse_value, zipped
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -68,11 +68,7 @@ def read_plan_file(path: str) -> PlanFile:
 
 
 def read_plan(tables: Mapping[str, object], *, name: str) -> PlanFile:
-    """Parse the tables of a plan file.
-
-    Args:
-        tables: the file's top level.
-        name: the file's, for errors.
+    """Parse the tables of a plan file of this name.
 
     Raises:
         ConfigurationError: names the file, the table and the key.
@@ -80,7 +76,9 @@ def read_plan(tables: Mapping[str, object], *, name: str) -> PlanFile:
     for key in tables:
         if key not in KEYS:
             raise ConfigurationError(f"{name}: unknown key {key[:80]!r}", hint=f"the keys are {', '.join(KEYS)}")
-    zip_axes = _boolean(tables, "zip", name=name)
+    zip_axes = tables.get("zip", False)
+    if not isinstance(zip_axes, bool):
+        raise ConfigurationError(f"{name}: zip = {zip_axes!r} must be true or false")
     points = tables.get("point", [])
     if not isinstance(points, list) or not all(isinstance(point, dict) for point in points):
         raise ConfigurationError(f"{name}: point must be written [[point]]")
@@ -88,7 +86,7 @@ def read_plan(tables: Mapping[str, object], *, name: str) -> PlanFile:
         axes = [_axis(key, values, name=name) for key, values in _table(tables, "sweep", name=name).items()]
         swept = (zipped(axes) if zip_axes else grid(axes)) if axes else []
         fixed = [
-            dict(parse_change(key, _text(value), origin=f"{name}: [[point]] {number}") for key, value in point.items())
+            {key: parse_value(key, _text(value), origin=f"{name}: [[point]] {number}") for key, value in point.items()}
             for number, point in enumerate(points, 1)
         ]
         options = {key: _option(key, value, name=name) for key, value in _table(tables, "options", name=name).items()}
@@ -123,21 +121,11 @@ def _repeats(tables: Mapping[str, object], *, name: str) -> int | None:
     value = tables.get("repeats")
     if value is None:
         return None
-    number = value if isinstance(value, (int, float)) and not isinstance(value, bool) else 0
-    if not 1 <= number <= MAX_REPEATS or number != int(number):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value not in range(1, MAX_REPEATS + 1):
         raise ConfigurationError(f"{name}: repeats = {value!r} must be a whole number from 1 to {MAX_REPEATS}")
-    return int(number)
-
-
-def _boolean(tables: Mapping[str, object], key: str, *, name: str) -> bool:
-    value = tables.get(key, False)
-    if not isinstance(value, bool):
-        raise ConfigurationError(f"{name}: {key} = {value!r} must be true or false")
-    return value
+    return int(value)
 
 
 def _text(value: object) -> str:
-    """A TOML value in the text form that a flag takes."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return str(value)
+    """A TOML value as a flag's text."""
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)

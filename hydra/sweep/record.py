@@ -1,6 +1,6 @@
 """What is saved of a sweep or a search: its plan or search settings, its points with their runs, and what it found.
 
-The formats are versioned; a reader refuses a version that it does not know.
+A point holds runs, so all formats have the version of the result file's. A reader refuses any other version.
 """
 
 from __future__ import annotations
@@ -17,21 +17,20 @@ from hydra.accounting.latency import LatencyHistogram
 from hydra.accounting.stats import ProcessUsage, SubscriberSample, SubscriberStats
 from hydra.errors import InfrastructureError, UsageError
 from hydra.options.options import Options
-from hydra.run import record as run_record
-from hydra.run.record import RunRecord
+from hydra.run.record import FORMAT, FORMAT_VERSION, RunRecord
 from hydra.sweep.plan import Axis, SweepPlan
 from hydra.sweep.search import SearchAnswer
 from hydra.sweep.tuning import TuningResult
 
 SWEEP_FORMAT = "hydra-sweep"
 POINT_FORMAT = "hydra-point"
-FORMAT_VERSION = run_record.FORMAT_VERSION
-"""The result file's: a point holds runs, so that its format changes with theirs."""
 
 SweepKind = Literal["sweep", "batchsize", "maxrate", "maxclients", "frontier", "tune"]
 
 EXIT_CODES_WORST_FIRST = (143, 130, 70, 4, 2, 1, 3)
 """Interruptions and errors, then loss, then what is indeterminate."""
+
+VERDICTS_WORST_FIRST = ("error", "fail", "indeterminate", "pass")
 
 
 @dataclass(frozen=True)
@@ -109,11 +108,6 @@ class SweepRecord:
     format_version: int = FORMAT_VERSION
 
     @property
-    def runs(self) -> tuple[RunRecord, ...]:
-        """Every run of every point."""
-        return tuple(run for point in self.points for run in point.runs)
-
-    @property
     def exit_code(self) -> int:
         """Of a sweep the worst of its points; of a search whether it has an answer."""
         if self.tuned is not None:
@@ -125,6 +119,8 @@ class SweepRecord:
 
 SavedRecord = RunRecord | PointRecord | SweepRecord
 
+FORMATS: dict[str, type[SavedRecord]] = {FORMAT: RunRecord, POINT_FORMAT: PointRecord, SWEEP_FORMAT: SweepRecord}
+
 
 def worst_exit_code(codes: Iterable[int]) -> int:
     """The exit code of several runs."""
@@ -132,38 +128,35 @@ def worst_exit_code(codes: Iterable[int]) -> int:
     return next((code for code in EXIT_CODES_WORST_FIRST if code in present), 0)
 
 
-def read_saved(data: bytes, *, name: str) -> SavedRecord:
-    """Decode a file that Hydra saved.
+def run_verdict(run: RunRecord) -> str:
+    """The verdict of a run; ``error`` if it has no result."""
+    return "error" if run.result is None else run.result.verdict
 
-    Args:
-        data: its content.
-        name: the file's, for errors.
+
+def worst_verdict(verdicts: Iterable[str]) -> str:
+    """The worst of several verdicts; ``indeterminate`` if there are none."""
+    return min(verdicts, key=VERDICTS_WORST_FIRST.index, default="indeterminate")
+
+
+def read_saved(data: bytes, *, name: str) -> SavedRecord:
+    """Decode the content of a file that Hydra saved; errors name the file.
 
     Raises:
         UsageError: not a file of Hydra, of an unknown version, or damaged.
     """
     try:
         head = msgspec.json.decode(data, type=_Head)
-        formats: dict[str, tuple[type[SavedRecord], int]] = {
-            run_record.FORMAT: (RunRecord, run_record.FORMAT_VERSION),
-            POINT_FORMAT: (PointRecord, FORMAT_VERSION),
-            SWEEP_FORMAT: (SweepRecord, FORMAT_VERSION),
-        }
-        if head.format not in formats:
+        if head.format not in FORMATS:
+            reason = f"format {head.format[:40]!r}"
+            raise UsageError(f"{name} is not a result file of Hydra ({reason})", hint="--output=FILE writes one")
+        if head.format_version != FORMAT_VERSION:
             raise UsageError(
-                f"{name} is not a result file of Hydra (format {head.format[:40]!r})",
-                hint="--output=FILE writes one",
-            )
-        record_type, version = formats[head.format]
-        if head.format_version != version:
-            raise UsageError(
-                f"{name} has {head.format} version {head.format_version}, this Hydra reads version {version}",
+                f"{name} has {head.format} version {head.format_version}, this Hydra reads version {FORMAT_VERSION}",
                 hint="use the Hydra that wrote it",
             )
-        saved = msgspec.json.decode(data, type=record_type)
+        return msgspec.json.decode(data, type=FORMATS[head.format])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{name} is not a result file of Hydra ({error})") from error
-    return saved
 
 
 class _Head(msgspec.Struct):
@@ -172,10 +165,9 @@ class _Head(msgspec.Struct):
 
 
 def compact_run(run: RunRecord) -> RunRecord:
-    """The run without its evidence: no clients, publisher, machine samples and audit; all subscribers merged into one.
+    """The run without what is most of a result file: no clients, publisher, machine samples and audit.
 
-    The evidence (each client's spans, each process's samples) is most of a result file. A sweep keeps the result, and
-    one latency histogram a second over all subscribers.
+    All subscribers are merged into one, with one latency histogram a second.
     """
     merged = _merge_subscribers(run.order.run_id, run.evidence.subscribers)
     evidence = dataclasses.replace(run.evidence, publisher=None, machine=(), audit=None, subscribers=merged)

@@ -8,39 +8,29 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
 
-from hydra.errors import InfrastructureError
+from hydra.errors import CapacityError, HydraError, InfrastructureError, InterruptedRunError, UsageError
 from hydra.options.durations import duration
 from hydra.options.options import Options
+from hydra.options.order import RunOrder
 from hydra.run.clock import Clock
 from hydra.run.progress import Progress
-from hydra.run.record import RunRecord
+from hydra.run.record import RunRecord, failed_record
+from hydra.sweep.folder import SweepFolder
 from hydra.sweep.plan import CLIENTS, SweepPlan, SweepPoint, changes_text, format_value, seconds_left, with_changes
-from hydra.sweep.record import PointRecord, SearchResult, SearchSettings, SweepRecord, compact_run
+from hydra.sweep.record import PointRecord, SearchResult, SweepRecord, compact_run
 from hydra.sweep.search import SearchAnswer, SearchRange, SearchTrial, classify_run, next_step
 from hydra.sweep.tuning import TUNING_METRIC, TUNING_UNIT, TuningResult, TuningTrial, next_setting, tuning_cost
+
+if TYPE_CHECKING:
+    from hydra.kafkatest.runtest import RunTestKAFKA
 
 MAX_FAILED_IN_A_ROW = 2
 """Points in a row for which the stack was unusable: a third one would tell nothing new."""
 
 OUTCOMES = {"good": "good", "bad": "too much", "harness": "the harness was the limit", "unknown": "no answer"}
-
-
-class SweepStore(Protocol):
-    """Keeps finished points. A point is kept whole or not at all."""
-
-    def finished(self) -> Mapping[int, PointRecord]:
-        """All that are kept, by number."""
-        ...
-
-    def keep(self, record: PointRecord) -> None:
-        """Keep a point; replaces one of the same number."""
-        ...
-
-    def save(self, sweep: SweepRecord) -> None:
-        """Keep the answers that a search has so far."""
-        ...
 
 
 class SweepRunner:
@@ -49,30 +39,24 @@ class SweepRunner:
     Args:
         measure: makes one run with these options. A run that failed is a record with its error; an interruption is
             raised.
-        store: keeps the points; those that it holds already are not measured again.
+        folder: keeps the points; those that it holds already are not measured again.
         clock: for the time that a point takes.
         progress: shows where the sweep is.
     """
 
     def __init__(
-        self, measure: Callable[[Options], RunRecord], store: SweepStore, clock: Clock, progress: Progress
+        self, measure: Callable[[Options], RunRecord], folder: SweepFolder, clock: Clock, progress: Progress
     ) -> None:
         self._measure_run = measure
-        self._store = store
+        self._folder = folder
         self._clock = clock
         self._progress = progress
-        self._finished = {number: record for number, record in store.finished().items() if not record.unmeasured}
+        self._finished = {number: record for number, record in folder.finished().items() if not record.unmeasured}
         """By number. A point without a result counts, unless the stack was unusable."""
         self._failed_in_a_row = 0
 
     def run(self, sweep: SweepRecord) -> SweepRecord:
-        """Measure what is not measured yet.
-
-        Args:
-            sweep: what to run; a search finds answers that it has already again, without measuring.
-
-        Returns:
-            The sweep with its points and answers.
+        """Measure what is not measured yet; returns the sweep with its points and answers.
 
         Raises:
             InfrastructureError: two points in a row could not be measured at all.
@@ -81,7 +65,7 @@ class SweepRunner:
             self._run_plan(sweep.plan)
         elif sweep.kind == "tune":
             sweep = dataclasses.replace(sweep, tuned=self._tune(sweep))
-            self._store.save(sweep)
+            self._folder.save(sweep)
         else:
             sweep = self._find_limits(sweep)
         return dataclasses.replace(sweep, points=self._records())
@@ -108,7 +92,7 @@ class SweepRunner:
             start = answer.best or start
             found = SearchResult(limit.question, limit.unit, answer, limit.clients)
             sweep = dataclasses.replace(sweep, answers=(*sweep.answers, found))
-            self._store.save(sweep)
+            self._folder.save(sweep)
         return sweep
 
     def _find_limit(self, limit: LimitSearch) -> SearchAnswer:
@@ -125,7 +109,8 @@ class SweepRunner:
                 self._progress.note(f"{limit.varied}={format_value(trial.value)}: {OUTCOMES[trial.outcome]}{reason}")
 
     def _tune(self, sweep: SweepRecord) -> TuningResult:
-        axes = _settings(sweep).axes
+        assert sweep.search is not None
+        axes = sweep.search.axes
         start = {axis.name: getattr(sweep.options, axis.name) for axis in axes}
         while True:
             trials = [
@@ -146,16 +131,7 @@ class SweepRunner:
         return self._measure(SweepPoint(number, changes, with_changes(options, changes)), place, repeats=1)
 
     def _measure(self, point: SweepPoint, place: str, *, repeats: int) -> PointRecord:
-        """Measure a point with its repeats, and keep it.
-
-        Args:
-            point: what to measure.
-            place: where the sweep is, for people.
-            repeats: runs; none follow one that the stack was unusable for.
-
-        Raises:
-            InfrastructureError: this is the second point in a row for which the stack was unusable.
-        """
+        """Measure a point with its repeats, and keep it; no repeat follows one that the stack was unusable for."""
         began_s = self._clock.now_s()
         runs: list[RunRecord] = []
         while len(runs) < repeats and not (runs and runs[-1].exit_code == InfrastructureError.exit_code):
@@ -164,7 +140,7 @@ class SweepRunner:
             runs.append(self._measure_run(point.options))
         took_s = round(self._clock.now_s() - began_s, 3)
         record = PointRecord(point.number, point.changes, tuple(map(compact_run, runs)), took_s)
-        self._store.keep(record)
+        self._folder.keep(record)
         self._finished[point.number] = record
         self._failed_in_a_row = self._failed_in_a_row + 1 if record.unmeasured else 0
         if self._failed_in_a_row >= MAX_FAILED_IN_A_ROW:
@@ -207,14 +183,10 @@ class LimitSearch:
         return SearchTrial(float(value), outcome, reason)
 
 
-def _settings(sweep: SweepRecord) -> SearchSettings:
-    assert sweep.search is not None
-    return sweep.search
-
-
 def _limits(sweep: SweepRecord) -> Iterator[LimitSearch]:
     """The limits that a search looks for, in order."""
-    settings, options = _settings(sweep), sweep.options
+    assert sweep.search is not None
+    settings, options = sweep.search, sweep.options
     step = float(options.clients_per_app) if sweep.kind == "maxclients" else 0.0
     within = SearchRange(
         settings.start, settings.lowest, settings.highest, step, settings.precision, settings.max_trials
@@ -226,3 +198,52 @@ def _limits(sweep: SweepRecord) -> Iterator[LimitSearch]:
     for clients in settings.clients or (options.client_count,):
         question = f"highest rate for {clients:,} clients"
         yield LimitSearch(question, "records/s", options, "msg_rate", within, {CLIENTS: clients}, clients)
+
+
+class StackRunner:
+    """Runs of a sweep on one stack: it starts once and is scaled between points, and anew after it broke."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._runner: RunTestKAFKA | None = None
+
+    def measure(self, options: Options) -> RunRecord:
+        """One run with these options; the stack stays up for the next one, unless it is what failed.
+
+        Raises:
+            UsageError: the options cannot be. More clients than this machine holds are a record, though: a search for
+                how many it holds ends there.
+            InterruptedRunError: Ctrl-C or SIGTERM.
+        """
+        from hydra.kafkatest import runtest
+        from hydra.kafkatest.machine import machine, versions
+
+        started_at = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+        try:
+            if self._runner is None:
+                self._runner = runtest.RunTestKAFKA(options, runtest=False, progress=self._progress)
+            else:
+                self._runner.record = None
+                self._runner.set_options(options)
+                self._runner.scale_sub_app()
+            self._runner.run_test()
+            record = self._runner.record
+        except InterruptedRunError:
+            raise
+        except HydraError as error:
+            if isinstance(error, UsageError) and not isinstance(error, CapacityError):
+                raise
+            record = self._runner.record if self._runner is not None else None
+            if record is None:
+                record = failed_record(RunOrder("", options), started_at, error)
+                record = dataclasses.replace(record, versions=versions(), machine=machine())
+            if isinstance(error, InfrastructureError):
+                self.close()
+        assert record is not None
+        return record
+
+    def close(self) -> None:
+        """End the stack; harmless the second time."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            runner.stop_appserver()

@@ -24,6 +24,8 @@ Outcome = Literal["good", "bad", "harness", "unknown"]
 
 Limit = Literal["broker", "harness", "range", "trials", "unknown"]
 
+_LIMIT_WORDS = {"harness": "the harness", "unknown": "a run without an answer"}
+
 CONFIRMED_BY = 2
 """Trials with the same outcome that confirm a value."""
 
@@ -110,12 +112,7 @@ class SearchAnswer:
 
 
 def classify_run(run: RunRecord, *, msg_rate: float) -> tuple[Outcome, str]:
-    """The outcome of a trial, and the reason if it is not good.
-
-    Args:
-        run: the trial's run.
-        msg_rate: records/s that were asked for.
-    """
+    """The outcome of a trial that was asked for ``msg_rate`` records/s, and the reason if it is not good."""
     result = run.result
     if result is None:
         return "harness" if run.exit_code == CapacityError.exit_code else "unknown", run.error
@@ -134,12 +131,7 @@ def classify_run(run: RunRecord, *, msg_rate: float) -> tuple[Outcome, str]:
 
 
 def next_step(trials: Sequence[SearchTrial], within: SearchRange) -> NextTrial | SearchAnswer:
-    """What to try next, or the answer.
-
-    Args:
-        trials: all so far, in order.
-        within: where to search.
-    """
+    """What to try next, given all trials so far, or the answer."""
     if not trials:
         return NextTrial(within.fit(within.start), "double")
     best, above = _bracket(trials)
@@ -168,11 +160,7 @@ def _unconfirmed(trials: Sequence[SearchTrial], value: float | None) -> NextTria
 
 
 def _bracket(trials: Sequence[SearchTrial]) -> tuple[float | None, float | None]:
-    """The lowest value that is not good, and the highest good one below it; the majority of a value's trials decides.
-
-    Returns:
-        (highest good, lowest not good); None where there is no such value.
-    """
+    """(highest good value, lowest one above it that is not good), None where there is none; the majority decides."""
     counts = {trial.value: _counts(trials, trial.value) for trial in trials}
     above = min((value for value, (good, bad) in counts.items() if good <= bad), default=None)
     below = [value for value, (good, bad) in counts.items() if good > bad and (above is None or value < above)]
@@ -180,10 +168,7 @@ def _bracket(trials: Sequence[SearchTrial]) -> tuple[float | None, float | None]
 
 
 def _counts(trials: Iterable[SearchTrial], value: float) -> tuple[int, int]:
-    """How many trials of a value were good, and how many were not.
-
-    Indeterminate trials are ignored if at least one trial of this value was good.
-    """
+    """How many trials of a value were good, and how many were not; where one was good, unknown ones do not count."""
     outcomes = [trial.outcome for trial in trials if trial.value == value]
     good = outcomes.count("good")
     return good, len(outcomes) - good - (outcomes.count("unknown") if good else 0)
@@ -227,10 +212,7 @@ def _answer(
 
 
 def _limit(trials: Iterable[SearchTrial], value: float) -> tuple[Limit, Outcome]:
-    """What was the limit at a value that is not good, and the outcome that says so.
-
-    If the harness was the limit once, the value is not proven to be the broker's limit.
-    """
+    """What was the limit at a value that is not good, and the outcome that says so; the harness if it was so once."""
     outcomes = {trial.outcome for trial in trials if trial.value == value}
     if "harness" in outcomes:
         return "harness", "harness"
@@ -238,16 +220,12 @@ def _limit(trials: Iterable[SearchTrial], value: float) -> tuple[Limit, Outcome]
 
 
 def answer_sentence(answer: SearchAnswer, *, unit: str) -> str:
-    """The answer in words.
-
-    Args:
-        answer: what was found.
-        unit: of the values, such as ``records/s``.
-    """
+    """The answer in words; ``unit`` is that of the values, such as ``records/s``."""
     runs = f"{answer.trials} runs"
+    limiter = _LIMIT_WORDS.get(answer.limited_by, "")
     because = f" ({answer.reason})" if answer.reason else ""
     if answer.best is None:
-        nothing = "none" if answer.limited_by == "broker" else f"no answer (limited by {_LIMITS[answer.limited_by]})"
+        nothing = "none" if answer.limited_by == "broker" else f"no answer (limited by {limiter})"
         return f"{nothing}: not even {answer.above:,.10g} {unit} is good; {runs}{because}"
     confirmed = "confirmed by a repeat" if answer.confirmed else "not confirmed by a repeat"
     if answer.above is None:
@@ -256,11 +234,5 @@ def answer_sentence(answer: SearchAnswer, *, unit: str) -> str:
     if not answer.at_least:
         limit = f"{answer.best:,.10g} {unit}: {answer.above:,.10g} is too much for the broker"
     else:
-        limit = (
-            f"at least {answer.best:,.10g} {unit}: at {answer.above:,.10g} the limit was {_LIMITS[answer.limited_by]},"
-            " not the broker"
-        )
+        limit = f"at least {answer.best:,.10g} {unit}: at {answer.above:,.10g} the limit was {limiter}, not the broker"
     return f"{limit}; {confirmed}, {runs}{because}"
-
-
-_LIMITS = {"harness": "the harness", "unknown": "a run without an answer"}

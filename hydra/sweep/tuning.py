@@ -67,13 +67,7 @@ def tuning_cost(run: RunRecord) -> float | None:
 def next_setting(
     trials: Sequence[TuningTrial], axes: Sequence[Axis], start: Setting
 ) -> dict[str, object] | TuningResult:
-    """The setting to try next, or the result.
-
-    Args:
-        trials: all so far, in order.
-        axes: the options and the values to try.
-        start: the setting to begin with; names every axis.
-    """
+    """The setting to try next, given all trials so far and the setting to begin with, or the result."""
     tried: dict[str, list[float]] = {}
     for trial in trials:
         tried.setdefault(_key(trial.setting), []).append(math.inf if trial.cost is None else trial.cost)

@@ -138,7 +138,7 @@ def test_a_plan_file(call, runs):
         (["--clients=0"], "--clients = '0' must be a whole number from 1"),
         (["--client_set=ten"], "--client_set: clients = 'ten' must be a whole number"),
         (["--msg_rate_set=0"], "--msg_rate_set: msg_rate = '0' must be a number from 0.1"),
-        (["--msg_rate_set=1000,1000"], "--msg_rate_set: msg_rate = 1000"),
+        (["--msg_rate_set=1000,1000"], "--msg_rate_set: duplicate value msg_rate = 1000"),
         (["--sweep=linger_ms"], "--sweep='linger_ms' must be OPTION=VALUE"),
         (["--sweep=output=x"], "cannot be swept"),
         (["--plan=missing.toml"], "--plan=missing.toml does not exist"),

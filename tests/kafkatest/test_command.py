@@ -37,12 +37,12 @@ def test_main_job(hydra, place) -> None:
     assert record["format"] == "hydra-result"
     assert record["status"] == "complete"
     assert record["seed_keys"] == keys
-    assert record["options"]["msg_rate"] == 1000
+    assert record["order"]["options"]["msg_rate"] == 1000
     assert record["cluster"]["kafka"] == "embedded"
     assert record["cluster"]["kafka_version"].startswith("4.")
     assert len(record["result"]["clients"]) == 30
     assert {client["distinct"] for client in record["result"]["clients"]} == {2000}
-    assert record["publisher"]["attempted"] == 2000
+    assert record["evidence"]["publisher"]["attempted"] == 2000
     place.assert_nothing_left()
 
 

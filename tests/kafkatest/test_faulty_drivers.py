@@ -102,7 +102,7 @@ def test_a_publisher_whose_outcomes_are_wrong_is_named(bench):
     assert [found_in(client) for client in result.clients] == [{"ghost": ghosts, "broker_lost": never_sent}] * 3
     assert result.verdict == "fail"
     assert f"{3 * never_sent} are not in the broker's log" in result.reasons[0]
-    assert f"{3 * ghosts} received records are not in the log, by the publisher's word" in result.reasons
+    assert f"{3 * ghosts} received records are not in the log, according to the publisher" in result.reasons
     totals = result.totals
     assert totals.records_acked - totals.records_appended == never_sent - ghosts
     assert "the log grew by" in " ".join(result.reasons)

@@ -40,7 +40,7 @@ def test_what_retention_took_before_it_was_read_has_expired_with_its_exact_count
     assert command.end() == 1, command.text
     whole = place.record()
     result = whole["result"]
-    by_pid = {stats["task_id"]: stats for stats in whole["subscribers"]}
+    by_pid = {stats["task_id"]: stats for stats in whole["evidence"]["subscribers"]}
     assert len(by_pid) == 2
     behind = [client for client in result["clients"] if client["expired"]]
     assert len(behind) == 2
@@ -53,6 +53,6 @@ def test_what_retention_took_before_it_was_read_has_expired_with_its_exact_count
         assert client["expired"] == client["expected"] - client["distinct"] == client["lost"]
         assert (client["expected"], client["duplicates"]) == (6000, 0)
     assert all(client["lost"] == 0 for client in result["clients"] if client not in behind)
-    assert whole["audit"]["partitions"]["0"]["start_offset"] > 0
+    assert whole["evidence"]["audit"]["partitions"]["0"]["start_offset"] > 0
     assert f"{sum(client['expired'] for client in behind)} expired before they were read" in result["reasons"][0]
     assert well.is_running() is False

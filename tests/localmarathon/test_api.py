@@ -7,12 +7,12 @@ import pytest
 import requests
 
 from hydra.errors import MarathonError, UsageError
+from tests.marathon_fixtures import SLEEP
 
 pytestmark = pytest.mark.integration
 
 WIPE = "You cannot use scale and wipe at the same time."
 NO = "The local Marathon does not support"
-SLEEP = {"cmd": "exec sleep 1000", "cpus": 0.1, "mem": 16}
 
 
 def test_ping_in_every_form(server):
@@ -64,12 +64,7 @@ def test_info_has_the_keys_of_marathons_and_no_other(server):
         ("POST", "/v2/tasks", 405, "HTTP 405 Method Not Allowed"),
         ("DELETE", "/ping", 405, "HTTP 405 Method Not Allowed"),
         ("DELETE", "/v2/apps/here/tasks?scale=true&wipe=True", 400, WIPE),
-        (
-            "DELETE",
-            "/v2/apps/here/tasks/a.b?scale=TRUE&wipe=TRUE",
-            400,
-            WIPE,
-        ),
+        ("DELETE", "/v2/apps/here/tasks/a.b?scale=TRUE&wipe=TRUE", 400, WIPE),
         # What Marathon has and the local one has not.
         ("GET", "/metrics", 404, f"{NO} metrics."),
         ("GET", "/v2/events", 404, f"{NO} the event stream."),
@@ -78,15 +73,8 @@ def test_info_has_the_keys_of_marathons_and_no_other(server):
         ("GET", "/v2/groups/versions", 404, f"{NO} earlier versions of a group."),
         ("POST", "/v2/groups", 404, f"{NO} creating and changing groups."),
         ("PUT", "/v2/groups/g1", 404, f"{NO} creating and changing groups."),
-        *(
-            (
-                method,
-                "/v2/apps",
-                404,
-                f"{NO} several apps in one request; use /v2/apps/{{id}}.",
-            )
-            for method in ("PUT", "PATCH")
-        ),
+        ("PUT", "/v2/apps", 404, f"{NO} several apps in one request; use /v2/apps/{{id}}."),
+        ("PATCH", "/v2/apps", 404, f"{NO} several apps in one request; use /v2/apps/{{id}}."),
         ("GET", "/v2/apps?label=a==b", 422, f"{NO} label selectors."),
         ("DELETE", "/v2/apps/here?dryRun=true", 422, f"{NO} dry runs."),
     ],

@@ -5,6 +5,8 @@ from hydra.localmarathon.app_parser import parse_app
 from hydra.localmarathon.errors import RequestRefusedError
 
 MINIMAL = {"id": "/x", "cmd": "sleep 1"}
+SINGLE = {"MARATHON_SINGLE_INSTANCE_APP": "true"}
+WEB_PORT = {"portDefinitions": [{"port": 9001, "protocol": "udp,tcp", "name": "web", "labels": {"a": "b"}}]}
 
 
 def read(document, **options):
@@ -56,23 +58,16 @@ def test_impossible_ids_are_refused(app_id):
 def test_the_canonical_form_reads_as_the_same_app():
     app = read(
         {
-            "id": "g1/x",
-            "args": ["sleep", "1"],
-            "instances": 3,
-            "cpus": 0.5,
-            "env": {"A": "ü"},
-            "labels": {"owner": "me"},
+            "id": "g1/x", "args": ["sleep", "1"], "instances": 3, "cpus": 0.5,
+            "env": {"A": "ü"}, "labels": {"owner": "me"},
             "portDefinitions": [{"port": 10001, "protocol": "udp,tcp", "name": "http", "labels": {"vip": "1"}}, {}],
-            "requirePorts": True,
-            "taskKillGracePeriodSeconds": 7,
-            "killSelection": "OLDEST_FIRST",
+            "requirePorts": True, "taskKillGracePeriodSeconds": 7, "killSelection": "OLDEST_FIRST",
             "upgradeStrategy": {"minimumHealthCapacity": 0.5, "maximumOverCapacity": 0},
             "constraints": [["hostname", "unique"], ["rack", "LIKE", "a.*"]],
-            "unreachableStrategy": "disabled",
-            "acceptedResourceRoles": ["*"],
+            "unreachableStrategy": "disabled", "acceptedResourceRoles": ["*"],
             "container": {"type": "MESOS", "volumes": []},
         }
-    )
+    )  # fmt: skip
     assert read(app_document(app)) == app
     assert app.constraints == (("hostname", "UNIQUE"), ("rack", "LIKE", "a.*"))
     assert app.ports[0] == PortDefinition(10001, "udp,tcp", "http", {"vip": "1"})
@@ -133,11 +128,7 @@ RULES = [
     ({"id": "/g1/deep/x", "role": "deep"}, "/role", "must be one of: '*', 'g1'"),
     ({"acceptedResourceRoles": ["foo"]}, "/acceptedResourceRoles", "can contain only '*' and the role of the app, '*'"),
     ({"acceptedResourceRoles": []}, "/acceptedResourceRoles", "must not be empty"),
-    (
-        {"container": {"type": "DOCKER", "docker": {"image": "a", "network": "foo"}}},
-        "/container/docker/network",
-        "'HOST'",
-    ),
+    ({"container": {"docker": {"image": "a", "network": "foo"}}}, "/container/docker/network", "'HOST'"),
     ({"container": {"type": "DOCKER", "docker": {}}}, "/container/docker/image", "must not be empty"),
     ({"container": {"type": "MESOS", "volumes": [{}]}}, "/container/volumes", "does not support"),
     ({"env": {"A=B": "c"}}, "/env/A=B", "valid name"),
@@ -194,16 +185,8 @@ def test_everything_wrong_is_told_at_once():
 
 
 def test_null_and_empty_count_as_absent():
-    nothing = {
-        "args": None,
-        "fetch": [],
-        "healthChecks": [],
-        "secrets": {},
-        "residency": None,
-        "taskRateLimit": None,
-        "tasks": [],
-    }
-    assert read({**MINIMAL, **nothing}) == read(MINIMAL)
+    nothing = {"args": None, "fetch": [], "healthChecks": [], "secrets": {}, "residency": None, "taskRateLimit": None}
+    assert read({**MINIMAL, **nothing, "tasks": []}) == read(MINIMAL)
 
 
 def test_no_ports_is_not_the_default_port():
@@ -252,10 +235,7 @@ def test_an_update_changes_what_it_names_and_nothing_else():
     [
         ({"portDefinitions": []}, {"portDefinitions": []}),
         ({"ports": []}, {"portDefinitions": []}),
-        (
-            {"portDefinitions": [{"port": 9001, "protocol": "udp,tcp", "name": "web", "labels": {"a": "b"}}]},
-            {"portDefinitions": [{"port": 9001, "protocol": "udp,tcp", "name": "web", "labels": {"a": "b"}}]},
-        ),
+        (WEB_PORT, WEB_PORT),
         (
             {"ports": [9001], "portDefinitions": [{"port": 9001, "protocol": "udp"}]},
             {"portDefinitions": [{"port": 9001, "protocol": "udp", "labels": {}}]},
@@ -265,10 +245,7 @@ def test_an_update_changes_what_it_names_and_nothing_else():
         ({"container": {"type": "MESOS"}}, {"container": {"type": "MESOS"}}),
         ({"taskKillGracePeriodSeconds": 7}, {"taskKillGracePeriodSeconds": 7}),
         ({"disk": 5, "gpus": 1}, {"disk": 5, "gpus": 1}),
-        (
-            {"labels": {"MARATHON_SINGLE_INSTANCE_APP": "true"}},
-            {"labels": {"MARATHON_SINGLE_INSTANCE_APP": "true"}, "instances": 1},
-        ),
+        ({"labels": SINGLE}, {"labels": SINGLE, "instances": 1}),
     ],
 )
 def test_what_is_given_comes_back_in_the_canonical_form(given, wanted):

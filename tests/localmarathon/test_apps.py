@@ -1,15 +1,12 @@
 """Apps, their deployments and locks, groups and the launch queue over HTTP."""
 
-import re
-
 import pytest
+
+from tests.marathon_fixtures import NEVER, SLEEP, TIMESTAMP
 
 pytestmark = pytest.mark.integration
 
 STAGING_S = 0.25  # long enough to see the deployment of what has just been created
-SLEEP = {"cmd": "exec sleep 1000", "cpus": 0.1, "mem": 16}
-NEVER = {"cmd": "exec sleep 1000", "cpus": 1e6}  # waits: no agent has so much
-TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
 def test_create_answers_with_the_canonical_app(server):
@@ -19,7 +16,7 @@ def test_create_answers_with_the_canonical_app(server):
     assert answer.headers["Location"] == app["id"] == "/g1/x"
     assert [answer.headers["Marathon-Deployment-Id"]] == [deployment["id"] for deployment in app["deployments"]]
     assert (app["tasksStaged"], app["tasksRunning"], app["tasksHealthy"], app["tasksUnhealthy"]) == (0, 0, 0, 0)
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", app["version"])
+    assert TIMESTAMP.fullmatch(app["version"])
     assert app["versionInfo"] == {"lastScalingAt": app["version"], "lastConfigChangeAt": app["version"]}
     assert 10000 <= app["portDefinitions"][0]["port"] <= 20000
     assert not {"ports", "uris"} & app.keys()
@@ -118,19 +115,6 @@ def test_put_creates_scales_and_replaces(server):
     assert (server.app("/x")["instances"], server.app("/x")["env"]) == (1, {})
 
 
-def test_the_same_rules_hold_for_a_change(server):
-    server.create("/x", **NEVER)
-    for method, path, body in (
-        ("PUT", "/v2/apps/x?force=true", {"instances": -1}),
-        ("PATCH", "/v2/apps/x?force=true", {"instances": -1}),
-        ("PUT", "/v2/apps/y", {"cmd": "exec sleep 1000", "instances": -1}),
-    ):
-        answer = server.call(method, path, body)
-        assert (answer.status_code, answer.json()["details"][0]["path"]) == (422, "/instances"), (method, path)
-    assert server.app("/x")["instances"] == 1
-    assert ids(server) == ["/x"]
-
-
 def test_the_id_in_the_body_of_a_put_is_ignored(server):
     assert server.call("PUT", "/v2/apps/x", {"id": "/other", "instances": 0, **SLEEP}).status_code == 201
     server.wait_settled()
@@ -149,20 +133,28 @@ def test_an_app_does_not_go_back_to_an_earlier_version(server):
     assert server.app("/x")["version"] == version
 
 
-def test_health_checks_are_refused_by_every_request(server):
-    checks = {"healthChecks": [{"protocol": "TCP"}]}
-    server.create("/x", instances=0, **SLEEP)
-    for method, path, body in (
-        ("POST", "/v2/apps", {"id": "/y", **SLEEP, **checks}),
-        ("PUT", "/v2/apps/y", {**SLEEP, **checks}),
-        ("PUT", "/v2/apps/x", checks),
-        ("PATCH", "/v2/apps/x", checks),
+@pytest.mark.parametrize(
+    ("fields", "path", "error"),
+    [
+        ({"healthChecks": [{"protocol": "TCP"}]}, "/healthChecks", "does not support the field 'healthChecks'"),
+        ({"instances": -1}, "/instances", "must be greater than or equal to 0"),
+    ],
+)
+def test_the_same_rules_hold_for_every_request(server, fields, path, error):
+    server.create("/x", **NEVER)
+    before = server.app("/x")
+    for method, address, body in (
+        ("POST", "/v2/apps", {"id": "/y", **SLEEP, **fields}),
+        ("PUT", "/v2/apps/y", {**SLEEP, **fields}),
+        ("PUT", "/v2/apps/x?force=true", fields),
+        ("PATCH", "/v2/apps/x?force=true", fields),
     ):
-        answer = server.call(method, path, body)
-        errors = ["the local Marathon does not support the field 'healthChecks'"]
-        assert (answer.status_code, answer.json()["details"]) == (422, [{"path": "/healthChecks", "errors": errors}])
+        answer = server.call(method, address, body)
+        (detail,) = answer.json()["details"]
+        assert (answer.status_code, detail["path"]) == (422, path), (method, address)
+        assert error in detail["errors"][0]
     assert ids(server) == ["/x"]
-    assert server.app("/x")["healthChecks"] == []
+    assert server.app("/x") == before
 
 
 def test_a_put_that_changes_nothing_deploys_nothing(server):
@@ -311,16 +303,6 @@ def test_a_group_is_read_and_deleted_in_one_deployment(server):
     server.wait_settled()
     assert ids(server) == ["/g2"]
     assert len(server.census()) == 1
-
-
-def test_a_locked_app_locks_its_group(server):
-    deployment = server.create("/g1/x", **NEVER)
-    answer = server.call("DELETE", "/v2/groups/g1")
-    assert answer.status_code == 409
-    assert answer.json()["deployments"] == [{"id": deployment}]
-    assert server.call("DELETE", "/v2/groups/g1?force=true").status_code == 200
-    server.wait_settled()
-    assert ids(server) == []
 
 
 def ids(server):

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -13,27 +14,29 @@ import pytest
 import requests
 
 from hydra.cli.main import run
-from hydra.localmarathon.process_table import TASK_MARK
 
 pytestmark = pytest.mark.integration
 
 APP = {"id": "/x", "cmd": "exec sleep 1000", "instances": 3, "cpus": 0.1, "mem": 16}
+FEW_FILES = ["/bin/sh", "-c", 'ulimit -S -n 256; exec "$@"', "sh"]
+# The grandchild has left the group and ignores SIGTERM.
+GRANDCHILD = "ulimit -n; setsid sh -c 'trap \"\" TERM; sleep 1001' & sleep 1002"
 
 
 @pytest.fixture
 def marathon(tmp_path):
-    """Starts ``hydra marathon``; returns the process and the address of the API."""
+    """Starts ``hydra marathon``; returns the process, the address of the API and the framework's id."""
     started = []
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
 
     def start(*arguments):
         process = subprocess.Popen(
-            [sys.executable, "-m", "hydra", "marathon", "--port=0", *arguments],
+            [*FEW_FILES, sys.executable, "-m", "hydra", "marathon", "--port=0", *arguments],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment,
         )  # fmt: skip
         started.append(process)
-        first = process.stdout.readline()
-        return process, re.search(r"http://\S+:\d+", first)[0] if first else ""
+        url = re.search(r"http://\S+:\d+", process.stdout.readline())[0]
+        return process, url, requests.get(f"{url}/v2/info", timeout=5).json()["frameworkId"]
 
     yield start
     for process in started:
@@ -42,19 +45,6 @@ def marathon(tmp_path):
         process.wait(10)
         process.stdout.close()
         process.stderr.close()
-
-
-def marked(url):
-    framework_id = requests.get(f"{url}/v2/info", timeout=5).json()["frameworkId"]
-
-    def find():
-        return [
-            process
-            for process in psutil.process_iter(["environ"])
-            if (process.info["environ"] or {}).get(TASK_MARK, "").startswith(framework_id)
-        ]
-
-    return find
 
 
 @pytest.mark.parametrize(
@@ -66,22 +56,35 @@ def marked(url):
     ],
 )
 def test_its_agents_are_those_it_was_given_and_however_it_ends_its_tasks_end_too(
-    marathon, poll, tmp_path, end, arguments, hosts
+    marathon, poll, marked_processes, tmp_path, end, arguments, hosts
 ):
     (tmp_path / "hydra.ini").write_text("[mesos]\nlocal_agents: 127.0.0.1 rack:a, 127.0.0.2 rack:b cpus:2 mem:64\n")
-    process, url = marathon(*arguments)
+    process, url, framework_id = marathon(*arguments)
     agents = requests.get(f"{url}/slaves", timeout=5).json()["slaves"]
     assert [agent["hostname"] for agent in agents] == hosts
-    tasks = marked(url)
-    assert requests.post(f"{url}/v2/apps", json=APP, timeout=5).status_code == 201
-    poll(lambda: len(tasks()) == 3 and not requests.get(f"{url}/v2/deployments", timeout=5).json())
+    app = {**APP, "cmd": GRANDCHILD, "taskKillGracePeriodSeconds": 0.5}
+    assert requests.post(f"{url}/v2/apps", json=app, timeout=5).status_code == 201
+    poll(
+        lambda: len(marked_processes(framework_id)) >= 9 and not requests.get(f"{url}/v2/deployments", timeout=5).json()
+    )
+    # Tasks may open as many files as the machine allows.
+    outputs = [path.read_text().strip() for path in tmp_path.glob(f"**/{framework_id}/*/stdout")]
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    assert outputs == ["unlimited" if hard == resource.RLIM_INFINITY else str(hard)] * 3
+    children = psutil.Process(process.pid).children()
+    watchdogs = [child for child in children if "watchdog" in " ".join(child.cmdline())]
+    assert len(watchdogs) == 1
     process.send_signal(end)
-    assert process.wait(20) == (-9 if end is signal.SIGKILL else 0)
-    poll(lambda: not tasks())
-    if end is not signal.SIGKILL:
-        assert not list(tmp_path.glob("hydra-*"))
+    if end is signal.SIGKILL:
+        assert process.wait(20) == -signal.SIGKILL
+        poll(lambda: marked_processes(framework_id) == [], timeout_s=5)
+        poll(lambda: not list(tmp_path.glob("hydra-*/marathon/*")), timeout_s=5)
+        poll(lambda: not watchdogs[0].is_running(), timeout_s=5)
     else:
-        poll(lambda: not list(tmp_path.glob("hydra-*/marathon/*")))
+        assert process.wait(20) == 0
+        assert marked_processes(framework_id) == []
+        assert [child.pid for child in children if child.is_running()] == []
+        assert not list(tmp_path.glob("hydra-*"))
 
 
 @pytest.mark.parametrize(
@@ -101,9 +104,8 @@ def test_curl_works(server, poll):
         pytest.skip("there is no curl")
 
     def call(*arguments):
-        answer = subprocess.run(
-            [curl, "-sS", "-m", "10", *arguments], capture_output=True, text=True, timeout=20, check=True
-        )
+        command = [curl, "-sS", "-m", "10", *arguments]
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
         return json.loads(answer.stdout or "null")
 
     url = server.url

@@ -6,9 +6,9 @@ import threading
 
 import pytest
 
-pytestmark = pytest.mark.integration
+from tests.marathon_fixtures import SLEEP
 
-SLEEP = {"cmd": "exec sleep 1000", "cpus": 0.1, "mem": 16}
+pytestmark = pytest.mark.integration
 
 
 @pytest.fixture
@@ -49,14 +49,6 @@ def test_what_is_fetched_lies_in_the_sandbox_before_the_command(server, files):
     assert server.app("/x")["fetch"][2] == {
         "uri": f"{url}/c.tgz", "extract": False, "executable": False, "cache": False
     }  # fmt: skip
-
-
-def test_an_archive_that_would_have_to_be_unpacked_is_refused(server):
-    for fields in ({"fetch": [{"uri": "http://127.0.0.1:1/a.tgz"}]}, {"uris": ["http://127.0.0.1:1/a.tgz"]}):
-        answer = server.call("POST", "/v2/apps", {"id": "/x", **SLEEP, **fields})
-        assert answer.status_code == 422
-        assert "does not support unpacking archives" in answer.json()["details"][0]["errors"][0]
-    assert server.get("/v2/apps").json() == {"apps": []}
 
 
 def test_uris_are_the_older_form_of_fetch(server, files):

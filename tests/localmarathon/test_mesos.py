@@ -1,8 +1,6 @@
-"""The addresses of Mesos, and what ``hydra cli`` reads there."""
+"""The addresses of Mesos."""
 
 import pytest
-
-from hydra.cli.main import run
 
 pytestmark = pytest.mark.integration
 
@@ -52,17 +50,3 @@ def test_no_file_outside_of_the_sandboxes_is_read(server, tmp_path):
         answer = server.get("/files/read", params={"path": path, "offset": 0})
         assert answer.status_code == 404, path
     assert server.get("/files/read?path=x&offset=y").status_code == 400
-
-
-def test_hydra_cli_lists_agents_and_reads_logs(agents, capsys, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    (task,) = agents.start_app("/x", cmd="echo out; echo err >&2; exec sleep 1000", cpus=0.5, mem=64)
-    agents.wait_text(task["id"], "stderr")
-    assert run(["cli", "ls", "agents", f"--marathon_url={agents.url}"]) == 0
-    out = capsys.readouterr().out
-    assert all(host in out for host in ("127.0.0.1", "127.0.0.2", "127.0.0.3"))
-    assert "rack" in out
-    assert run(["cli", "logs", task["id"], f"--marathon_url={agents.url}"]) == 0
-    out = capsys.readouterr().out
-    assert "out" in out
-    assert "err" in out

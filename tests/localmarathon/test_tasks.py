@@ -11,11 +11,10 @@ import psutil
 import pytest
 
 from hydra.localmarathon import agent
+from tests.marathon_fixtures import SLEEP, TIMESTAMP
 
 pytestmark = pytest.mark.integration
 
-SLEEP = {"cmd": "exec sleep 1000", "cpus": 0.1, "mem": 16}
-TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 # Says "ready" once the handler is set, so that a test knows when SIGTERM can no longer end it.
 STUBBORN = "trap '' TERM; echo ready; while true; do sleep 0.1; done"
 
@@ -214,11 +213,7 @@ def test_tasks_of_all_apps(server):
     server.start_app("/y", portDefinitions=[], **SLEEP)
     tasks = {task["appId"]: task for task in server.get("/v2/tasks").json()["tasks"]}
     assert tasks["/y"]["ports"] == tasks["/y"]["servicePorts"] == []
-    task = tasks["/x"]
-    assert len(task["ports"]) == len(task["servicePorts"]) == 2
-    assert task["host"] == task["ipAddresses"][0]["ipAddress"] == "127.0.0.1"
-    assert task["state"] == "TASK_RUNNING"
-    assert task["stagedAt"] <= task["startedAt"]
+    assert len(tasks["/x"]["ports"]) == len(tasks["/x"]["servicePorts"]) == 2
     assert len(server.get("/v2/tasks?status=running").json()["tasks"]) == 2
     assert server.get("/v2/tasks?status[]=staging").json()["tasks"] == []
 
@@ -244,7 +239,9 @@ def test_a_task_has_every_field(server):
     uuid = "[0-9a-f]{8}-[0-9a-f]{4}-1[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"
     assert re.fullmatch(rf"g1_kafka-sub\.instance-{uuid}\._app\.1", task["id"])
     assert (task["appId"], task["role"], task["localVolumes"]) == ("/g1/kafka-sub", "*", [])
+    assert (task["host"], task["state"]) == ("127.0.0.1", "TASK_RUNNING")
     assert task["ipAddresses"] == [{"ipAddress": task["host"], "protocol": "IPv4"}]
+    assert task["stagedAt"] <= task["startedAt"]
     assert all(TIMESTAMP.fullmatch(task[name]) for name in ("stagedAt", "startedAt", "version"))
     assert all(10000 <= port <= 20000 for port in task["servicePorts"])
     assert all(21000 <= port <= 32000 for port in task["ports"])
@@ -261,28 +258,22 @@ def test_a_task_that_is_killed_comes_back_new_and_without_a_delay(server, poll):
     assert "lastTaskFailure" not in server.app("/x")
 
 
-def test_a_task_finds_every_variable(server):
+def test_a_task_finds_its_variables_and_its_folder(server):
     (task,) = server.start_app(
-        "/g1/x", cmd="env; pwd >&2; exec sleep 1000", cpus=0.5, mem=32, disk=1,
-        portDefinitions=[{"name": "http-api"}, {"protocol": "udp"}], labels={"owner-name": "me"},
-        env={"MARATHON_APP_RESOURCE_MEM": "mine", "HOST": "mine", "PORT1": "mine"},
+        "/g1/x", cmd="env; pwd >&2; exec sleep 1000", mem=32, ports=[0, 0], labels={"owner-name": "me"},
+        env={"HOST": "mine", "PORT1": "mine"},
     )  # fmt: skip
     lines = server.wait_text(task["id"], lines=25)
     found = dict(line.split("=", 1) for line in lines if "=" in line)
-    ports, framework = task["ports"], server.get("/v2/info").json()["frameworkId"]
-    sandbox = str(server.sandbox(task["id"]))
+    ports, sandbox = task["ports"], str(server.sandbox(task["id"]))
     wanted = {
-        "MESOS_TASK_ID": task["id"], "MESOS_EXECUTOR_ID": task["id"], "MESOS_FRAMEWORK_ID": framework,
-        "MESOS_SLAVE_ID": task["slaveId"], "MESOS_AGENT_ID": task["slaveId"],
-        "MESOS_SANDBOX": sandbox, "MESOS_DIRECTORY": sandbox, "HYDRA_RUN_ID": "run-7",
-        "MARATHON_APP_ID": "/g1/x", "MARATHON_APP_VERSION": task["version"], "MARATHON_APP_RESOURCE_CPUS": "0.5",
-        "MARATHON_APP_RESOURCE_DISK": "1.0", "MARATHON_APP_RESOURCE_GPUS": "0",
-        "MARATHON_APP_ENFORCE_GROUP_ROLE": "false",
-        "MARATHON_APP_LABELS": "OWNER_NAME", "MARATHON_APP_LABEL_OWNER_NAME": "me",
-        "PORT": str(ports[0]), "PORT0": str(ports[0]), "PORTS": f"{ports[0]},{ports[1]}",
-        "PORT_HTTP_API": str(ports[0]), f"PORT_{task['servicePorts'][0]}": str(ports[0]),
+        "MESOS_TASK_ID": task["id"], "MESOS_FRAMEWORK_ID": server.server.framework_id,
+        "MESOS_SLAVE_ID": task["slaveId"], "MESOS_SANDBOX": sandbox, "HYDRA_RUN_ID": "run-7",
+        "MARATHON_APP_ID": "/g1/x", "MARATHON_APP_VERSION": task["version"], "MARATHON_APP_RESOURCE_MEM": "32.0",
+        "MARATHON_APP_LABEL_OWNER_NAME": "me",
+        "PORT0": str(ports[0]), "PORTS": f"{ports[0]},{ports[1]}", f"PORT_{task['servicePorts'][0]}": str(ports[0]),
         # The app's own are applied last.
-        "MARATHON_APP_RESOURCE_MEM": "mine", "HOST": "mine", "PORT1": "mine",
+        "HOST": "mine", "PORT1": "mine",
     }  # fmt: skip
     assert {name: found.get(name) for name in wanted} == wanted
     assert "MARATHON_APP_DOCKER_IMAGE" not in found

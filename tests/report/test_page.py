@@ -135,6 +135,7 @@ def test_nothing_but_errors(tmp_path, measured):
     assert complaints == []
 
 
+@pytest.mark.alone
 def test_two_hundred_points_open_in_three_seconds_and_fit_into_twelve_megabytes(tmp_path):
     record = grid_of(clients=range(10, 210, 10), rates=range(1000, 11_000, 1000), options=Options(test_duration=60))
     assert len(record.points) == 200

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import pkgutil
 
 import pytest
 from plotly.graph_objects import Figure
@@ -9,11 +10,18 @@ from plotly.graph_objects import Figure
 from hydra.accounting.evidence import Evidence
 from hydra.accounting.latency import LatencyCounts
 from hydra.options.options import Options
-from hydra.report import palette
 from hydra.report.contents import collect
-from hydra.report.heatmap import latency_heatmap
-from hydra.report.plots import COMMON_LAYOUT, SEED_PLOTS, latency_figure, loss_figure, seed_figure, text
-from hydra.report.run_plots import run_figures
+from hydra.report.plots import (
+    COLOURS,
+    COMMON_LAYOUT,
+    SEED_PLOTS,
+    latency_figure,
+    loss_figure,
+    seed_figure,
+    text,
+    trace_style,
+)
+from hydra.report.run_plots import latency_heatmap, run_figures
 from tests.samples import result, run, samples, sweep
 
 
@@ -138,9 +146,10 @@ def grey(linear):
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-@pytest.mark.parametrize("colour", palette.COLOURS)
-@pytest.mark.parametrize("background", [palette.LIGHT_BACKGROUND, palette.DARK_BACKGROUND])
+@pytest.mark.parametrize("colour", COLOURS)
+@pytest.mark.parametrize("background", ["#ffffff", "#14181d"])
 def test_every_colour_stands_out_from_both_papers(colour, background):
+    assert f"--paper: {background};" in pkgutil.get_data("hydra.report", "page.css").decode()
     high, low = sorted((grey(luminance(colour)), grey(luminance(background))), reverse=True)
     assert (high + 0.05) / (low + 0.05) >= 3
 
@@ -167,7 +176,7 @@ def lab(linear):
 def test_the_first_four_colours_are_told_apart_by_colour_blind_readers(blindness):
     """The original's plots have four traces. A distance of 2.3 is just noticeable; shapes differ on top of it."""
     seen = []
-    for colour in palette.COLOURS[:4]:
+    for colour in COLOURS[:4]:
         linear = luminance(colour)
         seen.append(
             lab(
@@ -182,6 +191,6 @@ def test_the_first_four_colours_are_told_apart_by_colour_blind_readers(blindness
 
 
 def test_traces_differ_in_more_than_colour():
-    looks = {(palette.colour(i), palette.symbol(i), palette.dash(i)) for i in range(50)}
-    assert len(looks) == 50
-    assert len({palette.symbol(i) for i in range(8)}) == 8
+    styles = [trace_style(index) for index in range(50)]
+    assert len({(style["line"]["color"], style["marker"]["symbol"], style["line"]["dash"]) for style in styles}) == 50
+    assert len({style["marker"]["symbol"] for style in styles[:8]}) == 8

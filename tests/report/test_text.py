@@ -11,8 +11,8 @@ from hydra.accounting.metrics import ThresholdOutcome
 from hydra.options.options import Options
 from hydra.options.order import RunOrder
 from hydra.report.text import (
-    LATENCY_COLUMNS,
     MEANINGS,
+    PERCENTILES,
     failure_line,
     headline,
     key_rows,
@@ -221,7 +221,7 @@ def test_latencies_are_rows_of_percentiles():
     made = timed(client_p99_min_ms=1.0, client_p99_median_ms=2.5, client_p99_max_ms=300.2)
     values = ("1", "2", "3.25", "4", "5", "679")
     assert latency_rows(made) == [("end to end", *values), ("service", *values)]
-    assert len(values) == len(LATENCY_COLUMNS)
+    assert len(values) == len(PERCENTILES)
     assert latency_lines(made) == [
         "end to end: from the intended send time; service: from the actual one",
         "p99 of clients: 1 to 300 ms, median 2.5 ms",

@@ -91,7 +91,7 @@ def test_trials_of_a_search_that_repeat_a_point_are_its_repeats():
     saved = sweep([{"clients": 10}, {"clients": 20}])
     again = dataclasses.replace(saved.points[0], number=3)
     found = points_by_name(dataclasses.replace(saved, points=(*saved.points, again)))
-    assert {name: len(each.runs) for name, each in found.items()} == {"clients=10": 2, "clients=20": 1}
+    assert {name: len(runs) for name, runs in found.items()} == {"clients=10": 2, "clients=20": 1}
     assert list(points_by_name(run())) == ["run"]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hydra.errors import OutputError, UsageError
-from hydra.sweep.folder import SweepFolder, load_results, read_points, read_sweep
+from hydra.sweep.folder import SweepFolder, load_results, read_points
 from hydra.sweep.record import read_saved
 from tests.examples import examples
 from tests.samples import sweep
@@ -34,7 +34,6 @@ def test_what_is_kept_is_found_again(tmp_path):
     assert sorted(again.finished()) == [1, 2]
     assert again.whole().plan == SWEEP.plan
     again.close()
-    assert len(read_sweep(tmp_path / "s").points) == 2
     assert len(load_results(str(tmp_path / "s")).points) == 2
 
 

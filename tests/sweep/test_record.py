@@ -6,6 +6,7 @@ import json
 import msgspec
 import pytest
 
+from hydra.accounting.evidence import Evidence
 from hydra.accounting.latency import LatencyHistogram
 from hydra.codec import encode
 from hydra.errors import UsageError
@@ -96,12 +97,12 @@ def histogram(stats):
 
 def test_a_compact_run_has_one_subscriber_and_loses_no_latency():
     stats = tuple(each for seed in range(5) for each in samples(10, 4.0, seed=seed))
-    before = dataclasses.replace(run(), subscribers=stats)
+    before = dataclasses.replace(run(), evidence=Evidence(subscribers=stats))
     after = compact_run(before)
     assert after.result == before.result
-    (one,) = after.subscribers
+    (one,) = after.evidence.subscribers
     assert len(one.samples) == 10
-    assert histogram(after.subscribers) == histogram(stats)
+    assert histogram(after.evidence.subscribers) == histogram(stats)
     assert [sample.received for sample in one.samples] == [5 * 500 * second for second in range(1, 11)]
     assert compact_run(after) == after
 

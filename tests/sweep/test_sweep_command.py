@@ -33,7 +33,7 @@ def test_a_sweep_on_one_stack_with_every_file(hydra, place, tmp_path):
     events = [json.loads(line) for line in (place.work / "r.jsonl").read_text().splitlines()]
     assert {event["event"] for event in events} == {"phase", "note", "counts"}
     assert [event["unix_time_s"] for event in events] == sorted(event["unix_time_s"] for event in events)
-    topics = {run["run_id"] for point in place.record("r.json")["points"] for run in point["runs"]}
+    topics = {run["order"]["run_id"] for point in place.record("r.json")["points"] for run in point["runs"]}
     assert len(topics) == 4
     assert (place.work / "r.html").stat().st_size > 4_000_000
     points = [point for _number, point in sorted(read_points(place.work / "s").items())]

@@ -1,22 +1,30 @@
-"""Flags out of the table of options: one for each, checked by the same code as hydra.ini and the batch API."""
+"""The flags that commands share: one for each option, checked by the same code as hydra.ini, and one for each file."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, NoReturn, TypeVar
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 from click.core import ParameterSource
 
 from hydra.cli.help_page import METAVARS
-from hydra.errors import UsageError
+from hydra.errors import OutputError, UsageError
+from hydra.files.atomic_write import atomic_write, check_output
 from hydra.options.options import OPTION_KINDS, Options, merged, parse_option
 from hydra.options.parsers import Parse, switch, whole
 from hydra.options.reader import read_settings
 from hydra.options.thresholds import METRICS
 from hydra.sweep.plan import CLIENTS, MAX_CLIENTS, with_changes
 
+if TYPE_CHECKING:
+    from hydra.sweep.record import SavedRecord
+
 F = TypeVar("F", bound=Callable[..., object])
+Callback = Callable[[click.Context, click.Parameter, str | None], object]
 
 KAFKA_NAMES: Mapping[str, str] = {
     "consumer_max_buffer_size": "fetch_max_bytes",
@@ -30,8 +38,24 @@ FIRST_RUN = (
 )  # fmt: skip
 """The flags that ``--help`` shows; ``--help-all`` shows all."""
 
+FILES = {
+    "report": "write a page with the plots to this file (HTML, on its own)",
+    "csv": "write a row for each run to this file (CSV)",
+    "junit": "write a test case for each point to this file (JUnit XML)",
+    "live": "write the counts of the running test to this file, a line each time (JSON Lines)",
+}
 
-Callback = Callable[[click.Context, click.Parameter, str | None], object]
+
+def with_flags(*flags: Callable[[F], F]) -> Callable[[F], F]:
+    """A decorator that gives a command these flags, in this order."""
+    return lambda command: functools.reduce(lambda made, flag: flag(made), reversed(flags), command)
+
+
+def output_flags(command: F) -> F:
+    """A decorator that gives a command the flags of ``Outputs``; ``--output`` is among the options."""
+    return with_flags(*(click.option(f"--{name}", metavar=METAVARS[name], help=text) for name, text in FILES.items()))(
+        command
+    )
 
 
 def parsed_by(parse: Parse) -> Callback:
@@ -62,16 +86,8 @@ def option_flags(*names: str) -> Callable[[F], F]:
         text = "clients in all, in place of --total_sub_apps; in apps of --clients_per_app"
         number = parsed_by(whole(1, MAX_CLIENTS))
         flags.insert(0, click.option("--clients", metavar="N", help=text, callback=number))
-
-    def decorate(command: F) -> F:
-        for flag in reversed(flags):
-            command = flag(command)
-        config = click.option(
-            "--config_file", metavar=METAVARS["config_file"], help="settings; default: hydra.ini, where there is one"
-        )
-        return config(command)
-
-    return decorate
+    text = "settings; default: hydra.ini, where there is one"
+    return with_flags(click.option("--config_file", metavar=METAVARS["config_file"], help=text), *flags)
 
 
 def _flag(name: str) -> Callable[[F], F]:
@@ -124,7 +140,7 @@ def chosen_options(ctx: click.Context, *, under: Mapping[str, object] | None = N
     Args:
         ctx: the command's.
         under: values by name that flags win over.
-        for_a_run: whether they have to go together for a run; to look at a cluster, a few are enough.
+        for_a_run: whether they have to go together for a run.
 
     Raises:
         UsageError: names the flags, or the file, line and key.
@@ -136,3 +152,62 @@ def chosen_options(ctx: click.Context, *, under: Mapping[str, object] | None = N
     options = merged(read_settings(ctx.params["config_file"]).options, under or {}, values)
     changes = {CLIENTS: given[CLIENTS]} if CLIENTS in given else {}
     return with_changes(options, changes) if for_a_run else options
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where to write what; None: not at all."""
+
+    output: str | None = None
+    report: str | None = None
+    csv: str | None = None
+    junit: str | None = None
+    live: str | None = None
+
+    def write(self, saved: Sequence[tuple[str, SavedRecord]]) -> None:
+        """Write the report, the CSV and the JUnit XML of these results, each with its name.
+
+        Raises:
+            OutputError: one could not be written; the others are.
+        """
+        if not (self.report or self.csv or self.junit):
+            return
+        from hydra.report.contents import ReportContents, collect
+        from hydra.report.exports import csv_text, junit_xml
+        from hydra.report.page import page
+
+        contents = collect(saved)
+        unwritten: OutputError | None = None
+        make: Callable[[ReportContents], str | bytes]
+        for flag, make in (("report", page), ("csv", csv_text), ("junit", junit_xml)):
+            path = getattr(self, flag)
+            try:
+                if path is not None:
+                    write_output(flag, path, make(contents))
+            except OutputError as error:
+                unwritten = error
+        if unwritten is not None:
+            raise unwritten
+
+
+def write_output(flag: str, path: str, content: str | bytes) -> None:
+    """Write the file that a flag names.
+
+    Raises:
+        OutputError: names the flag and the path.
+    """
+    data = content if isinstance(content, bytes) else content.encode("utf-8", errors="backslashreplace")
+    atomic_write(Path(path), data, origin=f"--{flag}={path}")
+
+
+def parse_outputs(ctx: click.Context) -> Outputs:
+    """What the flags of a command say, once it is seen that each file can be written.
+
+    Raises:
+        OutputError: names the flag and the path.
+    """
+    outputs = Outputs(**{name: ctx.params.get(name) for name in Outputs.__dataclass_fields__})
+    for flag, path in vars(outputs).items():
+        if path is not None:
+            check_output(path, flag)
+    return outputs

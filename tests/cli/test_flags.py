@@ -5,8 +5,8 @@ import dataclasses
 
 import pytest
 
+from hydra.cli.flags import FIRST_RUN, KAFKA_NAMES
 from hydra.cli.help_page import GROUPS, METAVARS
-from hydra.cli.option_flags import FIRST_RUN, KAFKA_NAMES
 from hydra.options.options import OPTION_KINDS, Options, parse_option
 from hydra.options.thresholds import METRICS
 from tests.facts import made_result
@@ -139,7 +139,7 @@ def test_a_named_file_is_read_whatever_wrote_it(options_of, tmp_path, encode):
         (["--output="], ["--output = '' must be a path"]),
         (["--bootstrap_servers=\x1b[31mred"], ["--bootstrap_servers = ", "must be host:port"]),
         (["--marathon_url=http://m:8080"], ["--marathon_url=http://m:8080", "--bootstrap_servers"]),
-        (["--clients=15"], ["--clients_per_app=10", "ask for 10"]),
+        (["--clients=15"], ["--clients_per_app=10", "use 10"]),
         (["--clients=ten"], ["--clients = 'ten' must be a whole number from 1 to 100000"]),
         (["--clients=20", "--total-sub-apps=2"], ["--clients and --total_sub_apps are both set: keep one"]),
         (["--broker_property=a=1", "--broker_property=a=2"], ["--broker_property = 'a=1,a=2' "]),

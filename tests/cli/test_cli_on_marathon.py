@@ -109,11 +109,11 @@ def test_what_cannot_be_is_told_in_a_line(cli, arguments, told):
     assert err.count("\n") == 1
 
 
-def test_without_a_marathon_the_way_out_is_told(cli, monkeypatch, tmp_path):
+def test_without_a_marathon_the_hint_names_what_to_give(cli, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     code, _out, err = cli("cli", "ls", "apps", url=None)
     assert code == 2
-    assert "give --marathon_url, or 'hydra local up'" in err
+    assert "give --marathon_url, or run 'hydra local up'" in err
 
 
 def test_words_are_completed_by_what_there_is(cli, app, server, monkeypatch):
@@ -146,7 +146,7 @@ def test_the_doctor_leaves_nothing_and_tells_of_the_agents(cli, server):
     findings = [f"{item['subject']}, {item['status']}: {item['text']}" for item in json.loads(out)]
     assert (code, err) == (4, "")
     expected = [
-        "Kafka, trouble: .*127.0.0.1:1",
+        "Kafka, error: .*127.0.0.1:1",
         "Marathon, ok: .* is version 1.10",
         "code server, ok: the task bundle is served",
         "agent .*, ok: Python 3",
@@ -158,3 +158,17 @@ def test_the_doctor_leaves_nothing_and_tells_of_the_agents(cli, server):
         assert [line for line in findings if re.match(told, line)], (told, findings)
     assert server.get("/v2/apps").json()["apps"] == []
     server.wait_settled()
+
+
+def test_hydra_cli_lists_agents_and_reads_logs(agents, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (task,) = agents.start_app("/x", cmd="echo out; echo err >&2; exec sleep 1000", cpus=0.5, mem=64)
+    agents.wait_text(task["id"], "stderr")
+    assert run(["cli", "ls", "agents", f"--marathon_url={agents.url}"]) == 0
+    out = capsys.readouterr().out
+    assert all(host in out for host in ("127.0.0.1", "127.0.0.2", "127.0.0.3"))
+    assert "rack" in out
+    assert run(["cli", "logs", task["id"], f"--marathon_url={agents.url}"]) == 0
+    out = capsys.readouterr().out
+    assert "out" in out
+    assert "err" in out

@@ -1,4 +1,4 @@
-"""CSV and JUnit XML, as other programs read them."""
+"""CSV and JUnit XML, as other programs read them, and the verdict in a sentence."""
 
 import csv
 import io
@@ -8,9 +8,8 @@ import pytest
 
 from hydra.options.options import Options
 from hydra.report.contents import collect
-from hydra.report.csv_rows import csv_text
-from hydra.report.junit import junit_xml
-from hydra.report.summary import overall_verdict, summary_lines
+from hydra.report.exports import csv_text, junit_xml
+from hydra.report.page import overall_verdict, summary_lines
 from tests.samples import result, run, sweep
 
 HOSTILE = "=cmd|' /C calc'!A0,\"<x>\"\n\x00\ud800\x1b"

@@ -5,22 +5,20 @@ import collections.abc
 import contextlib
 import os
 import random
+import re
 import socket
 import threading
 import time
 
-import marathon
-import marathon.util
 import psutil
 import pytest
 import requests
 
-from hydra.localmarathon.process_table import TASK_MARK
-from hydra.localmarathon.server import LocalMarathon
 from hydra.options.agent_specs import parse_agents
 
-marathon.util.collections = collections.abc  # the client's module was written for Python < 3.10
-
+SLEEP = {"cmd": "exec sleep 1000", "cpus": 0.1, "mem": 16}
+NEVER = {"cmd": "exec sleep 1000", "cpus": 1e6}  # waits: no agent has so much
+TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 STAGING_S = 0.05  # real tasks take longer; most tests need not wait for it
 AGENTS = "127.0.0.1 rack:a floor:1 cpus:2 mem:1024, 127.0.0.2 rack:b floor:2 cpus:2 mem:1024, 127.0.0.3 cpus:2 mem:1024"
 
@@ -39,12 +37,23 @@ def poll(probe, timeout_s=15.0):
 
 def marked_processes(framework_id):
     """Pids of the processes that carry the mark of a server."""
+    from hydra.localmarathon.task import TASK_MARK
+
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             if process.environ().get(TASK_MARK, "").startswith(framework_id) and process.status() != "zombie":
                 found.append(process.pid)
     return found
+
+
+def marathon_client(url):
+    """The PyPI client; imported here, because every run of tests imports this module."""
+    import marathon
+    import marathon.util
+
+    marathon.util.collections = collections.abc  # the client's module was written for Python < 3.10
+    return marathon.MarathonClient(url)
 
 
 class RunningMarathon:
@@ -62,9 +71,11 @@ class RunningMarathon:
             raise
         self.url = self.server.url
         self.session = requests.Session()
-        self.client = marathon.MarathonClient(self.url)
+        self.client = marathon_client(self.url)
 
     async def _make(self, options):
+        from hydra.localmarathon.server import LocalMarathon
+
         server = LocalMarathon(self.folder, **options)
         await server.start()
         return server

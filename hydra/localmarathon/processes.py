@@ -1,0 +1,235 @@
+"""The processes of tasks: which belong to a task, even without its group or parent; how they start and how they end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import resource
+import signal
+import subprocess
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from hydra.localmarathon.task import TASK_MARK
+
+_LOG = logging.getLogger(__name__)
+_COALESCING_S = 0.01
+_POLL_S = 0.05
+_GIVE_UP_S = 10.0  # after SIGKILL; only a process that hangs in the kernel lives that long
+
+
+@dataclass(frozen=True)
+class ProcessIdentity:
+    """A process, distinguished from a later one with the same pid."""
+
+    pid: int
+    started_at_s: float
+
+    def is_alive(self) -> bool:
+        """Whether the process exists and is no zombie."""
+        try:
+            process = psutil.Process(self.pid)
+            return process.create_time() == self.started_at_s and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.Error:
+            return False
+
+
+@dataclass(frozen=True)
+class ProcessRow:
+    """One process in the table."""
+
+    identity: ProcessIdentity
+    parent_pid: int
+    group_id: int
+    mark: str  # TASK_MARK of its environment, "" if it has none or cannot be read
+
+
+class ProcessTable:
+    """All processes of the machine at one moment, without zombies."""
+
+    def __init__(self, rows: Iterable[ProcessRow]) -> None:
+        self._rows = {row.identity.pid: row for row in rows}
+        self._children: defaultdict[int, list[int]] = defaultdict(list)
+        self._by_group: defaultdict[int, list[int]] = defaultdict(list)
+        self._by_mark: defaultdict[str, list[int]] = defaultdict(list)
+        for pid, row in self._rows.items():
+            self._children[row.parent_pid].append(pid)
+            self._by_group[row.group_id].append(pid)
+            self._by_mark[row.mark].append(pid)
+
+    def task_processes(self, leader_pid: int, mark: str) -> set[ProcessIdentity]:
+        """The processes of a task: found by its mark and its group, and all their descendants."""
+        waiting = [leader_pid, *self._by_group[leader_pid], *self._by_mark[mark]]
+        found: set[int] = set()
+        while waiting:
+            pid = waiting.pop()
+            if pid not in found:
+                found.add(pid)
+                waiting.extend(self._children[pid])
+        return {self._rows[pid].identity for pid in found if pid in self._rows}
+
+    def marked(self, prefix: str) -> set[ProcessIdentity]:
+        """The processes whose mark begins with a prefix."""
+        return {row.identity for row in self._rows.values() if row.mark.startswith(prefix)}
+
+
+def read_process_table() -> ProcessTable:
+    """The processes that exist now."""
+    rows = []
+    for process in psutil.process_iter(["ppid", "create_time", "environ", "status"]):
+        known = process.info
+        if known["status"] == psutil.STATUS_ZOMBIE:
+            continue
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            rows.append(
+                ProcessRow(
+                    identity=ProcessIdentity(process.pid, known["create_time"] or 0.0),
+                    parent_pid=known["ppid"] or 0,
+                    group_id=os.getpgid(process.pid),
+                    mark=(known["environ"] or {}).get(TASK_MARK, ""),
+                )
+            )
+    return ProcessTable(rows)
+
+
+def send_signal(identities: Iterable[ProcessIdentity], signal_number: signal.Signals) -> None:
+    """Signal those that still exist."""
+    for identity in identities:
+        if identity.is_alive():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(identity.pid, signal_number)
+
+
+class ProcessSnapshot:
+    """Reads the process table once for all callers that ask at about the same time."""
+
+    def __init__(self) -> None:
+        self._next: asyncio.Task[ProcessTable] | None = None
+
+    async def take(self) -> ProcessTable:
+        """A table that is newer than the call."""
+        if self._next is None:
+            self._next = asyncio.get_running_loop().create_task(self._read_soon())
+        return await asyncio.shield(self._next)
+
+    async def _read_soon(self) -> ProcessTable:
+        await asyncio.sleep(_COALESCING_S)
+        self._next = None
+        return await asyncio.to_thread(read_process_table)
+
+
+class TaskProcess:
+    """A task's own process, a group of its own, with its output in the files ``stdout`` and ``stderr`` of the sandbox.
+
+    No preexec_fn: it is unsafe with threads and makes each start three times as slow. The shell sets the limits
+    instead, and the watchdog handles the death of the server.
+
+    Args:
+        argv: the program and its arguments.
+        environment: all of its variables, TASK_MARK among them.
+        sandbox: its working directory.
+        snapshot: reads the process table.
+
+    Raises:
+        OSError: the program cannot be executed.
+    """
+
+    def __init__(
+        self, argv: Sequence[str], environment: dict[str, str], sandbox: Path, snapshot: ProcessSnapshot
+    ) -> None:
+        with (sandbox / "stdout").open("ab") as stdout, (sandbox / "stderr").open("ab") as stderr:
+            self._process = subprocess.Popen(
+                [*_limit_prefix(), *argv],
+                env=environment, cwd=sandbox, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr,
+                start_new_session=True,
+            )  # fmt: skip
+        self._mark = environment[TASK_MARK]
+        self._snapshot = snapshot
+        self._loop = asyncio.get_running_loop()
+        self.exited: asyncio.Future[int] = self._loop.create_future()  # the exit code; -N after signal N
+        self._watch()
+
+    async def end(self, grace_over: asyncio.Future[None]) -> None:
+        """End every process of the task and wait until none is left.
+
+        SIGTERM to all; when ``grace_over`` is done, SIGKILL to all that remain. Does not find a process that left the
+        group, outlived its parents and emptied its environment.
+
+        Args:
+            grace_over: done when the grace period is over; already done for SIGKILL at once.
+        """
+        known = await self._processes()
+        if not grace_over.done():
+            send_signal(known, signal.SIGTERM)
+            known = await self._await_end(known, grace_over)
+        give_up_at_s = self._loop.time() + _GIVE_UP_S
+        while known or not self.exited.done():
+            if self._loop.time() > give_up_at_s:
+                _LOG.error("task process %d does not end after SIGKILL: giving up on it", self._process.pid)
+                return
+            send_signal(known, signal.SIGKILL)
+            await asyncio.wait({self.exited}, timeout=_POLL_S)
+            known = {identity for identity in known if identity.is_alive()} | await self._processes()
+
+    async def _await_end(self, known: set[ProcessIdentity], grace_over: asyncio.Future[None]) -> set[ProcessIdentity]:
+        """Wait until all have ended or the grace period is over; returns those that may still run."""
+        while not grace_over.done():
+            if not self.exited.done():
+                first: set[asyncio.Future[Any]] = {self.exited, grace_over}
+                await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+                continue
+            known = {identity for identity in known if identity.is_alive()}
+            # The known ones may have started children after they were listed.
+            known = known or await self._processes()
+            if not known:
+                break
+            await asyncio.wait({grace_over}, timeout=_POLL_S)
+        return known
+
+    async def _processes(self) -> set[ProcessIdentity]:
+        table = await self._snapshot.take()
+        return table.task_processes(self._process.pid, self._mark)
+
+    def _watch(self) -> None:
+        """Have ``exited`` set when the process ends: through a pidfd, or by polling where there is none."""
+        try:
+            descriptor = os.pidfd_open(self._process.pid)
+        except (AttributeError, OSError):
+            self._loop.call_later(_POLL_S, self._poll)
+        else:
+            self._loop.add_reader(descriptor, self._on_exit, descriptor)
+
+    def _on_exit(self, descriptor: int) -> None:
+        self._loop.remove_reader(descriptor)
+        os.close(descriptor)
+        self.exited.set_result(self._process.wait())
+
+    def _poll(self) -> None:
+        exit_code = self._process.poll()
+        if exit_code is None:
+            self._loop.call_later(_POLL_S, self._poll)
+        else:
+            self.exited.set_result(exit_code)
+
+
+def exit_message(exit_code: int) -> str:
+    """How a command ended, in Mesos' words."""
+    if exit_code >= 0:
+        return f"Command exited with status {exit_code}"
+    return f"Command terminated with signal {signal.strsignal(-exit_code) or -exit_code}"
+
+
+def _limit_prefix() -> list[str]:
+    """Makes a shell raise the soft limit of open files to the hard limit, then run the task in its own place."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == hard:
+        return []
+    limit = "unlimited" if hard == resource.RLIM_INFINITY else str(hard)
+    return ["/bin/sh", "-c", f'ulimit -S -n {limit}; exec "$@"', "sh"]

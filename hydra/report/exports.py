@@ -1,0 +1,133 @@
+"""Results for other programs: CSV for spreadsheets, JUnit XML for CI servers."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Sequence
+from xml.etree import ElementTree as ET
+
+from hydra.accounting.metrics import metric_value
+from hydra.options.thresholds import METRICS
+from hydra.report.contents import ReportContents, ReportPoint
+from hydra.report.text import MEANINGS, number
+from hydra.sweep.comparison import Comparison
+from hydra.sweep.plan import format_value
+from hydra.sweep.record import run_verdict
+
+OWN_METRICS = tuple(name for name in METRICS if name not in MEANINGS)
+
+_FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def csv_text(contents: ReportContents) -> str:
+    """A row for each run: options, verdict, the seed's keys, metrics and limit (empty without a result), reason."""
+    changed = contents.changed_options
+    head = ["source", "point", "run", "clients", "msg_rate", *changed, "verdict", "exit_code", *MEANINGS, *OWN_METRICS]
+    rows = (
+        _row(point, number, index, changed)
+        for number, point in enumerate(contents.points, 1)
+        for index in range(len(point.runs))
+    )
+    return _csv([*head, "limit", "reason"], rows)
+
+
+def _row(point: ReportPoint, number: int, index: int, changed: list[str]) -> list[object]:
+    run = point.runs[index]
+    result = run.result
+    values: list[object] = [""] * (len(MEANINGS) + len(OWN_METRICS) + 1)
+    if result is not None:
+        keys = result.seed_keys()
+        metrics = [metric_value(name, result.totals, result.latency) for name in OWN_METRICS]
+        values = [*(keys[key] for key in MEANINGS), *metrics, result.bottleneck.limit]
+    reason = run.error if result is None else "; ".join(result.reasons)
+    head = [point.source, number, index + 1, point.clients, format_value(point.msg_rate), *map(point.option, changed)]
+    return [*head, run_verdict(run), run.exit_code, *values, reason]
+
+
+def comparison_csv(found: Comparison) -> str:
+    """A row for each difference; ``noise`` is empty if one side has a single run."""
+    rows = (
+        [item.point, item.metric, item.unit, item.before, item.after, item.change_percent, item.noise, item.state]
+        for item in found.differences
+    )
+    return _csv(["point", "metric", "unit", "before", "after", "change_percent", "noise", "state"], rows)
+
+
+def _csv(head: list[str], rows: Iterable[Sequence[object]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows([_plain(value) for value in row] for row in rows)
+    return text.getvalue()
+
+
+def _plain(value: object) -> object:
+    """A cell's value; text that a spreadsheet would take for a formula begins with an apostrophe."""
+    if not isinstance(value, str):
+        return value
+    text = value.replace("\0", "\ufffd")  # the csv module of Python 3.10 neither writes nor reads a NUL
+    return f"'{text}" if text[:1] in {"=", "+", "-", "@", "\t", "\r"} else text
+
+
+def junit_xml(contents: ReportContents) -> bytes:
+    """The document. A failed point is a failure; an indeterminate point, or one without a result, is an error."""
+    verdicts = [point.verdict for point in contents.points]
+    failures = verdicts.count("fail")
+    suite = _suite(f"hydra kafka {contents.kind}", len(verdicts), failures)
+    suite.set("errors", str(len(verdicts) - failures - verdicts.count("pass")))
+    suite.set("time", f"{sum(_took_s(point) for point in contents.points):.3f}")
+    suite.set("timestamp", contents.started_at[:19])
+    for point in contents.points:
+        suite.append(_case(point, contents.kind))
+    return _document(suite)
+
+
+def _case(point: ReportPoint, kind: str) -> ET.Element:
+    case = ET.Element(
+        "testcase", classname=f"hydra.kafka.{kind}", name=_legal(point.label), time=f"{_took_s(point):.3f}"
+    )
+    if point.verdict != "pass":
+        tag = "failure" if point.verdict == "fail" else "error"
+        reasons = [_legal(reason) for reason in point.reasons]
+        ET.SubElement(case, tag, type=point.verdict, message=reasons[0] if reasons else "").text = "\n".join(reasons)
+    ET.SubElement(case, "system-out").text = "\n".join(
+        f"run {index}: {key} = {number(value)}"
+        for index, result in enumerate(point.results, 1)
+        for key, value in sorted(result.seed_keys().items())
+    )
+    return case
+
+
+def _took_s(point: ReportPoint) -> float:
+    return point.took_s if point.took_s is not None else sum(sum(run.phases_s.values()) for run in point.runs)
+
+
+def comparison_junit(found: Comparison) -> bytes:
+    """The document: a point where something is worse is a failure."""
+    names = dict.fromkeys([item.point for item in found.differences] + [name for name, _, _ in found.verdicts])
+    worse = {name: [text for text in found.regressions if text.startswith(f"{name}: ")] for name in names}
+    suite = _suite("hydra compare", len(names), sum(bool(texts) for texts in worse.values()))
+    for name, texts in worse.items():
+        case = ET.SubElement(suite, "testcase", classname="hydra.compare", name=_legal(name))
+        if texts:
+            ET.SubElement(case, "failure", type="worse", message=_legal(texts[0])).text = _legal("\n".join(texts))
+    return _document(suite)
+
+
+def _suite(name: str, tests: int, failures: int) -> ET.Element:
+    return ET.Element("testsuite", name=name, tests=str(tests), failures=str(failures), errors="0", skipped="0")
+
+
+def _document(suite: ET.Element) -> bytes:
+    root = ET.Element("testsuites")
+    root.append(suite)
+    ET.indent(root)
+    text: str = ET.tostring(root, encoding="unicode")
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{text}\n'.encode()
+
+
+def _legal(text: str) -> str:
+    """The text without the characters that an XML document must not hold."""
+    return _FORBIDDEN.sub("\ufffd", text)
