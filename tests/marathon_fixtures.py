@@ -14,7 +14,7 @@ import psutil
 import pytest
 import requests
 
-from hydra.options.agent_specs import parse_agents
+from hydra.options.parsers import parse_agents
 
 SLEEP = {"cmd": "exec sleep 1000", "cpus": 0.1, "mem": 16}
 NEVER = {"cmd": "exec sleep 1000", "cpus": 1e6}  # waits: no agent has so much

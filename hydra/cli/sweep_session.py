@@ -15,8 +15,8 @@ import click
 from hydra.cli.flags import FILES, Outputs, given_flags, output_flags, parse_outputs, with_flags, write_output
 from hydra.cli.terminal import interruptible
 from hydra.errors import HydraError, UsageError
-from hydra.options.durations import duration
 from hydra.options.options import Options
+from hydra.run.clock import duration
 from hydra.sweep.plan import SweepPlan
 
 if TYPE_CHECKING:
