@@ -18,7 +18,7 @@ import psutil
 from hydra.endpoints import Endpoint, local_address_towards
 from hydra.engine.task_bundle import TaskBundle, build_task_bundle
 from hydra.errors import UsageError
-from hydra.files.run_folder import reap_orphans, run_folder
+from hydra.files.folders import reap_orphans, run_folder
 from hydra.options.options import Options
 
 REQUEST_TIMEOUT_S = 30.0
