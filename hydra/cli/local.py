@@ -92,7 +92,7 @@ def marathon(ctx: click.Context, /, port: int, **_flags: object) -> None:
 
     It listens on 127.0.0.1 alone: whoever reaches it may run commands as you. Its tasks end with it.
     """
-    from hydra.files.run_folder import reap_orphans, run_folder
+    from hydra.files.folders import reap_orphans, run_folder
     from hydra.kafkatest.runtest import new_run_id
     from hydra.options.parsers import parse_agents
 

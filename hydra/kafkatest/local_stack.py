@@ -20,7 +20,7 @@ from typing import Literal
 from hydra.broker.server_properties import BrokerSettings, broker_settings
 from hydra.codec import DecodeError, decode, encode
 from hydra.errors import BrokerError, DegradedError, HydraError, InfrastructureError, UsageError
-from hydra.files.run_folder import make_run_folder, new_run_folder, reap_orphans, remove_run_folder
+from hydra.files.folders import make_run_folder, new_run_folder, reap_orphans, remove_run_folder
 from hydra.options.options import Options
 
 MARATHON_TIMEOUT_S = 30.0

@@ -24,8 +24,7 @@ from pathlib import Path
 from hydra import __version__
 from hydra.codec import decode, encode
 from hydra.errors import HydraError
-from hydra.files.process_identity import this_process
-from hydra.files.run_folder import own, remove_run_folder
+from hydra.files.folders import own, remove_run_folder, this_process
 from hydra.kafkatest import running_stack
 from hydra.kafkatest.local_stack import KEEP, StackCommand, StackEvent
 from hydra.kafkatest.running_stack import RunningStack

@@ -152,7 +152,7 @@ class Session:
 
     def _check_marathon(self) -> str:
         try:
-            return self.launcher.check()
+            return self.launcher.facts().version
         except MarathonError as error:
             raise self.failure() or error from error
 
