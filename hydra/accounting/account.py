@@ -19,13 +19,12 @@ from hydra.accounting import timeline
 from hydra.accounting.bottleneck import find_bottleneck
 from hydra.accounting.client_accounting import client_results
 from hydra.accounting.evidence import Evidence
+from hydra.accounting.intervals import Span
 from hydra.accounting.latency import LatencyCounts, LatencyHistogram, LatencySummary
 from hydra.accounting.loss import PartitionLog
-from hydra.accounting.metrics import judge_thresholds
 from hydra.accounting.result import ClientResult, Result
-from hydra.accounting.spans import Span
 from hydra.accounting.timeline import TimelinePoint
-from hydra.accounting.totals import Latencies, Totals
+from hydra.accounting.totals import Latencies, Totals, judge_thresholds
 from hydra.accounting.verdict import find_verdict
 from hydra.errors import AccountingError
 from hydra.options.order import RunOrder

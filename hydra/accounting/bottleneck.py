@@ -13,10 +13,9 @@ from statistics import fmean
 from typing import Literal
 
 from hydra.accounting.evidence import Evidence
-from hydra.accounting.metrics import ThresholdOutcome
 from hydra.accounting.stats import PublisherStats, SubscriberStats
 from hydra.accounting.timeline import TimelinePoint, longest_pause_s
-from hydra.accounting.totals import Latencies, Totals
+from hydra.accounting.totals import Latencies, ThresholdOutcome, Totals
 from hydra.options.order import RunOrder
 
 LATE_MS = 1000.0

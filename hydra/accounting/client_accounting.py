@@ -11,10 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from hydra.accounting.evidence import Evidence
-from hydra.accounting.intervals import IntervalSet
+from hydra.accounting.intervals import IntervalSet, received
 from hydra.accounting.loss import Losses, PartitionLog
 from hydra.accounting.result import ClientResult
-from hydra.accounting.spans import received
 from hydra.accounting.stats import ClientStats, PartitionStats
 from hydra.errors import AccountingError
 from hydra.options.order import RunOrder

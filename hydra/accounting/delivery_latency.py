@@ -11,8 +11,7 @@ Both are counted for whole arrivals (``accounting/latency.py``), with no loop ov
 from __future__ import annotations
 
 from hydra.accounting.latency import LatencyCounts, LatencyHistogram, SpacedLatencies, Spacing
-from hydra.records.partitioner import Partitioner
-from hydra.records.send_plan import SendPlan
+from hydra.records.send_plan import Partitioner, SendPlan
 
 STEADY_MS = 3.0
 """Records whose timestamps differ from the plan's spacing by no more than this count as sent evenly."""

@@ -11,9 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from hydra.accounting.intervals import Interval, IntervalSet
-from hydra.accounting.partition_log import AuditedPartition, OffsetRange
-from hydra.accounting.spans import NO_OFFSET, Span, SpanIndex
+from hydra.accounting.evidence import AuditedPartition, OffsetRange
+from hydra.accounting.intervals import NO_OFFSET, Interval, IntervalSet, Span, SpanIndex
 from hydra.accounting.stats import PartitionOutcomes, PartitionStats
 
 

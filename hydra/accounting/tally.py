@@ -2,7 +2,7 @@
 
 This is on the path of every fetch: a call a *batch* in the wire driver, a call a record in the other two. So it only
 notes what came, in the order in which it came, as spans; what is missing, double or out of order is found afterwards
-(``accounting/spans.py``).
+(``accounting/intervals.py``).
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from hydra.accounting.delivery_latency import DeliveryTiming
+from hydra.accounting.intervals import Span
 from hydra.accounting.latency import CLIENT_BITS, LatencySummary, SpacedLatencies
-from hydra.accounting.spans import Span
 from hydra.accounting.stats import ClientStats, PartitionStats
 from hydra.records.identity import IDENTITY_BYTES, SEQUENCE, SEQUENCE_OFFSET
 

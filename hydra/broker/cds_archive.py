@@ -15,12 +15,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hydra.broker.embedded import EmbeddedBroker
-from hydra.broker.java import Java
-from hydra.broker.jvm import broker_flags, end_jvm, java_command, start_jvm
+from hydra.broker.java import Java, broker_flags, end_jvm, java_command, start_jvm
 from hydra.errors import HydraError, InfrastructureError, JavaError
-from hydra.files.atomic_write import staging_dir
-from hydra.files.file_lock import try_lock
-from hydra.files.user_folders import cache_folder
+from hydra.files.atomic_write import staging_dir, try_lock
+from hydra.files.folders import cache_folder
 
 BOOT_TIMEOUT_S = 40.0
 DUMP_TIMEOUT_S = 40.0

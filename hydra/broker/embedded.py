@@ -17,8 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from hydra.broker.connectivity import is_ready
-from hydra.broker.java import Java
-from hydra.broker.jvm import SHORT_RUN_FLAGS, broker_flags, end_jvm, java_command, start_jvm
+from hydra.broker.java import SHORT_RUN_FLAGS, Java, broker_flags, end_jvm, java_command, start_jvm
 from hydra.broker.server_properties import Ports, properties_text, server_properties
 from hydra.errors import BrokerError
 

@@ -46,11 +46,14 @@ def force() -> None:
 
 @contextlib.contextmanager
 def _launcher(ctx: click.Context | None = None) -> Iterator[MarathonLauncher]:
-    from hydra.kafkatest.current_marathon import current_marathon
+    from hydra.engine.marathon_launcher import MarathonLauncher
+    from hydra.kafkatest import running_stack
 
     options = chosen_options(ctx or click.get_current_context(), for_a_run=False)
-    with interruptible(), current_marathon(options) as launcher:
-        yield launcher
+    with interruptible():
+        access = running_stack.access_to_marathon(options)
+        with contextlib.closing(MarathonLauncher(access, mesos_url=options.mesos_url)) as launcher:
+            yield launcher
 
 
 def _complete_from(

@@ -12,7 +12,7 @@ import click
 from hydra.cli.flags import chosen_options, option_flags
 from hydra.cli.terminal import interruptible
 from hydra.errors import UsageError
-from hydra.options.agent_specs import AgentSpec
+from hydra.options.parsers import AgentSpec
 
 
 @click.group()
@@ -92,9 +92,9 @@ def marathon(ctx: click.Context, /, port: int, **_flags: object) -> None:
 
     It listens on 127.0.0.1 alone: whoever reaches it may run commands as you. Its tasks end with it.
     """
-    from hydra.files.run_folder import reap_orphans, run_folder
+    from hydra.files.folders import reap_orphans, run_folder
     from hydra.kafkatest.runtest import new_run_id
-    from hydra.options.agent_specs import parse_agents
+    from hydra.options.parsers import parse_agents
 
     options = chosen_options(ctx, for_a_run=False)
     agents = parse_agents(options.local_agents) if options.local_agents else (AgentSpec(),)

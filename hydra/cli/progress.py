@@ -20,7 +20,7 @@ from rich.spinner import Spinner
 
 from hydra.cli.terminal import printable
 from hydra.errors import OutputError
-from hydra.run.progress import LiveCounts, Progress
+from hydra.run.protocols import LiveCounts, Progress
 
 PLAIN_EVERY_S = 2.0
 

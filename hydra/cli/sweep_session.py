@@ -15,8 +15,8 @@ import click
 from hydra.cli.flags import FILES, Outputs, given_flags, output_flags, parse_outputs, with_flags, write_output
 from hydra.cli.terminal import interruptible
 from hydra.errors import HydraError, UsageError
-from hydra.options.durations import duration
 from hydra.options.options import Options
+from hydra.run.clock import duration
 from hydra.sweep.plan import SweepPlan
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def check_capacity_of(points: Iterable[Options]) -> None:
     Raises:
         CapacityError: names the number that is needed.
     """
-    from hydra.kafkatest.preflight import check_capacity
+    from hydra.kafkatest.machine import check_capacity
 
     for options in points:
         if options.marathon_url is None:

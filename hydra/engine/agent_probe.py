@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import msgspec
 import requests
 
+from hydra.engine.apps import agent_python
 from hydra.engine.http_session import BoundedSession
 from hydra.engine.marathon_launcher import MarathonLauncher
-from hydra.engine.task_bundle import agent_python
 from hydra.errors import HydraError, InfrastructureError
 from hydra.options.options import Options
 from hydra.run.app_spec import AppSpec, Task

@@ -20,8 +20,7 @@ from hydra.engine.marathon_launcher import MarathonLauncher
 from hydra.engine.mesos import Agent
 from hydra.errors import HydraError, InfrastructureError
 from hydra.kafkatest import running_stack
-from hydra.kafkatest.current_marathon import current_marathon
-from hydra.kafkatest.preflight import TASK_DESCRIPTORS, check_capacity, descriptors_of_a_subscriber
+from hydra.kafkatest.machine import TASK_DESCRIPTORS, check_capacity, descriptors_of_a_subscriber
 from hydra.options.options import Options
 
 BROKER_TIMEOUT_S = 10.0
@@ -59,7 +58,8 @@ class Doctor:
             yield Finding("Marathon", "ok", "a local one is started by each run")
             return
         try:
-            with current_marathon(self._options) as launcher:
+            access = running_stack.access_to_marathon(self._options)
+            with contextlib.closing(MarathonLauncher(access, mesos_url=self._options.mesos_url)) as launcher:
                 yield from self._marathon(launcher)
         except HydraError as error:
             yield _error("Marathon", error)

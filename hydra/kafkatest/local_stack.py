@@ -20,7 +20,7 @@ from typing import Literal
 from hydra.broker.server_properties import BrokerSettings, broker_settings
 from hydra.codec import DecodeError, decode, encode
 from hydra.errors import BrokerError, DegradedError, HydraError, InfrastructureError, UsageError
-from hydra.files.run_folder import make_run_folder, new_run_folder, reap_orphans, remove_run_folder
+from hydra.files.folders import make_run_folder, new_run_folder, reap_orphans, remove_run_folder
 from hydra.options.options import Options
 
 MARATHON_TIMEOUT_S = 30.0
@@ -51,7 +51,7 @@ class StackCommand:
     java: str | None = None
     settings: BrokerSettings = field(default_factory=BrokerSettings)
     agents: str | None = None
-    """Of the local Marathon (options/agent_specs.py)."""
+    """Of the local Marathon (options/parsers.py)."""
 
 
 @dataclass(frozen=True)

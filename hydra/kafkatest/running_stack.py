@@ -1,4 +1,4 @@
-"""The record of the stack that was left up, by which the next run finds it and ``hydra local down`` ends it."""
+"""The stack that was left up: its record, by which the next run finds it and ``hydra local down`` ends it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from pathlib import Path
 
 from hydra.broker.server_properties import BrokerSettings
 from hydra.codec import DecodeError, decode, encode
-from hydra.errors import InfrastructureError
-from hydra.files.atomic_write import atomic_write
-from hydra.files.file_lock import try_lock
-from hydra.files.process_identity import ProcessIdentity
-from hydra.files.run_folder import remove_run_folder
-from hydra.files.user_folders import state_folder
+from hydra.engine.marathon_access import MarathonAccess, given_access, local_access
+from hydra.errors import InfrastructureError, UsageError
+from hydra.files.atomic_write import atomic_write, try_lock
+from hydra.files.folders import ProcessIdentity, remove_run_folder, state_folder
+from hydra.options.options import Options
 
 END_TIMEOUT_S = 20.0
 POLL_S = 0.05
@@ -46,6 +45,19 @@ def find() -> RunningStack | None:
     except (OSError, DecodeError):
         return None
     return running if running.process.alive() else None
+
+
+def access_to_marathon(options: Options) -> MarathonAccess:
+    """The access to the Marathon that a command is about: the one that the options name, or the running stack's.
+
+    Raises:
+        UsageError: there is neither, or the secrets cannot be used.
+    """
+    if options.marathon_url is not None:
+        return given_access(options)
+    if (running := find()) is not None:
+        return local_access(running.marathon_url)
+    raise UsageError("no Marathon is named, and no local stack is up", hint="give --marathon_url, or 'hydra local up'")
 
 
 def remember(running: RunningStack) -> None:

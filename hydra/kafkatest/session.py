@@ -21,10 +21,8 @@ from hydra.kafkatest.running_stack import RunningStack
 from hydra.options.options import WARMUP_S, Options
 from hydra.options.order import delivery_timeout_s
 from hydra.run.clock import MonotonicClock
-from hydra.run.context import RunContext
 from hydra.run.deployment import Deployment
-from hydra.run.progress import Progress
-from hydra.run.protocols import ClusterFacts
+from hydra.run.protocols import ClusterFacts, Progress, RunContext
 from hydra.signals.zmq_signals import ZmqSignals
 from hydra.tasks.host import LocalHost
 
@@ -154,7 +152,7 @@ class Session:
 
     def _check_marathon(self) -> str:
         try:
-            return self.launcher.check()
+            return self.launcher.facts().version
         except MarathonError as error:
             raise self.failure() or error from error
 

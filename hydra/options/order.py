@@ -11,8 +11,7 @@ from dataclasses import dataclass, replace
 from hydra.endpoints import Endpoint
 from hydra.options.options import SELF_PACED_DRIVERS, Options
 from hydra.records.identity import identity_prefix
-from hydra.records.partitioner import Partitioner
-from hydra.records.send_plan import SendPlan
+from hydra.records.send_plan import Partitioner, SendPlan
 
 MIN_DELIVERY_TIMEOUT_S = 1.0
 

@@ -1,4 +1,4 @@
-"""Time, and waiting for something to happen."""
+"""Time, waiting for something to happen, and how long that took in words."""
 
 from __future__ import annotations
 
@@ -55,3 +55,15 @@ def poll_until(clock: Clock, condition: Callable[[], T], timeout_s: float, *, ev
             break
         clock.sleep(min(every_s, left_s))
     return value
+
+
+def duration(seconds: float) -> str:
+    """Two units at most: ``45 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        minutes, rest = divmod(whole, 60)
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, rest = divmod(round(whole / 60), 60)
+    return f"{hours} h {rest} min" if rest else f"{hours} h"

@@ -14,10 +14,8 @@ from hydra.endpoints import Endpoint
 from hydra.errors import HydraError, InfrastructureError, NotReadyError
 from hydra.run.app_spec import AppSpec, Task, difference
 from hydra.run.clock import Clock, poll_until
-from hydra.run.progress import Progress
-from hydra.run.protocols import Launcher
-from hydra.signals.messages import Ping, request
-from hydra.signals.protocols import SignalReply, Signals
+from hydra.run.protocols import Launcher, Progress
+from hydra.signals.messages import Ping, SignalReply, Signals, request
 
 POLL_EVERY_S = 0.1
 PING_TIMEOUT_S = 1.0

@@ -1,4 +1,4 @@
-"""What a run needs from outside: the engine, Kafka's administration, an auditor, the controller's machine.
+"""What a run needs from outside: the engine, Kafka's administration, an auditor, the machine, and who is told.
 
 Each Protocol has a real implementation and one in memory for tests. None of them is thread-safe: they belong to the
 controller's thread.
@@ -6,16 +6,87 @@ controller's thread.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from hydra.accounting.partition_log import Audit, OffsetRange
+from hydra.accounting.evidence import Audit, OffsetRange
 from hydra.accounting.stats import MachineSample
 from hydra.endpoints import Endpoint
 from hydra.options.order import PartitionLeader, RunOrder
 from hydra.run.app_spec import AppSpec, Task, WaitingReason
-from hydra.signals.messages import ClockReading
+from hydra.run.clock import Clock
+from hydra.signals.messages import ClockReading, Signals
+
+
+@dataclass(frozen=True)
+class LiveCounts:
+    """A run at one moment."""
+
+    elapsed_s: float
+    """Since the first record was due."""
+    planned: int
+    sent: int
+    acked: int
+    delivered: int
+    """Summed over clients."""
+    backlog: int
+    """Deliveries that are still to come for what has been acked (without acks: sent): acked x clients - delivered."""
+    clients_missing: int
+
+
+class Progress(Protocol):
+    """Shows a run as it goes. Not in the contract: that anything is shown at all; it never raises."""
+
+    def phase(self, name: str, detail: str = "") -> None:
+        """A phase begins, or its detail changed.
+
+        Phases: starting, warming up, configuring, sending, flushing, draining, collecting, auditing, cleaning up.
+        """
+        ...
+
+    def counts(self, live: LiveCounts) -> None:
+        """New counts while the run sends and drains."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Something that a user should see and that is no phase: a download, a task that went missing."""
+        ...
+
+
+class WarmUpProgress:
+    """Shows a warm-up as one phase.
+
+    Args:
+        progress: shows it.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def phase(self, name: str, detail: str = "") -> None:
+        """What is done within the warm-up."""
+        self._progress.phase("warming up", detail or name)
+
+    def counts(self, live: LiveCounts) -> None:
+        """Nothing: they are not the run's."""
+
+    def note(self, text: str) -> None:
+        """Something that a user should see all the same."""
+        self._progress.note(text)
+
+
+class SilentProgress:
+    """Shows nothing."""
+
+    def phase(self, name: str, detail: str = "") -> None:
+        """Show nothing."""
+
+    def counts(self, live: LiveCounts) -> None:
+        """Show nothing."""
+
+    def note(self, text: str) -> None:
+        """Show nothing."""
 
 
 class Launcher(Protocol):
@@ -124,3 +195,18 @@ class Host(Protocol):
     def sample(self, at_s: float) -> MachineSample:
         """What it has used up to now, and the broker where that is a process of it; never raises."""
         ...
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """The engine, Kafka, the machine, and who is told of the progress."""
+
+    launcher: Launcher
+    signals: Signals
+    admin: TopicAdmin
+    clock: Clock
+    host: Host
+    auditor: Auditor
+    progress: Progress
+    broker_error: Callable[[], str]
+    """Why the broker counts as gone; empty while it does not. Cheap: it is called several times a second."""

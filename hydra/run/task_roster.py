@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from hydra.run.app_spec import Task
-from hydra.run.context import RunContext
-from hydra.signals.messages import Request
-from hydra.signals.protocols import SignalReply
+from hydra.run.protocols import RunContext
+from hydra.signals.messages import Request, SignalReply
 
 REPLY_TIMEOUT_S = 2.0
 TRIES = 3

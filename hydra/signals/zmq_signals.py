@@ -23,11 +23,11 @@ from hydra.signals.messages import (
     REQUEST_LIMIT_BYTES,
     Request,
     SignalError,
+    SignalReply,
     decode_reply,
     decode_request,
     failure,
 )
-from hydra.signals.protocols import SignalReply
 
 MAX_REQUESTS_IN_FLIGHT = 256
 """Sockets that the controller has open at once: each takes about three file descriptors."""

@@ -13,8 +13,7 @@ from pathlib import Path
 
 from hydra.codec import encode
 from hydra.errors import OutputError, UsageError
-from hydra.files.atomic_write import atomic_write
-from hydra.files.file_lock import try_lock
+from hydra.files.atomic_write import atomic_write, try_lock
 from hydra.sweep.record import PointRecord, SavedRecord, SweepRecord, read_saved
 
 SWEEP_FILE = "sweep.json"

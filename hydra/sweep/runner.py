@@ -12,11 +12,10 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from hydra.errors import CapacityError, HydraError, InfrastructureError, InterruptedRunError, UsageError
-from hydra.options.durations import duration
 from hydra.options.options import Options
 from hydra.options.order import RunOrder
-from hydra.run.clock import Clock
-from hydra.run.progress import Progress
+from hydra.run.clock import Clock, duration
+from hydra.run.protocols import Progress
 from hydra.run.record import RunRecord, failed_record
 from hydra.sweep.folder import SweepFolder
 from hydra.sweep.plan import CLIENTS, SweepPlan, SweepPoint, changes_text, format_value, seconds_left, with_changes

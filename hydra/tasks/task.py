@@ -1,19 +1,22 @@
-"""What the two tasks have in common: their place in Marathon, and a main thread that carries out signals."""
+"""``hydra task ROLE``, what Marathon runs, and what both roles have in common."""
 
 from __future__ import annotations
 
 import contextlib
 import ipaddress
+import logging
 import os
 import queue
 import socket
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, Protocol
 
-from hydra.errors import InfrastructureError, UsageError
+from hydra.errors import HydraError, InfrastructureError, UsageError
 from hydra.signals.messages import Request, SignalError
 from hydra.signals.zmq_signals import SignalServer
 
@@ -137,3 +140,19 @@ def run_task(kind: Callable[[TaskPlace], SignalledTask]) -> None:
     task = kind(place)
     SignalServer(signal_address(place.host), place.port, task.answer, look=OrphanWatch()).start()
     task.loop()
+
+
+ROLES = {"kafka-pub": "hydra.tasks.kafka_pub", "kafka-sub": "hydra.tasks.kafka_sub"}
+
+
+def task(arguments: Sequence[str]) -> int:
+    """Run as a task of the given role until Marathon ends it. Returns an exit code only when that cannot be."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    try:
+        if len(arguments) != 1 or arguments[0] not in ROLES:
+            raise UsageError(f"hydra task {' '.join(arguments)}", hint=f"must name one of {', '.join(ROLES)}")
+        import_module(ROLES[arguments[0]]).main()
+    except HydraError as error:
+        sys.stderr.write(f"hydra: {error}\n")
+        return error.exit_code
+    return 0

@@ -11,8 +11,8 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from hydra.accounting.evidence import OffsetRange
 from hydra.accounting.intervals import IntervalSet
-from hydra.accounting.partition_log import OffsetRange
 from hydra.clients.auditor import WireAuditor
 from hydra.clients.registry import PUBLISHER_DRIVERS, SUBSCRIBER_DRIVERS, publisher_driver, subscriber_driver
 from hydra.errors import BrokerError, UsageError

@@ -12,8 +12,7 @@ from hydra.broker.admin import KafkaTopicAdmin
 from hydra.clients.registry import subscriber_driver
 from hydra.errors import BrokerError
 from hydra.options.order import ClientAssignment
-from hydra.records.partitioner import Partitioner
-from hydra.records.send_plan import SendPlan
+from hydra.records.send_plan import Partitioner, SendPlan
 from tests.clients.conftest import RECORDS, close_soon, send_all
 
 pytestmark = [

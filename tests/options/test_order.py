@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from hydra.options.options import Options
 from hydra.options.order import MAX_SAMPLES, RunOrder, assign, fetch_pace_ms, make_order
-from hydra.records.partitioner import Partitioner
-from hydra.records.send_plan import SendPlan
+from hydra.records.send_plan import Partitioner, SendPlan
 
 SIZES = st.tuples(st.integers(1, 8), st.integers(1, 6), st.integers(1, 20))
 """(tasks, clients of each, partitions)."""
