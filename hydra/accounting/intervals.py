@@ -11,11 +11,7 @@ Interval = tuple[int, int]
 
 
 class IntervalSet:
-    """A set of whole numbers, as sorted intervals that neither overlap nor touch.
-
-    Args:
-        intervals: what is in it from the start, in any order, overlapping or not.
-    """
+    """A set of whole numbers, as sorted intervals that neither overlap nor touch; made of any intervals."""
 
     __slots__ = ("_starts", "_stops")
 
@@ -155,11 +151,7 @@ class SpanIndex:
         self._counts: list[int] = []
 
     def put(self, key: int, value: int, count: int) -> int:
-        """Map key, key + 1, ... to value, value + 1, ...; where something else is known that stays.
-
-        Returns:
-            At how many keys something else is known.
-        """
+        """Map key, key + 1, ... to value, value + 1, ...; where something else is known that stays, and is counted."""
         keys, counts = self._keys, self._counts
         at, stop, shift, differing = key, key + count, value - key, 0
         place = self._place(key)

@@ -48,11 +48,7 @@ class Settings:
 
 
 def parse_ini(text: str, *, name: str) -> Settings:
-    """Read the text of a hydra.ini.
-
-    Args:
-        text: the file's text.
-        name: the file's name, for errors.
+    """Read the text of the hydra.ini of this name.
 
     Raises:
         ConfigurationError: names file, line and key.
@@ -158,8 +154,7 @@ class _Reader:
                 raise ConfigurationError(f"{self._origin(section, key)} is set without {other}")
         if option in options:
             raise ConfigurationError(
-                f"{self._origin(section, 'ip')} and {option.removeprefix(section + '_')} are both set",
-                hint="keep one",
+                f"{self._origin(section, 'ip')} and {option.removeprefix(section + '_')} are both set", hint="keep one"
             )
         options[option] = self._value(section, "ip", option, form.format(**pair))
 

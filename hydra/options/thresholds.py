@@ -10,12 +10,7 @@ from difflib import get_close_matches
 
 @dataclass(frozen=True)
 class Metric:
-    """One figure of a run.
-
-    Args:
-        unit: ms, records/s, %, records, clients, deliveries, or fetches/s.
-        text: what it is, in a few words.
-    """
+    """One figure of a run: its unit, and what it is in a few words."""
 
     unit: str
     text: str

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hydra.codec import DecodeError, decode
-from hydra.run.app_spec import Task
 from hydra.run.clock import Clock
+from hydra.run.protocols import Task
 from hydra.run.task_roster import TaskRoster
 from hydra.signals.messages import ClockReading, Ping, Request, SignalReply, StartAt, request
 
@@ -31,11 +31,7 @@ class ClockOffset:
 
 
 class HostClocks:
-    """The clocks of the tasks of a run.
-
-    Args:
-        own: reads the controller's.
-    """
+    """The clocks of the tasks of a run; ``own`` reads the controller's."""
 
     def __init__(self, own: Callable[[], ClockReading]) -> None:
         self._own = own
@@ -94,8 +90,7 @@ def start_together(
 ) -> tuple[float, Mapping[str, SignalReply]]:
     """Agree with all tasks on when the plan starts; the publisher is told last.
 
-    Returns:
-        When the plan starts, on the controller's clock, and the publisher's reply, by its task id.
+    Returns when the plan starts, on the controller's clock, and the publisher's reply, by its task id.
     """
     clocks.measure([publisher, subscribers])
     sender = clocks.of(next((task.task_id for task in publisher.present), ""))

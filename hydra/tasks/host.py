@@ -34,11 +34,7 @@ def read_clock() -> ClockReading:
 
 
 class LocalHost:
-    """The controller's machine; a Host.
-
-    Args:
-        broker_pid: the process id of a broker on this machine; 0 where there is none that Hydra started.
-    """
+    """The controller's machine; a Host. ``broker_pid`` tells the process id of a broker that Hydra started, or 0."""
 
     def __init__(self, broker_pid: Callable[[], int]) -> None:
         self._broker_pid = broker_pid

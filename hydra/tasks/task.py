@@ -40,11 +40,7 @@ class TaskPlace:
 
 
 def task_place(environment: Mapping[str, str]) -> TaskPlace:
-    """Read the place from the environment that Marathon gives its tasks.
-
-    Raises:
-        UsageError: when this is not a Marathon task.
-    """
+    """Read the place from the environment that Marathon gives its tasks; UsageError when this is none."""
     try:
         return TaskPlace(environment["MESOS_TASK_ID"], environment["HOST"], int(environment["PORT0"]))
     except (KeyError, ValueError) as error:
@@ -81,11 +77,9 @@ class SignalledTask(Protocol):
 
     def answer(self, request: Request) -> bytes:
         """The reply to a signal; called on the signal thread."""
-        ...
 
     def loop(self) -> None:
         """The work of the main thread; never returns."""
-        ...
 
 
 class OrphanWatch:
@@ -107,11 +101,7 @@ class MainThreadExecutor:
         self._work: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
 
     def ask(self, work: Callable[[], bytes], timeout_s: float = REPLY_TIMEOUT_S) -> bytes:
-        """Have ``work`` done and return what it returns, or raise what it raises.
-
-        Raises:
-            SignalError: when it was not done in time.
-        """
+        """Have ``work`` done; return what it returns or raise what it raises, SignalError when it took too long."""
         future: Future[bytes] = Future()
         self._work.put((work, future))
         try:

@@ -29,9 +29,8 @@ from hydra.endpoints import Endpoint
 from hydra.errors import BrokerError
 from hydra.options.options import Options
 from hydra.options.order import PartitionLeader, RunOrder, make_order
-from hydra.run.app_spec import Task, WaitingReason
 from hydra.run.controller import Run
-from hydra.run.protocols import ClusterFacts, ProcessReading, RunContext
+from hydra.run.protocols import ClusterFacts, ProcessReading, RunContext, Task, WaitingReason
 from hydra.signals.messages import (
     ClockReading,
     DrainTo,
