@@ -16,6 +16,7 @@ from hydra.engine.marathon_launcher import MarathonLauncher
 from hydra.errors import HydraError, InfrastructureError
 from hydra.options.options import Options
 from hydra.run.app_spec import AppSpec, Task
+from hydra.run.clock import MonotonicClock, poll_until
 
 POLL_S = 0.2
 PROBE_TIMEOUT_S = 8.0
@@ -153,5 +154,4 @@ def _remove(launcher: MarathonLauncher, app_id: str) -> None:
             if not error.retryable or time.monotonic() >= deadline_s:
                 raise
             time.sleep(POLL_S)
-    while not launcher.removed(app_id) and time.monotonic() < deadline_s:
-        time.sleep(POLL_S)
+    poll_until(MonotonicClock(), lambda: launcher.removed(app_id), deadline_s - time.monotonic())
