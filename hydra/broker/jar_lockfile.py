@@ -89,11 +89,7 @@ def lock_text(jars: Iterable[LockedJar]) -> str:
 
 
 def kafka_version(jars: Iterable[LockedJar]) -> str:
-    """The version of Kafka among the jars, such as ``4.1.1``.
-
-    Raises:
-        JarError: Kafka is not among them.
-    """
+    """The version of Kafka among the jars, such as ``4.1.1``."""
     for jar in jars:
         group, artifact, version = jar.coordinate.split(":")[:3]
         if group == "org.apache.kafka" and artifact.startswith("kafka_"):
@@ -102,11 +98,7 @@ def kafka_version(jars: Iterable[LockedJar]) -> str:
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's bytes, lower-case hex.
-
-    Raises:
-        OSError: the file cannot be read.
-    """
+    """The SHA-256 of a file's bytes, lower-case hex."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
@@ -117,9 +109,7 @@ def sha256_of(path: Path) -> str:
 def repository_context(folder: Path, is_over: Callable[[], bool]) -> MavenContext:
     """Jgo's access to the public repository, and to those in the user's jgo settings, which come first.
 
-    Args:
-        folder: where jgo keeps files.
-        is_over: a download stops once it returns True.
+    Its files go to ``folder``, and a download stops once ``is_over`` returns True.
     """
     from jgo.config import GlobalSettings
     from jgo.maven import MavenContext, PythonResolver

@@ -129,22 +129,13 @@ class TaskBundle:
     sha256: str
 
     def command(self, arguments: str, python: str | None) -> str:
-        """The command line of a task that has fetched the file into its folder.
-
-        Args:
-            arguments: of ``hydra``, quoted for a shell.
-            python: on the agents; None to look for the version that the file is for.
-        """
+        """The command line of a task that has fetched the file: ``hydra`` with arguments, quoted for a shell."""
         expected = f"{_python_version()} {sysconfig.get_platform()} {self.sha256} {FILE_NAME}"
         return f"{agent_python(python)} -I -c {shlex.quote(CHECK)} {expected} {arguments}"
 
 
 def agent_python(python: str | None) -> str:
-    """The start of a command line that runs an agent's Python.
-
-    Args:
-        python: its path; None to look for this Python's version, else for any.
-    """
+    """The start of a command line that runs an agent's Python: that path, else this Python's version, else any."""
     if python is not None:
         return f"exec {shlex.quote(python)}"
     found = f"$(command -v python{_python_version()} || command -v python3 || command -v python)"
@@ -152,10 +143,7 @@ def agent_python(python: str | None) -> str:
 
 
 def build_task_bundle(folder: Path) -> TaskBundle:
-    """Pack the code that runs here, so that the agents run the same; without network.
-
-    Args:
-        folder: the file is made in it.
+    """Pack the code that runs here into a file in the folder, so that the agents run the same; without network.
 
     Raises:
         InfrastructureError: it could not be packed.

@@ -193,16 +193,12 @@ def main() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, END_SIGNALS)
     folder = Path(sys.argv[1])
     try:
-        if line := _command_line():
+        ready, _, _ = select.select([sys.stdin], [], [], COMMAND_TIMEOUT_S)
+        # No line comes from a controller that was interrupted before it sent one.
+        if ready and (line := sys.stdin.buffer.readline()):
             StackProcess(folder, decode(line, StackCommand)).run()
     finally:
         remove_run_folder(folder)
-
-
-def _command_line() -> bytes:
-    """Empty if the controller was interrupted before it sent one."""
-    ready, _, _ = select.select([sys.stdin], [], [], COMMAND_TIMEOUT_S)
-    return sys.stdin.buffer.readline() if ready else b""
 
 
 if __name__ == "__main__":
