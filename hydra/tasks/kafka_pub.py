@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 from hydra import __version__
 from hydra.accounting.stats import PublisherStatus
-from hydra.clients.registry import publisher_driver
+from hydra.clients.protocols import publisher_driver
 from hydra.codec import decode
 from hydra.errors import HydraError
 from hydra.options.order import RunOrder

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from hydra import __version__
 from hydra.accounting.stats import HostTraffic, ProcessUsage, SubscriberStatus
-from hydra.clients.registry import subscriber_driver
+from hydra.clients.protocols import subscriber_driver
 from hydra.codec import decode
 from hydra.options.order import RunOrder
 from hydra.run.clock import MonotonicClock
