@@ -37,7 +37,7 @@ def poll(probe, timeout_s=15.0):
 
 def marked_processes(framework_id):
     """Pids of the processes that carry the mark of a server."""
-    from hydra.localmarathon.task import TASK_MARK
+    from hydra.localmarathon.processes import TASK_MARK
 
     found = []
     for process in psutil.process_iter():

@@ -6,6 +6,7 @@ BrokerError. A port that refuses connections is given up after a few seconds.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypedDict, TypeVar
@@ -41,7 +42,6 @@ _ADVERTISED_TIMEOUT_S = 2.0
 
 
 class _Partition(TypedDict):
-    error_code: int
     partition_index: int
     leader_id: int
 
@@ -72,21 +72,11 @@ class KafkaTopicAdmin:
         self._advertised: Sequence[Endpoint] = ()
 
     def check(self) -> ClusterFacts:
-        """Reach the cluster and learn about it.
-
-        Raises:
-            BrokerError: it cannot be reached, or refused us.
-        """
+        """Reach the cluster and learn about it; see the Protocol."""
         return self._call("describe the cluster", _cluster_facts)
 
     def create_topic(self, name: str, *, partitions: int, configs: Mapping[str, str]) -> Sequence[PartitionLeader]:
-        """Create a topic; returns once every partition has a leader, with the leaders in the order of the partitions.
-
-        The replication factor is the cluster's default.
-
-        Raises:
-            BrokerError: it exists, the broker refused it, or it got no leaders in time.
-        """
+        """Create a topic, with the cluster's default replication factor; see the Protocol."""
         deadline = time.monotonic() + self._timeout_s
         topic = {name: {"num_partitions": partitions, "replication_factor": -1, "configs": dict(configs)}}
         tries = 0
@@ -116,18 +106,12 @@ class KafkaTopicAdmin:
             time.sleep(_POLL_S)
 
     def delete_topic(self, name: str) -> None:
-        """Delete a topic and wait until it is gone; harmless if there is none.
-
-        Raises:
-            BrokerError: the broker refused, or it is still there after the timeout.
-        """
+        """Delete a topic and wait until it is gone; see the Protocol."""
         deadline = time.monotonic() + self._timeout_s
 
         def delete(client: KafkaAdminClient) -> None:
-            try:
+            with contextlib.suppress(UnknownTopicOrPartitionError):
                 client.delete_topics([name], timeout_ms=int(self._request_timeout_s * 1000))
-            except UnknownTopicOrPartitionError:
-                return
 
         what = f"delete the topic {name}"
         self._call(what, delete)
@@ -140,11 +124,7 @@ class KafkaTopicAdmin:
             time.sleep(_POLL_S)
 
     def delete_groups(self, group_ids: Sequence[str]) -> None:
-        """Delete consumer groups, with the members that are still in them; harmless for one that does not exist.
-
-        Raises:
-            BrokerError: the broker refused, or some are still there after the timeout.
-        """
+        """Delete consumer groups, with the members that are still in them; see the Protocol."""
         deadline = time.monotonic() + self._timeout_s
         left = list(group_ids)
         what = f"delete {len(left)} consumer groups"
@@ -164,11 +144,7 @@ class KafkaTopicAdmin:
                 time.sleep(_POLL_S)
 
     def offsets(self, topic: str) -> Mapping[int, OffsetRange]:
-        """Log start and end offset of every partition.
-
-        Raises:
-            BrokerError: the topic does not exist, or a partition has no leader.
-        """
+        """Log start and end offset of every partition; see the Protocol."""
         return self._call(f"read the offsets of the topic {topic}", lambda client: _offsets(client, topic))
 
     def close(self) -> None:
@@ -184,8 +160,7 @@ class KafkaTopicAdmin:
                 return action(self._connected())
             # RuntimeError: what kafka-python says when the cluster has no controller for a moment
             except (KafkaError, RuntimeError, OSError) as error:
-                will_pass = getattr(error, "retriable", True)
-                if not will_pass or time.monotonic() >= retry_until:
+                if not getattr(error, "retriable", True) or time.monotonic() >= retry_until:
                     raise self._advertised_address_error() or BrokerError(
                         f"cannot {what} on {self._where} ({_sentence(error)})",
                         hint="check that the broker is up and allows this client to do that",

@@ -15,12 +15,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hydra.broker.embedded import EmbeddedBroker
-from hydra.broker.java import Java
-from hydra.broker.jvm import broker_flags, end_jvm, java_command, start_jvm
+from hydra.broker.java import Java, broker_flags, end_jvm, java_command, start_jvm
 from hydra.errors import HydraError, InfrastructureError, JavaError
-from hydra.files.atomic_write import staging_dir
-from hydra.files.file_lock import try_lock
-from hydra.files.user_folders import cache_folder
+from hydra.files.atomic_write import staging_dir, try_lock
+from hydra.files.folders import cache_folder
 
 BOOT_TIMEOUT_S = 40.0
 DUMP_TIMEOUT_S = 40.0
@@ -93,11 +91,7 @@ def _fingerprint(java: Java, classpath: Sequence[Path]) -> str:
 
 
 def _make(archive: Path, java: Java, classpath: Sequence[Path], scratch: Path, note: Callable[[str], None]) -> None:
-    """Put the archive in its place, or an empty file if this Java makes none that it can use.
-
-    Raises:
-        HydraError: the broker did not boot, or a JVM timed out.
-    """
+    """Put the archive in its place, or an empty file if this Java makes none that it can use."""
     _remove_old(archive.parent)
     with staging_dir(archive.parent) as staging:
         # Both JVMs of the broker's start write this file, the broker itself last.
@@ -126,12 +120,7 @@ def _make(archive: Path, java: Java, classpath: Sequence[Path], scratch: Path, n
 
 
 def _run(java: Java, flags: Sequence[str], main: Sequence[str], classpath: Sequence[Path], folder: Path) -> None:
-    """Run a short JVM with the broker's flags and these.
-
-    Raises:
-        JavaError: it failed; quotes its first line.
-        InfrastructureError: it timed out.
-    """
+    """Run a short JVM with the broker's flags and these. A JavaError is about this Java, any other about the moment."""
     log = folder / "jvm.log"
     log.unlink(missing_ok=True)
     command = java_command(java, (*broker_flags(_HEAP_MB), *flags), classpath, folder, main)
@@ -139,7 +128,7 @@ def _run(java: Java, flags: Sequence[str], main: Sequence[str], classpath: Seque
     try:
         status = process.wait(timeout=DUMP_TIMEOUT_S)
     except subprocess.TimeoutExpired:
-        # Of a busy machine, and not of this Java: another start may try again.
+        # On a busy machine: another start may try again.
         raise InfrastructureError(f"java {flags[0]} timed out after {DUMP_TIMEOUT_S:g} s") from None
     finally:
         end_jvm(process)

@@ -8,22 +8,28 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from hydra.broker.download import download
-from hydra.broker.jar_lockfile import LockedJar, kafka_version, read_lock, sha256_of
+from hydra.broker.jar_lockfile import LockedJar, kafka_version, read_lock, repository_context, sha256_of
 from hydra.errors import JarError
-from hydra.files.atomic_write import staging_dir
-from hydra.files.file_lock import try_lock
-from hydra.files.user_folders import cache_folder
+from hydra.files.atomic_write import staging_dir, try_lock
+from hydra.files.folders import cache_folder
+
+if TYPE_CHECKING:
+    from jgo.maven import MavenContext
 
 Progress = Callable[[str], None]
 
 _POLL_S = 0.1
 _LINE_EVERY_S = 0.5
+_THREADS = 6
+_JOIN_TIMEOUT_S = 0.2
 
 
 def resolve_classpath(
@@ -53,12 +59,8 @@ def resolve_classpath(
             hint=f"set XDG_CACHE_HOME to a folder without {os.pathsep!r}",
         )
     if _bad_jars(locked, cache):
-        _repair(locked, cache, progress or _silent, time.monotonic() + timeout_s)
+        _repair(locked, cache, progress or (lambda _line: None), time.monotonic() + timeout_s)
     return tuple(cache / jar.file_name for jar in locked)
-
-
-def _silent(_line: str) -> None:
-    pass
 
 
 def _bad_jars(jars: Sequence[LockedJar], cache: Path) -> tuple[LockedJar, ...]:
@@ -98,7 +100,7 @@ def _download(bad: Sequence[LockedJar], cache: Path, progress: Progress, deadlin
     progress(f"downloading {what}: {len(bad)} jars, {total_mb:.1f} MB, once")
     got_bytes, next_line = 0, 0.0
     with staging_dir(cache) as staging:
-        for count, (jar, path) in enumerate(download(bad, staging, deadline), start=1):
+        for count, (jar, path) in enumerate(_fetch(bad, staging, deadline), start=1):
             path.replace(cache / jar.file_name)
             got_bytes += jar.size_bytes
             now = time.monotonic()
@@ -124,3 +126,72 @@ def _write_lock(cache: Path, progress: Progress, deadline: float) -> Iterator[No
             progress("waiting for another process to download Kafka")
             told = True
         time.sleep(_POLL_S)
+
+
+def _fetch(jars: Sequence[LockedJar], folder: Path, deadline: float) -> Iterator[tuple[LockedJar, Path]]:
+    """Download jars into a folder; yield each with its file once it has arrived and its checksum is right.
+
+    Raises:
+        JarError: one cannot be downloaded by the deadline, or differs from the lock file; names its coordinate.
+    """
+    todo: queue.SimpleQueue[LockedJar] = queue.SimpleQueue()
+    done: queue.SimpleQueue[tuple[LockedJar, Path | JarError]] = queue.SimpleQueue()
+    for jar in jars:
+        todo.put(jar)
+    stop = threading.Event()
+    context = repository_context(folder, lambda: stop.is_set() or time.monotonic() > deadline)
+    # Daemon threads: a socket read cannot be interrupted, and must not delay a Ctrl-C.
+    threads = [
+        threading.Thread(target=_work, args=(context, todo, done, stop), name="hydra-jars", daemon=True)
+        for _ in range(min(_THREADS, len(jars)))
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in jars:
+            try:
+                jar, outcome = done.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                hint = "try again: jars that have arrived are kept"
+                raise JarError("downloading Kafka's jars timed out", hint=hint) from None
+            if isinstance(outcome, JarError):
+                raise outcome
+            yield jar, outcome
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(timeout=_JOIN_TIMEOUT_S)
+
+
+def _work(
+    context: MavenContext,
+    todo: queue.SimpleQueue[LockedJar],
+    done: queue.SimpleQueue[tuple[LockedJar, Path | JarError]],
+    stop: threading.Event,
+) -> None:
+    with contextlib.suppress(queue.Empty):
+        while not stop.is_set():
+            jar = todo.get_nowait()
+            done.put((jar, _download_one(context, jar)))
+
+
+def _download_one(context: MavenContext, jar: LockedJar) -> Path | JarError:
+    group, artifact, version, *classifier = jar.coordinate.split(":")
+    try:
+        wanted = context.project(group, artifact).at_version(version).artifact(*classifier)
+        path = Path(wanted.resolve())
+        found = sha256_of(path)
+    # AssertionError: jgo asserts that a repository's responses are well-formed
+    except (OSError, RuntimeError, ValueError, AssertionError) as error:
+        # Not chained: the frames of the cause would keep jgo's open response alive.
+        return JarError(
+            f"the jar {jar.coordinate} cannot be downloaded ({error})",
+            hint="connect this machine to a Maven repository once (jgo's settings file may name a mirror), or copy"
+            " the cache folder of a machine that has the jars",
+        )
+    if found != jar.sha256:
+        return JarError(
+            f"the jar {jar.coordinate} has the SHA-256 {found}, and the lock file says {jar.sha256}",
+            hint="try again; if that does not help, the repository or mirror serves another file",
+        )
+    return path

@@ -38,15 +38,10 @@ _LARGEST_REPLY_BYTES = 1 << 20
 def connection_errors(
     endpoints: Sequence[Endpoint], timeout_s: float, *, until_one_connects: bool = False
 ) -> dict[Endpoint, OSError]:
-    """Try to connect to all endpoints, and to all addresses of each, at the same time.
-
-    Args:
-        endpoints: where to connect to.
-        timeout_s: the one deadline of all attempts.
-        until_one_connects: return as soon as one endpoint has taken a connection.
+    """Try to connect to all endpoints, and to all addresses of each, at the same time, for ``timeout_s`` in all.
 
     Returns:
-        Why a connection failed, by endpoint. With ``until_one_connects`` it is empty once one has connected.
+        Why a connection failed, by endpoint. With ``until_one_connects`` it is empty as soon as one has connected.
     """
     deadline_s = time.monotonic() + timeout_s
     errors: dict[Endpoint, OSError] = {}
@@ -55,7 +50,8 @@ def connection_errors(
         for endpoint in endpoints:
             errors[endpoint] = TimeoutError(errno.ETIMEDOUT, "timed out")
             try:
-                for family, kind, _protocol, _name, address in _addresses(endpoint):
+                found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+                for family, kind, _protocol, _name, address in found:
                     attempt = closing.enter_context(socket.socket(family, kind))
                     attempt.settimeout(0)
                     code = attempt.connect_ex(address)
@@ -65,6 +61,8 @@ def connection_errors(
                         errors[endpoint] = OSError(code, os.strerror(code))
             except OSError as error:
                 errors[endpoint] = error
+            except UnicodeError:
+                errors[endpoint] = OSError(f"invalid host name {endpoint.host!r}")
         while selector.get_map() and (left_s := deadline_s - time.monotonic()) > 0:
             for key, _events in selector.select(left_s):
                 selector.unregister(key.fileobj)
@@ -79,19 +77,10 @@ def connection_errors(
     return errors
 
 
-def _addresses(endpoint: Endpoint) -> list[tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int]]]:
-    try:
-        return socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)  # type: ignore[return-value]
-    except UnicodeError as error:
-        raise OSError(f"invalid host name {endpoint.host!r}") from error
-
-
 def await_reachable(endpoints: Sequence[Endpoint], timeout_s: float) -> None:
-    """Wait until one of the endpoints takes a connection; tries each at least once.
+    """Wait until one of a cluster's endpoints takes a connection; tries each at least once.
 
-    Args:
-        endpoints: of one cluster.
-        timeout_s: for endpoints that do not answer; refusals and unknown names are given up sooner.
+    Refusals and unknown names are given up before ``timeout_s``.
 
     Raises:
         BrokerError: none does; names each with its cause.
@@ -173,12 +162,7 @@ def is_ready(port: int, cluster_id: str, timeout_s: float) -> bool:
     """Whether the embedded broker serves its cluster, by a Metadata request (version 2, of the Kafka protocol guide).
 
     A broker that still starts refuses connections, or leaves its own id out of the list of brokers; another broker that
-    took the port has another cluster id.
-
-    Args:
-        port: on 127.0.0.1.
-        cluster_id: the one that the broker was formatted with.
-        timeout_s: for each step of the exchange.
+    took the port has another cluster id. ``timeout_s`` is for each step of the exchange.
     """
     header = struct.pack(">hhih", _API_METADATA, _METADATA_VERSION, 1, len(_CLIENT_ID))
     request = header + _CLIENT_ID + struct.pack(">i", 0)

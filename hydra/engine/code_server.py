@@ -8,7 +8,6 @@ import hmac
 import secrets
 import socket
 import threading
-from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,9 +15,9 @@ from urllib.parse import urlsplit
 import psutil
 
 from hydra.endpoints import Endpoint, local_address_towards
-from hydra.engine.task_bundle import TaskBundle, build_task_bundle
+from hydra.engine.apps import TaskBundle, build_task_bundle
 from hydra.errors import UsageError
-from hydra.files.run_folder import reap_orphans, run_folder
+from hydra.files.folders import reap_orphans, run_folder
 from hydra.options.options import Options
 
 REQUEST_TIMEOUT_S = 30.0
@@ -65,7 +64,7 @@ class CodeServer:
         self._closing.close()
 
 
-class FileServer:
+class FileServer(ThreadingHTTPServer):
     """An HTTP server of one file, from ``start`` to ``close``.
 
     Args:
@@ -77,15 +76,23 @@ class FileServer:
         UsageError: the port is taken, or the address is not one of this machine.
     """
 
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
+
     def __init__(self, path: Path, listen: Endpoint, advertised_host: str) -> None:
+        self.path = path
+        self.served_path = f"/{secrets.token_urlsafe(TOKEN_BYTES)}/{path.name}"
         self.requests = 0
         """How often the file was sent."""
+        self._free = threading.BoundedSemaphore(MAX_CONNECTIONS)
+        self.address_family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
         try:
-            self._server = _Server(listen, path, f"/{secrets.token_urlsafe(TOKEN_BYTES)}/{path.name}", self._count)
+            super().__init__((listen.host, listen.port), _Request)
         except OSError as error:
             raise _cannot_listen(listen, error) from error
-        self.url = f"http://{Endpoint(advertised_host, self._server.server_address[1])}{self._server.served_path}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="code-server", daemon=True)
+        self.url = f"http://{Endpoint(advertised_host, self.server_address[1])}{self.served_path}"
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.1,), name="code-server", daemon=True)
 
     def start(self) -> None:
         """Begin to serve."""
@@ -93,35 +100,19 @@ class FileServer:
 
     def close(self) -> None:
         """Stop serving and release the port; harmless the second time."""
-        if self._thread.ident is not None and self._thread.is_alive():
-            self._server.shutdown()
+        if self._thread.is_alive():
+            self.shutdown()
             self._thread.join(timeout=5)
-        self._server.server_close()
-
-    def _count(self) -> None:
-        self.requests += 1
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 128
-
-    def __init__(self, listen: Endpoint, path: Path, served_path: str, count: Callable[[], None]) -> None:
-        self.path = path
-        self.served_path = served_path
-        self.count = count
-        self._free = threading.BoundedSemaphore(MAX_CONNECTIONS)
-        self.address_family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
-        super().__init__((listen.host, listen.port), _Request)
+        self.server_close()
 
     def server_bind(self) -> None:
-        # Not HTTPServer's, which looks up the name of the address: that may take seconds, and is not used here.
+        """Bind without HTTPServer's look-up of the address's name, which may take seconds and is not used here."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
 
     def process_request(self, request: socket.socket | tuple[bytes, socket.socket], client_address: object) -> None:
+        """Serve a connection on a thread of its own; hang up if there are MAX_CONNECTIONS already."""
         if self._free.acquire(blocking=False):
             super().process_request(request, client_address)
         else:
@@ -130,6 +121,7 @@ class _Server(ThreadingHTTPServer):
     def process_request_thread(
         self, request: socket.socket | tuple[bytes, socket.socket], client_address: object
     ) -> None:
+        """Serve a connection."""
         try:
             super().process_request_thread(request, client_address)
         finally:
@@ -140,13 +132,13 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Request(BaseHTTPRequestHandler):
-    server: _Server
+    server: FileServer
     timeout = REQUEST_TIMEOUT_S
 
     def do_GET(self) -> None:  # the name that http.server looks for
         self._send(with_body=True)
 
-    def do_HEAD(self) -> None:  # as above
+    def do_HEAD(self) -> None:
         self._send(with_body=False)
 
     def __getattr__(self, name: str) -> object:
@@ -175,7 +167,7 @@ class _Request(BaseHTTPRequestHandler):
             if with_body:
                 self.wfile.flush()
                 self.connection.sendfile(file)
-                self.server.count()
+                self.server.requests += 1
 
     def _head(self, status: int, length: int, *headers: tuple[str, str]) -> None:
         self.close_connection = True
@@ -200,19 +192,21 @@ def own_address(place: str) -> str:
         raise UsageError(f"{place} is not an address or interface of this machine ({error})") from error
 
 
-def _address_towards(peer: Endpoint) -> str:
-    try:
-        return local_address_towards(peer)
-    except (OSError, UnicodeError) as error:
-        raise UsageError(f"this machine has no route to {peer} ({error})", hint="give --appserver_address") from error
-
-
 def _addresses(options: Options, marathon_url: str) -> tuple[Endpoint, str]:
     """Where to listen, and the host by which agents reach it."""
     place, port = _split(options.appserver_address or "")
-    marathon = urlsplit(marathon_url)
-    towards = Endpoint(marathon.hostname or "127.0.0.1", marathon.port or (443 if marathon.scheme == "https" else 80))
-    advertised_host = own_address(place) if place else _address_towards(towards)
+    if place:
+        advertised_host = own_address(place)
+    else:
+        marathon = urlsplit(marathon_url)
+        default_port = 443 if marathon.scheme == "https" else 80
+        peer = Endpoint(marathon.hostname or "127.0.0.1", marathon.port or default_port)
+        try:
+            advertised_host = local_address_towards(peer)
+        except (OSError, UnicodeError) as error:
+            raise UsageError(
+                f"this machine has no route to {peer} ({error})", hint="give --appserver_address"
+            ) from error
     bind_place, bind_port = _split(options.appserver_bind or "")
     return Endpoint(own_address(bind_place) if bind_place else advertised_host, bind_port or port), advertised_host
 

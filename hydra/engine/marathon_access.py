@@ -62,8 +62,13 @@ def given_access(options: Options, environment: Mapping[str, str] = os.environ) 
         raise UsageError("Marathon's secrets have an authorization beside user or password", hint="keep one of them")
     if ("user" in secrets) != ("password" in secrets):
         raise UsageError("Marathon's secrets have a user without a password, or a password without a user")
-    if options.marathon_ca_file is not None:
-        _check_ca_file(options.marathon_ca_file)
+    if (ca_file := options.marathon_ca_file) is not None:
+        try:
+            ssl.create_default_context(cafile=ca_file)
+        except ssl.SSLError as error:
+            raise UsageError(f"--marathon_ca_file={ca_file} holds no certificates (PEM)") from error
+        except OSError as error:
+            raise UsageError(f"--marathon_ca_file={ca_file} cannot be read ({error.strerror})") from error
     return MarathonAccess(
         tuple(options.marathon_url.split(",")),
         user=secrets.get("user", ""),
@@ -102,12 +107,3 @@ def read_secrets(path: Path) -> dict[str, str]:
     if not secrets:
         raise UsageError(f"{origin} is empty", hint=f"it holds lines {', '.join(SECRET_NAMES)} = value")
     return secrets
-
-
-def _check_ca_file(path: str) -> None:
-    try:
-        ssl.create_default_context(cafile=path)
-    except ssl.SSLError as error:
-        raise UsageError(f"--marathon_ca_file={path} holds no certificates (PEM)") from error
-    except OSError as error:
-        raise UsageError(f"--marathon_ca_file={path} cannot be read ({error.strerror})") from error

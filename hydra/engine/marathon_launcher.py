@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from hydra.engine.marathon_access import MarathonAccess
@@ -47,6 +48,8 @@ LINES_SHOWN = 3
 class MarathonLauncher:
     """Implements ``run.protocols.Launcher``. Owns all retries while Marathon is unavailable, by its clock.
 
+    Every call raises a MarathonError if Marathon cannot be reached or refuses.
+
     Args:
         access: where Marathon is, and how to authenticate.
         mesos_url: the Mesos master, for agents and sandboxes; None to ask Marathon for it.
@@ -68,31 +71,12 @@ class MarathonLauncher:
         self._seen_tasks: dict[str, tuple[Task, ...]] = {}
         self._unavailable_since_s: float | None = None
 
-    def check(self) -> str:
-        """Reach Marathon; returns its version.
-
-        Raises:
-            MarathonError: it cannot be reached, or is no Marathon.
-        """
-        return self.facts().version
-
     def facts(self) -> MarathonFacts:
-        """What Marathon says of itself.
-
-        Raises:
-            MarathonError: it cannot be reached, or is no Marathon.
-        """
+        """What Marathon says of itself, which shows that it is one and can be reached."""
         return self._get("show its version", "/v2/info", MarathonFacts, self._until(CHECK_LIMIT_S))
 
     def apps(self, *, limit_s: float = CALL_LIMIT_S) -> Sequence[AppResponse]:
-        """Every app, sorted by its id.
-
-        Args:
-            limit_s: how long to retry.
-
-        Raises:
-            MarathonError: it cannot be reached.
-        """
+        """Every app, sorted by its id; retries for ``limit_s`` while Marathon is unavailable."""
         found = self._get("list its apps", "/v2/apps", AppList, self._until(limit_s))
         return sorted(found.apps, key=lambda app: app.id)
 
@@ -106,15 +90,10 @@ class MarathonLauncher:
         current = self._app(spec.app_id, deadline_s)
         if current is None:
             try:
-                created = self._deploy(
-                    spec.app_id,
-                    f"create {spec.app_id}",
-                    "POST",
-                    "/v2/apps",
-                    AppResponse,
-                    deadline_s=deadline_s,
-                    body=spec,
-                )
+                with self._deploying(spec.app_id):
+                    created = self._connection.request(
+                        f"create {spec.app_id}", "POST", "/v2/apps", AppResponse, deadline_s=deadline_s, body=spec
+                    )
             except AppLockedError:
                 raise
             except MarathonError as error:
@@ -133,11 +112,7 @@ class MarathonLauncher:
             self._scale(spec.app_id, spec.instances, deadline_s)
 
     def scale(self, app_id: str, instances: int) -> str:
-        """Ask for that many tasks of an app. Returns the deployment's id.
-
-        Raises:
-            MarathonError: there is no such app, or Marathon refused.
-        """
+        """Ask for that many tasks of an app. Returns the deployment's id."""
         return self._scale(app_id, instances, self._until(CALL_LIMIT_S))
 
     def tasks(self, app_id: str) -> Sequence[Task]:
@@ -205,9 +180,6 @@ class MarathonLauncher:
         Args:
             app_id: the app.
             force: break the lock of a deployment that holds it.
-
-        Raises:
-            MarathonError: there is no such app, or Marathon refused.
         """
         return self._delete(f"delete {app_id}", f"/v2/apps{app_id}", force=force)
 
@@ -248,11 +220,7 @@ class MarathonLauncher:
         return self._mesos
 
     def agents(self) -> Sequence[Agent]:
-        """The agents that tasks may run on.
-
-        Raises:
-            InfrastructureError: Mesos cannot be reached.
-        """
+        """The agents that tasks may run on; see ``Mesos.agents``."""
         return self.mesos().agents()
 
     def close(self) -> None:
@@ -307,28 +275,20 @@ class MarathonLauncher:
         return self._change(f"scale {app_id}", app_id, {"instances": instances}, {}, deadline_s)
 
     def _change(self, what: str, app_id: str, body: object, params: dict[str, str], deadline_s: float) -> str:
-        params = {"force": "false", **params}
-        started = self._deploy(
-            app_id, what, "PUT", f"/v2/apps{app_id}", DeploymentStarted, deadline_s=deadline_s, params=params, body=body
-        )
+        """Change an app, unless a deployment holds it. Returns the deployment's id."""
+        path, params = f"/v2/apps{app_id}", {"force": "false", **params}
+        with self._deploying(app_id):
+            started = self._connection.request(
+                what, "PUT", path, DeploymentStarted, deadline_s=deadline_s, params=params, body=body
+            )
         self._own_deployments.add(started.deployment_id)
         return started.deployment_id
 
-    def _deploy(
-        self,
-        app_id: str,
-        what: str,
-        method: str,
-        path: str,
-        kind: type[T],
-        *,
-        deadline_s: float,
-        body: object,
-        params: Mapping[str, str] | None = None,
-    ) -> T:
-        """Send what starts a deployment of an app; remember the app if the response is lost."""
+    @contextlib.contextmanager
+    def _deploying(self, app_id: str) -> Iterator[None]:
+        """While a request is sent that starts a deployment of an app; remember the app if the response is lost."""
         try:
-            return self._connection.request(what, method, path, kind, deadline_s=deadline_s, params=params, body=body)
+            yield
         finally:
             if self._connection.unclear:
                 self._perhaps_deploying.add(app_id)
@@ -347,27 +307,20 @@ class MarathonLauncher:
             queue = self._get("show its queue", "/v2/queue", QueueResponse, deadline_s).queue
         except MarathonError:
             return None
-        for item in queue:
-            if item.app is not None and item.app.id == app_id and item.count:
-                return item
-        return None
+        items = (item for item in queue if item.app is not None and item.app.id == app_id and item.count)
+        return next(items, None)
 
     def _failure_text(self, failure: LastTaskFailure | None, deadline_s: float) -> str:
+        """The app's last failure, with the end of the task's stderr, as far as Mesos has it; asked for once."""
         if failure is None:
             return ""
-        lines = self._lines(failure, deadline_s)
+        task_id, lines = failure.task_id, self._failure_lines.get(failure.task_id)
+        if lines is None:
+            lines = ()
+            with contextlib.suppress(InfrastructureError):
+                if task_id and failure.slave_id:
+                    left_s = deadline_s - self._clock.now_s()
+                    lines = self.mesos().last_lines(task_id, failure.slave_id, LINES_SHOWN, timeout_s=left_s)
+            self._failure_lines[task_id] = lines
         quoted = f", its last lines: {' | '.join(lines)}" if lines else ""
         return f"{failure.state}: {failure.message}{quoted}"
-
-    def _lines(self, failure: LastTaskFailure, deadline_s: float) -> tuple[str, ...]:
-        """The end of the failed task's stderr, as far as Mesos has it; asked for once."""
-        if not failure.task_id or not failure.slave_id:
-            return ()
-        if failure.task_id not in self._failure_lines:
-            try:
-                left_s = deadline_s - self._clock.now_s()
-                lines = self.mesos().last_lines(failure.task_id, failure.slave_id, LINES_SHOWN, timeout_s=left_s)
-            except InfrastructureError:
-                lines = ()
-            self._failure_lines[failure.task_id] = lines
-        return self._failure_lines[failure.task_id]

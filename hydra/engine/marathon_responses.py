@@ -31,12 +31,6 @@ class DeploymentResponse(MarathonResponse, frozen=True):
     affected_apps: tuple[str, ...] = ()
 
 
-class PortResponse(MarathonResponse, frozen=True):
-    """A port definition of an app."""
-
-    port: int = 0
-
-
 class FetchResponse(MarathonResponse, frozen=True):
     """A file that a task's agent fetches before the command runs."""
 
@@ -55,7 +49,7 @@ class AppResponse(MarathonResponse, frozen=True):
     labels: Mapping[str, str] = {}
     constraints: tuple[tuple[str, ...], ...] = ()
     fetch: tuple[FetchResponse, ...] = ()
-    port_definitions: tuple[PortResponse, ...] | None = None
+    port_definitions: tuple[object, ...] | None = None
     ports: tuple[int, ...] | None = None
     version: str = ""
     tasks_staged: int = 0

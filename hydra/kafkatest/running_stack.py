@@ -1,21 +1,20 @@
-"""The record of the stack that was left up, by which the next run finds it and ``hydra local down`` ends it."""
+"""The stack that was left up: its record, by which the next run finds it and ``hydra local down`` ends it."""
 
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hydra.broker.server_properties import BrokerSettings
 from hydra.codec import DecodeError, decode, encode
-from hydra.errors import InfrastructureError
-from hydra.files.atomic_write import atomic_write
-from hydra.files.file_lock import try_lock
-from hydra.files.process_identity import ProcessIdentity
-from hydra.files.run_folder import remove_run_folder
-from hydra.files.user_folders import state_folder
+from hydra.engine.marathon_access import MarathonAccess, given_access, local_access
+from hydra.errors import InfrastructureError, UsageError
+from hydra.files.atomic_write import atomic_write, try_lock
+from hydra.files.folders import ProcessIdentity, remove_run_folder, state_folder
+from hydra.options.options import Options
+from hydra.run.clock import MonotonicClock, poll_until
 
 END_TIMEOUT_S = 20.0
 POLL_S = 0.05
@@ -48,12 +47,23 @@ def find() -> RunningStack | None:
     return running if running.process.alive() else None
 
 
-def remember(running: RunningStack) -> None:
-    """Write the record.
+def access_to_marathon(options: Options) -> MarathonAccess:
+    """The access to the Marathon that a command is about: the one that the options name, or the running stack's.
 
     Raises:
-        OutputError: it cannot be written.
+        UsageError: there is neither, or the secrets cannot be used.
     """
+    if options.marathon_url is not None:
+        return given_access(options)
+    if (running := find()) is not None:
+        return local_access(running.marathon_url)
+    raise UsageError(
+        "no Marathon is named, and no local stack is up", hint="give --marathon_url, or run 'hydra local up'"
+    )
+
+
+def remember(running: RunningStack) -> None:
+    """Write the record."""
     atomic_write(_record(), encode(running))
 
 
@@ -91,10 +101,13 @@ def end_running_stack(running: RunningStack) -> None:
     if alive:
         raise InfrastructureError(f"process {alive[0].pid} of the local stack does not end")
     forget(running.process.pid)
-    deadline_s = time.monotonic() + END_TIMEOUT_S
-    while Path(running.folder).exists() and time.monotonic() < deadline_s:
-        remove_run_folder(Path(running.folder))
-        time.sleep(POLL_S)
+    folder = Path(running.folder)
+
+    def folder_is_gone() -> bool:
+        remove_run_folder(folder)
+        return not folder.exists()
+
+    poll_until(MonotonicClock(), folder_is_gone, END_TIMEOUT_S, every_s=POLL_S)
 
 
 def _record() -> Path:

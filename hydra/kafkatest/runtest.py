@@ -26,8 +26,7 @@ from typing import TYPE_CHECKING
 from hydra.engine.apps import PUBLISHER, SUBSCRIBER, app_id, app_spec
 from hydra.errors import HydraError, MarathonError, OutputError
 from hydra.files.atomic_write import check_output, write_json
-from hydra.kafkatest.machine import machine, versions
-from hydra.kafkatest.preflight import check_capacity
+from hydra.kafkatest.machine import check_capacity, machine, versions
 from hydra.options.options import Options
 from hydra.options.order import make_order
 from hydra.options.reader import options_from_attributes

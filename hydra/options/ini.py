@@ -31,7 +31,7 @@ _PORT = kind.whole(1, 65_535)
 _HOST = re.compile(r"[A-Za-z0-9._:\[\]-]+", re.ASCII)
 _CLUSTER_KEY = re.compile(r"cluster[0-9]+")
 _BEHIND_HEADING = re.compile(r"\[[^\]]+\]\s*[^\s#;]")
-"""configparser ignores such text without a word."""
+"""configparser ignores such text silently."""
 
 _UNSET = {"", "local", "embedded"}
 _ADDRESSES = {kind.http_urls, kind.http_url, kind.host_ports}

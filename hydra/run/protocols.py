@@ -91,11 +91,20 @@ class Progress(Protocol):
         """Something that a user should see and that is no phase: a download, a task that went missing."""
 
 
-class SilentProgress(Progress):
+class SilentProgress:
     """Shows nothing."""
 
+    def phase(self, name: str, detail: str = "") -> None:
+        """Nothing."""
 
-class WarmUpProgress(Progress):
+    def counts(self, live: LiveCounts) -> None:
+        """Nothing."""
+
+    def note(self, text: str) -> None:
+        """Nothing."""
+
+
+class WarmUpProgress(SilentProgress):
     """Shows a warm-up as one phase, and none of its counts."""
 
     def __init__(self, progress: Progress) -> None:

@@ -13,8 +13,7 @@ from pathlib import Path
 
 from hydra.codec import encode
 from hydra.errors import OutputError, UsageError
-from hydra.files.atomic_write import atomic_write
-from hydra.files.file_lock import try_lock
+from hydra.files.atomic_write import atomic_write, try_lock
 from hydra.sweep.record import PointRecord, SavedRecord, SweepRecord, read_saved
 
 SWEEP_FILE = "sweep.json"
@@ -23,13 +22,7 @@ LOCK_FILE = ".lock"
 
 
 class SweepFolder:
-    """The folder of a sweep, locked: one Hydra at a time works on it.
-
-    Args:
-        path: the folder.
-        sweep: the content of ``sweep.json``, without points.
-        lock: holds the lock file.
-    """
+    """The folder of a sweep (without its points), locked: one Hydra at a time works on it."""
 
     def __init__(self, path: Path, sweep: SweepRecord, lock: contextlib.ExitStack) -> None:
         self.path = path

@@ -36,8 +36,7 @@ class SweepRunner:
     """Runs one sweep or search from its start, or its resumption, to its end.
 
     Args:
-        measure: makes one run with these options. A run that failed is a record with its error; an interruption is
-            raised.
+        measure: makes one run. One that failed is a record with its error; an interruption is raised.
         folder: keeps the points; those that it holds already are not measured again.
         clock: for the time that a point takes.
         progress: shows where the sweep is.

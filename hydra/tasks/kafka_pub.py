@@ -12,8 +12,7 @@ from collections.abc import Callable, Mapping
 from hydra import __version__
 from hydra.accounting.latency import SpacedLatencies, Spacing
 from hydra.accounting.stats import HostTraffic, ProcessUsage, PublisherSample, PublisherStats, PublisherStatus
-from hydra.clients.protocols import AckCount, CooperativePublisher, PublisherDriver
-from hydra.clients.registry import publisher_driver
+from hydra.clients.protocols import AckCount, CooperativePublisher, PublisherDriver, publisher_driver
 from hydra.codec import decode
 from hydra.errors import HydraError
 from hydra.options.order import RunOrder

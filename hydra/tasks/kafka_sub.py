@@ -9,8 +9,7 @@ from hydra import __version__
 from hydra.accounting.delivery_latency import DeliveryTiming
 from hydra.accounting.latency import SAMPLE_BITS, LatencyCounts, SpacedLatencies
 from hydra.accounting.stats import HostTraffic, ProcessUsage, SubscriberSample, SubscriberStats, SubscriberStatus
-from hydra.clients.protocols import SubscriberDriver
-from hydra.clients.registry import subscriber_driver
+from hydra.clients.protocols import SubscriberDriver, subscriber_driver
 from hydra.codec import decode
 from hydra.options.order import RunOrder
 from hydra.run.clock import Clock, MonotonicClock

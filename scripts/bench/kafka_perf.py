@@ -13,8 +13,7 @@ from hydra.broker.admin import KafkaTopicAdmin
 from hydra.broker.classpath import resolve_classpath
 from hydra.broker.embedded import EmbeddedBroker
 from hydra.broker.jar_lockfile import read_lock
-from hydra.broker.java import find_java
-from hydra.broker.jvm import java_command
+from hydra.broker.java import find_java, java_command
 
 TOOLS_LOCK = Path(__file__).with_name("kafka-tools.lock")
 RECORD_BYTES = 14

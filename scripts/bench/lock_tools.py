@@ -9,8 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from hydra.broker.download import repository_context
-from hydra.broker.jar_lockfile import LockedJar, kafka_version, lock_text, read_lock, sha256_of
+from hydra.broker.jar_lockfile import LockedJar, kafka_version, lock_text, read_lock, repository_context, sha256_of
 
 TOOLS_LOCK = Path(__file__).with_name("kafka-tools.lock")
 

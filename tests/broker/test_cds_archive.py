@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hydra.broker.cds_archive import KEPT_ARCHIVES, archive_flags, cds_archive
-from hydra.files.file_lock import try_lock
+from hydra.files.atomic_write import try_lock
 
 pytestmark = pytest.mark.integration
 

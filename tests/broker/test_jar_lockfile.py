@@ -51,7 +51,7 @@ def test_what_is_written_is_read_back(tmp_path):
 def test_a_broken_lock_is_refused_by_name(tmp_path, text):
     path = tmp_path / "some.lock"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(JarError, match=r"some\.lock.*update_jar_lockfile"):
+    with pytest.raises(JarError, match=r"some\.lock.*hydra\.broker\.jar_lockfile"):
         read_lock(path)
 
 

@@ -9,7 +9,7 @@ import pytest
 from hydra.accounting.delivery_latency import DeliveryTiming
 from hydra.accounting.intervals import IntervalSet
 from hydra.broker.admin import KafkaTopicAdmin
-from hydra.clients.registry import subscriber_driver
+from hydra.clients.protocols import subscriber_driver
 from hydra.errors import BrokerError
 from hydra.options.order import ClientAssignment
 from hydra.records.send_plan import Partitioner, SendPlan

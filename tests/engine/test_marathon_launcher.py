@@ -65,7 +65,7 @@ def test_an_app_is_created_scaled_and_changed(launcher, server):
 
 
 def test_answers_with_fields_that_nobody_knows_yet_are_read(launcher, server):
-    assert launcher.check() == "1.11.24"
+    assert launcher.facts().version == "1.11.24"
     launcher.apply(spec(2))
     server.tasks[APP] = [
         {"id": "a", "appId": APP, "host": "h", "slaveId": "S0", "state": "TASK_RUNNING", "ports": [31000],
@@ -224,7 +224,7 @@ def test_three_500s_are_overcome_and_there_is_one_app(launcher, server, plays):
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
 def test_a_lost_answer_and_a_gateways_page_make_no_second_app(launcher, server, plays, status):
-    launcher.check()
+    launcher.facts()
     page = server.misbehave(plays.refuse(status, b"<html>", content_type="application/json"))
     launcher.tasks(APP)
 
@@ -245,7 +245,7 @@ def test_a_server_that_never_answers_is_given_up_in_time(launch, server, plays, 
     planned = server.misbehave(plays.hang, times=100)
     launcher = launch(server, timeout_s=0.1)
     with pytest.raises(MarathonError, match=r"cannot be reached \(no response within [0-9.]+ s\)") as caught:
-        launcher.check()
+        launcher.facts()
     assert 3 <= clock.now_s() <= CHECK_LIMIT_S
     assert planned.happened >= 3
     assert caught.value.exit_code == 4
@@ -259,7 +259,7 @@ def test_an_answer_by_the_drop_is_given_up_in_time(launch, server, plays):
     planned = server.misbehave(plays.drip, times=100)
     launcher = launch(server, timeout_s=0.1)
     with pytest.raises(MarathonError, match="no response within"):
-        launcher.check()
+        launcher.facts()
     assert planned.happened >= 2
 
 
@@ -274,7 +274,7 @@ def test_an_answer_by_the_drop_is_given_up_in_time(launch, server, plays):
 def test_garbage_is_told_at_once(launcher, server, plays, garbage):
     planned = server.misbehave(plays.refuse(200, garbage))
     with pytest.raises(MarathonError, match="unexpected response from Marathon") as caught:
-        launcher.check()
+        launcher.facts()
     assert (planned.happened, len(server.requests), caught.value.exit_code) == (1, 1, 4)
 
 
@@ -299,7 +299,7 @@ def test_no_http_at_all_is_given_up(launch):
         thread.start()
         try:
             with pytest.raises(MarathonError, match="cannot be reached"):
-                launch(f"http://127.0.0.1:{listener.getsockname()[1]}").check()
+                launch(f"http://127.0.0.1:{listener.getsockname()[1]}").facts()
         finally:
             listener.shutdown(socket.SHUT_RDWR)
             thread.join(10)
@@ -309,7 +309,7 @@ def test_no_http_at_all_is_given_up(launch):
 def test_401_is_told_at_once_with_the_way_out(launcher, server, plays):
     planned = server.misbehave(plays.refuse(401, b"", content_type="text/html"), times=9)
     with pytest.raises(MarathonError, match=r"authentication required \(HTTP 401\).*--marathon_secrets") as caught:
-        launcher.check()
+        launcher.facts()
     assert (planned.happened, caught.value.exit_code, caught.value.status) == (1, 4, 401)
 
 
@@ -317,7 +317,7 @@ def test_a_redirection_is_not_followed(launch, server, scripted, plays):
     elsewhere = scripted()
     server.misbehave(plays.refuse(302, b"", headers=[("Location", elsewhere.url + "/v2/info")]))
     with pytest.raises(MarathonError, match="redirects to http"):
-        launch(server, user="me", password="secret").check()
+        launch(server, user="me", password="secret").facts()
     assert elsewhere.requests == []
 
 
@@ -479,7 +479,7 @@ def test_a_lock_is_waited_for_and_never_forced(deployment, server, clock, monkey
 def test_another_address_is_asked_when_one_is_gone(launch, scripted):
     first, second = scripted(), scripted()
     launcher = launch(first, second)
-    assert launcher.check() == "1.11.24"
+    assert launcher.facts().version == "1.11.24"
     assert (len(first.requests), len(second.requests)) == (1, 0)
     first.close()
     launcher.apply(spec(1))
@@ -491,7 +491,7 @@ def test_another_address_is_asked_when_one_hangs(launch, scripted, plays):
     first, second = scripted(), scripted()
     planned = first.misbehave(plays.hang, times=9)
     launcher = launch(first, second, timeout_s=0.2)
-    assert launcher.check() == "1.11.24"
+    assert launcher.facts().version == "1.11.24"
     launcher.apply(spec(1))
     assert (planned.happened, second.creations) == (1, {APP: 1}), "who hung is asked last from then on"
 
@@ -502,7 +502,7 @@ def test_no_address_that_answers_is_an_error_in_time(launch, scripted, clock):
     first.close()
     second.close()
     with pytest.raises(MarathonError, match="Connection refused"):
-        launcher.check()
+        launcher.facts()
     assert clock.now_s() <= CHECK_LIMIT_S
 
 
@@ -520,7 +520,7 @@ def test_a_local_one_that_is_gone_is_not_waited_for(launch, scripted, clock):
 
 
 def test_basic_auth(launch, server):
-    launch(server, user="hydra", password="pässwörd").check()
+    launch(server, user="hydra", password="pässwörd").facts()
     (headers,) = server.headers
     assert headers["Authorization"] == "Basic " + base64.b64encode("hydra:pässwörd".encode()).decode()
 
@@ -530,7 +530,7 @@ def test_an_authorization_header_wins_over_a_netrc(launch, server, tmp_path, mon
     netrc.write_text("machine 127.0.0.1 login other password other\n")
     netrc.chmod(0o600)
     monkeypatch.setenv("NETRC", str(netrc))
-    launch(server, authorization="token=abc").check()
+    launch(server, authorization="token=abc").facts()
     assert server.headers[0]["Authorization"] == "token=abc"
 
 
@@ -539,7 +539,7 @@ def test_secrets_are_in_no_text(launch, server, plays):
     assert "hunter2" not in repr(access)
     server.misbehave(plays.refuse(403, {"message": "no"}))
     with pytest.raises(MarathonError) as caught:
-        launch(server, user="me", password="hunter2").check()
+        launch(server, user="me", password="hunter2").facts()
     assert "hunter2" not in str(caught.value)
 
 
@@ -550,9 +550,9 @@ def test_tls_with_a_ca_file(launch, scripted, tmp_path):
     ca_file = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(str(ca_file))
     server = scripted(tls=tls)
-    assert launch(server, ca_file=str(ca_file)).check() == "1.11.24"
+    assert launch(server, ca_file=str(ca_file)).facts().version == "1.11.24"
     other = tmp_path / "other.pem"
     trustme.CA().cert_pem.write_to_path(str(other))
     for refused in ({}, {"ca_file": str(other)}):
         with pytest.raises(InfrastructureError, match="certificate verify failed"):
-            launch(server, **refused).check()
+            launch(server, **refused).facts()

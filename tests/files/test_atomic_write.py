@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from hydra.errors import OutputError
-from hydra.files.atomic_write import atomic_write, check_output, staging_dir, write_json
-from hydra.files.file_lock import try_lock
+from hydra.files.atomic_write import atomic_write, check_output, staging_dir, try_lock, write_json
 
 
 def test_new_content_replaces_the_old(tmp_path):

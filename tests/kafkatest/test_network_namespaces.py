@@ -21,8 +21,7 @@ import pytest
 
 from hydra.broker import exec_with_pdeathsig as bound_child
 from hydra.broker.classpath import resolve_classpath
-from hydra.broker.java import find_java
-from hydra.broker.jvm import SHORT_RUN_FLAGS, broker_flags, end_jvm, java_command, start_jvm
+from hydra.broker.java import SHORT_RUN_FLAGS, broker_flags, end_jvm, find_java, java_command, start_jvm
 from hydra.broker.server_properties import Ports, properties_text, server_properties
 from tests.commands import wait_until
 

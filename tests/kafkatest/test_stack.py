@@ -12,8 +12,8 @@ import pytest
 
 from hydra.codec import encode
 from hydra.errors import InterruptedRunError
-from hydra.files import run_folder
-from hydra.files.run_folder import make_run_folder, new_run_folder
+from hydra.files import folders
+from hydra.files.folders import make_run_folder, new_run_folder
 from hydra.kafkatest import local_stack, session
 from hydra.kafkatest.local_stack import StackCommand
 from hydra.kafkatest.session import Session
@@ -24,7 +24,7 @@ from tests.examples import examples
 
 pytestmark = pytest.mark.integration
 
-INTERRUPTED_FILES = {session.__file__, local_stack.__file__, run_folder.__file__, subprocess.__file__}
+INTERRUPTED_FILES = {session.__file__, local_stack.__file__, folders.__file__, subprocess.__file__}
 OPTIONS = Options(bootstrap_servers="127.0.0.1:1")
 
 
@@ -135,4 +135,4 @@ def test_stack_process_ended_at_any_moment_of_its_start(here, ended_by, ordered)
         if code != -signal.SIGTERM:
             assert not folder.exists(), list(folder.iterdir())
             assert code == 0
-        run_folder.remove_run_folder(folder)
+        folders.remove_run_folder(folder)

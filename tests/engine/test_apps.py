@@ -13,11 +13,10 @@ from pathlib import Path
 import pytest
 
 import hydra
-from hydra.engine import task_bundle
-from hydra.engine.apps import Placement, app_spec
+from hydra.engine import apps
+from hydra.engine.apps import FILE_NAME, Placement, app_spec, build_task_bundle
 from hydra.engine.code_server import CodeServer
 from hydra.engine.marathon_connection import app_definition
-from hydra.engine.task_bundle import FILE_NAME, build_task_bundle
 from hydra.options.options import Options
 from hydra.run.protocols import AppSpec
 
@@ -116,7 +115,7 @@ def test_it_has_all_that_a_task_can_import():
     owners = importlib.metadata.packages_distributions()
     third_party = {owners[name][0] for name in wanted if name in owners and name not in sys.stdlib_module_names}
     assert {"msgspec", "pyzmq", "confluent-kafka"} <= third_party
-    assert third_party <= set(task_bundle.TASK_DISTRIBUTIONS)
+    assert third_party <= set(apps.TASK_DISTRIBUTIONS)
 
 
 def test_it_is_small_and_has_nothing_of_the_controllers(code):
@@ -151,7 +150,7 @@ def test_an_agent_without_python_says_so(code, sandbox):
 
 
 def test_another_python_than_the_controllers_says_so(code, sandbox, monkeypatch):
-    monkeypatch.setattr(task_bundle, "_python_version", lambda: "3.99")
+    monkeypatch.setattr(apps, "_python_version", lambda: "3.99")
     ended = run(code.command("task kafka-sub", sys.executable), sandbox)
     assert ended.returncode == 1
     assert f"this agent has Python 3.{sys.version_info.minor} on " in ended.stderr

@@ -1,0 +1,128 @@
+"""Hydra's folders: the temporary one of a run, and those of this user in which files are kept between runs.
+
+The folder of a run is marked with its owner, and removed later if its owner was killed. It has a name before it is
+made, so that whoever is interrupted while making it knows what to remove.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from hydra.codec import DecodeError, decode, encode
+from hydra.errors import InfrastructureError
+from hydra.files.atomic_write import atomic_write
+
+PREFIX = "hydra-"
+OWNER = "owner.json"
+_NAME = "hydra-scaletest"
+
+
+@dataclass(frozen=True)
+class ProcessIdentity:
+    """One process of this machine, told apart from all others that had or will have its pid."""
+
+    pid: int
+    started_s: float
+    """Its start time, in seconds since the epoch."""
+
+    def alive(self) -> bool:
+        """Whether this very process still runs."""
+        import psutil
+
+        try:
+            process = psutil.Process(self.pid)
+            return abs(process.create_time() - self.started_s) < 1 and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.Error:
+            return False
+
+
+def this_process() -> ProcessIdentity:
+    """The identity of the calling process."""
+    import psutil
+
+    return ProcessIdentity(os.getpid(), psutil.Process().create_time())
+
+
+def new_run_folder(run_id: str) -> Path:
+    """The path of a new folder in the temporary folder; nothing is there yet."""
+    return Path(tempfile.gettempdir()) / f"{run_id}-{secrets.token_hex(8)}"
+
+
+def make_run_folder(folder: Path) -> None:
+    """Make it, for this user alone; this process owns it until another one takes it over."""
+    folder.mkdir(mode=0o700)
+    own(folder)
+
+
+@contextlib.contextmanager
+def run_folder(run_id: str) -> Iterator[Path]:
+    """A folder of this process for as long as the block lasts."""
+    folder = new_run_folder(run_id)
+    try:
+        make_run_folder(folder)
+        yield folder
+    finally:
+        remove_run_folder(folder)
+
+
+def own(folder: Path) -> None:
+    """Make this process the folder's owner: while it lives, ``reap_orphans`` leaves the folder alone."""
+    atomic_write(folder / OWNER, encode(this_process()))
+
+
+def remove_run_folder(folder: Path) -> None:
+    """Remove it with all that is in it; harmless if it is gone or was never made."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def reap_orphans() -> None:
+    """Remove this user's run folders whose owner was killed before it could remove them itself."""
+    for mark in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{OWNER}"):
+        with contextlib.suppress(OSError, DecodeError):
+            if mark.stat().st_uid == os.getuid() and not decode(mark.read_bytes(), ProcessIdentity).alive():
+                remove_run_folder(mark.parent)
+
+
+def cache_folder() -> Path:
+    """Where Hydra keeps what it can fetch or make again; on Linux in ``$XDG_CACHE_HOME`` or ``~/.cache``.
+
+    Raises:
+        InfrastructureError: this user has no home folder; names the variable to set.
+    """
+    return _folder(platformdirs.user_cache_path, "XDG_CACHE_HOME")
+
+
+def state_folder() -> Path:
+    """Where Hydra notes which stack is up; on Linux in ``$XDG_STATE_HOME`` or ``~/.local/state``.
+
+    Where that cannot be written it is a folder in the temporary folder. It exists and belongs to this user alone.
+    """
+    folders = [Path(tempfile.gettempdir()) / f"{_NAME}-{os.getuid()}"]
+    with contextlib.suppress(InfrastructureError):
+        folders.insert(0, _folder(platformdirs.user_state_path, "XDG_STATE_HOME"))
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if os.access(folder, os.W_OK) and folder.stat().st_uid == os.getuid():
+                return folder
+    return Path(tempfile.mkdtemp(prefix="hydra-state-"))
+
+
+def _folder(find: Callable[[str], Path], variable: str) -> Path:
+    with contextlib.suppress(RuntimeError):  # what platformdirs raises for a user without a home folder
+        folder = find(_NAME)
+        if folder.is_absolute():
+            return folder
+    raise InfrastructureError(
+        f"user {os.getuid()} has no home folder: HOME is not set, and the system does not know this user",
+        hint=f"set HOME, or set {variable} to a folder that can be written",
+    )
