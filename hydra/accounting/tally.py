@@ -188,11 +188,10 @@ class ClientTally:
 
     def reached(self, end_offsets: dict[int, int]) -> bool:
         """Whether the client has read up to the given end offset in every partition that it reads."""
-        if self.held is not None:
-            return self.positioned and all(
-                self.partitions[number].next_offset >= end_offsets.get(number, 0) for number in self.held
-            )
-        return all(part.next_offset >= end_offsets.get(number, 0) for number, part in self.partitions.items())
+        if self.held is not None and not self.positioned:
+            return False
+        read = self.partitions if self.held is None else self.held
+        return all(self.partitions[number].next_offset >= end_offsets.get(number, 0) for number in read)
 
     def stats(self) -> ClientStats:
         """The counts so far, as a fact."""

@@ -144,8 +144,7 @@ class Reading:
 
     at_s: float
     cpu_s: float
-    links: tuple[LinkReading, ...] = ()
-    """Empty where they were not asked for."""
+    links: tuple[LinkReading, ...]
 
 
 def read_process() -> ProcessReading:
@@ -164,10 +163,10 @@ def _rss_bytes() -> int:
         return int(psutil.Process().memory_info().rss)
 
 
-def read_usage(*, traffic: bool = False) -> Reading:
-    """Read the counters of this process and, where asked for, of the host's network."""
+def read_usage() -> Reading:
+    """Read the counters of this process and of the host's network."""
     times = resource.getrusage(resource.RUSAGE_SELF)
-    return Reading(time.monotonic(), times.ru_utime + times.ru_stime, read_links() if traffic else ())
+    return Reading(time.monotonic(), times.ru_utime + times.ru_stime, read_links())
 
 
 def process_usage(begin: Reading, end: Reading) -> ProcessUsage:
@@ -178,7 +177,7 @@ def process_usage(begin: Reading, end: Reading) -> ProcessUsage:
 
 
 def host_traffic(begin: Reading, end: Reading) -> HostTraffic:
-    """Bytes a second over the host's interfaces between two readings that were asked for them."""
+    """Bytes a second over the host's interfaces between two readings."""
     window_s = end.at_s - begin.at_s
     if window_s <= 0:
         return HostTraffic(0.0, 0.0)

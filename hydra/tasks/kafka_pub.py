@@ -259,13 +259,13 @@ class KafkaPub:
 
     def _work(self, run: PublisherRun) -> None:
         """One run. Whatever goes wrong in it ends in its status, never in the end of the task."""
-        began = read_usage(traffic=True)
+        began = read_usage()
         try:
             run.open()
             start = self._wait_for_start(run)
             if start is None:
                 return
-            began = read_usage(traffic=True)
+            began = read_usage()
             run.send(start.start_s)
         except HydraError as error:
             run.fail(str(error))
@@ -273,7 +273,7 @@ class KafkaPub:
             _log.exception("the run failed")
             run.fail(f"{type(error).__name__}: {error}")
         finally:
-            ended = read_usage(traffic=True)
+            ended = read_usage()
             run.finish(self._place.task_id, process_usage(began, ended), host_traffic(began, ended))
             run.close()
 

@@ -156,7 +156,7 @@ class KafkaSub:
         self._place = place
         self._main = MainThreadExecutor()
         self._current: SubscriberRun | None = None
-        self._began = read_usage(traffic=True)
+        self._began = read_usage()
         self._used: tuple[ProcessUsage, HostTraffic] | None = None
         """From the start until it was told to drain."""
         self._signals: Mapping[SignalName, Callable[[Request], bytes]] = {
@@ -196,7 +196,7 @@ class KafkaSub:
 
     def _test_start(self, request: Request) -> bytes:
         self._run().start(decode(request.arguments, StartAt))
-        self._began = read_usage(traffic=True)
+        self._began = read_usage()
         self._used = None
         return success()
 
@@ -219,7 +219,7 @@ class KafkaSub:
         return success()
 
     def _usage(self) -> tuple[ProcessUsage, HostTraffic]:
-        ended = read_usage(traffic=True)
+        ended = read_usage()
         return process_usage(self._began, ended), host_traffic(self._began, ended)
 
     def _clean_up(self) -> None:

@@ -20,7 +20,7 @@ from hydra.clients.protocols import publisher_driver
 from hydra.options.options import Options
 from hydra.options.order import RunOrder
 from hydra.run.clock import MonotonicClock
-from hydra.tasks import usage
+from hydra.tasks.host import host_traffic, process_usage, read_process, read_usage
 from hydra.tasks.kafka_pub import PublisherRun
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -79,13 +79,13 @@ def _drive(driver: str, topic: str, bootstrap_servers: str, records: int, batch_
         msg_batch=batch_bytes // 14, linger_ms=LINGER_MS,
     )  # fmt: skip
     order = RunOrder(topic, options, bootstrap_servers)
-    publishing = PublisherRun(order, publisher_driver(order), MonotonicClock(), usage.process)
+    publishing = PublisherRun(order, publisher_driver(order), MonotonicClock(), read_process)
     try:
         publishing.open()
-        began = usage.read(traffic=True)
+        began = read_usage()
         publishing.send(MonotonicClock().now_s())
-        ended = usage.read(traffic=True)
-        stats = publishing.finish(driver, usage.usage(began, ended), usage.traffic(began, ended))
+        ended = read_usage()
+        stats = publishing.finish(driver, process_usage(began, ended), host_traffic(began, ended))
     finally:
         publishing.close()
     cpu_s = stats.usage.cpu_percent / 100 * stats.usage.window_s

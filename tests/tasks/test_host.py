@@ -159,7 +159,7 @@ def test_cpu_that_was_used_shows():
 
 
 def test_cpu_is_percent_of_one_core_over_the_window():
-    found = process_usage(Reading(10.0, 1.0), Reading(14.0, 3.0))
+    found = process_usage(Reading(10.0, 1.0, ()), Reading(14.0, 3.0, ()))
     assert (found.cpu_percent, found.window_s) == (50.0, 4.0)
 
 
@@ -172,9 +172,9 @@ def test_memory_is_this_process_s():
 
 def test_bytes_over_loopback_show():
     size_bytes = 2_000_000
-    begin = read_usage(traffic=True)
+    begin = read_usage()
     send_over_loopback(size_bytes)
-    end = read_usage(traffic=True)
+    end = read_usage()
     found = host_traffic(begin, end)
     window_s = end.at_s - begin.at_s
     assert found.tx_bytes_per_s * window_s >= size_bytes
@@ -189,11 +189,6 @@ def test_traffic_is_bytes_a_second():
     assert (found.tx_bytes_per_s, found.rx_bytes_per_s) == (201.0, 2002.0)
     assert found.links == (LinkTraffic("eth0", 200.0, 2000.0, 4000.0),)
     assert found.links[0].percent == 50.0
-
-
-def test_traffic_is_read_only_where_it_is_asked_for():
-    assert read_usage().links == ()
-    assert read_usage(traffic=True).links
 
 
 @pytest.mark.parametrize("window_s", [0.0, -1.0])
