@@ -58,14 +58,10 @@ def write_json(path: Path, fact: object, *, origin: str = "") -> None:
 
 
 def check_output(path: str, flag: str) -> None:
-    """Check, before anything is started, that a file can be written.
-
-    Args:
-        path: the file.
-        flag: the option that names it, without dashes.
+    """Check, before anything is started, that the file which an option names can be written.
 
     Raises:
-        OutputError: it cannot; names the flag and the path.
+        OutputError: it cannot; names the flag (given without dashes) and the path.
     """
     target = Path(path)
     if not path or "\0" in path:
@@ -93,18 +89,13 @@ def staging_dir(folder: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def try_lock(path: Path) -> Iterator[bool]:
-    """Hold the lock of a file for as long as the block lasts, without waiting for it.
-
-    The kernel releases it when its holder ends, however it ends.
+    """Hold the lock of a file for as long as the block lasts, without waiting for it; the kernel releases it at last.
 
     Args:
         path: the file; it is made where it is missing, and stays.
 
     Yields:
         Whether we hold it; False while another holder does.
-
-    Raises:
-        OSError: the file cannot be made or opened.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

@@ -56,11 +56,7 @@ def machine() -> dict[str, object]:
 
 
 def check_capacity(options: Options, *, embedded: bool) -> None:
-    """Refuse a run that does not fit on this machine. For runs whose tasks are processes of it.
-
-    Args:
-        options: of the run.
-        embedded: whether Kafka runs here, too.
+    """Refuse a run that does not fit on this machine, on which its tasks run, and Kafka if it is an embedded one.
 
     Raises:
         CapacityError: names the number that is needed and the number that is available.
@@ -84,12 +80,11 @@ def _check_descriptors(options: Options, *, embedded: bool) -> None:
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard == resource.RLIM_INFINITY:
         return
-    driver = options.sub_driver
-    coordinator = _coordinator_connections(options)
     needs = {f"a subscriber of {options.clients_per_app} clients": descriptors_of_a_subscriber(options)}
     if embedded:
-        connections = options.client_count * (coordinator + BROKER_CONNECTIONS_PER_CLIENT.get(driver, 3))
-        needs[f"an embedded Kafka with {options.client_count} clients"] = BROKER_DESCRIPTORS + connections
+        for_each = _coordinator_connections(options) + BROKER_CONNECTIONS_PER_CLIENT.get(options.sub_driver, 3)
+        needed = BROKER_DESCRIPTORS + options.client_count * for_each
+        needs[f"an embedded Kafka with {options.client_count} clients"] = needed
     for what, needed in needs.items():
         if needed > hard:
             raise CapacityError(

@@ -20,7 +20,6 @@ import dataclasses
 import secrets
 from datetime import datetime, timezone
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from hydra.engine.apps import PUBLISHER, SUBSCRIBER, app_id, app_spec
@@ -78,9 +77,7 @@ class RunTestKAFKA:
     def __enter__(self) -> RunTestKAFKA:  # noqa: PYI034  # typing has Self from 3.11 on
         return self
 
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.stop_appserver()
 
     @property
@@ -122,7 +119,8 @@ class RunTestKAFKA:
         except BaseException as error:
             # Whatever was noticed first: where the stack says why it went down, that is what happened.
             cause = self._session.failure() if self._session is not None and isinstance(error, MarathonError) else None
-            self._give_up()
+            with contextlib.suppress(HydraError):  # of undoing: the failure itself is what the caller hears of
+                self.stop_appserver()
             if cause is not None:
                 raise cause from error
             raise
@@ -232,21 +230,14 @@ class RunTestKAFKA:
         """Whether the tasks are those that run: Marathon replaces one that died between two runs."""
         assert self._session is not None
         for role, tasks in self._tasks.items():
-            running = {
-                task.task_id for task in self._session.launcher.tasks(app_id(self._options, role)) if task.running
-            }
-            if running != {task.task_id for task in tasks}:
+            now = self._session.launcher.tasks(app_id(self._options, role))
+            if {task.task_id for task in now if task.running} != {task.task_id for task in tasks}:
                 return False
         return True
 
     def _check_capacity(self, options: Options) -> None:
         if options.marathon_url is None:
             check_capacity(options, embedded=options.bootstrap_servers is None)
-
-    def _give_up(self) -> None:
-        """Undo a start that failed; the failure itself is what the caller hears of."""
-        with contextlib.suppress(HydraError):
-            self.stop_appserver()
 
     def _keep_record(self, record: RunRecord, error: BaseException | None) -> None:
         """Keep what is known of the run, with where it was made, and write it to ``output``.
@@ -258,10 +249,9 @@ class RunTestKAFKA:
         self.record = dataclasses.replace(
             record, versions=versions(), machine=machine(), cluster=self._session.cluster()
         )
-        if self._options.output is None:
+        if (path := self._options.output) is None:
             return
         try:
-            path = self._options.output
             write_json(Path(path), self.record, origin=f"--output={path}")
         except OutputError:
             if error is None:

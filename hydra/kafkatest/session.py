@@ -85,10 +85,9 @@ class Session:
             if not self._embedded:
                 # Brokers of the user's own can be checked before anything is started on them.
                 self._open_admin().check()
-            access = given or local_access(self._marathon_url())
-            self.launcher = self._closing.enter_context(
-                contextlib.closing(MarathonLauncher(access, mesos_url=self._options.mesos_url, clock=self._clock))
-            )
+            access = given or local_access(self._stack_marathon_url())
+            self.launcher = MarathonLauncher(access, mesos_url=self._options.mesos_url, clock=self._clock)
+            self._closing.callback(self.launcher.close)
             try:
                 self.marathon_version = self.launcher.facts().version
             except MarathonError as error:
@@ -141,7 +140,7 @@ class Session:
                 self._own.close()
                 self._own = None
 
-    def _marathon_url(self) -> str:
+    def _stack_marathon_url(self) -> str:
         if self._running is not None:
             return self._running.marathon_url
         assert self._own is not None
