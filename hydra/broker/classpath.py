@@ -39,13 +39,10 @@ def resolve_classpath(
     progress: Progress | None = None,
     timeout_s: float = 300.0,
 ) -> tuple[Path, ...]:
-    """The jars of the lock file, as files whose checksums have just been verified.
+    """The jars, of the committed lock file unless given, as files whose checksums have just been verified.
 
-    Args:
-        jars: what to resolve; those of the committed lock file unless given.
-        folder: the cache; ``<user's cache>/hydra-scaletest/jars`` unless given.
-        progress: called with a line of text, on this thread, while jars are downloaded.
-        timeout_s: for all downloads together.
+    They are in the user's cache unless a folder is given. All downloads together take ``timeout_s`` at most;
+    ``progress`` is called with a line of text, on this thread, while they go on.
 
     Raises:
         JarError: a jar cannot be downloaded, or differs from the lock file; names it.

@@ -85,12 +85,6 @@ def app_spec(options: Options, role: str, instances: int, placement: Placement) 
     """The app. It is the same for all runs of one version, so that apps that were left up serve the next run.
 
     With a code server it has the address of the run's own, so that apps that were left up are restarted.
-
-    Args:
-        options: where the app goes.
-        role: kafka-pub or kafka-sub.
-        instances: how many tasks.
-        placement: how the agents get the code, and their attributes.
     """
     return AppSpec(
         app_id=app_id(options, role),

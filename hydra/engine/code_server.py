@@ -40,10 +40,7 @@ def is_wanted(options: Options) -> bool:
 class CodeServer:
     """Packs the task bundle and serves it until ``close``.
 
-    Args:
-        options: name the address.
-        run_id: names the folder of the bundle.
-        marathon_url: if the options name no address, it is the one that this machine uses towards Marathon.
+    If the options name no address, it is the one that this machine uses towards Marathon.
 
     Raises:
         UsageError: the address or its port cannot be used.
@@ -68,12 +65,9 @@ class CodeServer:
 
 
 class FileServer(ThreadingHTTPServer):
-    """An HTTP server of one file, from ``start`` to ``close``.
+    """An HTTP server of one file, which is read at each request, from ``start`` to ``close``.
 
-    Args:
-        path: the file; it is read at each request.
-        listen: the address to listen on; port 0 takes a free one.
-        advertised_host: the host in ``url``.
+    Port 0 of ``listen`` takes a free one. ``url`` names the advertised host.
 
     Raises:
         UsageError: the port is taken, or the address is not one of this machine.

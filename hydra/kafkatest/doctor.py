@@ -47,11 +47,7 @@ def _checked(
 
 
 class Doctor:
-    """Checks what the options name, one thing after the other.
-
-    Args:
-        options: of the run to come.
-    """
+    """Checks what the options of a run to come name, one thing after the other."""
 
     def __init__(self, options: Options) -> None:
         self._options = options

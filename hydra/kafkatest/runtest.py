@@ -216,15 +216,14 @@ class RunTestKAFKA:
         placement = self._session.placement
         present = self._session.launcher.tasks(app_id(options, SUBSCRIBER))
         first = max(1, min(len(present), options.total_sub_apps))
-        for role, instances in ((PUBLISHER, 1), (SUBSCRIBER, first)):
-            deployment.apply(app_spec(options, role, instances, placement))
-        for role, instances in ((PUBLISHER, 1), (SUBSCRIBER, first)):
-            self._tasks[role] = deployment.wait_ready(app_id(options, role), instances, options.start_deadline_s)
+        stages = [{PUBLISHER: 1, SUBSCRIBER: first}]
         if first != options.total_sub_apps:
-            deployment.apply(app_spec(options, SUBSCRIBER, options.total_sub_apps, placement))
-            self._tasks[SUBSCRIBER] = deployment.wait_ready(
-                app_id(options, SUBSCRIBER), options.total_sub_apps, options.start_deadline_s
-            )
+            stages.append({SUBSCRIBER: options.total_sub_apps})
+        for stage in stages:
+            for role, instances in stage.items():
+                deployment.apply(app_spec(options, role, instances, placement))
+            for role, instances in stage.items():
+                self._tasks[role] = deployment.wait_ready(app_id(options, role), instances, options.start_deadline_s)
 
     def _tasks_present(self) -> bool:
         """Whether the tasks are those that run: Marathon replaces one that died between two runs."""

@@ -47,12 +47,8 @@ class Session:
     """Marathon, Kafka and the signals, for many runs.
 
     What the options do not name is local: the running stack, if there is one that is free and fits, or else a stack of
-    the session's own. Nothing is started before ``open``, and ``close`` also follows an interrupted ``open``.
-
-    Args:
-        options: name a Marathon and a Kafka, only a Kafka, or neither.
-        run_id: names what is started here.
-        progress: told what happens.
+    the session's own, which ``run_id`` names. Nothing is started before ``open``, and ``close`` also follows an
+    interrupted ``open``.
     """
 
     def __init__(self, options: Options, run_id: str, progress: Progress) -> None:
