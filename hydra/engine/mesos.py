@@ -202,9 +202,8 @@ class Mesos:
 
 def _agent_url(pid: str, master_url: str) -> str:
     """The HTTP address in ``slave(1)@10.0.0.7:5051``."""
-    scheme = master_url.partition("://")[0]
     address = pid.rpartition("@")[2]
-    return f"{scheme}://{address}" if address else ""
+    return f"{master_url.partition('://')[0]}://{address}" if address else ""
 
 
 def _attribute_text(value: object) -> str:

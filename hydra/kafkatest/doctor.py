@@ -70,8 +70,7 @@ class Doctor:
     def _controller(self) -> Iterator[Finding]:
         yield Finding("controller", "ok", f"Python {sys.version.split()[0]} on {sysconfig.get_platform()}")
         try:
-            if self._options.marathon_url is None:
-                check_capacity(self._options, embedded=self._options.bootstrap_servers is None)
+            check_capacity(self._options)
         except HydraError as error:
             yield _error("controller", error)
         _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

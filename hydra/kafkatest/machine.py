@@ -55,14 +55,16 @@ def machine() -> dict[str, object]:
     }
 
 
-def check_capacity(options: Options, *, embedded: bool) -> None:
-    """Refuse a run that does not fit on this machine, on which its tasks run, and Kafka if it is an embedded one.
+def check_capacity(options: Options) -> None:
+    """Refuse a run that does not fit on this machine; one on a Marathon that the options name has others.
 
     Raises:
         CapacityError: names the number that is needed and the number that is available.
     """
-    _check_descriptors(options, embedded=embedded)
-    _check_memory(options, embedded=embedded)
+    if options.marathon_url is None:
+        embedded = options.bootstrap_servers is None
+        _check_descriptors(options, embedded=embedded)
+        _check_memory(options, embedded=embedded)
 
 
 def descriptors_of_a_subscriber(options: Options) -> int:

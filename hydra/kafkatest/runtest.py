@@ -94,7 +94,7 @@ class RunTestKAFKA:
         new = _snapshot(options)
         if self._session is not None:
             self._session.check_same(new)
-            self._check_capacity(new)
+            check_capacity(new)
         self._source, self._options = options, new
 
     def start_appserver(self) -> None:
@@ -108,7 +108,7 @@ class RunTestKAFKA:
         from hydra.kafkatest.session import Session
 
         self._options = _snapshot(self._source)
-        self._check_capacity(self._options)
+        check_capacity(self._options)
         if self._options.output is not None:
             check_output(self._options.output, "output")
         self._progress.phase("starting")
@@ -233,10 +233,6 @@ class RunTestKAFKA:
             if {task.task_id for task in now if task.running} != {task.task_id for task in tasks}:
                 return False
         return True
-
-    def _check_capacity(self, options: Options) -> None:
-        if options.marathon_url is None:
-            check_capacity(options, embedded=options.bootstrap_servers is None)
 
     def _keep_record(self, record: RunRecord, error: BaseException | None) -> None:
         """Keep what is known of the run, with where it was made, and write it to ``output``.

@@ -118,10 +118,8 @@ class Session:
                 raise UsageError("--keep_running: another stack is up already", hint=hint)
             return None
         if self._embedded and (difference := self._settings.difference(running.settings)):
-            raise UsageError(
-                f"a local stack with other settings is up: asked for is {difference}",
-                hint="end it with 'hydra local down', or leave the setting out",
-            )
+            text = f"a local stack with other settings is up: asked for is {difference}"
+            raise UsageError(text, hint="end it with 'hydra local down', or leave the setting out")
         self._settings = running.settings
         return running
 
