@@ -94,10 +94,8 @@ def await_reachable(endpoints: Sequence[Endpoint], timeout_s: float) -> None:
         refused = not any(isinstance(error, TimeoutError) for error in errors.values())
         if time.monotonic() - started_s >= (min(timeout_s, _REFUSED_FOR_S) if refused else timeout_s):
             causes = "; ".join(f"{endpoint}: {error.strerror or error}" for endpoint, error in errors.items())
-            raise BrokerError(
-                f"no Kafka broker can be reached ({causes})",
-                hint="check bootstrap_servers, the network and whether the broker is up",
-            )
+            hint = "check bootstrap_servers, the network and whether the broker is up"
+            raise BrokerError(f"no Kafka broker can be reached ({causes})", hint=hint)
         time.sleep(_PAUSE_S)
 
 

@@ -91,10 +91,8 @@ def _check_overrides(names: Iterable[str]) -> None:
     """Refuse broker properties that Hydra sets itself."""
     for name in names:
         if name in _OURS:
-            raise UsageError(
-                f"the broker property {name} is set by Hydra for its embedded broker",
-                hint="leave it out, or use a broker of your own with --bootstrap_servers",
-            )
+            text = f"the broker property {name} is set by Hydra for its embedded broker"
+            raise UsageError(text, hint="leave it out, or use a broker of your own with --bootstrap_servers")
 
 
 def server_properties(ports: Ports, data_folder: str, cores: int, overrides: Mapping[str, str]) -> dict[str, str]:

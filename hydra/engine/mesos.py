@@ -188,10 +188,8 @@ class Mesos:
         try:
             response = self._session.get(url, headers={"Accept": "application/json"})
         except requests.RequestException as error:
-            raise InfrastructureError(
-                f"Mesos at {shown} cannot be reached ({self._session.failure})",
-                hint="check --mesos_url or [mesos] in hydra.ini",
-            ) from error
+            text = f"Mesos at {shown} cannot be reached ({self._session.failure})"
+            raise InfrastructureError(text, hint="check --mesos_url or [mesos] in hydra.ini") from error
         if response.status_code != 200:
             raise InfrastructureError(f"Mesos at {shown} answered HTTP {response.status_code}")
         try:

@@ -56,7 +56,7 @@ def machine() -> dict[str, object]:
 
 
 def check_capacity(options: Options) -> None:
-    """Refuse a run that does not fit on this machine; one on a Marathon that the options name has others.
+    """Refuse a run that does not fit on this machine; one on a Marathon that the options name is not checked.
 
     Raises:
         CapacityError: names the number that is needed and the number that is available.
@@ -89,10 +89,8 @@ def _check_descriptors(options: Options, *, embedded: bool) -> None:
         needs[f"an embedded Kafka with {options.client_count} clients"] = needed
     for what, needed in needs.items():
         if needed > hard:
-            raise CapacityError(
-                f"{what} needs {needed} file descriptors and a process may open {hard} here",
-                hint="raise the hard limit (ulimit -Hn) or ask for fewer clients",
-            )
+            text = f"{what} needs {needed} file descriptors and a process may open {hard} here"
+            raise CapacityError(text, hint="raise the hard limit (ulimit -Hn) or ask for fewer clients")
 
 
 def _check_memory(options: Options, *, embedded: bool) -> None:
