@@ -11,7 +11,7 @@ import sys
 def main() -> None:
     """Run one command and end the process with its exit code."""
     if sys.argv[1:2] == ["task"]:
-        from hydra.tasks.command import task
+        from hydra.tasks.task import task
 
         sys.exit(task(sys.argv[2:]))
     from hydra.cli.main import run

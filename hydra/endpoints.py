@@ -43,8 +43,7 @@ def local_address_towards(peer: Endpoint) -> str:
     """The address of this machine that the system would use to send to ``peer``; nothing is sent.
 
     Raises:
-        OSError: the peer's name does not resolve, or there is no route to it.
-        UnicodeError: the peer's name is no host name.
+        OSError: the peer's name does not resolve (UnicodeError: is none), or there is no route to it.
     """
     family, kind, _protocol, _name, address = socket.getaddrinfo(peer.host, peer.port, type=socket.SOCK_DGRAM)[0]
     with socket.socket(family, kind) as probe:

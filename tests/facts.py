@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 
 from hydra.accounting.bottleneck import Bottleneck
+from hydra.accounting.intervals import received
 from hydra.accounting.latency import LatencySummary
 from hydra.accounting.result import Result
-from hydra.accounting.spans import received
 from hydra.accounting.totals import Latencies, Totals
 
 NO_TOTALS = Totals(**{item.name: 0 for item in dataclasses.fields(Totals)})

@@ -14,7 +14,7 @@ import psutil
 import pytest
 import requests
 
-from hydra.options.agent_specs import parse_agents
+from hydra.options.parsers import parse_agents
 
 SLEEP = {"cmd": "exec sleep 1000", "cpus": 0.1, "mem": 16}
 NEVER = {"cmd": "exec sleep 1000", "cpus": 1e6}  # waits: no agent has so much
@@ -37,7 +37,7 @@ def poll(probe, timeout_s=15.0):
 
 def marked_processes(framework_id):
     """Pids of the processes that carry the mark of a server."""
-    from hydra.localmarathon.task import TASK_MARK
+    from hydra.localmarathon.processes import TASK_MARK
 
     found = []
     for process in psutil.process_iter():

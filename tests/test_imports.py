@@ -52,7 +52,7 @@ IMPURE_CALLS = {"open", "print", "input", "eval", "exec", "compile", "__import__
 OTHER_WORLDS = {"localmarathon"}
 """The local Marathon has Marathon's own words for its classes."""
 
-VAGUE = {"util", "utils", "helper", "helpers", "base", "manager", "handler", "common", "info"}
+VAGUE = {"util", "utils", "helper", "helpers", "base", "manager", "handler", "common", "info", "data"}
 
 
 def relative(path):

@@ -13,10 +13,9 @@ from statistics import fmean
 from typing import Literal
 
 from hydra.accounting.evidence import Evidence
-from hydra.accounting.metrics import ThresholdOutcome
 from hydra.accounting.stats import PublisherStats, SubscriberStats
 from hydra.accounting.timeline import TimelinePoint, longest_pause_s
-from hydra.accounting.totals import Latencies, Totals
+from hydra.accounting.totals import Latencies, ThresholdOutcome, Totals
 from hydra.options.order import RunOrder
 
 LATE_MS = 1000.0
@@ -62,16 +61,7 @@ def find_bottleneck(
     points: Sequence[TimelinePoint],
     thresholds: Sequence[ThresholdOutcome],
 ) -> Bottleneck:
-    """Name the limit.
-
-    Args:
-        order: what was asked for.
-        evidence: what the tasks and the machine noted.
-        totals: of the run.
-        latency: of the run.
-        points: of the time in which the publisher sent.
-        thresholds: what became of each.
-    """
+    """Name the limit; ``points`` are those of the time in which the publisher sent."""
     symptoms = _symptoms(order, totals, latency, thresholds)
     if not symptoms:
         return Bottleneck("none", harness_limited=False)

@@ -8,13 +8,12 @@ got; and the member that got furthest, which read the partition last, answers fo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 
 from hydra.accounting.evidence import Evidence
-from hydra.accounting.intervals import IntervalSet
+from hydra.accounting.intervals import IntervalSet, received
 from hydra.accounting.loss import Losses, PartitionLog
 from hydra.accounting.result import ClientResult
-from hydra.accounting.spans import received
 from hydra.accounting.stats import ClientStats, PartitionStats
 from hydra.errors import AccountingError
 from hydra.options.order import RunOrder
@@ -70,22 +69,14 @@ def client_results(order: RunOrder, evidence: Evidence, logs: Mapping[int, Parti
 
 
 def _client_result(stats: ClientStats, task_id: str, counts: ClientCounts) -> ClientResult:
-    losses = counts.losses
+    counted = {item.name: getattr(counts, item.name) for item in fields(counts) if item.name != "losses"}
     return ClientResult(
         name=stats.name,
         task_id=task_id,
-        state="failing" if losses.lost else "ok",
-        expected=counts.expected,
-        distinct=counts.distinct,
-        duplicates=counts.duplicates,
-        reordered=counts.reordered,
-        lost=losses.lost,
-        broker_lost=losses.broker_lost,
-        expired=losses.expired,
-        unread=losses.unread,
-        skipped=losses.skipped,
-        ghost=counts.ghost,
-        contradicted=counts.contradicted,
+        state="failing" if counts.losses.lost else "ok",
+        **counted,
+        lost=counts.losses.lost,
+        **asdict(counts.losses),
         foreign=stats.foreign,
         corrupt=stats.corrupt,
         fetches=stats.fetches,
@@ -131,12 +122,7 @@ def _count_members(
 
 
 def count_alone(name: str, part: PartitionStats, log: PartitionLog | None) -> ClientCounts:
-    """What a client that reads the whole partition by itself received of it.
-
-    Args:
-        name: of the client, for the error.
-        part: what it received.
-        log: the partition's; None where nothing is known of it.
+    """What a client received of a partition that it reads by itself; ``log`` is None where nothing is known of it.
 
     Raises:
         AccountingError: when an identity does not hold.
@@ -166,11 +152,8 @@ def count_group(
 ) -> dict[str, ClientCounts]:
     """What each member of one group received of a partition, by name.
 
-    Args:
-        readers: (name, what it received) of every member that was assigned the partition at any time.
-        log: the partition's.
-        members_missing: whether a member did not report. It may have read what none of the others did: that counts
-            neither as lost nor as delivered.
+    ``readers`` are (name, what it received) of every member that was assigned the partition at any time. A member that
+    did not report may have read what none of the others did: that counts neither as lost nor as delivered.
 
     Raises:
         AccountingError: when an identity does not hold.

@@ -90,11 +90,7 @@ PERCENTS: Mapping[str, float] = {
 
 
 class LatencyHistogram:
-    """Counts of latencies by bucket; histograms of the same bits can be added up.
-
-    Args:
-        bits: significant bits of a bucket.
-    """
+    """Counts of latencies by bucket; histograms of the same significant bits can be added up."""
 
     __slots__ = ("bits", "counts", "max_us", "negative")
 
@@ -170,11 +166,7 @@ class LatencyHistogram:
 
 
 class Spacing:
-    """The plan's interval, cut into ticks.
-
-    Args:
-        interval_s: from one record of the plan to the next.
-    """
+    """The plan's interval, cut into ticks."""
 
     __slots__ = ("interval_ticks", "ticks_per_s", "us_per_tick")
 
@@ -191,9 +183,7 @@ class Spacing:
 class SpacedLatencies:
     """Counts arrivals of records that were due one interval apart.
 
-    Args:
-        spacing: the interval.
-        bits: significant bits that are kept of an arrival's lowest latency.
+    So many significant bits are kept of an arrival's lowest latency.
     """
 
     __slots__ = ("_arrivals", "_bits", "_highest", "_interval_ticks", "_spacing", "_ticks_per_s", "negative")
@@ -209,12 +199,7 @@ class SpacedLatencies:
         self.negative = 0
 
     def add(self, lowest_s: float, records: int) -> None:
-        """Count an arrival.
-
-        Args:
-            lowest_s: the latency of its newest record; each older one's is an interval more.
-            records: how many.
-        """
+        """Count an arrival; ``lowest_s`` is the latency of its newest record, each older one's an interval more."""
         # Hot path: a few times for every answer to a fetch.
         low = int(lowest_s * self._ticks_per_s)
         if lowest_s < 0 or records > _RECORDS_MASK:
@@ -253,11 +238,7 @@ class SpacedLatencies:
         self.negative += other.negative
 
     def fold(self, bits: int | None = None) -> LatencyHistogram:
-        """The histogram of all latencies.
-
-        Args:
-            bits: of its buckets; this one's own where it is not given, and no more than those.
-        """
+        """The histogram of all latencies, in buckets of so many bits: of all that were kept unless given."""
         kept = self._bits if bits is None else bits
         histogram = LatencyHistogram(kept)
         interval = self._spacing.interval_ticks

@@ -8,9 +8,8 @@ from typing import Literal
 
 from hydra.accounting.bottleneck import Bottleneck
 from hydra.accounting.latency import LatencySummary
-from hydra.accounting.metrics import ThresholdOutcome
 from hydra.accounting.timeline import TimelinePoint
-from hydra.accounting.totals import Latencies, Totals
+from hydra.accounting.totals import Latencies, ThresholdOutcome, Totals
 
 Verdict = Literal["pass", "fail", "indeterminate"]
 EXIT_CODES: Mapping[Verdict, int] = {"pass": 0, "fail": 1, "indeterminate": 3}

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from hydra.accounting.intervals import Interval
+from hydra.accounting.intervals import Interval, Span
 from hydra.accounting.latency import LatencyCounts, LatencySummary
-from hydra.accounting.spans import Span
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 from hydra.accounting.bottleneck import Bottleneck
 from hydra.accounting.evidence import Evidence
-from hydra.accounting.metrics import ThresholdOutcome
 from hydra.accounting.result import Verdict
-from hydra.accounting.totals import Latencies, Totals
+from hydra.accounting.totals import Latencies, ThresholdOutcome, Totals
 from hydra.options.order import RunOrder
 
 ANSWER_RATE_RATIO = 0.7

@@ -25,7 +25,7 @@ from kafka.errors import (
 )
 from kafka.net.compat import KafkaNetClient
 
-from hydra.accounting.partition_log import OffsetRange
+from hydra.accounting.evidence import OffsetRange
 from hydra.broker.connectivity import await_reachable, connection_errors
 from hydra.endpoints import Endpoint, parse_endpoints
 from hydra.errors import BrokerError

@@ -15,12 +15,8 @@ MARKS = {"ok": "ok     ", "warning": "warning"}
 ERROR = "ERROR  "
 
 SMALL = {
-    "total_sub_apps": 2,
-    "clients_per_app": 2,
-    "test_duration": 3.0,
-    "msg_rate": 200.0,
-    "app_prefix": "hydra-smoke",
-}
+    "total_sub_apps": 2, "clients_per_app": 2, "test_duration": 3.0, "msg_rate": 200.0, "app_prefix": "hydra-smoke",
+}  # fmt: skip
 """The options of a smoke test, where no flag says otherwise."""
 
 WHERE = ("bootstrap_servers", "marathon_url")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MARATHON_FLAGS = ("marathon_url", "marathon_secrets", "marathon_ca_file", "marathon_timeout", "mesos_url")
 WAIT_S = 60.0
 LOOK_EVERY_S = 0.2
-COMPLETION_LIMIT_S = 2.0
+COMPLETE_WITHIN_S = 2.0
 LOG_BYTES = 64 * 1024
 
 _ID = re.compile(r"(/[a-z0-9]([a-z0-9.-]*[a-z0-9])?)+", re.ASCII)
@@ -73,15 +73,13 @@ def _complete_from(
     return complete
 
 
-def _app_names(launcher: MarathonLauncher) -> list[str]:
-    return [app.id for app in launcher.apps(limit_s=COMPLETION_LIMIT_S)]
-
-
-def _task_names(launcher: MarathonLauncher) -> list[str]:
-    return [task.id for task in launcher.all_tasks(limit_s=COMPLETION_LIMIT_S)]
-
-
-_app_argument = click.argument("app", shell_complete=_complete_from(_app_names))
+_app_argument = click.argument(
+    "app", shell_complete=_complete_from(lambda launcher: [app.id for app in launcher.apps(limit_s=COMPLETE_WITHIN_S)])
+)
+_task_argument = click.argument(
+    "task",
+    shell_complete=_complete_from(lambda launcher: [task.id for task in launcher.all_tasks(limit_s=COMPLETE_WITHIN_S)]),
+)
 
 
 def _app_id(text: str) -> str:
@@ -228,7 +226,7 @@ def scale(*, app: str, instances: int, as_json: bool, **_flags: object) -> None:
 
 
 @cli.command(short_help="Show the end of a task's stdout and stderr.")
-@click.argument("task", shell_complete=_complete_from(_task_names))
+@_task_argument
 @click.option("--bytes", "limit", type=click.IntRange(1), default=LOG_BYTES, help=f"of each file's end  [{LOG_BYTES}]")
 @_marathon_flags
 def logs(*, task: str, limit: int, as_json: bool, **_flags: object) -> None:
@@ -263,11 +261,7 @@ def _no_app(app_id: str) -> UsageError:
 
 
 def _wait_for(launcher: MarathonLauncher, deployment: str, what: str, app_id: str = "") -> None:
-    """Wait until a deployment is over.
-
-    Raises:
-        InfrastructureError: it is not, after a minute; says why, as far as Marathon does.
-    """
+    """Wait until a deployment is over; where it is not after a minute, the error says why, as far as Marathon does."""
 
     def done() -> bool:
         return all(item.id != deployment for item in launcher.deployments())

@@ -37,11 +37,7 @@ KAFKA_COMMANDS: Mapping[str, tuple[str, str]] = {
 
 
 class LazyGroup(HelpPage, click.Group):
-    """A group that imports a command only when it is needed.
-
-    Args:
-        table: one of the tables above.
-    """
+    """A group of the commands in one of the tables above, each imported only when it is needed."""
 
     def __init__(self, *args: Any, table: Mapping[str, tuple[str, str]], **fields: Any) -> None:  # noqa: ANN401
         super().__init__(*args, **fields)
@@ -79,11 +75,6 @@ class LazyGroup(HelpPage, click.Group):
             formatter.write_dl([(name, text) for name, (_module, text) in self._table.items()])
 
 
-def _underscores(name: str) -> str:
-    """Flags have the seed's underscores; dashes are taken as well."""
-    return name.replace("-", "_")
-
-
 @click.group(
     cls=LazyGroup,
     table=COMMANDS,
@@ -95,7 +86,7 @@ def _underscores(name: str) -> str:
     codes={},
     context_settings={
         "help_option_names": ["-h", "--help"],
-        "token_normalize_func": _underscores,
+        "token_normalize_func": lambda name: name.replace("-", "_"),  # flags have underscores; dashes are taken as well
         "max_content_width": 110,
     },
 )

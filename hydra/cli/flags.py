@@ -53,9 +53,8 @@ def with_flags(*flags: Callable[[F], F]) -> Callable[[F], F]:
 
 def output_flags(command: F) -> F:
     """A decorator that gives a command the flags of ``Outputs``; ``--output`` is among the options."""
-    return with_flags(*(click.option(f"--{name}", metavar=METAVARS[name], help=text) for name, text in FILES.items()))(
-        command
-    )
+    flags = (click.option(f"--{name}", metavar=METAVARS[name], help=text) for name, text in FILES.items())
+    return with_flags(*flags)(command)
 
 
 def parsed_by(parse: Parse) -> Callback:

@@ -85,15 +85,10 @@ class HelpPage(click.Command):
         self._first = first
         self._codes = codes
         if first is not None:
+            text = "Show every flag and exit."
+            flag = ["--help-all"]
             self.params.append(
-                click.Option(
-                    ["--help-all"],
-                    is_flag=True,
-                    is_eager=True,
-                    expose_value=False,
-                    callback=_show_all,
-                    help="Show every flag and exit.",
-                )
+                click.Option(flag, is_flag=True, is_eager=True, expose_value=False, callback=_show_all, help=text)
             )
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

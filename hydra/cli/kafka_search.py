@@ -160,11 +160,7 @@ def tune(ctx: click.Context, /, **_flags: object) -> int:
 def _asked(
     ctx: click.Context, *, start: float, lowest: float, highest: float, clients: tuple[int, ...] = ()
 ) -> SearchSettings:
-    """What the flags of ``_range_flags`` say.
-
-    Raises:
-        UsageError: an invalid value, or a range without a start in it.
-    """
+    """What the flags of ``_range_flags`` say; a range without a start in it is an error."""
     from hydra.sweep.record import SearchSettings
     from hydra.sweep.search import SearchRange
 

@@ -12,7 +12,7 @@ import click
 from hydra.cli.flags import chosen_options, option_flags
 from hydra.cli.terminal import interruptible
 from hydra.errors import UsageError
-from hydra.options.agent_specs import AgentSpec
+from hydra.options.parsers import AgentSpec
 
 
 @click.group()
@@ -94,7 +94,7 @@ def marathon(ctx: click.Context, /, port: int, **_flags: object) -> None:
     """
     from hydra.files.folders import reap_orphans, run_folder
     from hydra.kafkatest.runtest import new_run_id
-    from hydra.options.agent_specs import parse_agents
+    from hydra.options.parsers import parse_agents
 
     options = chosen_options(ctx, for_a_run=False)
     agents = parse_agents(options.local_agents) if options.local_agents else (AgentSpec(),)
@@ -116,15 +116,9 @@ async def _serve(folder: Path, port: int, agents: tuple[AgentSpec, ...]) -> None
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, on_signal, number)
     async with LocalMarathon(folder / "marathon", port=port, agents=agents) as server:
-        for line in _greeting(server.url, agents):
-            click.echo(line)
+        click.echo(f"Marathon is at {server.url}, Mesos' addresses are there too; Ctrl-C ends it and its tasks")
+        for agent in agents:
+            named = " ".join(f"{name}:{value}" for name, value in agent.attributes.items())
+            click.echo(f"  agent {agent.host}  cpus:{agent.cpus:g} mem:{agent.mem_mib:g}  {named}".rstrip())
         await asked_to_end.wait()
         click.echo("ending the tasks; once more to kill them")
-
-
-def _greeting(url: str, agents: tuple[AgentSpec, ...]) -> list[str]:
-    lines = [f"Marathon is at {url}, Mesos' addresses are there too; Ctrl-C ends it and its tasks"]
-    for agent in agents:
-        named = " ".join(f"{name}:{value}" for name, value in agent.attributes.items())
-        lines.append(f"  agent {agent.host}  cpus:{agent.cpus:g} mem:{agent.mem_mib:g}  {named}".rstrip())
-    return lines

@@ -20,7 +20,7 @@ from rich.spinner import Spinner
 
 from hydra.cli.terminal import printable
 from hydra.errors import OutputError
-from hydra.run.progress import LiveCounts, Progress
+from hydra.run.protocols import LiveCounts, Progress
 
 PLAIN_EVERY_S = 2.0
 
@@ -47,20 +47,17 @@ class PlainProgress:
         if name == self._phase and (not detail or now_s - self._detailed_s < PLAIN_EVERY_S):
             return
         self._phase, self._detailed_s = name, now_s
-        self._line(f"{name}{detail and f': {detail}'}")
+        self.note(f"{name}{detail and f': {detail}'}")
 
     def counts(self, live: LiveCounts) -> None:
         """New counts."""
         now_s = time.monotonic()
         if now_s - self._counted_s >= PLAIN_EVERY_S:
             self._counted_s = now_s
-            self._line(_counts_text(live))
+            self.note(_counts_text(live))
 
     def note(self, text: str) -> None:
         """A line of its own."""
-        self._line(text)
-
-    def _line(self, text: str) -> None:
         sys.stderr.write(f"hydra: {printable(text)}\n")
         sys.stderr.flush()
 
@@ -96,13 +93,9 @@ class TerminalProgress:
 
 
 class JsonlProgress:
-    """Passes everything on to a display, and writes a line of JSON for it.
+    """Passes everything on to a display, and adds a line of JSON for it to a file.
 
     A reader that goes away (of a pipe) ends the lines and not the run.
-
-    Args:
-        display: what a person sees.
-        path: the file; lines are added to what it holds.
 
     Raises:
         OutputError: it cannot be opened.

@@ -15,8 +15,8 @@ import click
 from hydra.cli.flags import FILES, Outputs, given_flags, output_flags, parse_outputs, with_flags, write_output
 from hydra.cli.terminal import interruptible
 from hydra.errors import HydraError, UsageError
-from hydra.options.durations import duration
 from hydra.options.options import Options
+from hydra.run.clock import duration
 from hydra.sweep.plan import SweepPlan
 
 if TYPE_CHECKING:
@@ -74,8 +74,7 @@ def check_capacity_of(points: Iterable[Options]) -> None:
 def run_sweep(ctx: click.Context, kind: SweepKind, make: Callable[[], SweepRecord]) -> int:
     """Begin (with what ``make`` says) or resume a sweep or search, measure what is missing, show and write the results.
 
-    Returns:
-        The exit code.
+    Returns the exit code.
 
     Raises:
         HydraError: what could be measured is shown and written all the same.

@@ -65,10 +65,7 @@ def print_lines(lines: Sequence[str], *, indent: str = "", style: str | None = N
 def print_table(
     columns: Sequence[Column], rows: Sequence[Sequence[str]], *, title: str = "", styles: Sequence[str] = ()
 ) -> None:
-    """Print a table as the terminal has room for it: whole, without its dim columns, or a line for each cell.
-
-    ``styles`` has one for each row, where rows have any.
-    """
+    """Print a table as the terminal has room for it: whole, without its dim columns, or a line for each cell."""
     if title:
         print_lines([title], style="bold")
     console = stdout_console()

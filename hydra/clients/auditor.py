@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 
-from hydra.accounting.partition_log import Audit, AuditedPartition, OffsetRange
+from hydra.accounting.evidence import Audit, AuditedPartition, OffsetRange
 from hydra.clients.wire_subscriber import WireSubscriber
 from hydra.errors import BrokerError
 from hydra.options.order import ClientAssignment, PartitionStart, RunOrder

@@ -1,13 +1,16 @@
-"""The seam to a Kafka client library: one publisher, or all clients of one subscriber task."""
+"""The seam to a Kafka client library: what a driver does, and the drivers that there are."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from importlib import import_module
+from typing import Any, Protocol, runtime_checkable
 
 from hydra.accounting.stats import PartitionOutcomes
 from hydra.accounting.tally import ClientTally
+from hydra.errors import UsageError
+from hydra.options.order import RunOrder
 
 DEFAULT_MAX_BYTES = 50 * 1024 * 1024
 """Kafka's default of fetch.max.bytes."""
@@ -106,3 +109,48 @@ class SubscriberDriver(Protocol):
     def close(self) -> None:
         """End threads and connections within 5 s, whatever is under way; harmless the second time."""
         ...
+
+
+_PUBLISHERS = {
+    "confluent": "hydra.clients.confluent_publisher:ConfluentPublisher",
+    "kafka-python": "hydra.clients.kafka_python:KafkaPythonPublisher",
+    "wire": "hydra.clients.wire_publisher:WirePublisher",
+}
+_SUBSCRIBERS = {
+    "wire": "hydra.clients.wire_subscriber:WireSubscriber",
+    "confluent": "hydra.clients.confluent_subscriber:ConfluentSubscriber",
+    "kafka-python": "hydra.clients.kafka_python:KafkaPythonSubscriber",
+}
+
+
+def publisher_driver(order: RunOrder) -> PublisherDriver:
+    """A new publisher on the client library that the order names.
+
+    Raises:
+        UsageError: the driver is unknown, or cannot be imported.
+    """
+    driver: PublisherDriver = _driver_class("publisher", order.options.pub_driver, _PUBLISHERS)(order)
+    return driver
+
+
+def subscriber_driver(order: RunOrder) -> SubscriberDriver:
+    """The clients of a subscriber task on the client library that the order names.
+
+    Raises:
+        UsageError: the driver is unknown, or cannot be imported.
+    """
+    driver: SubscriberDriver = _driver_class("subscriber", order.options.sub_driver, _SUBSCRIBERS)(order)
+    return driver
+
+
+def _driver_class(role: str, name: str, known: Mapping[str, str]) -> Any:  # noqa: ANN401  a class of either Protocol
+    """Imports the driver only now, and with it its client library; the name may also be a ``package.module:Class``."""
+    module, colon, class_name = known.get(name, name).partition(":")
+    if not colon:
+        raise UsageError(f"unknown {role} driver {name!r}", hint=f"use one of {', '.join(known)}")
+    try:
+        return getattr(import_module(module), class_name)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(
+            f"the driver {name} cannot be imported ({error})", hint="put its folder on PYTHONPATH of the tasks"
+        ) from error

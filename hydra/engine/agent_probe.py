@@ -15,8 +15,8 @@ from hydra.engine.http_session import BoundedSession
 from hydra.engine.marathon_launcher import MarathonLauncher
 from hydra.errors import HydraError, InfrastructureError
 from hydra.options.options import Options
-from hydra.run.app_spec import AppSpec, Task
 from hydra.run.clock import MonotonicClock, poll_until
+from hydra.run.protocols import AppSpec, Task
 
 POLL_S = 0.2
 PROBE_TIMEOUT_S = 8.0

@@ -23,7 +23,7 @@ from packaging.utils import canonicalize_name
 import hydra
 from hydra.errors import InfrastructureError
 from hydra.options.options import Options
-from hydra.run.app_spec import AppSpec
+from hydra.run.protocols import AppSpec
 
 if TYPE_CHECKING:
     from hydra.engine.code_server import CodeServer

@@ -26,8 +26,8 @@ from hydra.engine.http_session import BoundedSession
 from hydra.engine.marathon_access import MarathonAccess
 from hydra.engine.marathon_responses import ErrorResponse
 from hydra.errors import AppLockedError, MarathonError
-from hydra.run.app_spec import AppSpec
 from hydra.run.clock import Clock
+from hydra.run.protocols import AppSpec
 
 # marathon.util uses collections.Iterable, which Python 3.10 removed: an app with port definitions or constraints could
 # not be turned into JSON. The last, unreleased commit of the package does the same.

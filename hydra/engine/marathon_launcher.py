@@ -26,8 +26,8 @@ from hydra.engine.marathon_responses import (
 )
 from hydra.engine.mesos import Agent, Mesos
 from hydra.errors import AppLockedError, InfrastructureError, MarathonError
-from hydra.run.app_spec import AppSpec, Task, WaitingReason
 from hydra.run.clock import Clock, MonotonicClock
+from hydra.run.protocols import AppSpec, Task, WaitingReason
 
 T = TypeVar("T")
 

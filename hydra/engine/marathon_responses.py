@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 from hydra.endpoints import Endpoint
-from hydra.run.app_spec import AppSpec, Task
+from hydra.run.protocols import AppSpec, Task
 
 
 class MarathonResponse(msgspec.Struct, frozen=True, rename="camel"):

@@ -51,7 +51,7 @@ class StackCommand:
     java: str | None = None
     settings: BrokerSettings = field(default_factory=BrokerSettings)
     agents: str | None = None
-    """Of the local Marathon (options/agent_specs.py)."""
+    """Of the local Marathon (options/parsers.py)."""
 
 
 @dataclass(frozen=True)

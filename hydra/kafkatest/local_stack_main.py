@@ -28,7 +28,7 @@ from hydra.files.folders import own, remove_run_folder, this_process
 from hydra.kafkatest import running_stack
 from hydra.kafkatest.local_stack import KEEP, StackCommand, StackEvent
 from hydra.kafkatest.running_stack import RunningStack
-from hydra.options.agent_specs import parse_agents
+from hydra.options.parsers import parse_agents
 
 KAFKA_START_TIMEOUT_S = 60.0
 MARATHON_TIMEOUT_S = 20.0

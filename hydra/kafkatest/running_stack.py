@@ -56,7 +56,9 @@ def access_to_marathon(options: Options) -> MarathonAccess:
         return given_access(options)
     if (running := find()) is not None:
         return local_access(running.marathon_url)
-    raise UsageError("no Marathon is named, and no local stack is up", hint="give --marathon_url, or 'hydra local up'")
+    raise UsageError(
+        "no Marathon is named, and no local stack is up", hint="give --marathon_url, or run 'hydra local up'"
+    )
 
 
 def remember(running: RunningStack) -> None:

@@ -29,8 +29,7 @@ from hydra.kafkatest.machine import check_capacity, machine, versions
 from hydra.options.options import Options
 from hydra.options.order import make_order
 from hydra.options.reader import options_from_attributes
-from hydra.run.app_spec import Task
-from hydra.run.progress import Progress, SilentProgress, WarmUpProgress
+from hydra.run.protocols import Progress, SilentProgress, Task, WarmUpProgress
 from hydra.run.record import RunRecord
 
 if TYPE_CHECKING:

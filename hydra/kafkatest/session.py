@@ -19,12 +19,9 @@ from hydra.kafkatest import running_stack
 from hydra.kafkatest.local_stack import LocalStack, stack_command
 from hydra.kafkatest.running_stack import RunningStack
 from hydra.options.options import WARMUP_S, Options
-from hydra.options.order import delivery_timeout_s
 from hydra.run.clock import MonotonicClock
-from hydra.run.context import RunContext
 from hydra.run.deployment import Deployment
-from hydra.run.progress import Progress
-from hydra.run.protocols import ClusterFacts
+from hydra.run.protocols import ClusterFacts, Progress, RunContext
 from hydra.signals.zmq_signals import ZmqSignals
 from hydra.tasks.host import LocalHost
 
@@ -179,7 +176,7 @@ class Session:
             self._progress.phase("starting", "waiting for the embedded Kafka")
             self._open_admin()
         self._facts = self._admin.check()
-        grace_s = EMBEDDED_GRACE_S if self._embedded else delivery_timeout_s(self._options)
+        grace_s = EMBEDDED_GRACE_S if self._embedded else self._options.delivery_timeout_s
         probe = BrokerProbe(self.bootstrap_servers, grace_s=grace_s, note=self._progress.note)
         self._probe = self._closing.enter_context(probe)
 

@@ -17,9 +17,9 @@ from typing import Any
 
 import psutil
 
-from hydra.localmarathon.task import TASK_MARK
-
 _LOG = logging.getLogger(__name__)
+# <framework id>/<task id> in the environment of a task: identifies its processes, whatever group or parent they have.
+TASK_MARK = "HYDRA_LOCALMARATHON_TASK"
 _COALESCING_S = 0.01
 _POLL_S = 0.05
 _GIVE_UP_S = 10.0  # after SIGKILL; only a process that hangs in the kernel lives that long

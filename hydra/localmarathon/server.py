@@ -23,7 +23,7 @@ from hydra.localmarathon.routing import ServerIdentity, make_application
 from hydra.localmarathon.scheduler import Scheduler
 from hydra.localmarathon.task import inherited_environment
 from hydra.localmarathon.watchdog import Watchdog
-from hydra.options.agent_specs import AgentSpec
+from hydra.options.parsers import AgentSpec
 
 # Tasks before apps: the pattern of an app's id matches the rest of a path.
 ROUTES = (*server_routes.ROUTES, *task_routes.ROUTES, *app_routes.ROUTES, *mesos_routes.ROUTES)

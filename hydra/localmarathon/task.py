@@ -10,9 +10,8 @@ from pathlib import Path
 
 from hydra.localmarathon.app_definition import AppDefinition
 from hydra.localmarathon.placement import AgentIdentity
+from hydra.localmarathon.processes import TASK_MARK
 
-# <framework id>/<task id> in the environment of a task: identifies its processes, whatever group or parent they have.
-TASK_MARK = "HYDRA_LOCALMARATHON_TASK"
 _INHERITED = {
     "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TERM",
     "VIRTUAL_ENV", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX", "PYTHONWARNINGS", "JAVA_HOME",

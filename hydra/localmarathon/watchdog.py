@@ -49,8 +49,8 @@ class Watchdog:
         )
 
     def dismiss(self, *, timeout_s: float = 5.0) -> None:
-        """Tell the watchdog that there is nothing to clean up, and wait until it ends."""
-        with contextlib.suppress(BrokenPipeError):
+        """Tell the watchdog that there is nothing to clean up, and wait until it ends; after the timeout, kill it."""
+        with contextlib.suppress(BrokenPipeError, subprocess.TimeoutExpired):
             self._process.communicate(_DISMISSAL, timeout=timeout_s)
         if self._process.poll() is None:
             self._process.kill()

@@ -28,7 +28,7 @@ _PORT = kind.whole(1, 65_535)
 _HOST = re.compile(r"[A-Za-z0-9._:\[\]-]+", re.ASCII)
 _CLUSTER_KEY = re.compile(r"cluster[0-9]+")
 _BEHIND_HEADING = re.compile(r"\[[^\]]+\]\s*[^\s#;]")
-"""configparser ignores such text without a word."""
+"""configparser ignores such text silently."""
 
 _UNSET = {"", "local", "embedded"}
 _ADDRESSES = {kind.http_urls, kind.http_url, kind.host_ports}
@@ -48,11 +48,7 @@ class Settings:
 
 
 def parse_ini(text: str, *, name: str) -> Settings:
-    """Read the text of a hydra.ini.
-
-    Args:
-        text: the file's text.
-        name: the file's name, for errors.
+    """Read the text of the hydra.ini of this name.
 
     Raises:
         ConfigurationError: names file, line and key.
@@ -158,8 +154,7 @@ class _Reader:
                 raise ConfigurationError(f"{self._origin(section, key)} is set without {other}")
         if option in options:
             raise ConfigurationError(
-                f"{self._origin(section, 'ip')} and {option.removeprefix(section + '_')} are both set",
-                hint="keep one",
+                f"{self._origin(section, 'ip')} and {option.removeprefix(section + '_')} are both set", hint="keep one"
             )
         options[option] = self._value(section, "ip", option, form.format(**pair))
 

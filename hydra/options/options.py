@@ -21,6 +21,8 @@ SUBSCRIBER_DRIVERS = ("wire", "confluent", "kafka-python")
 SELF_PACED_DRIVERS = ("confluent", "kafka-python")
 """Subscribers whose client library decides when to fetch: no pace of fetch rounds applies to them."""
 
+MIN_DELIVERY_TIMEOUT_S = 1.0
+
 WARMUP_S = 2.0
 """Where nothing is said, for a Kafka that has just started.
 
@@ -203,18 +205,20 @@ class Options:
         """``start_timeout``, and a quarter of a second more for each app above a hundred."""
         return self.start_timeout + max(0, self.total_sub_apps - 100) * 0.25
 
+    @property
+    def delivery_timeout_s(self) -> float:
+        """How long a record may wait for its ack before its fate is unknown, and a broker be away."""
+        return max(MIN_DELIVERY_TIMEOUT_S, self.drain_timeout)
+
 
 OPTION_KINDS: Mapping[str, OptionKind] = {item.name: item.metadata["kind"] for item in dataclasses.fields(Options)}
 """By the option's name, in the order of the help."""
 
 
 def parse_option(name: str, text: str, *, origin: str) -> object:
-    """The value of one option.
+    """The value of one option out of its text; spaces around it do not count.
 
-    Args:
-        name: the option.
-        text: its value as text; spaces around it do not count.
-        origin: how the error names the option, such as ``--msg_rate`` or ``hydra.ini:7: [kafka] acks``.
+    ``origin`` is how the error names the option, such as ``--msg_rate`` or ``hydra.ini:7: [kafka] acks``.
 
     Raises:
         UsageError: when the option's kind does not take the text.
@@ -257,8 +261,7 @@ def checked(options: Options) -> Options:
     _check_broker_settings(options)
     if options.group_mode == "group" and options.sub_driver == "kafka-python":
         raise UsageError(
-            "--group_mode=group does not go with --sub_driver=kafka-python",
-            hint="use --sub_driver=wire or confluent",
+            "--group_mode=group does not go with --sub_driver=kafka-python", hint="use --sub_driver=wire or confluent"
         )
     if options.batch_size_bytes > 2_147_483_647:
         raise UsageError(

@@ -10,12 +10,7 @@ from difflib import get_close_matches
 
 @dataclass(frozen=True)
 class Metric:
-    """One figure of a run.
-
-    Args:
-        unit: ms, records/s, %, records, clients, deliveries, or fetches/s.
-        text: what it is, in a few words.
-    """
+    """One figure of a run: its unit, and what it is in a few words."""
 
     unit: str
     text: str
@@ -54,7 +49,7 @@ METRICS: Mapping[str, Metric] = {
     "sub_cpu_max": Metric("%", "busiest subscriber process"),
     "fetch_rate": Metric("fetches/s", "answered fetches, over the send window"),
 }
-"""By name, in the order in which they are listed to a user (accounting/metrics.py has their values)."""
+"""By name, in the order in which they are listed to a user (accounting/totals.py has their values)."""
 
 _TIMES: Mapping[str, float] = {"us": 0.001, "ms": 1.0, "s": 1000.0}
 _OF_ASKED = ("tx_rate", "rx_rate")

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from hydra.accounting.metrics import metric_value
 from hydra.accounting.result import Result
+from hydra.accounting.totals import metric_value
 from hydra.options.options import Options
 from hydra.run.record import RunRecord
 from hydra.sweep.plan import CLIENTS, format_value
@@ -75,7 +75,7 @@ class ReportPoint:
         return fmean(values) if values else None
 
     def metric(self, name: str) -> float | None:
-        """The mean of a metric (accounting/metrics.py) over the runs that have a result."""
+        """The mean of a metric (accounting/totals.py) over the runs that have a result."""
         found = [metric_value(name, result.totals, result.latency) for result in self.results]
         return fmean(found) if found else None
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from xml.etree import ElementTree as ET
 
-from hydra.accounting.metrics import metric_value
+from hydra.accounting.totals import metric_value
 from hydra.options.thresholds import METRICS
 from hydra.report.contents import ReportContents, ReportPoint
 from hydra.report.text import MEANINGS, number

@@ -12,7 +12,7 @@ import hashlib
 import json
 import pkgutil
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import jinja2
 from markupsafe import Markup
@@ -75,7 +75,7 @@ def page(contents: ReportContents) -> str:
         summary=summary_lines(contents),
         figures=_figures(contents),
         run_figures=of_runs,
-        run_titles=_titles(of_runs),
+        run_titles={name: _title(figure) for figures in of_runs for name, figure in figures.items()},
         several_runs=len(of_runs) > 1,
         first_run=next((index for index, figures in enumerate(of_runs) if figures), 0),
         repeated=any(len(point.runs) > 1 for point in contents.points),
@@ -151,14 +151,6 @@ def _figures(contents: ReportContents) -> dict[str, Figure]:
     found["plot_frontier"] = plots.frontier_figure(frontier) if frontier else None
     found["plot_loss_classes"] = plots.loss_figure(contents)
     return {name: figure for name, figure in found.items() if figure is not None}
-
-
-def _titles(of_runs: Iterable[Mapping[str, Figure]]) -> dict[str, Markup]:
-    """The title of each figure that any run has, by name, in the figures' order."""
-    titles: dict[str, Markup] = {}
-    for figures in of_runs:
-        titles |= {name: _title(figure) for name, figure in figures.items()}
-    return titles
 
 
 def _title(figure: Figure) -> Markup:

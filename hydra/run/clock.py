@@ -1,4 +1,4 @@
-"""Time, and waiting for something to happen."""
+"""Time, waiting for something to happen, and how long that took in words."""
 
 from __future__ import annotations
 
@@ -16,11 +16,9 @@ class Clock(Protocol):
 
     def now_s(self) -> float:
         """Seconds on a clock that never goes back; only differences mean something."""
-        ...
 
     def sleep(self, seconds: float) -> None:
         """Wait; nothing happens for zero or less."""
-        ...
 
 
 class MonotonicClock:
@@ -37,16 +35,9 @@ class MonotonicClock:
 
 
 def poll_until(clock: Clock, condition: Callable[[], T], timeout_s: float, *, every_s: float = POLL_EVERY_S) -> T:
-    """Evaluate a condition until it holds or the time is up; at least once.
+    """Evaluate a condition until its value is true or the time is up; at least once. Returns its last value.
 
-    Args:
-        clock: to wait by.
-        condition: holds when its value is true; whatever it raises ends the wait.
-        timeout_s: how long to wait.
-        every_s: the pause between two evaluations.
-
-    Returns:
-        The last value of the condition: a false one when the time was up.
+    Whatever the condition raises ends the wait.
     """
     deadline_s = clock.now_s() + timeout_s
     while not (value := condition()):
@@ -55,3 +46,15 @@ def poll_until(clock: Clock, condition: Callable[[], T], timeout_s: float, *, ev
             break
         clock.sleep(min(every_s, left_s))
     return value
+
+
+def duration(seconds: float) -> str:
+    """Two units at most: ``45 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        minutes, rest = divmod(whole, 60)
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, rest = divmod(round(whole / 60), 60)
+    return f"{hours} h {rest} min" if rest else f"{hours} h"

@@ -12,25 +12,44 @@ from datetime import datetime, timezone
 from typing import TypeVar
 
 from hydra.accounting.account import account
-from hydra.accounting.evidence import Evidence
-from hydra.accounting.partition_log import OffsetRange
+from hydra.accounting.evidence import Audit, Evidence, OffsetRange
 from hydra.accounting.result import Result
 from hydra.accounting.stats import PublisherStats, SubscriberStats
 from hydra.codec import decode
 from hydra.errors import BrokerError, HydraError, InterruptedRunError, NotReadyError
 from hydra.options.order import RunOrder
-from hydra.run.app_spec import Task
-from hydra.run.audit import audit_log
-from hydra.run.barrier import wait_until_positioned
 from hydra.run.clock import poll_until
-from hydra.run.context import RunContext
-from hydra.run.host_clocks import HostClocks
-from hydra.run.monitor import Monitor
+from hydra.run.host_clocks import HostClocks, start_together
+from hydra.run.monitor import Monitor, wait_until_positioned
+from hydra.run.protocols import Auditor, RunContext, Task
 from hydra.run.record import RunRecord, failed_record
-from hydra.run.synchronized_start import start_together
 from hydra.run.task_roster import TaskRoster
-from hydra.signals.messages import DrainTo, Request, request
-from hydra.signals.protocols import SignalReply
+from hydra.signals.messages import DrainTo, Request, SignalReply, request
+
+AUTO_RECORDS = 20_000_000
+AUTO_BYTES = 1024**3
+"""``--audit=auto`` reads logs of no more records, and of no more bytes of values, than this: a matter of seconds."""
+
+BASE_TIMEOUT_S = 15.0
+SLOW_BYTES_PER_S = 20_000_000
+"""No broker that anybody tests is slower than this."""
+
+RECORD_OVERHEAD_BYTES = 10
+
+
+def audit_log(auditor: Auditor, order: RunOrder, log: Mapping[int, OffsetRange]) -> tuple[Audit | None, str]:
+    """(what the auditor found, why there is nothing)."""
+    records = sum(offsets.end - offsets.start for offsets in log.values())
+    log_bytes = records * (order.options.msg_size + RECORD_OVERHEAD_BYTES)
+    if order.options.audit == "never":
+        return None, "--audit=never"
+    if order.options.audit == "auto" and (records > AUTO_RECORDS or log_bytes > AUTO_BYTES):
+        return None, f"{records} records are more than --audit=auto reads; --audit=always would"
+    try:
+        return auditor.audit(order, log, BASE_TIMEOUT_S + log_bytes / SLOW_BYTES_PER_S), ""
+    except BrokerError as error:
+        return None, str(error)
+
 
 CONFIGURE_TIMEOUT_S = 5.0
 STATS_TIMEOUT_S = 5.0
@@ -48,13 +67,9 @@ T = TypeVar("T")
 
 
 class Run:
-    """One measurement.
+    """One measurement by a task that sends and tasks that host the order's clients.
 
-    Args:
-        order: what to measure; its ``leaders`` are added once the topic exists.
-        publisher: the task that sends.
-        subscribers: the tasks that host the order's clients.
-        context: everything else.
+    The order's ``leaders`` are added once the topic exists.
     """
 
     def __init__(self, order: RunOrder, publisher: Task, subscribers: Sequence[Task], context: RunContext) -> None:
@@ -194,7 +209,7 @@ class Run:
         if refusals := self._refusals(replies):
             raise NotReadyError("the publisher did not start: " + "; ".join(refusals), missing=refusals)
         self._monitor.begin(start_s)
-        limit_s = self.order.options.test_duration + self.order.delivery_timeout_s + PUBLISHER_GRACE_S
+        limit_s = self.order.options.test_duration + self.order.options.delivery_timeout_s + PUBLISHER_GRACE_S
 
         def sent() -> bool:
             if not (self._publisher.present and self._subscribers.present):

@@ -1,4 +1,4 @@
-"""How far the clocks of the tasks' hosts are from the controller's, and how far off that estimate may be.
+"""The clocks of the tasks' hosts, and a start of the plan that is told to every task by its own clock.
 
 Tasks of one host share its monotonic clock, and then nothing has to be estimated. For another host the task's reading
 is taken to be of the middle between the request and the reply: it cannot be off by more than half of the time between
@@ -7,12 +7,14 @@ them, and the shortest of several round trips counts (Cristian's algorithm).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hydra.codec import DecodeError, decode
+from hydra.run.clock import Clock
+from hydra.run.protocols import Task
 from hydra.run.task_roster import TaskRoster
-from hydra.signals.messages import ClockReading, Ping, request
+from hydra.signals.messages import ClockReading, Ping, Request, SignalReply, StartAt, request
 
 ROUNDS = 8
 """Round trips to a task on another host."""
@@ -29,11 +31,7 @@ class ClockOffset:
 
 
 class HostClocks:
-    """The clocks of the tasks of a run.
-
-    Args:
-        own: reads the controller's.
-    """
+    """The clocks of the tasks of a run; ``own`` reads the controller's."""
 
     def __init__(self, own: Callable[[], ClockReading]) -> None:
         self._own = own
@@ -78,3 +76,36 @@ class HostClocks:
         """How far two tasks' clocks may be apart after correction."""
         worst = sorted((offset.error_s for offset in self._offsets.values()), reverse=True)
         return sum(worst[:2])
+
+
+START_LEAD_S = 0.3
+START_LEAD_PER_TASK_S = 0.005
+"""The plan starts so long after the signals are sent, so that every task knows the moment before it comes."""
+
+START_TRIES = 3
+
+
+def start_together(
+    clock: Clock, clocks: HostClocks, publisher: TaskRoster, subscribers: TaskRoster
+) -> tuple[float, Mapping[str, SignalReply]]:
+    """Agree with all tasks on when the plan starts; the publisher is told last.
+
+    Returns when the plan starts, on the controller's clock, and the publisher's reply, by its task id.
+    """
+    clocks.measure([publisher, subscribers])
+    sender = clocks.of(next((task.task_id for task in publisher.present), ""))
+
+    def start_at(task: Task, start_s: float) -> Request:
+        start_wall_s = start_s + sender.offset_s + sender.wall_offset_s
+        return request("teststart", StartAt(start_s + clocks.of(task.task_id).offset_s, start_wall_s))
+
+    lead_s = START_LEAD_S + START_LEAD_PER_TASK_S * len(subscribers.present)
+    start_s = 0.0
+    for _ in range(START_TRIES):
+        start_s = clock.now_s() + lead_s
+        subscribers.request_all(lambda task: start_at(task, start_s))  # noqa: B023
+        if clock.now_s() < start_s:
+            break
+        # A silent task took longer than the lead: the moment has passed, and all are told another one.
+        lead_s = 2 * (lead_s + clock.now_s() - start_s)
+    return start_s, publisher.request_all(lambda task: start_at(task, start_s))

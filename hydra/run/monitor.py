@@ -1,4 +1,4 @@
-"""What is seen of a run while it goes on: the broker, the machine, and how far every task is."""
+"""What is seen of a run: who is ready before it starts; then the broker, the machine, and how far every task is."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from hydra.accounting.stats import MachineSample, PublisherStatus, SubscriberStatus
 from hydra.codec import decode
-from hydra.errors import BrokerError
+from hydra.errors import BrokerError, NotReadyError
 from hydra.options.order import RunOrder
-from hydra.run.context import RunContext
-from hydra.run.progress import LiveCounts
+from hydra.run.clock import poll_until
+from hydra.run.protocols import LiveCounts, RunContext
 from hydra.run.task_roster import TaskRoster
 from hydra.signals.messages import request
 
@@ -19,14 +19,7 @@ SUBSCRIBERS_EVERY_S = 1.0
 
 
 class Monitor:
-    """Looks at a run, and shows what it sees.
-
-    Args:
-        order: what the run measures.
-        context: what there is to look at.
-        publisher: the publisher's one task.
-        subscribers: all subscriber tasks.
-    """
+    """Looks at a run, and shows what it sees."""
 
     def __init__(self, order: RunOrder, context: RunContext, publisher: TaskRoster, subscribers: TaskRoster) -> None:
         self._order = order
@@ -52,20 +45,12 @@ class Monitor:
         return {**self._publisher.gone, **self._subscribers.gone}
 
     def check_broker(self) -> None:
-        """See that the broker is there.
-
-        Raises:
-            BrokerError: it counts as gone.
-        """
+        """Raise BrokerError when the broker counts as gone."""
         if reason := self._context.broker_error():
             raise BrokerError(reason)
 
     def look(self) -> None:
-        """See that the broker is there, and from time to time what the machine uses.
-
-        Raises:
-            BrokerError: as ``check_broker``.
-        """
+        """See that the broker is there (BrokerError), and from time to time what the machine uses."""
         self.check_broker()
         if self._start_s is None:
             return
@@ -136,3 +121,51 @@ class Monitor:
                 clients_missing=len(self._subscribers.gone) * self._order.options.clients_per_app,
             )
         )
+
+
+def wait_until_positioned(order: RunOrder, context: RunContext, monitor: Monitor) -> None:
+    """Return once all are ready.
+
+    Raises:
+        NotReadyError: a task failed or is gone, or the start deadline passed; names those that are not ready.
+        BrokerError: the broker is gone.
+    """
+    publisher = PublisherStatus("idle")
+    statuses: list[SubscriberStatus] = []
+
+    def all_ready() -> bool:
+        nonlocal publisher, statuses
+        monitor.check_broker()
+        publisher = monitor.publisher_status()
+        statuses = monitor.subscriber_statuses()
+        positioned = sum(status.positioned for status in statuses)
+        context.progress.phase("configuring", f"{positioned} of {order.options.client_count} clients positioned")
+        _check_nobody_failed(publisher, statuses, monitor)
+        return positioned == order.options.client_count and publisher.phase == "ready"
+
+    if not poll_until(context.clock, all_ready, order.options.start_deadline_s):
+        raise _not_positioned(order, publisher, statuses)
+
+
+def _check_nobody_failed(publisher: PublisherStatus, statuses: Sequence[SubscriberStatus], monitor: Monitor) -> None:
+    reasons = [publisher.error] if publisher.phase == "failed" else []
+    reasons += [status.error for status in statuses if status.phase == "failed"]
+    reasons += [f"{task_id}: {reason}" for task_id, reason in monitor.gone.items()]
+    if reasons:
+        raise NotReadyError("not everyone got ready: " + "; ".join(reasons[:3]), missing=reasons)
+
+
+def _not_positioned(order: RunOrder, publisher: PublisherStatus, statuses: Sequence[SubscriberStatus]) -> NotReadyError:
+    options = order.options
+    positioned = sum(status.positioned for status in statuses)
+    waiting = [name for status in statuses for name in status.waiting]
+    if publisher.phase != "ready":
+        waiting.insert(0, f"the publisher ({publisher.error or publisher.phase})")
+    shown = ", ".join(waiting[:5]) + (" ..." if len(waiting) > 5 else "")
+    errors = sorted({f" ({status.error})" for status in statuses if status.error}) or [""]
+    return NotReadyError(
+        f"{positioned} of {options.client_count} clients were positioned after {options.start_deadline_s:g} s;"
+        f" waiting for {shown}{errors[0]}",
+        hint="raise --start_timeout or ask for fewer clients",
+        missing=waiting,
+    )

@@ -1,4 +1,4 @@
-"""Signals: the seven commands that a task answers, and their bytes.
+"""Signals: the seven commands that a task answers, their bytes, and the Protocol of what carries them.
 
 A request is a JSON object ``{"signal": "ping", "arguments": {...}}``; the reply is ``{"ok": true, "result": {...}}`` or
 ``{"ok": false, "error": "..."}``. Every request gets exactly one reply. Both are limited in size; what is larger,
@@ -7,11 +7,14 @@ nested too deep or of another shape is refused with a reply that says so.
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol, get_args
 
 import msgspec
 
 from hydra.codec import decode, encode
+from hydra.endpoints import Endpoint
 from hydra.errors import HydraError
 
 SignalName = Literal["ping", "teststart", "teststop", "teststatus", "getstats", "resetstats", "updateconfig"]
@@ -49,24 +52,14 @@ def request(signal: SignalName, arguments: object = None) -> Request:
 
 
 def decode_request(data: bytes) -> Request:
-    """The bytes of one request.
-
-    Raises:
-        SignalError: too large.
-        DecodeError: no JSON, not an object of this shape, or an unknown signal.
-    """
+    """The bytes of one request; SignalError when too large, DecodeError when it is none or its signal is unknown."""
     if len(data) > REQUEST_LIMIT_BYTES:
         raise SignalError(f"a request of {len(data)} bytes: the limit is {REQUEST_LIMIT_BYTES}")
     return decode(data, Request)
 
 
 def decode_reply(data: bytes) -> Reply:
-    """The bytes of one reply.
-
-    Raises:
-        SignalError: too large.
-        DecodeError: not a reply.
-    """
+    """The bytes of one reply; SignalError when too large, DecodeError when it is none."""
     if len(data) > REPLY_LIMIT_BYTES:
         raise SignalError(f"a reply of {len(data)} bytes: the limit is {REPLY_LIMIT_BYTES}")
     return decode(data, Reply)
@@ -118,3 +111,36 @@ class DrainTo(msgspec.Struct, frozen=True):
 
     end_offsets: dict[int, int]
     """By partition: one past the last record of the run."""
+
+
+@dataclass(frozen=True)
+class SignalReply:
+    """A peer's reply to a signal, or why there is none."""
+
+    body: bytes = b""
+    """JSON of the reply's ``result``; empty when there is an error."""
+    error: str = ""
+    silent: bool = False
+    """No reply came at all; false where the peer refused."""
+    sent_s: float = 0.0
+    received_s: float = 0.0
+    """When the request went out and the reply was there, on the asker's clock."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the peer carried the signal out."""
+        return not self.error
+
+
+class Signals(Protocol):
+    """Sends signals to tasks. Not in the contract: order between peers; that a silent peer did nothing."""
+
+    def ask(self, requests: Mapping[Endpoint, Request], timeout_s: float) -> Mapping[Endpoint, SignalReply]:
+        """Send each peer its request, all at once, and wait until all have answered or ``timeout_s`` is over.
+
+        Returns an answer for every endpoint; a peer that stayed silent has an ``error`` that says so. Never raises for
+        a peer.
+        """
+
+    def close(self) -> None:
+        """Let go of all sockets at once, whatever is under way; harmless the second time."""

@@ -23,11 +23,11 @@ from hydra.signals.messages import (
     REQUEST_LIMIT_BYTES,
     Request,
     SignalError,
+    SignalReply,
     decode_reply,
     decode_request,
     failure,
 )
-from hydra.signals.protocols import SignalReply
 
 MAX_REQUESTS_IN_FLIGHT = 256
 """Sockets that the controller has open at once: each takes about three file descriptors."""
@@ -43,11 +43,8 @@ Answerer = Callable[[Request], bytes]
 class SignalServer:
     """Answers signals on one port, in a thread of its own, so that a task which is busy with Kafka still answers.
 
-    Args:
-        host: the address to bind; a name is looked up.
-        port: the port to bind.
-        answer: carries requests out; called on the server's thread.
-        look: called on the server's thread several times a second, whatever the task's main thread is at.
+    ``answer`` carries requests out; ``look`` is called several times a second, whatever the task's main thread is at.
+    Both are called on the server's thread.
 
     Raises:
         OSError: when the port cannot be bound.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
 
-from hydra.accounting.metrics import metric_value
+from hydra.accounting.totals import metric_value
 from hydra.options.thresholds import METRICS
 from hydra.run.record import RunRecord
 from hydra.sweep.plan import changes_text, format_value

@@ -22,13 +22,7 @@ LOCK_FILE = ".lock"
 
 
 class SweepFolder:
-    """The folder of a sweep, locked: one Hydra at a time works on it.
-
-    Args:
-        path: the folder.
-        sweep: the content of ``sweep.json``, without points.
-        lock: holds the lock file.
-    """
+    """The folder of a sweep (without its points), locked: one Hydra at a time works on it."""
 
     def __init__(self, path: Path, sweep: SweepRecord, lock: contextlib.ExitStack) -> None:
         self.path = path

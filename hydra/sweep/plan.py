@@ -87,11 +87,7 @@ def parse_axis(text: str, *, origin: str) -> Axis:
 
 
 def make_axis(name: str, texts: Iterable[str], *, origin: str) -> Axis:
-    """The axis of an option's name and the texts of its values.
-
-    Raises:
-        UsageError: as ``parse_axis``.
-    """
+    """The axis of an option's name and the texts of its values; raises as ``parse_axis``."""
     values = tuple(parse_value(name, text, origin=origin) for text in texts)
     duplicate = next((value for index, value in enumerate(values) if value in values[:index]), None)
     if duplicate is not None:

@@ -12,11 +12,10 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from hydra.errors import CapacityError, HydraError, InfrastructureError, InterruptedRunError, UsageError
-from hydra.options.durations import duration
 from hydra.options.options import Options
 from hydra.options.order import RunOrder
-from hydra.run.clock import Clock
-from hydra.run.progress import Progress
+from hydra.run.clock import Clock, duration
+from hydra.run.protocols import Progress
 from hydra.run.record import RunRecord, failed_record
 from hydra.sweep.folder import SweepFolder
 from hydra.sweep.plan import CLIENTS, SweepPlan, SweepPoint, changes_text, format_value, seconds_left, with_changes
@@ -37,8 +36,7 @@ class SweepRunner:
     """Runs one sweep or search from its start, or its resumption, to its end.
 
     Args:
-        measure: makes one run with these options. A run that failed is a record with its error; an interruption is
-            raised.
+        measure: makes one run. One that failed is a record with its error; an interruption is raised.
         folder: keeps the points; those that it holds already are not measured again.
         clock: for the time that a point takes.
         progress: shows where the sweep is.

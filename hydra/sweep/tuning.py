@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from hydra.accounting.metrics import metric_value
+from hydra.accounting.totals import metric_value
 from hydra.run.record import RunRecord
 from hydra.sweep.plan import Axis, changes_text
 

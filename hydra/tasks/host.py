@@ -1,14 +1,17 @@
-"""The machine that this process runs on: its clocks, and what it and the broker on it have used."""
+"""The machine that this process runs on: its clocks, and what the process, the host and a broker on it have used."""
 
 from __future__ import annotations
 
 import contextlib
+import resource
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from hydra.accounting.stats import MachineSample
+from hydra.accounting.stats import HostTraffic, LinkTraffic, MachineSample, ProcessUsage
+from hydra.run.protocols import ProcessReading
 from hydra.signals.messages import ClockReading
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -31,11 +34,7 @@ def read_clock() -> ClockReading:
 
 
 class LocalHost:
-    """The controller's machine; a Host.
-
-    Args:
-        broker_pid: the process id of a broker on this machine; 0 where there is none that Hydra started.
-    """
+    """The controller's machine; a Host. ``broker_pid`` tells the process id of a broker that Hydra started, or 0."""
 
     def __init__(self, broker_pid: Callable[[], int]) -> None:
         self._broker_pid = broker_pid
@@ -70,3 +69,131 @@ class LocalHost:
             broker_cpu_s=broker_cpu_s,
             broker_rss_bytes=broker_rss_bytes,
         )
+
+
+COUNTERS = Path("/proc/net/dev")
+"""Linux: a line for each interface, in which the bytes received stand first and the bytes sent ninth."""
+
+INTERFACES = Path("/sys/class/net")
+"""Linux: ``NAME/speed`` in Mbit/s; -1, or an error, where the driver does not know it (loopback, most virtual ones)."""
+
+_RECEIVED, _SENT = 0, 8
+_BYTES_PER_MBIT = 125_000
+
+
+@dataclass(frozen=True)
+class LinkReading:
+    """One interface at one moment."""
+
+    name: str
+    sent_bytes: int
+    """Since the host started."""
+    received_bytes: int
+    speed_bytes_per_s: float | None
+    """Of each direction; None where it is not known."""
+
+
+def read_links(counters: Path = COUNTERS, interfaces: Path = INTERFACES) -> tuple[LinkReading, ...]:
+    """All interfaces of this host, loopback included.
+
+    Read in each of a hundred tasks: where the system's own files are, psutil is not imported.
+    """
+    try:
+        lines = counters.read_text().splitlines()[2:]
+    except OSError:
+        return _other_systems_links()
+    links = []
+    for line in lines:
+        name, _, numbers = line.partition(":")
+        counted = [int(number) for number in numbers.split()]
+        links.append(
+            LinkReading(name.strip(), counted[_SENT], counted[_RECEIVED], _speed(interfaces / name.strip() / "speed"))
+        )
+    return tuple(links)
+
+
+def _speed(file: Path) -> float | None:
+    with contextlib.suppress(OSError, ValueError):
+        speed_mbit = int(file.read_text())
+        return speed_mbit * _BYTES_PER_MBIT if speed_mbit > 0 else None
+    return None
+
+
+def _other_systems_links() -> tuple[LinkReading, ...]:
+    import psutil
+
+    known = psutil.net_if_stats()
+    return tuple(
+        LinkReading(
+            name,
+            counted.bytes_sent,
+            counted.bytes_recv,
+            known[name].speed * _BYTES_PER_MBIT if name in known and known[name].speed > 0 else None,
+        )
+        for name, counted in psutil.net_io_counters(pernic=True, nowrap=True).items()
+    )
+
+
+_STATM = Path("/proc/self/statm")
+"""Linux: resident pages stand second. Read once a second in each of a hundred tasks: psutil's import costs more."""
+
+_PAGE_BYTES = resource.getpagesize()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Counters at one moment."""
+
+    at_s: float
+    cpu_s: float
+    links: tuple[LinkReading, ...] = ()
+    """Empty where they were not asked for."""
+
+
+def read_process() -> ProcessReading:
+    """What this process has used up to now."""
+    times = resource.getrusage(resource.RUSAGE_SELF)
+    return ProcessReading(times.ru_utime + times.ru_stime, _rss_bytes())
+
+
+def _rss_bytes() -> int:
+    try:
+        with _STATM.open("rb") as statm:
+            return int(statm.read().split()[1]) * _PAGE_BYTES
+    except (OSError, ValueError, IndexError):
+        import psutil
+
+        return int(psutil.Process().memory_info().rss)
+
+
+def read_usage(*, traffic: bool = False) -> Reading:
+    """Read the counters of this process and, where asked for, of the host's network."""
+    times = resource.getrusage(resource.RUSAGE_SELF)
+    return Reading(time.monotonic(), times.ru_utime + times.ru_stime, read_links() if traffic else ())
+
+
+def process_usage(begin: Reading, end: Reading) -> ProcessUsage:
+    """CPU between two readings, and the memory held now."""
+    window_s = end.at_s - begin.at_s
+    cpu_percent = 100 * (end.cpu_s - begin.cpu_s) / window_s if window_s > 0 else 0.0
+    return ProcessUsage(cpu_percent=cpu_percent, rss_bytes=_rss_bytes(), window_s=window_s)
+
+
+def host_traffic(begin: Reading, end: Reading) -> HostTraffic:
+    """Bytes a second over the host's interfaces between two readings that were asked for them."""
+    window_s = end.at_s - begin.at_s
+    if window_s <= 0:
+        return HostTraffic(0.0, 0.0)
+    began = {link.name: link for link in begin.links}
+    tx_bytes_per_s = rx_bytes_per_s = 0.0
+    links = []
+    for now in end.links:
+        if (then := began.get(now.name)) is None:
+            continue  # it came up meanwhile
+        sent = (now.sent_bytes - then.sent_bytes) / window_s
+        received = (now.received_bytes - then.received_bytes) / window_s
+        tx_bytes_per_s += sent
+        rx_bytes_per_s += received
+        if now.speed_bytes_per_s is not None:
+            links.append(LinkTraffic(now.name, sent, received, now.speed_bytes_per_s))
+    return HostTraffic(tx_bytes_per_s, rx_bytes_per_s, tuple(links))

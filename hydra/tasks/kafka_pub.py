@@ -8,14 +8,13 @@ from collections.abc import Callable, Mapping
 
 from hydra import __version__
 from hydra.accounting.stats import PublisherStatus
-from hydra.clients.registry import publisher_driver
+from hydra.clients.protocols import publisher_driver
 from hydra.codec import decode
 from hydra.errors import HydraError
 from hydra.options.order import RunOrder
 from hydra.run.clock import MonotonicClock
 from hydra.signals.messages import Ping, Request, SignalError, SignalName, StartAt, success
-from hydra.tasks import usage
-from hydra.tasks.host import read_clock
+from hydra.tasks.host import host_traffic, process_usage, read_clock, read_process, read_usage
 from hydra.tasks.publisher_run import PublisherRun
 from hydra.tasks.task import TaskPlace, run_task
 
@@ -61,13 +60,13 @@ class KafkaPub:
 
     def _work(self, run: PublisherRun) -> None:
         """One run. Whatever goes wrong in it ends in its status, never in the end of the task."""
-        began = usage.read(traffic=True)
+        began = read_usage(traffic=True)
         try:
             run.open()
             start = self._wait_for_start(run)
             if start is None:
                 return
-            began = usage.read(traffic=True)
+            began = read_usage(traffic=True)
             run.send(start.start_s)
         except HydraError as error:
             run.fail(str(error))
@@ -75,8 +74,8 @@ class KafkaPub:
             _log.exception("the run failed")
             run.fail(f"{type(error).__name__}: {error}")
         finally:
-            ended = usage.read(traffic=True)
-            run.finish(self._place.task_id, usage.usage(began, ended), usage.traffic(began, ended))
+            ended = read_usage(traffic=True)
+            run.finish(self._place.task_id, process_usage(began, ended), host_traffic(began, ended))
             run.close()
 
     def _wait_for_start(self, run: PublisherRun) -> StartAt | None:
@@ -97,7 +96,7 @@ class KafkaPub:
     def _update_config(self, request: Request) -> bytes:
         order = decode(request.arguments, RunOrder)
         self._clean_up()
-        self._current = PublisherRun(order, publisher_driver(order), MonotonicClock(), usage.process)
+        self._current = PublisherRun(order, publisher_driver(order), MonotonicClock(), read_process)
         self._orders.put(self._current)
         return success()
 

@@ -6,13 +6,12 @@ from collections.abc import Callable, Mapping
 
 from hydra import __version__
 from hydra.accounting.stats import HostTraffic, ProcessUsage, SubscriberStatus
-from hydra.clients.registry import subscriber_driver
+from hydra.clients.protocols import subscriber_driver
 from hydra.codec import decode
 from hydra.options.order import RunOrder
 from hydra.run.clock import MonotonicClock
 from hydra.signals.messages import DrainTo, Ping, Request, SignalError, SignalName, StartAt, success
-from hydra.tasks import usage
-from hydra.tasks.host import read_clock
+from hydra.tasks.host import host_traffic, process_usage, read_clock, read_process, read_usage
 from hydra.tasks.subscriber_run import SubscriberRun
 from hydra.tasks.task import REPLY_TIMEOUT_S, STATS_TIMEOUT_S, MainThreadExecutor, TaskPlace, run_task
 
@@ -33,7 +32,7 @@ class KafkaSub:
         self._place = place
         self._main = MainThreadExecutor()
         self._current: SubscriberRun | None = None
-        self._began = usage.read(traffic=True)
+        self._began = read_usage(traffic=True)
         self._used: tuple[ProcessUsage, HostTraffic] | None = None
         """From the start until it was told to drain."""
         self._signals: Mapping[SignalName, Callable[[Request], bytes]] = {
@@ -66,14 +65,14 @@ class KafkaSub:
     def _update_config(self, request: Request) -> bytes:
         order = decode(request.arguments, RunOrder)
         self._clean_up()
-        run = SubscriberRun(order, subscriber_driver(order), MonotonicClock(), usage.process)
+        run = SubscriberRun(order, subscriber_driver(order), MonotonicClock(), read_process)
         run.open()
         self._current = run
         return success()
 
     def _test_start(self, request: Request) -> bytes:
         self._run().start(decode(request.arguments, StartAt))
-        self._began = usage.read(traffic=True)
+        self._began = read_usage(traffic=True)
         self._used = None
         return success()
 
@@ -96,8 +95,8 @@ class KafkaSub:
         return success()
 
     def _usage(self) -> tuple[ProcessUsage, HostTraffic]:
-        ended = usage.read(traffic=True)
-        return usage.usage(self._began, ended), usage.traffic(self._began, ended)
+        ended = read_usage(traffic=True)
+        return process_usage(self._began, ended), host_traffic(self._began, ended)
 
     def _clean_up(self) -> None:
         run, self._current = self._current, None

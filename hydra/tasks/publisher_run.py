@@ -27,20 +27,10 @@ class PublisherRun:
     """One run of the publisher, from the first connection to the last ack.
 
     The loop belongs to the task's main thread; ``status``, ``stop`` and ``abandon`` may be called from another one.
-
-    Args:
-        order: what to send.
-        driver: the Kafka client that sends it.
-        clock: to walk the plan by.
-        usage: reads what this process has used.
     """
 
     def __init__(
-        self,
-        order: RunOrder,
-        driver: PublisherDriver,
-        clock: Clock,
-        usage: Callable[[], ProcessReading],
+        self, order: RunOrder, driver: PublisherDriver, clock: Clock, usage: Callable[[], ProcessReading]
     ) -> None:
         self.order = order
         self.plan = order.send_plan
@@ -92,8 +82,7 @@ class PublisherRun:
     def send(self, start_s: float) -> None:
         """Walk the plan to its end (or to ``stop``) and wait for the outcome of every record; then comes ``finish``.
 
-        Args:
-            start_s: when the first record is due, on this clock.
+        The first record is due at ``start_s`` on this run's clock.
         """
         self._phase = "sending"
         self._started_s = self._sent_s = self._acked_s = start_s
@@ -158,7 +147,7 @@ class PublisherRun:
 
     def _flush(self) -> None:
         self._phase = "flushing"
-        deadline_s = self._clock.now_s() + self.order.delivery_timeout_s
+        deadline_s = self._clock.now_s() + self.order.options.delivery_timeout_s
         # Nothing is held back for longer than linger.ms: where that is short, acks can be watched as they come in.
         if self.order.has_acks and self.order.options.linger_ms <= MAX_WATCHED_LINGER_MS:
             while not self._settled() and self._clock.now_s() < deadline_s:

@@ -22,21 +22,10 @@ MAX_NAMES = 20
 
 
 class SubscriberRun:
-    """One run of a subscriber's clients. Everything in here belongs to the task's main thread.
-
-    Args:
-        order: which clients read what.
-        driver: the Kafka clients.
-        clock: the one that the driver tells arrivals by.
-        usage: reads what this process has used.
-    """
+    """One run of a subscriber's clients. Everything in here belongs to the task's main thread."""
 
     def __init__(
-        self,
-        order: RunOrder,
-        driver: SubscriberDriver,
-        clock: Clock,
-        usage: Callable[[], ProcessReading],
+        self, order: RunOrder, driver: SubscriberDriver, clock: Clock, usage: Callable[[], ProcessReading]
     ) -> None:
         self.order = order
         self._driver = driver
@@ -130,13 +119,7 @@ class SubscriberRun:
         )
 
     def stats(self, task_id: str, usage: ProcessUsage, traffic: HostTraffic) -> SubscriberStats:
-        """What every client received so far, and how late.
-
-        Args:
-            task_id: of this task.
-            usage: what it used.
-            traffic: of its host, meanwhile.
-        """
+        """What every client received so far, and how late, with what this task and its host used meanwhile."""
         timing = self._timing
         if timing is not None:
             self._sample(self._clock.now_s())

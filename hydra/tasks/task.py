@@ -1,19 +1,22 @@
-"""What the two tasks have in common: their place in Marathon, and a main thread that carries out signals."""
+"""``hydra task ROLE``, what Marathon runs, and what both roles have in common."""
 
 from __future__ import annotations
 
 import contextlib
 import ipaddress
+import logging
 import os
 import queue
 import socket
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, Protocol
 
-from hydra.errors import InfrastructureError, UsageError
+from hydra.errors import HydraError, InfrastructureError, UsageError
 from hydra.signals.messages import Request, SignalError
 from hydra.signals.zmq_signals import SignalServer
 
@@ -37,11 +40,7 @@ class TaskPlace:
 
 
 def task_place(environment: Mapping[str, str]) -> TaskPlace:
-    """Read the place from the environment that Marathon gives its tasks.
-
-    Raises:
-        UsageError: when this is not a Marathon task.
-    """
+    """Read the place from the environment that Marathon gives its tasks; UsageError when this is none."""
     try:
         return TaskPlace(environment["MESOS_TASK_ID"], environment["HOST"], int(environment["PORT0"]))
     except (KeyError, ValueError) as error:
@@ -78,11 +77,9 @@ class SignalledTask(Protocol):
 
     def answer(self, request: Request) -> bytes:
         """The reply to a signal; called on the signal thread."""
-        ...
 
     def loop(self) -> None:
         """The work of the main thread; never returns."""
-        ...
 
 
 class OrphanWatch:
@@ -104,11 +101,7 @@ class MainThreadExecutor:
         self._work: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
 
     def ask(self, work: Callable[[], bytes], timeout_s: float = REPLY_TIMEOUT_S) -> bytes:
-        """Have ``work`` done and return what it returns, or raise what it raises.
-
-        Raises:
-            SignalError: when it was not done in time.
-        """
+        """Have ``work`` done; return what it returns or raise what it raises, SignalError when it took too long."""
         future: Future[bytes] = Future()
         self._work.put((work, future))
         try:
@@ -137,3 +130,19 @@ def run_task(kind: Callable[[TaskPlace], SignalledTask]) -> None:
     task = kind(place)
     SignalServer(signal_address(place.host), place.port, task.answer, look=OrphanWatch()).start()
     task.loop()
+
+
+ROLES = {"kafka-pub": "hydra.tasks.kafka_pub", "kafka-sub": "hydra.tasks.kafka_sub"}
+
+
+def task(arguments: Sequence[str]) -> int:
+    """Run as a task of the given role until Marathon ends it. Returns an exit code only when that cannot be."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    try:
+        if len(arguments) != 1 or arguments[0] not in ROLES:
+            raise UsageError(f"hydra task {' '.join(arguments)}", hint=f"must name one of {', '.join(ROLES)}")
+        import_module(ROLES[arguments[0]]).main()
+    except HydraError as error:
+        sys.stderr.write(f"hydra: {error}\n")
+        return error.exit_code
+    return 0

@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from hydra.clients.registry import publisher_driver
+from hydra.clients.protocols import publisher_driver
 from hydra.options.options import Options
 from hydra.options.order import RunOrder
 from hydra.run.clock import MonotonicClock

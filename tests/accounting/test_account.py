@@ -5,10 +5,9 @@ import dataclasses
 import pytest
 
 from hydra.accounting.account import account
-from hydra.accounting.evidence import Evidence
+from hydra.accounting.evidence import Audit, AuditedPartition, Evidence, OffsetRange
 from hydra.accounting.intervals import IntervalSet
 from hydra.accounting.latency import LatencyCounts
-from hydra.accounting.partition_log import Audit, AuditedPartition, OffsetRange
 from hydra.accounting.stats import (
     ClientStats,
     HostTraffic,

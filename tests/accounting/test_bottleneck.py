@@ -7,7 +7,6 @@ import pytest
 from hydra.accounting.bottleneck import Bottleneck, find_bottleneck
 from hydra.accounting.evidence import Evidence
 from hydra.accounting.latency import LatencyCounts, LatencySummary
-from hydra.accounting.metrics import ThresholdOutcome
 from hydra.accounting.stats import (
     HostTraffic,
     LinkTraffic,
@@ -18,6 +17,7 @@ from hydra.accounting.stats import (
     SubscriberStats,
 )
 from hydra.accounting.timeline import TimelinePoint
+from hydra.accounting.totals import ThresholdOutcome
 from hydra.options.options import Options
 from hydra.options.order import RunOrder
 from tests.facts import NO_LATENCY, NO_TOTALS

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from hydra.accounting.client_accounting import count_alone, count_group
+from hydra.accounting.evidence import AuditedPartition, OffsetRange
 from hydra.accounting.loss import PartitionLog
-from hydra.accounting.partition_log import AuditedPartition, OffsetRange
 from hydra.accounting.stats import PartitionOutcomes, PartitionStats
 
 

@@ -6,8 +6,7 @@ from hypothesis import strategies as st
 
 from hydra.accounting.delivery_latency import EVEN_SPREAD_MS, TIMESTAMP_ERROR_S, DeliveryTiming
 from hydra.accounting.latency import FINE_BITS, LatencyHistogram, SpacedLatencies, bucket_end
-from hydra.records.partitioner import Partitioner
-from hydra.records.send_plan import SendPlan
+from hydra.records.send_plan import Partitioner, SendPlan
 
 START_S = 500.0
 START_WALL_S = 1_700_000_000.25

@@ -5,10 +5,9 @@ Spans are (first offset, first sequence, records); ``planted anomalies`` has tho
 
 import pytest
 
-from hydra.accounting.intervals import IntervalSet
+from hydra.accounting.evidence import AuditedPartition, OffsetRange
+from hydra.accounting.intervals import IntervalSet, received
 from hydra.accounting.loss import Losses, PartitionLog
-from hydra.accounting.partition_log import AuditedPartition, OffsetRange
-from hydra.accounting.spans import received
 from hydra.accounting.stats import PartitionOutcomes, PartitionStats
 
 

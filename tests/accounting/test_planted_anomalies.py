@@ -12,9 +12,8 @@ import random
 import pytest
 
 from hydra.accounting.account import account
-from hydra.accounting.evidence import Evidence
+from hydra.accounting.evidence import Audit, AuditedPartition, Evidence, OffsetRange
 from hydra.accounting.latency import LatencyCounts
-from hydra.accounting.partition_log import Audit, AuditedPartition, OffsetRange
 from hydra.accounting.stats import (
     ClientStats,
     HostTraffic,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hydra.accounting.spans import received
+from hydra.accounting.intervals import received
 from hydra.accounting.tally import ClientTally, PartitionTally
 from hydra.records.identity import IDENTITY, identity_prefix, run_tag
 

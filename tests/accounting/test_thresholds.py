@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hydra.accounting.latency import LatencySummary
-from hydra.accounting.metrics import ThresholdOutcome, judge_thresholds, metric_value
-from hydra.accounting.totals import Totals
+from hydra.accounting.totals import ThresholdOutcome, Totals, judge_thresholds, metric_value
 from hydra.options.options import Options
 from hydra.options.thresholds import METRICS, Threshold, parse_threshold
 from tests.facts import NO_LATENCY, NO_TOTALS

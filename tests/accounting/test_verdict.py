@@ -5,11 +5,10 @@ import dataclasses
 import pytest
 
 from hydra.accounting.bottleneck import Bottleneck
-from hydra.accounting.evidence import Evidence
+from hydra.accounting.evidence import Audit, Evidence
 from hydra.accounting.latency import LatencyCounts, LatencySummary
-from hydra.accounting.metrics import ThresholdOutcome
-from hydra.accounting.partition_log import Audit
 from hydra.accounting.stats import ClientStats, HostTraffic, ProcessUsage, PublisherStats, SubscriberStats
+from hydra.accounting.totals import ThresholdOutcome
 from hydra.accounting.verdict import find_verdict
 from hydra.options.options import Options
 from hydra.options.order import ClientAssignment, RunOrder

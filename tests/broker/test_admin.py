@@ -15,7 +15,7 @@ import psutil
 import pytest
 from confluent_kafka import Producer
 
-from hydra.accounting.partition_log import OffsetRange
+from hydra.accounting.evidence import OffsetRange
 from hydra.broker.admin import KafkaTopicAdmin
 from hydra.endpoints import Endpoint
 from hydra.errors import BrokerError, UsageError

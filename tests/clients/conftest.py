@@ -16,7 +16,7 @@ import pytest
 from crc32c import crc32c
 
 from hydra.broker.embedded import EmbeddedBroker
-from hydra.clients.registry import publisher_driver
+from hydra.clients.protocols import publisher_driver
 from hydra.clients.wire_client import WireClient
 from hydra.endpoints import Endpoint
 from hydra.options.options import Options

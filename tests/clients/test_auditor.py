@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from hydra.accounting.partition_log import AuditedPartition, OffsetRange
+from hydra.accounting.evidence import AuditedPartition, OffsetRange
 from hydra.clients.auditor import WireAuditor
 from hydra.endpoints import Endpoint
 from hydra.errors import BrokerError

@@ -11,12 +11,12 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from hydra.accounting.evidence import OffsetRange
 from hydra.accounting.intervals import IntervalSet
-from hydra.accounting.partition_log import OffsetRange
 from hydra.clients.auditor import WireAuditor
-from hydra.clients.registry import PUBLISHER_DRIVERS, SUBSCRIBER_DRIVERS, publisher_driver, subscriber_driver
+from hydra.clients.protocols import publisher_driver, subscriber_driver
 from hydra.errors import BrokerError, UsageError
-from hydra.options.options import Options
+from hydra.options.options import PUBLISHER_DRIVERS, SUBSCRIBER_DRIVERS, Options
 from hydra.options.order import PartitionLeader
 from tests.clients.conftest import RECORDS, START_TIMEOUT_S, TopicOrder, close_soon, endpoint_of, send_all
 from tests.facts import sequences
@@ -160,7 +160,7 @@ def test_foreign_records_are_counted_apart(broker, new_topic, publisher, subscri
 
 @pytest.mark.parametrize("driver", PUBLISHER_DRIVERS)
 def test_a_full_queue_takes_fewer(broker, new_topic, publisher, until, monkeypatch, driver):
-    monkeypatch.setattr("hydra.clients.kafka_python_publisher._QUEUE_RECORDS", 5_000)
+    monkeypatch.setattr("hydra.clients.kafka_python._QUEUE_RECORDS", 5_000)
     limit = {"confluent": 100_000, "kafka-python": 5_000, "wire": 100_000}[driver]
     sender = publisher(broker, new_topic(broker), driver=driver, batch_size=500_000, drain_timeout=60.0)
     os.kill(broker.pid, signal.SIGSTOP)

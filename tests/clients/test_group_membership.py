@@ -9,11 +9,10 @@ import pytest
 from hydra.accounting.delivery_latency import DeliveryTiming
 from hydra.accounting.intervals import IntervalSet
 from hydra.broker.admin import KafkaTopicAdmin
-from hydra.clients.registry import subscriber_driver
+from hydra.clients.protocols import subscriber_driver
 from hydra.errors import BrokerError
 from hydra.options.order import ClientAssignment
-from hydra.records.partitioner import Partitioner
-from hydra.records.send_plan import SendPlan
+from hydra.records.send_plan import Partitioner, SendPlan
 from tests.clients.conftest import RECORDS, close_soon, send_all
 
 pytestmark = [

@@ -437,7 +437,7 @@ def test_closing_leaves_no_descriptor(scripted, reading, until):
 _TASK = """
 import sys
 from hydra.options.order import *
-from hydra.clients.registry import subscriber_driver
+from hydra.clients.protocols import subscriber_driver
 port = int(sys.argv[1])
 where = Endpoint("127.0.0.1", port)
 driver = subscriber_driver(RunOrder("run-1", Options(fetch_wait_max_ms=100), str(where),

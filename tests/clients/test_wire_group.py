@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from hydra.accounting.spans import received
+from hydra.accounting.intervals import received
 from hydra.clients import wire_group
 from hydra.clients import wire_group_protocol as protocol
 from hydra.clients.wire_protocol import MALFORMED, Reader

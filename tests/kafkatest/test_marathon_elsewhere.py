@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from hydra.localmarathon.server import LocalMarathon
-from hydra.options.agent_specs import AgentSpec
+from hydra.options.parsers import AgentSpec
 from tests.scripted_marathon import ScriptedMarathon, hang, refuse
 
 pytestmark = pytest.mark.integration

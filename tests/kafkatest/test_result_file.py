@@ -9,10 +9,8 @@ import jsonschema
 import pytest
 
 from hydra.accounting.bottleneck import Bottleneck
-from hydra.accounting.evidence import Evidence
+from hydra.accounting.evidence import Audit, AuditedPartition, Evidence, OffsetRange
 from hydra.accounting.latency import LatencyHistogram
-from hydra.accounting.metrics import ThresholdOutcome
-from hydra.accounting.partition_log import Audit, AuditedPartition, OffsetRange
 from hydra.accounting.result import ClientResult
 from hydra.accounting.stats import (
     ClientStats,
@@ -27,6 +25,7 @@ from hydra.accounting.stats import (
     SubscriberStats,
 )
 from hydra.accounting.timeline import points
+from hydra.accounting.totals import ThresholdOutcome
 from hydra.endpoints import Endpoint
 from hydra.errors import OutputError, UsageError
 from hydra.files.atomic_write import check_output, write_json

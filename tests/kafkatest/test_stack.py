@@ -18,7 +18,7 @@ from hydra.kafkatest import local_stack, session
 from hydra.kafkatest.local_stack import StackCommand
 from hydra.kafkatest.session import Session
 from hydra.options.options import Options
-from hydra.run.progress import SilentProgress
+from hydra.run.protocols import SilentProgress
 from tests.commands import wait_until
 from tests.examples import examples
 

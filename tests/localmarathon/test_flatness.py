@@ -8,7 +8,7 @@ import psutil
 import pytest
 import requests
 
-from hydra.options.agent_specs import AgentSpec
+from hydra.options.parsers import AgentSpec
 
 pytestmark = pytest.mark.integration
 

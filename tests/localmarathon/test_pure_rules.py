@@ -11,7 +11,8 @@ from hydra.localmarathon.deployments import Action, Deployments
 from hydra.localmarathon.errors import RequestRefusedError
 from hydra.localmarathon.mesos_routes import mesos_task_name
 from hydra.localmarathon.placement import AgentIdentity, Offer, decline_reason, reject_summary
-from hydra.localmarathon.task import TASK_MARK, Task, inherited_environment, task_environment
+from hydra.localmarathon.processes import TASK_MARK
+from hydra.localmarathon.task import Task, inherited_environment, task_environment
 
 AGENTS = {
     name: AgentIdentity(name, f"127.0.0.{number}", {"rack": name, "floor": str(number)})

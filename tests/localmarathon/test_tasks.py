@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from hydra.localmarathon import agent
+from hydra.localmarathon.watchdog import Watchdog
 from tests.marathon_fixtures import SLEEP, TIMESTAMP
 
 pytestmark = pytest.mark.integration
@@ -169,6 +170,15 @@ def test_scaling_down_kills_in_the_order_that_was_chosen(server, selection, surv
     server.call("PUT", "/v2/apps/x", {"instances": 1})
     server.wait_settled()
     assert [task["id"] for task in server.tasks("/x")] == [tasks[survivor]["id"]]
+
+
+def test_a_watchdog_that_does_not_listen_is_killed(tmp_path, monkeypatch):
+    deaf = tmp_path / "deaf"
+    deaf.write_text("#!/bin/sh\nexec sleep 1000\n")
+    deaf.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(deaf))
+    Watchdog("framework", tmp_path, {"PATH": os.environ["PATH"]}).dismiss(timeout_s=0.2)
+    assert [child for child in psutil.Process().children() if child.cmdline() == ["sleep", "1000"]] == []
 
 
 def test_two_servers_share_nothing(start_marathon, free_ports):

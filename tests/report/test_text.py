@@ -7,7 +7,7 @@ import pytest
 
 from hydra.accounting.bottleneck import Bottleneck
 from hydra.accounting.latency import LatencySummary
-from hydra.accounting.metrics import ThresholdOutcome
+from hydra.accounting.totals import ThresholdOutcome
 from hydra.options.options import Options
 from hydra.options.order import RunOrder
 from hydra.report.text import (

@@ -10,9 +10,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from hydra.accounting.evidence import Audit, AuditedPartition, OffsetRange
 from hydra.accounting.intervals import IntervalSet
 from hydra.accounting.latency import LatencyCounts
-from hydra.accounting.partition_log import Audit, AuditedPartition, OffsetRange
 from hydra.accounting.stats import (
     HostTraffic,
     MachineSample,
@@ -29,22 +29,20 @@ from hydra.endpoints import Endpoint
 from hydra.errors import BrokerError
 from hydra.options.options import Options
 from hydra.options.order import PartitionLeader, RunOrder, make_order
-from hydra.run.app_spec import Task, WaitingReason
-from hydra.run.context import RunContext
 from hydra.run.controller import Run
-from hydra.run.protocols import ClusterFacts, ProcessReading
+from hydra.run.protocols import ClusterFacts, ProcessReading, RunContext, Task, WaitingReason
 from hydra.signals.messages import (
     ClockReading,
     DrainTo,
     Ping,
     SignalError,
+    SignalReply,
     StartAt,
     decode_reply,
     decode_request,
     failure,
     success,
 )
-from hydra.signals.protocols import SignalReply
 from hydra.tasks.subscriber_run import SubscriberRun
 
 USAGE = ProcessUsage(cpu_percent=1.0, rss_bytes=1, window_s=1.0)

@@ -477,7 +477,7 @@ def test_the_machine_is_looked_at_once_a_second_while_records_are_sent_and_read(
 
 
 def test_retention_moves_the_logs_start_and_what_was_not_read_before_has_expired(rehearsal):
-    from hydra.accounting.partition_log import OffsetRange
+    from hydra.accounting.evidence import OffsetRange
 
     stage = rehearsal()
     stage.subscribers[1].limit = 150

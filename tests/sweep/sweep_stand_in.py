@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hydra.options.options import Options
 from hydra.run.clock import MonotonicClock
-from hydra.run.progress import SilentProgress
+from hydra.run.protocols import SilentProgress
 from hydra.sweep.folder import SweepFolder
 from hydra.sweep.plan import SweepPlan, make_points
 from hydra.sweep.record import SweepRecord

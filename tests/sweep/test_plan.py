@@ -5,8 +5,8 @@ import math
 import pytest
 
 from hydra.errors import UsageError
-from hydra.options.durations import duration
 from hydra.options.options import OPTION_KINDS, Options
+from hydra.run.clock import duration
 from hydra.sweep.plan import (
     NOT_SWEPT,
     Axis,

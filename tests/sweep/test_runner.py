@@ -8,7 +8,7 @@ import pytest
 
 from hydra.errors import InfrastructureError, InterruptedRunError
 from hydra.options.options import Options
-from hydra.run.progress import SilentProgress
+from hydra.run.protocols import SilentProgress
 from hydra.sweep.plan import Axis, SweepPlan, grid, make_points
 from hydra.sweep.record import SearchSettings, SweepRecord
 from hydra.sweep.runner import SweepRunner

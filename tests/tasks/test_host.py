@@ -1,14 +1,27 @@
 """The machine of this process: its clocks, its CPU time, and a process that stands in for the broker."""
 
 import os
+import resource
+import socket
 import subprocess
 import sys
+import threading
 import time
 
 import psutil
 import pytest
 
-from hydra.tasks.host import LocalHost, read_clock
+from hydra.accounting.stats import LinkTraffic
+from hydra.tasks.host import (
+    LinkReading,
+    LocalHost,
+    Reading,
+    host_traffic,
+    process_usage,
+    read_clock,
+    read_links,
+    read_usage,
+)
 
 
 def busy_s():
@@ -76,3 +89,115 @@ def test_a_broker_that_is_started_again_is_found():
     pids = iter([0, os.getpid()])
     host = LocalHost(lambda: next(pids))
     assert [host.sample(0.0).broker_rss_bytes is None for _ in range(2)] == [True, False]
+
+
+COUNTERS = """\
+Inter-|   Receive                                                |  Transmit
+ face |bytes packets errs drop fifo frame compressed multicast|bytes packets errs drop fifo colls carrier compressed
+    lo: 1100 7 0 0 0 0 0 0 1100 7 0 0 0 0 0 0
+  eth0:4848204361  180117    0    0    0     0          0         0 12674524  129305    0    0    0     0 0 0
+  eth1: 5 1 0 0 0 0 0 0 6 1 0 0 0 0 0 0
+"""
+
+
+def test_counters_and_speeds_of_all_interfaces(tmp_path):
+    (tmp_path / "dev").write_text(COUNTERS)
+    for name, speed in (("eth0", "1000\n"), ("eth1", "-1\n")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "speed").write_text(speed)
+    assert read_links(tmp_path / "dev", tmp_path) == (
+        LinkReading("lo", 1100, 1100, None),
+        LinkReading("eth0", 12674524, 4848204361, 125_000_000.0),
+        LinkReading("eth1", 6, 5, None),
+    )
+
+
+def test_a_system_without_these_files_is_read_by_another_library(tmp_path):
+    assert {link.name for link in read_links(tmp_path / "dev", tmp_path)} == set(psutil.net_io_counters(pernic=True))
+
+
+def test_both_ways_agree_on_this_host(tmp_path):
+    begin = {name: counted.bytes_recv for name, counted in psutil.net_io_counters(pernic=True).items()}
+    here = {link.name: link.received_bytes for link in read_links()}
+    end = {name: counted.bytes_recv for name, counted in psutil.net_io_counters(pernic=True).items()}
+    assert here.keys() == begin.keys()
+    assert all(begin[name] <= here[name] <= end[name] for name in here)
+
+
+def burn(cpu_s):
+    """Use that much CPU, on whatever machine."""
+    until_s = resource.getrusage(resource.RUSAGE_SELF).ru_utime + cpu_s
+    while resource.getrusage(resource.RUSAGE_SELF).ru_utime < until_s:
+        sum(range(1000))
+
+
+def send_over_loopback(size_bytes):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        with socket.create_connection(server.getsockname()) as sender:
+            receiver, _ = server.accept()
+            thread = threading.Thread(target=lambda: sender.sendall(b"x" * size_bytes))
+            thread.start()
+            left = size_bytes
+            with receiver:
+                while left:
+                    left -= len(receiver.recv(65536))
+            thread.join()
+
+
+LATER = LinkReading("eth1", 9_000_000, 9_000_000, 4000.0)
+
+
+def test_cpu_that_was_used_shows():
+    begin = read_usage()
+    burn(0.2)
+    end = read_usage()
+    found = process_usage(begin, end)
+    assert end.cpu_s - begin.cpu_s >= 0.2
+    assert found.window_s >= 0.15
+    assert found.cpu_percent == pytest.approx(100 * (end.cpu_s - begin.cpu_s) / found.window_s)
+    assert found.cpu_percent > 1
+
+
+def test_cpu_is_percent_of_one_core_over_the_window():
+    found = process_usage(Reading(10.0, 1.0), Reading(14.0, 3.0))
+    assert (found.cpu_percent, found.window_s) == (50.0, 4.0)
+
+
+def test_memory_is_this_process_s():
+    found = process_usage(read_usage(), read_usage())
+    with open(f"/proc/{os.getpid()}/statm") as statm:
+        held = int(statm.read().split()[1]) * resource.getpagesize()
+    assert found.rss_bytes == pytest.approx(held, rel=0.2)
+
+
+def test_bytes_over_loopback_show():
+    size_bytes = 2_000_000
+    begin = read_usage(traffic=True)
+    send_over_loopback(size_bytes)
+    end = read_usage(traffic=True)
+    found = host_traffic(begin, end)
+    window_s = end.at_s - begin.at_s
+    assert found.tx_bytes_per_s * window_s >= size_bytes
+    assert found.rx_bytes_per_s * window_s >= size_bytes
+    assert "lo" not in {link.name for link in found.links}
+
+
+def test_traffic_is_bytes_a_second():
+    begin = Reading(10.0, 0, (LinkReading("lo", 1, 1, None), LinkReading("eth0", 100, 1000, 4000.0)))
+    end = Reading(12.0, 0, (LinkReading("lo", 3, 5, None), LinkReading("eth0", 500, 5000, 4000.0), LATER))
+    found = host_traffic(begin, end)
+    assert (found.tx_bytes_per_s, found.rx_bytes_per_s) == (201.0, 2002.0)
+    assert found.links == (LinkTraffic("eth0", 200.0, 2000.0, 4000.0),)
+    assert found.links[0].percent == 50.0
+
+
+def test_traffic_is_read_only_where_it_is_asked_for():
+    assert read_usage().links == ()
+    assert read_usage(traffic=True).links
+
+
+@pytest.mark.parametrize("window_s", [0.0, -1.0])
+def test_a_window_of_no_time_gives_zeros(window_s):
+    begin, end = Reading(5.0, 1.0, (LATER,)), Reading(5.0 + window_s, 2.0, (LATER,))
+    assert process_usage(begin, end).cpu_percent == 0
+    assert (host_traffic(begin, end).tx_bytes_per_s, host_traffic(begin, end).rx_bytes_per_s) == (0, 0)

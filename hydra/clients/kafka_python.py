@@ -1,0 +1,345 @@
+"""The publisher and the subscriber on kafka-python."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.errors import KafkaError, OffsetOutOfRangeError
+from kafka.net.compat import KafkaNetClient
+
+from hydra.accounting.stats import PartitionOutcomes
+from hydra.accounting.tally import ClientTally
+from hydra.clients.ledger import PROOFS_OF_REFUSAL, DeliveryLedger, RecordValues
+from hydra.clients.protocols import DEFAULT_MAX_BYTES, AckCount
+from hydra.clients.round_robin import PolledClient, RoundRobinSubscriber
+from hydra.errors import BrokerError
+from hydra.options.order import ClientAssignment, RunOrder
+
+_QUEUE_RECORDS = 50_000
+"""A future takes about 1 KB; the library itself sets no limit."""
+
+_WAIT_S = 0.005
+_CLOSE_S = 2.0
+_CONNECT_S = 2.0
+_TRY_AGAIN_S = 0.5
+_OFFSETS_TIMEOUT_S = 2.0
+_REST_S = 0.02
+"""Between two polls of a client. A poll costs 0.5 to 0.8 ms of CPU, since it goes to the library's thread and back
+three times: ten clients polled all the time would take a whole core. The library fetches ahead meanwhile."""
+
+_RECORDS_PER_POLL = 500
+
+
+def _connected(kind: Callable[..., Any], settings: Mapping[str, Any]) -> Any:  # noqa: ANN401  the library has no types
+    """A KafkaProducer or KafkaConsumer that has reached a broker within the settings' ``bootstrap_timeout_ms``.
+
+    Raises:
+        KafkaError: (kafka-python's) no broker was reached. The library starts a thread before it tries and then
+            forgets it; here it is ended.
+    """
+    # Errors are in the counts already; the library would log them every second.
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)
+    clients: list[Any] = []
+
+    def remember(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401  passed through
+        clients.append(KafkaNetClient(*arguments, **named))
+        return clients[-1]
+
+    try:
+        return kind(**settings, kafka_client=remember)
+    except BaseException:
+        for client in clients:
+            client.close()
+        raise
+
+
+class KafkaPythonPublisher:
+    """One KafkaProducer; a PublisherDriver.
+
+    Only the futures of the single records are trusted: the library's ``flush`` logs what failed and returns normally.
+    """
+
+    def __init__(self, order: RunOrder) -> None:
+        self._order = order
+        self._topic = order.topic
+        self._values = RecordValues(order)
+        self._ledger = DeliveryLedger(order.options.partitions)
+        self._acks = order.options.acks != "0"
+        self._producer: Any = None
+        self._waiting = 0
+        # The library's own thread adds to these, poll takes from them; a deque needs no lock for that.
+        self._done: deque[tuple[int, int]] = deque()
+        self._errors: deque[tuple[int, int, BaseException]] = deque()
+
+    def open(self, deadline_s: float) -> None:
+        """Connect and learn the topic's leaders.
+
+        Raises:
+            BrokerError: it took longer than ``deadline_s``, or the broker refused.
+        """
+        deadline = time.monotonic() + deadline_s
+        where = f"topic {self._topic} at {self._order.bootstrap_servers}"
+        try:
+            self._producer = _connected(KafkaProducer, publisher_settings(self._order, deadline_s))
+            partitions = self._producer.partitions_for(self._topic) or ()
+            while len(partitions) < self._order.options.partitions and time.monotonic() < deadline:
+                time.sleep(_WAIT_S)
+                partitions = self._producer.partitions_for(self._topic) or ()
+        except (KafkaError, ValueError) as error:
+            raise BrokerError(f"{where}: {error}") from error
+        if len(partitions) < self._order.options.partitions:
+            raise BrokerError(f"{where}: {len(partitions)} partitions are known after {deadline_s:g} s")
+
+    def send(self, partition: int, first_sequence: int, records: int) -> int:
+        """Hand records to the library; fewer than ``records`` when too many wait for their acks already."""
+        self._take_in()
+        count = min(records, _QUEUE_RECORDS - self._waiting)
+        if self._producer is None or count <= 0:
+            return 0
+        for taken, value in enumerate(self._values.values(first_sequence, count)):
+            sequence = first_sequence + taken
+            try:
+                future = self._producer.send(self._topic, value, partition=partition)
+            except KafkaError as error:
+                # It is in no batch, so it may be offered again, unless the record itself is refused.
+                self._ledger.error = str(error)
+                if getattr(error, "errno", 0) not in PROOFS_OF_REFUSAL:
+                    self._ledger.attempt(partition, sequence)
+                    return taken
+                self._ledger.fail(partition, sequence)
+                continue
+            self._waiting += 1
+            future.add_callback(partial(self._on_ack, partition, sequence))
+            future.add_errback(partial(self._on_error, partition, sequence))
+        self._ledger.attempt(partition, first_sequence + count)
+        return count
+
+    def poll(self) -> AckCount:
+        """Take in the futures that are done."""
+        self._take_in()
+        return self._ledger.count()
+
+    def flush(self, timeout_s: float) -> AckCount:
+        """Send what is held back and wait for all futures; after ``timeout_s`` the other records are given up."""
+        deadline = time.monotonic() + timeout_s
+        self._take_in()
+        while self._producer is not None and self._waiting and time.monotonic() < deadline:
+            # The library's flush applies its timeout to each batch, so it gets little at a time.
+            with contextlib.suppress(KafkaError):
+                self._producer.flush(_WAIT_S)
+            self._take_in()
+        if self._waiting:
+            self._ledger.error = self._ledger.error or f"{self._waiting} records had no ack after {timeout_s:g} s"
+            self.close()
+        return self._ledger.count()
+
+    def outcomes(self) -> Sequence[PartitionOutcomes]:
+        """What became of every record so far."""
+        return self._ledger.outcomes()
+
+    def close(self) -> None:
+        """End threads and connections; harmless the second time."""
+        producer, self._producer = self._producer, None
+        if producer is None:
+            return
+        if self._waiting:
+            # close would wait for the records first, and leave its thread behind when they are not acked.
+            sender = producer._sender  # noqa: SLF001  there is no public way to give up records that wait
+            sender.force_close()
+            sender.join(_CLOSE_S)
+        with contextlib.suppress(KafkaError):
+            producer.close(timeout=_CLOSE_S)
+        self._take_in()
+
+    def _on_ack(self, partition: int, sequence: int, _metadata: object) -> None:
+        self._done.append((partition, sequence))
+
+    def _on_error(self, partition: int, sequence: int, error: BaseException) -> None:
+        self._errors.append((partition, sequence, error))
+
+    def _take_in(self) -> None:
+        done, ledger = self._done, self._ledger
+        run_partition, run_start, run_stop = 0, 0, 0
+        while done:
+            partition, sequence = done.popleft()
+            self._waiting -= 1
+            if not self._acks:
+                continue
+            if partition == run_partition and sequence == run_stop:
+                run_stop += 1
+                continue
+            ledger.ack(run_partition, run_start, run_stop)
+            run_partition, run_start, run_stop = partition, sequence, sequence + 1
+        ledger.ack(run_partition, run_start, run_stop)
+        while self._errors:
+            partition, sequence, error = self._errors.popleft()
+            self._waiting -= 1
+            ledger.error = str(error)
+            if getattr(error, "errno", 0) in PROOFS_OF_REFUSAL:
+                ledger.fail(partition, sequence)
+
+
+def publisher_settings(order: RunOrder, deadline_s: float) -> dict[str, Any]:
+    """The settings of kafka-python for an order."""
+    delivery_ms = max(round(order.options.delivery_timeout_s * 1000), order.options.linger_ms + 1000)
+    return {
+        "bootstrap_servers": order.bootstrap_servers.split(","),
+        "client_id": "hydra-pub",
+        "acks": "all" if order.options.acks == "all" else int(order.options.acks),
+        # Kafka's producer is idempotent by default where acks allows it; the library would switch it off silently.
+        "enable_idempotence": order.options.acks == "all",
+        "max_in_flight_requests_per_connection": 5,
+        "linger_ms": order.options.linger_ms,
+        "batch_size": order.options.batch_size_bytes,
+        "max_request_size": max(1_048_576, order.options.msg_size + 1024),
+        "delivery_timeout_ms": delivery_ms,
+        # The library requires delivery_timeout_ms to cover linger_ms and one request.
+        "request_timeout_ms": min(30_000, delivery_ms - order.options.linger_ms),
+        "max_block_ms": round(deadline_s * 1000),
+        "bootstrap_timeout_ms": round(deadline_s * 1000),
+        "reconnect_backoff_max_ms": 1000,
+        "metrics_enabled": False,
+    }
+
+
+class ConnectBackoff:
+    """Keeps all clients of a task from connecting for a while after one failed: its try may have taken seconds."""
+
+    def __init__(self) -> None:
+        self.until_s = 0.0
+        self.reason = ""
+
+    def start(self, reason: str) -> None:
+        """A client found no broker."""
+        self.until_s = time.monotonic() + _TRY_AGAIN_S
+        self.reason = reason
+
+
+class KafkaPythonClient(PolledClient):
+    """One client on one KafkaConsumer, which is made by the first poll: its constructor waits for a broker."""
+
+    def __init__(
+        self, tally: ClientTally, assignment: ClientAssignment, order: RunOrder, backoff: ConnectBackoff
+    ) -> None:
+        super().__init__(tally)
+        self._assignment = assignment
+        self._order = order
+        self._unconfirmed = set(tally.partitions)
+        self._backoff = backoff
+        self._consumer: Any = None
+        self._next_try_s = 0.0
+
+    def poll(self, now_s: float) -> bool:
+        """Connect, or count what is there."""
+        if now_s < self._next_try_s:
+            return False
+        try:
+            if self._consumer is None:
+                return self._connect()
+            found = self._consumer.poll(timeout_ms=0, max_records=_RECORDS_PER_POLL)
+        except OffsetOutOfRangeError as error:
+            self._read_on(error)
+            return False
+        except KafkaError as error:
+            self.tally.error = str(error)
+            self._next_try_s = time.monotonic() + _TRY_AGAIN_S
+            return False
+        arrived_s = time.monotonic()
+        if self._unconfirmed:
+            self._confirm()
+        if sum(len(records) for records in found.values()) < _RECORDS_PER_POLL:
+            self._next_try_s = now_s + _REST_S
+        if not found:
+            return False
+        size = 0
+        for place, records in found.items():
+            for record in records:
+                size += len(record.value or b"")
+                self.count(place.partition, record.offset, record.value, record.timestamp)
+        self.tally.fetches += 1
+        self.arrived(arrived_s, size)
+        self.clear_error()
+        return True
+
+    def close(self, timeout_s: float) -> None:
+        """Close the consumer."""
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            consumer.close(autocommit=False, timeout_ms=round(timeout_s * 1000))
+
+    def _connect(self) -> bool:
+        if time.monotonic() < self._backoff.until_s:
+            self.tally.error = self._backoff.reason
+            return False
+        try:
+            consumer = _connected(KafkaConsumer, subscriber_settings(self._assignment, self._order))
+        except KafkaError as error:
+            self._backoff.start(str(error))
+            raise
+        places = [TopicPartition(self._order.topic, start.partition) for start in self._assignment.starts]
+        consumer.assign(places)
+        for place, start in zip(places, self._assignment.starts, strict=True):
+            consumer.seek(place, start.offset)
+        self._consumer = consumer
+        self.clear_error()
+        return True
+
+    def _confirm(self) -> None:
+        """The library knows a partition's high watermark once a fetch at the position was answered."""
+        for partition in list(self._unconfirmed):
+            if self._consumer.highwater(TopicPartition(self._order.topic, partition)) is not None:
+                self._unconfirmed.discard(partition)
+        self.tally.positioned = not self._unconfirmed
+
+    def _read_on(self, error: OffsetOutOfRangeError) -> None:
+        try:
+            for place in error.args[0]:
+                start = self._consumer.beginning_offsets([place], timeout_ms=_OFFSETS_TIMEOUT_S * 1000)[place]
+                end = self._consumer.end_offsets([place], timeout_ms=_OFFSETS_TIMEOUT_S * 1000)[place]
+                self._consumer.seek(place, self.jump(place.partition, start, end))
+        except KafkaError as failed:
+            self.tally.error = f"{error}; {failed}"
+            self._next_try_s = time.monotonic() + _TRY_AGAIN_S
+
+
+class KafkaPythonSubscriber(RoundRobinSubscriber):
+    """All clients of a task on kafka-python; a SubscriberDriver."""
+
+    def make_clients(self) -> list[PolledClient]:
+        """A client for each tally; it connects when it is polled."""
+        backoff = ConnectBackoff()
+        return [
+            KafkaPythonClient(tally, assignment, self.order, backoff)
+            for tally, assignment in zip(self.tallies, self.order.clients, strict=True)
+        ]
+
+
+def subscriber_settings(assignment: ClientAssignment, order: RunOrder) -> dict[str, Any]:
+    """The settings of kafka-python for a client."""
+    max_bytes = order.options.consumer_max_buffer_size or DEFAULT_MAX_BYTES
+    request_timeout_ms = max(30_000, order.options.fetch_wait_max_ms + 5000)
+    return {
+        "bootstrap_servers": order.bootstrap_servers.split(","),
+        "client_id": assignment.name,
+        "group_id": assignment.group_id,
+        # Hydra tracks the offsets; commits of hundreds of groups would load the broker.
+        "enable_auto_commit": False,
+        # A jump to the log's start or end would look like loss by the broker.
+        "auto_offset_reset": "none",
+        "fetch_min_bytes": order.options.fetch_min_bytes,
+        "fetch_max_wait_ms": order.options.fetch_wait_max_ms,
+        "fetch_max_bytes": max_bytes,
+        "max_partition_fetch_bytes": max_bytes,
+        "request_timeout_ms": request_timeout_ms,
+        "connections_max_idle_ms": max(540_000, 2 * request_timeout_ms),
+        "bootstrap_timeout_ms": round(_CONNECT_S * 1000),
+        "reconnect_backoff_max_ms": 1000,
+        "metrics_enabled": False,
+    }
