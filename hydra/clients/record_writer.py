@@ -18,7 +18,8 @@ from dataclasses import dataclass
 
 from crc32c import crc32c
 
-from hydra.clients.record_batch import CRC_END, HEADER, HEADER_BYTES, LENGTH_END, MAGIC, varint
+from hydra.clients.record_batch import CRC_END, HEADER, HEADER_BYTES, LENGTH_END, MAGIC
+from hydra.clients.wire_protocol import varint
 from hydra.records.identity import IDENTITY_BYTES
 
 Stretch = tuple[int, int]
