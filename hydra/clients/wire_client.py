@@ -33,23 +33,14 @@ class FetchSettings:
 class WireClient:
     """A client: what it reads, where, and what keeps it from reading.
 
-    Args:
-        tally: counts what it receives, and has its position in each partition.
-        settings: of its fetches.
-        lookup: knows the leaders.
-        loop: of the driver.
-        on_idle: called with a Fetcher that may fetch again: at once, or with the next round.
+    Its tally counts what it receives, and has its position in each partition. ``on_idle`` is called with a Fetcher that
+    may fetch again: at once, or with the next round.
     """
 
     def __init__(
-        self,
-        tally: ClientTally,
-        settings: FetchSettings,
-        lookup: LeaderLookup,
-        loop: EventLoop,
-        *,
-        on_idle: Callable[[Fetcher], None],
-    ) -> None:
+        self, tally: ClientTally, settings: FetchSettings, lookup: LeaderLookup, loop: EventLoop,
+        *, on_idle: Callable[[Fetcher], None],
+    ) -> None:  # fmt: skip
         self.tally = tally
         self.settings = settings
         self.loop = loop
@@ -153,11 +144,6 @@ class Fetcher:
 
     Once connected it asks for the broker's API versions, then it fetches for ever. When a fetch says that an offset is
     out of range, it asks where the log begins and ends, and goes on there.
-
-    Args:
-        client: whose it is.
-        leader: the broker.
-        parts: the partitions that are read there.
     """
 
     __slots__ = ("_client", "_out_of_range", "_request", "_version", "connection", "leader", "parts")

@@ -105,15 +105,12 @@ def _resolve(endpoint: Endpoint) -> tuple[int, tuple[object, ...]]:
 
 
 class Connection:
-    """One connection to one broker.
+    """One connection to one broker, served by the loop.
 
     Kafka answers the requests of a connection one after the other, in the order in which they came.
 
-    Args:
-        endpoint: the broker.
-        loop: serves the connection.
-        on_open: called when the connection is established.
-        on_lost: called with the reason when the connection failed, after it was closed; not called by ``close``.
+    ``on_open`` is called when the connection is established, ``on_lost`` with the reason when it failed, after it was
+    closed; ``close`` calls neither.
     """
 
     __slots__ = (
@@ -122,12 +119,7 @@ class Connection:
     )  # fmt: skip
 
     def __init__(
-        self,
-        endpoint: Endpoint,
-        loop: EventLoop,
-        *,
-        on_open: Callable[[], None],
-        on_lost: Callable[[str], None],
+        self, endpoint: Endpoint, loop: EventLoop, *, on_open: Callable[[], None], on_lost: Callable[[str], None]
     ) -> None:
         self.endpoint = endpoint
         self.connecting = True
@@ -186,9 +178,7 @@ class Connection:
     def request(self, frame: bytearray, on_reply: OnReply | None) -> None:
         """Send a request, behind those that wait to be sent. On a connection that is closed this does nothing.
 
-        Args:
-            frame: the whole request; it must not be changed until it was sent.
-            on_reply: handles the reply; None for a request that the broker does not reply to.
+        The frame must not be changed until it was sent; ``on_reply`` is None where the broker does not reply.
         """
         # Hot path: once for every fetch.
         connection = self._socket

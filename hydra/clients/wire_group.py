@@ -51,15 +51,9 @@ class GroupMember:
     """
 
     def __init__(
-        self,
-        client: WireClient,
-        group_id: str,
-        number: int,
-        *,
-        servers: Sequence[Endpoint],
-        partitions: Sequence[int],
-        shared: bool,
-    ) -> None:
+        self, client: WireClient, group_id: str, number: int,
+        *, servers: Sequence[Endpoint], partitions: Sequence[int], shared: bool,
+    ) -> None:  # fmt: skip
         self.gone = False
         """Whether it has left, or lost the coordinator while it was leaving."""
         self._client = client
@@ -167,6 +161,13 @@ class GroupMember:
         """Wait for what is due next."""
         self._schedule(min(self._heartbeat_s, self._commit_s))
 
+    def _rest_unless(self, error: int) -> None:
+        if error:
+            self._refused(error)
+        else:
+            self._clear_error()
+            self._rest()
+
     def _heartbeat_every_s(self) -> float:
         before_start = self._shared and self._client.tally.timing is None
         return HEARTBEAT_BEFORE_START_S if before_start else HEARTBEAT_S
@@ -177,12 +178,9 @@ class GroupMember:
             self._request(protocol.find_coordinator_request(self._group_id), self._take_coordinator)
         elif self._generation < 0 or self._assigned is None:
             request = protocol.join_request(
-                self._group_id,
-                self._member_id,
-                self._topic,
-                session_timeout_ms=SESSION_TIMEOUT_MS,
-                rebalance_timeout_ms=REBALANCE_TIMEOUT_MS,
-            )
+                self._group_id, self._member_id, self._topic,
+                session_timeout_ms=SESSION_TIMEOUT_MS, rebalance_timeout_ms=REBALANCE_TIMEOUT_MS,
+            )  # fmt: skip
             # The reply waits for all other members.
             self._request(request, self._take_joined, REBALANCE_TIMEOUT_MS / 1000)
         elif not self._settled:
@@ -228,9 +226,9 @@ class GroupMember:
         error, committed = protocol.read_committed(buffer, start)
         if error:
             self._refused(error)
-        else:
-            # A run's topic is fresh: a partition that nobody has committed is read from its start.
-            self._settle({partition: committed.get(partition, 0) for partition in self._assigned or ()})
+            return
+        # A run's topic is fresh: a partition that nobody has committed is read from its start.
+        self._settle({partition: committed.get(partition, 0) for partition in self._assigned or ()})
 
     def _settle(self, offsets: Mapping[int, int]) -> None:
         self._settled = True
@@ -249,11 +247,7 @@ class GroupMember:
             self._client.release()
             self._commit()
             self._settled = False
-        if error:
-            self._refused(error)
-        else:
-            self._clear_error()
-            self._rest()
+        self._rest_unless(error)
 
     def _commit(self) -> None:
         """Commit the client's position, if it has moved."""
@@ -267,13 +261,8 @@ class GroupMember:
         error = protocol.read_commit(buffer, start)
         if error:
             self._committed = {}
-        if not self._settled:
-            return  # it joins again already
-        if error:
-            self._refused(error)
-        else:
-            self._clear_error()
-            self._rest()
+        if self._settled:  # otherwise it joins again already
+            self._rest_unless(error)
 
     def _take_left(self, _buffer: bytearray, _start: int, _stop: int) -> None:
         self.close()

@@ -48,33 +48,6 @@ _PARTITION_3 = struct.Struct(">ihqq")
 _PART_HEAD = struct.Struct(">ii")
 
 
-class ProduceRequest:
-    """Makes Produce requests for one topic.
-
-    Args:
-        version: 3 or 7.
-        topic: its name.
-        acks: "0", "1" or "all".
-        timeout_ms: how long the broker may wait for its replicas.
-    """
-
-    __slots__ = ("_head",)
-
-    def __init__(self, version: int, topic: str, acks: str, timeout_ms: int) -> None:
-        # No transactional id; one topic.
-        body = struct.pack(">hhii", -1, ACKS[acks], timeout_ms, 1) + string(topic.encode())
-        self._head = frame(PRODUCE, version, body)
-
-    def frame(self, batches: Sequence[tuple[int, Buffer]]) -> bytearray:
-        """A request with one record batch for each of some partitions: (partition, batch)."""
-        pieces: list[Buffer] = [self._head, INT32.pack(len(batches))]
-        for partition, records in batches:
-            pieces += (_PART_HEAD.pack(partition, len(records)), records)
-        request = bytearray().join(pieces)
-        INT32.pack_into(request, 0, len(request) - INT32.size)
-        return request
-
-
 def read_produce_reply(version: int, buffer: Buffer, start: int) -> Sequence[tuple[int, int]]:
     """(partition, error code) of each batch in the reply to a Produce request of this version."""
     layout = _PARTITION_7 if version >= 5 else _PARTITION_3
@@ -114,8 +87,8 @@ class Sender:
 
     Args:
         leader: the broker.
-        loop: of the driver.
-        topic: its name.
+        loop: serves the connection.
+        topic: what is written to.
         acks: "0", "1" or "all".
         timeout_ms: how long the broker may wait for its replicas.
         on_settled: called with (batch, code, leader) for the outcome of a batch: Kafka's error code, 0 for an ack; None
@@ -144,19 +117,20 @@ class Sender:
         self._on_settled = on_settled
         self._on_lost = on_lost
         self._version = 0
-        self._request: ProduceRequest | None = None
+        self._request_head = b""
+        """Of each Produce request; empty until the version is known."""
         self._in_flight: deque[_InFlight] = deque()
         self.connection = Connection(leader, loop, on_open=self._ask_versions, on_lost=self.lost)
 
     @property
     def ready(self) -> bool:
         """Whether it may send."""
-        return self._request is not None
+        return bool(self._request_head)
 
     @property
     def has_room(self) -> bool:
         """Whether one more Produce request may be sent."""
-        return self._request is not None and len(self._in_flight) < IN_FLIGHT_LIMIT
+        return self.ready and len(self._in_flight) < IN_FLIGHT_LIMIT
 
     @property
     def waiting_since_s(self) -> float | None:
@@ -171,12 +145,12 @@ class Sender:
             self.connection.connect()
 
     def produce(self, batches: Sequence[PendingBatch], records: Sequence[bytearray]) -> None:
-        """Send batches, one for each of some partitions."""
-        if self._request is None:
-            return
-        request = self._request.frame(
-            [(batch.queue.partition, each) for batch, each in zip(batches, records, strict=True)]
-        )
+        """Send batches, one for each of some partitions; ``records`` are their bytes."""
+        pieces: list[Buffer] = [self._request_head, INT32.pack(len(batches))]
+        for batch, content in zip(batches, records, strict=True):
+            pieces += (_PART_HEAD.pack(batch.queue.partition, len(content)), content)
+        request = bytearray().join(pieces)
+        INT32.pack_into(request, 0, len(request) - INT32.size)
         # Noted before it is sent: sending may find out that the connection is gone.
         self._in_flight.append(_InFlight(batches, time.monotonic()))
         self.connection.request(request, None if self._acks == "0" else self._take_outcomes)
@@ -203,7 +177,7 @@ class Sender:
 
     def abort(self) -> None:
         """Close the connection and drop what it has not sent yet."""
-        self._request = None
+        self._request_head = b""
         self._in_flight.clear()
         self.connection.abort()
 
@@ -222,7 +196,9 @@ class Sender:
             self.unsupported = unsupported
             raise
         self._version = version
-        self._request = ProduceRequest(version, self._topic, self._acks, self._timeout_ms)
+        # No transactional id; one topic.
+        body = struct.pack(">hhii", -1, ACKS[self._acks], self._timeout_ms, 1) + string(self._topic.encode())
+        self._request_head = bytes(frame(PRODUCE, version, body))
 
     def _take_outcomes(self, buffer: bytearray, start: int, _stop: int) -> None:
         # Hot path: once for every request.
