@@ -170,11 +170,8 @@ class Fetcher:
         self.connection.request(protocol.api_versions_request(), self._take_versions)
 
     def _take_versions(self, buffer: bytearray, start: int, _stop: int) -> None:
-        error, versions = protocol.read_api_versions(buffer, start)
-        if error:
-            raise BrokerError(f"{protocol.error_name(error)} for ApiVersions")
         settings = self._client.settings
-        self._version = protocol.choose_version(protocol.FETCH, versions)
+        self._version = protocol.choose_version(protocol.FETCH, protocol.read_api_versions(buffer, start))
         self._request = protocol.FetchRequest(self._version, settings.topic, self.parts, settings.max_bytes)
         self._set_wait()
         self.fetch()

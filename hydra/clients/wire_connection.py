@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import heapq
+import itertools
 import os
 import selectors
 import socket
@@ -45,19 +46,18 @@ class EventLoop:
     A receive buffer for each connection would take gigabytes at 10,000 clients.
     """
 
-    __slots__ = ("_timer_number", "_timers", "buffer", "selector", "view")
+    __slots__ = ("_timer_numbers", "_timers", "buffer", "selector", "view")
 
     def __init__(self) -> None:
         self.selector = selectors.DefaultSelector()
         self.buffer = bytearray(_FIRST_BUFFER_BYTES)
         self.view = memoryview(self.buffer)
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
-        self._timer_number = 0
+        self._timer_numbers = itertools.count()
 
     def call_at(self, due_s: float, callback: Callable[[], None]) -> None:
         """Have ``run_once`` call this at ``due_s`` (monotonic clock). A timer cannot be cancelled."""
-        self._timer_number += 1
-        heapq.heappush(self._timers, (due_s, self._timer_number, callback))
+        heapq.heappush(self._timers, (due_s, next(self._timer_numbers), callback))
 
     @property
     def due_s(self) -> float:

@@ -39,15 +39,7 @@ class GroupMember:
 
     It looks up the coordinator, joins, gets its assignment and asks for the group's offsets; then come heartbeats and
     commits. A coordinator that is gone is looked up again while the client reads on: it is a member until the
-    coordinator says otherwise.
-
-    Args:
-        client: whose membership it is.
-        group_id: the group.
-        number: of the client in its task.
-        servers: brokers that know the coordinator.
-        partitions: of the topic.
-        shared: whether the group has other members.
+    coordinator says otherwise. ``number`` is the client's in its task; a ``shared`` group has other members.
     """
 
     def __init__(
@@ -278,13 +270,11 @@ class GroupMember:
             self._settled = False
             if was_member:
                 self._go_on()
-            else:
-                self._retry(self._refusal(code))
-        elif code in {protocol.COORDINATOR_NOT_AVAILABLE, protocol.NOT_COORDINATOR}:
+                return
+        elsewhere = code in {protocol.COORDINATOR_NOT_AVAILABLE, protocol.NOT_COORDINATOR}
+        if elsewhere:
             self._coordinator = None
-            self._retry(self._refusal(code), disconnect=True)
-        else:
-            self._retry(self._refusal(code))
+        self._retry(self._refusal(code), disconnect=elsewhere)
 
     def _refusal(self, code: int) -> str:
         return f"{self._connection.endpoint if self._connection else 'no connection'}: {error_name(code)}"

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from hydra.clients import wire_protocol as protocol
 from hydra.clients.wire_batches import PendingBatch
 from hydra.clients.wire_connection import Connection, EventLoop
-from hydra.clients.wire_protocol import INIT_PRODUCER_ID, INT16, INT32, PRODUCE, Buffer, error_name, frame, string
+from hydra.clients.wire_protocol import INIT_PRODUCER_ID, INT16, INT32, PRODUCE, Buffer, frame, string
 from hydra.endpoints import Endpoint
 from hydra.errors import BrokerError, CapacityError
 
@@ -83,31 +83,22 @@ class _InFlight(NamedTuple):
 
 
 class Sender:
-    """The publisher's connection to one broker. It asks for the API versions, then it sends Produce requests.
+    """The publisher's connection to one broker: asks for the API versions, then sends Produce requests.
 
-    Args:
-        leader: the broker.
-        loop: serves the connection.
-        topic: what is written to.
-        acks: "0", "1" or "all".
-        timeout_ms: how long the broker may wait for its replicas.
-        on_settled: called with (batch, code, leader) for the outcome of a batch: Kafka's error code, 0 for an ack; None
-            when the batch was sent and will not be answered (acks=0).
-        on_lost: called with (sender, reason, batches) when the connection failed; ``ready`` still says whether it was
-            ready, the batches have no outcome, and their ``maybe_appended`` says whether they may be in the log.
+    ``timeout_ms`` is how long the broker may wait for its replicas.
+
+    ``on_settled`` is called with (batch, code, leader) for the outcome of a batch: Kafka's error code, 0 for an ack;
+    None when the batch was sent and will not be answered (acks=0). ``on_lost`` is called with (sender, reason, batches)
+    when the connection failed; ``ready`` still says whether it was ready, the batches have no outcome, and their
+    ``maybe_appended`` says whether they may be in the log.
     """
 
     def __init__(
-        self,
-        leader: Endpoint,
-        loop: EventLoop,
-        topic: str,
-        acks: str,
-        timeout_ms: int,
+        self, leader: Endpoint, loop: EventLoop, topic: str, acks: str, timeout_ms: int,
         *,
         on_settled: Callable[[PendingBatch, int | None, Endpoint], None],
         on_lost: Callable[[Sender, str, Sequence[PendingBatch]], None],
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.leader = leader
         self.unsupported: BrokerError | None = None
         """Why this broker can never be written to."""
@@ -185,9 +176,7 @@ class Sender:
         self.connection.request(protocol.api_versions_request(), self._take_versions)
 
     def _take_versions(self, buffer: bytearray, start: int, _stop: int) -> None:
-        error, versions = protocol.read_api_versions(buffer, start)
-        if error:
-            raise BrokerError(f"{error_name(error)} for ApiVersions")
+        versions = protocol.read_api_versions(buffer, start)
         try:
             version = protocol.choose_version(PRODUCE, versions)
             if self._acks == "all":

@@ -196,16 +196,20 @@ def read_fetch_reply(
     return error, found
 
 
-def read_api_versions(buffer: Buffer, start: int) -> tuple[int, dict[int, tuple[int, int]]]:
-    """(error code, api key -> (oldest, newest version))."""
+def read_api_versions(buffer: Buffer, start: int) -> dict[int, tuple[int, int]]:
+    """Api key -> (oldest, newest version).
+
+    Raises:
+        BrokerError: the broker answered with an error.
+    """
     error, count = struct.unpack_from(">hi", buffer, start)
-    at = start + 6
+    if error:
+        raise BrokerError(f"{error_name(error)} for ApiVersions")
     versions = {}
-    for _ in range(count):
+    for at in range(start + 6, start + 6 + 6 * count, 6):
         key, oldest, newest = struct.unpack_from(">hhh", buffer, at)
         versions[key] = (oldest, newest)
-        at += 6
-    return error, versions
+    return versions
 
 
 def choose_version(api_key: int, versions: Mapping[int, tuple[int, int]]) -> int:

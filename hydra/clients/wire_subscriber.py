@@ -48,8 +48,7 @@ class WireSubscriber:
         self._partitions = tuple(sorted(leaders))
         self._servers = parse_endpoints(order.bootstrap_servers)
         self._lookup = LeaderLookup(order.topic, leaders, self._servers, self._loop)
-        self._assignments = order.clients
-        self._in_groups = order.options.group_mode == "group"
+        self._order = order
         self._clients: list[WireClient] = []
         self._members: list[GroupMember] = []
         self._idle: list[Fetcher] = []
@@ -67,7 +66,7 @@ class WireSubscriber:
             for tally in self.tallies
         ]
         self._check_for_silence()
-        if self._in_groups:
+        if self._order.options.group_mode == "group":
             self._join_groups()
             return
         for number, client in enumerate(self._clients):
@@ -80,7 +79,7 @@ class WireSubscriber:
                 ) from error
 
     def _join_groups(self) -> None:
-        for number, (client, assignment) in enumerate(zip(self._clients, self._assignments, strict=True)):
+        for number, (client, assignment) in enumerate(zip(self._clients, self._order.clients, strict=True)):
             client.release()
             self._members.append(
                 GroupMember(
