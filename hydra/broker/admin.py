@@ -40,6 +40,8 @@ _POLL_S = 0.05
 _PAUSE_S = 0.2
 _ADVERTISED_TIMEOUT_S = 2.0
 
+ALL_UP_HINT = "check that all brokers of the cluster are up"
+
 
 class _Partition(TypedDict):
     partition_index: int
@@ -55,11 +57,8 @@ class KafkaTopicAdmin:
     """Topics and offsets of one cluster. Not thread-safe. Connects at the first call, and again after a `close`.
 
     Args:
-        bootstrap_servers: ``host:port``, comma separated.
+        bootstrap_servers: ``host:port``, comma separated; a UsageError if one is invalid.
         timeout_s: for each call, with all its retries.
-
-    Raises:
-        UsageError: ``bootstrap_servers`` has an invalid host:port.
     """
 
     def __init__(self, bootstrap_servers: str, timeout_s: float = 15.0) -> None:
@@ -93,17 +92,10 @@ class KafkaTopicAdmin:
 
         what = f"create the topic {name}"
         self._call(what, create)
-        while True:
-            leaders = self._call(what, lambda client: _leaders(client, name))
-            if len(leaders) == partitions:
-                return leaders
-            if time.monotonic() > deadline:
-                raise BrokerError(
-                    f"the topic {name} on {self._where} has {len(leaders)} leaders for {partitions} partitions"
-                    f" after {self._timeout_s:g} s",
-                    hint="check that all brokers of the cluster are up",
-                )
-            time.sleep(_POLL_S)
+        while len(leaders := self._call(what, lambda client: _leaders(client, name))) != partitions:
+            state = f"has {len(leaders)} leaders for {partitions} partitions after {self._timeout_s:g} s"
+            _pause(deadline, f"the topic {name} on {self._where} {state}", ALL_UP_HINT)
+        return leaders
 
     def delete_topic(self, name: str) -> None:
         """Delete a topic and wait until it is gone; see the Protocol."""
@@ -116,12 +108,8 @@ class KafkaTopicAdmin:
         what = f"delete the topic {name}"
         self._call(what, delete)
         while self._call(what, lambda client: _exists(client, name)):
-            if time.monotonic() > deadline:
-                raise BrokerError(
-                    f"the topic {name} on {self._where} was deleted {self._timeout_s:g} s ago and is still there",
-                    hint="check that all brokers of the cluster are up",
-                )
-            time.sleep(_POLL_S)
+            text = f"the topic {name} on {self._where} was deleted {self._timeout_s:g} s ago and is still there"
+            _pause(deadline, text, ALL_UP_HINT)
 
     def delete_groups(self, group_ids: Sequence[str]) -> None:
         """Delete consumer groups, with the members that are still in them; see the Protocol."""
@@ -132,16 +120,12 @@ class KafkaTopicAdmin:
             answers = self._call(what, lambda client: client.delete_groups(left))  # noqa: B023  # called at once
             reasons = {group_id: reason for group_id, reason in answers.items() if reason not in _GROUP_IS_GONE}
             left = list(reasons)
-            if left and time.monotonic() > deadline:
-                raise BrokerError(
-                    f"{len(left)} consumer groups on {self._where} cannot be deleted ({left[0]}: {reasons[left[0]]})",
-                    hint="check that all brokers of the cluster are up, and that nobody else is in the groups",
-                )
-            occupied = [group_id for group_id in left if reasons[group_id] == NonEmptyGroupError.__name__]
-            for group_id in occupied:
-                self._call(what, lambda client: _empty_group(client, group_id))  # noqa: B023  # called at once
+            for group_id in left:
+                if reasons[group_id] == NonEmptyGroupError.__name__:
+                    self._call(what, lambda client: _empty_group(client, group_id))  # noqa: B023  # called at once
             if left:
-                time.sleep(_POLL_S)
+                text = f"{len(left)} consumer groups on {self._where} cannot be deleted ({left[0]}: {reasons[left[0]]})"
+                _pause(deadline, text, f"{ALL_UP_HINT}, and that nobody else is in the groups")
 
     def offsets(self, topic: str) -> Mapping[int, OffsetRange]:
         """Log start and end offset of every partition; see the Protocol."""
@@ -189,6 +173,13 @@ class KafkaTopicAdmin:
             self._client, connections = _open_client(servers, self._request_timeout_s)
             self._advertised = [Endpoint(broker.host, broker.port) for broker in connections.cluster.brokers()]
         return self._client
+
+
+def _pause(deadline: float, error: str, hint: str) -> None:
+    """Wait a moment before the next look; a BrokerError once the deadline is over."""
+    if time.monotonic() > deadline:
+        raise BrokerError(error, hint=hint)
+    time.sleep(_POLL_S)
 
 
 def _open_client(servers: Sequence[str], request_timeout_s: float) -> tuple[KafkaAdminClient, KafkaNetClient]:

@@ -38,14 +38,9 @@ def cds_archive(
 ) -> Path | None:
     """The archive for this Java and these jars; made if it is missing, which takes some seconds.
 
-    Like ``EmbeddedBroker.start``, call it on a thread that outlives the JVMs.
-
-    Args:
-        java: runs the broker.
-        classpath: the verified jars.
-        scratch: a folder that does not exist, for the boot that lists the classes; gone afterwards.
-        note: called with a line of text when an archive is made, or cannot be.
-        folder: the archives; ``<user's cache>/hydra-scaletest/classes`` unless given.
+    Like ``EmbeddedBroker.start``, call it on a thread that outlives the JVMs. ``scratch`` is a folder for the boot that
+    lists the classes; it does not exist before and afterwards. ``note`` is called with a line of text when an archive
+    is made, or cannot be. The archives are in the user's cache unless a folder is given.
 
     Returns:
         None if there is none: this Java cannot make one, the folder cannot be written, or another process is making it.

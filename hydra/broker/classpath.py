@@ -39,13 +39,10 @@ def resolve_classpath(
     progress: Progress | None = None,
     timeout_s: float = 300.0,
 ) -> tuple[Path, ...]:
-    """The jars of the lock file, as files whose checksums have just been verified.
+    """The jars, of the committed lock file unless given, as files whose checksums have just been verified.
 
-    Args:
-        jars: what to resolve; those of the committed lock file unless given.
-        folder: the cache; ``<user's cache>/hydra-scaletest/jars`` unless given.
-        progress: called with a line of text, on this thread, while jars are downloaded.
-        timeout_s: for all downloads together.
+    They are in the user's cache unless a folder is given. All downloads together take ``timeout_s`` at most;
+    ``progress`` is called with a line of text, on this thread, while they go on.
 
     Raises:
         JarError: a jar cannot be downloaded, or differs from the lock file; names it.
@@ -140,11 +137,15 @@ def _fetch(jars: Sequence[LockedJar], folder: Path, deadline: float) -> Iterator
         todo.put(jar)
     stop = threading.Event()
     context = repository_context(folder, lambda: stop.is_set() or time.monotonic() > deadline)
+
+    def work() -> None:
+        with contextlib.suppress(queue.Empty):
+            while not stop.is_set():
+                jar = todo.get_nowait()
+                done.put((jar, _download_one(context, jar)))
+
     # Daemon threads: a socket read cannot be interrupted, and must not delay a Ctrl-C.
-    threads = [
-        threading.Thread(target=_work, args=(context, todo, done, stop), name="hydra-jars", daemon=True)
-        for _ in range(min(_THREADS, len(jars)))
-    ]
+    threads = [threading.Thread(target=work, name="hydra-jars", daemon=True) for _ in range(min(_THREADS, len(jars)))]
     for thread in threads:
         thread.start()
     try:
@@ -161,18 +162,6 @@ def _fetch(jars: Sequence[LockedJar], folder: Path, deadline: float) -> Iterator
         stop.set()
         for thread in threads:
             thread.join(timeout=_JOIN_TIMEOUT_S)
-
-
-def _work(
-    context: MavenContext,
-    todo: queue.SimpleQueue[LockedJar],
-    done: queue.SimpleQueue[tuple[LockedJar, Path | JarError]],
-    stop: threading.Event,
-) -> None:
-    with contextlib.suppress(queue.Empty):
-        while not stop.is_set():
-            jar = todo.get_nowait()
-            done.put((jar, _download_one(context, jar)))
 
 
 def _download_one(context: MavenContext, jar: LockedJar) -> Path | JarError:

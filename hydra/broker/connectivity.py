@@ -94,10 +94,8 @@ def await_reachable(endpoints: Sequence[Endpoint], timeout_s: float) -> None:
         refused = not any(isinstance(error, TimeoutError) for error in errors.values())
         if time.monotonic() - started_s >= (min(timeout_s, _REFUSED_FOR_S) if refused else timeout_s):
             causes = "; ".join(f"{endpoint}: {error.strerror or error}" for endpoint, error in errors.items())
-            raise BrokerError(
-                f"no Kafka broker can be reached ({causes})",
-                hint="check bootstrap_servers, the network and whether the broker is up",
-            )
+            hint = "check bootstrap_servers, the network and whether the broker is up"
+            raise BrokerError(f"no Kafka broker can be reached ({causes})", hint=hint)
         time.sleep(_PAUSE_S)
 
 
@@ -167,25 +165,16 @@ def is_ready(port: int, cluster_id: str, timeout_s: float) -> bool:
     header = struct.pack(">hhih", _API_METADATA, _METADATA_VERSION, 1, len(_CLIENT_ID))
     request = header + _CLIENT_ID + struct.pack(">i", 0)
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=timeout_s) as connection:
+        connection = socket.create_connection(("127.0.0.1", port), timeout=timeout_s)
+        with connection, connection.makefile("rb") as reply:
             connection.sendall(struct.pack(">i", len(request)) + request)
-            (size,) = struct.unpack(">i", _read(connection, 4))
+            (size,) = struct.unpack(">i", reply.read(4))
             if not 0 < size <= _LARGEST_REPLY_BYTES:
                 return False
-            brokers, found_id = _decode(_read(connection, size))
+            brokers, found_id = _decode(reply.read(size))
     except (OSError, struct.error, UnicodeDecodeError):
         return False
     return brokers > 0 and found_id == cluster_id
-
-
-def _read(connection: socket.socket, size: int) -> bytes:
-    data = bytearray()
-    while len(data) < size:
-        chunk = connection.recv(size - len(data))
-        if not chunk:
-            raise ConnectionError("the broker closed the connection")
-        data += chunk
-    return bytes(data)
 
 
 def _decode(reply: bytes) -> tuple[int, str]:
@@ -193,10 +182,8 @@ def _decode(reply: bytes) -> tuple[int, str]:
     _, brokers = struct.unpack_from(">ii", reply)
     at = 8
     for _ in range(brokers):
-        at += 4  # node id
-        _, at = _string(reply, at)  # host
-        at += 4  # port
-        _, at = _string(reply, at)  # rack
+        _host, at = _string(reply, at + 4)  # after the node id
+        _rack, at = _string(reply, at + 4)  # after the port
     cluster_id, _ = _string(reply, at)
     return brokers, cluster_id
 

@@ -45,7 +45,6 @@ LOG_BINDING = ("org.slf4j", "slf4j-simple")
 LOG_API = ("org.slf4j", "slf4j-api")
 
 _STABLE = re.compile(r"4\.\d+\.\d+")
-_AT_RUN_TIME = ("compile", "runtime")
 
 
 @dataclass(frozen=True)
@@ -169,7 +168,7 @@ def _kafka_artifacts(context: MavenContext, version: str) -> list[Artifact]:
     # Not resolved together with Kafka: jgo treats every root as a BOM, and that of slf4j pins an old kafka-clients.
     kafka = context.create_dependency(":".join((*KAFKA, version)))
     roots, transitive = context.resolver.resolve([kafka])
-    artifacts = [d.artifact for d in roots] + [d.artifact for d in transitive if d.scope in _AT_RUN_TIME]
+    artifacts = [d.artifact for d in roots] + [d.artifact for d in transitive if d.scope in ("compile", "runtime")]
     log_version = next(a.version for a in artifacts if (a.groupId, a.artifactId) == LOG_API)
     return [*artifacts, context.project(*LOG_BINDING).at_version(log_version).artifact()]
 

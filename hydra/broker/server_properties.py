@@ -16,6 +16,31 @@ _OURS = {
     "process.roles", "node.id", "broker.id", "listeners", "advertised.listeners", "controller.listener.names",
     "controller.quorum.voters", "controller.quorum.bootstrap.servers", "log.dir", "log.dirs", "metadata.log.dir",
 }  # fmt: skip
+_ONE_NODE = {
+    "default.replication.factor": "1",
+    "min.insync.replicas": "1",
+    "offsets.topic.replication.factor": "1",
+    "offsets.topic.num.partitions": "8",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "transaction.state.log.num.partitions": "4",
+    "share.coordinator.state.topic.replication.factor": "1",
+    "share.coordinator.state.topic.min.isr": "1",
+    "share.coordinator.state.topic.num.partitions": "4",
+    # After a kill the controller readmits the broker only once its former session has timed out.
+    "broker.heartbeat.interval.ms": "1000",
+    "broker.session.timeout.ms": "6000",
+}
+_SHORT_LIVED = {
+    "auto.create.topics.enable": "false",
+    "delete.topic.enable": "true",
+    # Retention within a run of seconds: check soon, and often.
+    "log.initial.task.delay.ms": "500",
+    "log.retention.check.interval.ms": "1000",
+    "log.segment.delete.delay.ms": "1000",
+    # The cleaner allocates this much of the heap at once, for one small compacted topic.
+    "log.cleaner.dedupe.buffer.size": "4194304",
+}
 
 
 @dataclass(frozen=True)
@@ -66,20 +91,12 @@ def _check_overrides(names: Iterable[str]) -> None:
     """Refuse broker properties that Hydra sets itself."""
     for name in names:
         if name in _OURS:
-            raise UsageError(
-                f"the broker property {name} is set by Hydra for its embedded broker",
-                hint="leave it out, or use a broker of your own with --bootstrap_servers",
-            )
+            text = f"the broker property {name} is set by Hydra for its embedded broker"
+            raise UsageError(text, hint="leave it out, or use a broker of your own with --bootstrap_servers")
 
 
 def server_properties(ports: Ports, data_folder: str, cores: int, overrides: Mapping[str, str]) -> dict[str, str]:
-    """All settings of the broker.
-
-    Args:
-        ports: where it listens, on 127.0.0.1.
-        data_folder: for its logs and metadata.
-        cores: of this machine.
-        overrides: the user's properties; they win.
+    """All settings of a broker that listens on 127.0.0.1, on a machine with that many cores; the overrides win.
 
     Raises:
         UsageError: an override is a property that Hydra sets itself.
@@ -97,25 +114,7 @@ def server_properties(ports: Ports, data_folder: str, cores: int, overrides: Map
         "inter.broker.listener.name": "PLAINTEXT",
         "log.dirs": data_folder,
     }
-    return {**reachable, **_one_node(), **_many_clients(cores), **_short_lived(), **overrides}
-
-
-def _one_node() -> dict[str, str]:
-    return {
-        "default.replication.factor": "1",
-        "min.insync.replicas": "1",
-        "offsets.topic.replication.factor": "1",
-        "offsets.topic.num.partitions": "8",
-        "transaction.state.log.replication.factor": "1",
-        "transaction.state.log.min.isr": "1",
-        "transaction.state.log.num.partitions": "4",
-        "share.coordinator.state.topic.replication.factor": "1",
-        "share.coordinator.state.topic.min.isr": "1",
-        "share.coordinator.state.topic.num.partitions": "4",
-        # After a kill the controller readmits the broker only once its former session has timed out.
-        "broker.heartbeat.interval.ms": "1000",
-        "broker.session.timeout.ms": "6000",
-    }
+    return {**reachable, **_ONE_NODE, **_many_clients(cores), **_SHORT_LIVED, **overrides}
 
 
 def _many_clients(cores: int) -> dict[str, str]:
@@ -128,19 +127,6 @@ def _many_clients(cores: int) -> dict[str, str]:
         "max.incremental.fetch.session.cache.slots": "20000",
         "group.initial.rebalance.delay.ms": "0",
         "group.min.session.timeout.ms": "1000",
-    }
-
-
-def _short_lived() -> dict[str, str]:
-    return {
-        "auto.create.topics.enable": "false",
-        "delete.topic.enable": "true",
-        # Retention within a run of seconds: check soon, and often.
-        "log.initial.task.delay.ms": "500",
-        "log.retention.check.interval.ms": "1000",
-        "log.segment.delete.delay.ms": "1000",
-        # The cleaner allocates this much of the heap at once, for one small compacted topic.
-        "log.cleaner.dedupe.buffer.size": "4194304",
     }
 
 

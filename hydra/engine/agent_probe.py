@@ -84,18 +84,10 @@ class ProbeResult:
 def probe_agents(
     launcher: MarathonLauncher, options: Options, *, name: str, agents: int, targets: Sequence[str], timeout_s: float
 ) -> tuple[ProbeResult, ...]:
-    """Run a probe on that many different hosts, ask each, and remove them.
-
-    Args:
-        launcher: on the Marathon.
-        options: name the group of the app, and the agents' Python.
-        name: of the app, within that group.
-        agents: how many hosts.
-        targets: each host:port that the agents should reach.
-        timeout_s: for all probes to run.
+    """Run a probe on that many agents, ask each what it is and which targets (host:port) it reaches, and remove them.
 
     Raises:
-        InfrastructureError: they do not run in time; gives Marathon's reason.
+        InfrastructureError: they do not all run within ``timeout_s``; gives Marathon's reason.
     """
     spec = AppSpec(
         app_id=f"/{options.app_prefix}/{name}",
@@ -119,9 +111,8 @@ def _running(launcher: MarathonLauncher, spec: AppSpec, timeout_s: float) -> Seq
             return running
         if time.monotonic() >= deadline_s:
             reason = launcher.waiting_reason(spec.app_id).text
-            raise InfrastructureError(
-                f"{len(running)} of {spec.instances} probes ran after {timeout_s:g} s{reason and f' ({reason})'}"
-            )
+            text = f"{len(running)} of {spec.instances} probes ran after {timeout_s:g} s"
+            raise InfrastructureError(f"{text} ({reason})" if reason else text)
         time.sleep(POLL_S)
 
 

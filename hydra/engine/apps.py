@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 
 PUBLISHER = "kafka-pub"
 SUBSCRIBER = "kafka-sub"
-INSTALLED_COMMAND = "exec hydra"
-"""On a cluster where Hydra is installed on the agents."""
-
 MEM_MIB = {PUBLISHER: 128.0, SUBSCRIBER: 64.0}
 
 FILE_NAME = "hydra.pyz"
@@ -85,12 +82,6 @@ def app_spec(options: Options, role: str, instances: int, placement: Placement) 
     """The app. It is the same for all runs of one version, so that apps that were left up serve the next run.
 
     With a code server it has the address of the run's own, so that apps that were left up are restarted.
-
-    Args:
-        options: where the app goes.
-        role: kafka-pub or kafka-sub.
-        instances: how many tasks.
-        placement: how the agents get the code, and their attributes.
     """
     return AppSpec(
         app_id=app_id(options, role),
@@ -108,7 +99,7 @@ def _command(options: Options, arguments: str, code_server: CodeServer | None) -
         return code_server.bundle.command(arguments, options.agent_python)
     if options.marathon_url is None:
         return f"exec {shlex.quote(sys.executable)} -m hydra {arguments}"
-    return f"{INSTALLED_COMMAND} {arguments}"
+    return f"exec hydra {arguments}"  # which is installed on the agents
 
 
 def _constraints(options: Options, role: str, placement: Placement) -> tuple[tuple[str, ...], ...]:

@@ -71,12 +71,7 @@ class _JsonClient(marathon.MarathonClient):  # type: ignore[misc]  # the package
 
 
 class MarathonConnection:
-    """A connection to one Marathon, at one address or several. Not thread-safe.
-
-    Args:
-        access: where it is, and how to authenticate.
-        clock: for deadlines and the pauses between retries.
-    """
+    """A connection to one Marathon, at one address or several. Not thread-safe. Waits by the clock."""
 
     def __init__(self, access: MarathonAccess, clock: Clock) -> None:
         self._access = access
@@ -109,14 +104,8 @@ class MarathonConnection:
     ) -> T:
         """Send a request; retry it, at the next address, while Marathon is unavailable.
 
-        Args:
-            what: what Marathon is asked to do, for errors.
-            method: of HTTP.
-            path: below the address.
-            kind: the type of the response.
-            deadline_s: when to stop trying, on the clock; each address is tried once at least.
-            params: of the query.
-            body: turned into JSON; an AppSpec becomes an app definition.
+        Errors say ``what`` was asked for. The deadline is on the clock; each address is tried once at least. The body
+        is turned into JSON, an AppSpec into an app definition, and the response into an instance of ``kind``.
 
         Raises:
             AppLockedError: 409, a deployment holds the app.

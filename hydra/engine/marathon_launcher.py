@@ -50,10 +50,7 @@ class MarathonLauncher:
 
     Every call raises a MarathonError if Marathon cannot be reached or refuses.
 
-    Args:
-        access: where Marathon is, and how to authenticate.
-        mesos_url: the Mesos master, for agents and sandboxes; None to ask Marathon for it.
-        clock: for deadlines and the pauses between retries.
+    Agents and sandboxes are looked up at the Mesos master of ``mesos_url``, or where Marathon says that Mesos is.
     """
 
     def __init__(self, access: MarathonAccess, *, mesos_url: str | None = None, clock: Clock | None = None) -> None:
@@ -175,12 +172,7 @@ class MarathonLauncher:
                 raise
 
     def delete(self, app_id: str, *, force: bool) -> str:
-        """Delete an app. Returns the deployment that ends when its last task is dead.
-
-        Args:
-            app_id: the app.
-            force: break the lock of a deployment that holds it.
-        """
+        """Delete an app, by force even if a deployment holds it. Returns the deployment, which ends with its tasks."""
         return self._delete(f"delete {app_id}", f"/v2/apps{app_id}", force=force)
 
     def delete_group(self, group_id: str, *, force: bool) -> str:

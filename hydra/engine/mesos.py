@@ -188,10 +188,8 @@ class Mesos:
         try:
             response = self._session.get(url, headers={"Accept": "application/json"})
         except requests.RequestException as error:
-            raise InfrastructureError(
-                f"Mesos at {shown} cannot be reached ({self._session.failure})",
-                hint="check --mesos_url or [mesos] in hydra.ini",
-            ) from error
+            text = f"Mesos at {shown} cannot be reached ({self._session.failure})"
+            raise InfrastructureError(text, hint="check --mesos_url or [mesos] in hydra.ini") from error
         if response.status_code != 200:
             raise InfrastructureError(f"Mesos at {shown} answered HTTP {response.status_code}")
         try:
@@ -202,9 +200,8 @@ class Mesos:
 
 def _agent_url(pid: str, master_url: str) -> str:
     """The HTTP address in ``slave(1)@10.0.0.7:5051``."""
-    scheme = master_url.partition("://")[0]
     address = pid.rpartition("@")[2]
-    return f"{scheme}://{address}" if address else ""
+    return f"{master_url.partition('://')[0]}://{address}" if address else ""
 
 
 def _attribute_text(value: object) -> str:

@@ -47,11 +47,7 @@ def _checked(
 
 
 class Doctor:
-    """Checks what the options name, one thing after the other.
-
-    Args:
-        options: of the run to come.
-    """
+    """Checks what the options of a run to come name, one thing after the other."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -74,8 +70,7 @@ class Doctor:
     def _controller(self) -> Iterator[Finding]:
         yield Finding("controller", "ok", f"Python {sys.version.split()[0]} on {sysconfig.get_platform()}")
         try:
-            if self._options.marathon_url is None:
-                check_capacity(self._options, embedded=self._options.bootstrap_servers is None)
+            check_capacity(self._options)
         except HydraError as error:
             yield _error("controller", error)
         _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -81,11 +81,11 @@ def stack_command(options: Options, run_id: str, *, kafka: bool) -> StackCommand
 class LocalStack:
     """A local stack of this controller, in a process that ends when this one does.
 
-    Nothing exists before ``start``. ``close`` takes down what there is, also after an interrupted start.
+    Nothing exists before ``start``. ``close`` takes down what there is, also after an interrupted start. A wait raises
+    why the stack failed, or that it timed out.
 
-    Args:
-        command: what to start. Its run id is in the environment of every process of the stack, and names its folder.
-        note: called with messages of the stack while it starts.
+    The command's run id is in the environment of every process of the stack, and names its folder. ``note`` is called
+    with messages of the stack while it starts.
     """
 
     def __init__(self, command: StackCommand, note: Note) -> None:
@@ -127,11 +127,11 @@ class LocalStack:
         self._send(encode(self._command))
 
     def wait_for_marathon(self) -> str:
-        """Wait until the local Marathon is up; returns its URL. Raises why the stack failed or timed out."""
+        """Wait until the local Marathon is up; returns its URL."""
         return self._wait_for("marathon", MARATHON_TIMEOUT_S)
 
     def wait_for_kafka(self) -> str:
-        """Wait until the embedded Kafka is up, if there is one; returns its bootstrap servers. Raises as above."""
+        """Wait until the embedded Kafka is up, if there is one; returns its bootstrap servers."""
         return self._wait_for("kafka", KAFKA_TIMEOUT_S)
 
     def keep(self) -> None:
@@ -148,28 +148,25 @@ class LocalStack:
 
     def close(self) -> None:
         """End the stack and everything that it started; harmless the second time."""
-        if self._process is not None:
-            self._end(self._process)
+        if (process := self._process) is not None:
+            # That ends its lease, which suffices unless it was told to stay.
+            self._close_stdin(process)
+            if self._stays:
+                process.terminate()
+            for harder in (process.terminate, process.kill, None):
+                try:
+                    process.wait(END_TIMEOUT_S)
+                    break
+                except subprocess.TimeoutExpired:
+                    if harder is not None:
+                        harder()
+            self._close_pipes(process)
         remove_run_folder(self.folder)
 
     def failure(self) -> HydraError | None:
         """Why the stack ended by itself; None if it has not said so."""
         self._ended.wait(FAILURE_TIMEOUT_S)
         return self._failure
-
-    def _end(self, process: subprocess.Popen[bytes]) -> None:
-        """Closing stdin ends its lease, which suffices unless it was told to stay."""
-        self._close_stdin(process)
-        if self._stays:
-            process.terminate()
-        for harder in (process.terminate, process.kill, None):
-            try:
-                process.wait(END_TIMEOUT_S)
-                break
-            except subprocess.TimeoutExpired:
-                if harder is not None:
-                    harder()
-        self._close_pipes(process)
 
     def _read_events(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -74,11 +73,9 @@ def forget(pid: int) -> None:
             _record().unlink()
 
 
-@contextlib.contextmanager
-def exclusive_use() -> Iterator[bool]:
+def exclusive_use() -> contextlib.AbstractContextManager[bool]:
     """Use the running stack exclusively while the block lasts; False if another run does."""
-    with try_lock(state_folder() / "stack.lock") as locked:
-        yield locked
+    return try_lock(state_folder() / "stack.lock")
 
 
 def end_running_stack(running: RunningStack) -> None:

@@ -44,12 +44,8 @@ class Session:
     """Marathon, Kafka and the signals, for many runs.
 
     What the options do not name is local: the running stack, if there is one that is free and fits, or else a stack of
-    the session's own. Nothing is started before ``open``, and ``close`` also follows an interrupted ``open``.
-
-    Args:
-        options: name a Marathon and a Kafka, only a Kafka, or neither.
-        run_id: names what is started here.
-        progress: told what happens.
+    the session's own, which ``run_id`` names. Nothing is started before ``open``, and ``close`` also follows an
+    interrupted ``open``.
     """
 
     def __init__(self, options: Options, run_id: str, progress: Progress) -> None:
@@ -82,10 +78,9 @@ class Session:
             if not self._embedded:
                 # Brokers of the user's own can be checked before anything is started on them.
                 self._open_admin().check()
-            access = given or local_access(self._marathon_url())
-            self.launcher = self._closing.enter_context(
-                contextlib.closing(MarathonLauncher(access, mesos_url=self._options.mesos_url, clock=self._clock))
-            )
+            access = given or local_access(self._stack_marathon_url())
+            self.launcher = MarathonLauncher(access, mesos_url=self._options.mesos_url, clock=self._clock)
+            self._closing.callback(self.launcher.close)
             try:
                 self.marathon_version = self.launcher.facts().version
             except MarathonError as error:
@@ -120,10 +115,8 @@ class Session:
                 raise UsageError("--keep_running: another stack is up already", hint=hint)
             return None
         if self._embedded and (difference := self._settings.difference(running.settings)):
-            raise UsageError(
-                f"a local stack with other settings is up: asked for is {difference}",
-                hint="end it with 'hydra local down', or leave the setting out",
-            )
+            text = f"a local stack with other settings is up: asked for is {difference}"
+            raise UsageError(text, hint="end it with 'hydra local down', or leave the setting out")
         self._settings = running.settings
         return running
 
@@ -138,7 +131,7 @@ class Session:
                 self._own.close()
                 self._own = None
 
-    def _marathon_url(self) -> str:
+    def _stack_marathon_url(self) -> str:
         if self._running is not None:
             return self._running.marathon_url
         assert self._own is not None

@@ -93,9 +93,10 @@ def test_every_driver_and_its_library_is_in_it(code, sandbox, bare_python):
 
 
 def test_it_has_all_that_a_task_can_import():
-    """Follows the imports of the tasks' modules, also those in functions."""
+    """Follows the imports of the tasks' modules, also those in functions, and of the drivers."""
     root = Path(hydra.__file__).parent
     waiting = [root / "__main__.py", root / "tasks/kafka_pub.py", root / "tasks/kafka_sub.py"]
+    waiting += (root / "clients").glob("*.py")
     seen, wanted = set(), set()
     while waiting:
         path = waiting.pop()
