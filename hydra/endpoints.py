@@ -23,11 +23,7 @@ class Endpoint:
 
 
 def parse_endpoints(bootstrap_servers: str) -> tuple[Endpoint, ...]:
-    """The addresses of ``host:port[,host:port...]``; an IPv6 address is in square brackets.
-
-    Raises:
-        UsageError: one is not of that form.
-    """
+    """The addresses of ``host:port[,host:port...]``, IPv6 ones in square brackets; raises UsageError."""
     endpoints = []
     for part in bootstrap_servers.split(","):
         match = _ENDPOINT.fullmatch(part.strip())

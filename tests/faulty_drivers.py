@@ -6,6 +6,7 @@ folder.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import os
@@ -126,7 +127,7 @@ class Lossless(WireSubscriber):
 
     def __init__(self, order):
         super().__init__(order)
-        self.counter = FaultyCounter(order.identity_prefix, self.FAULTS)
+        self.settings = dataclasses.replace(self.settings, counter=FaultyCounter(order.identity_prefix, self.FAULTS))
 
 
 class Lossy(Lossless):
@@ -140,7 +141,7 @@ class Slow(WireSubscriber):
 
     def __init__(self, order):
         super().__init__(order)
-        self.max_bytes = 2000
+        self.settings = dataclasses.replace(self.settings, max_bytes=2000)
 
     def poll(self, timeout_s):
         super().poll(timeout_s)

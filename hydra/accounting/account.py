@@ -24,11 +24,10 @@ from hydra.accounting.evidence import Evidence
 from hydra.accounting.intervals import Span
 from hydra.accounting.latency import LatencyCounts, LatencyHistogram, LatencySummary
 from hydra.accounting.loss import PartitionLog
-from hydra.accounting.result import ClientResult, Result
+from hydra.accounting.result import ClientResult, Result, find_verdict
 from hydra.accounting.stats import PublisherStats
 from hydra.accounting.timeline import TimelinePoint
 from hydra.accounting.totals import Latencies, Totals, judge_thresholds
-from hydra.accounting.verdict import find_verdict
 from hydra.errors import AccountingError
 from hydra.options.order import RunOrder
 
@@ -51,11 +50,7 @@ SUMMED = {
 
 
 def account(order: RunOrder, evidence: Evidence) -> Result:
-    """What the run means.
-
-    Raises:
-        AccountingError: when an identity that holds in every run does not hold in this one.
-    """
+    """What the run means; raises AccountingError when an identity that holds in every run does not hold in this one."""
     logs = _logs(order, evidence)
     clients = client_results(order, evidence, logs)
     points = timeline.points(order, evidence)

@@ -32,29 +32,22 @@ class ClientCounts:
     contradicted: int = 0
 
     def __add__(self, other: ClientCounts) -> ClientCounts:
-        return ClientCounts(
-            self.expected + other.expected,
-            self.distinct + other.distinct,
-            self.duplicates + other.duplicates,
-            self.reordered + other.reordered,
-            self.losses + other.losses,
-            self.ghost + other.ghost,
-            self.contradicted + other.contradicted,
-        )
+        return ClientCounts(*(getattr(self, item.name) + getattr(other, item.name) for item in fields(self)))
 
 
 def client_results(order: RunOrder, evidence: Evidence, logs: Mapping[int, PartitionLog]) -> tuple[ClientResult, ...]:
-    """What becomes of every client of the order, those that did not report among them.
-
-    Raises:
-        AccountingError: when an identity does not hold.
-    """
+    """What becomes of every client of the order, those that did not report among them; raises AccountingError."""
     reported = {client.name: (stats.task_id, client) for stats in evidence.subscribers for client in stats.clients}
     clients = [client for _, client in reported.values()]
     if order.group_assigns:
         counts = _count_members(clients, logs, members_missing=bool(evidence.missing))
     else:
-        counts = {client.name: _count_client(client, logs) for client in clients}
+        counts = {
+            client.name: sum(
+                (count_alone(client.name, part, logs.get(part.partition)) for part in client.partitions), ClientCounts()
+            )
+            for client in clients
+        }
     results: list[ClientResult] = []
     for client in order.clients:
         if client.name in reported:
@@ -95,16 +88,10 @@ def _rate_per_s(stats: ClientStats, distinct: int) -> float:
     return max(0, distinct - stats.first_arrival_records) / stats.receive_window_s
 
 
-def _count_client(client: ClientStats, logs: Mapping[int, PartitionLog]) -> ClientCounts:
-    """What a client that reads by itself received, over all partitions."""
-    parts = client.partitions
-    return sum((count_alone(client.name, part, logs.get(part.partition)) for part in parts), ClientCounts())
-
-
 def _count_members(
     clients: Sequence[ClientStats], logs: Mapping[int, PartitionLog], *, members_missing: bool
 ) -> dict[str, ClientCounts]:
-    """The same of the members of one group, by name."""
+    """What each member of one group received, over all partitions, by name."""
     counts = {client.name: ClientCounts() for client in clients}
     readers: dict[int, list[tuple[str, PartitionStats]]] = {}
     for client in clients:
@@ -122,10 +109,9 @@ def _count_members(
 
 
 def count_alone(name: str, part: PartitionStats, log: PartitionLog | None) -> ClientCounts:
-    """What a client received of a partition that it reads by itself; ``log`` is None where nothing is known of it.
+    """What a client received of a partition that it reads by itself; raises AccountingError.
 
-    Raises:
-        AccountingError: when an identity does not hold.
+    ``log`` is None where nothing is known of it.
     """
     got = received(part.spans)
     counts = ClientCounts(distinct=len(got.sequences), duplicates=got.duplicates, reordered=got.reordered)

@@ -41,17 +41,8 @@ class DeliveryTiming:
     """
 
     __slots__ = (
-        "_even",
-        "_interval_s",
-        "_one_partition",
-        "_partitioner",
-        "_sample",
-        "_start_s",
-        "_start_wall_s",
-        "_uneven",
-        "_whole",
-        "interval_ms",
-        "spacing",
+        "_even", "_interval_s", "_one_partition", "_partitioner", "_sample", "_start_s", "_start_wall_s", "_uneven",
+        "_whole", "interval_ms", "spacing",
     )  # fmt: skip
 
     def __init__(self, plan: SendPlan, partitioner: Partitioner, start_s: float, start_wall_s: float) -> None:

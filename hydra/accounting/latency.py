@@ -114,11 +114,7 @@ class LatencyHistogram:
         self.counts[bucket] = self.counts.get(bucket, 0) + records
 
     def merge(self, other: LatencyCounts) -> None:
-        """Add another histogram's counts.
-
-        Raises:
-            ValueError: when its buckets are others.
-        """
+        """Add another histogram's counts; raises ValueError when its buckets are others."""
         if other.bits != self.bits:
             raise ValueError(f"a histogram of {other.bits} bits cannot be added to one of {self.bits}")
         counts = self.counts
@@ -127,12 +123,8 @@ class LatencyHistogram:
         self.max_us = max(self.max_us, other.max_us)
         self.negative += other.negative
 
-    def percentile_us(self, percent: float) -> int:
-        """The lowest latency that so many percent of all are not above; 0 where nothing was counted."""
-        return self.percentiles_us((percent,))[0]
-
     def percentiles_us(self, percents: Iterable[float]) -> list[int]:
-        """The same for several, in rising order, in one go."""
+        """For each percent, in rising order, the lowest latency that so many of all are not above; 0 where none is."""
         total = len(self)
         found: list[int] = []
         reached, buckets, end_us = 0, iter(sorted(self.counts)), 1

@@ -16,7 +16,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from hydra.accounting.stats import PartitionOutcomes
-from hydra.clients.ledger import PROOFS_OF_REFUSAL, DeliveryLedger, RecordValues, sequence_of
+from hydra.clients.ledger import PROOFS_OF_REFUSAL, DeliveryLedger, RecordValues, queue_limit, sequence_of
 from hydra.clients.protocols import AckCount
 from hydra.errors import BrokerError
 from hydra.options.order import RunOrder
@@ -24,8 +24,6 @@ from hydra.options.order import RunOrder
 log = logging.getLogger(__name__)
 
 _BLOCK_RECORDS = 1000
-_QUEUE_SECONDS = 5
-_QUEUE_MIN_RECORDS, _QUEUE_MAX_RECORDS = 100_000, 2_000_000
 _QUEUE_BYTES = 1 << 30
 _RECORD_OVERHEAD_BYTES = 512
 _PURGE_S = 1.0
@@ -39,36 +37,29 @@ _CONNECTION_ERRORS = frozenset(
 class _Block:
     """Consecutive records of one partition that wait for their reports."""
 
-    __slots__ = ("_left", "_publisher", "count", "errors", "first", "partition")
+    __slots__ = ("_publisher", "count", "errors", "first", "left", "partition")
 
     def __init__(self, publisher: ConfluentPublisher, partition: int, first: int, count: int) -> None:
         self._publisher = publisher
-        self._left = count
+        self.left = count
+        """How many reports are still to come."""
         self.partition = partition
         self.first = first
         self.count = count
         self.errors: dict[int, int] = {}
         """Sequence -> error code of the records that were not acked."""
 
-    def expect(self, reports: int) -> None:
-        """Not all records were accepted: expect only so many reports."""
-        self._left = reports
-
     def reported(self, error: KafkaError | None, message: Message) -> None:
         """Take in one record's report. Hot path: called for every record."""
         if error is not None:
             self.errors[sequence_of(message.value() or b"")] = error.code()
-        self._left -= 1
-        if not self._left:
+        self.left -= 1
+        if not self.left:
             self._publisher.settle(self)
 
 
 class ConfluentPublisher:
-    """One librdkafka producer; a PublisherDriver.
-
-    Args:
-        order: what to send, and how.
-    """
+    """One librdkafka producer; a PublisherDriver."""
 
     def __init__(self, order: RunOrder) -> None:
         self._order = order
@@ -126,18 +117,14 @@ class ConfluentPublisher:
     def _send_block(self, producer: Producer, partition: int, first: int, count: int) -> int:
         messages: list[dict[str, Any]] = [{"value": value} for value in self._values.values(first, count)]
         block = _Block(self, partition, first, count)
-        if not self._reports:
-            accepted = producer.produce_batch(self._topic, messages, partition=partition)
-        else:
-            accepted = producer.produce_batch(self._topic, messages, partition=partition, on_delivery=block.reported)
-        if accepted == count:
-            return count
-        return self._take_back(block, messages)
+        report = {"on_delivery": block.reported} if self._reports else {}
+        accepted = producer.produce_batch(self._topic, messages, partition=partition, **report)
+        return count if accepted == count else self._take_back(block, messages)
 
     def _take_back(self, block: _Block, messages: Sequence[dict[str, Any]]) -> int:
         """Librdkafka refused some records of a block at once. Returns how many count as taken."""
         refused = [(at, message["_error"]) for at, message in enumerate(messages) if "_error" in message]
-        block.expect(block.count - len(refused))
+        block.left = block.count - len(refused)
         first_refused = refused[0][0]
         if refused[0][1].code() == _QUEUE_FULL and first_refused + len(refused) == block.count:
             block.count = first_refused
@@ -202,10 +189,8 @@ class ConfluentPublisher:
 
 
 def queue_records(order: RunOrder) -> int:
-    """How many records may wait for their acks: some seconds' worth, within 1 GiB."""
-    wanted = max(_QUEUE_MIN_RECORDS, round(_QUEUE_SECONDS * order.options.msg_rate))
-    room = _QUEUE_BYTES // (order.options.msg_size + _RECORD_OVERHEAD_BYTES)
-    return max(1, min(wanted, room, _QUEUE_MAX_RECORDS))
+    """How many records may wait for their acks, within 1 GiB."""
+    return queue_limit(order.options.msg_rate, _QUEUE_BYTES // (order.options.msg_size + _RECORD_OVERHEAD_BYTES))
 
 
 def settings(order: RunOrder, on_error: Callable[[KafkaError], None]) -> dict[str, Any]:

@@ -29,11 +29,6 @@ _OUT_OF_RANGE_ERRORS = frozenset(
 class ConfluentClient(PolledClient):
     """One client on one librdkafka consumer.
 
-    Args:
-        tally: what it counts into.
-        assignment: its group and where it starts.
-        order: of the task.
-
     Raises:
         CapacityError: the consumer's threads cannot be started.
     """
@@ -41,7 +36,6 @@ class ConfluentClient(PolledClient):
     def __init__(self, tally: ClientTally, assignment: ClientAssignment, order: RunOrder) -> None:
         super().__init__(tally)
         self._topic = order.topic
-        self._unconfirmed = set(tally.partitions)
         self._out_of_range: set[int] = set()
         """Partitions whose position is out of the log's range: librdkafka does not fetch them any more."""
         self._next_look_s = 0.0
@@ -63,10 +57,8 @@ class ConfluentClient(PolledClient):
             )
 
     def _join(self) -> None:
-        self._unconfirmed = set()
-        self._out_of_range = set()
         self._without_start = False
-        self.tally.release()
+        self._release()
         self._consumer.subscribe(
             [self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
         )
@@ -83,12 +75,15 @@ class ConfluentClient(PolledClient):
             return
         # A run's topic is fresh: a partition that nobody has committed is read from its start.
         parts = self.tally.hold({place.partition: max(0, place.offset) for place in committed})
-        self._unconfirmed = {part.partition for part in parts}
+        self.unconfirmed = {part.partition for part in parts}
         consumer.assign(self._positions())
 
     def _revoked(self, _consumer: Consumer, _places: list[TopicPartition]) -> None:
         """The group revoked the partitions; the library commits what was counted."""
-        self._unconfirmed = set()
+        self._release()
+
+    def _release(self) -> None:
+        self.unconfirmed = set()
         self._out_of_range = set()
         self.tally.release()
 
@@ -104,8 +99,7 @@ class ConfluentClient(PolledClient):
             self._join()
         messages = self._consumer.consume(_RECORDS_PER_POLL, 0)
         arrived_s = time.monotonic()
-        if self._unconfirmed:
-            self._confirm()
+        self.confirm()
         if self._out_of_range and now_s >= self._next_look_s:
             self._read_on(now_s)
         if not messages:
@@ -131,17 +125,14 @@ class ConfluentClient(PolledClient):
         """Close the consumer; a member of a group commits and leaves."""
         self._consumer.close()
 
-    def _confirm(self) -> None:
-        """A high watermark is cached only once a fetch was answered: nothing else here fetches one."""
-        for partition in list(self._unconfirmed):
-            marks = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), cached=True)
-            if marks[1] >= 0:
-                self._unconfirmed.discard(partition)
-        self.tally.positioned = not self._unconfirmed
+    def has_high_watermark(self, partition: int) -> bool:
+        """Whether one is cached; nothing else fetches one as long as this client is unconfirmed."""
+        place = TopicPartition(self._topic, partition)
+        return bool(self._consumer.get_watermark_offsets(place, cached=True)[1] >= 0)
 
     def _check_recovery(self, now_s: float) -> None:
         """The library does not report that an error is over, so while there is one, ask the leaders."""
-        if now_s < self._next_look_s or self._unconfirmed or self._out_of_range:
+        if now_s < self._next_look_s or self.unconfirmed or self._out_of_range:
             return
         self._next_look_s = now_s + _LOOK_AGAIN_S
         try:

@@ -231,7 +231,6 @@ class KafkaPythonClient(PolledClient):
         super().__init__(tally)
         self._assignment = assignment
         self._order = order
-        self._unconfirmed = set(tally.partitions)
         self._backoff = backoff
         self._consumer: Any = None
         self._next_try_s = 0.0
@@ -252,8 +251,7 @@ class KafkaPythonClient(PolledClient):
             self._next_try_s = time.monotonic() + _TRY_AGAIN_S
             return False
         arrived_s = time.monotonic()
-        if self._unconfirmed:
-            self._confirm()
+        self.confirm()
         if sum(len(records) for records in found.values()) < _RECORDS_PER_POLL:
             self._next_try_s = now_s + _REST_S
         if not found:
@@ -291,12 +289,9 @@ class KafkaPythonClient(PolledClient):
         self.clear_error()
         return True
 
-    def _confirm(self) -> None:
-        """The library knows a partition's high watermark once a fetch at the position was answered."""
-        for partition in list(self._unconfirmed):
-            if self._consumer.highwater(TopicPartition(self._order.topic, partition)) is not None:
-                self._unconfirmed.discard(partition)
-        self.tally.positioned = not self._unconfirmed
+    def has_high_watermark(self, partition: int) -> bool:
+        """Whether a fetch was answered."""
+        return self._consumer.highwater(TopicPartition(self._order.topic, partition)) is not None
 
     def _read_on(self, error: OffsetOutOfRangeError) -> None:
         try:

@@ -20,12 +20,13 @@ connections, NOT_ENOUGH_REPLICAS_AFTER_APPEND, a purged queue.
 """
 
 
-class RecordValues:
-    """Makes the values of a publisher's records: identity, then zeros up to the record size.
+def queue_limit(msg_rate: float, most: int) -> int:
+    """How many records may wait for their outcome: those of 5 s, 100,000 to 2,000,000, and not more than ``most``."""
+    return max(1, min(max(100_000, round(5 * msg_rate)), 2_000_000, most))
 
-    Args:
-        order: names the run and the size of its records.
-    """
+
+class RecordValues:
+    """Makes the values of a publisher's records: identity, then zeros up to the record size."""
 
     __slots__ = ("_padding", "_prefix")
 
@@ -48,11 +49,7 @@ def sequence_of(value: bytes) -> int:
 
 
 class DeliveryLedger:
-    """Counts records as attempted, acked and failed; those neither acked nor failed are unknown.
-
-    Args:
-        partitions: how many the topic has.
-    """
+    """Counts records as attempted, acked and failed; those neither acked nor failed are unknown."""
 
     __slots__ = ("_acked", "_attempted", "_failed", "acked", "error", "failed")
 
@@ -64,11 +61,6 @@ class DeliveryLedger:
         self._attempted = [0] * partitions
         self._acked = [IntervalSet() for _ in range(partitions)]
         self._failed = [IntervalSet() for _ in range(partitions)]
-
-    @property
-    def attempted(self) -> int:
-        """Records handed to the library, over all partitions."""
-        return sum(self._attempted)
 
     def attempt(self, partition: int, stop: int) -> None:
         """Count all sequences of the partition below ``stop`` as handed to the library."""
@@ -89,11 +81,8 @@ class DeliveryLedger:
     def outcomes(self) -> Sequence[PartitionOutcomes]:
         """What became of every record so far."""
         return tuple(
-            PartitionOutcomes(
-                partition=partition,
-                attempted=attempted,
-                acked=tuple(self._acked[partition]),
-                failed=tuple(self._failed[partition]),
+            PartitionOutcomes(partition, attempted, acked=tuple(acked), failed=tuple(failed))
+            for partition, (attempted, acked, failed) in enumerate(
+                zip(self._attempted, self._acked, self._failed, strict=True)
             )
-            for partition, attempted in enumerate(self._attempted)
         )

@@ -35,11 +35,8 @@ class PublisherDriver(Protocol):
     def open(self, deadline_s: float) -> None:
         """Connect and learn the topic's leaders, so that the first record does not wait for that.
 
-        Args:
-            deadline_s: how long it may take.
-
         Raises:
-            BrokerError: it took longer, or the broker refused.
+            BrokerError: it took longer than ``deadline_s``, or the broker refused.
         """
         ...
 
@@ -109,6 +106,15 @@ class SubscriberDriver(Protocol):
     def close(self) -> None:
         """End threads and connections within 5 s, whatever is under way; harmless the second time."""
         ...
+
+
+def client_tallies(order: RunOrder) -> tuple[ClientTally, ...]:
+    """One for each client of the order, at its start offsets."""
+    prefix = order.identity_prefix
+    return tuple(
+        ClientTally(client.name, prefix, ((start.partition, start.offset) for start in client.starts))
+        for client in order.clients
+    )
 
 
 _PUBLISHERS = {

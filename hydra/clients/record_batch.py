@@ -37,11 +37,9 @@ from crc32c import crc32c
 
 from hydra.accounting.delivery_latency import STEADY_MS, DeliveryTiming
 from hydra.accounting.tally import ClientTally, PartitionTally
-from hydra.clients.compression import decompress
+from hydra.clients.wire_protocol import Buffer, read_varint, varint
 from hydra.errors import BrokerError
 from hydra.records.identity import SEQUENCE, SEQUENCE_OFFSET
-
-Buffer = bytes | bytearray
 
 Header = tuple[int, ...]
 """The 13 fields of a batch, in the order above."""
@@ -53,48 +51,19 @@ CRC_END = 21
 MAGIC_AT = 16
 MAGIC = 2
 
+GZIP, SNAPPY, LZ4, ZSTD = 1, 2, 3, 4
 _CODEC_MASK = 0x07
+"""Of a batch's attributes: what these bits hold is one of the codecs above, 0 for none."""
+
 _CONTROL = 0x20
 _NOT_PLAIN = _CODEC_MASK | _CONTROL
 _TIMESTAMP_VARINT_BYTES = 10
-
-
-def varint(number: int) -> bytes:
-    """A number as a zigzag varint."""
-    rest = (number << 1) ^ (number >> 63)
-    out = bytearray()
-    while rest > 0x7F:
-        out.append(rest & 0x7F | 0x80)
-        rest >>= 7
-    out.append(rest)
-    return bytes(out)
-
-
-def read_varint(buffer: Buffer, at: int) -> tuple[int, int]:
-    """(number, where it ends) of the zigzag varint at ``at``.
-
-    Raises:
-        IndexError: the buffer ends within it.
-        ValueError: it is longer than 64 bits.
-    """
-    rest = shift = 0
-    while True:
-        byte = buffer[at]
-        at += 1
-        rest |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return (rest >> 1) ^ -(rest & 1), at
-        shift += 7
-        if shift > 63:
-            raise ValueError("a varint of more than 64 bits")
+_XERIAL_MAGIC = b"\x82SNAPPY\x00"
+_XERIAL_HEADER_BYTES = 16
 
 
 class RecordShape:
-    """How the records of a run look: null key, no headers, values of one size.
-
-    Args:
-        value_bytes: the size of every value.
-    """
+    """How the records of a run look: null key, no headers, values of one size."""
 
     __slots__ = ("_ends", "_lengths", "_value_size", "first", "value_bytes")
 
@@ -130,9 +99,7 @@ class RecordShape:
         value_at = end - 1 - self.value_bytes
         before = self.before_value(offset_delta)
         at = value_at - len(before)
-        if at < 2 or buffer[end - 1] or buffer[at:value_at] != before:
-            return -1
-        if buffer[at - 1] > 0x7F:
+        if at < 2 or buffer[end - 1] or buffer[at:value_at] != before or buffer[at - 1] > 0x7F:
             return -1
         for timestamp_bytes in range(1, _TIMESTAMP_VARINT_BYTES + 1):
             start = self.before_timestamp(timestamp_bytes, len(before))
@@ -145,11 +112,7 @@ class RecordShape:
 
 
 class BatchCounter:
-    """Counts record batches into the tallies of a task's clients.
-
-    Args:
-        prefix: what the value of each record of this run begins with (``records/identity.py``).
-    """
+    """Counts record batches into the tallies of a task's clients; each value of the run begins with ``prefix``."""
 
     __slots__ = ("_prefix", "_shape")
 
@@ -160,21 +123,12 @@ class BatchCounter:
     def count(  # noqa: PLR0912, PLR0917  # hot path: calls and keywords cost
         self, buffer: Buffer, start: int, stop: int, part: PartitionTally, client: ClientTally, now_s: float = 0.0
     ) -> str:
-        """Count the batches between ``start`` and ``stop`` and move the partition's position past them.
+        """Count the batches between ``start`` and ``stop`` that arrived at ``now_s``; move the position past them.
 
         A batch that is incomplete at the end is left for the next fetch. Records before the position are not counted:
         a broker sends whole batches, also when the position is within one.
 
-        Args:
-            buffer: holds the batches.
-            start: of the first one.
-            stop: of the last one.
-            part: the partition that they are of.
-            client: whose tally it is.
-            now_s: when they arrived (monotonic clock).
-
-        Returns:
-            What is wrong with a batch that was passed over; empty when nothing is.
+        Returns what is wrong with a batch that was passed over; empty when nothing is.
 
         Raises:
             BrokerError: this is no record batch, but a message set of a broker before 0.11, or garbage.
@@ -269,12 +223,7 @@ class BatchCounter:
         return self._walk(records, (0, len(records)), batch, part, client)
 
     def _walk(
-        self,
-        buffer: Buffer,
-        span: tuple[int, int],
-        batch: BatchHead,
-        part: PartitionTally,
-        client: ClientTally,
+        self, buffer: Buffer, span: tuple[int, int], batch: BatchHead, part: PartitionTally, client: ClientTally
     ) -> str:
         """Count each record from the position on by its own identity."""
         at, end = span
@@ -318,6 +267,46 @@ class Record(NamedTuple):
     value_bytes: int
     bare: bool
     """Whether key and headers are absent."""
+
+
+def decompress(codec: int, compressed: memoryview) -> bytes:
+    """The records of a batch as they were before compression; ``codec`` is from its attributes.
+
+    Raises:
+        ValueError: Kafka does not define the codec, or the bytes are not of that codec.
+    """
+    import cramjam  # most runs never see a compressed batch
+
+    try:
+        if codec == GZIP:
+            return bytes(cramjam.gzip.decompress(compressed))
+        if codec == SNAPPY:
+            return _decompress_snappy(compressed)
+        if codec == LZ4:
+            return bytes(cramjam.lz4.decompress(compressed))
+        if codec == ZSTD:
+            return bytes(cramjam.zstd.decompress(compressed))
+    except (cramjam.DecompressionError, struct.error, OSError) as error:
+        raise ValueError(f"the batch cannot be decompressed (codec {codec}): {error}") from error
+    raise ValueError(f"the batch has the unknown compression codec {codec}")
+
+
+def _decompress_snappy(compressed: memoryview) -> bytes:
+    """Java clients and the broker write xerial's framing (blocks with their lengths), librdkafka one bare block."""
+    from cramjam import snappy
+
+    if compressed[: len(_XERIAL_MAGIC)] != _XERIAL_MAGIC:
+        return bytes(snappy.decompress_raw(compressed))
+    blocks = []
+    at = _XERIAL_HEADER_BYTES
+    while at < len(compressed):
+        (size,) = struct.unpack_from(">i", compressed, at)
+        at += 4
+        if not 0 <= size <= len(compressed) - at:
+            raise ValueError(f"invalid snappy block: {size} bytes, {len(compressed) - at} are left")
+        blocks.append(bytes(snappy.decompress_raw(compressed[at : at + size])))
+        at += size
+    return b"".join(blocks)
 
 
 def _time_batches(headers: Sequence[Header], timing: DeliveryTiming, now_s: float) -> Sequence[Header]:

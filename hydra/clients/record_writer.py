@@ -18,13 +18,12 @@ from dataclasses import dataclass
 
 from crc32c import crc32c
 
-from hydra.clients.record_batch import CRC_END, HEADER, HEADER_BYTES, LENGTH_END, MAGIC, varint
+from hydra.clients.record_batch import CRC_END, HEADER, HEADER_BYTES, LENGTH_END, MAGIC
+from hydra.clients.wire_protocol import varint
 from hydra.records.identity import IDENTITY_BYTES
 
 Stretch = tuple[int, int]
 """(records, their timestamp in ms): records of a batch that were handed over in the same millisecond."""
-
-NO_LEADER_EPOCH = -1
 
 _PREPARED_RECORDS = 100_000
 _SEQUENCE_BYTES = 8
@@ -50,10 +49,7 @@ NOT_NUMBERED = ProducerNumbers()
 
 
 def _varint_bytes(number: int) -> int:
-    """How many bytes a number takes as a zigzag varint."""
-    if 0 <= number < 64:
-        return 1
-    return len(varint(number))
+    return 1 if 0 <= number < 64 else len(varint(number))
 
 
 class _Rows:
@@ -93,9 +89,7 @@ class _Rows:
 class RecordWriter:
     """Writes the record batches of one publisher.
 
-    Args:
-        prefix: what each value begins with (``records/identity.py``); the sequence follows, then zeros.
-        value_bytes: the size of each value.
+    Each value begins with ``prefix`` (``records/identity.py``); the sequence follows, then zeros.
     """
 
     __slots__ = ("_rows", "_value_head", "_value_rest")
@@ -106,16 +100,9 @@ class RecordWriter:
         self._rows: dict[tuple[int, int], _Rows] = {}
 
     def fit(self, room_bytes: int, records: int, offset_delta: int, timestamp_delta: int) -> tuple[int, int]:
-        """How many records fit in a batch that has ``room_bytes`` left, and how many bytes they take.
+        """(records, bytes): how many of some records fit in a batch that has ``room_bytes`` left, and what they take.
 
-        Args:
-            room_bytes: what is left.
-            records: how many there are at most.
-            offset_delta: how many records the batch has already.
-            timestamp_delta: ms from its first record to these.
-
-        Returns:
-            (records, bytes).
+        The batch has ``offset_delta`` records already; the first of them is ``timestamp_delta`` ms older than these.
         """
         timestamp_bytes = _varint_bytes(timestamp_delta)
         taken = used = 0
@@ -134,12 +121,9 @@ class RecordWriter:
         self.batch(0, [(min(_PREPARED_RECORDS, records), 0)])
 
     def batch(self, first: int, stretches: Sequence[Stretch], numbers: ProducerNumbers = NOT_NUMBERED) -> bytearray:
-        """One whole record batch.
+        """One whole record batch, of at least one record; the timestamps of its stretches never fall.
 
-        Args:
-            first: sequence of its first record; each record has the next one.
-            stretches: how many records have which timestamp; at least one record, timestamps never fall.
-            numbers: the producer's, for idempotence.
+        The first record has the sequence ``first``, each one behind it the next.
         """
         first_ms, last_ms = stretches[0][1], stretches[-1][1]
         out = bytearray(HEADER_BYTES)
@@ -154,7 +138,7 @@ class RecordWriter:
                 _append(out, rows.cut(count, some), rows, timestamp, first + count)
                 count += some
         HEADER.pack_into(
-            out, 0, 0, len(out) - LENGTH_END, NO_LEADER_EPOCH, MAGIC, 0, 0, count - 1, first_ms, last_ms,
+            out, 0, 0, len(out) - LENGTH_END, -1, MAGIC, 0, 0, count - 1, first_ms, last_ms,
             numbers.producer_id, numbers.epoch, numbers.base_sequence, count,
         )  # fmt: skip
         _CRC.pack_into(out, _CRC_AT, crc32c(memoryview(out)[CRC_END:]))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Sequence
 
 from hydra.accounting.tally import ClientTally
+from hydra.clients.protocols import client_tallies
 from hydra.options.order import RunOrder
 
 _NAP_S = 0.002
@@ -14,14 +14,12 @@ _CLOSE_S = 4.0
 
 
 class PolledClient:
-    """One client on one consumer object of a library.
-
-    Args:
-        tally: what it counts into.
-    """
+    """One client on one consumer object of a library."""
 
     def __init__(self, tally: ClientTally) -> None:
         self.tally = tally
+        self.unconfirmed = set(tally.partitions)
+        """Partitions from which no fetch at the start offset was answered yet."""
         self.lasting_error = ""
         """An error that nothing makes good: records that were gone before they could be read."""
         self._stamps: list[tuple[int, int]] = []
@@ -35,6 +33,16 @@ class PolledClient:
     @abstractmethod
     def close(self, timeout_s: float) -> None:
         """Close the consumer within about ``timeout_s``."""
+
+    @abstractmethod
+    def has_high_watermark(self, partition: int) -> bool:
+        """Whether the library knows the partition's high watermark: it does once a fetch was answered."""
+
+    def confirm(self) -> None:
+        """Look which partitions are being read by now."""
+        if self.unconfirmed:
+            self.unconfirmed = {number for number in self.unconfirmed if not self.has_high_watermark(number)}
+            self.tally.positioned = not self.unconfirmed
 
     def count(self, partition: int, offset: int, value: bytes | None, sent_ms: int) -> None:
         """Count one record; ``sent_ms`` is its timestamp."""
@@ -78,29 +86,16 @@ class PolledClient:
 
 
 class RoundRobinSubscriber:
-    """Polls clients in turn; a SubscriberDriver once a subclass says which clients.
-
-    Args:
-        order: what to read.
-    """
+    """Polls clients in turn; a SubscriberDriver once a subclass says which clients."""
 
     def __init__(self, order: RunOrder) -> None:
-        prefix = order.identity_prefix
         self.order = order
-        self._tallies = tuple(
-            ClientTally(client.name, prefix, ((start.partition, start.offset) for start in client.starts))
-            for client in order.clients
-        )
+        self.tallies = client_tallies(order)
         self._clients: list[PolledClient] = []
 
     def make_clients(self) -> list[PolledClient]:
         """A client for each tally; they connect when they are polled."""
         raise NotImplementedError
-
-    @property
-    def tallies(self) -> Sequence[ClientTally]:
-        """One for each client, in the sequence of ``order.clients``."""
-        return self._tallies
 
     def open(self) -> None:
         """Begin to connect all clients."""

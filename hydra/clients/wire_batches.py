@@ -108,12 +108,7 @@ class PendingBatch:
 
 
 class PartitionQueue:
-    """The batches of one partition that have no outcome yet.
-
-    Args:
-        partition: its number.
-        idempotent: whether batches are numbered.
-    """
+    """The batches of one partition that have no outcome yet; they are numbered if it is ``idempotent``."""
 
     __slots__ = ("_epoch", "_idempotent", "_next_number", "broken", "in_flight", "partition", "waiting")
 
@@ -140,11 +135,7 @@ class PartitionQueue:
     def add(
         self, writer: RecordWriter, limit_bytes: int, first_sequence: int, records: int, *, now_s: float, at_ms: int
     ) -> Sequence[PendingBatch]:
-        """Put records with the timestamp ``at_ms`` into batches of at most ``limit_bytes``.
-
-        Returns:
-            the batches that were begun for them.
-        """
+        """Put records with the timestamp ``at_ms`` into batches of at most ``limit_bytes``. Returns those it began."""
         begun = []
         sequence, stop = first_sequence, first_sequence + records
         while sequence < stop:
@@ -181,12 +172,7 @@ class PartitionQueue:
     def put_back(self, *batches: PendingBatch) -> None:
         """Queue batches that are not in flight any more, in their order."""
         for batch in batches:
-            place = 0
-            for other in self.waiting:
-                if other.first > batch.first:
-                    break
-                place += 1
-            self.waiting.insert(place, batch)
+            self.waiting.insert(sum(other.first < batch.first for other in self.waiting), batch)
 
     def is_next(self, batch: PendingBatch) -> bool:
         """Whether all earlier batches have their outcome."""

@@ -33,23 +33,14 @@ class FetchSettings:
 class WireClient:
     """A client: what it reads, where, and what keeps it from reading.
 
-    Args:
-        tally: counts what it receives, and has its position in each partition.
-        settings: of its fetches.
-        lookup: knows the leaders.
-        loop: of the driver.
-        on_idle: called with a Fetcher that may fetch again: at once, or with the next round.
+    Its tally counts what it receives, and has its position in each partition. ``on_idle`` is called with a Fetcher that
+    may fetch again: at once, or with the next round.
     """
 
     def __init__(
-        self,
-        tally: ClientTally,
-        settings: FetchSettings,
-        lookup: LeaderLookup,
-        loop: EventLoop,
-        *,
-        on_idle: Callable[[Fetcher], None],
-    ) -> None:
+        self, tally: ClientTally, settings: FetchSettings, lookup: LeaderLookup, loop: EventLoop,
+        *, on_idle: Callable[[Fetcher], None],
+    ) -> None:  # fmt: skip
         self.tally = tally
         self.settings = settings
         self.loop = loop
@@ -153,11 +144,6 @@ class Fetcher:
 
     Once connected it asks for the broker's API versions, then it fetches for ever. When a fetch says that an offset is
     out of range, it asks where the log begins and ends, and goes on there.
-
-    Args:
-        client: whose it is.
-        leader: the broker.
-        parts: the partitions that are read there.
     """
 
     __slots__ = ("_client", "_out_of_range", "_request", "_version", "connection", "leader", "parts")
@@ -184,11 +170,8 @@ class Fetcher:
         self.connection.request(protocol.api_versions_request(), self._take_versions)
 
     def _take_versions(self, buffer: bytearray, start: int, _stop: int) -> None:
-        error, versions = protocol.read_api_versions(buffer, start)
-        if error:
-            raise BrokerError(f"{protocol.error_name(error)} for ApiVersions")
         settings = self._client.settings
-        self._version = protocol.choose_version(protocol.FETCH, versions)
+        self._version = protocol.choose_version(protocol.FETCH, protocol.read_api_versions(buffer, start))
         self._request = protocol.FetchRequest(self._version, settings.topic, self.parts, settings.max_bytes)
         self._set_wait()
         self.fetch()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import heapq
+import itertools
 import os
 import selectors
 import socket
@@ -45,19 +46,18 @@ class EventLoop:
     A receive buffer for each connection would take gigabytes at 10,000 clients.
     """
 
-    __slots__ = ("_timer_number", "_timers", "buffer", "selector", "view")
+    __slots__ = ("_timer_numbers", "_timers", "buffer", "selector", "view")
 
     def __init__(self) -> None:
         self.selector = selectors.DefaultSelector()
         self.buffer = bytearray(_FIRST_BUFFER_BYTES)
         self.view = memoryview(self.buffer)
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
-        self._timer_number = 0
+        self._timer_numbers = itertools.count()
 
     def call_at(self, due_s: float, callback: Callable[[], None]) -> None:
         """Have ``run_once`` call this at ``due_s`` (monotonic clock). A timer cannot be cancelled."""
-        self._timer_number += 1
-        heapq.heappush(self._timers, (due_s, self._timer_number, callback))
+        heapq.heappush(self._timers, (due_s, next(self._timer_numbers), callback))
 
     @property
     def due_s(self) -> float:
@@ -105,15 +105,12 @@ def _resolve(endpoint: Endpoint) -> tuple[int, tuple[object, ...]]:
 
 
 class Connection:
-    """One connection to one broker.
+    """One connection to one broker, served by the loop.
 
     Kafka answers the requests of a connection one after the other, in the order in which they came.
 
-    Args:
-        endpoint: the broker.
-        loop: serves the connection.
-        on_open: called when the connection is established.
-        on_lost: called with the reason when the connection failed, after it was closed; not called by ``close``.
+    ``on_open`` is called when the connection is established, ``on_lost`` with the reason when it failed, after it was
+    closed; ``close`` calls neither.
     """
 
     __slots__ = (
@@ -122,12 +119,7 @@ class Connection:
     )  # fmt: skip
 
     def __init__(
-        self,
-        endpoint: Endpoint,
-        loop: EventLoop,
-        *,
-        on_open: Callable[[], None],
-        on_lost: Callable[[str], None],
+        self, endpoint: Endpoint, loop: EventLoop, *, on_open: Callable[[], None], on_lost: Callable[[str], None]
     ) -> None:
         self.endpoint = endpoint
         self.connecting = True
@@ -186,9 +178,7 @@ class Connection:
     def request(self, frame: bytearray, on_reply: OnReply | None) -> None:
         """Send a request, behind those that wait to be sent. On a connection that is closed this does nothing.
 
-        Args:
-            frame: the whole request; it must not be changed until it was sent.
-            on_reply: handles the reply; None for a request that the broker does not reply to.
+        The frame must not be changed until it was sent; ``on_reply`` is None where the broker does not reply.
         """
         # Hot path: once for every fetch.
         connection = self._socket

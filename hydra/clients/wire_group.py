@@ -39,27 +39,13 @@ class GroupMember:
 
     It looks up the coordinator, joins, gets its assignment and asks for the group's offsets; then come heartbeats and
     commits. A coordinator that is gone is looked up again while the client reads on: it is a member until the
-    coordinator says otherwise.
-
-    Args:
-        client: whose membership it is.
-        group_id: the group.
-        number: of the client in its task.
-        servers: brokers that know the coordinator.
-        partitions: of the topic.
-        shared: whether the group has other members.
+    coordinator says otherwise. ``number`` is the client's in its task; a ``shared`` group has other members.
     """
 
     def __init__(
-        self,
-        client: WireClient,
-        group_id: str,
-        number: int,
-        *,
-        servers: Sequence[Endpoint],
-        partitions: Sequence[int],
-        shared: bool,
-    ) -> None:
+        self, client: WireClient, group_id: str, number: int,
+        *, servers: Sequence[Endpoint], partitions: Sequence[int], shared: bool,
+    ) -> None:  # fmt: skip
         self.gone = False
         """Whether it has left, or lost the coordinator while it was leaving."""
         self._client = client
@@ -167,6 +153,13 @@ class GroupMember:
         """Wait for what is due next."""
         self._schedule(min(self._heartbeat_s, self._commit_s))
 
+    def _rest_unless(self, error: int) -> None:
+        if error:
+            self._refused(error)
+        else:
+            self._clear_error()
+            self._rest()
+
     def _heartbeat_every_s(self) -> float:
         before_start = self._shared and self._client.tally.timing is None
         return HEARTBEAT_BEFORE_START_S if before_start else HEARTBEAT_S
@@ -177,12 +170,9 @@ class GroupMember:
             self._request(protocol.find_coordinator_request(self._group_id), self._take_coordinator)
         elif self._generation < 0 or self._assigned is None:
             request = protocol.join_request(
-                self._group_id,
-                self._member_id,
-                self._topic,
-                session_timeout_ms=SESSION_TIMEOUT_MS,
-                rebalance_timeout_ms=REBALANCE_TIMEOUT_MS,
-            )
+                self._group_id, self._member_id, self._topic,
+                session_timeout_ms=SESSION_TIMEOUT_MS, rebalance_timeout_ms=REBALANCE_TIMEOUT_MS,
+            )  # fmt: skip
             # The reply waits for all other members.
             self._request(request, self._take_joined, REBALANCE_TIMEOUT_MS / 1000)
         elif not self._settled:
@@ -228,9 +218,9 @@ class GroupMember:
         error, committed = protocol.read_committed(buffer, start)
         if error:
             self._refused(error)
-        else:
-            # A run's topic is fresh: a partition that nobody has committed is read from its start.
-            self._settle({partition: committed.get(partition, 0) for partition in self._assigned or ()})
+            return
+        # A run's topic is fresh: a partition that nobody has committed is read from its start.
+        self._settle({partition: committed.get(partition, 0) for partition in self._assigned or ()})
 
     def _settle(self, offsets: Mapping[int, int]) -> None:
         self._settled = True
@@ -249,11 +239,7 @@ class GroupMember:
             self._client.release()
             self._commit()
             self._settled = False
-        if error:
-            self._refused(error)
-        else:
-            self._clear_error()
-            self._rest()
+        self._rest_unless(error)
 
     def _commit(self) -> None:
         """Commit the client's position, if it has moved."""
@@ -267,13 +253,8 @@ class GroupMember:
         error = protocol.read_commit(buffer, start)
         if error:
             self._committed = {}
-        if not self._settled:
-            return  # it joins again already
-        if error:
-            self._refused(error)
-        else:
-            self._clear_error()
-            self._rest()
+        if self._settled:  # otherwise it joins again already
+            self._rest_unless(error)
 
     def _take_left(self, _buffer: bytearray, _start: int, _stop: int) -> None:
         self.close()
@@ -289,13 +270,11 @@ class GroupMember:
             self._settled = False
             if was_member:
                 self._go_on()
-            else:
-                self._retry(self._refusal(code))
-        elif code in {protocol.COORDINATOR_NOT_AVAILABLE, protocol.NOT_COORDINATOR}:
+                return
+        elsewhere = code in {protocol.COORDINATOR_NOT_AVAILABLE, protocol.NOT_COORDINATOR}
+        if elsewhere:
             self._coordinator = None
-            self._retry(self._refusal(code), disconnect=True)
-        else:
-            self._retry(self._refusal(code))
+        self._retry(self._refusal(code), disconnect=elsewhere)
 
     def _refusal(self, code: int) -> str:
         return f"{self._connection.endpoint if self._connection else 'no connection'}: {error_name(code)}"

@@ -20,13 +20,8 @@ class LeaderLookup:
     """The known leaders of a topic's partitions, shared by all clients of a task.
 
     It looks them up when they are stale, and only then. It sends the one request itself: importing kafka-python for it
-    would cost each of a hundred tasks 150 ms of CPU at the very moment when a broker comes back.
-
-    Args:
-        topic: whose partitions.
-        leaders: the leaders at the start.
-        servers: brokers to ask.
-        loop: of the driver.
+    would cost each of a hundred tasks 150 ms of CPU at the very moment when a broker comes back. It asks ``servers``
+    and the leaders that it knows, which are ``leaders`` at the start.
     """
 
     def __init__(self, topic: str, leaders: dict[int, Endpoint], servers: Iterable[Endpoint], loop: EventLoop) -> None:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from hydra.clients import wire_protocol as protocol
 from hydra.clients.wire_batches import PendingBatch
 from hydra.clients.wire_connection import Connection, EventLoop
-from hydra.clients.wire_protocol import INIT_PRODUCER_ID, INT16, INT32, PRODUCE, Buffer, error_name, frame, string
+from hydra.clients.wire_protocol import INIT_PRODUCER_ID, INT16, INT32, PRODUCE, Buffer, frame, string
 from hydra.endpoints import Endpoint
 from hydra.errors import BrokerError, CapacityError
 
@@ -46,33 +46,6 @@ NOT_ENOUGH_REPLICAS_AFTER_APPEND and THROTTLING_QUOTA_EXCEEDED.
 _PARTITION_7 = struct.Struct(">ihqqq")
 _PARTITION_3 = struct.Struct(">ihqq")
 _PART_HEAD = struct.Struct(">ii")
-
-
-class ProduceRequest:
-    """Makes Produce requests for one topic.
-
-    Args:
-        version: 3 or 7.
-        topic: its name.
-        acks: "0", "1" or "all".
-        timeout_ms: how long the broker may wait for its replicas.
-    """
-
-    __slots__ = ("_head",)
-
-    def __init__(self, version: int, topic: str, acks: str, timeout_ms: int) -> None:
-        # No transactional id; one topic.
-        body = struct.pack(">hhii", -1, ACKS[acks], timeout_ms, 1) + string(topic.encode())
-        self._head = frame(PRODUCE, version, body)
-
-    def frame(self, batches: Sequence[tuple[int, Buffer]]) -> bytearray:
-        """A request with one record batch for each of some partitions: (partition, batch)."""
-        pieces: list[Buffer] = [self._head, INT32.pack(len(batches))]
-        for partition, records in batches:
-            pieces += (_PART_HEAD.pack(partition, len(records)), records)
-        request = bytearray().join(pieces)
-        INT32.pack_into(request, 0, len(request) - INT32.size)
-        return request
 
 
 def read_produce_reply(version: int, buffer: Buffer, start: int) -> Sequence[tuple[int, int]]:
@@ -110,31 +83,22 @@ class _InFlight(NamedTuple):
 
 
 class Sender:
-    """The publisher's connection to one broker. It asks for the API versions, then it sends Produce requests.
+    """The publisher's connection to one broker: asks for the API versions, then sends Produce requests.
 
-    Args:
-        leader: the broker.
-        loop: of the driver.
-        topic: its name.
-        acks: "0", "1" or "all".
-        timeout_ms: how long the broker may wait for its replicas.
-        on_settled: called with (batch, code, leader) for the outcome of a batch: Kafka's error code, 0 for an ack; None
-            when the batch was sent and will not be answered (acks=0).
-        on_lost: called with (sender, reason, batches) when the connection failed; ``ready`` still says whether it was
-            ready, the batches have no outcome, and their ``maybe_appended`` says whether they may be in the log.
+    ``timeout_ms`` is how long the broker may wait for its replicas.
+
+    ``on_settled`` is called with (batch, code, leader) for the outcome of a batch: Kafka's error code, 0 for an ack;
+    None when the batch was sent and will not be answered (acks=0). ``on_lost`` is called with (sender, reason, batches)
+    when the connection failed; ``ready`` still says whether it was ready, the batches have no outcome, and their
+    ``maybe_appended`` says whether they may be in the log.
     """
 
     def __init__(
-        self,
-        leader: Endpoint,
-        loop: EventLoop,
-        topic: str,
-        acks: str,
-        timeout_ms: int,
+        self, leader: Endpoint, loop: EventLoop, topic: str, acks: str, timeout_ms: int,
         *,
         on_settled: Callable[[PendingBatch, int | None, Endpoint], None],
         on_lost: Callable[[Sender, str, Sequence[PendingBatch]], None],
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.leader = leader
         self.unsupported: BrokerError | None = None
         """Why this broker can never be written to."""
@@ -144,19 +108,20 @@ class Sender:
         self._on_settled = on_settled
         self._on_lost = on_lost
         self._version = 0
-        self._request: ProduceRequest | None = None
+        self._request_head = b""
+        """Of each Produce request; empty until the version is known."""
         self._in_flight: deque[_InFlight] = deque()
         self.connection = Connection(leader, loop, on_open=self._ask_versions, on_lost=self.lost)
 
     @property
     def ready(self) -> bool:
         """Whether it may send."""
-        return self._request is not None
+        return bool(self._request_head)
 
     @property
     def has_room(self) -> bool:
         """Whether one more Produce request may be sent."""
-        return self._request is not None and len(self._in_flight) < IN_FLIGHT_LIMIT
+        return self.ready and len(self._in_flight) < IN_FLIGHT_LIMIT
 
     @property
     def waiting_since_s(self) -> float | None:
@@ -171,12 +136,12 @@ class Sender:
             self.connection.connect()
 
     def produce(self, batches: Sequence[PendingBatch], records: Sequence[bytearray]) -> None:
-        """Send batches, one for each of some partitions."""
-        if self._request is None:
-            return
-        request = self._request.frame(
-            [(batch.queue.partition, each) for batch, each in zip(batches, records, strict=True)]
-        )
+        """Send batches, one for each of some partitions; ``records`` are their bytes."""
+        pieces: list[Buffer] = [self._request_head, INT32.pack(len(batches))]
+        for batch, content in zip(batches, records, strict=True):
+            pieces += (_PART_HEAD.pack(batch.queue.partition, len(content)), content)
+        request = bytearray().join(pieces)
+        INT32.pack_into(request, 0, len(request) - INT32.size)
         # Noted before it is sent: sending may find out that the connection is gone.
         self._in_flight.append(_InFlight(batches, time.monotonic()))
         self.connection.request(request, None if self._acks == "0" else self._take_outcomes)
@@ -203,7 +168,7 @@ class Sender:
 
     def abort(self) -> None:
         """Close the connection and drop what it has not sent yet."""
-        self._request = None
+        self._request_head = b""
         self._in_flight.clear()
         self.connection.abort()
 
@@ -211,9 +176,7 @@ class Sender:
         self.connection.request(protocol.api_versions_request(), self._take_versions)
 
     def _take_versions(self, buffer: bytearray, start: int, _stop: int) -> None:
-        error, versions = protocol.read_api_versions(buffer, start)
-        if error:
-            raise BrokerError(f"{error_name(error)} for ApiVersions")
+        versions = protocol.read_api_versions(buffer, start)
         try:
             version = protocol.choose_version(PRODUCE, versions)
             if self._acks == "all":
@@ -222,7 +185,9 @@ class Sender:
             self.unsupported = unsupported
             raise
         self._version = version
-        self._request = ProduceRequest(version, self._topic, self._acks, self._timeout_ms)
+        # No transactional id; one topic.
+        body = struct.pack(">hhii", -1, ACKS[self._acks], self._timeout_ms, 1) + string(self._topic.encode())
+        self._request_head = bytes(frame(PRODUCE, version, body))
 
     def _take_outcomes(self, buffer: bytearray, start: int, _stop: int) -> None:
         # Hot path: once for every request.

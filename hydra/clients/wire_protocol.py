@@ -1,4 +1,4 @@
-"""Kafka's protocol as bytes: what all requests share, and ApiVersions, Metadata, ListOffsets and Fetch.
+"""Kafka's protocol as bytes: what all requests and records share, and ApiVersions, Metadata, ListOffsets and Fetch.
 
 Layouts are those of Kafka's protocol guide, in versions that are not "flexible" (fixed-width lengths, no tagged
 fields): ApiVersions 0, Metadata 1, ListOffsets 1, and Fetch 11 or, for brokers before 2.3, Fetch 4. Kafka 4 still takes
@@ -9,7 +9,7 @@ where a reply goes on after its correlation id, and reading one may raise one of
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from hydra.accounting.tally import PartitionTally
 from hydra.endpoints import Endpoint
@@ -30,51 +30,21 @@ EARLIEST, LATEST = -2, -1
 """The timestamps that ask ListOffsets for the log's two ends."""
 
 OFFSET_OUT_OF_RANGE = 1
-ERROR_NAMES: Mapping[int, str] = {
-    -1: "UNKNOWN_SERVER_ERROR",
-    1: "OFFSET_OUT_OF_RANGE",
-    2: "CORRUPT_MESSAGE",
-    3: "UNKNOWN_TOPIC_OR_PARTITION",
-    5: "LEADER_NOT_AVAILABLE",
-    6: "NOT_LEADER_OR_FOLLOWER",
-    7: "REQUEST_TIMED_OUT",
-    9: "REPLICA_NOT_AVAILABLE",
-    10: "MESSAGE_TOO_LARGE",
-    13: "NETWORK_EXCEPTION",
-    14: "COORDINATOR_LOAD_IN_PROGRESS",
-    15: "COORDINATOR_NOT_AVAILABLE",
-    16: "NOT_COORDINATOR",
-    17: "INVALID_TOPIC_EXCEPTION",
-    18: "RECORD_LIST_TOO_LARGE",
-    19: "NOT_ENOUGH_REPLICAS",
-    20: "NOT_ENOUGH_REPLICAS_AFTER_APPEND",
-    21: "INVALID_REQUIRED_ACKS",
-    22: "ILLEGAL_GENERATION",
-    23: "INCONSISTENT_GROUP_PROTOCOL",
-    24: "INVALID_GROUP_ID",
-    25: "UNKNOWN_MEMBER_ID",
-    26: "INVALID_SESSION_TIMEOUT",
-    27: "REBALANCE_IN_PROGRESS",
-    28: "INVALID_COMMIT_OFFSET_SIZE",
-    29: "TOPIC_AUTHORIZATION_FAILED",
-    30: "GROUP_AUTHORIZATION_FAILED",
-    31: "CLUSTER_AUTHORIZATION_FAILED",
-    32: "INVALID_TIMESTAMP",
-    35: "UNSUPPORTED_VERSION",
-    43: "UNSUPPORTED_FOR_MESSAGE_FORMAT",
-    45: "OUT_OF_ORDER_SEQUENCE_NUMBER",
-    46: "DUPLICATE_SEQUENCE_NUMBER",
-    47: "INVALID_PRODUCER_EPOCH",
-    56: "KAFKA_STORAGE_ERROR",
-    59: "UNKNOWN_PRODUCER_ID",
-    74: "FENCED_LEADER_EPOCH",
-    75: "UNKNOWN_LEADER_EPOCH",
-    78: "OFFSET_NOT_AVAILABLE",
-    81: "GROUP_MAX_SIZE_REACHED",
-    82: "FENCED_INSTANCE_ID",
-    87: "INVALID_RECORD",
+_ERROR_NAMES: Mapping[int, str] = {
+    -1: "UNKNOWN_SERVER_ERROR", 1: "OFFSET_OUT_OF_RANGE", 2: "CORRUPT_MESSAGE", 3: "UNKNOWN_TOPIC_OR_PARTITION",
+    5: "LEADER_NOT_AVAILABLE", 6: "NOT_LEADER_OR_FOLLOWER", 7: "REQUEST_TIMED_OUT", 9: "REPLICA_NOT_AVAILABLE",
+    10: "MESSAGE_TOO_LARGE", 13: "NETWORK_EXCEPTION", 14: "COORDINATOR_LOAD_IN_PROGRESS",
+    15: "COORDINATOR_NOT_AVAILABLE", 16: "NOT_COORDINATOR", 17: "INVALID_TOPIC_EXCEPTION", 18: "RECORD_LIST_TOO_LARGE",
+    19: "NOT_ENOUGH_REPLICAS", 20: "NOT_ENOUGH_REPLICAS_AFTER_APPEND", 21: "INVALID_REQUIRED_ACKS",
+    22: "ILLEGAL_GENERATION", 23: "INCONSISTENT_GROUP_PROTOCOL", 24: "INVALID_GROUP_ID", 25: "UNKNOWN_MEMBER_ID",
+    26: "INVALID_SESSION_TIMEOUT", 27: "REBALANCE_IN_PROGRESS", 28: "INVALID_COMMIT_OFFSET_SIZE",
+    29: "TOPIC_AUTHORIZATION_FAILED", 30: "GROUP_AUTHORIZATION_FAILED", 31: "CLUSTER_AUTHORIZATION_FAILED",
+    32: "INVALID_TIMESTAMP", 35: "UNSUPPORTED_VERSION", 43: "UNSUPPORTED_FOR_MESSAGE_FORMAT",
+    45: "OUT_OF_ORDER_SEQUENCE_NUMBER", 46: "DUPLICATE_SEQUENCE_NUMBER", 47: "INVALID_PRODUCER_EPOCH",
+    56: "KAFKA_STORAGE_ERROR", 59: "UNKNOWN_PRODUCER_ID", 74: "FENCED_LEADER_EPOCH", 75: "UNKNOWN_LEADER_EPOCH",
+    78: "OFFSET_NOT_AVAILABLE", 81: "GROUP_MAX_SIZE_REACHED", 82: "FENCED_INSTANCE_ID", 87: "INVALID_RECORD",
     100: "UNKNOWN_TOPIC_ID",
-}
+}  # fmt: skip
 
 MALFORMED = (struct.error, IndexError, UnicodeDecodeError)
 """What reading a reply raises when its bytes do not fit the layout."""
@@ -95,12 +65,42 @@ _MAX_WAIT_AT = 4 + 2 + 2 + 4 + 2 + len(_CLIENT_ID) + 4
 
 def error_name(code: int) -> str:
     """Kafka's name for an error code; the number for one that our requests do not meet."""
-    return ERROR_NAMES.get(code, f"error {code}")
+    return _ERROR_NAMES.get(code, f"error {code}")
 
 
 def string(text: bytes) -> bytes:
     """A string as Kafka writes it: an int16 length, then its bytes."""
     return INT16.pack(len(text)) + text
+
+
+def varint(number: int) -> bytes:
+    """A number as a zigzag varint."""
+    rest = (number << 1) ^ (number >> 63)
+    out = bytearray()
+    while rest > 0x7F:
+        out.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    out.append(rest)
+    return bytes(out)
+
+
+def read_varint(buffer: Buffer, at: int) -> tuple[int, int]:
+    """(number, where it ends) of the zigzag varint at ``at``.
+
+    Raises:
+        IndexError: the buffer ends within it.
+        ValueError: it is longer than 64 bits.
+    """
+    rest = shift = 0
+    while True:
+        byte = buffer[at]
+        at += 1
+        rest |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return (rest >> 1) ^ -(rest & 1), at
+        shift += 7
+        if shift > 63:
+            raise ValueError("a varint of more than 64 bits")
 
 
 def frame(api_key: int, version: int, body: bytes) -> bytearray:
@@ -128,11 +128,7 @@ def list_offsets_request(topic: str, partition: int, timestamp: int) -> bytearra
 class FetchRequest:
     """A Fetch request that is written once; offsets and waiting time are then patched in place.
 
-    Args:
-        version: 4 or 11.
-        topic: its name.
-        parts: the partitions to fetch, each from its ``next_offset``.
-        max_bytes: the most that a reply may hold (a first batch that is larger still comes whole).
+    A reply holds ``max_bytes`` at most, but for a first batch that is larger.
     """
 
     __slots__ = ("_places", "frame")
@@ -168,13 +164,7 @@ class FetchRequest:
 def read_fetch_reply(
     version: int, buffer: Buffer, start: int, stop: int
 ) -> tuple[int, Sequence[tuple[int, int, int, int]]]:
-    """Find the record batches in the reply to a Fetch; nothing is copied.
-
-    Args:
-        version: of the request.
-        buffer: holds the reply.
-        start: of what follows the correlation id.
-        stop: of the reply; the buffer may go on.
+    """Find the record batches in the reply to a Fetch of this version; nothing is copied.
 
     Returns:
         The reply's own error code, and (partition, error code, start, stop) of each partition's records.
@@ -206,24 +196,24 @@ def read_fetch_reply(
     return error, found
 
 
-def read_api_versions(buffer: Buffer, start: int) -> tuple[int, dict[int, tuple[int, int]]]:
-    """(error code, api key -> (oldest, newest version))."""
+def read_api_versions(buffer: Buffer, start: int) -> dict[int, tuple[int, int]]:
+    """Api key -> (oldest, newest version).
+
+    Raises:
+        BrokerError: the broker answered with an error.
+    """
     error, count = struct.unpack_from(">hi", buffer, start)
-    at = start + 6
+    if error:
+        raise BrokerError(f"{error_name(error)} for ApiVersions")
     versions = {}
-    for _ in range(count):
+    for at in range(start + 6, start + 6 + 6 * count, 6):
         key, oldest, newest = struct.unpack_from(">hhh", buffer, at)
         versions[key] = (oldest, newest)
-        at += 6
-    return error, versions
+    return versions
 
 
 def choose_version(api_key: int, versions: Mapping[int, tuple[int, int]]) -> int:
-    """The best version of a request that the driver knows and the broker takes.
-
-    Args:
-        api_key: ``PRODUCE``, ``FETCH`` or ``INIT_PRODUCER_ID``.
-        versions: what the broker takes, as ``read_api_versions`` gives it.
+    """The best version of a request that the driver knows and the broker takes, as ``read_api_versions`` gives them.
 
     Raises:
         BrokerError: there is none.
@@ -244,7 +234,7 @@ def read_list_offsets(buffer: Buffer, start: int) -> tuple[int, int]:
     """(error code, offset) of the one partition of the request."""
     at = start + 4
     at += 2 + INT16.unpack_from(buffer, at)[0] + 4
-    _partition, error, _timestamp, offset = struct.unpack_from(">ihqq", buffer, at)
+    _, error, _, offset = struct.unpack_from(">ihqq", buffer, at)
     return error, offset
 
 
@@ -262,19 +252,14 @@ def read_metadata(buffer: Buffer, start: int) -> dict[int, Endpoint]:
         reader.int16()
         reader.string()
         reader.skip(1)
-        for partition, leader in _partition_leaders(reader):
+        for _ in range(reader.int32()):
+            reader.int16()
+            partition, leader = reader.int32(), reader.int32()
+            reader.skip(4 * reader.int32())
+            reader.skip(4 * reader.int32())
             if leader in nodes:
                 leaders[partition] = nodes[leader]
     return leaders
-
-
-def _partition_leaders(reader: Reader) -> Iterator[tuple[int, int]]:
-    for _ in range(reader.int32()):
-        reader.int16()
-        partition, leader = reader.int32(), reader.int32()
-        reader.skip(4 * reader.int32())
-        reader.skip(4 * reader.int32())
-        yield partition, leader
 
 
 class Reader:

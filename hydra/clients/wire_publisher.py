@@ -19,7 +19,7 @@ from functools import partial
 
 from hydra.accounting.stats import PartitionOutcomes
 from hydra.clients import wire_produce as produce
-from hydra.clients.ledger import PROOFS_OF_REFUSAL, DeliveryLedger
+from hydra.clients.ledger import PROOFS_OF_REFUSAL, DeliveryLedger, queue_limit
 from hydra.clients.protocols import AckCount
 from hydra.clients.record_batch import HEADER_BYTES
 from hydra.clients.record_writer import RecordWriter
@@ -39,7 +39,6 @@ BACK_OFF_FIRST_S, BACK_OFF_LAST_S = 0.1, 1.0
 RECONNECT_FIRST_S, RECONNECT_LAST_S = 0.05, 1.0
 """Kafka's defaults of retry.backoff.ms and reconnect.backoff.ms, and of their maximums."""
 
-_QUEUE_SECONDS, _QUEUE_MIN_RECORDS, _QUEUE_MAX_RECORDS = 5, 100_000, 2_000_000
 _QUEUE_BYTES, _BATCH_OBJECT_BYTES = 1 << 29, 512
 _REQUEST_TIMEOUT_S, _CONNECT_TIMEOUT_S = 30.0, 10.0
 _HOUSEKEEPING_S = 0.1
@@ -48,9 +47,6 @@ _SELECTOR_TICK_S = 0.001
 
 class WirePublisher:
     """One producer; a PublisherDriver that works in its caller's pauses.
-
-    Args:
-        order: what to send, and how.
 
     Raises:
         UsageError: a bootstrap server is invalid.
@@ -63,16 +59,14 @@ class WirePublisher:
         self._order = order
         self._linger_s = order.options.linger_ms / 1000
         self._batch_bytes = order.options.batch_size_bytes
-        self._idempotent = order.options.acks == "all"
+        self._idempotent = self.acks == "all"
         self._ledger = DeliveryLedger(order.options.partitions)
-        prefix = order.identity_prefix
-        self._writer = RecordWriter(prefix, order.options.msg_size)
+        self._writer = RecordWriter(order.identity_prefix, order.options.msg_size)
         self._queues = [
             PartitionQueue(number, idempotent=self._idempotent) for number in range(order.options.partitions)
         ]
         self._loop = EventLoop()
-        servers = parse_endpoints(order.bootstrap_servers)
-        self._lookup = LeaderLookup(self.topic, {}, servers, self._loop)
+        self._lookup = LeaderLookup(self.topic, {}, parse_endpoints(order.bootstrap_servers), self._loop)
         self._senders: dict[Endpoint, Sender] = {}
         self._suspended: set[Endpoint] = set()
         """Brokers that were lost, until their reconnect back-off is over."""
@@ -393,7 +387,6 @@ class WirePublisher:
 
 
 def queue_records(order: RunOrder, writer: RecordWriter) -> int:
-    """How many records may wait for their outcome: some seconds' worth, within 512 MiB of batches."""
-    wanted = max(_QUEUE_MIN_RECORDS, round(_QUEUE_SECONDS * order.options.msg_rate))
+    """How many records may wait for their outcome, within 512 MiB of batches."""
     records_a_batch = max(1, writer.fit(order.options.batch_size_bytes - HEADER_BYTES, 1 << 31, 0, 0)[0])
-    return min(wanted, records_a_batch * _QUEUE_BYTES // _BATCH_OBJECT_BYTES, _QUEUE_MAX_RECORDS)
+    return queue_limit(order.options.msg_rate, records_a_batch * _QUEUE_BYTES // _BATCH_OBJECT_BYTES)

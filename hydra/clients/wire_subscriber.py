@@ -9,10 +9,8 @@ client is a member of its consumer group (``wire_group.py``) and reads what the 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 
-from hydra.accounting.tally import ClientTally
-from hydra.clients.protocols import DEFAULT_MAX_BYTES
+from hydra.clients.protocols import DEFAULT_MAX_BYTES, client_tallies
 from hydra.clients.record_batch import BatchCounter
 from hydra.clients.wire_client import Fetcher, FetchSettings, WireClient
 from hydra.clients.wire_connection import EventLoop
@@ -31,42 +29,31 @@ _CONNECT_TIMEOUT_S = 10.0
 class WireSubscriber:
     """All clients of a task; a SubscriberDriver.
 
-    Args:
-        order: what to read.
-
     Raises:
         UsageError: a bootstrap server is invalid.
     """
 
     def __init__(self, order: RunOrder) -> None:
-        prefix = order.identity_prefix
-        self.topic = order.topic
-        self.fetch_min_bytes = order.options.fetch_min_bytes
-        self.fetch_wait_max_ms = order.options.fetch_wait_max_ms
-        self.max_bytes = order.options.consumer_max_buffer_size or DEFAULT_MAX_BYTES
-        self.counter = BatchCounter(prefix)
+        self.tallies = client_tallies(order)
+        self.settings = FetchSettings(
+            order.topic,
+            order.options.fetch_min_bytes,
+            order.options.fetch_wait_max_ms,
+            order.options.consumer_max_buffer_size or DEFAULT_MAX_BYTES,
+            BatchCounter(order.identity_prefix),
+        )
         self._pace_s = order.pace_ms / 1000
         self._loop = EventLoop()
         leaders = {leader.partition: leader.endpoint for leader in order.leaders}
         self._partitions = tuple(sorted(leaders))
         self._servers = parse_endpoints(order.bootstrap_servers)
-        self._lookup = LeaderLookup(self.topic, leaders, self._servers, self._loop)
-        self._assignments = order.clients
-        self._in_groups = order.options.group_mode == "group"
-        self._tallies = tuple(
-            ClientTally(client.name, prefix, ((start.partition, start.offset) for start in client.starts))
-            for client in order.clients
-        )
+        self._lookup = LeaderLookup(order.topic, leaders, self._servers, self._loop)
+        self._order = order
         self._clients: list[WireClient] = []
         self._members: list[GroupMember] = []
         self._idle: list[Fetcher] = []
         self._next_round_s = 0.0
         self._closed = False
-
-    @property
-    def tallies(self) -> Sequence[ClientTally]:
-        """One for each client, in the sequence of ``order.clients``."""
-        return self._tallies
 
     def open(self) -> None:
         """Begin to connect all clients.
@@ -74,11 +61,12 @@ class WireSubscriber:
         Raises:
             CapacityError: the process may not open so many sockets.
         """
-        settings = FetchSettings(self.topic, self.fetch_min_bytes, self.fetch_wait_max_ms, self.max_bytes, self.counter)
-        idle = self._idle.append
-        self._clients = [WireClient(tally, settings, self._lookup, self._loop, on_idle=idle) for tally in self._tallies]
+        self._clients = [
+            WireClient(tally, self.settings, self._lookup, self._loop, on_idle=self._idle.append)
+            for tally in self.tallies
+        ]
         self._check_for_silence()
-        if self._in_groups:
+        if self._order.options.group_mode == "group":
             self._join_groups()
             return
         for number, client in enumerate(self._clients):
@@ -91,7 +79,7 @@ class WireSubscriber:
                 ) from error
 
     def _join_groups(self) -> None:
-        for number, (client, assignment) in enumerate(zip(self._clients, self._assignments, strict=True)):
+        for number, (client, assignment) in enumerate(zip(self._clients, self._order.clients, strict=True)):
             client.release()
             self._members.append(
                 GroupMember(
@@ -145,7 +133,7 @@ class WireSubscriber:
                 since_s = fetcher.connection.waiting_since_s
                 if since_s is None:
                     continue
-                silent_s = now_s - since_s - self.fetch_wait_max_ms / 1000
+                silent_s = now_s - since_s - self.settings.wait_max_ms / 1000
                 if fetcher.connection.connecting:
                     if silent_s > _CONNECT_TIMEOUT_S:
                         client.lost(fetcher, f"{fetcher.leader}: no connection after {silent_s:.0f} s")

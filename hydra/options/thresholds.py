@@ -77,11 +77,7 @@ class Threshold:
 
 
 def parse_threshold(text: str) -> Threshold:
-    """One threshold.
-
-    Raises:
-        ValueError: with the rest of the sentence 'TEXT ...': an unknown metric, or no such form.
-    """
+    """One threshold; raises ValueError with the rest of the sentence 'TEXT ...': an unknown metric, or no such form."""
     match = _FORM.fullmatch(text)
     if match is None:
         raise ValueError("must be a metric, a comparison and a number, such as e2e_p99<50ms or tx_rate>=0.95*asked")

@@ -26,6 +26,18 @@ from hydra.run.record import RunRecord, failed_record
 from hydra.run.task_roster import TaskRoster
 from hydra.signals.messages import DrainTo, Request, SignalReply, request
 
+CONFIGURE_TIMEOUT_S = 5.0
+STATS_TIMEOUT_S = 5.0
+STATS_TIMEOUT_PER_CLIENT_S = 0.002
+"""Adding up what a client counted takes half a millisecond, and all tasks of a machine do it at once."""
+
+PUBLISHER_GRACE_S = 5.0
+"""How much longer than its plan and its last ack may take the publisher is waited for."""
+
+SETTLE_TIMEOUT_S = 5.0
+SETTLE_POLLS = 3
+"""Without acks the log's end is taken once it has not moved for this many polls."""
+
 AUTO_RECORDS = 20_000_000
 AUTO_BYTES = 1024**3
 """``--audit=auto`` reads logs of no more records, and of no more bytes of values, than this: a matter of seconds."""
@@ -35,6 +47,8 @@ SLOW_BYTES_PER_S = 20_000_000
 """No broker that anybody tests is slower than this."""
 
 RECORD_OVERHEAD_BYTES = 10
+
+T = TypeVar("T")
 
 
 def audit_log(auditor: Auditor, order: RunOrder, log: Mapping[int, OffsetRange]) -> tuple[Audit | None, str]:
@@ -49,21 +63,6 @@ def audit_log(auditor: Auditor, order: RunOrder, log: Mapping[int, OffsetRange])
         return auditor.audit(order, log, BASE_TIMEOUT_S + log_bytes / SLOW_BYTES_PER_S), ""
     except BrokerError as error:
         return None, str(error)
-
-
-CONFIGURE_TIMEOUT_S = 5.0
-STATS_TIMEOUT_S = 5.0
-STATS_TIMEOUT_PER_CLIENT_S = 0.002
-"""Adding up what a client counted takes half a millisecond, and all tasks of a machine do it at once."""
-
-PUBLISHER_GRACE_S = 5.0
-"""How much longer than its plan and its last ack may take the publisher is waited for."""
-
-SETTLE_TIMEOUT_S = 5.0
-SETTLE_POLLS = 3
-"""Without acks the log's end is taken once it has not moved for this many polls."""
-
-T = TypeVar("T")
 
 
 class Run:

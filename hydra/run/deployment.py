@@ -32,11 +32,7 @@ class Deployment:
         self._progress = progress
 
     def apply(self, spec: AppSpec) -> None:
-        """Ask for the app as the spec has it.
-
-        Raises:
-            InfrastructureError: when the engine refused, or was busy for a minute on end.
-        """
+        """Ask for the app; raises InfrastructureError when the engine refused, or was busy for a minute on end."""
         self._retry_while_locked(lambda: self._launcher.apply(spec), RETRY_LIMIT_S)
 
     def wait_ready(self, app_id: str, instances: int, timeout_s: float) -> tuple[Task, ...]:
@@ -64,8 +60,7 @@ class Deployment:
     def remove(self, app_ids: Sequence[str], timeout_s: float) -> None:
         """Remove the apps and wait until the last task of them is gone; harmless for apps that are gone already.
 
-        Raises:
-            InfrastructureError: when the engine refused, or the time was up.
+        Raises InfrastructureError when the engine refused, or the time was up.
         """
         deadline_s = self._clock.now_s() + timeout_s
         for app_id in app_ids:

@@ -16,6 +16,12 @@ from hydra.run.protocols import Task
 from hydra.run.task_roster import TaskRoster
 from hydra.signals.messages import ClockReading, Ping, Request, SignalReply, StartAt, request
 
+START_LEAD_S = 0.3
+START_LEAD_PER_TASK_S = 0.005
+"""The plan starts so long after the signals are sent, so that every task knows the moment before it comes."""
+
+START_TRIES = 3
+
 ROUNDS = 8
 """Round trips to a task on another host."""
 
@@ -76,13 +82,6 @@ class HostClocks:
         """How far two tasks' clocks may be apart after correction."""
         worst = sorted((offset.error_s for offset in self._offsets.values()), reverse=True)
         return sum(worst[:2])
-
-
-START_LEAD_S = 0.3
-START_LEAD_PER_TASK_S = 0.005
-"""The plan starts so long after the signals are sent, so that every task knows the moment before it comes."""
-
-START_TRIES = 3
 
 
 def start_together(

@@ -128,11 +128,7 @@ class Launcher(Protocol):
     """
 
     def apply(self, spec: AppSpec) -> None:
-        """Ask for this app with this many instances: create it, or change it to this.
-
-        Raises:
-            MarathonError: (or the engine's own InfrastructureError) when the engine refused.
-        """
+        """Create this app, or change it to this; raises an InfrastructureError when the engine refused."""
 
     def tasks(self, app_id: str) -> Sequence[Task]:
         """The app's tasks as they are now; none for an app that does not exist."""

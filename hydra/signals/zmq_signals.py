@@ -11,7 +11,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from itertools import islice
 
 import zmq
@@ -143,7 +143,8 @@ class ZmqSignals:
                     answers[endpoint] = _answer(peer.recv(zmq.DONTWAIT), sent_s)
                     peer.close(linger=0)
         finally:
-            _close(waiting)
+            for peer in waiting:
+                peer.close(linger=0)
         silence = SignalReply(error=f"no answer within {timeout_s:g} s", silent=True)
         return {endpoint: answers.get(endpoint, silence) for endpoint in requests}
 
@@ -160,11 +161,6 @@ class ZmqSignals:
     def close(self) -> None:
         """Let go of all sockets; see the Protocol."""
         self._context.destroy(linger=0)
-
-
-def _close(peers: Iterable[zmq.Socket[bytes]]) -> None:
-    for peer in peers:
-        peer.close(linger=0)
 
 
 def _answer(data: bytes, sent_s: float) -> SignalReply:

@@ -20,6 +20,8 @@ from hydra.errors import HydraError, InfrastructureError, UsageError
 from hydra.signals.messages import Request, SignalError
 from hydra.signals.zmq_signals import SignalServer
 
+ROLES = {"kafka-pub": "hydra.tasks.kafka_pub", "kafka-sub": "hydra.tasks.kafka_sub"}
+
 REPLY_TIMEOUT_S = 4.0
 """How long the main thread may take to carry out a signal: a little less than the controller waits at most."""
 
@@ -130,9 +132,6 @@ def run_task(kind: Callable[[TaskPlace], SignalledTask]) -> None:
     task = kind(place)
     SignalServer(signal_address(place.host), place.port, task.answer, look=OrphanWatch()).start()
     task.loop()
-
-
-ROLES = {"kafka-pub": "hydra.tasks.kafka_pub", "kafka-sub": "hydra.tasks.kafka_sub"}
 
 
 def task(arguments: Sequence[str]) -> int:

@@ -43,7 +43,7 @@ from hydra.signals.messages import (
     failure,
     success,
 )
-from hydra.tasks.subscriber_run import SubscriberRun
+from hydra.tasks.kafka_sub import SubscriberRun
 
 USAGE = ProcessUsage(cpu_percent=1.0, rss_bytes=1, window_s=1.0)
 TRAFFIC = HostTraffic(tx_bytes_per_s=1.0, rx_bytes_per_s=1.0)
