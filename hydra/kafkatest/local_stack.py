@@ -110,8 +110,15 @@ class LocalStack:
         """
         reap_orphans()
         make_run_folder(self.folder)
+        self._process = process = self._start_process()
+        reader = threading.Thread(target=self._read_events, args=(process,), name="stack-events", daemon=True)
+        reader.start()
+        self._reader = reader
+        self._send(encode(self._command))
+
+    def _start_process(self) -> subprocess.Popen[bytes]:
         with (self.folder / "stack.log").open("wb") as log:
-            self._process = process = subprocess.Popen(
+            return subprocess.Popen(
                 [sys.executable, "-m", "hydra.kafkatest.local_stack_main", str(self.folder)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -121,10 +128,6 @@ class LocalStack:
                 cwd=self.folder,
                 env={**os.environ, "HYDRA_RUN_ID": self._command.run_id},
             )
-        reader = threading.Thread(target=self._read_events, args=(process,), name="stack-events", daemon=True)
-        reader.start()
-        self._reader = reader
-        self._send(encode(self._command))
 
     def wait_for_marathon(self) -> str:
         """Wait until the local Marathon is up; returns its URL."""

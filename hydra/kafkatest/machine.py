@@ -30,8 +30,6 @@ CLIENT_MIB = {"wire": 0.1, "confluent": 2.0, "kafka-python": 2.0}
 STACK_MIB = 900
 """The embedded Kafka, the local Marathon and the publisher."""
 
-MIB = 1024 * 1024
-
 
 def versions() -> dict[str, str]:
     """Versions of Hydra, Python and the packages that may change what is measured."""
@@ -99,7 +97,7 @@ def _check_memory(options: Options, *, embedded: bool) -> None:
     tasks_mib = options.total_sub_apps * TASK_MIB.get(options.sub_driver, 60)
     clients_mib = options.client_count * CLIENT_MIB.get(options.sub_driver, 2.0)
     needed_mib = round(tasks_mib + clients_mib + (STACK_MIB if embedded else 0))
-    available_mib = psutil.virtual_memory().available // MIB
+    available_mib = psutil.virtual_memory().available // 2**20
     if needed_mib > available_mib:
         raise CapacityError(
             f"{options.total_sub_apps} apps of {options.clients_per_app} clients need about {needed_mib} MiB of memory"

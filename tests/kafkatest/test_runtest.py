@@ -42,7 +42,7 @@ class FakeStack:
     """A stack without processes, its engine, and the runs on it; notes the order of each run."""
 
     bootstrap_servers = "127.0.0.1:9092"
-    placing = None
+    placement = None
 
     def __init__(self):
         self.measured, self.warmed_up, self.errors, self.apps = [], [], [], {}
@@ -52,7 +52,10 @@ class FakeStack:
     def connect_kafka(self):
         return
 
-    def world(self, _progress):
+    def open(self):
+        return self
+
+    def context(self, _progress):
         return SimpleNamespace(host=SimpleNamespace(cores=2))
 
     def warmup_s(self, _options):
@@ -90,7 +93,7 @@ class FakeStack:
 @pytest.fixture
 def stack(monkeypatch):
     made = FakeStack()
-    monkeypatch.setattr(session, "Rig", lambda _options, _run_id, _progress: made)
+    monkeypatch.setattr(session, "Session", lambda _options, _run_id, _progress: made)
     monkeypatch.setattr(controller, "Run", made.run)
     monkeypatch.setattr(runtest, "check_capacity", lambda *_arguments, **_settings: None)
     monkeypatch.setattr(
