@@ -21,11 +21,7 @@ def encode(fact: object) -> bytes:
 
 
 def decode(data: bytes | msgspec.Raw, kind: type[T]) -> T:
-    """JSON as ``kind``, every field checked for its type.
-
-    Raises:
-        DecodeError: for anything that is not ``kind``; the text names the field.
-    """
+    """JSON as ``kind``, every field checked for its type; raises DecodeError, which names the field."""
     try:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

@@ -23,11 +23,7 @@ class Endpoint:
 
 
 def parse_endpoints(bootstrap_servers: str) -> tuple[Endpoint, ...]:
-    """The addresses of ``host:port[,host:port...]``; an IPv6 address is in square brackets.
-
-    Raises:
-        UsageError: one is not of that form.
-    """
+    """The addresses of ``host:port[,host:port...]``, IPv6 ones in square brackets; raises UsageError."""
     endpoints = []
     for part in bootstrap_servers.split(","):
         match = _ENDPOINT.fullmatch(part.strip())
@@ -43,8 +39,7 @@ def local_address_towards(peer: Endpoint) -> str:
     """The address of this machine that the system would use to send to ``peer``; nothing is sent.
 
     Raises:
-        OSError: the peer's name does not resolve, or there is no route to it.
-        UnicodeError: the peer's name is no host name.
+        OSError: the peer's name does not resolve (UnicodeError: is none), or there is no route to it.
     """
     family, kind, _protocol, _name, address = socket.getaddrinfo(peer.host, peer.port, type=socket.SOCK_DGRAM)[0]
     with socket.socket(family, kind) as probe:

@@ -1,25 +1,7 @@
 """The error tree: one exit code a branch, and a sentence that a user can act on.
 
-::
-
-    HydraError                      70  a bug of ours, unless a branch below says otherwise
-    |-- UsageError                   2  a flag or an attribute that cannot be
-    |   |-- ConfigurationError       2  hydra.ini: file, line and key
-    |   `-- CapacityError            2  this machine cannot hold what was asked for
-    |-- DegradedError                3  someone is missing: the result, if there is one, does not answer the question
-    |   `-- NotReadyError            3  the start deadline passed; carries the names
-    |-- AccountingError             70  an identity of the accounting does not hold: a bug of ours
-    |-- InfrastructureError          4
-    |   |-- BrokerError              4  Kafka unreachable, refused us, or died
-    |   |-- JavaError                4  no Java, or one that is too old or broken
-    |   |-- JarError                 4  a jar that cannot be had, or is not the one of the lock
-    |   |-- MarathonError            4  Marathon unreachable, or answered what it should not
-    |   |   `-- AppLockedError       4  409: another deployment holds the app (retryable)
-    |   `-- OutputError              4  a result file that cannot be written
-    `-- InterruptedRunError  130/143  SIGINT, SIGTERM
-
-Exit codes 0 (pass) and 1 (loss) are verdicts of a run, not errors. Two more stand beside what raises them, and have no
-branch of their own: ``DecodeError`` (codec.py) and ``SignalError`` (signals/messages.py).
+Exit codes 0 (pass) and 1 (loss) are verdicts of a run, not errors. Two more errors stand beside what raises them, and
+have no branch of their own: ``DecodeError`` (codec.py) and ``SignalError`` (signals/messages.py).
 """
 
 from __future__ import annotations
@@ -29,7 +11,7 @@ from typing import ClassVar
 
 
 class HydraError(Exception):
-    """Anything that Hydra tells its user about.
+    """Anything that Hydra tells its user about; a bug of ours where no branch below says otherwise.
 
     Args:
         message: what is wrong, with the name and the value, as the start of a sentence.
@@ -69,13 +51,7 @@ class DegradedError(HydraError):
 
 
 class NotReadyError(DegradedError):
-    """The start deadline passed before everyone was ready.
-
-    Args:
-        message: as for HydraError.
-        hint: as for HydraError.
-        missing: names of the apps, tasks or clients that were not ready.
-    """
+    """The start deadline passed before everyone was ready; ``missing`` names apps, tasks or clients that were not."""
 
     def __init__(self, message: str, *, hint: str = "", missing: Sequence[str] = ()) -> None:
         super().__init__(message, hint=hint)
@@ -113,14 +89,7 @@ class MarathonError(InfrastructureError):
 
 
 class AppLockedError(MarathonError):
-    """409: the app is locked by a deployment; names it. Worth another try, never worth a force.
-
-    Args:
-        message: as for HydraError.
-        hint: as for HydraError.
-        status: as for MarathonError.
-        deployment_ids: the deployments that hold the app, as far as they are known.
-    """
+    """409: the app is locked by deployments, named as far as they are known. Worth another try, never worth a force."""
 
     retryable = True
 
@@ -136,11 +105,7 @@ class OutputError(InfrastructureError):
 
 
 class InterruptedRunError(HydraError):
-    """SIGINT (exit 130) or SIGTERM (exit 143) reached the controller.
-
-    Args:
-        signal_number: 2 or 15.
-    """
+    """SIGINT (2, exit 130) or SIGTERM (15, exit 143) reached the controller."""
 
     def __init__(self, signal_number: int) -> None:
         super().__init__("interrupted" if signal_number == 2 else "terminated")

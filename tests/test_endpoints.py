@@ -26,3 +26,10 @@ def test_addresses_are_read(text, endpoints):
 def test_what_is_no_address_is_named(text):
     with pytest.raises(UsageError, match="invalid host:port"):
         parse_endpoints(text)
+
+
+@pytest.mark.parametrize(
+    ("host", "text"), [("10.0.0.2", "10.0.0.2:9092"), ("::1", "[::1]:9092"), ("kafka-1.lab", "kafka-1.lab:9092")]
+)
+def test_an_address_as_text(host, text):
+    assert str(Endpoint(host, 9092)) == text

@@ -128,7 +128,8 @@ def test_exit_codes_are_said_in_the_same_words_everywhere():
         assert {code: f"{verdict}: {when}" if verdict else when for code, verdict, when in rows} == EXIT_CODES
     command = hydra.cli.commands.hydra.get_command(click.Context(hydra.cli.commands.hydra), "kafka")
     assert command is not None
-    help_text = " ".join(command.get_help(click.Context(command, info_name="hydra kafka")).split())
+    context = click.Context(command, info_name="hydra kafka", **hydra.cli.commands.hydra.context_settings)
+    help_text = " ".join(command.get_help(context).split())
     assert [code for code, when in EXIT_CODES.items() if f"{code} {when}" not in help_text] == []
 
 

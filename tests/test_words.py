@@ -84,7 +84,8 @@ def documents() -> Iterator[tuple[str, str]]:
 
 
 def help_pages(command: click.Command, name: str) -> Iterator[tuple[str, str]]:
-    context = click.Context(command, info_name=name)
+    # Commands keep the help flag that they make for their first context: it has to be as the command line makes it.
+    context = click.Context(command, info_name=name, **hydra.cli.commands.hydra.context_settings)
     flags = [param.help or "" for param in command.params if isinstance(param, click.Option)]
     yield name, "\n".join([command.get_help(context), *flags])
     if isinstance(command, click.Group):

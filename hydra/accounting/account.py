@@ -12,8 +12,10 @@ Per partition, loss is judged against
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import fmean
+from typing import Any
 
 from hydra.accounting import timeline
 from hydra.accounting.bottleneck import find_bottleneck
@@ -22,20 +24,33 @@ from hydra.accounting.evidence import Evidence
 from hydra.accounting.intervals import Span
 from hydra.accounting.latency import LatencyCounts, LatencyHistogram, LatencySummary
 from hydra.accounting.loss import PartitionLog
-from hydra.accounting.result import ClientResult, Result
+from hydra.accounting.result import ClientResult, Result, find_verdict
+from hydra.accounting.stats import PublisherStats
 from hydra.accounting.timeline import TimelinePoint
 from hydra.accounting.totals import Latencies, Totals, judge_thresholds
-from hydra.accounting.verdict import find_verdict
 from hydra.errors import AccountingError
 from hydra.options.order import RunOrder
 
+SUMMED = {
+    "records_delivered": "distinct",
+    "records_duplicated": "duplicates",
+    "records_reordered": "reordered",
+    "records_lost": "lost",
+    "records_broker_lost": "broker_lost",
+    "records_expired": "expired",
+    "records_unread": "unread",
+    "records_skipped": "skipped",
+    "records_ghost": "ghost",
+    "records_foreign": "foreign",
+    "records_corrupt": "corrupt",
+    "offsets_contradicted": "contradicted",
+    "fetches": "fetches",
+}
+"""Totals that are sums over the clients that reported, with the count of a client that each one adds up."""
+
 
 def account(order: RunOrder, evidence: Evidence) -> Result:
-    """What the run means.
-
-    Raises:
-        AccountingError: when an identity that holds in every run does not hold in this one.
-    """
+    """What the run means; raises AccountingError when an identity that holds in every run does not hold in this one."""
     logs = _logs(order, evidence)
     clients = client_results(order, evidence, logs)
     points = timeline.points(order, evidence)
@@ -109,69 +124,77 @@ def _totals(
     clients: Sequence[ClientResult],
     sending: Sequence[TimelinePoint],
 ) -> Totals:
-    publisher = evidence.publisher
-    by_state = {state: [client for client in clients if client.state == state] for state in ("ok", "failing")}
-    reporting = by_state["ok"] + by_state["failing"]
-    expecting = [client for client in reporting if client.expected]
-    window_s = publisher.send_window_s if publisher else 0.0
     counted = _counted(order, evidence, logs)
-    usages = [stats.usage for stats in evidence.subscribers]
-    cpu_s = sum(usage.cpu_percent / 100 * usage.window_s for usage in usages)
-    delivered = sum(client.distinct for client in reporting)
-    fetches = sum(client.fetches for client in reporting)
-    sending_fetches = sum(point.fetches for point in sending)
-
-    def total(name: str) -> int:
-        return sum(getattr(client, name) for client in reporting)
-
     return Totals(
-        clients_asked=len(clients),
-        clients_ok=len(by_state["ok"]),
-        clients_failing=len(by_state["failing"]),
-        clients_missing=sum(1 for client in clients if client.state == "missing"),
-        clients_never_started=sum(1 for client in clients if client.state == "never_started"),
-        clients_reporting=len(reporting),
-        clients_expecting=len(expecting),
-        records_planned=publisher.planned if publisher else 0,
-        records_attempted=publisher.attempted if publisher else 0,
-        records_acked=publisher.acked if publisher else 0,
-        records_failed=publisher.failed if publisher else 0,
-        records_unknown=publisher.unknown if publisher else 0,
         records_appended=sum(log.appended for log in logs.values()),
         records_duplicated_in_log=sum(log.duplicated for log in logs.values()),
         records_counted=counted,
-        records_delivered=delivered,
-        records_duplicated=total("duplicates"),
-        records_reordered=total("reordered"),
-        records_lost=total("lost"),
-        records_broker_lost=total("broker_lost"),
-        records_expired=total("expired"),
-        records_unread=total("unread"),
-        records_skipped=total("skipped"),
-        records_ghost=total("ghost"),
-        records_foreign=total("foreign"),
-        records_corrupt=total("corrupt"),
-        offsets_contradicted=total("contradicted"),
-        tx_rate_per_s=counted / window_s if window_s > 0 else 0.0,
-        mean_distinct_records=_mean([client.distinct for client in reporting]),
-        mean_rx_rate_per_s=_mean([client.rate_per_s for client in reporting]),
-        mean_loss_percent=_mean([client.loss_percent for client in expecting]),
-        mean_failing_rx_rate_per_s=_mean([client.rate_per_s for client in by_state["failing"]]),
-        fetches=fetches,
-        fetches_per_s=sending_fetches / sending[-1].at_s if sending and sending[-1].at_s > 0 else 0.0,
-        records_per_fetch=(delivered + total("duplicates")) / fetches if fetches else 0.0,
-        publisher_queue_full=publisher.queue_full if publisher else 0,
-        publisher_cpu_percent=publisher.usage.cpu_percent if publisher else 0.0,
-        publisher_host_tx_bytes_per_s=publisher.traffic.tx_bytes_per_s if publisher else 0.0,
-        publisher_host_rx_bytes_per_s=publisher.traffic.rx_bytes_per_s if publisher else 0.0,
-        subscriber_cpu_percent_max=max((usage.cpu_percent for usage in usages), default=0.0),
-        subscriber_cpu_percent_sum=sum(usage.cpu_percent for usage in usages),
-        subscriber_cpu_us_per_delivery=1_000_000 * cpu_s / delivered if delivered else 0.0,
-        subscriber_rss_bytes_sum=sum(usage.rss_bytes for usage in usages),
-        broker_cpu_percent=_known_mean([point.broker_cpu_percent for point in sending]),
-        broker_rss_bytes_max=max((sample.broker_rss_bytes or 0 for sample in evidence.machine), default=0) or None,
-        machine_cpu_percent=_known_mean([point.machine_cpu_percent for point in sending]),
+        fetches_per_s=_ratio(sum(point.fetches for point in sending), sending[-1].at_s if sending else 0.0),
+        **_publisher_totals(evidence.publisher, counted),
+        **_client_totals(clients),
+        **_usage_totals(evidence, clients, sending),
     )
+
+
+def _publisher_totals(publisher: PublisherStats | None, counted: int) -> dict[str, Any]:
+    """What the publisher sent, and used; all zero where it did not report."""
+    return {
+        "records_planned": publisher.planned if publisher else 0,
+        "records_attempted": publisher.attempted if publisher else 0,
+        "records_acked": publisher.acked if publisher else 0,
+        "records_failed": publisher.failed if publisher else 0,
+        "records_unknown": publisher.unknown if publisher else 0,
+        "tx_rate_per_s": _ratio(counted, publisher.send_window_s if publisher else 0.0),
+        "publisher_queue_full": publisher.queue_full if publisher else 0,
+        "publisher_cpu_percent": publisher.usage.cpu_percent if publisher else 0.0,
+        "publisher_host_tx_bytes_per_s": publisher.traffic.tx_bytes_per_s if publisher else 0.0,
+        "publisher_host_rx_bytes_per_s": publisher.traffic.rx_bytes_per_s if publisher else 0.0,
+    }
+
+
+def _client_totals(clients: Sequence[ClientResult]) -> dict[str, Any]:
+    """How many clients came to what, and what all of them received and lost."""
+    states = Counter(client.state for client in clients)
+    reporting = [client for client in clients if client.state in {"ok", "failing"}]
+    expecting = [client for client in reporting if client.expected]
+    sums = {name: sum(getattr(client, counted) for client in reporting) for name, counted in SUMMED.items()}
+    received = sums["records_delivered"] + sums["records_duplicated"]
+    return {
+        "clients_asked": len(clients),
+        "clients_ok": states["ok"],
+        "clients_failing": states["failing"],
+        "clients_missing": states["missing"],
+        "clients_never_started": states["never_started"],
+        "clients_reporting": len(reporting),
+        "clients_expecting": len(expecting),
+        **sums,
+        "mean_distinct_records": _mean([client.distinct for client in reporting]),
+        "mean_rx_rate_per_s": _mean([client.rate_per_s for client in reporting]),
+        "mean_loss_percent": _mean([client.loss_percent for client in expecting]),
+        "mean_failing_rx_rate_per_s": _mean([client.rate_per_s for client in reporting if client.state == "failing"]),
+        "records_per_fetch": _ratio(received, sums["fetches"]),
+    }
+
+
+def _usage_totals(
+    evidence: Evidence, clients: Sequence[ClientResult], sending: Sequence[TimelinePoint]
+) -> dict[str, Any]:
+    """What subscribers, broker and machine used."""
+    usages = [stats.usage for stats in evidence.subscribers]
+    cpu_s = sum(usage.cpu_percent / 100 * usage.window_s for usage in usages)
+    return {
+        "subscriber_cpu_percent_max": max((usage.cpu_percent for usage in usages), default=0.0),
+        "subscriber_cpu_percent_sum": sum(usage.cpu_percent for usage in usages),
+        "subscriber_cpu_us_per_delivery": _ratio(1_000_000 * cpu_s, sum(client.distinct for client in clients)),
+        "subscriber_rss_bytes_sum": sum(usage.rss_bytes for usage in usages),
+        "broker_cpu_percent": _known_mean([point.broker_cpu_percent for point in sending]),
+        "broker_rss_bytes_max": max((sample.broker_rss_bytes or 0 for sample in evidence.machine), default=0) or None,
+        "machine_cpu_percent": _known_mean([point.machine_cpu_percent for point in sending]),
+    }
+
+
+def _ratio(amount: float, of: float) -> float:
+    return amount / of if of > 0 else 0.0
 
 
 def _counted(order: RunOrder, evidence: Evidence, logs: Mapping[int, PartitionLog]) -> int:

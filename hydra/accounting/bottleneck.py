@@ -61,16 +61,7 @@ def find_bottleneck(
     points: Sequence[TimelinePoint],
     thresholds: Sequence[ThresholdOutcome],
 ) -> Bottleneck:
-    """Name the limit.
-
-    Args:
-        order: what was asked for.
-        evidence: what the tasks and the machine noted.
-        totals: of the run.
-        latency: of the run.
-        points: of the time in which the publisher sent.
-        thresholds: what became of each.
-    """
+    """Name the limit; ``points`` are those of the time in which the publisher sent."""
     symptoms = _symptoms(order, totals, latency, thresholds)
     if not symptoms:
         return Bottleneck("none", harness_limited=False)

@@ -8,7 +8,7 @@ got; and the member that got furthest, which read the partition last, answers fo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 
 from hydra.accounting.evidence import Evidence
 from hydra.accounting.intervals import IntervalSet, received
@@ -32,29 +32,22 @@ class ClientCounts:
     contradicted: int = 0
 
     def __add__(self, other: ClientCounts) -> ClientCounts:
-        return ClientCounts(
-            self.expected + other.expected,
-            self.distinct + other.distinct,
-            self.duplicates + other.duplicates,
-            self.reordered + other.reordered,
-            self.losses + other.losses,
-            self.ghost + other.ghost,
-            self.contradicted + other.contradicted,
-        )
+        return ClientCounts(*(getattr(self, item.name) + getattr(other, item.name) for item in fields(self)))
 
 
 def client_results(order: RunOrder, evidence: Evidence, logs: Mapping[int, PartitionLog]) -> tuple[ClientResult, ...]:
-    """What becomes of every client of the order, those that did not report among them.
-
-    Raises:
-        AccountingError: when an identity does not hold.
-    """
+    """What becomes of every client of the order, those that did not report among them; raises AccountingError."""
     reported = {client.name: (stats.task_id, client) for stats in evidence.subscribers for client in stats.clients}
     clients = [client for _, client in reported.values()]
     if order.group_assigns:
         counts = _count_members(clients, logs, members_missing=bool(evidence.missing))
     else:
-        counts = {client.name: _count_client(client, logs) for client in clients}
+        counts = {
+            client.name: sum(
+                (count_alone(client.name, part, logs.get(part.partition)) for part in client.partitions), ClientCounts()
+            )
+            for client in clients
+        }
     results: list[ClientResult] = []
     for client in order.clients:
         if client.name in reported:
@@ -69,22 +62,14 @@ def client_results(order: RunOrder, evidence: Evidence, logs: Mapping[int, Parti
 
 
 def _client_result(stats: ClientStats, task_id: str, counts: ClientCounts) -> ClientResult:
-    losses = counts.losses
+    counted = {item.name: getattr(counts, item.name) for item in fields(counts) if item.name != "losses"}
     return ClientResult(
         name=stats.name,
         task_id=task_id,
-        state="failing" if losses.lost else "ok",
-        expected=counts.expected,
-        distinct=counts.distinct,
-        duplicates=counts.duplicates,
-        reordered=counts.reordered,
-        lost=losses.lost,
-        broker_lost=losses.broker_lost,
-        expired=losses.expired,
-        unread=losses.unread,
-        skipped=losses.skipped,
-        ghost=counts.ghost,
-        contradicted=counts.contradicted,
+        state="failing" if counts.losses.lost else "ok",
+        **counted,
+        lost=counts.losses.lost,
+        **asdict(counts.losses),
         foreign=stats.foreign,
         corrupt=stats.corrupt,
         fetches=stats.fetches,
@@ -103,16 +88,10 @@ def _rate_per_s(stats: ClientStats, distinct: int) -> float:
     return max(0, distinct - stats.first_arrival_records) / stats.receive_window_s
 
 
-def _count_client(client: ClientStats, logs: Mapping[int, PartitionLog]) -> ClientCounts:
-    """What a client that reads by itself received, over all partitions."""
-    parts = client.partitions
-    return sum((count_alone(client.name, part, logs.get(part.partition)) for part in parts), ClientCounts())
-
-
 def _count_members(
     clients: Sequence[ClientStats], logs: Mapping[int, PartitionLog], *, members_missing: bool
 ) -> dict[str, ClientCounts]:
-    """The same of the members of one group, by name."""
+    """What each member of one group received, over all partitions, by name."""
     counts = {client.name: ClientCounts() for client in clients}
     readers: dict[int, list[tuple[str, PartitionStats]]] = {}
     for client in clients:
@@ -130,15 +109,9 @@ def _count_members(
 
 
 def count_alone(name: str, part: PartitionStats, log: PartitionLog | None) -> ClientCounts:
-    """What a client that reads the whole partition by itself received of it.
+    """What a client received of a partition that it reads by itself; raises AccountingError.
 
-    Args:
-        name: of the client, for the error.
-        part: what it received.
-        log: the partition's; None where nothing is known of it.
-
-    Raises:
-        AccountingError: when an identity does not hold.
+    ``log`` is None where nothing is known of it.
     """
     got = received(part.spans)
     counts = ClientCounts(distinct=len(got.sequences), duplicates=got.duplicates, reordered=got.reordered)
@@ -165,11 +138,8 @@ def count_group(
 ) -> dict[str, ClientCounts]:
     """What each member of one group received of a partition, by name.
 
-    Args:
-        readers: (name, what it received) of every member that was assigned the partition at any time.
-        log: the partition's.
-        members_missing: whether a member did not report. It may have read what none of the others did: that counts
-            neither as lost nor as delivered.
+    ``readers`` are (name, what it received) of every member that was assigned the partition at any time. A member that
+    did not report may have read what none of the others did: that counts neither as lost nor as delivered.
 
     Raises:
         AccountingError: when an identity does not hold.

@@ -36,25 +36,13 @@ SPREAD_PARTS = 4
 class DeliveryTiming:
     """Counts how late the deliveries of one task are.
 
-    Args:
-        plan: when each record is due.
-        partitioner: which records of the plan a partition's sequences are.
-        start_s: when the plan starts, on the clock that arrivals are told by.
-        start_wall_s: the same moment on the clock that stamps the records, seconds since 1970.
+    The plan starts at ``start_s`` on the clock that arrivals are told by, which is ``start_wall_s`` on the clock that
+    stamps the records (seconds since 1970).
     """
 
     __slots__ = (
-        "_even",
-        "_interval_s",
-        "_one_partition",
-        "_partitioner",
-        "_sample",
-        "_start_s",
-        "_start_wall_s",
-        "_uneven",
-        "_whole",
-        "interval_ms",
-        "spacing",
+        "_even", "_interval_s", "_one_partition", "_partitioner", "_sample", "_start_s", "_start_wall_s", "_uneven",
+        "_whole", "interval_ms", "spacing",
     )  # fmt: skip
 
     def __init__(self, plan: SendPlan, partitioner: Partitioner, start_s: float, start_wall_s: float) -> None:
@@ -90,27 +78,14 @@ class DeliveryTiming:
             records -= count
 
     def sent_evenly(self, now_s: float, first_ms: int, records: int) -> None:
-        """Count the service latencies of records that were sent one plan interval apart.
-
-        Args:
-            now_s: when they arrived.
-            first_ms: timestamp of the first one.
-            records: how many.
-        """
+        """Count the service latencies of records that were sent one plan interval apart, the first at ``first_ms``."""
         last_s = (first_ms + (records - 1) * self.interval_ms) / 1000
         self._even.add(_plausible(now_s - self._start_s - last_s + self._start_wall_s), records)
 
     def sent_unevenly(self, now_s: float, first_ms: int, last_ms: int, records: int) -> bool:
-        """Count the service latencies of a batch that was not sent evenly.
+        """Count the service latencies of a batch that was not sent evenly, by its first and last timestamp.
 
-        Args:
-            now_s: when it arrived.
-            first_ms: timestamp of its first record.
-            last_ms: timestamp of its last record.
-            records: how many.
-
-        Returns:
-            False where the two timestamps do not tell enough, and ``sent_at`` is to be called for every record.
+        Returns False where the two do not tell enough, and ``sent_at`` is to be called for every record.
         """
         span_ms = last_ms - first_ms
         off_ms = abs(span_ms - (records - 1) * self.interval_ms)

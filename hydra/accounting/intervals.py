@@ -6,16 +6,17 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+Span = tuple[int, int, int]
+"""(first offset, first sequence, records): records at consecutive offsets that carry consecutive sequences."""
+
+NO_OFFSET = -1
+
 Interval = tuple[int, int]
 """Half open: (start, stop) holds start, start + 1, ... stop - 1."""
 
 
 class IntervalSet:
-    """A set of whole numbers, as sorted intervals that neither overlap nor touch.
-
-    Args:
-        intervals: what is in it from the start, in any order, overlapping or not.
-    """
+    """A set of whole numbers, as sorted intervals that neither overlap nor touch; made of any intervals."""
 
     __slots__ = ("_starts", "_stops")
 
@@ -64,12 +65,6 @@ class IntervalSet:
         """How many numbers are in the set (not how many intervals)."""
         return sum(self._stops) - sum(self._starts)
 
-    def __contains__(self, number: object) -> bool:
-        if not isinstance(number, int):
-            return False
-        place = bisect_right(self._starts, number) - 1
-        return place >= 0 and number < self._stops[place]
-
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, IntervalSet):
             return NotImplemented
@@ -104,12 +99,6 @@ class IntervalSet:
                 place += 1
             left.add(at, stop)
         return left
-
-
-Span = tuple[int, int, int]
-"""(first offset, first sequence, records): records at consecutive offsets that carry consecutive sequences."""
-
-NO_OFFSET = -1
 
 
 @dataclass(frozen=True)
@@ -155,27 +144,13 @@ class SpanIndex:
         self._counts: list[int] = []
 
     def put(self, key: int, value: int, count: int) -> int:
-        """Map key, key + 1, ... to value, value + 1, ...; where something else is known that stays.
-
-        Returns:
-            At how many keys something else is known.
-        """
-        keys, counts = self._keys, self._counts
-        at, stop, shift, differing = key, key + count, value - key, 0
-        place = self._place(key)
-        gaps: list[tuple[int, int]] = []
-        while at < stop:
-            if place < len(keys) and keys[place] <= at:
-                end = min(stop, keys[place] + counts[place])
-                if self._values[place] - keys[place] != shift:
-                    differing += end - at
-                place += 1
-            else:
-                end = min(stop, keys[place]) if place < len(keys) else stop
-                gaps.append((at, end))
-            at = end
-        for start, end in gaps:
-            self._insert(start, start + shift, end - start)
+        """Map key, key + 1, ... to value, value + 1, ...; where something else is known that stays, and is counted."""
+        shift, differing = value - key, 0
+        for at, known, records in list(self.pieces(key, key + count)):
+            if known == NO_OFFSET:
+                self._insert(at, at + shift, records)
+            elif known != at + shift:
+                differing += records
         return differing
 
     def _place(self, key: int) -> int:

@@ -90,11 +90,7 @@ PERCENTS: Mapping[str, float] = {
 
 
 class LatencyHistogram:
-    """Counts of latencies by bucket; histograms of the same bits can be added up.
-
-    Args:
-        bits: significant bits of a bucket.
-    """
+    """Counts of latencies by bucket; histograms of the same significant bits can be added up."""
 
     __slots__ = ("bits", "counts", "max_us", "negative")
 
@@ -118,11 +114,7 @@ class LatencyHistogram:
         self.counts[bucket] = self.counts.get(bucket, 0) + records
 
     def merge(self, other: LatencyCounts) -> None:
-        """Add another histogram's counts.
-
-        Raises:
-            ValueError: when its buckets are others.
-        """
+        """Add another histogram's counts; raises ValueError when its buckets are others."""
         if other.bits != self.bits:
             raise ValueError(f"a histogram of {other.bits} bits cannot be added to one of {self.bits}")
         counts = self.counts
@@ -131,12 +123,8 @@ class LatencyHistogram:
         self.max_us = max(self.max_us, other.max_us)
         self.negative += other.negative
 
-    def percentile_us(self, percent: float) -> int:
-        """The lowest latency that so many percent of all are not above; 0 where nothing was counted."""
-        return self.percentiles_us((percent,))[0]
-
     def percentiles_us(self, percents: Iterable[float]) -> list[int]:
-        """The same for several, in rising order, in one go."""
+        """For each percent, in rising order, the lowest latency that so many of all are not above; 0 where none is."""
         total = len(self)
         found: list[int] = []
         reached, buckets, end_us = 0, iter(sorted(self.counts)), 1
@@ -170,11 +158,7 @@ class LatencyHistogram:
 
 
 class Spacing:
-    """The plan's interval, cut into ticks.
-
-    Args:
-        interval_s: from one record of the plan to the next.
-    """
+    """The plan's interval, cut into ticks."""
 
     __slots__ = ("interval_ticks", "ticks_per_s", "us_per_tick")
 
@@ -191,9 +175,7 @@ class Spacing:
 class SpacedLatencies:
     """Counts arrivals of records that were due one interval apart.
 
-    Args:
-        spacing: the interval.
-        bits: significant bits that are kept of an arrival's lowest latency.
+    So many significant bits are kept of an arrival's lowest latency.
     """
 
     __slots__ = ("_arrivals", "_bits", "_highest", "_interval_ticks", "_spacing", "_ticks_per_s", "negative")
@@ -209,12 +191,7 @@ class SpacedLatencies:
         self.negative = 0
 
     def add(self, lowest_s: float, records: int) -> None:
-        """Count an arrival.
-
-        Args:
-            lowest_s: the latency of its newest record; each older one's is an interval more.
-            records: how many.
-        """
+        """Count an arrival; ``lowest_s`` is the latency of its newest record, each older one's an interval more."""
         # Hot path: a few times for every answer to a fetch.
         low = int(lowest_s * self._ticks_per_s)
         if lowest_s < 0 or records > _RECORDS_MASK:
@@ -253,11 +230,7 @@ class SpacedLatencies:
         self.negative += other.negative
 
     def fold(self, bits: int | None = None) -> LatencyHistogram:
-        """The histogram of all latencies.
-
-        Args:
-            bits: of its buckets; this one's own where it is not given, and no more than those.
-        """
+        """The histogram of all latencies, in buckets of so many bits: of all that were kept unless given."""
         kept = self._bits if bits is None else bits
         histogram = LatencyHistogram(kept)
         interval = self._spacing.interval_ticks

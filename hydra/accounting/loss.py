@@ -51,13 +51,8 @@ class Losses:
 class PartitionLog:
     """Everything that the witnesses know of one partition's log.
 
-    Args:
-        offsets: the log after the run.
-        begin_offset: where it ended before the run.
-        outcomes: what the publisher says of this partition; None when it did not report.
-        has_acks: whether the publisher was told what became of its records.
-        audit: what the auditor found; None when nobody audited.
-        seen: what each client received, in any order.
+    ``offsets`` is the log after the run, ``begin_offset`` its end before the run, ``seen`` what each client received.
+    ``outcomes`` and ``audit`` are None where the publisher did not report, or nobody audited.
     """
 
     def __init__(
@@ -164,11 +159,8 @@ class PartitionLog:
     ) -> Losses:
         """What became of what this client should have received from the partition and did not.
 
-        Args:
-            part: how far it got, and where it jumped.
-            received: the sequences that it has.
-            duplicates: how many records it received once more.
-            spared: offsets that were somebody else's to read: what stands there is not judged.
+        ``received`` are the sequences that it has, ``duplicates`` counts what it received once more. ``spared`` are
+        offsets that were somebody else's to read: what stands there is not judged.
         """
         spared = spared or IntervalSet()
         passed = IntervalSet(jump for jump in part.jumps if jump[0] < jump[1])

@@ -17,12 +17,7 @@ from hydra.records.identity import IDENTITY_BYTES, SEQUENCE, SEQUENCE_OFFSET
 
 
 class PartitionTally:
-    """What one client received from one partition.
-
-    Args:
-        partition: its number.
-        start_offset: where the client begins to read.
-    """
+    """What one client received from one partition, which it reads from ``start_offset`` on."""
 
     __slots__ = (
         "_end_offset", "_end_sequence", "_first_offset", "_first_sequence", "_marked_sequence", "_marked_span",
@@ -103,12 +98,10 @@ class PartitionTally:
 
 
 class ClientTally:
-    """What one client received.
+    """What one client received; its name is unique in the run.
 
-    Args:
-        name: the client's name, unique in the run.
-        prefix: what the value of each record of this run begins with (``records/identity.py``); others are foreign.
-        starts: (partition, start offset) of every partition that the client reads.
+    ``prefix`` is what the value of each record of this run begins with (``records/identity.py``); others are foreign.
+    ``starts`` are (partition, start offset) of every partition that the client reads.
     """
 
     __slots__ = (
@@ -143,8 +136,7 @@ class ClientTally:
     def hold(self, offsets: Mapping[int, int]) -> list[PartitionTally]:
         """Its group has given it these partitions, and is at these offsets; where it has been further it stays there.
 
-        Returns:
-            the partitions that are read now.
+        Returns the partitions that are read now.
         """
         for partition, offset in offsets.items():
             part = self.partitions.get(partition)

@@ -13,7 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from hydra.accounting.evidence import Evidence
 from hydra.accounting.latency import SAMPLE_BITS, LatencyHistogram
-from hydra.accounting.stats import MachineSample, PublisherSample, SubscriberSample
+from hydra.accounting.stats import MachineSample, SubscriberSample
 from hydra.options.order import RunOrder
 
 MIN_CPU_WINDOW_S = 0.5
@@ -65,6 +65,8 @@ class _Track(Generic[S]):
 
     def __init__(self, samples: Sequence[S], every_s: float) -> None:
         self.last = 0
+        self.latest: S | None = None
+        """How things stand at the point: a task that noted nothing stands as it did."""
         self._by_point: dict[int, tuple[S, S]] = {}
         before = None
         for sample in samples:
@@ -75,115 +77,74 @@ class _Track(Generic[S]):
             self._by_point[number] = (before or sample, sample)
             before = sample
 
-    def at(self, number: int) -> tuple[S, S] | None:
-        """(the sample before, the sample) of the point; None where there is none."""
-        return self._by_point.get(number)
+    def step(self, number: int) -> tuple[S, S] | None:
+        """Go to a point: (the sample before, the sample) that was noted for it; None where there is none."""
+        pair = self._by_point.get(number)
+        if pair is not None:
+            self.latest = pair[1]
+        return pair
 
 
 def points(order: RunOrder, evidence: Evidence) -> tuple[TimelinePoint, ...]:
     """The points of a run."""
-    series = _Series(evidence, order.sample_every_s)
+    every_s = order.sample_every_s
+    publisher = _Track(evidence.publisher.samples if evidence.publisher else (), every_s)
+    subscribers = [_Track(stats.samples, every_s) for stats in evidence.subscribers]
+    machine = _Track(evidence.machine, every_s)
+    last = max([publisher.last, *(track.last for track in subscribers)], default=0)
     found: list[TimelinePoint] = []
-    before = _Totals()
-    for number in range(1, series.last + 1):
-        now = series.step(number)
-        counted = now.acked if order.has_acks else now.sent
+    sent = acked = delivered = 0
+    for number in range(1, last + 1):
+        before = sent, acked, delivered
+        sender, used = publisher.step(number), machine.step(number)
+        receivers = [pair for track in subscribers if (pair := track.step(number))]
+        if publisher.latest is not None:
+            sent, acked = publisher.latest.attempted, publisher.latest.acked
+        delivered = sum(track.latest.received for track in subscribers if track.latest)
         found.append(
             TimelinePoint(
-                at_s=number * order.sample_every_s,
-                sent=now.sent - before.sent,
-                acked=now.acked - before.acked,
-                delivered=now.delivered - before.delivered,
-                backlog=max(0, counted * order.readers - now.delivered),
-                **series.publisher_fields(),
-                **series.subscriber_fields(),
-                **series.latency_fields(),
-                **series.machine_fields(evidence.cores),
+                at_s=number * every_s,
+                sent=sent - before[0],
+                acked=acked - before[1],
+                delivered=delivered - before[2],
+                backlog=max(0, (acked if order.has_acks else sent) * order.readers - delivered),
+                publisher_lag_max_ms=sender[1].lag_max_s * 1000 if sender else 0.0,
+                publisher_cpu_percent=_percent(sender, lambda sample: sample.cpu_s) if sender else 0.0,
+                publisher_rss_bytes=publisher.latest.rss_bytes if publisher.latest else 0,
+                **_subscriber_fields(receivers, [track.latest for track in subscribers if track.latest]),
+                **_latency_fields([sample for _, sample in receivers]),
+                broker_cpu_percent=_broker_percent(used),
+                broker_rss_bytes=used[1].broker_rss_bytes if used else None,
+                machine_cpu_percent=(
+                    _percent(used, lambda sample: sample.busy_cpu_s) / max(1, evidence.cores) if used else None
+                ),
             )
         )
-        before = now
     return tuple(found)
 
 
-@dataclass(frozen=True)
-class _Totals:
-    """Counts since the start of the plan."""
+def _subscriber_fields(
+    noted: Sequence[tuple[SubscriberSample, SubscriberSample]], latest: Sequence[SubscriberSample]
+) -> dict[str, Any]:
+    """What a point says of all subscribers together: of what they noted for it, and of how they stand."""
+    cpus = [_percent(pair, lambda sample: sample.cpu_s) for pair in noted]
+    return {
+        "slowest_client_records": min((sample.slowest_received for sample in latest), default=0),
+        "fetches": sum(now.fetches - before.fetches for before, now in noted),
+        "received_bytes": sum(now.received_bytes - before.received_bytes for before, now in noted),
+        "subscriber_cpu_percent_sum": sum(cpus),
+        "subscriber_cpu_percent_max": max(cpus, default=0.0),
+        "subscriber_rss_bytes_sum": sum(sample.rss_bytes for sample in latest),
+    }
 
-    sent: int = 0
-    acked: int = 0
-    delivered: int = 0
 
-
-class _Series:
-    """Goes from point to point, and says of the one that it stands at what each task noted there."""
-
-    def __init__(self, evidence: Evidence, every_s: float) -> None:
-        self._publisher = _Track(evidence.publisher.samples if evidence.publisher else (), every_s)
-        self._subscribers = [_Track(stats.samples, every_s) for stats in evidence.subscribers]
-        self._machine = _Track(evidence.machine, every_s)
-        self.last = max([self._publisher.last, *(track.last for track in self._subscribers)], default=0)
-        # What was noted for this point, and how things stand: a task that noted nothing stands as it did.
-        self._sent: tuple[PublisherSample, PublisherSample] | None = None
-        self._sent_so_far: PublisherSample | None = None
-        self._got: list[tuple[SubscriberSample, SubscriberSample]] = []
-        self._got_so_far: dict[int, SubscriberSample] = {}
-        self._used: tuple[MachineSample, MachineSample] | None = None
-
-    def step(self, number: int) -> _Totals:
-        """Go to a point, from the one before."""
-        self._sent = self._publisher.at(number)
-        self._sent_so_far = self._sent[1] if self._sent else self._sent_so_far
-        noted = {index: pair for index, track in enumerate(self._subscribers) if (pair := track.at(number))}
-        self._got = list(noted.values())
-        self._got_so_far.update((index, now) for index, (_, now) in noted.items())
-        self._used = self._machine.at(number)
-        return _Totals(
-            sent=self._sent_so_far.attempted if self._sent_so_far else 0,
-            acked=self._sent_so_far.acked if self._sent_so_far else 0,
-            delivered=sum(sample.received for sample in self._got_so_far.values()),
-        )
-
-    def publisher_fields(self) -> dict[str, Any]:
-        """What a point says of the publisher."""
-        return {
-            "publisher_lag_max_ms": self._sent[1].lag_max_s * 1000 if self._sent else 0.0,
-            "publisher_cpu_percent": _percent(self._sent, lambda sample: sample.cpu_s) if self._sent else 0.0,
-            "publisher_rss_bytes": self._sent_so_far.rss_bytes if self._sent_so_far else 0,
-        }
-
-    def subscriber_fields(self) -> dict[str, Any]:
-        """What a point says of all subscribers together."""
-        cpus = [_percent(pair, lambda sample: sample.cpu_s) for pair in self._got]
-        standing = self._got_so_far.values()
-        return {
-            "slowest_client_records": min((sample.slowest_received for sample in standing), default=0),
-            "fetches": sum(now.fetches - before.fetches for before, now in self._got),
-            "received_bytes": sum(now.received_bytes - before.received_bytes for before, now in self._got),
-            "subscriber_cpu_percent_sum": sum(cpus),
-            "subscriber_cpu_percent_max": max(cpus, default=0.0),
-            "subscriber_rss_bytes_sum": sum(sample.rss_bytes for sample in standing),
-        }
-
-    def latency_fields(self) -> dict[str, Any]:
-        """What a point says of how late its deliveries were."""
-        latencies = LatencyHistogram(SAMPLE_BITS)
-        for _, sample in self._got:
-            latencies.merge(sample.e2e)
-        p50_us, p99_us = latencies.percentiles_us((50, 99))
-        return {
-            "e2e_p50_ms": p50_us / 1000,
-            "e2e_p99_ms": p99_us / 1000,
-            "e2e_max_ms": latencies.max_us / 1000,
-        }
-
-    def machine_fields(self, cores: int) -> dict[str, Any]:
-        """What a point says of the controller's machine, and of the broker on it."""
-        used = self._used
-        return {
-            "broker_cpu_percent": _broker_percent(used),
-            "broker_rss_bytes": used[1].broker_rss_bytes if used else None,
-            "machine_cpu_percent": _percent(used, lambda sample: sample.busy_cpu_s) / max(1, cores) if used else None,
-        }
+def _latency_fields(samples: Sequence[SubscriberSample]) -> dict[str, Any]:
+    """What a point says of how late its deliveries were."""
+    latencies = LatencyHistogram(SAMPLE_BITS)
+    for sample in samples:
+        latencies.merge(sample.e2e)
+    p50_us, p99_us = latencies.percentiles_us((50, 99))
+    return {"e2e_p50_ms": p50_us / 1000, "e2e_p99_ms": p99_us / 1000, "e2e_max_ms": latencies.max_us / 1000}
 
 
 def _percent(pair: tuple[S, S], cpu_s: Callable[[S], float]) -> float:

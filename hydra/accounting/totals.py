@@ -10,6 +10,15 @@ from hydra.accounting.latency import LatencySummary
 from hydra.options.options import Options
 from hydra.options.thresholds import METRICS, PERCENTILES, parse_threshold
 
+_COMPARE: Mapping[str, Callable[[float, float], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
+}
+
 
 @dataclass(frozen=True)
 class Totals:
@@ -99,15 +108,6 @@ class Latencies:
     clock_error_ms: float
     """How far the clocks of hosts may be apart after correction; 0 where all tasks ran on one host."""
 
-
-_COMPARE: Mapping[str, Callable[[float, float], bool]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-    "==": operator.eq,
-    "!=": operator.ne,
-}
 
 Value = Callable[[Totals, Latencies], float]
 

@@ -6,6 +6,7 @@ BrokerError. A port that refuses connections is given up after a few seconds.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypedDict, TypeVar
@@ -39,9 +40,10 @@ _POLL_S = 0.05
 _PAUSE_S = 0.2
 _ADVERTISED_TIMEOUT_S = 2.0
 
+ALL_UP_HINT = "check that all brokers of the cluster are up"
+
 
 class _Partition(TypedDict):
-    error_code: int
     partition_index: int
     leader_id: int
 
@@ -55,11 +57,8 @@ class KafkaTopicAdmin:
     """Topics and offsets of one cluster. Not thread-safe. Connects at the first call, and again after a `close`.
 
     Args:
-        bootstrap_servers: ``host:port``, comma separated.
+        bootstrap_servers: ``host:port``, comma separated; a UsageError if one is invalid.
         timeout_s: for each call, with all its retries.
-
-    Raises:
-        UsageError: ``bootstrap_servers`` has an invalid host:port.
     """
 
     def __init__(self, bootstrap_servers: str, timeout_s: float = 15.0) -> None:
@@ -72,21 +71,11 @@ class KafkaTopicAdmin:
         self._advertised: Sequence[Endpoint] = ()
 
     def check(self) -> ClusterFacts:
-        """Reach the cluster and learn about it.
-
-        Raises:
-            BrokerError: it cannot be reached, or refused us.
-        """
+        """Reach the cluster and learn about it; see the Protocol."""
         return self._call("describe the cluster", _cluster_facts)
 
     def create_topic(self, name: str, *, partitions: int, configs: Mapping[str, str]) -> Sequence[PartitionLeader]:
-        """Create a topic; returns once every partition has a leader, with the leaders in the order of the partitions.
-
-        The replication factor is the cluster's default.
-
-        Raises:
-            BrokerError: it exists, the broker refused it, or it got no leaders in time.
-        """
+        """Create a topic, with the cluster's default replication factor; see the Protocol."""
         deadline = time.monotonic() + self._timeout_s
         topic = {name: {"num_partitions": partitions, "replication_factor": -1, "configs": dict(configs)}}
         tries = 0
@@ -103,48 +92,27 @@ class KafkaTopicAdmin:
 
         what = f"create the topic {name}"
         self._call(what, create)
-        while True:
-            leaders = self._call(what, lambda client: _leaders(client, name))
-            if len(leaders) == partitions:
-                return leaders
-            if time.monotonic() > deadline:
-                raise BrokerError(
-                    f"the topic {name} on {self._where} has {len(leaders)} leaders for {partitions} partitions"
-                    f" after {self._timeout_s:g} s",
-                    hint="check that all brokers of the cluster are up",
-                )
-            time.sleep(_POLL_S)
+        while len(leaders := self._call(what, lambda client: _leaders(client, name))) != partitions:
+            state = f"has {len(leaders)} leaders for {partitions} partitions after {self._timeout_s:g} s"
+            _pause(deadline, f"the topic {name} on {self._where} {state}", ALL_UP_HINT)
+        return leaders
 
     def delete_topic(self, name: str) -> None:
-        """Delete a topic and wait until it is gone; harmless if there is none.
-
-        Raises:
-            BrokerError: the broker refused, or it is still there after the timeout.
-        """
+        """Delete a topic and wait until it is gone; see the Protocol."""
         deadline = time.monotonic() + self._timeout_s
 
         def delete(client: KafkaAdminClient) -> None:
-            try:
+            with contextlib.suppress(UnknownTopicOrPartitionError):
                 client.delete_topics([name], timeout_ms=int(self._request_timeout_s * 1000))
-            except UnknownTopicOrPartitionError:
-                return
 
         what = f"delete the topic {name}"
         self._call(what, delete)
         while self._call(what, lambda client: _exists(client, name)):
-            if time.monotonic() > deadline:
-                raise BrokerError(
-                    f"the topic {name} on {self._where} was deleted {self._timeout_s:g} s ago and is still there",
-                    hint="check that all brokers of the cluster are up",
-                )
-            time.sleep(_POLL_S)
+            text = f"the topic {name} on {self._where} was deleted {self._timeout_s:g} s ago and is still there"
+            _pause(deadline, text, ALL_UP_HINT)
 
     def delete_groups(self, group_ids: Sequence[str]) -> None:
-        """Delete consumer groups, with the members that are still in them; harmless for one that does not exist.
-
-        Raises:
-            BrokerError: the broker refused, or some are still there after the timeout.
-        """
+        """Delete consumer groups, with the members that are still in them; see the Protocol."""
         deadline = time.monotonic() + self._timeout_s
         left = list(group_ids)
         what = f"delete {len(left)} consumer groups"
@@ -152,23 +120,15 @@ class KafkaTopicAdmin:
             answers = self._call(what, lambda client: client.delete_groups(left))  # noqa: B023  # called at once
             reasons = {group_id: reason for group_id, reason in answers.items() if reason not in _GROUP_IS_GONE}
             left = list(reasons)
-            if left and time.monotonic() > deadline:
-                raise BrokerError(
-                    f"{len(left)} consumer groups on {self._where} cannot be deleted ({left[0]}: {reasons[left[0]]})",
-                    hint="check that all brokers of the cluster are up, and that nobody else is in the groups",
-                )
-            occupied = [group_id for group_id in left if reasons[group_id] == NonEmptyGroupError.__name__]
-            for group_id in occupied:
-                self._call(what, lambda client: _empty_group(client, group_id))  # noqa: B023  # called at once
+            for group_id in left:
+                if reasons[group_id] == NonEmptyGroupError.__name__:
+                    self._call(what, lambda client: _empty_group(client, group_id))  # noqa: B023  # called at once
             if left:
-                time.sleep(_POLL_S)
+                text = f"{len(left)} consumer groups on {self._where} cannot be deleted ({left[0]}: {reasons[left[0]]})"
+                _pause(deadline, text, f"{ALL_UP_HINT}, and that nobody else is in the groups")
 
     def offsets(self, topic: str) -> Mapping[int, OffsetRange]:
-        """Log start and end offset of every partition.
-
-        Raises:
-            BrokerError: the topic does not exist, or a partition has no leader.
-        """
+        """Log start and end offset of every partition; see the Protocol."""
         return self._call(f"read the offsets of the topic {topic}", lambda client: _offsets(client, topic))
 
     def close(self) -> None:
@@ -184,8 +144,7 @@ class KafkaTopicAdmin:
                 return action(self._connected())
             # RuntimeError: what kafka-python says when the cluster has no controller for a moment
             except (KafkaError, RuntimeError, OSError) as error:
-                will_pass = getattr(error, "retriable", True)
-                if not will_pass or time.monotonic() >= retry_until:
+                if not getattr(error, "retriable", True) or time.monotonic() >= retry_until:
                     raise self._advertised_address_error() or BrokerError(
                         f"cannot {what} on {self._where} ({_sentence(error)})",
                         hint="check that the broker is up and allows this client to do that",
@@ -214,6 +173,13 @@ class KafkaTopicAdmin:
             self._client, connections = _open_client(servers, self._request_timeout_s)
             self._advertised = [Endpoint(broker.host, broker.port) for broker in connections.cluster.brokers()]
         return self._client
+
+
+def _pause(deadline: float, error: str, hint: str) -> None:
+    """Wait a moment before the next look; a BrokerError once the deadline is over."""
+    if time.monotonic() > deadline:
+        raise BrokerError(error, hint=hint)
+    time.sleep(_POLL_S)
 
 
 def _open_client(servers: Sequence[str], request_timeout_s: float) -> tuple[KafkaAdminClient, KafkaNetClient]:

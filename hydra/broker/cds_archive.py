@@ -38,14 +38,9 @@ def cds_archive(
 ) -> Path | None:
     """The archive for this Java and these jars; made if it is missing, which takes some seconds.
 
-    Like ``EmbeddedBroker.start``, call it on a thread that outlives the JVMs.
-
-    Args:
-        java: runs the broker.
-        classpath: the verified jars.
-        scratch: a folder that does not exist, for the boot that lists the classes; gone afterwards.
-        note: called with a line of text when an archive is made, or cannot be.
-        folder: the archives; ``<user's cache>/hydra-scaletest/classes`` unless given.
+    Like ``EmbeddedBroker.start``, call it on a thread that outlives the JVMs. ``scratch`` is a folder for the boot that
+    lists the classes; it does not exist before and afterwards. ``note`` is called with a line of text when an archive
+    is made, or cannot be. The archives are in the user's cache unless a folder is given.
 
     Returns:
         None if there is none: this Java cannot make one, the folder cannot be written, or another process is making it.
@@ -91,11 +86,7 @@ def _fingerprint(java: Java, classpath: Sequence[Path]) -> str:
 
 
 def _make(archive: Path, java: Java, classpath: Sequence[Path], scratch: Path, note: Callable[[str], None]) -> None:
-    """Put the archive in its place, or an empty file if this Java makes none that it can use.
-
-    Raises:
-        HydraError: the broker did not boot, or a JVM timed out.
-    """
+    """Put the archive in its place, or an empty file if this Java makes none that it can use."""
     _remove_old(archive.parent)
     with staging_dir(archive.parent) as staging:
         # Both JVMs of the broker's start write this file, the broker itself last.
@@ -124,12 +115,7 @@ def _make(archive: Path, java: Java, classpath: Sequence[Path], scratch: Path, n
 
 
 def _run(java: Java, flags: Sequence[str], main: Sequence[str], classpath: Sequence[Path], folder: Path) -> None:
-    """Run a short JVM with the broker's flags and these.
-
-    Raises:
-        JavaError: it failed; quotes its first line.
-        InfrastructureError: it timed out.
-    """
+    """Run a short JVM with the broker's flags and these. A JavaError is about this Java, any other about the moment."""
     log = folder / "jvm.log"
     log.unlink(missing_ok=True)
     command = java_command(java, (*broker_flags(_HEAP_MB), *flags), classpath, folder, main)
@@ -137,7 +123,7 @@ def _run(java: Java, flags: Sequence[str], main: Sequence[str], classpath: Seque
     try:
         status = process.wait(timeout=DUMP_TIMEOUT_S)
     except subprocess.TimeoutExpired:
-        # Of a busy machine, and not of this Java: another start may try again.
+        # On a busy machine: another start may try again.
         raise InfrastructureError(f"java {flags[0]} timed out after {DUMP_TIMEOUT_S:g} s") from None
     finally:
         end_jvm(process)

@@ -39,13 +39,10 @@ def resolve_classpath(
     progress: Progress | None = None,
     timeout_s: float = 300.0,
 ) -> tuple[Path, ...]:
-    """The jars of the lock file, as files whose checksums have just been verified.
+    """The jars, of the committed lock file unless given, as files whose checksums have just been verified.
 
-    Args:
-        jars: what to resolve; those of the committed lock file unless given.
-        folder: the cache; ``<user's cache>/hydra-scaletest/jars`` unless given.
-        progress: called with a line of text, on this thread, while jars are downloaded.
-        timeout_s: for all downloads together.
+    They are in the user's cache unless a folder is given. All downloads together take ``timeout_s`` at most;
+    ``progress`` is called with a line of text, on this thread, while they go on.
 
     Raises:
         JarError: a jar cannot be downloaded, or differs from the lock file; names it.
@@ -59,12 +56,8 @@ def resolve_classpath(
             hint=f"set XDG_CACHE_HOME to a folder without {os.pathsep!r}",
         )
     if _bad_jars(locked, cache):
-        _repair(locked, cache, progress or _silent, time.monotonic() + timeout_s)
+        _repair(locked, cache, progress or (lambda _line: None), time.monotonic() + timeout_s)
     return tuple(cache / jar.file_name for jar in locked)
-
-
-def _silent(_line: str) -> None:
-    pass
 
 
 def _bad_jars(jars: Sequence[LockedJar], cache: Path) -> tuple[LockedJar, ...]:
@@ -104,7 +97,7 @@ def _download(bad: Sequence[LockedJar], cache: Path, progress: Progress, deadlin
     progress(f"downloading {what}: {len(bad)} jars, {total_mb:.1f} MB, once")
     got_bytes, next_line = 0, 0.0
     with staging_dir(cache) as staging:
-        for count, (jar, path) in enumerate(download(bad, staging, deadline), start=1):
+        for count, (jar, path) in enumerate(_fetch(bad, staging, deadline), start=1):
             path.replace(cache / jar.file_name)
             got_bytes += jar.size_bytes
             now = time.monotonic()
@@ -132,16 +125,11 @@ def _write_lock(cache: Path, progress: Progress, deadline: float) -> Iterator[No
         time.sleep(_POLL_S)
 
 
-def download(jars: Sequence[LockedJar], folder: Path, deadline: float) -> Iterator[tuple[LockedJar, Path]]:
-    """Download jars; yield each with its file once it has arrived and its checksum is right.
-
-    Args:
-        jars: what to download.
-        folder: where jgo puts the files.
-        deadline: on the monotonic clock, for all of them together.
+def _fetch(jars: Sequence[LockedJar], folder: Path, deadline: float) -> Iterator[tuple[LockedJar, Path]]:
+    """Download jars into a folder; yield each with its file once it has arrived and its checksum is right.
 
     Raises:
-        JarError: one cannot be downloaded, or differs from the lock file; names its coordinate.
+        JarError: one cannot be downloaded by the deadline, or differs from the lock file; names its coordinate.
     """
     todo: queue.SimpleQueue[LockedJar] = queue.SimpleQueue()
     done: queue.SimpleQueue[tuple[LockedJar, Path | JarError]] = queue.SimpleQueue()
@@ -149,16 +137,24 @@ def download(jars: Sequence[LockedJar], folder: Path, deadline: float) -> Iterat
         todo.put(jar)
     stop = threading.Event()
     context = repository_context(folder, lambda: stop.is_set() or time.monotonic() > deadline)
+
+    def work() -> None:
+        with contextlib.suppress(queue.Empty):
+            while not stop.is_set():
+                jar = todo.get_nowait()
+                done.put((jar, _download_one(context, jar)))
+
     # Daemon threads: a socket read cannot be interrupted, and must not delay a Ctrl-C.
-    threads = [
-        threading.Thread(target=_work, args=(context, todo, done, stop), name="hydra-jars", daemon=True)
-        for _ in range(min(_THREADS, len(jars)))
-    ]
+    threads = [threading.Thread(target=work, name="hydra-jars", daemon=True) for _ in range(min(_THREADS, len(jars)))]
     for thread in threads:
         thread.start()
     try:
         for _ in jars:
-            jar, outcome = _next(done, deadline)
+            try:
+                jar, outcome = done.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                hint = "try again: jars that have arrived are kept"
+                raise JarError("downloading Kafka's jars timed out", hint=hint) from None
             if isinstance(outcome, JarError):
                 raise outcome
             yield jar, outcome
@@ -166,29 +162,6 @@ def download(jars: Sequence[LockedJar], folder: Path, deadline: float) -> Iterat
         stop.set()
         for thread in threads:
             thread.join(timeout=_JOIN_TIMEOUT_S)
-
-
-def _next(
-    done: queue.SimpleQueue[tuple[LockedJar, Path | JarError]], deadline: float
-) -> tuple[LockedJar, Path | JarError]:
-    try:
-        return done.get(timeout=max(0.0, deadline - time.monotonic()))
-    except queue.Empty:
-        raise JarError(
-            "downloading Kafka's jars timed out", hint="try again: jars that have arrived are kept"
-        ) from None
-
-
-def _work(
-    context: MavenContext,
-    todo: queue.SimpleQueue[LockedJar],
-    done: queue.SimpleQueue[tuple[LockedJar, Path | JarError]],
-    stop: threading.Event,
-) -> None:
-    with contextlib.suppress(queue.Empty):
-        while not stop.is_set():
-            jar = todo.get_nowait()
-            done.put((jar, _download_one(context, jar)))
 
 
 def _download_one(context: MavenContext, jar: LockedJar) -> Path | JarError:

@@ -38,15 +38,10 @@ _LARGEST_REPLY_BYTES = 1 << 20
 def connection_errors(
     endpoints: Sequence[Endpoint], timeout_s: float, *, until_one_connects: bool = False
 ) -> dict[Endpoint, OSError]:
-    """Try to connect to all endpoints, and to all addresses of each, at the same time.
-
-    Args:
-        endpoints: where to connect to.
-        timeout_s: the one deadline of all attempts.
-        until_one_connects: return as soon as one endpoint has taken a connection.
+    """Try to connect to all endpoints, and to all addresses of each, at the same time, for ``timeout_s`` in all.
 
     Returns:
-        Why a connection failed, by endpoint. With ``until_one_connects`` it is empty once one has connected.
+        Why a connection failed, by endpoint. With ``until_one_connects`` it is empty as soon as one has connected.
     """
     deadline_s = time.monotonic() + timeout_s
     errors: dict[Endpoint, OSError] = {}
@@ -55,7 +50,8 @@ def connection_errors(
         for endpoint in endpoints:
             errors[endpoint] = TimeoutError(errno.ETIMEDOUT, "timed out")
             try:
-                for family, kind, _protocol, _name, address in _addresses(endpoint):
+                found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+                for family, kind, _protocol, _name, address in found:
                     attempt = closing.enter_context(socket.socket(family, kind))
                     attempt.settimeout(0)
                     code = attempt.connect_ex(address)
@@ -65,6 +61,8 @@ def connection_errors(
                         errors[endpoint] = OSError(code, os.strerror(code))
             except OSError as error:
                 errors[endpoint] = error
+            except UnicodeError:
+                errors[endpoint] = OSError(f"invalid host name {endpoint.host!r}")
         while selector.get_map() and (left_s := deadline_s - time.monotonic()) > 0:
             for key, _events in selector.select(left_s):
                 selector.unregister(key.fileobj)
@@ -79,19 +77,10 @@ def connection_errors(
     return errors
 
 
-def _addresses(endpoint: Endpoint) -> list[tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int]]]:
-    try:
-        return socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)  # type: ignore[return-value]
-    except UnicodeError as error:
-        raise OSError(f"invalid host name {endpoint.host!r}") from error
-
-
 def await_reachable(endpoints: Sequence[Endpoint], timeout_s: float) -> None:
-    """Wait until one of the endpoints takes a connection; tries each at least once.
+    """Wait until one of a cluster's endpoints takes a connection; tries each at least once.
 
-    Args:
-        endpoints: of one cluster.
-        timeout_s: for endpoints that do not answer; refusals and unknown names are given up sooner.
+    Refusals and unknown names are given up before ``timeout_s``.
 
     Raises:
         BrokerError: none does; names each with its cause.
@@ -105,10 +94,8 @@ def await_reachable(endpoints: Sequence[Endpoint], timeout_s: float) -> None:
         refused = not any(isinstance(error, TimeoutError) for error in errors.values())
         if time.monotonic() - started_s >= (min(timeout_s, _REFUSED_FOR_S) if refused else timeout_s):
             causes = "; ".join(f"{endpoint}: {error.strerror or error}" for endpoint, error in errors.items())
-            raise BrokerError(
-                f"no Kafka broker can be reached ({causes})",
-                hint="check bootstrap_servers, the network and whether the broker is up",
-            )
+            hint = "check bootstrap_servers, the network and whether the broker is up"
+            raise BrokerError(f"no Kafka broker can be reached ({causes})", hint=hint)
         time.sleep(_PAUSE_S)
 
 
@@ -173,35 +160,21 @@ def is_ready(port: int, cluster_id: str, timeout_s: float) -> bool:
     """Whether the embedded broker serves its cluster, by a Metadata request (version 2, of the Kafka protocol guide).
 
     A broker that still starts refuses connections, or leaves its own id out of the list of brokers; another broker that
-    took the port has another cluster id.
-
-    Args:
-        port: on 127.0.0.1.
-        cluster_id: the one that the broker was formatted with.
-        timeout_s: for each step of the exchange.
+    took the port has another cluster id. ``timeout_s`` is for each step of the exchange.
     """
     header = struct.pack(">hhih", _API_METADATA, _METADATA_VERSION, 1, len(_CLIENT_ID))
     request = header + _CLIENT_ID + struct.pack(">i", 0)
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=timeout_s) as connection:
+        connection = socket.create_connection(("127.0.0.1", port), timeout=timeout_s)
+        with connection, connection.makefile("rb") as reply:
             connection.sendall(struct.pack(">i", len(request)) + request)
-            (size,) = struct.unpack(">i", _read(connection, 4))
+            (size,) = struct.unpack(">i", reply.read(4))
             if not 0 < size <= _LARGEST_REPLY_BYTES:
                 return False
-            brokers, found_id = _decode(_read(connection, size))
+            brokers, found_id = _decode(reply.read(size))
     except (OSError, struct.error, UnicodeDecodeError):
         return False
     return brokers > 0 and found_id == cluster_id
-
-
-def _read(connection: socket.socket, size: int) -> bytes:
-    data = bytearray()
-    while len(data) < size:
-        chunk = connection.recv(size - len(data))
-        if not chunk:
-            raise ConnectionError("the broker closed the connection")
-        data += chunk
-    return bytes(data)
 
 
 def _decode(reply: bytes) -> tuple[int, str]:
@@ -209,10 +182,8 @@ def _decode(reply: bytes) -> tuple[int, str]:
     _, brokers = struct.unpack_from(">ii", reply)
     at = 8
     for _ in range(brokers):
-        at += 4  # node id
-        _, at = _string(reply, at)  # host
-        at += 4  # port
-        _, at = _string(reply, at)  # rack
+        _host, at = _string(reply, at + 4)  # after the node id
+        _rack, at = _string(reply, at + 4)  # after the port
     cluster_id, _ = _string(reply, at)
     return brokers, cluster_id
 

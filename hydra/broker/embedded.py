@@ -13,7 +13,6 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from hydra.broker.connectivity import is_ready
@@ -88,31 +87,19 @@ class EmbeddedBroker:
         self.start(self._start_timeout_s)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.stop()
 
     @property
     def bootstrap_servers(self) -> str:
-        """``host:port`` for Kafka clients.
-
-        Raises:
-            BrokerError: it was not started.
-        """
-        if self._ports is None:
-            raise BrokerError("the embedded broker was not started")
+        """``host:port`` for Kafka clients, once it was started."""
+        assert self._ports is not None
         return f"{_ADDRESS}:{self._ports.broker}"
 
     @property
     def pid(self) -> int:
-        """Of the JVM.
-
-        Raises:
-            BrokerError: it was not started.
-        """
-        if self._process is None:
-            raise BrokerError("the embedded broker was not started")
+        """Of the JVM, once it was started."""
+        assert self._process is not None
         return self._process.pid
 
     def returncode(self) -> int | None:
@@ -132,9 +119,6 @@ class EmbeddedBroker:
     def start(self, timeout_s: float = 30.0) -> None:
         """Start it and wait until it serves. After a crash it starts again with its data and its port.
 
-        Args:
-            timeout_s: for all of that.
-
         Raises:
             BrokerError: it died or timed out; quotes its last lines. Nothing of it is left.
             JavaError: the JVM cannot be started.
@@ -153,10 +137,7 @@ class EmbeddedBroker:
             raise
 
     def stop(self) -> None:
-        """Kill it and remove its folder; harmless the second time.
-
-        Its data are removed anyway, and a clean shutdown would take a second.
-        """
+        """Kill it, as a clean shutdown would take a second, and remove its folder; harmless the second time."""
         if self._process is not None:
             end_jvm(self._process)
         self._ports = None
@@ -239,11 +220,7 @@ class EmbeddedBroker:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Different loopback ports that are free now.
-
-    Raises:
-        BrokerError: there are not enough.
-    """
+    """Different loopback ports that are free now."""
     found: list[int] = []
     for port in random.sample(_PORTS, len(_PORTS)):
         with socket.socket() as probe, contextlib.suppress(OSError):

@@ -45,7 +45,6 @@ LOG_BINDING = ("org.slf4j", "slf4j-simple")
 LOG_API = ("org.slf4j", "slf4j-api")
 
 _STABLE = re.compile(r"4\.\d+\.\d+")
-_AT_RUN_TIME = ("compile", "runtime")
 
 
 @dataclass(frozen=True)
@@ -89,11 +88,7 @@ def lock_text(jars: Iterable[LockedJar]) -> str:
 
 
 def kafka_version(jars: Iterable[LockedJar]) -> str:
-    """The version of Kafka among the jars, such as ``4.1.1``.
-
-    Raises:
-        JarError: Kafka is not among them.
-    """
+    """The version of Kafka among the jars, such as ``4.1.1``."""
     for jar in jars:
         group, artifact, version = jar.coordinate.split(":")[:3]
         if group == "org.apache.kafka" and artifact.startswith("kafka_"):
@@ -102,11 +97,7 @@ def kafka_version(jars: Iterable[LockedJar]) -> str:
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's bytes, lower-case hex.
-
-    Raises:
-        OSError: the file cannot be read.
-    """
+    """The SHA-256 of a file's bytes, lower-case hex."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
@@ -117,9 +108,7 @@ def sha256_of(path: Path) -> str:
 def repository_context(folder: Path, is_over: Callable[[], bool]) -> MavenContext:
     """Jgo's access to the public repository, and to those in the user's jgo settings, which come first.
 
-    Args:
-        folder: where jgo keeps files.
-        is_over: a download stops once it returns True.
+    Its files go to ``folder``, and a download stops once ``is_over`` returns True.
     """
     from jgo.config import GlobalSettings
     from jgo.maven import MavenContext, PythonResolver
@@ -179,7 +168,7 @@ def _kafka_artifacts(context: MavenContext, version: str) -> list[Artifact]:
     # Not resolved together with Kafka: jgo treats every root as a BOM, and that of slf4j pins an old kafka-clients.
     kafka = context.create_dependency(":".join((*KAFKA, version)))
     roots, transitive = context.resolver.resolve([kafka])
-    artifacts = [d.artifact for d in roots] + [d.artifact for d in transitive if d.scope in _AT_RUN_TIME]
+    artifacts = [d.artifact for d in roots] + [d.artifact for d in transitive if d.scope in ("compile", "runtime")]
     log_version = next(a.version for a in artifacts if (a.groupId, a.artifactId) == LOG_API)
     return [*artifacts, context.project(*LOG_BINDING).at_version(log_version).artifact()]
 

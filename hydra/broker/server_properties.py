@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -10,21 +12,35 @@ from hydra.options.options import Options
 
 NODE_ID = 1
 
-_OURS = frozenset(
-    {
-        "process.roles",
-        "node.id",
-        "broker.id",
-        "listeners",
-        "advertised.listeners",
-        "controller.listener.names",
-        "controller.quorum.voters",
-        "controller.quorum.bootstrap.servers",
-        "log.dir",
-        "log.dirs",
-        "metadata.log.dir",
-    }
-)
+_OURS = {
+    "process.roles", "node.id", "broker.id", "listeners", "advertised.listeners", "controller.listener.names",
+    "controller.quorum.voters", "controller.quorum.bootstrap.servers", "log.dir", "log.dirs", "metadata.log.dir",
+}  # fmt: skip
+_ONE_NODE = {
+    "default.replication.factor": "1",
+    "min.insync.replicas": "1",
+    "offsets.topic.replication.factor": "1",
+    "offsets.topic.num.partitions": "8",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "transaction.state.log.num.partitions": "4",
+    "share.coordinator.state.topic.replication.factor": "1",
+    "share.coordinator.state.topic.min.isr": "1",
+    "share.coordinator.state.topic.num.partitions": "4",
+    # After a kill the controller readmits the broker only once its former session has timed out.
+    "broker.heartbeat.interval.ms": "1000",
+    "broker.session.timeout.ms": "6000",
+}
+_SHORT_LIVED = {
+    "auto.create.topics.enable": "false",
+    "delete.topic.enable": "true",
+    # Retention within a run of seconds: check soon, and often.
+    "log.initial.task.delay.ms": "500",
+    "log.retention.check.interval.ms": "1000",
+    "log.segment.delete.delay.ms": "1000",
+    # The cleaner allocates this much of the heap at once, for one small compacted topic.
+    "log.cleaner.dedupe.buffer.size": "4194304",
+}
 
 
 @dataclass(frozen=True)
@@ -75,30 +91,22 @@ def _check_overrides(names: Iterable[str]) -> None:
     """Refuse broker properties that Hydra sets itself."""
     for name in names:
         if name in _OURS:
-            raise UsageError(
-                f"the broker property {name} is set by Hydra for its embedded broker",
-                hint="leave it out, or use a broker of your own with --bootstrap_servers",
-            )
+            text = f"the broker property {name} is set by Hydra for its embedded broker"
+            raise UsageError(text, hint="leave it out, or use a broker of your own with --bootstrap_servers")
 
 
 def server_properties(ports: Ports, data_folder: str, cores: int, overrides: Mapping[str, str]) -> dict[str, str]:
-    """All settings of the broker.
-
-    Args:
-        ports: where it listens, on 127.0.0.1.
-        data_folder: for its logs and metadata.
-        cores: of this machine.
-        overrides: the user's properties; they win.
+    """All settings of a broker that listens on 127.0.0.1, on a machine with that many cores; the overrides win.
 
     Raises:
         UsageError: an override is a property that Hydra sets itself.
     """
     _check_overrides(overrides)
-    broker, controller = f"127.0.0.1:{ports.broker}", f"127.0.0.1:{ports.controller}"
+    controller = f"127.0.0.1:{ports.controller}"
     reachable = {
         "process.roles": "broker,controller",
         "node.id": str(NODE_ID),
-        "listeners": f"PLAINTEXT://{broker},CONTROLLER://{controller}",
+        "listeners": f"PLAINTEXT://127.0.0.1:{ports.broker},CONTROLLER://{controller}",
         "advertised.listeners": f"PLAINTEXT://127.0.0.1:{ports.advertised or ports.broker}",
         "controller.listener.names": "CONTROLLER",
         "controller.quorum.voters": f"{NODE_ID}@{controller}",
@@ -106,25 +114,7 @@ def server_properties(ports: Ports, data_folder: str, cores: int, overrides: Map
         "inter.broker.listener.name": "PLAINTEXT",
         "log.dirs": data_folder,
     }
-    return {**reachable, **_one_node(), **_many_clients(cores), **_short_lived(), **overrides}
-
-
-def _one_node() -> dict[str, str]:
-    return {
-        "default.replication.factor": "1",
-        "min.insync.replicas": "1",
-        "offsets.topic.replication.factor": "1",
-        "offsets.topic.num.partitions": "8",
-        "transaction.state.log.replication.factor": "1",
-        "transaction.state.log.min.isr": "1",
-        "transaction.state.log.num.partitions": "4",
-        "share.coordinator.state.topic.replication.factor": "1",
-        "share.coordinator.state.topic.min.isr": "1",
-        "share.coordinator.state.topic.num.partitions": "4",
-        # After a kill the controller readmits the broker only once its former session has timed out.
-        "broker.heartbeat.interval.ms": "1000",
-        "broker.session.timeout.ms": "6000",
-    }
+    return {**reachable, **_ONE_NODE, **_many_clients(cores), **_SHORT_LIVED, **overrides}
 
 
 def _many_clients(cores: int) -> dict[str, str]:
@@ -140,19 +130,6 @@ def _many_clients(cores: int) -> dict[str, str]:
     }
 
 
-def _short_lived() -> dict[str, str]:
-    return {
-        "auto.create.topics.enable": "false",
-        "delete.topic.enable": "true",
-        # Retention within a run of seconds: check soon, and often.
-        "log.initial.task.delay.ms": "500",
-        "log.retention.check.interval.ms": "1000",
-        "log.segment.delete.delay.ms": "1000",
-        # The cleaner allocates this much of the heap at once, for one small compacted topic.
-        "log.cleaner.dedupe.buffer.size": "4194304",
-    }
-
-
 def properties_text(properties: Mapping[str, str]) -> str:
     r"""The content of a Java properties file, in which every other character is escaped as ``\uXXXX``.
 
@@ -162,14 +139,9 @@ def properties_text(properties: Mapping[str, str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    return "".join(_escaped_unit(unit) for unit in _utf16_units(text))
+    return re.sub(r"[^A-Za-z0-9._/,@-]", _escape, text)
 
 
-def _escaped_unit(unit: int) -> str:
-    character = chr(unit)
-    return character if character.isascii() and (character.isalnum() or character in "._-/,@") else f"\\u{unit:04x}"
-
-
-def _utf16_units(text: str) -> list[int]:
-    encoded = text.encode("utf-16-be", "surrogatepass")
-    return [int.from_bytes(encoded[i : i + 2], "big") for i in range(0, len(encoded), 2)]
+def _escape(character: re.Match[str]) -> str:
+    utf16 = character[0].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{unit:04x}" for (unit,) in struct.iter_unpack(">H", utf16))

@@ -68,8 +68,7 @@ def check_capacity_of(points: Iterable[Options]) -> None:
     from hydra.kafkatest.machine import check_capacity
 
     for options in points:
-        if options.marathon_url is None:
-            check_capacity(options, embedded=options.bootstrap_servers is None)
+        check_capacity(options)
 
 
 def run_sweep(ctx: click.Context, kind: SweepKind, make: Callable[[], SweepRecord]) -> int:

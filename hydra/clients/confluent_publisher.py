@@ -195,7 +195,7 @@ def queue_records(order: RunOrder) -> int:
 
 def settings(order: RunOrder, on_error: Callable[[KafkaError], None]) -> dict[str, Any]:
     """The settings of librdkafka for an order."""
-    timeout_ms = max(round(order.delivery_timeout_s * 1000), order.options.linger_ms + 1)
+    timeout_ms = max(round(order.options.delivery_timeout_s * 1000), order.options.linger_ms + 1)
     return {
         "bootstrap.servers": order.bootstrap_servers,
         "client.id": "hydra-pub",

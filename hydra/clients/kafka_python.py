@@ -185,7 +185,7 @@ class KafkaPythonPublisher:
 
 def publisher_settings(order: RunOrder, deadline_s: float) -> dict[str, Any]:
     """The settings of kafka-python for an order."""
-    delivery_ms = max(round(order.delivery_timeout_s * 1000), order.options.linger_ms + 1000)
+    delivery_ms = max(round(order.options.delivery_timeout_s * 1000), order.options.linger_ms + 1000)
     return {
         "bootstrap_servers": order.bootstrap_servers.split(","),
         "client_id": "hydra-pub",

@@ -55,7 +55,7 @@ class WirePublisher:
     def __init__(self, order: RunOrder) -> None:
         self.topic = order.topic
         self.acks = order.options.acks
-        self.timeout_ms = round(min(_REQUEST_TIMEOUT_S, order.delivery_timeout_s) * 1000)
+        self.timeout_ms = round(min(_REQUEST_TIMEOUT_S, order.options.delivery_timeout_s) * 1000)
         self._order = order
         self._linger_s = order.options.linger_ms / 1000
         self._batch_bytes = order.options.batch_size_bytes
@@ -306,7 +306,7 @@ class WirePublisher:
                 self._wake(queue)
 
     def _expired(self, batch: PendingBatch, now_s: float) -> bool:
-        timeout_s = self._order.delivery_timeout_s
+        timeout_s = self._order.options.delivery_timeout_s
         if now_s - batch.created_s <= max(timeout_s, self._linger_s):
             return False
         self._ledger.error = self._ledger.error or f"records had no ack after {timeout_s:g} s"

@@ -15,7 +15,8 @@ from hydra.engine.http_session import BoundedSession
 from hydra.engine.marathon_launcher import MarathonLauncher
 from hydra.errors import HydraError, InfrastructureError
 from hydra.options.options import Options
-from hydra.run.app_spec import AppSpec, Task
+from hydra.run.clock import MonotonicClock, poll_until
+from hydra.run.protocols import AppSpec, Task
 
 POLL_S = 0.2
 PROBE_TIMEOUT_S = 8.0
@@ -83,18 +84,10 @@ class ProbeResult:
 def probe_agents(
     launcher: MarathonLauncher, options: Options, *, name: str, agents: int, targets: Sequence[str], timeout_s: float
 ) -> tuple[ProbeResult, ...]:
-    """Run a probe on that many different hosts, ask each, and remove them.
-
-    Args:
-        launcher: on the Marathon.
-        options: name the group of the app, and the agents' Python.
-        name: of the app, within that group.
-        agents: how many hosts.
-        targets: each host:port that the agents should reach.
-        timeout_s: for all probes to run.
+    """Run a probe on that many agents, ask each what it is and which targets (host:port) it reaches, and remove them.
 
     Raises:
-        InfrastructureError: they do not run in time; gives Marathon's reason.
+        InfrastructureError: they do not all run within ``timeout_s``; gives Marathon's reason.
     """
     spec = AppSpec(
         app_id=f"/{options.app_prefix}/{name}",
@@ -118,9 +111,8 @@ def _running(launcher: MarathonLauncher, spec: AppSpec, timeout_s: float) -> Seq
             return running
         if time.monotonic() >= deadline_s:
             reason = launcher.waiting_reason(spec.app_id).text
-            raise InfrastructureError(
-                f"{len(running)} of {spec.instances} probes ran after {timeout_s:g} s{reason and f' ({reason})'}"
-            )
+            text = f"{len(running)} of {spec.instances} probes ran after {timeout_s:g} s"
+            raise InfrastructureError(f"{text} ({reason})" if reason else text)
         time.sleep(POLL_S)
 
 
@@ -153,5 +145,4 @@ def _remove(launcher: MarathonLauncher, app_id: str) -> None:
             if not error.retryable or time.monotonic() >= deadline_s:
                 raise
             time.sleep(POLL_S)
-    while not launcher.removed(app_id) and time.monotonic() < deadline_s:
-        time.sleep(POLL_S)
+    poll_until(MonotonicClock(), lambda: launcher.removed(app_id), deadline_s - time.monotonic())

@@ -23,16 +23,13 @@ from packaging.utils import canonicalize_name
 import hydra
 from hydra.errors import InfrastructureError
 from hydra.options.options import Options
-from hydra.run.app_spec import AppSpec
+from hydra.run.protocols import AppSpec
 
 if TYPE_CHECKING:
     from hydra.engine.code_server import CodeServer
 
 PUBLISHER = "kafka-pub"
 SUBSCRIBER = "kafka-sub"
-INSTALLED_COMMAND = "exec hydra"
-"""On a cluster where Hydra is installed on the agents."""
-
 MEM_MIB = {PUBLISHER: 128.0, SUBSCRIBER: 64.0}
 
 FILE_NAME = "hydra.pyz"
@@ -85,12 +82,6 @@ def app_spec(options: Options, role: str, instances: int, placement: Placement) 
     """The app. It is the same for all runs of one version, so that apps that were left up serve the next run.
 
     With a code server it has the address of the run's own, so that apps that were left up are restarted.
-
-    Args:
-        options: where the app goes.
-        role: kafka-pub or kafka-sub.
-        instances: how many tasks.
-        placement: how the agents get the code, and their attributes.
     """
     return AppSpec(
         app_id=app_id(options, role),
@@ -108,7 +99,7 @@ def _command(options: Options, arguments: str, code_server: CodeServer | None) -
         return code_server.bundle.command(arguments, options.agent_python)
     if options.marathon_url is None:
         return f"exec {shlex.quote(sys.executable)} -m hydra {arguments}"
-    return f"{INSTALLED_COMMAND} {arguments}"
+    return f"exec hydra {arguments}"  # which is installed on the agents
 
 
 def _constraints(options: Options, role: str, placement: Placement) -> tuple[tuple[str, ...], ...]:
@@ -129,22 +120,13 @@ class TaskBundle:
     sha256: str
 
     def command(self, arguments: str, python: str | None) -> str:
-        """The command line of a task that has fetched the file into its folder.
-
-        Args:
-            arguments: of ``hydra``, quoted for a shell.
-            python: on the agents; None to look for the version that the file is for.
-        """
+        """The command line of a task that has fetched the file: ``hydra`` with arguments, quoted for a shell."""
         expected = f"{_python_version()} {sysconfig.get_platform()} {self.sha256} {FILE_NAME}"
         return f"{agent_python(python)} -I -c {shlex.quote(CHECK)} {expected} {arguments}"
 
 
 def agent_python(python: str | None) -> str:
-    """The start of a command line that runs an agent's Python.
-
-    Args:
-        python: its path; None to look for this Python's version, else for any.
-    """
+    """The start of a command line that runs an agent's Python: that path, else this Python's version, else any."""
     if python is not None:
         return f"exec {shlex.quote(python)}"
     found = f"$(command -v python{_python_version()} || command -v python3 || command -v python)"
@@ -152,10 +134,7 @@ def agent_python(python: str | None) -> str:
 
 
 def build_task_bundle(folder: Path) -> TaskBundle:
-    """Pack the code that runs here, so that the agents run the same; without network.
-
-    Args:
-        folder: the file is made in it.
+    """Pack the code that runs here into a file in the folder, so that the agents run the same; without network.
 
     Raises:
         InfrastructureError: it could not be packed.

@@ -10,6 +10,7 @@ import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import TypeAlias
 from urllib.parse import urlsplit
 
 import psutil
@@ -26,6 +27,8 @@ REQUEST_TIMEOUT_S = 30.0
 MAX_CONNECTIONS = 256
 TOKEN_BYTES = 24
 
+_Connection: TypeAlias = "socket.socket | tuple[bytes, socket.socket]"
+
 
 def is_wanted(options: Options) -> bool:
     """Whether the agents get the code from a code server."""
@@ -37,10 +40,7 @@ def is_wanted(options: Options) -> bool:
 class CodeServer:
     """Packs the task bundle and serves it until ``close``.
 
-    Args:
-        options: name the address.
-        run_id: names the folder of the bundle.
-        marathon_url: if the options name no address, it is the one that this machine uses towards Marathon.
+    If the options name no address, it is the one that this machine uses towards Marathon.
 
     Raises:
         UsageError: the address or its port cannot be used.
@@ -65,12 +65,9 @@ class CodeServer:
 
 
 class FileServer(ThreadingHTTPServer):
-    """An HTTP server of one file, from ``start`` to ``close``.
+    """An HTTP server of one file, which is read at each request, from ``start`` to ``close``.
 
-    Args:
-        path: the file; it is read at each request.
-        listen: the address to listen on; port 0 takes a free one.
-        advertised_host: the host in ``url``.
+    Port 0 of ``listen`` takes a free one. ``url`` names the advertised host.
 
     Raises:
         UsageError: the port is taken, or the address is not one of this machine.
@@ -111,16 +108,14 @@ class FileServer(ThreadingHTTPServer):
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
 
-    def process_request(self, request: socket.socket | tuple[bytes, socket.socket], client_address: object) -> None:
+    def process_request(self, request: _Connection, client_address: object) -> None:
         """Serve a connection on a thread of its own; hang up if there are MAX_CONNECTIONS already."""
         if self._free.acquire(blocking=False):
             super().process_request(request, client_address)
         else:
             self.shutdown_request(request)
 
-    def process_request_thread(
-        self, request: socket.socket | tuple[bytes, socket.socket], client_address: object
-    ) -> None:
+    def process_request_thread(self, request: _Connection, client_address: object) -> None:
         """Serve a connection."""
         try:
             super().process_request_thread(request, client_address)
@@ -178,11 +173,7 @@ class _Request(BaseHTTPRequestHandler):
 
 
 def own_address(place: str) -> str:
-    """The address of a host name, an address or a network interface of this machine.
-
-    Raises:
-        UsageError: it has none.
-    """
+    """The address of a host name, an address or a network interface of this machine."""
     for address in psutil.net_if_addrs().get(place, ()):
         if address.family == socket.AF_INET:
             return address.address
@@ -221,15 +212,11 @@ def _split(place: str) -> tuple[str, int]:
 
 def _cannot_listen(listen: Endpoint, error: OSError) -> UsageError:
     if error.errno == errno.EADDRINUSE:
-        return UsageError(
-            f"port {listen.port} on {listen.host} is taken{_owner(listen.port)}",
-            hint="give --appserver_address another port, or none",
-        )
+        text = f"port {listen.port} on {listen.host} is taken{_owner(listen.port)}"
+        return UsageError(text, hint="give --appserver_address another port, or none")
     if error.errno == errno.EADDRNOTAVAIL:
-        return UsageError(
-            f"--appserver_address: {listen.host} is not an address of this machine",
-            hint="if NAT translates it on the way, give --appserver_bind as well",
-        )
+        text = f"--appserver_address: {listen.host} is not an address of this machine"
+        return UsageError(text, hint="if NAT translates it on the way, give --appserver_bind as well")
     return UsageError(f"the code server cannot listen on {listen} ({error.strerror})")
 
 

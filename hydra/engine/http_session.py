@@ -41,12 +41,11 @@ class BoundedSession(requests.Session):
             response = super().request(*args, **bounded)  # type: ignore[arg-type]  # passed through
             with response:
                 _read_whole(response, deadline_s)
-        except requests.RequestException as error:
-            self.failure, self.timed_out = reason(error, self.timeout_s), _is_timeout(error)
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            self.failure, self.timed_out = _reason(error, self.timeout_s), _is_timeout(error)
             self.untrusted = isinstance(error, requests.exceptions.SSLError)
-            raise
-        except urllib3.exceptions.HTTPError as error:
-            self.failure, self.timed_out = reason(error, self.timeout_s), _is_timeout(error)
+            if isinstance(error, requests.RequestException):
+                raise
             raise requests.ConnectionError(error) from error
         except UnicodeError as error:
             # A host name that IDNA cannot encode.
@@ -70,7 +69,7 @@ def _read_whole(response: requests.Response, deadline_s: float) -> None:
     response._content, response._content_consumed = bytes(body), True  # type: ignore[attr-defined]  # noqa: SLF001
 
 
-def reason(error: Exception, timeout_s: float) -> str:
+def _reason(error: Exception, timeout_s: float) -> str:
     """The innermost cause of a failure, without the library names around it."""
     if _is_timeout(error):
         return f"no response within {round(timeout_s, 1):g} s"

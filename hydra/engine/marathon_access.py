@@ -48,13 +48,11 @@ def given_access(options: Options, environment: Mapping[str, str] = os.environ) 
         UsageError: the secrets or the CA file cannot be used; names the file, never its content.
     """
     assert options.marathon_url is not None
-    secrets = {
-        name: environment[ENVIRONMENT_PREFIX + name.upper()]
-        for name in SECRET_NAMES
-        if environment.get(ENVIRONMENT_PREFIX + name.upper())
-    }
     if options.marathon_secrets is not None:
-        secrets = read_secrets(Path(options.marathon_secrets))
+        secrets = _read_secrets(Path(options.marathon_secrets))
+    else:
+        found = {name: environment.get(ENVIRONMENT_PREFIX + name.upper()) for name in SECRET_NAMES}
+        secrets = {name: value for name, value in found.items() if value}
     for name, value in secrets.items():
         if not value.isprintable() or (name == "authorization" and not value.isascii()):
             raise UsageError(f"Marathon's {name} has characters that no HTTP header can carry")
@@ -62,8 +60,13 @@ def given_access(options: Options, environment: Mapping[str, str] = os.environ) 
         raise UsageError("Marathon's secrets have an authorization beside user or password", hint="keep one of them")
     if ("user" in secrets) != ("password" in secrets):
         raise UsageError("Marathon's secrets have a user without a password, or a password without a user")
-    if options.marathon_ca_file is not None:
-        _check_ca_file(options.marathon_ca_file)
+    if (ca_file := options.marathon_ca_file) is not None:
+        try:
+            ssl.create_default_context(cafile=ca_file)
+        except ssl.SSLError as error:
+            raise UsageError(f"--marathon_ca_file={ca_file} holds no certificates (PEM)") from error
+        except OSError as error:
+            raise UsageError(f"--marathon_ca_file={ca_file} cannot be read ({error.strerror})") from error
     return MarathonAccess(
         tuple(options.marathon_url.split(",")),
         user=secrets.get("user", ""),
@@ -74,12 +77,8 @@ def given_access(options: Options, environment: Mapping[str, str] = os.environ) 
     )
 
 
-def read_secrets(path: Path) -> dict[str, str]:
-    """Read lines ``name = value`` from a file that only its owner may read.
-
-    Raises:
-        UsageError: it cannot be read, others may read it, or a line is invalid; shows no value.
-    """
+def _read_secrets(path: Path) -> dict[str, str]:
+    """Read lines ``name = value`` from a file that only its owner may read; no error shows a value."""
     origin = f"--marathon_secrets={path}"
     try:
         with path.open("rb") as file:
@@ -102,12 +101,3 @@ def read_secrets(path: Path) -> dict[str, str]:
     if not secrets:
         raise UsageError(f"{origin} is empty", hint=f"it holds lines {', '.join(SECRET_NAMES)} = value")
     return secrets
-
-
-def _check_ca_file(path: str) -> None:
-    try:
-        ssl.create_default_context(cafile=path)
-    except ssl.SSLError as error:
-        raise UsageError(f"--marathon_ca_file={path} holds no certificates (PEM)") from error
-    except OSError as error:
-        raise UsageError(f"--marathon_ca_file={path} cannot be read ({error.strerror})") from error

@@ -26,8 +26,8 @@ from hydra.engine.http_session import BoundedSession
 from hydra.engine.marathon_access import MarathonAccess
 from hydra.engine.marathon_responses import ErrorResponse
 from hydra.errors import AppLockedError, MarathonError
-from hydra.run.app_spec import AppSpec
 from hydra.run.clock import Clock
+from hydra.run.protocols import AppSpec
 
 # marathon.util uses collections.Iterable, which Python 3.10 removed: an app with port definitions or constraints could
 # not be turned into JSON. The last, unreleased commit of the package does the same.
@@ -64,7 +64,6 @@ class _JsonClient(marathon.MarathonClient):  # type: ignore[misc]  # the package
     """The package's requests, with raw responses."""
 
     def send(self, method: str, path: str, params: Mapping[str, str], body: str | None) -> bytes:
-        """Send one request; returns the body of the response."""
         response: requests.Response = self._do_request(method, path, params=params, data=body)
         if response.status_code >= 300:
             raise ValueError(response.status_code)
@@ -72,12 +71,7 @@ class _JsonClient(marathon.MarathonClient):  # type: ignore[misc]  # the package
 
 
 class MarathonConnection:
-    """A connection to one Marathon, at one address or several. Not thread-safe.
-
-    Args:
-        access: where it is, and how to authenticate.
-        clock: for deadlines and the pauses between retries.
-    """
+    """A connection to one Marathon, at one address or several. Not thread-safe. Waits by the clock."""
 
     def __init__(self, access: MarathonAccess, clock: Clock) -> None:
         self._access = access
@@ -97,11 +91,6 @@ class MarathonConnection:
         self.unclear = False
         """Whether the last request may have been carried out although no response says so."""
 
-    @property
-    def url(self) -> str:
-        """The address that is tried first."""
-        return str(self._clients[0].servers[0])
-
     def request(
         self,
         what: str,
@@ -115,21 +104,15 @@ class MarathonConnection:
     ) -> T:
         """Send a request; retry it, at the next address, while Marathon is unavailable.
 
-        Args:
-            what: what Marathon is asked to do, for errors.
-            method: of HTTP.
-            path: below the address.
-            kind: the type of the response.
-            deadline_s: when to stop trying, on the clock; each address is tried once at least.
-            params: of the query.
-            body: turned into JSON; an AppSpec becomes an app definition.
+        Errors say ``what`` was asked for. The deadline is on the clock; each address is tried once at least. The body
+        is turned into JSON, an AppSpec into an app definition, and the response into an instance of ``kind``.
 
         Raises:
             AppLockedError: 409, a deployment holds the app.
             MarathonUnavailableError: it could not be reached, or had a problem of its own, until the deadline.
             MarathonError: it refused (``status`` tells why), or sent an unexpected response.
         """
-        text = _json(body)
+        text = app_definition(body) if isinstance(body, AppSpec) else None if body is None else json.dumps(body)
         self.unclear = True
         for tries in count(1):
             left_s = deadline_s - self._clock.now_s()
@@ -153,6 +136,11 @@ class MarathonConnection:
                 return response
         raise AssertionError  # count never ends
 
+    @property
+    def _url(self) -> str:
+        """The address that is tried first."""
+        return str(self._clients[0].servers[0])
+
     def close(self) -> None:
         """Close the connections."""
         self._session.close()
@@ -160,14 +148,15 @@ class MarathonConnection:
             client.sse_session.close()
 
     def _once(self, what: str, send: Callable[[], bytes], kind: type[T]) -> T:
-        url = self.url
         try:
             return msgspec.json.decode(send(), type=kind, strict=False)
         except marathon.exceptions.NoResponseError as error:
             # A local Marathon that refuses connections has ended: nobody starts it again.
             ended = self._access.local and not self._session.timed_out
             error_kind = MarathonError if ended or self._session.untrusted else MarathonUnavailableError
-            raise error_kind(f"Marathon at {url} cannot be reached ({self._session.failure})", hint=HINT) from error
+            raise error_kind(
+                f"Marathon at {self._url} cannot be reached ({self._session.failure})", hint=HINT
+            ) from error
         except (marathon.exceptions.MarathonHttpError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise self._error(what) from error
         except (msgspec.MsgspecError, RecursionError) as error:
@@ -182,32 +171,32 @@ class MarathonConnection:
             return self._refusal(what, status, body)
         if status >= 300 and response is not None:
             target = response.headers.get("Location", "nowhere")
-            return MarathonError(f"{self.url} redirects to {target}, when asked to {what}", hint=HINT, status=status)
-        return MarathonError(f"unexpected response from Marathon at {self.url}, when asked to {what}", hint=HINT)
+            return MarathonError(f"{self._url} redirects to {target}, when asked to {what}", hint=HINT, status=status)
+        return MarathonError(f"unexpected response from Marathon at {self._url}, when asked to {what}", hint=HINT)
 
     def _refusal(self, what: str, status: int, body: ErrorResponse) -> MarathonError:
         # Marathon 1.10 reports an unknown path with status 500.
         if body.message == "URI not found" and status >= 500:
-            return MarathonError(f"Marathon at {self.url} cannot {what}: not found (HTTP 404)", status=404)
+            return MarathonError(f"Marathon at {self._url} cannot {what}: not found (HTTP 404)", status=404)
         if status >= 500:
-            text = f"Marathon at {self.url} would not {what}: HTTP {status} {body.message}".rstrip()
+            text = f"Marathon at {self._url} would not {what}: HTTP {status} {body.message}".rstrip()
             return MarathonUnavailableError(text, status=status)
         if status == 401:
             return MarathonError(
-                f"Marathon at {self.url}: authentication required (HTTP 401)",
+                f"Marathon at {self._url}: authentication required (HTTP 401)",
                 hint="give --marathon_secrets, or HYDRA_MARATHON_USER and HYDRA_MARATHON_PASSWORD",
                 status=status,
             )
         if status == 409 and (body.deployments or "locked" in body.message):
             locks = _lock_ids(body)
             return AppLockedError(
-                f"Marathon at {self.url} would not {what}: locked by deployment {', '.join(locks) or '(unknown)'}",
-                hint=f"wait until it is done; see {self.url}/v2/deployments",
+                f"Marathon at {self._url} would not {what}: locked by deployment {', '.join(locks) or '(unknown)'}",
+                hint=f"wait until it is done; see {self._url}/v2/deployments",
                 status=status,
                 deployment_ids=locks,
             )
         words = ". ".join(part for part in (body.message, _details(body.details)) if part)
-        return MarathonError(f"Marathon at {self.url} would not {what}: HTTP {status} {words}".rstrip(), status=status)
+        return MarathonError(f"Marathon at {self._url} would not {what}: HTTP {status} {words}".rstrip(), status=status)
 
 
 def _error_body(response: requests.Response | None) -> ErrorResponse:
@@ -235,12 +224,6 @@ def _lock_ids(body: ErrorResponse) -> tuple[str, ...]:
     if not found and "/v2/deployments/" in body.message:
         found = (body.message.rpartition("/v2/deployments/")[2].partition("'")[0],)
     return found
-
-
-def _json(body: object) -> str | None:
-    if body is None:
-        return None
-    return app_definition(body) if isinstance(body, AppSpec) else json.dumps(body)
 
 
 def app_definition(spec: AppSpec) -> str:

@@ -26,8 +26,8 @@ from hydra.engine.marathon_responses import (
 )
 from hydra.engine.mesos import Agent, Mesos
 from hydra.errors import AppLockedError, InfrastructureError, MarathonError
-from hydra.run.app_spec import AppSpec, Task, WaitingReason
 from hydra.run.clock import Clock, MonotonicClock
+from hydra.run.protocols import AppSpec, Task, WaitingReason
 
 T = TypeVar("T")
 
@@ -48,10 +48,9 @@ LINES_SHOWN = 3
 class MarathonLauncher:
     """Implements ``run.protocols.Launcher``. Owns all retries while Marathon is unavailable, by its clock.
 
-    Args:
-        access: where Marathon is, and how to authenticate.
-        mesos_url: the Mesos master, for agents and sandboxes; None to ask Marathon for it.
-        clock: for deadlines and the pauses between retries.
+    Every call raises a MarathonError if Marathon cannot be reached or refuses.
+
+    Agents and sandboxes are looked up at the Mesos master of ``mesos_url``, or where Marathon says that Mesos is.
     """
 
     def __init__(self, access: MarathonAccess, *, mesos_url: str | None = None, clock: Clock | None = None) -> None:
@@ -70,22 +69,11 @@ class MarathonLauncher:
         self._unavailable_since_s: float | None = None
 
     def facts(self) -> MarathonFacts:
-        """Reach Marathon, and learn what it says of itself.
-
-        Raises:
-            MarathonError: it cannot be reached, or is no Marathon.
-        """
+        """What Marathon says of itself, which shows that it is one and can be reached."""
         return self._get("show its version", "/v2/info", MarathonFacts, self._until(CHECK_LIMIT_S))
 
     def apps(self, *, limit_s: float = CALL_LIMIT_S) -> Sequence[AppResponse]:
-        """Every app, sorted by its id.
-
-        Args:
-            limit_s: how long to retry.
-
-        Raises:
-            MarathonError: it cannot be reached.
-        """
+        """Every app, sorted by its id; retries for ``limit_s`` while Marathon is unavailable."""
         found = self._get("list its apps", "/v2/apps", AppList, self._until(limit_s))
         return sorted(found.apps, key=lambda app: app.id)
 
@@ -121,11 +109,7 @@ class MarathonLauncher:
             self._scale(spec.app_id, spec.instances, deadline_s)
 
     def scale(self, app_id: str, instances: int) -> str:
-        """Ask for that many tasks of an app. Returns the deployment's id.
-
-        Raises:
-            MarathonError: there is no such app, or Marathon refused.
-        """
+        """Ask for that many tasks of an app. Returns the deployment's id."""
         return self._scale(app_id, instances, self._until(CALL_LIMIT_S))
 
     def tasks(self, app_id: str) -> Sequence[Task]:
@@ -188,15 +172,7 @@ class MarathonLauncher:
                 raise
 
     def delete(self, app_id: str, *, force: bool) -> str:
-        """Delete an app. Returns the deployment that ends when its last task is dead.
-
-        Args:
-            app_id: the app.
-            force: break the lock of a deployment that holds it.
-
-        Raises:
-            MarathonError: there is no such app, or Marathon refused.
-        """
+        """Delete an app, by force even if a deployment holds it. Returns the deployment, which ends with its tasks."""
         return self._delete(f"delete {app_id}", f"/v2/apps{app_id}", force=force)
 
     def delete_group(self, group_id: str, *, force: bool) -> str:
@@ -236,11 +212,7 @@ class MarathonLauncher:
         return self._mesos
 
     def agents(self) -> Sequence[Agent]:
-        """The agents that tasks may run on.
-
-        Raises:
-            InfrastructureError: Mesos cannot be reached.
-        """
+        """The agents that tasks may run on; see ``Mesos.agents``."""
         return self.mesos().agents()
 
     def close(self) -> None:

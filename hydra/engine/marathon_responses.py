@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 from hydra.endpoints import Endpoint
-from hydra.run.app_spec import AppSpec, Task
+from hydra.run.protocols import AppSpec, Task
 
 
 class MarathonResponse(msgspec.Struct, frozen=True, rename="camel"):
@@ -31,12 +31,6 @@ class DeploymentResponse(MarathonResponse, frozen=True):
     affected_apps: tuple[str, ...] = ()
 
 
-class PortResponse(MarathonResponse, frozen=True):
-    """A port definition of an app."""
-
-    port: int = 0
-
-
 class FetchResponse(MarathonResponse, frozen=True):
     """A file that a task's agent fetches before the command runs."""
 
@@ -55,7 +49,7 @@ class AppResponse(MarathonResponse, frozen=True):
     labels: Mapping[str, str] = {}
     constraints: tuple[tuple[str, ...], ...] = ()
     fetch: tuple[FetchResponse, ...] = ()
-    port_definitions: tuple[PortResponse, ...] | None = None
+    port_definitions: tuple[object, ...] | None = None
     ports: tuple[int, ...] | None = None
     version: str = ""
     tasks_staged: int = 0

@@ -1,7 +1,4 @@
-"""Mesos' HTTP API: the agents with their attributes, and the files in a task's sandbox.
-
-No run depends on it.
-"""
+"""Mesos' HTTP API: the agents with their attributes, and the files in a task's sandbox. No run depends on it."""
 
 from __future__ import annotations
 
@@ -73,6 +70,9 @@ class _Executor(msgspec.Struct, frozen=True):
     tasks: tuple[_NamedTask, ...] = ()
     completed_tasks: tuple[_NamedTask, ...] = ()
 
+    def runs(self, task_id: str) -> bool:
+        return task_id in {self.id, *(task.id for task in (*self.tasks, *self.completed_tasks))}
+
 
 class _Framework(msgspec.Struct, frozen=True):
     executors: tuple[_Executor, ...] = ()
@@ -90,11 +90,9 @@ class _FilePart(msgspec.Struct, frozen=True):
 
 
 class Mesos:
-    """One Mesos cluster. Not thread-safe.
+    """The Mesos cluster of a master's URL. Not thread-safe.
 
-    Args:
-        url: of the master.
-        access: of Marathon. Its CA file and time-out apply here too; its secrets are not sent to Mesos.
+    The CA file and time-out of Marathon's access apply here too; its secrets are not sent to Mesos.
     """
 
     def __init__(self, url: str, access: MarathonAccess) -> None:
@@ -109,7 +107,6 @@ class Mesos:
         Raises:
             InfrastructureError: Mesos cannot be reached, or the address is not that of a Mesos.
         """
-        found = self._get(f"{self._url}/slaves", _Agents).slaves
         agents = [
             Agent(
                 agent_id=agent.id,
@@ -120,16 +117,12 @@ class Mesos:
                 resources=agent.resources,
                 used=agent.used_resources,
             )
-            for agent in found
+            for agent in self._get(f"{self._url}/slaves", _Agents).slaves
         ]
         return tuple(sorted(agents, key=lambda agent: agent.hostname))
 
     def sandbox(self, task_id: str, agent_id: str | None = None) -> Sandbox:
-        """The sandbox of a task, also of one that has ended recently.
-
-        Args:
-            task_id: the task.
-            agent_id: its agent; None to ask all of them.
+        """The sandbox of a task, also of one that has ended recently; all agents are asked if none is given.
 
         Raises:
             InfrastructureError: Mesos or the agent cannot be reached, or does not know the task.
@@ -147,17 +140,12 @@ class Mesos:
                 continue
             for framework in (*state.frameworks, *state.completed_frameworks):
                 for executor in (*framework.executors, *framework.completed_executors):
-                    if _runs(executor, task_id):
+                    if executor.directory and executor.runs(task_id):
                         return Sandbox(agent.url, agent.hostname, executor.directory)
         raise InfrastructureError(f"Mesos at {self._url} knows no sandbox of {task_id}{unreachable}")
 
     def read(self, sandbox: Sandbox, name: str, limit_bytes: int) -> str:
-        """The end of a file in a sandbox, from the start of a line on.
-
-        Args:
-            sandbox: of the task.
-            name: such as ``stderr``.
-            limit_bytes: at most this much.
+        """At most ``limit_bytes`` of the end of a file, such as ``stderr``, from the start of a line on.
 
         Raises:
             InfrastructureError: it cannot be read.
@@ -200,10 +188,8 @@ class Mesos:
         try:
             response = self._session.get(url, headers={"Accept": "application/json"})
         except requests.RequestException as error:
-            raise InfrastructureError(
-                f"Mesos at {shown} cannot be reached ({self._session.failure})",
-                hint="check --mesos_url or [mesos] in hydra.ini",
-            ) from error
+            text = f"Mesos at {shown} cannot be reached ({self._session.failure})"
+            raise InfrastructureError(text, hint="check --mesos_url or [mesos] in hydra.ini") from error
         if response.status_code != 200:
             raise InfrastructureError(f"Mesos at {shown} answered HTTP {response.status_code}")
         try:
@@ -214,17 +200,10 @@ class Mesos:
 
 def _agent_url(pid: str, master_url: str) -> str:
     """The HTTP address in ``slave(1)@10.0.0.7:5051``."""
-    scheme = master_url.partition("://")[0]
     address = pid.rpartition("@")[2]
-    return f"{scheme}://{address}" if address else ""
+    return f"{master_url.partition('://')[0]}://{address}" if address else ""
 
 
 def _attribute_text(value: object) -> str:
     """A scalar attribute is a number in JSON; Marathon compares its text, which is ``1`` for 1.0."""
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _runs(executor: _Executor, task_id: str) -> bool:
-    return bool(executor.directory) and (
-        executor.id == task_id or any(task.id == task_id for task in (*executor.tasks, *executor.completed_tasks))
-    )

@@ -23,13 +23,9 @@ _STAGING_PREFIX = ".partial-"
 def atomic_write(path: Path, content: bytes, *, origin: str = "") -> None:
     """Write a file. Readers see either the old content or all of the new one.
 
-    Args:
-        path: the file.
-        content: its new content.
-        origin: names the file in the error, such as ``--csv=out.csv``; the path where it is empty.
-
     Raises:
-        OutputError: it could not be written; the old content is still there.
+        OutputError: it could not be written; the old content is still there. It names the ``origin`` (such as
+            ``--csv=out.csv``), or the path if that is empty.
     """
     # A random name, made exclusively: nobody can put a link in its place.
     draft = path.with_name(f".hydra-{secrets.token_hex(8)}.draft")
@@ -58,14 +54,10 @@ def write_json(path: Path, fact: object, *, origin: str = "") -> None:
 
 
 def check_output(path: str, flag: str) -> None:
-    """Check, before anything is started, that a file can be written.
-
-    Args:
-        path: the file.
-        flag: the option that names it, without dashes.
+    """Check, before anything is started, that the file which an option names can be written.
 
     Raises:
-        OutputError: it cannot; names the flag and the path.
+        OutputError: it cannot; names the flag (given without dashes) and the path.
     """
     target = Path(path)
     if not path or "\0" in path:
@@ -93,18 +85,10 @@ def staging_dir(folder: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def try_lock(path: Path) -> Iterator[bool]:
-    """Hold the lock of a file for as long as the block lasts, without waiting for it.
-
-    The kernel releases it when its holder ends, however it ends.
-
-    Args:
-        path: the file; it is made where it is missing, and stays.
+    """Hold the lock of a file for as long as the block lasts, without waiting for it; the kernel releases it at last.
 
     Yields:
-        Whether we hold it; False while another holder does.
-
-    Raises:
-        OSError: the file cannot be made or opened.
+        Whether we hold it; False while another holder does. The file is made if it is missing, and stays.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

@@ -39,12 +39,15 @@ class Finding:
     remedy: str = ""
 
 
-class Doctor:
-    """Checks what the options name, one thing after the other.
+def _checked(
+    subject: str, text: str, remedy: str, *, ok: bool, otherwise: Literal["warning", "error"] = "error"
+) -> Finding:
+    """A finding whose remedy is told if it is needed."""
+    return Finding(subject, "ok", text) if ok else Finding(subject, otherwise, text, remedy)
 
-    Args:
-        options: of the run to come.
-    """
+
+class Doctor:
+    """Checks what the options of a run to come name, one thing after the other."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -65,11 +68,9 @@ class Doctor:
             yield _error("Marathon", error)
 
     def _controller(self) -> Iterator[Finding]:
-        python = f"Python {sys.version.split()[0]} on {sysconfig.get_platform()}"
-        yield Finding("controller", "ok", python)
+        yield Finding("controller", "ok", f"Python {sys.version.split()[0]} on {sysconfig.get_platform()}")
         try:
-            if self._options.marathon_url is None:
-                check_capacity(self._options, embedded=self._options.bootstrap_servers is None)
+            check_capacity(self._options)
         except HydraError as error:
             yield _error("controller", error)
         _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -90,15 +91,11 @@ class Doctor:
         self._brokers = tuple(facts.brokers.values())
         listed = ", ".join(str(endpoint) for endpoint in self._brokers)
         yield Finding("Kafka", "ok", f"reached from here: {facts.version or 'unknown version'}, brokers {listed}")
-        if self._options.marathon_url is not None:
-            for endpoint in self._brokers:
-                if _is_loopback(endpoint.host):
-                    yield Finding(
-                        "Kafka",
-                        "error",
-                        f"a broker advertises {endpoint}, which on each agent is the agent itself",
-                        "set advertised.listeners of the broker to an address that agents reach",
-                    )
+        for endpoint in self._brokers:
+            if self._options.marathon_url is not None and _is_loopback(endpoint.host):
+                text = f"a broker advertises {endpoint}, which on each agent is the agent itself"
+                remedy = "set advertised.listeners of the broker to an address that agents reach"
+                yield Finding("Kafka", "error", text, remedy)
 
     def _java(self) -> Iterator[Finding]:
         from hydra.broker.java import find_java
@@ -118,12 +115,11 @@ class Doctor:
             return
         yield Finding("Marathon", "ok", f"{url} is version {facts.version}, led by {facts.leader}")
         if url.startswith("http://") and not _is_loopback(url.partition("//")[2].partition(":")[0]):
-            yield Finding(
-                "Marathon",
-                "warning",
-                "its address is not TLS, and whoever can post to it can run commands on every agent",
-                "configure TLS and basic auth, and give an https:// address, --marathon_ca_file and --marathon_secrets",
+            text = "its address is not TLS, and whoever can post to it can run commands on every agent"
+            remedy = (
+                "configure TLS and basic auth, and give an https:// address, --marathon_ca_file and --marathon_secrets"
             )
+            yield Finding("Marathon", "warning", text, remedy)
         agents = yield from self._agents(launcher)
         yield from self._probes(launcher, agents)
 
@@ -152,91 +148,73 @@ class Doctor:
             return Finding("agents", "ok", f"{role} can go to {', '.join(hosts)} ({name} is {value})")
         found = sorted({agent.attributes[name] for agent in agents if name in agent.attributes})
         known = f"; there are {', '.join(found)}" if found else ""
-        return Finding(
-            "agents",
-            "error",
-            f"{role} cannot go anywhere: no agent has {name} = {value}{known}",
-            f"start agents with --attributes={name}:{value}, or change [mesos] {option} in hydra.ini",
-        )
+        text = f"{role} cannot go anywhere: no agent has {name} = {value}{known}"
+        remedy = f"start agents with --attributes={name}:{value}, or change [mesos] {option} in hydra.ini"
+        return Finding("agents", "error", text, remedy)
 
     def _probes(self, launcher: MarathonLauncher, agents: int) -> Iterator[Finding]:
         if not agents:
             return
+        name = f"hydra-doctor-{secrets.token_hex(3)}"
+        targets = [str(endpoint) for endpoint in self._brokers]
         with contextlib.ExitStack() as closing:
-            targets = [str(endpoint) for endpoint in self._brokers]
             if is_wanted(self._options):
+                marathon_url = (self._options.marathon_url or "http://127.0.0.1:80").partition(",")[0]
                 try:
-                    code_server = CodeServer(
-                        self._options, f"hydra-doctor-{secrets.token_hex(3)}", self._marathon_url()
-                    )
+                    code_server = CodeServer(self._options, name, marathon_url)
                 except HydraError as error:
                     yield _error("code server", error)
                 else:
                     closing.callback(code_server.close)
                     targets.append(code_server.url.partition("//")[2].partition("/")[0])
                     yield Finding("code server", "ok", f"the task bundle is served at {targets[-1]}")
-            name = f"hydra-doctor-{secrets.token_hex(3)}"
             try:
                 probed = probe_agents(
                     launcher, self._options, name=name, agents=agents, targets=targets, timeout_s=PROBE_TIMEOUT_S
                 )
             except InfrastructureError as error:
-                yield Finding(
-                    "agents", "error", error.message, error.hint or "see 'hydra cli ls agents' and the task's logs"
-                )
+                remedy = error.hint or "see 'hydra cli ls agents' and the task's logs"
+                yield Finding("agents", "error", error.message, remedy)
                 return
         for each in probed:
             yield from self._probe(each)
 
-    def _marathon_url(self) -> str:
-        return (self._options.marathon_url or "http://127.0.0.1:80").partition(",")[0]
-
     def _probe(self, probed: ProbeResult) -> Iterator[Finding]:
         facts = probed.facts
         if facts is None:
-            yield Finding(
-                f"agent {probed.task.endpoint}",
-                "error",
-                f"a task on it cannot be reached ({probed.error})",
-                "open the agents' ports 31000-32000 for the controller",
-            )
+            text = f"a task on it cannot be reached ({probed.error})"
+            remedy = "open the agents' ports 31000-32000 for the controller"
+            yield Finding(f"agent {probed.task.endpoint}", "error", text, remedy)
             return
         subject = f"agent {facts.host}"
         here = f"{sys.version_info.major}.{sys.version_info.minor}"
-        fits = facts.python == here or not is_wanted(self._options)
-        yield Finding(
+        yield _checked(
             subject,
-            "ok" if fits else "error",
             f"Python {facts.python} on {facts.platform} ({facts.path})",
-            ""
-            if fits
-            else f"install Python {here} there, give --agent_python, or run the controller on {facts.python}",
+            f"install Python {here} there, give --agent_python, or run the controller on {facts.python}",
+            ok=facts.python == here or not is_wanted(self._options),
         )
         needed = max(TASK_DESCRIPTORS, descriptors_of_a_subscriber(self._options))
-        enough = facts.descriptors < 0 or facts.descriptors >= needed
-        yield Finding(
+        limit = f"up to {facts.descriptors}" if facts.descriptors >= 0 else "no limit of"
+        yield _checked(
             subject,
-            "ok" if enough else "error",
-            f"up to {facts.descriptors} file descriptors a task"
-            if facts.descriptors >= 0
-            else "no limit of file descriptors",
-            ""
-            if enough
-            else f"a subscriber needs {needed}: raise LimitNOFILE of mesos-agent, or ask for fewer clients",
+            f"{limit} file descriptors{' a task' if facts.descriptors >= 0 else ''}",
+            f"a subscriber needs {needed}: raise LimitNOFILE of mesos-agent, or ask for fewer clients",
+            ok=facts.descriptors < 0 or facts.descriptors >= needed,
         )
-        ahead = abs(probed.clock_offset_s) - probed.round_trip_s
-        yield Finding(
+        yield _checked(
             subject,
-            "ok" if ahead < CLOCK_WARNING_S else "warning",
             f"its clock is off by {probed.clock_offset_s:+.3f} s, +/- {probed.round_trip_s:.3f} s",
-            "" if ahead < CLOCK_WARNING_S else "run NTP or chrony on controller and agents",
+            "run NTP or chrony on controller and agents",
+            ok=abs(probed.clock_offset_s) - probed.round_trip_s < CLOCK_WARNING_S,
+            otherwise="warning",
         )
         for target, error in facts.unreached.items():
-            yield Finding(
+            yield _checked(
                 subject,
-                "error" if error else "ok",
                 f"cannot reach {target} ({error})" if error else f"reaches {target}",
-                "open it in the firewall, or give an address that the agents can reach" if error else "",
+                "open it in the firewall, or give an address that the agents can reach",
+                ok=not error,
             )
 
 

@@ -81,11 +81,11 @@ def stack_command(options: Options, run_id: str, *, kafka: bool) -> StackCommand
 class LocalStack:
     """A local stack of this controller, in a process that ends when this one does.
 
-    Nothing exists before ``start``. ``close`` takes down what there is, also after an interrupted start.
+    Nothing exists before ``start``. ``close`` takes down what there is, also after an interrupted start. A wait raises
+    why the stack failed, or that it timed out.
 
-    Args:
-        command: what to start. Its run id is in the environment of every process of the stack, and names its folder.
-        note: called with messages of the stack while it starts.
+    The command's run id is in the environment of every process of the stack, and names its folder. ``note`` is called
+    with messages of the stack while it starts.
     """
 
     def __init__(self, command: StackCommand, note: Note) -> None:
@@ -110,15 +110,8 @@ class LocalStack:
         """
         reap_orphans()
         make_run_folder(self.folder)
-        self._process = process = self._start_process()
-        reader = threading.Thread(target=self._read_events, args=(process,), name="stack-events", daemon=True)
-        reader.start()
-        self._reader = reader
-        self._send(encode(self._command))
-
-    def _start_process(self) -> subprocess.Popen[bytes]:
         with (self.folder / "stack.log").open("wb") as log:
-            return subprocess.Popen(
+            self._process = process = subprocess.Popen(
                 [sys.executable, "-m", "hydra.kafkatest.local_stack_main", str(self.folder)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -128,21 +121,17 @@ class LocalStack:
                 cwd=self.folder,
                 env={**os.environ, "HYDRA_RUN_ID": self._command.run_id},
             )
+        reader = threading.Thread(target=self._read_events, args=(process,), name="stack-events", daemon=True)
+        reader.start()
+        self._reader = reader
+        self._send(encode(self._command))
 
     def wait_for_marathon(self) -> str:
-        """Wait until the local Marathon is up; returns its URL.
-
-        Raises:
-            HydraError: the stack failed, or timed out.
-        """
+        """Wait until the local Marathon is up; returns its URL."""
         return self._wait_for("marathon", MARATHON_TIMEOUT_S)
 
     def wait_for_kafka(self) -> str:
-        """Wait until the embedded Kafka is up; returns its bootstrap servers, empty for a stack without Kafka.
-
-        Raises:
-            HydraError: the stack failed, or timed out.
-        """
+        """Wait until the embedded Kafka is up, if there is one; returns its bootstrap servers."""
         return self._wait_for("kafka", KAFKA_TIMEOUT_S)
 
     def keep(self) -> None:
@@ -159,28 +148,25 @@ class LocalStack:
 
     def close(self) -> None:
         """End the stack and everything that it started; harmless the second time."""
-        if self._process is not None:
-            self._end(self._process)
+        if (process := self._process) is not None:
+            # That ends its lease, which suffices unless it was told to stay.
+            self._close_stdin(process)
+            if self._stays:
+                process.terminate()
+            for harder in (process.terminate, process.kill, None):
+                try:
+                    process.wait(END_TIMEOUT_S)
+                    break
+                except subprocess.TimeoutExpired:
+                    if harder is not None:
+                        harder()
+            self._close_pipes(process)
         remove_run_folder(self.folder)
 
     def failure(self) -> HydraError | None:
         """Why the stack ended by itself; None if it has not said so."""
         self._ended.wait(FAILURE_TIMEOUT_S)
         return self._failure
-
-    def _end(self, process: subprocess.Popen[bytes]) -> None:
-        """Closing stdin ends its lease, which suffices unless it was told to stay."""
-        self._close_stdin(process)
-        if self._stays:
-            process.terminate()
-        for harder in (process.terminate, process.kill, None):
-            try:
-                process.wait(END_TIMEOUT_S)
-                break
-            except subprocess.TimeoutExpired:
-                if harder is not None:
-                    harder()
-        self._close_pipes(process)
 
     def _read_events(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None
@@ -205,11 +191,11 @@ class LocalStack:
             try:
                 event = self._events.get(timeout=timeout_s)
             except queue.Empty:
-                text = f"the local stack timed out after {timeout_s:g} s {self._last_lines()}"
-                raise InfrastructureError(text.rstrip()) from None
+                text = f"the local stack timed out after {timeout_s:g} s{self._last_lines()}"
+                raise InfrastructureError(text) from None
             if event is None:
                 self._events.put(None)
-                raise InfrastructureError(f"the local stack ended before it was up {self._last_lines()}".rstrip())
+                raise InfrastructureError(f"the local stack ended before it was up{self._last_lines()}")
             if event.event == "failed" and self._failure is not None:
                 raise self._failure
             if event.event == "kafka_died":
@@ -224,7 +210,7 @@ class LocalStack:
             lines = (self.folder / "stack.log").read_text(errors="replace").splitlines()[-3:]
         except OSError:
             return ""
-        return f"({' | '.join(lines)})" if lines else ""
+        return f" ({' | '.join(lines)})" if lines else ""
 
     def _send(self, line: bytes) -> None:
         assert self._process is not None

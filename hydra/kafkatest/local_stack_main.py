@@ -47,12 +47,7 @@ class _EndError(Exception):
 
 
 class StackProcess:
-    """One local stack. SIGTERM is blocked before ``run``, and ignored after it.
-
-    Args:
-        folder: for everything that it writes.
-        command: what to start.
-    """
+    """One local stack, which writes below one folder. SIGTERM is blocked before ``run``, and ignored after it."""
 
     def __init__(self, folder: Path, command: StackCommand) -> None:
         self._command = command
@@ -86,9 +81,15 @@ class StackProcess:
         """Start the parts and wait until something raises."""
         self._marathon_url = parts.enter_context(_marathon(self._folder / "marathon", self._command.agents))
         _tell(StackEvent("marathon", self._marathon_url))
-        if not self._command.kafka:
+        if self._command.kafka:
+            self._serve_kafka(parts)
+        else:
             _tell(StackEvent("kafka"))
-            _wait_for_end()
+        while True:
+            time.sleep(3600)
+
+    def _serve_kafka(self, parts: contextlib.ExitStack) -> None:
+        """Start Kafka and wait until it dies."""
         from hydra.broker.cds_archive import archive_flags, cds_archive
         from hydra.broker.classpath import resolve_classpath
         from hydra.broker.embedded import EmbeddedBroker
@@ -113,7 +114,6 @@ class StackProcess:
         while broker.returncode() is None:
             time.sleep(KAFKA_POLL_S)
         _tell(StackEvent("kafka_died", " | ".join(broker.last_lines(5))))
-        _wait_for_end()
 
     def _watch_lease(self) -> None:
         """Read stdin to its end."""
@@ -139,11 +139,6 @@ class StackProcess:
         )
         self._kept.set()
         _tell(StackEvent("kept"))
-
-
-def _wait_for_end() -> None:
-    while True:
-        time.sleep(3600)
 
 
 def _raise_end(signal_number: int, _frame: object) -> None:
@@ -193,16 +188,12 @@ def main() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, END_SIGNALS)
     folder = Path(sys.argv[1])
     try:
-        if line := _command_line():
+        ready, _, _ = select.select([sys.stdin], [], [], COMMAND_TIMEOUT_S)
+        # No line comes from a controller that was interrupted before it sent one.
+        if ready and (line := sys.stdin.buffer.readline()):
             StackProcess(folder, decode(line, StackCommand)).run()
     finally:
         remove_run_folder(folder)
-
-
-def _command_line() -> bytes:
-    """Empty if the controller was interrupted before it sent one."""
-    ready, _, _ = select.select([sys.stdin], [], [], COMMAND_TIMEOUT_S)
-    return sys.stdin.buffer.readline() if ready else b""
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import resource
@@ -36,10 +37,8 @@ def versions() -> dict[str, str]:
     """Versions of Hydra, Python and the packages that may change what is measured."""
     found = {"hydra-scaletest": __version__, "python": platform.python_version()}
     for package in PACKAGES:
-        try:
+        with contextlib.suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
     return found
 
 
@@ -56,18 +55,16 @@ def machine() -> dict[str, object]:
     }
 
 
-def check_capacity(options: Options, *, embedded: bool) -> None:
-    """Refuse a run that does not fit on this machine. For runs whose tasks are processes of it.
-
-    Args:
-        options: of the run.
-        embedded: whether Kafka runs here, too.
+def check_capacity(options: Options) -> None:
+    """Refuse a run that does not fit on this machine; one on a Marathon that the options name is not checked.
 
     Raises:
         CapacityError: names the number that is needed and the number that is available.
     """
-    _check_descriptors(options, embedded=embedded)
-    _check_memory(options, embedded=embedded)
+    if options.marathon_url is None:
+        embedded = options.bootstrap_servers is None
+        _check_descriptors(options, embedded=embedded)
+        _check_memory(options, embedded=embedded)
 
 
 def descriptors_of_a_subscriber(options: Options) -> int:
@@ -85,18 +82,15 @@ def _check_descriptors(options: Options, *, embedded: bool) -> None:
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard == resource.RLIM_INFINITY:
         return
-    driver = options.sub_driver
-    coordinator = _coordinator_connections(options)
     needs = {f"a subscriber of {options.clients_per_app} clients": descriptors_of_a_subscriber(options)}
     if embedded:
-        connections = options.client_count * (coordinator + BROKER_CONNECTIONS_PER_CLIENT.get(driver, 3))
-        needs[f"an embedded Kafka with {options.client_count} clients"] = BROKER_DESCRIPTORS + connections
+        for_each = _coordinator_connections(options) + BROKER_CONNECTIONS_PER_CLIENT.get(options.sub_driver, 3)
+        needed = BROKER_DESCRIPTORS + options.client_count * for_each
+        needs[f"an embedded Kafka with {options.client_count} clients"] = needed
     for what, needed in needs.items():
         if needed > hard:
-            raise CapacityError(
-                f"{what} needs {needed} file descriptors and a process may open {hard} here",
-                hint="raise the hard limit (ulimit -Hn) or ask for fewer clients",
-            )
+            text = f"{what} needs {needed} file descriptors and a process may open {hard} here"
+            raise CapacityError(text, hint="raise the hard limit (ulimit -Hn) or ask for fewer clients")
 
 
 def _check_memory(options: Options, *, embedded: bool) -> None:

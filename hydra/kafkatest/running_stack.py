@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from hydra.errors import InfrastructureError, UsageError
 from hydra.files.atomic_write import atomic_write, try_lock
 from hydra.files.folders import ProcessIdentity, remove_run_folder, state_folder
 from hydra.options.options import Options
+from hydra.run.clock import MonotonicClock, poll_until
 
 END_TIMEOUT_S = 20.0
 POLL_S = 0.05
@@ -57,15 +56,13 @@ def access_to_marathon(options: Options) -> MarathonAccess:
         return given_access(options)
     if (running := find()) is not None:
         return local_access(running.marathon_url)
-    raise UsageError("no Marathon is named, and no local stack is up", hint="give --marathon_url, or 'hydra local up'")
+    raise UsageError(
+        "no Marathon is named, and no local stack is up", hint="give --marathon_url, or run 'hydra local up'"
+    )
 
 
 def remember(running: RunningStack) -> None:
-    """Write the record.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
+    """Write the record."""
     atomic_write(_record(), encode(running))
 
 
@@ -76,11 +73,9 @@ def forget(pid: int) -> None:
             _record().unlink()
 
 
-@contextlib.contextmanager
-def exclusive_use() -> Iterator[bool]:
+def exclusive_use() -> contextlib.AbstractContextManager[bool]:
     """Use the running stack exclusively while the block lasts; False if another run does."""
-    with try_lock(state_folder() / "stack.lock") as locked:
-        yield locked
+    return try_lock(state_folder() / "stack.lock")
 
 
 def end_running_stack(running: RunningStack) -> None:
@@ -103,10 +98,13 @@ def end_running_stack(running: RunningStack) -> None:
     if alive:
         raise InfrastructureError(f"process {alive[0].pid} of the local stack does not end")
     forget(running.process.pid)
-    deadline_s = time.monotonic() + END_TIMEOUT_S
-    while Path(running.folder).exists() and time.monotonic() < deadline_s:
-        remove_run_folder(Path(running.folder))
-        time.sleep(POLL_S)
+    folder = Path(running.folder)
+
+    def folder_is_gone() -> bool:
+        remove_run_folder(folder)
+        return not folder.exists()
+
+    poll_until(MonotonicClock(), folder_is_gone, END_TIMEOUT_S, every_s=POLL_S)
 
 
 def _record() -> Path:

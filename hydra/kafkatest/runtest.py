@@ -20,7 +20,6 @@ import dataclasses
 import secrets
 from datetime import datetime, timezone
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from hydra.engine.apps import PUBLISHER, SUBSCRIBER, app_id, app_spec
@@ -30,8 +29,7 @@ from hydra.kafkatest.machine import check_capacity, machine, versions
 from hydra.options.options import Options
 from hydra.options.order import make_order
 from hydra.options.reader import options_from_attributes
-from hydra.run.app_spec import Task
-from hydra.run.protocols import Progress, SilentProgress, WarmUpProgress
+from hydra.run.protocols import Progress, SilentProgress, Task, WarmUpProgress
 from hydra.run.record import RunRecord
 
 if TYPE_CHECKING:
@@ -78,9 +76,7 @@ class RunTestKAFKA:
     def __enter__(self) -> RunTestKAFKA:  # noqa: PYI034  # typing has Self from 3.11 on
         return self
 
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.stop_appserver()
 
     @property
@@ -97,7 +93,7 @@ class RunTestKAFKA:
         new = _snapshot(options)
         if self._session is not None:
             self._session.check_same(new)
-            self._check_capacity(new)
+            check_capacity(new)
         self._source, self._options = options, new
 
     def start_appserver(self) -> None:
@@ -111,7 +107,7 @@ class RunTestKAFKA:
         from hydra.kafkatest.session import Session
 
         self._options = _snapshot(self._source)
-        self._check_capacity(self._options)
+        check_capacity(self._options)
         if self._options.output is not None:
             check_output(self._options.output, "output")
         self._progress.phase("starting")
@@ -122,7 +118,8 @@ class RunTestKAFKA:
         except BaseException as error:
             # Whatever was noticed first: where the stack says why it went down, that is what happened.
             cause = self._session.failure() if self._session is not None and isinstance(error, MarathonError) else None
-            self._give_up()
+            with contextlib.suppress(HydraError):  # of undoing: the failure itself is what the caller hears of
+                self.stop_appserver()
             if cause is not None:
                 raise cause from error
             raise
@@ -218,35 +215,23 @@ class RunTestKAFKA:
         placement = self._session.placement
         present = self._session.launcher.tasks(app_id(options, SUBSCRIBER))
         first = max(1, min(len(present), options.total_sub_apps))
-        for role, instances in ((PUBLISHER, 1), (SUBSCRIBER, first)):
-            deployment.apply(app_spec(options, role, instances, placement))
-        for role, instances in ((PUBLISHER, 1), (SUBSCRIBER, first)):
-            self._tasks[role] = deployment.wait_ready(app_id(options, role), instances, options.start_deadline_s)
+        stages = [{PUBLISHER: 1, SUBSCRIBER: first}]
         if first != options.total_sub_apps:
-            deployment.apply(app_spec(options, SUBSCRIBER, options.total_sub_apps, placement))
-            self._tasks[SUBSCRIBER] = deployment.wait_ready(
-                app_id(options, SUBSCRIBER), options.total_sub_apps, options.start_deadline_s
-            )
+            stages.append({SUBSCRIBER: options.total_sub_apps})
+        for stage in stages:
+            for role, instances in stage.items():
+                deployment.apply(app_spec(options, role, instances, placement))
+            for role, instances in stage.items():
+                self._tasks[role] = deployment.wait_ready(app_id(options, role), instances, options.start_deadline_s)
 
     def _tasks_present(self) -> bool:
         """Whether the tasks are those that run: Marathon replaces one that died between two runs."""
         assert self._session is not None
         for role, tasks in self._tasks.items():
-            running = {
-                task.task_id for task in self._session.launcher.tasks(app_id(self._options, role)) if task.running
-            }
-            if running != {task.task_id for task in tasks}:
+            now = self._session.launcher.tasks(app_id(self._options, role))
+            if {task.task_id for task in now if task.running} != {task.task_id for task in tasks}:
                 return False
         return True
-
-    def _check_capacity(self, options: Options) -> None:
-        if options.marathon_url is None:
-            check_capacity(options, embedded=options.bootstrap_servers is None)
-
-    def _give_up(self) -> None:
-        """Undo a start that failed; the failure itself is what the caller hears of."""
-        with contextlib.suppress(HydraError):
-            self.stop_appserver()
 
     def _keep_record(self, record: RunRecord, error: BaseException | None) -> None:
         """Keep what is known of the run, with where it was made, and write it to ``output``.
@@ -258,10 +243,9 @@ class RunTestKAFKA:
         self.record = dataclasses.replace(
             record, versions=versions(), machine=machine(), cluster=self._session.cluster()
         )
-        if self._options.output is None:
+        if (path := self._options.output) is None:
             return
         try:
-            path = self._options.output
             write_json(Path(path), self.record, origin=f"--output={path}")
         except OutputError:
             if error is None:

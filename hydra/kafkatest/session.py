@@ -19,7 +19,6 @@ from hydra.kafkatest import running_stack
 from hydra.kafkatest.local_stack import LocalStack, stack_command
 from hydra.kafkatest.running_stack import RunningStack
 from hydra.options.options import WARMUP_S, Options
-from hydra.options.order import delivery_timeout_s
 from hydra.run.clock import MonotonicClock
 from hydra.run.deployment import Deployment
 from hydra.run.protocols import ClusterFacts, Progress, RunContext
@@ -42,15 +41,11 @@ FIXED_OPTIONS = (
 
 
 class Session:
-    """Marathon, Kafka and the signals, for many runs: a context manager.
+    """Marathon, Kafka and the signals, for many runs.
 
     What the options do not name is local: the running stack, if there is one that is free and fits, or else a stack of
-    the session's own. Nothing is started before ``open``, and ``close`` also follows an interrupted ``open``.
-
-    Args:
-        options: name a Marathon and a Kafka, only a Kafka, or neither.
-        run_id: names what is started here.
-        progress: told what happens.
+    the session's own, which ``run_id`` names. Nothing is started before ``open``, and ``close`` also follows an
+    interrupted ``open``.
     """
 
     def __init__(self, options: Options, run_id: str, progress: Progress) -> None:
@@ -70,12 +65,6 @@ class Session:
         self._clock = MonotonicClock()
         self._facts = ClusterFacts("")
 
-    def __enter__(self) -> Self:
-        return self.open()
-
-    def __exit__(self, *_error: object) -> None:
-        self.close(keep=self._options.keep_running)
-
     def open(self) -> Self:
         """Attach to a stack or start one, and connect to Marathon; an embedded Kafka goes on to boot meanwhile.
 
@@ -89,11 +78,13 @@ class Session:
             if not self._embedded:
                 # Brokers of the user's own can be checked before anything is started on them.
                 self._open_admin().check()
-            access = given or local_access(self._marathon_url())
-            self.launcher = self._closing.enter_context(
-                contextlib.closing(MarathonLauncher(access, mesos_url=self._options.mesos_url, clock=self._clock))
-            )
-            self.marathon_version = self._check_marathon()
+            access = given or local_access(self._stack_marathon_url())
+            self.launcher = MarathonLauncher(access, mesos_url=self._options.mesos_url, clock=self._clock)
+            self._closing.callback(self.launcher.close)
+            try:
+                self.marathon_version = self.launcher.facts().version
+            except MarathonError as error:
+                raise self.failure() or error from error
             self.placement = self._placement(access.urls[0])
             self._signals = self._closing.enter_context(contextlib.closing(ZmqSignals()))
             self.deployment = Deployment(self.launcher, self._signals, self._clock, self._progress)
@@ -120,16 +111,12 @@ class Session:
             return None
         if not free or (self._embedded and not running.bootstrap_servers):
             if self._options.keep_running:
-                raise UsageError(
-                    "--keep_running: another stack is up already",
-                    hint="see 'hydra local status', 'hydra local down'",
-                )
+                hint = "see 'hydra local status', 'hydra local down'"
+                raise UsageError("--keep_running: another stack is up already", hint=hint)
             return None
         if self._embedded and (difference := self._settings.difference(running.settings)):
-            raise UsageError(
-                f"a local stack with other settings is up: asked for is {difference}",
-                hint="end it with 'hydra local down', or leave the setting out",
-            )
+            text = f"a local stack with other settings is up: asked for is {difference}"
+            raise UsageError(text, hint="end it with 'hydra local down', or leave the setting out")
         self._settings = running.settings
         return running
 
@@ -144,17 +131,11 @@ class Session:
                 self._own.close()
                 self._own = None
 
-    def _marathon_url(self) -> str:
+    def _stack_marathon_url(self) -> str:
         if self._running is not None:
             return self._running.marathon_url
         assert self._own is not None
         return self._own.wait_for_marathon()
-
-    def _check_marathon(self) -> str:
-        try:
-            return self.launcher.facts().version
-        except MarathonError as error:
-            raise self.failure() or error from error
 
     def _placement(self, marathon_url: str) -> Placement:
         code_server = None
@@ -195,7 +176,7 @@ class Session:
             self._progress.phase("starting", "waiting for the embedded Kafka")
             self._open_admin()
         self._facts = self._admin.check()
-        grace_s = EMBEDDED_GRACE_S if self._embedded else delivery_timeout_s(self._options)
+        grace_s = EMBEDDED_GRACE_S if self._embedded else self._options.delivery_timeout_s
         probe = BrokerProbe(self.bootstrap_servers, grace_s=grace_s, note=self._progress.note)
         self._probe = self._closing.enter_context(probe)
 
@@ -236,17 +217,13 @@ class Session:
         """Why the session's own stack ended by itself; None while it is up."""
         return self._own.failure() if self._own is not None else None
 
-    def kafka_died(self) -> str:
-        """The last lines of an embedded Kafka that died; empty otherwise."""
-        return self._own.kafka_died if self._own is not None else ""
-
     def _kafka_pid(self) -> int:
         """The process of an embedded Kafka; 0 for any other."""
         stack = self._running or self._own
         return stack.kafka_pid if stack is not None and self._embedded else 0
 
     def _broker_error(self) -> str:
-        died = self.kafka_died()
+        died = self._own.kafka_died if self._own is not None else ""
         return f"the embedded Kafka died: {died}" if died else self._probe()
 
     def cluster(self) -> dict[str, object]:
@@ -271,10 +248,8 @@ class Session:
         for name in FIXED_OPTIONS:
             now, new = getattr(self._options, name), getattr(options, name)
             if now != new:
-                raise UsageError(
-                    f"options.{name} cannot change from {now!r} to {new!r} between runs",
-                    hint="call stop_appserver first",
-                )
+                text = f"options.{name} cannot change from {now!r} to {new!r} between runs"
+                raise UsageError(text, hint="call stop_appserver first")
 
     def close(self, *, keep: bool) -> None:
         """Close everything. A stack that was started here ends, unless it is to be kept. Harmless the second time."""

@@ -19,11 +19,14 @@ from hydra.options.options import OPTION_KINDS, parse_option
 SECTIONS = ("marathon", "mesos", "kafka", "hydra")
 
 _SHORT_NAMES = {("marathon", "url"): "marathon_url", ("mesos", "url"): "mesos_url"}
-_ADDRESS_PAIRS = {
-    "marathon": ("marathon_url", "http://{ip}:{port}"),
-    "mesos": ("mesos_url", "http://{ip}:{port}"),
-    "kafka": ("bootstrap_servers", "{ip}:{port}"),
+_ADDRESSED = {
+    "marathon": ("marathon_url", "http://"),
+    "mesos": ("mesos_url", "http://"),
+    "kafka": ("bootstrap_servers", ""),
+    "hydra": ("appserver_address", ""),
 }
+"""By section: the option that its host and port are, and what that begins with."""
+
 _PORT = kind.whole(1, 65_535)
 _HOST = re.compile(r"[A-Za-z0-9._:\[\]-]+", re.ASCII)
 _CLUSTER_KEY = re.compile(r"cluster[0-9]+")
@@ -48,15 +51,7 @@ class Settings:
 
 
 def parse_ini(text: str, *, name: str) -> Settings:
-    """Read the text of a hydra.ini.
-
-    Args:
-        text: the file's text.
-        name: the file's name, for errors.
-
-    Raises:
-        ConfigurationError: names file, line and key.
-    """
+    """Read the text of the hydra.ini of this name; raises ConfigurationError: names file, line and key."""
     parser = configparser.ConfigParser(interpolation=None, strict=True, default_section="\0")
     try:
         parser.read_string(text, source=name)
@@ -117,10 +112,8 @@ class _Reader:
                     kept.setdefault(section, {})[key] = value
                 else:
                     raise ConfigurationError(f"{self._origin(section, key)} is not known", hint="see docs/options.md")
-        for section, (option, form) in _ADDRESS_PAIRS.items():
-            pair = {key: value for key, value in kept.get(section, {}).items() if key in {"ip", "port"}}
-            self._address(pair, section, option, form, options)
-        self._appserver_address(kept["hydra"], options)
+        for section in _ADDRESSED:
+            self._add_address(section, kept.get(section, {}), options)
         return Settings(options=options, mesos=kept["mesos"], appserver=kept["hydra"])
 
     def _option(self, section: str, key: str) -> str | None:
@@ -147,34 +140,22 @@ class _Reader:
             return True
         return False
 
-    def _address(
-        self, pair: Mapping[str, str], section: str, option: str, form: str, options: dict[str, object]
-    ) -> None:
-        """Make an option of an ip and port pair."""
-        if not pair:
-            return
-        for key, other in (("ip", "port"), ("port", "ip")):
-            if key in pair and other not in pair:
-                raise ConfigurationError(f"{self._origin(section, key)} is set without {other}")
-        if option in options:
-            raise ConfigurationError(
-                f"{self._origin(section, 'ip')} and {option.removeprefix(section + '_')} are both set",
-                hint="keep one",
-            )
-        options[option] = self._value(section, "ip", option, form.format(**pair))
-
-    def _appserver_address(self, kept: Mapping[str, str], options: dict[str, object]) -> None:
-        """Make the option of dev (or ip) and port in [hydra]."""
+    def _add_address(self, section: str, kept: Mapping[str, str], options: dict[str, object]) -> None:
+        """Make an option of ip (in [hydra] rather dev) and port, which only [hydra] may leave out."""
+        option, scheme = _ADDRESSED[section]
         key = "dev" if "dev" in kept else "ip"
         if key not in kept:
             if "port" in kept:
-                raise ConfigurationError(f"{self._origin('hydra', 'port')} is set without dev")
+                missing = "dev" if section == "hydra" else "ip"
+                raise ConfigurationError(f"{self._origin(section, 'port')} is set without {missing}")
             return
-        if "appserver_address" in options:
-            where = self._origin("hydra", key)
-            raise ConfigurationError(f"{where} and appserver_address are both set", hint="keep one")
+        if "port" not in kept and section != "hydra":
+            raise ConfigurationError(f"{self._origin(section, key)} is set without port")
+        if option in options:
+            other = option.removeprefix(f"{section}_")
+            raise ConfigurationError(f"{self._origin(section, key)} and {other} are both set", hint="keep one")
         port = f":{kept['port']}" if "port" in kept else ""
-        options["appserver_address"] = self._value("hydra", key, "appserver_address", kept[key] + port)
+        options[option] = self._value(section, key, option, f"{scheme}{kept[key]}{port}")
 
     def _origin(self, section: str, key: str) -> str:
         return f"{self._name}:{self._lines.get((section, key), 0)}: [{section}] {key}"

@@ -21,6 +21,8 @@ SUBSCRIBER_DRIVERS = ("wire", "confluent", "kafka-python")
 SELF_PACED_DRIVERS = ("confluent", "kafka-python")
 """Subscribers whose client library decides when to fetch: no pace of fetch rounds applies to them."""
 
+MIN_DELIVERY_TIMEOUT_S = 1.0
+
 WARMUP_S = 2.0
 """Where nothing is said, for a Kafka that has just started.
 
@@ -42,9 +44,17 @@ class OptionKind:
     """One line of help."""
 
 
-def _option(default: T, section: str, parse: kind.Parse, text: str) -> T:
-    return field(default=default, metadata={"kind": OptionKind(section, parse, text)})
+class _Section:
+    """Makes the options whose keys stand in one section of hydra.ini."""
 
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __call__(self, default: T, parse: kind.Parse, text: str) -> T:
+        return field(default=default, metadata={"kind": OptionKind(self._name, parse, text)})
+
+
+_hydra, _kafka, _marathon, _mesos = map(_Section, ("hydra", "kafka", "marathon", "mesos"))
 
 _OFF: bool = False
 
@@ -53,140 +63,117 @@ _OFF: bool = False
 class Options:
     """Everything that a run can be asked for; names are the seed's and Kafka's, units are in the help texts."""
 
-    total_sub_apps: int = _option(100, "hydra", kind.whole(1, 10_000), "subscriber apps")
-    clients_per_app: int = _option(10, "hydra", kind.whole(1, 10_000), "Kafka clients in each subscriber app")
-    test_duration: float = _option(10.0, "hydra", kind.number(0.1, 86_400), "how long to send")
-    warmup: float | None = _option(
+    total_sub_apps: int = _hydra(100, kind.whole(1, 10_000), "subscriber apps")
+    clients_per_app: int = _hydra(10, kind.whole(1, 10_000), "Kafka clients in each subscriber app")
+    test_duration: float = _hydra(10.0, kind.number(0.1, 86_400), "how long to send")
+    warmup: float | None = _hydra(
         None,
-        "hydra",
         kind.number(0, 3600),
         f"the same load before the first run, not counted; unset: {WARMUP_S:g} for a Kafka just started",
     )
-    msg_rate: float = _option(1000.0, "hydra", kind.number(0.1, 10_000_000), "rate of the publisher")
-    msg_batch: int = _option(100, "hydra", kind.whole(1, 1_000_000), "records that a producer batch has room for")
-    msg_size: int = _option(
+    msg_rate: float = _hydra(1000.0, kind.number(0.1, 10_000_000), "rate of the publisher")
+    msg_batch: int = _hydra(100, kind.whole(1, 1_000_000), "records that a producer batch has room for")
+    msg_size: int = _hydra(
         14,
-        "hydra",
         kind.whole(IDENTITY_BYTES, 1_000_000, f"{IDENTITY_BYTES} bytes tell a record from all others"),
         "size of a record's value",
     )
-    group: str = _option(
+    group: str = _kafka(
         "own",
-        "kafka",
         kind.choice("own", "shared"),
         "own: every client reads a full copy; shared: all clients together read one",
     )
-    group_mode: str = _option(
+    group_mode: str = _kafka(
         "assign",
-        "kafka",
         kind.choice("assign", "group"),
         "assign: partitions are assigned to the clients; group: each client joins its group, heartbeats and commits",
     )
-    partitions: int = _option(1, "kafka", kind.whole(1, 10_000), "partitions of the topic")
-    acks: str = _option("1", "kafka", kind.choice("0", "1", "all"), "acks that the publisher waits for")
-    linger_ms: int = _option(5, "kafka", kind.whole(0, 900_000), "how long the publisher holds a batch back to fill it")
-    batch_size: int = _option(
-        0, "kafka", kind.whole(0, 2_147_483_647), "size of a producer batch; 0: msg_size x msg_batch"
+    partitions: int = _kafka(1, kind.whole(1, 10_000), "partitions of the topic")
+    acks: str = _kafka("1", kind.choice("0", "1", "all"), "acks that the publisher waits for")
+    linger_ms: int = _kafka(5, kind.whole(0, 900_000), "how long the publisher holds a batch back to fill it")
+    batch_size: int = _kafka(0, kind.whole(0, 2_147_483_647), "size of a producer batch; 0: msg_size x msg_batch")
+    consumer_max_buffer_size: int = _kafka(
+        0, kind.whole(0, 2_147_483_647), "the most that one fetch may bring; 0: as much as there is"
     )
-    consumer_max_buffer_size: int = _option(
-        0, "kafka", kind.whole(0, 2_147_483_647), "the most that one fetch may bring; 0: as much as there is"
+    fetch_min_bytes: int = _kafka(
+        1, kind.whole(1, 2_147_483_647), "how much the broker waits for before it answers a fetch"
     )
-    fetch_min_bytes: int = _option(
-        1, "kafka", kind.whole(1, 2_147_483_647), "how much the broker waits for before it answers a fetch"
-    )
-    fetch_wait_max_ms: int = _option(500, "kafka", kind.whole(0, 60_000), "how long the broker waits for that at most")
-    fetch_pace_ms: float | None = _option(
+    fetch_wait_max_ms: int = _kafka(500, kind.whole(0, 60_000), "how long the broker waits for that at most")
+    fetch_pace_ms: float | None = _kafka(
         None,
-        "kafka",
         kind.number(0, 10_000),
         "least time between two fetch rounds of the wire driver; 0: none; unset: from the number of clients",
     )
-    retention_ms: int | None = _option(
-        None, "kafka", kind.whole(1000, 2**62), "retention.ms of the topic; unset: the broker's"
+    retention_ms: int | None = _kafka(None, kind.whole(1000, 2**62), "retention.ms of the topic; unset: the broker's")
+    pub_driver: str = _kafka(
+        "confluent", kind.driver(*PUBLISHER_DRIVERS), "client library of the publisher, or your own class"
     )
-    pub_driver: str = _option(
-        "confluent", "kafka", kind.driver(*PUBLISHER_DRIVERS), "client library of the publisher, or your own class"
+    sub_driver: str = _kafka(
+        "wire", kind.driver(*SUBSCRIBER_DRIVERS), "client library of the subscribers, or your own class"
     )
-    sub_driver: str = _option(
-        "wire", "kafka", kind.driver(*SUBSCRIBER_DRIVERS), "client library of the subscribers, or your own class"
+    bootstrap_servers: str | None = _kafka(None, kind.host_ports, "brokers under test; unset: an embedded Kafka")
+    java: str | None = _kafka(
+        None, kind.path, "java (>= 17) that runs the embedded Kafka; unset: the one that came with Hydra"
     )
-    bootstrap_servers: str | None = _option(
-        None, "kafka", kind.host_ports, "brokers under test; unset: an embedded Kafka"
+    broker_property: tuple[str, ...] = _kafka(
+        (), kind.properties, "setting of the embedded Kafka; several: again, or commas"
     )
-    java: str | None = _option(
-        None, "kafka", kind.path, "java (>= 17) that runs the embedded Kafka; unset: the one that came with Hydra"
+    broker_heap_mb: int = _kafka(1024, kind.whole(64, 1_048_576), "heap of the embedded Kafka")
+    marathon_url: str | None = _marathon(
+        None, kind.http_urls, "Marathon that runs the apps, or several addresses of it; unset: a local one"
     )
-    broker_property: tuple[str, ...] = _option(
-        (), "kafka", kind.properties, "setting of the embedded Kafka; several: again, or commas"
+    app_prefix: str = _marathon("g1", kind.app_group, "Marathon group that the apps are created in")
+    marathon_secrets: str | None = _marathon(
+        None, kind.path, "file of mode 0600 with user and password, or authorization, for Marathon"
     )
-    broker_heap_mb: int = _option(1024, "kafka", kind.whole(64, 1_048_576), "heap of the embedded Kafka")
-    marathon_url: str | None = _option(
-        None, "marathon", kind.http_urls, "Marathon that runs the apps, or several addresses of it; unset: a local one"
+    marathon_ca_file: str | None = _marathon(
+        None, kind.path, "CA certificates (PEM) that Marathon's certificate is checked against"
     )
-    app_prefix: str = _option("g1", "marathon", kind.app_group, "Marathon group that the apps are created in")
-    marathon_secrets: str | None = _option(
-        None, "marathon", kind.path, "file of mode 0600 with user and password, or authorization, for Marathon"
+    marathon_timeout: float = _marathon(
+        10.0, kind.number(0.1, 20), "how long Marathon may take for an answer before it is asked again"
     )
-    marathon_ca_file: str | None = _option(
-        None, "marathon", kind.path, "CA certificates (PEM) that Marathon's certificate is checked against"
+    mesos_url: str | None = _mesos(
+        None, kind.http_url, "Mesos master, for agents and logs; unset: the one that Marathon names"
     )
-    marathon_timeout: float = _option(
-        10.0, "marathon", kind.number(0.1, 20), "how long Marathon may take for an answer before it is asked again"
-    )
-    mesos_url: str | None = _option(
-        None, "mesos", kind.http_url, "Mesos master, for agents and logs; unset: the one that Marathon names"
-    )
-    cluster0: str | None = _option(None, "mesos", kind.attribute, "agents that the publisher goes to; unset: any")
-    cluster1: str | None = _option(None, "mesos", kind.attribute, "agents that the subscribers go to; unset: any")
-    local_agents: str | None = _option(
+    cluster0: str | None = _mesos(None, kind.attribute, "agents that the publisher goes to; unset: any")
+    cluster1: str | None = _mesos(None, kind.attribute, "agents that the subscribers go to; unset: any")
+    local_agents: str | None = _mesos(
         None,
-        "mesos",
         kind.agents,
         "agents of a local Marathon: addresses of this machine with attributes, cpus and mem; unset: 127.0.0.1",
     )
-    appserver: str = _option(
+    appserver: str = _hydra(
         "auto",
-        "hydra",
         kind.choice("auto", "always", "never"),
         "serve Hydra's code to the agents; auto: where Marathon is not a local one",
     )
-    appserver_address: str | None = _option(
+    appserver_address: str | None = _hydra(
         None,
-        "hydra",
         kind.place,
         "address of this machine that agents fetch the code from; unset: the one on the route to Marathon",
     )
-    appserver_bind: str | None = _option(
-        None, "hydra", kind.place, "address that the code server listens on, such as 0.0.0.0; unset: appserver_address"
+    appserver_bind: str | None = _hydra(
+        None, kind.place, "address that the code server listens on, such as 0.0.0.0; unset: appserver_address"
     )
-    agent_python: str | None = _option(
-        None, "hydra", kind.path, "python on the agents; unset: the one of this controller's version"
+    agent_python: str | None = _hydra(
+        None, kind.path, "python on the agents; unset: the one of this controller's version"
     )
-    start_timeout: float = _option(
-        60.0,
-        "hydra",
-        kind.number(1, 86_400),
-        "how long apps and clients may take to be ready; more is allowed above 100 apps",
+    start_timeout: float = _hydra(
+        60.0, kind.number(1, 86_400), "how long apps and clients may take to be ready; more is allowed above 100 apps"
     )
-    drain_timeout: float = _option(
-        30.0, "hydra", kind.number(0, 86_400), "how long clients may read on after the last ack"
-    )
-    audit: str = _option(
+    drain_timeout: float = _hydra(30.0, kind.number(0, 86_400), "how long clients may read on after the last ack")
+    audit: str = _hydra(
         "auto",
-        "hydra",
         kind.choice("auto", "always", "never"),
         "read the whole log once more after the run; auto: up to 20 million records and 1 GiB",
     )
-    threshold: tuple[str, ...] = _option(
+    threshold: tuple[str, ...] = _hydra(
         (),
-        "hydra",
         kind.thresholds,
         "what a run must keep, such as 'e2e_p99<50ms'; several: again, or commas; help: lists all metrics",
     )
-    keep_running: bool = _option(
-        _OFF, "hydra", kind.switch, "leave apps, local Marathon and embedded Kafka up for the next run"
-    )
-    output: str | None = _option(None, "hydra", kind.path, "write the result to this file (JSON)")
+    keep_running: bool = _hydra(_OFF, kind.switch, "leave apps, local Marathon and embedded Kafka up for the next run")
+    output: str | None = _hydra(None, kind.path, "write the result to this file (JSON)")
 
     @property
     def client_count(self) -> int:
@@ -203,18 +190,20 @@ class Options:
         """``start_timeout``, and a quarter of a second more for each app above a hundred."""
         return self.start_timeout + max(0, self.total_sub_apps - 100) * 0.25
 
+    @property
+    def delivery_timeout_s(self) -> float:
+        """How long a record may wait for its ack before its fate is unknown, and a broker be away."""
+        return max(MIN_DELIVERY_TIMEOUT_S, self.drain_timeout)
+
 
 OPTION_KINDS: Mapping[str, OptionKind] = {item.name: item.metadata["kind"] for item in dataclasses.fields(Options)}
 """By the option's name, in the order of the help."""
 
 
 def parse_option(name: str, text: str, *, origin: str) -> object:
-    """The value of one option.
+    """The value of one option out of its text; spaces around it do not count.
 
-    Args:
-        name: the option.
-        text: its value as text; spaces around it do not count.
-        origin: how the error names the option, such as ``--msg_rate`` or ``hydra.ini:7: [kafka] acks``.
+    ``origin`` is how the error names the option, such as ``--msg_rate`` or ``hydra.ini:7: [kafka] acks``.
 
     Raises:
         UsageError: when the option's kind does not take the text.
@@ -227,11 +216,7 @@ def parse_option(name: str, text: str, *, origin: str) -> object:
 
 
 def resolve(*layers: Mapping[str, object]) -> Options:
-    """Options out of layers of values by name; a later layer wins over an earlier one, defaults fill the rest.
-
-    Raises:
-        UsageError: for a combination that cannot be.
-    """
+    """Options out of layers of values by name, the later ones first, then defaults; raises as ``checked``."""
     return checked(merged(*layers))
 
 
@@ -244,11 +229,7 @@ def merged(*layers: Mapping[str, object]) -> Options:
 
 
 def checked(options: Options) -> Options:
-    """The same options, checked for what does not go together.
-
-    Raises:
-        UsageError: names the two options and their values.
-    """
+    """The same options; raises UsageError, which names two that do not go together and their values."""
     if options.marathon_url is not None and options.bootstrap_servers is None:
         raise UsageError(
             f"--marathon_url={options.marathon_url} needs --bootstrap_servers",
@@ -257,8 +238,7 @@ def checked(options: Options) -> Options:
     _check_broker_settings(options)
     if options.group_mode == "group" and options.sub_driver == "kafka-python":
         raise UsageError(
-            "--group_mode=group does not go with --sub_driver=kafka-python",
-            hint="use --sub_driver=wire or confluent",
+            "--group_mode=group does not go with --sub_driver=kafka-python", hint="use --sub_driver=wire or confluent"
         )
     if options.batch_size_bytes > 2_147_483_647:
         raise UsageError(

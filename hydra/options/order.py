@@ -5,15 +5,13 @@ Each option stands in ``order.options`` and nowhere else; what follows from opti
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from hydra.endpoints import Endpoint
 from hydra.options.options import SELF_PACED_DRIVERS, Options
 from hydra.records.identity import identity_prefix
 from hydra.records.send_plan import Partitioner, SendPlan
-
-MIN_DELIVERY_TIMEOUT_S = 1.0
 
 MAX_SAMPLES = 1000
 """A run of more seconds than this is sampled less often than once a second."""
@@ -109,11 +107,6 @@ class RunOrder:
         return Partitioner(self.options.partitions, self.options.msg_batch)
 
     @property
-    def delivery_timeout_s(self) -> float:
-        """How long a record may wait for its ack before its fate is unknown: as long as the run drains."""
-        return delivery_timeout_s(self.options)
-
-    @property
     def sample_every_s(self) -> float:
         """How often tasks and controller note their counts: once a second, or less often in a very long run."""
         return float(max(1, -(-int(self.options.test_duration) // MAX_SAMPLES)))
@@ -142,52 +135,25 @@ class RunOrder:
         return tuple(client for client in self.clients if client.task_id == task_id)
 
 
-def delivery_timeout_s(options: Options) -> float:
-    """How long a record may wait for its ack, and a broker be away."""
-    return max(MIN_DELIVERY_TIMEOUT_S, options.drain_timeout)
-
-
 def make_order(
     run_id: str, options: Options, *, bootstrap_servers: str, task_ids: Sequence[str], cores: int
 ) -> RunOrder:
-    """The order of one run, but for the leaders of its topic, which does not exist yet.
-
-    Args:
-        run_id: names the run, its topic and its groups.
-        options: what to measure.
-        bootstrap_servers: where the tasks reach Kafka.
-        task_ids: the subscriber tasks.
-        cores: of the controller's machine.
-    """
-    return RunOrder(
-        run_id,
-        options,
-        bootstrap_servers,
-        clients=assign(run_id, options, task_ids),
-        pace_ms=fetch_pace_ms(options, cores),
-    )
+    """The order of one run, but for the leaders of its topic, which does not exist yet; ``cores``: the controller's."""
+    pace_ms = fetch_pace_ms(options, cores)
+    return RunOrder(run_id, options, bootstrap_servers, assign(run_id, options, task_ids), pace_ms=pace_ms)
 
 
 def assign(run_id: str, options: Options, task_ids: Sequence[str]) -> tuple[ClientAssignment, ...]:
-    """Every client of a run, with its task, its group and its partitions.
+    """Every client of a run, with its task, its group and its partitions, each read from offset 0: the topic is fresh.
 
     Each client is a group of its own and reads every partition. With ``group=shared`` all clients are one group, and
     the partitions are assigned to them in turn (with more clients than partitions some read nothing); with
     ``group_mode=group`` beside it the group assigns them, and they stand here without a partition.
-
-    Args:
-        run_id: begins every group's name.
-        options: how many clients and partitions, and how they are grouped. The run's topic is fresh, so that each
-            partition is read from offset 0.
-        task_ids: the subscriber tasks.
     """
-    return tuple(_assignments(run_id, options, task_ids))
-
-
-def _assignments(run_id: str, options: Options, task_ids: Sequence[str]) -> Iterator[ClientAssignment]:
     shared = options.group == "shared"
     client_count = len(task_ids) * options.clients_per_app
     every_partition = tuple(PartitionStart(partition, 0) for partition in range(options.partitions))
+    clients = []
     for task_number, task_id in enumerate(task_ids):
         for client_number in range(options.clients_per_app):
             name = f"sub-{task_number}-client-{client_number}"
@@ -195,7 +161,9 @@ def _assignments(run_id: str, options: Options, task_ids: Sequence[str]) -> Iter
             if shared:
                 place = task_number * options.clients_per_app + client_number
                 starts = () if options.group_mode == "group" else every_partition[place::client_count]
-            yield ClientAssignment(name, run_id if shared else f"{run_id}-{name}", starts, task_id)
+            group_id = run_id if shared else f"{run_id}-{name}"
+            clients.append(ClientAssignment(name, group_id, starts, task_id))
+    return tuple(clients)
 
 
 def fetch_pace_ms(options: Options, cores: int) -> float:
@@ -204,10 +172,6 @@ def fetch_pace_ms(options: Options, cores: int) -> float:
     What ``--fetch_pace_ms`` says; otherwise, where all tasks and Kafka share one machine, what keeps all clients
     together at a number of fetches that its cores carry. 0 where they do not share one (nothing is known then of what
     their machines carry), and for a driver that fetches when it likes.
-
-    Args:
-        options: of the run.
-        cores: of the controller's machine.
     """
     if options.sub_driver in SELF_PACED_DRIVERS:
         return 0.0
@@ -227,8 +191,4 @@ def on_one_machine(options: Options) -> bool:
     if options.marathon_url is not None:
         return False
     servers = (options.bootstrap_servers or "localhost").split(",")
-    return all(_is_loopback(server) for server in servers)
-
-
-def _is_loopback(server: str) -> bool:
-    return server.startswith(("localhost", "127.", "[::1]"))
+    return all(server.startswith(("localhost", "127.", "[::1]")) for server in servers)

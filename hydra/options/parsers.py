@@ -9,6 +9,18 @@ from dataclasses import dataclass, field
 
 from hydra.options.thresholds import parse_threshold
 
+Parse = Callable[[str], object]
+"""Text to value; raises ValueError with the rest of the sentence 'NAME=TEXT ...'."""
+
+_WHOLE = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?", re.ASCII)
+_HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})", re.ASCII)
+_URL = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:(?P<port>[0-9]{1,5}))?(/[!-~]*)?", re.ASCII)
+_IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
+_PLACE = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:(?P<port>[0-9]{1,5}))?", re.ASCII)
+_PROPERTY = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)[ \t]*=[ \t]*([^\0]*)", re.ASCII)
+_SEGMENT = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", re.ASCII)
+
 CPUS = 1000.0
 MEM_MIB = 1_000_000.0
 """More than a machine has: nothing holds a task to what it asked for, and an app asks for a whole CPU by default."""
@@ -63,19 +75,6 @@ def _amount(named: dict[str, str], name: str, default: float) -> float:
     return amount
 
 
-Parse = Callable[[str], object]
-"""Text to value; raises ValueError with the rest of the sentence 'NAME=TEXT ...'."""
-
-_WHOLE = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
-_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?", re.ASCII)
-_HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})", re.ASCII)
-_URL = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:(?P<port>[0-9]{1,5}))?(/[!-~]*)?", re.ASCII)
-_IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
-_PLACE = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:(?P<port>[0-9]{1,5}))?", re.ASCII)
-_PROPERTY = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)[ \t]*=[ \t]*([^\0]*)", re.ASCII)
-_SEGMENT = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", re.ASCII)
-
-
 def whole(low: int, high: int, why: str = "") -> Parse:
     """A whole number from ``low`` to ``high``."""
     wanted = f"must be a whole number from {low} to {high}{why and f' ({why})'}"
@@ -127,7 +126,7 @@ def switch(text: str) -> bool:
 
 
 def thresholds(text: str) -> tuple[str, ...]:
-    """Thresholds with commas between them (``accounting/thresholds.py``), each in its plainest form."""
+    """Thresholds with commas between them (``options/thresholds.py``), each in its plainest form."""
     found = []
     for part in text.split(","):
         if part.strip():
@@ -221,7 +220,7 @@ def place(text: str) -> str:
 
 
 def agents(text: str) -> str:
-    """The virtual agents of a local Marathon (``options/parsers.py``)."""
+    """The virtual agents of a local Marathon."""
     parse_agents(text)
     return text
 

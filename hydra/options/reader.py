@@ -15,10 +15,7 @@ MAX_CONFIG_BYTES = 1024 * 1024
 
 
 def read_settings(config_file: str | None) -> Settings:
-    """What the configuration file says.
-
-    Args:
-        config_file: its path; None for hydra.ini in the current folder, which may be missing.
+    """What the configuration file says; unless one is named: hydra.ini in the current folder, which may be missing.
 
     Raises:
         ConfigurationError: missing (when it was asked for), unreadable, or wrong.
@@ -60,8 +57,7 @@ def read_text(path: Path, *, kind: str) -> str:
 def options_from_attributes(source: object) -> Options:
     """A snapshot of the batch API's options object: its attributes, over hydra.ini, over defaults.
 
-    Args:
-        source: any object; attributes that are no options are ignored, unless they are nearly one.
+    Attributes that are no options are ignored, unless they are nearly one.
 
     Raises:
         UsageError: names the attribute, or the file, line and key.

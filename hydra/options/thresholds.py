@@ -10,12 +10,7 @@ from difflib import get_close_matches
 
 @dataclass(frozen=True)
 class Metric:
-    """One figure of a run.
-
-    Args:
-        unit: ms, records/s, %, records, clients, deliveries, or fetches/s.
-        text: what it is, in a few words.
-    """
+    """One figure of a run: its unit, and what it is in a few words."""
 
     unit: str
     text: str
@@ -82,11 +77,7 @@ class Threshold:
 
 
 def parse_threshold(text: str) -> Threshold:
-    """One threshold.
-
-    Raises:
-        ValueError: with the rest of the sentence 'TEXT ...': an unknown metric, or no such form.
-    """
+    """One threshold; raises ValueError with the rest of the sentence 'TEXT ...': an unknown metric, or no such form."""
     match = _FORM.fullmatch(text)
     if match is None:
         raise ValueError("must be a metric, a comparison and a number, such as e2e_p99<50ms or tx_rate>=0.95*asked")

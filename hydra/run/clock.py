@@ -16,11 +16,9 @@ class Clock(Protocol):
 
     def now_s(self) -> float:
         """Seconds on a clock that never goes back; only differences mean something."""
-        ...
 
     def sleep(self, seconds: float) -> None:
         """Wait; nothing happens for zero or less."""
-        ...
 
 
 class MonotonicClock:
@@ -37,16 +35,9 @@ class MonotonicClock:
 
 
 def poll_until(clock: Clock, condition: Callable[[], T], timeout_s: float, *, every_s: float = POLL_EVERY_S) -> T:
-    """Evaluate a condition until it holds or the time is up; at least once.
+    """Evaluate a condition until its value is true or the time is up; at least once. Returns its last value.
 
-    Args:
-        clock: to wait by.
-        condition: holds when its value is true; whatever it raises ends the wait.
-        timeout_s: how long to wait.
-        every_s: the pause between two evaluations.
-
-    Returns:
-        The last value of the condition: a false one when the time was up.
+    Whatever the condition raises ends the wait.
     """
     deadline_s = clock.now_s() + timeout_s
     while not (value := condition()):

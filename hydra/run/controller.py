@@ -18,14 +18,25 @@ from hydra.accounting.stats import PublisherStats, SubscriberStats
 from hydra.codec import decode
 from hydra.errors import BrokerError, HydraError, InterruptedRunError, NotReadyError
 from hydra.options.order import RunOrder
-from hydra.run.app_spec import Task
 from hydra.run.clock import poll_until
 from hydra.run.host_clocks import HostClocks, start_together
 from hydra.run.monitor import Monitor, wait_until_positioned
-from hydra.run.protocols import Auditor, RunContext
+from hydra.run.protocols import Auditor, RunContext, Task
 from hydra.run.record import RunRecord, failed_record
 from hydra.run.task_roster import TaskRoster
 from hydra.signals.messages import DrainTo, Request, SignalReply, request
+
+CONFIGURE_TIMEOUT_S = 5.0
+STATS_TIMEOUT_S = 5.0
+STATS_TIMEOUT_PER_CLIENT_S = 0.002
+"""Adding up what a client counted takes half a millisecond, and all tasks of a machine do it at once."""
+
+PUBLISHER_GRACE_S = 5.0
+"""How much longer than its plan and its last ack may take the publisher is waited for."""
+
+SETTLE_TIMEOUT_S = 5.0
+SETTLE_POLLS = 3
+"""Without acks the log's end is taken once it has not moved for this many polls."""
 
 AUTO_RECORDS = 20_000_000
 AUTO_BYTES = 1024**3
@@ -36,6 +47,8 @@ SLOW_BYTES_PER_S = 20_000_000
 """No broker that anybody tests is slower than this."""
 
 RECORD_OVERHEAD_BYTES = 10
+
+T = TypeVar("T")
 
 
 def audit_log(auditor: Auditor, order: RunOrder, log: Mapping[int, OffsetRange]) -> tuple[Audit | None, str]:
@@ -52,29 +65,10 @@ def audit_log(auditor: Auditor, order: RunOrder, log: Mapping[int, OffsetRange])
         return None, str(error)
 
 
-CONFIGURE_TIMEOUT_S = 5.0
-STATS_TIMEOUT_S = 5.0
-STATS_TIMEOUT_PER_CLIENT_S = 0.002
-"""Adding up what a client counted takes half a millisecond, and all tasks of a machine do it at once."""
-
-PUBLISHER_GRACE_S = 5.0
-"""How much longer than its plan and its last ack may take the publisher is waited for."""
-
-SETTLE_TIMEOUT_S = 5.0
-SETTLE_POLLS = 3
-"""Without acks the log's end is taken once it has not moved for this many polls."""
-
-T = TypeVar("T")
-
-
 class Run:
-    """One measurement.
+    """One measurement by a task that sends and tasks that host the order's clients.
 
-    Args:
-        order: what to measure; its ``leaders`` are added once the topic exists.
-        publisher: the task that sends.
-        subscribers: the tasks that host the order's clients.
-        context: everything else.
+    The order's ``leaders`` are added once the topic exists.
     """
 
     def __init__(self, order: RunOrder, publisher: Task, subscribers: Sequence[Task], context: RunContext) -> None:
@@ -214,7 +208,7 @@ class Run:
         if refusals := self._refusals(replies):
             raise NotReadyError("the publisher did not start: " + "; ".join(refusals), missing=refusals)
         self._monitor.begin(start_s)
-        limit_s = self.order.options.test_duration + self.order.delivery_timeout_s + PUBLISHER_GRACE_S
+        limit_s = self.order.options.test_duration + self.order.options.delivery_timeout_s + PUBLISHER_GRACE_S
 
         def sent() -> bool:
             if not (self._publisher.present and self._subscribers.present):

@@ -12,9 +12,8 @@ from functools import partial
 from hydra.codec import DecodeError, decode
 from hydra.endpoints import Endpoint
 from hydra.errors import HydraError, InfrastructureError, NotReadyError
-from hydra.run.app_spec import AppSpec, Task, difference
 from hydra.run.clock import Clock, poll_until
-from hydra.run.protocols import Launcher, Progress
+from hydra.run.protocols import AppSpec, Launcher, Progress, Task
 from hydra.signals.messages import Ping, SignalReply, Signals, request
 
 POLL_EVERY_S = 0.1
@@ -24,14 +23,7 @@ RETRY_LIMIT_S = 60.0
 
 
 class Deployment:
-    """Makes apps be there, and be gone, on whatever engine the launcher is for.
-
-    Args:
-        launcher: the engine.
-        signals: to find out whether a task replies.
-        clock: to wait by.
-        progress: told how many are there.
-    """
+    """Makes apps be there, and be gone, on whatever engine the launcher is for."""
 
     def __init__(self, launcher: Launcher, signals: Signals, clock: Clock, progress: Progress) -> None:
         self._launcher = launcher
@@ -40,17 +32,11 @@ class Deployment:
         self._progress = progress
 
     def apply(self, spec: AppSpec) -> None:
-        """Ask for the app as the spec has it.
-
-        Raises:
-            InfrastructureError: when the engine refused, or was busy for a minute on end.
-        """
+        """Ask for the app; raises InfrastructureError when the engine refused, or was busy for a minute on end."""
         self._retry_while_locked(lambda: self._launcher.apply(spec), RETRY_LIMIT_S)
 
     def wait_ready(self, app_id: str, instances: int, timeout_s: float) -> tuple[Task, ...]:
-        """Wait until exactly ``instances`` tasks of the app run and answer a ping.
-
-        Returns them in the order of their ids.
+        """Wait until exactly ``instances`` tasks of the app run and answer a ping; returns them by rising ids.
 
         Raises:
             NotReadyError: names how many were there when the time was up, and the engine's reason.
@@ -65,7 +51,7 @@ class Deployment:
             ready = {task_id: task for task_id, task in ready.items() if task_id in present}
             ready |= self._ping([task for task in seen if task.running and task.endpoint and task.task_id not in ready])
             self._progress.phase("starting", f"{app_id}: {len(ready)} of {instances} tasks answer")
-            return difference(instances, seen).settled and len(ready) == instances
+            return is_settled(instances, seen) and len(ready) == instances
 
         if not poll_until(self._clock, all_ready, timeout_s, every_s=POLL_EVERY_S):
             raise self._not_ready(app_id, instances, len(ready), timeout_s)
@@ -74,8 +60,7 @@ class Deployment:
     def remove(self, app_ids: Sequence[str], timeout_s: float) -> None:
         """Remove the apps and wait until the last task of them is gone; harmless for apps that are gone already.
 
-        Raises:
-            InfrastructureError: when the engine refused, or the time was up.
+        Raises InfrastructureError when the engine refused, or the time was up.
         """
         deadline_s = self._clock.now_s() + timeout_s
         for app_id in app_ids:
@@ -102,9 +87,7 @@ class Deployment:
         if reason.unplaced:
             return InfrastructureError(message, hint="the engine has no place for them: see 'hydra doctor'")
         return NotReadyError(
-            message,
-            hint="raise --start_timeout, ask for fewer, or look at the tasks' stderr",
-            missing=[app_id],
+            message, hint="raise --start_timeout, ask for fewer, or look at the tasks' stderr", missing=[app_id]
         )
 
     def _retry_while_locked(self, request_change: Callable[[], None], limit_s: float) -> None:
@@ -127,3 +110,8 @@ def _is_task(reply: SignalReply, task: Task) -> bool:
         return decode(reply.body, Ping).task_id == task.task_id
     except DecodeError:
         return False
+
+
+def is_settled(wanted_instances: int, seen: Sequence[Task]) -> bool:
+    """Whether as many tasks as are wanted run, have an endpoint, and no other is there."""
+    return len(seen) == wanted_instances and all(task.running and task.endpoint is not None for task in seen)

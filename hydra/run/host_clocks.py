@@ -11,10 +11,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hydra.codec import DecodeError, decode
-from hydra.run.app_spec import Task
 from hydra.run.clock import Clock
+from hydra.run.protocols import Task
 from hydra.run.task_roster import TaskRoster
 from hydra.signals.messages import ClockReading, Ping, Request, SignalReply, StartAt, request
+
+START_LEAD_S = 0.3
+START_LEAD_PER_TASK_S = 0.005
+"""The plan starts so long after the signals are sent, so that every task knows the moment before it comes."""
+
+START_TRIES = 3
 
 ROUNDS = 8
 """Round trips to a task on another host."""
@@ -31,11 +37,7 @@ class ClockOffset:
 
 
 class HostClocks:
-    """The clocks of the tasks of a run.
-
-    Args:
-        own: reads the controller's.
-    """
+    """The clocks of the tasks of a run; ``own`` reads the controller's."""
 
     def __init__(self, own: Callable[[], ClockReading]) -> None:
         self._own = own
@@ -82,20 +84,12 @@ class HostClocks:
         return sum(worst[:2])
 
 
-START_LEAD_S = 0.3
-START_LEAD_PER_TASK_S = 0.005
-"""The plan starts so long after the signals are sent, so that every task knows the moment before it comes."""
-
-START_TRIES = 3
-
-
 def start_together(
     clock: Clock, clocks: HostClocks, publisher: TaskRoster, subscribers: TaskRoster
 ) -> tuple[float, Mapping[str, SignalReply]]:
     """Agree with all tasks on when the plan starts; the publisher is told last.
 
-    Returns:
-        When the plan starts, on the controller's clock, and the publisher's reply, by its task id.
+    Returns when the plan starts, on the controller's clock, and the publisher's reply, by its task id.
     """
     clocks.measure([publisher, subscribers])
     sender = clocks.of(next((task.task_id for task in publisher.present), ""))

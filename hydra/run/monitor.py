@@ -19,14 +19,7 @@ SUBSCRIBERS_EVERY_S = 1.0
 
 
 class Monitor:
-    """Looks at a run, and shows what it sees.
-
-    Args:
-        order: what the run measures.
-        context: what there is to look at.
-        publisher: the publisher's one task.
-        subscribers: all subscriber tasks.
-    """
+    """Looks at a run, and shows what it sees."""
 
     def __init__(self, order: RunOrder, context: RunContext, publisher: TaskRoster, subscribers: TaskRoster) -> None:
         self._order = order
@@ -52,20 +45,12 @@ class Monitor:
         return {**self._publisher.gone, **self._subscribers.gone}
 
     def check_broker(self) -> None:
-        """See that the broker is there.
-
-        Raises:
-            BrokerError: it counts as gone.
-        """
+        """Raise BrokerError when the broker counts as gone."""
         if reason := self._context.broker_error():
             raise BrokerError(reason)
 
     def look(self) -> None:
-        """See that the broker is there, and from time to time what the machine uses.
-
-        Raises:
-            BrokerError: as ``check_broker``.
-        """
+        """See that the broker is there (BrokerError), and from time to time what the machine uses."""
         self.check_broker()
         if self._start_s is None:
             return

@@ -14,9 +14,49 @@ from hydra.accounting.evidence import Audit, OffsetRange
 from hydra.accounting.stats import MachineSample
 from hydra.endpoints import Endpoint
 from hydra.options.order import PartitionLeader, RunOrder
-from hydra.run.app_spec import AppSpec, Task, WaitingReason
 from hydra.run.clock import Clock
 from hydra.signals.messages import ClockReading, Signals
+
+
+@dataclass(frozen=True)
+class AppSpec:
+    """An app: what its tasks run and how many of them are wanted."""
+
+    app_id: str
+    """Absolute, as in ``/g1/kafka-sub``."""
+    command: str
+    """A command line for /bin/sh."""
+    instances: int
+    cpus: float = 0.01
+    mem_mib: float = 32.0
+    port_count: int = 1
+    env: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    constraints: tuple[tuple[str, ...], ...] = ()
+    """Where its tasks may run, as (agent attribute, operator) or (agent attribute, operator, value)."""
+    fetch: tuple[str, ...] = ()
+    """URLs of files that lie in a task's folder before its command runs."""
+
+
+@dataclass(frozen=True)
+class WaitingReason:
+    """Why some of an app's tasks are not there, in the engine's words."""
+
+    text: str = ""
+    """Empty when nothing is known."""
+    unplaced: bool = False
+    """Whether the engine has not started them, rather than that they ended: no waiting for the app will help."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A running (or starting) instance of an app. A replaced task is another task: ids are never used twice."""
+
+    task_id: str
+    app_id: str
+    running: bool
+    endpoint: Endpoint | None
+    """Host and first port; None while the engine has not given it any."""
 
 
 @dataclass(frozen=True)
@@ -43,23 +83,29 @@ class Progress(Protocol):
 
         Phases: starting, warming up, configuring, sending, flushing, draining, collecting, auditing, cleaning up.
         """
-        ...
 
     def counts(self, live: LiveCounts) -> None:
         """New counts while the run sends and drains."""
-        ...
 
     def note(self, text: str) -> None:
         """Something that a user should see and that is no phase: a download, a task that went missing."""
-        ...
 
 
-class WarmUpProgress:
-    """Shows a warm-up as one phase.
+class SilentProgress:
+    """Shows nothing."""
 
-    Args:
-        progress: shows it.
-    """
+    def phase(self, name: str, detail: str = "") -> None:
+        """Nothing."""
+
+    def counts(self, live: LiveCounts) -> None:
+        """Nothing."""
+
+    def note(self, text: str) -> None:
+        """Nothing."""
+
+
+class WarmUpProgress(SilentProgress):
+    """Shows a warm-up as one phase, and none of its counts."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -68,25 +114,9 @@ class WarmUpProgress:
         """What is done within the warm-up."""
         self._progress.phase("warming up", detail or name)
 
-    def counts(self, live: LiveCounts) -> None:
-        """Nothing: they are not the run's."""
-
     def note(self, text: str) -> None:
         """Something that a user should see all the same."""
         self._progress.note(text)
-
-
-class SilentProgress:
-    """Shows nothing."""
-
-    def phase(self, name: str, detail: str = "") -> None:
-        """Show nothing."""
-
-    def counts(self, live: LiveCounts) -> None:
-        """Show nothing."""
-
-    def note(self, text: str) -> None:
-        """Show nothing."""
 
 
 class Launcher(Protocol):
@@ -98,28 +128,19 @@ class Launcher(Protocol):
     """
 
     def apply(self, spec: AppSpec) -> None:
-        """Ask for this app with this many instances: create it, or change it to this.
-
-        Raises:
-            MarathonError: (or the engine's own InfrastructureError) when the engine refused.
-        """
-        ...
+        """Create this app, or change it to this; raises an InfrastructureError when the engine refused."""
 
     def tasks(self, app_id: str) -> Sequence[Task]:
         """The app's tasks as they are now; none for an app that does not exist."""
-        ...
 
     def waiting_reason(self, app_id: str) -> WaitingReason:
         """Why some of the app's tasks are not there, in the engine's words."""
-        ...
 
     def remove(self, app_id: str) -> None:
         """Ask for the app and its tasks to be removed; harmless when it is gone already."""
-        ...
 
     def removed(self, app_id: str) -> bool:
         """Whether the app and every task of it are gone."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -137,39 +158,28 @@ class TopicAdmin(Protocol):
 
     def check(self) -> ClusterFacts:
         """Reach the cluster and learn about it."""
-        ...
 
     def create_topic(self, name: str, *, partitions: int, configs: Mapping[str, str]) -> Sequence[PartitionLeader]:
         """Create a topic; returns once every partition has a leader, with the leaders."""
-        ...
 
     def delete_topic(self, name: str) -> None:
         """Delete a topic and wait until it is gone; harmless when there is none."""
-        ...
 
     def delete_groups(self, group_ids: Sequence[str]) -> None:
         """Delete consumer groups, with those of their members that are still in them; harmless for one there is not."""
-        ...
 
     def offsets(self, topic: str) -> Mapping[int, OffsetRange]:
         """Log start and end offset of every partition."""
-        ...
 
     def close(self) -> None:
         """Let go of all connections; harmless the second time."""
-        ...
 
 
 class Auditor(Protocol):
     """A fresh reader of a run's whole log. Not in the contract: that it knows what the clients received."""
 
     def audit(self, order: RunOrder, log: Mapping[int, OffsetRange], timeout_s: float) -> Audit:
-        """Read every partition from its start to its end.
-
-        Raises:
-            BrokerError: when that took longer, or the log cannot be read.
-        """
-        ...
+        """Read every partition from its start to its end; BrokerError when that took longer, or cannot be done."""
 
 
 @dataclass(frozen=True)
@@ -186,15 +196,12 @@ class Host(Protocol):
     @property
     def cores(self) -> int:
         """How many it has."""
-        ...
 
     def clock(self) -> ClockReading:
         """Its clocks, now."""
-        ...
 
     def sample(self, at_s: float) -> MachineSample:
         """What it has used up to now, and the broker where that is a process of it; never raises."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from hydra.run.app_spec import Task
-from hydra.run.protocols import RunContext
+from hydra.run.protocols import RunContext, Task
 from hydra.signals.messages import Request, SignalReply
 
 REPLY_TIMEOUT_S = 2.0
@@ -15,13 +14,7 @@ SUSPENDED_S = 5.0
 
 
 class TaskRoster:
-    """The tasks of one app that take part in a run.
-
-    Args:
-        app_id: their app.
-        tasks: the tasks, as they were when the run began.
-        context: its engine, signals, clock and progress.
-    """
+    """The tasks of one app that take part in a run, as they were when it began."""
 
     def __init__(self, app_id: str, tasks: Sequence[Task], context: RunContext) -> None:
         self._app_id = app_id

@@ -52,24 +52,14 @@ def request(signal: SignalName, arguments: object = None) -> Request:
 
 
 def decode_request(data: bytes) -> Request:
-    """The bytes of one request.
-
-    Raises:
-        SignalError: too large.
-        DecodeError: no JSON, not an object of this shape, or an unknown signal.
-    """
+    """The bytes of one request; SignalError when too large, DecodeError when it is none or its signal is unknown."""
     if len(data) > REQUEST_LIMIT_BYTES:
         raise SignalError(f"a request of {len(data)} bytes: the limit is {REQUEST_LIMIT_BYTES}")
     return decode(data, Request)
 
 
 def decode_reply(data: bytes) -> Reply:
-    """The bytes of one reply.
-
-    Raises:
-        SignalError: too large.
-        DecodeError: not a reply.
-    """
+    """The bytes of one reply; SignalError when too large, DecodeError when it is none."""
     if len(data) > REPLY_LIMIT_BYTES:
         raise SignalError(f"a reply of {len(data)} bytes: the limit is {REPLY_LIMIT_BYTES}")
     return decode(data, Reply)
@@ -151,8 +141,6 @@ class Signals(Protocol):
         Returns an answer for every endpoint; a peer that stayed silent has an ``error`` that says so. Never raises for
         a peer.
         """
-        ...
 
     def close(self) -> None:
         """Let go of all sockets at once, whatever is under way; harmless the second time."""
-        ...

@@ -11,7 +11,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from itertools import islice
 
 import zmq
@@ -43,11 +43,8 @@ Answerer = Callable[[Request], bytes]
 class SignalServer:
     """Answers signals on one port, in a thread of its own, so that a task which is busy with Kafka still answers.
 
-    Args:
-        host: the address to bind; a name is looked up.
-        port: the port to bind.
-        answer: carries requests out; called on the server's thread.
-        look: called on the server's thread several times a second, whatever the task's main thread is at.
+    ``answer`` carries requests out; ``look`` is called several times a second, whatever the task's main thread is at.
+    Both are called on the server's thread.
 
     Raises:
         OSError: when the port cannot be bound.
@@ -146,7 +143,8 @@ class ZmqSignals:
                     answers[endpoint] = _answer(peer.recv(zmq.DONTWAIT), sent_s)
                     peer.close(linger=0)
         finally:
-            _close(waiting)
+            for peer in waiting:
+                peer.close(linger=0)
         silence = SignalReply(error=f"no answer within {timeout_s:g} s", silent=True)
         return {endpoint: answers.get(endpoint, silence) for endpoint in requests}
 
@@ -163,11 +161,6 @@ class ZmqSignals:
     def close(self) -> None:
         """Let go of all sockets; see the Protocol."""
         self._context.destroy(linger=0)
-
-
-def _close(peers: Iterable[zmq.Socket[bytes]]) -> None:
-    for peer in peers:
-        peer.close(linger=0)
 
 
 def _answer(data: bytes, sent_s: float) -> SignalReply:

@@ -14,6 +14,20 @@ from hydra.accounting.stats import HostTraffic, LinkTraffic, MachineSample, Proc
 from hydra.run.protocols import ProcessReading
 from hydra.signals.messages import ClockReading
 
+COUNTERS = Path("/proc/net/dev")
+"""Linux: a line for each interface, in which the bytes received stand first and the bytes sent ninth."""
+
+INTERFACES = Path("/sys/class/net")
+"""Linux: ``NAME/speed`` in Mbit/s; -1, or an error, where the driver does not know it (loopback, most virtual ones)."""
+
+_RECEIVED, _SENT = 0, 8
+_BYTES_PER_MBIT = 125_000
+
+_STATM = Path("/proc/self/statm")
+"""Linux: resident pages stand second. Read once a second in each of a hundred tasks: psutil's import costs more."""
+
+_PAGE_BYTES = resource.getpagesize()
+
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _IDLE = ("idle", "iowait")
 _COUNTED_TWICE = ("guest", "guest_nice")
@@ -34,11 +48,7 @@ def read_clock() -> ClockReading:
 
 
 class LocalHost:
-    """The controller's machine; a Host.
-
-    Args:
-        broker_pid: the process id of a broker on this machine; 0 where there is none that Hydra started.
-    """
+    """The controller's machine; a Host. ``broker_pid`` tells the process id of a broker that Hydra started, or 0."""
 
     def __init__(self, broker_pid: Callable[[], int]) -> None:
         self._broker_pid = broker_pid
@@ -73,16 +83,6 @@ class LocalHost:
             broker_cpu_s=broker_cpu_s,
             broker_rss_bytes=broker_rss_bytes,
         )
-
-
-COUNTERS = Path("/proc/net/dev")
-"""Linux: a line for each interface, in which the bytes received stand first and the bytes sent ninth."""
-
-INTERFACES = Path("/sys/class/net")
-"""Linux: ``NAME/speed`` in Mbit/s; -1, or an error, where the driver does not know it (loopback, most virtual ones)."""
-
-_RECEIVED, _SENT = 0, 8
-_BYTES_PER_MBIT = 125_000
 
 
 @dataclass(frozen=True)
@@ -136,12 +136,6 @@ def _other_systems_links() -> tuple[LinkReading, ...]:
         )
         for name, counted in psutil.net_io_counters(pernic=True, nowrap=True).items()
     )
-
-
-_STATM = Path("/proc/self/statm")
-"""Linux: resident pages stand second. Read once a second in each of a hundred tasks: psutil's import costs more."""
-
-_PAGE_BYTES = resource.getpagesize()
 
 
 @dataclass(frozen=True)

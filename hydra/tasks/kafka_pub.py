@@ -1,4 +1,7 @@
-"""``kafka-pub``: the publisher task. Walks the plan on its main thread; signals are answered beside it."""
+"""``kafka-pub``: the publisher task. Walks the plan on its main thread; signals are answered beside it.
+
+The plan is an open loop: send times come from it, whatever became of earlier records.
+"""
 
 from __future__ import annotations
 
@@ -7,29 +10,225 @@ import queue
 from collections.abc import Callable, Mapping
 
 from hydra import __version__
-from hydra.accounting.stats import PublisherStatus
-from hydra.clients.protocols import publisher_driver
+from hydra.accounting.latency import SpacedLatencies, Spacing
+from hydra.accounting.stats import HostTraffic, ProcessUsage, PublisherSample, PublisherStats, PublisherStatus
+from hydra.clients.protocols import AckCount, CooperativePublisher, PublisherDriver, publisher_driver
 from hydra.codec import decode
 from hydra.errors import HydraError
 from hydra.options.order import RunOrder
-from hydra.run.clock import MonotonicClock
+from hydra.run.clock import Clock, MonotonicClock
+from hydra.run.protocols import ProcessReading
 from hydra.signals.messages import Ping, Request, SignalError, SignalName, StartAt, success
 from hydra.tasks.host import host_traffic, process_usage, read_clock, read_process, read_usage
-from hydra.tasks.publisher_run import PublisherRun
 from hydra.tasks.task import TaskPlace, run_task
+
+TICK_S = 0.001
+"""The plan's granularity: what is due is handed over at most this often."""
+
+MAX_RECORDS_AT_ONCE = 5_000
+"""So that acks are taken in often enough while the publisher catches up with its plan."""
+
+IDLE_POLL_S = 0.05
+ACK_POLL_S = 0.02
+MAX_WATCHED_LINGER_MS = 1000
+OPEN_TIMEOUT_S = 15.0
 
 START_POLL_S = 0.05
 
 _log = logging.getLogger(__name__)
 
 
+class PublisherRun:
+    """One run of the publisher, from the first connection to the last ack.
+
+    The loop belongs to the task's main thread; ``status``, ``stop`` and ``abandon`` may be called from another one.
+    """
+
+    def __init__(
+        self, order: RunOrder, driver: PublisherDriver, clock: Clock, usage: Callable[[], ProcessReading]
+    ) -> None:
+        self.order = order
+        self.plan = order.send_plan
+        self._partitioner = order.partitioner
+        self._driver = driver
+        self._clock = clock
+        self._pause = driver.pause if isinstance(driver, CooperativePublisher) else clock.sleep
+        self._phase = "connecting"
+        self._error = ""
+        self._attempted = 0
+        self._queue_full = 0
+        self._lag = SpacedLatencies(Spacing(self.plan.interval_s))
+        self._lag_max_s = 0.0
+        self._sample_lag_max_s = 0.0
+        self._usage = usage
+        self._samples: list[PublisherSample] = []
+        self._acks = AckCount(0, 0)
+        self._started_s = 0.0
+        self._sent_s = 0.0
+        self._acked_s = 0.0
+        self.stopping = False
+        self._abandoned = False
+        self.stats: PublisherStats | None = None
+        """What was counted, once it is final."""
+
+    def open(self) -> None:
+        """Connect; afterwards the publisher is ready, or failed with the reason in its status."""
+        self._driver.open(OPEN_TIMEOUT_S)
+        self._phase = "ready"
+
+    def fail(self, reason: str) -> None:
+        """Note that this run cannot go on."""
+        self._error = reason
+        self._phase = "failed"
+
+    def stop(self) -> None:
+        """End the plan here; what was handed over is still flushed."""
+        self.stopping = True
+
+    def abandon(self) -> None:
+        """End the plan here and wait for no more acks: nobody will ask what became of this run."""
+        self._abandoned = True
+        self.stopping = True
+
+    def status(self) -> PublisherStatus:
+        """How far it is."""
+        return PublisherStatus(self._phase, self._attempted, self._acks.acked, self._error or self._acks.error)
+
+    def send(self, start_s: float) -> None:
+        """Walk the plan to its end (or to ``stop``) and wait for the outcome of every record; then comes ``finish``.
+
+        The first record is due at ``start_s`` on this run's clock.
+        """
+        self._phase = "sending"
+        self._started_s = self._sent_s = self._acked_s = start_s
+        while not self.stopping and (early_s := start_s - self._clock.now_s()) > 0:
+            self._clock.sleep(min(early_s, IDLE_POLL_S))
+        self._sample()
+        while self._attempted < self.plan.records and not self.stopping:
+            taken_whole = self._hand_over_due()
+            self._take_acks(self._driver.poll())
+            self._sample_if_due()
+            next_s = self._started_s + self.plan.intended_s(self._attempted)
+            pause_s = next_s - self._clock.now_s()
+            if not taken_whole:
+                self._pause(TICK_S)
+            elif pause_s > 0 and self._attempted < self.plan.records:
+                self._pause(min(max(pause_s, TICK_S), IDLE_POLL_S))
+        self._flush()
+
+    def _hand_over_due(self) -> bool:
+        """Hand over what is due by now and not yet sent. Returns whether the driver had room for all of it."""
+        now_s = self._clock.now_s()
+        first = self._attempted
+        due = min(self.plan.due(now_s - self._started_s) - first, MAX_RECORDS_AT_ONCE)
+        if due <= 0:
+            return True
+        taken_whole = True
+        for partition, sequence, records in self._partitioner.runs(first, due):
+            taken = self._driver.send(partition, sequence, records)
+            self._attempted += taken
+            if taken < records:
+                self._queue_full += 1
+                taken_whole = False
+                break
+        self._sent_s = now_s
+        # A record's lag ends when the whole batch that was due with it has been handed to the driver.
+        elapsed_s = self._clock.now_s() - self._started_s
+        if self._attempted > first:
+            self._lag.add(elapsed_s - self.plan.intended_s(self._attempted - 1), self._attempted - first)
+        lag_s = elapsed_s - self.plan.intended_s(first)
+        self._lag_max_s = max(self._lag_max_s, lag_s)
+        self._sample_lag_max_s = max(self._sample_lag_max_s, lag_s)
+        return taken_whole
+
+    def _sample_if_due(self) -> None:
+        if self._clock.now_s() - self._started_s >= len(self._samples) * self.order.sample_every_s:
+            self._sample()
+
+    def _sample(self) -> None:
+        """Note how far it is."""
+        used = self._usage()
+        self._samples.append(
+            PublisherSample(
+                at_s=self._clock.now_s() - self._started_s,
+                attempted=self._attempted,
+                acked=self._acks.acked,
+                cpu_s=used.cpu_s,
+                rss_bytes=used.rss_bytes,
+                lag_max_s=self._sample_lag_max_s,
+            )
+        )
+        self._sample_lag_max_s = 0.0
+
+    def _flush(self) -> None:
+        self._phase = "flushing"
+        deadline_s = self._clock.now_s() + self.order.options.delivery_timeout_s
+        # Nothing is held back for longer than linger.ms: where that is short, acks can be watched as they come in.
+        if self.order.has_acks and self.order.options.linger_ms <= MAX_WATCHED_LINGER_MS:
+            while not self._settled() and self._clock.now_s() < deadline_s:
+                self._pause(ACK_POLL_S)
+                self._take_acks(self._driver.poll())
+                self._sample_if_due()
+        left_s = 0.0 if self._abandoned else deadline_s - self._clock.now_s()
+        self._take_acks(self._driver.flush(max(ACK_POLL_S, left_s)))
+        self._sample()
+
+    def _settled(self) -> bool:
+        """Whether there is nothing more to wait for."""
+        return self._abandoned or self._acks.acked + self._acks.failed >= self._attempted
+
+    def _take_acks(self, acks: AckCount) -> None:
+        if acks.acked != self._acks.acked:
+            self._acked_s = self._clock.now_s()
+        self._acks = acks
+
+    def finish(self, task_id: str, usage: ProcessUsage, traffic: HostTraffic) -> PublisherStats:
+        """What was counted. From now on the publisher is done, unless it failed."""
+        self.stats = stats = self._stats(task_id, usage, traffic)
+        if self._phase != "failed":
+            self._phase = "done"
+        return stats
+
+    def _stats(self, task_id: str, usage: ProcessUsage, traffic: HostTraffic) -> PublisherStats:
+        outcomes = self._driver.outcomes()
+        acked = sum(_size(part.acked) for part in outcomes)
+        failed = sum(_size(part.failed) for part in outcomes)
+        attempted = sum(part.attempted for part in outcomes)
+        # N records at an even rate take N intervals, of which the last one lies behind the last record.
+        window_s = self._sent_s - self._started_s + self.plan.interval_s if attempted else 0.0
+        return PublisherStats(
+            run_id=self.order.run_id,
+            task_id=task_id,
+            planned=self.plan.records,
+            attempted=attempted,
+            acked=acked,
+            failed=failed,
+            unknown=attempted - acked - failed,
+            queue_full=self._queue_full,
+            send_window_s=window_s,
+            ack_window_s=self._acked_s - self._started_s,
+            lag_max_s=self._lag_max_s,
+            lag=self._lag.fold().fact(),
+            partitions=tuple(outcomes),
+            usage=usage,
+            traffic=traffic,
+            samples=tuple(self._samples),
+            error=self._error or self._acks.error,
+        )
+
+    def close(self) -> None:
+        """Let go of the client."""
+        self._driver.close()
+
+
+def _size(intervals: tuple[tuple[int, int], ...]) -> int:
+    return sum(stop - start for start, stop in intervals)
+
+
 class KafkaPub:
     """The publisher's reply to each signal, and the loop of its main thread.
 
     The main thread works on one order at a time; a newer one (or none) makes it abandon the one before.
-
-    Args:
-        place: who and where this task is.
     """
 
     def __init__(self, place: TaskPlace) -> None:

@@ -1,19 +1,28 @@
-"""``kafka-sub``: the subscriber task. Hosts the Kafka clients and answers signals about them."""
+"""``kafka-sub``: the subscriber task. Hosts the Kafka clients, and answers signals about how far they are."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from hydra import __version__
-from hydra.accounting.stats import HostTraffic, ProcessUsage, SubscriberStatus
-from hydra.clients.protocols import subscriber_driver
+from hydra.accounting.delivery_latency import DeliveryTiming
+from hydra.accounting.latency import SAMPLE_BITS, LatencyCounts, SpacedLatencies
+from hydra.accounting.stats import HostTraffic, ProcessUsage, SubscriberSample, SubscriberStats, SubscriberStatus
+from hydra.clients.protocols import SubscriberDriver, subscriber_driver
 from hydra.codec import decode
 from hydra.options.order import RunOrder
-from hydra.run.clock import MonotonicClock
+from hydra.run.clock import Clock, MonotonicClock
+from hydra.run.protocols import ProcessReading
 from hydra.signals.messages import DrainTo, Ping, Request, SignalError, SignalName, StartAt, success
 from hydra.tasks.host import host_traffic, process_usage, read_clock, read_process, read_usage
-from hydra.tasks.subscriber_run import SubscriberRun
 from hydra.tasks.task import REPLY_TIMEOUT_S, STATS_TIMEOUT_S, MainThreadExecutor, TaskPlace, run_task
+
+MAX_UNFOLDED = 120
+"""Samples whose latencies are folded only when the stats are asked for, so that it takes no time from what arrives."""
+
+MAX_NAMES = 20
+"""Names of waiting clients in one status."""
 
 POLL_S = 0.1
 """How long one poll may wait for records; signals are carried out in between."""
@@ -21,12 +30,127 @@ POLL_S = 0.1
 IDLE_S = 0.5
 
 
-class KafkaSub:
-    """The subscriber's reply to each signal, and the loop of its main thread.
+class SubscriberRun:
+    """One run of a subscriber's clients. Everything in here belongs to the task's main thread."""
 
-    Args:
-        place: who and where this task is.
-    """
+    def __init__(
+        self, order: RunOrder, driver: SubscriberDriver, clock: Clock, usage: Callable[[], ProcessReading]
+    ) -> None:
+        self.order = order
+        self._driver = driver
+        self._clock = clock
+        self._usage = usage
+        self._drain_to: dict[int, int] | None = None
+        self._timing: DeliveryTiming | None = None
+        self._start_s = 0.0
+        self._next_sample_s = float("inf")
+        self._samples: list[SubscriberSample] = []
+        self._unfolded: dict[int, SpacedLatencies] = {}
+        """By the number of the sample that they are of, the oldest first."""
+
+    def open(self) -> None:
+        """Begin to connect all clients."""
+        self._driver.open()
+
+    def start(self, start: StartAt) -> None:
+        """Learn when the plan starts; what arrives from now on is timed by it. Told again, the last start counts."""
+        order = self.order
+        self._timing = DeliveryTiming(order.send_plan, order.partitioner, start.start_s, start.start_wall_s)
+        for tally in self._driver.tallies:
+            tally.time_by(self._timing)
+        self._start_s = self._next_sample_s = start.start_s
+        self._samples.clear()
+        self._unfolded.clear()
+
+    def poll(self, timeout_s: float) -> None:
+        """Move all clients on; waits ``timeout_s`` at most."""
+        self._driver.poll(timeout_s)
+        now_s = self._clock.now_s()
+        if now_s >= self._next_sample_s:
+            self._sample(now_s)
+
+    def _sample(self, now_s: float) -> None:
+        """Note how far all clients are."""
+        tallies = self._driver.tallies
+        used = self._usage()
+        at_s = now_s - self._start_s
+        received = [tally.received for tally in tallies]
+        if self._timing is not None:
+            self._unfolded[len(self._samples)] = self._timing.take_sample()
+        if len(self._unfolded) > MAX_UNFOLDED:
+            self._fold_oldest()
+        self._samples.append(
+            SubscriberSample(
+                at_s=at_s,
+                received=sum(received),
+                slowest_received=min(received, default=0),
+                fetches=sum(tally.fetches for tally in tallies),
+                received_bytes=sum(tally.received_bytes for tally in tallies),
+                cpu_s=used.cpu_s,
+                rss_bytes=used.rss_bytes,
+                e2e=LatencyCounts(SAMPLE_BITS),
+            )
+        )
+        # The next full second, also after one that was missed.
+        whole = int(at_s // self.order.sample_every_s) + 1
+        self._next_sample_s = self._start_s + whole * self.order.sample_every_s
+
+    def _fold_oldest(self) -> None:
+        number = next(iter(self._unfolded))
+        folded = self._unfolded.pop(number).fold(SAMPLE_BITS).fact()
+        self._samples[number] = replace(self._samples[number], e2e=folded)
+
+    def drain(self, drain_to: DrainTo) -> None:
+        """From now on, ``drained`` means: read up to these end offsets."""
+        self._drain_to = drain_to.end_offsets
+
+    def status(self) -> SubscriberStatus:
+        """How far the clients are."""
+        tallies = self._driver.tallies
+        unpositioned = [tally.name for tally in tallies if not tally.positioned]
+        error = next((tally.error for tally in tallies if tally.error), "")
+        received = sum(tally.received for tally in tallies)
+        if self._drain_to is None:
+            phase = "connecting" if unpositioned else "receiving"
+            waiting, drained = unpositioned, 0
+        else:
+            waiting = [tally.name for tally in tallies if not tally.reached(self._drain_to)]
+            phase = "receiving" if waiting else "drained"
+            drained = len(tallies) - len(waiting)
+        return SubscriberStatus(
+            phase=phase,
+            clients=len(tallies),
+            positioned=len(tallies) - len(unpositioned),
+            received=received,
+            drained=drained,
+            waiting=tuple(waiting[:MAX_NAMES]),
+            error=error,
+        )
+
+    def stats(self, task_id: str, usage: ProcessUsage, traffic: HostTraffic) -> SubscriberStats:
+        """What every client received so far, and how late, with what this task and its host used meanwhile."""
+        timing = self._timing
+        if timing is not None:
+            self._sample(self._clock.now_s())
+        while self._unfolded:
+            self._fold_oldest()
+        return SubscriberStats(
+            run_id=self.order.run_id,
+            task_id=task_id,
+            clients=tuple(tally.stats() for tally in self._driver.tallies),
+            usage=usage,
+            **({} if timing is None else {"e2e": timing.e2e(), "service": timing.service()}),
+            samples=tuple(self._samples),
+            traffic=traffic,
+        )
+
+    def close(self) -> None:
+        """Let go of all clients."""
+        self._driver.close()
+
+
+class KafkaSub:
+    """The subscriber's reply to each signal, and the loop of its main thread."""
 
     def __init__(self, place: TaskPlace) -> None:
         self._place = place

@@ -20,6 +20,8 @@ from hydra.errors import HydraError, InfrastructureError, UsageError
 from hydra.signals.messages import Request, SignalError
 from hydra.signals.zmq_signals import SignalServer
 
+ROLES = {"kafka-pub": "hydra.tasks.kafka_pub", "kafka-sub": "hydra.tasks.kafka_sub"}
+
 REPLY_TIMEOUT_S = 4.0
 """How long the main thread may take to carry out a signal: a little less than the controller waits at most."""
 
@@ -40,11 +42,7 @@ class TaskPlace:
 
 
 def task_place(environment: Mapping[str, str]) -> TaskPlace:
-    """Read the place from the environment that Marathon gives its tasks.
-
-    Raises:
-        UsageError: when this is not a Marathon task.
-    """
+    """Read the place from the environment that Marathon gives its tasks; UsageError when this is none."""
     try:
         return TaskPlace(environment["MESOS_TASK_ID"], environment["HOST"], int(environment["PORT0"]))
     except (KeyError, ValueError) as error:
@@ -81,11 +79,9 @@ class SignalledTask(Protocol):
 
     def answer(self, request: Request) -> bytes:
         """The reply to a signal; called on the signal thread."""
-        ...
 
     def loop(self) -> None:
         """The work of the main thread; never returns."""
-        ...
 
 
 class OrphanWatch:
@@ -107,11 +103,7 @@ class MainThreadExecutor:
         self._work: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
 
     def ask(self, work: Callable[[], bytes], timeout_s: float = REPLY_TIMEOUT_S) -> bytes:
-        """Have ``work`` done and return what it returns, or raise what it raises.
-
-        Raises:
-            SignalError: when it was not done in time.
-        """
+        """Have ``work`` done; return what it returns or raise what it raises, SignalError when it took too long."""
         future: Future[bytes] = Future()
         self._work.put((work, future))
         try:
@@ -140,9 +132,6 @@ def run_task(kind: Callable[[TaskPlace], SignalledTask]) -> None:
     task = kind(place)
     SignalServer(signal_address(place.host), place.port, task.answer, look=OrphanWatch()).start()
     task.loop()
-
-
-ROLES = {"kafka-pub": "hydra.tasks.kafka_pub", "kafka-sub": "hydra.tasks.kafka_sub"}
 
 
 def task(arguments: Sequence[str]) -> int:

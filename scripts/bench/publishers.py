@@ -21,7 +21,7 @@ from hydra.options.options import Options
 from hydra.options.order import RunOrder
 from hydra.run.clock import MonotonicClock
 from hydra.tasks import usage
-from hydra.tasks.publisher_run import PublisherRun
+from hydra.tasks.kafka_pub import PublisherRun
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 

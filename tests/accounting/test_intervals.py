@@ -52,11 +52,6 @@ def test_overlap_counts_the_intersection(spans, start, stop):
     assert IntervalSet(spans).overlap(start, stop) == len(numbers(spans) & set(range(start, stop)))
 
 
-@given(SPANS, st.integers(-5, 80))
-def test_contains(spans, number):
-    assert (number in IntervalSet(spans)) == (number in numbers(spans))
-
-
 @given(SPANS, st.randoms(use_true_random=False))
 def test_the_order_of_adding_does_not_matter(spans, random):
     shuffled = list(spans)
@@ -69,11 +64,6 @@ def test_consecutive_adds_stay_one_interval():
     for start in range(0, 1000, 10):
         intervals.add(start, start + 10)
     assert list(intervals) == [(0, 1000)]
-
-
-def test_what_is_no_number_is_not_in_it():
-    assert "1" not in IntervalSet([(0, 5)])
-    assert 1.5 not in IntervalSet([(0, 5)])
 
 
 def test_an_interval_set_equals_interval_sets_only():

@@ -7,9 +7,9 @@ import pytest
 from hydra.accounting.bottleneck import Bottleneck
 from hydra.accounting.evidence import Audit, Evidence
 from hydra.accounting.latency import LatencyCounts, LatencySummary
+from hydra.accounting.result import find_verdict
 from hydra.accounting.stats import ClientStats, HostTraffic, ProcessUsage, PublisherStats, SubscriberStats
 from hydra.accounting.totals import ThresholdOutcome
-from hydra.accounting.verdict import find_verdict
 from hydra.options.options import Options
 from hydra.options.order import ClientAssignment, RunOrder
 from tests.facts import NO_LATENCY, NO_TOTALS

@@ -100,5 +100,5 @@ def test_a_mesos_that_fails_is_told(cli, server):
     server.misbehave(refuse(503, b""), 9)
     code, _out, err = cli("ls", "agents")
     assert code == 4
-    assert "responded with HTTP 503" in err
+    assert "answered HTTP 503" in err
     assert err.count("\n") == 1

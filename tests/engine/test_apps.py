@@ -18,7 +18,7 @@ from hydra.engine.apps import FILE_NAME, Placement, app_spec, build_task_bundle
 from hydra.engine.code_server import CodeServer
 from hydra.engine.marathon_connection import app_definition
 from hydra.options.options import Options
-from hydra.run.app_spec import AppSpec
+from hydra.run.protocols import AppSpec
 
 pytestmark = pytest.mark.integration
 

@@ -11,8 +11,8 @@ from hydra.endpoints import Endpoint
 from hydra.engine.marathon_access import MarathonAccess
 from hydra.engine.marathon_launcher import CALL_LIMIT_S, CHECK_LIMIT_S, EXPLAIN_LIMIT_S, MarathonLauncher
 from hydra.errors import AppLockedError, InfrastructureError, MarathonError
-from hydra.run.app_spec import AppSpec
 from hydra.run.deployment import Deployment
+from hydra.run.protocols import AppSpec
 from hydra.signals.zmq_signals import ZmqSignals
 
 APP = "/g1/kafka-sub"

@@ -11,7 +11,7 @@ from hydra.kafkatest.runtest import RunTestKAFKA
 from hydra.options.options import Options
 from hydra.options.order import RunOrder
 from hydra.run import controller
-from hydra.run.app_spec import AppSpec, Task
+from hydra.run.protocols import AppSpec, Task
 from hydra.run.record import RunRecord, failed_record
 from tests.facts import made_result
 

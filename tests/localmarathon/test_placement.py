@@ -8,7 +8,7 @@ import pytest
 from hydra.engine.marathon_connection import app_definition
 from hydra.errors import UsageError
 from hydra.options.parsers import AgentSpec
-from hydra.run.app_spec import AppSpec
+from hydra.run.protocols import AppSpec
 from tests.marathon_fixtures import NEVER, SLEEP, TIMESTAMP
 
 pytestmark = pytest.mark.integration

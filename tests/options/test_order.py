@@ -118,13 +118,13 @@ def test_an_order_holds_the_options_once_and_what_follows_from_them():
     assert order.options is options
     assert (order.topic, order.bootstrap_servers, order.pace_ms) == ("run-1", "h:9092", 0.75)
     assert (order.send_plan, order.partitioner) == (SendPlan(250.0, 4.0), Partitioner(6, 7))
-    assert (order.delivery_timeout_s, order.readers, order.has_acks) == (12.0, 6, True)
+    assert (order.options.delivery_timeout_s, order.readers, order.has_acks) == (12.0, 6, True)
     assert [client.name for client in order.for_task("b").clients] == [f"sub-1-client-{number}" for number in range(3)]
     assert order.for_task("the-publisher").clients == ()
 
 
 def test_a_record_may_wait_for_its_ack_for_a_second_at_least():
-    assert RunOrder("r", Options(drain_timeout=0.0)).delivery_timeout_s == 1.0
+    assert Options(drain_timeout=0.0).delivery_timeout_s == 1.0
 
 
 @pytest.mark.parametrize(

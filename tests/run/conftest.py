@@ -29,9 +29,8 @@ from hydra.endpoints import Endpoint
 from hydra.errors import BrokerError
 from hydra.options.options import Options
 from hydra.options.order import PartitionLeader, RunOrder, make_order
-from hydra.run.app_spec import Task, WaitingReason
 from hydra.run.controller import Run
-from hydra.run.protocols import ClusterFacts, ProcessReading, RunContext
+from hydra.run.protocols import ClusterFacts, ProcessReading, RunContext, Task, WaitingReason
 from hydra.signals.messages import (
     ClockReading,
     DrainTo,
@@ -44,7 +43,7 @@ from hydra.signals.messages import (
     failure,
     success,
 )
-from hydra.tasks.subscriber_run import SubscriberRun
+from hydra.tasks.kafka_sub import SubscriberRun
 
 USAGE = ProcessUsage(cpu_percent=1.0, rss_bytes=1, window_s=1.0)
 TRAFFIC = HostTraffic(tx_bytes_per_s=1.0, rx_bytes_per_s=1.0)

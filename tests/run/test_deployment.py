@@ -2,11 +2,13 @@
 
 import pytest
 
+from hydra.endpoints import Endpoint
 from hydra.errors import AppLockedError, InfrastructureError, MarathonError, NotReadyError
-from hydra.run.app_spec import AppSpec
-from hydra.run.deployment import RETRY_LIMIT_S, Deployment
+from hydra.run.deployment import RETRY_LIMIT_S, Deployment, is_settled
+from hydra.run.protocols import AppSpec, Task
 
 APP = "/g1/kafka-sub"
+PLACE = Endpoint("127.0.0.1", 31000)
 
 
 def spec(instances):
@@ -206,3 +208,25 @@ def test_a_locked_app_is_removed_in_the_end(ground):
     ground.launcher.refusals = [AppLockedError("locked")]
     ground.deployment.remove([APP], 20)
     assert ground.launcher.removals == [APP]
+
+
+def seen(running=0, staged=0, without_port=0):
+    kinds = [(True, PLACE)] * running + [(False, None)] * staged + [(True, None)] * without_port
+    return [Task(f"t{number}", APP, up, place) for number, (up, place) in enumerate(kinds)]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "tasks", "settled"),
+    [
+        (0, seen(), True),
+        (3, seen(), False),
+        (3, seen(running=3), True),
+        (3, seen(running=2, staged=1), False),
+        (3, seen(running=2, without_port=1), False),
+        (3, seen(running=5), False),
+        (2, seen(running=1, staged=3), False),
+        (0, seen(staged=1), False),
+    ],
+)
+def test_an_app_is_settled_when_nothing_is_missing_and_nothing_is_too_much(wanted, tasks, settled):
+    assert is_settled(wanted, tasks) is settled

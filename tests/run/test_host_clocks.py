@@ -5,9 +5,8 @@ import dataclasses
 import pytest
 
 from hydra.endpoints import Endpoint
-from hydra.run.app_spec import Task
 from hydra.run.host_clocks import ROUNDS, HostClocks
-from hydra.run.protocols import RunContext
+from hydra.run.protocols import RunContext, Task
 from hydra.run.task_roster import TaskRoster
 from hydra.signals.messages import ClockReading
 

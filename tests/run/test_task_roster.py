@@ -5,8 +5,7 @@ import dataclasses
 import pytest
 
 from hydra.endpoints import Endpoint
-from hydra.run.app_spec import Task
-from hydra.run.protocols import RunContext
+from hydra.run.protocols import RunContext, Task
 from hydra.run.task_roster import SUSPENDED_S, TRIES, TaskRoster
 from hydra.signals.messages import request
 

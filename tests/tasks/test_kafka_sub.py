@@ -6,7 +6,7 @@ from hydra.accounting.stats import HostTraffic, ProcessUsage
 from hydra.options.options import Options
 from hydra.options.order import ClientAssignment, PartitionStart, RunOrder
 from hydra.signals.messages import DrainTo
-from hydra.tasks.subscriber_run import MAX_NAMES, SubscriberRun
+from hydra.tasks.kafka_sub import MAX_NAMES, SubscriberRun
 
 FROM_THE_START = (PartitionStart(0, 0),)
 
