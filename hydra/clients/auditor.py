@@ -12,7 +12,6 @@ from hydra.errors import BrokerError
 from hydra.options.order import ClientAssignment, PartitionStart, RunOrder
 
 _POLL_S = 0.1
-_FETCH_WAIT_MAX_MS = 100
 
 
 class WireAuditor:
@@ -38,29 +37,18 @@ class WireAuditor:
         finally:
             subscriber.close()
         stats = tally.stats()
-        return Audit(
-            {
-                part.partition: AuditedPartition(part.start_offset, part.next_offset, part.spans, part.jumps)
-                for part in stats.partitions
-            },
-            foreign=stats.foreign,
-            corrupt=stats.corrupt,
-        )
+        partitions = {
+            part.partition: AuditedPartition(part.start_offset, part.next_offset, part.spans, part.jumps)
+            for part in stats.partitions
+        }
+        return Audit(partitions, foreign=stats.foreign, corrupt=stats.corrupt)
 
 
 def _auditors_order(order: RunOrder, log: Mapping[int, OffsetRange]) -> RunOrder:
     """The same run, read by one client that reads all there is."""
     starts = tuple(PartitionStart(partition, offsets.start) for partition, offsets in sorted(log.items()))
-    return replace(
-        order,
-        options=replace(
-            order.options,
-            sub_driver="wire",
-            group_mode="assign",
-            fetch_min_bytes=1,
-            fetch_wait_max_ms=_FETCH_WAIT_MAX_MS,
-            consumer_max_buffer_size=0,
-        ),
-        clients=(ClientAssignment("auditor", f"{order.run_id}-auditor", starts),),
-        pace_ms=0.0,
+    options = replace(
+        order.options, group_mode="assign", fetch_min_bytes=1, fetch_wait_max_ms=100, consumer_max_buffer_size=0
     )
+    auditor = ClientAssignment("auditor", f"{order.run_id}-auditor", starts)
+    return replace(order, options=options, clients=(auditor,), pace_ms=0.0)

@@ -170,23 +170,11 @@ class ConfluentClient(PolledClient):
 
 
 class ConfluentSubscriber(RoundRobinSubscriber):
-    """All clients of a task on librdkafka; a SubscriberDriver."""
+    """All clients of a task on librdkafka, which connects in its own threads; a SubscriberDriver."""
 
-    def make_clients(self) -> list[PolledClient]:
-        """A consumer for each client; librdkafka connects in its own threads.
-
-        Raises:
-            CapacityError: so many threads cannot be started.
-        """
-        clients: list[PolledClient] = []
-        try:
-            for tally, assignment in zip(self.tallies, self.order.clients, strict=True):
-                clients.append(ConfluentClient(tally, assignment, self.order))
-        except CapacityError:
-            for client in clients:
-                client.close(0)
-            raise
-        return clients
+    def make_client(self, tally: ClientTally, assignment: ClientAssignment) -> PolledClient:
+        """A client and its consumer."""
+        return ConfluentClient(tally, assignment, self.order)
 
 
 def settings(assignment: ClientAssignment, order: RunOrder, on_error: Callable[[KafkaError], None]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -74,9 +75,8 @@ class KafkaPythonPublisher:
         self._acks = order.options.acks != "0"
         self._producer: Any = None
         self._waiting = 0
-        # The library's own thread adds to these, poll takes from them; a deque needs no lock for that.
-        self._done: deque[tuple[int, int]] = deque()
-        self._errors: deque[tuple[int, int, BaseException]] = deque()
+        # The library's own thread adds to it, poll takes from it; a deque needs no lock for that.
+        self._settled: deque[tuple[int, int, BaseException | None]] = deque()
 
     def open(self, deadline_s: float) -> None:
         """Connect and learn the topic's leaders.
@@ -159,31 +159,28 @@ class KafkaPythonPublisher:
         self._take_in()
 
     def _on_ack(self, partition: int, sequence: int, _metadata: object) -> None:
-        self._done.append((partition, sequence))
+        self._settled.append((partition, sequence, None))
 
     def _on_error(self, partition: int, sequence: int, error: BaseException) -> None:
-        self._errors.append((partition, sequence, error))
+        self._settled.append((partition, sequence, error))
 
     def _take_in(self) -> None:
-        done, ledger = self._done, self._ledger
+        """Count what has settled; consecutive records that were acked together."""
+        ledger = self._ledger
         run_partition, run_start, run_stop = 0, 0, 0
-        while done:
-            partition, sequence = done.popleft()
+        while self._settled:
+            partition, sequence, error = self._settled.popleft()
             self._waiting -= 1
-            if not self._acks:
-                continue
-            if partition == run_partition and sequence == run_stop:
+            if error is not None:
+                ledger.error = str(error)
+                if getattr(error, "errno", 0) in PROOFS_OF_REFUSAL:
+                    ledger.fail(partition, sequence)
+            elif self._acks and partition == run_partition and sequence == run_stop:
                 run_stop += 1
-                continue
-            ledger.ack(run_partition, run_start, run_stop)
-            run_partition, run_start, run_stop = partition, sequence, sequence + 1
+            elif self._acks:
+                ledger.ack(run_partition, run_start, run_stop)
+                run_partition, run_start, run_stop = partition, sequence, sequence + 1
         ledger.ack(run_partition, run_start, run_stop)
-        while self._errors:
-            partition, sequence, error = self._errors.popleft()
-            self._waiting -= 1
-            ledger.error = str(error)
-            if getattr(error, "errno", 0) in PROOFS_OF_REFUSAL:
-                ledger.fail(partition, sequence)
 
 
 def publisher_settings(order: RunOrder, deadline_s: float) -> dict[str, Any]:
@@ -209,17 +206,12 @@ def publisher_settings(order: RunOrder, deadline_s: float) -> dict[str, Any]:
     }
 
 
+@dataclass
 class ConnectBackoff:
     """Keeps all clients of a task from connecting for a while after one failed: its try may have taken seconds."""
 
-    def __init__(self) -> None:
-        self.until_s = 0.0
-        self.reason = ""
-
-    def start(self, reason: str) -> None:
-        """A client found no broker."""
-        self.until_s = time.monotonic() + _TRY_AGAIN_S
-        self.reason = reason
+    until_s: float = 0.0
+    reason: str = ""
 
 
 class KafkaPythonClient(PolledClient):
@@ -279,7 +271,7 @@ class KafkaPythonClient(PolledClient):
         try:
             consumer = _connected(KafkaConsumer, subscriber_settings(self._assignment, self._order))
         except KafkaError as error:
-            self._backoff.start(str(error))
+            self._backoff.until_s, self._backoff.reason = time.monotonic() + _TRY_AGAIN_S, str(error)
             raise
         places = [TopicPartition(self._order.topic, start.partition) for start in self._assignment.starts]
         consumer.assign(places)
@@ -307,13 +299,13 @@ class KafkaPythonClient(PolledClient):
 class KafkaPythonSubscriber(RoundRobinSubscriber):
     """All clients of a task on kafka-python; a SubscriberDriver."""
 
-    def make_clients(self) -> list[PolledClient]:
-        """A client for each tally; it connects when it is polled."""
-        backoff = ConnectBackoff()
-        return [
-            KafkaPythonClient(tally, assignment, self.order, backoff)
-            for tally, assignment in zip(self.tallies, self.order.clients, strict=True)
-        ]
+    def __init__(self, order: RunOrder) -> None:
+        super().__init__(order)
+        self._backoff = ConnectBackoff()
+
+    def make_client(self, tally: ClientTally, assignment: ClientAssignment) -> PolledClient:
+        """A client that makes its consumer when it is polled."""
+        return KafkaPythonClient(tally, assignment, self.order, self._backoff)
 
 
 def subscriber_settings(assignment: ClientAssignment, order: RunOrder) -> dict[str, Any]:

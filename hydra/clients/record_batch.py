@@ -46,9 +46,7 @@ Header = tuple[int, ...]
 
 HEADER = struct.Struct(">qiibIhiqqqhii")
 HEADER_BYTES = HEADER.size
-LENGTH_END = 12
-CRC_END = 21
-MAGIC_AT = 16
+LENGTH_END, MAGIC_AT, CRC_END = 12, 16, 21
 MAGIC = 2
 
 GZIP, SNAPPY, LZ4, ZSTD = 1, 2, 3, 4
@@ -140,7 +138,7 @@ class BatchCounter:
         view = memoryview(buffer)
         while stop - at > MAGIC_AT:
             if buffer[at + MAGIC_AT] != MAGIC:
-                raise BrokerError(_not_a_batch(part, buffer[at + MAGIC_AT]), hint=_NOT_A_BATCH_HINT)
+                raise _not_a_batch(part, buffer[at + MAGIC_AT])
             if stop - at < HEADER_BYTES:
                 break
             head = HEADER.unpack_from(buffer, at)
@@ -373,10 +371,11 @@ def _read_record(buffer: Buffer, at: int, end: int) -> Record:
     return Record(stop, timestamp_delta, offset_delta, at, value_bytes, key_bytes < 0 and not headers)
 
 
-def _not_a_batch(part: PartitionTally, magic: int) -> str:
+def _not_a_batch(part: PartitionTally, magic: int) -> BrokerError:
+    what = f"data that is no record batch (magic {magic})"
     if magic < MAGIC:
-        return f"partition {part.partition} holds message sets (magic {magic}) instead of record batches"
-    return f"partition {part.partition} holds data that is no record batch (magic {magic})"
-
-
-_NOT_A_BATCH_HINT = "the wire driver reads topics of Kafka 0.11 and later; --sub_driver=kafka-python reads older ones"
+        what = f"message sets (magic {magic}) instead of record batches"
+    return BrokerError(
+        f"partition {part.partition} holds {what}",
+        hint="the wire driver reads topics of Kafka 0.11 and later; --sub_driver=kafka-python reads older ones",
+    )

@@ -7,7 +7,8 @@ from abc import abstractmethod
 
 from hydra.accounting.tally import ClientTally
 from hydra.clients.protocols import client_tallies
-from hydra.options.order import RunOrder
+from hydra.errors import CapacityError
+from hydra.options.order import ClientAssignment, RunOrder
 
 _NAP_S = 0.002
 _CLOSE_S = 4.0
@@ -93,13 +94,22 @@ class RoundRobinSubscriber:
         self.tallies = client_tallies(order)
         self._clients: list[PolledClient] = []
 
-    def make_clients(self) -> list[PolledClient]:
-        """A client for each tally; they connect when they are polled."""
+    def make_client(self, tally: ClientTally, assignment: ClientAssignment) -> PolledClient:
+        """A client that connects when it is polled; a CapacityError says that this machine cannot hold it."""
         raise NotImplementedError
 
     def open(self) -> None:
-        """Begin to connect all clients."""
-        self._clients = self.make_clients()
+        """Begin to connect all clients.
+
+        Raises:
+            CapacityError: this machine does not hold so many.
+        """
+        try:
+            for tally, assignment in zip(self.tallies, self.order.clients, strict=True):
+                self._clients.append(self.make_client(tally, assignment))
+        except CapacityError:
+            self.close()
+            raise
 
     def poll(self, timeout_s: float) -> None:
         """Move all clients on; waits ``timeout_s`` at most when nothing is there."""

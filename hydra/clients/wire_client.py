@@ -179,10 +179,9 @@ class Fetcher:
     def _set_wait(self) -> None:
         """The first fetch is answered at once, since the start of a run waits for it; the others may wait for data."""
         client = self._client
-        awaited = client.unconfirmed - client.displaced
-        unconfirmed = any(part.partition in awaited for part in self.parts)
+        awaited = (client.unconfirmed - client.displaced).intersection(part.partition for part in self.parts)
         if self._request is not None:
-            self._request.set_wait(0 if unconfirmed else client.settings.wait_max_ms, client.settings.min_bytes)
+            self._request.set_wait(0 if awaited else client.settings.wait_max_ms, client.settings.min_bytes)
 
     def _take_fetch(self, buffer: bytearray, start: int, stop: int) -> None:
         # Hot path: once for every reply.

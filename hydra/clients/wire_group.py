@@ -93,7 +93,7 @@ class GroupMember:
             return
         self._leaving = True
         self._commit()
-        connection.request(protocol.leave_request(self._group_id, self._member_id), self._take_left)
+        connection.request(protocol.leave_request(self._group_id, self._member_id), lambda *_: self.close())
 
     def close(self) -> None:
         """Close the connection; harmless the second time."""
@@ -200,7 +200,8 @@ class GroupMember:
             self._refused(joined.error)
             return
         self._generation, self._member_id, self._assigned = joined.generation, joined.member_id, None
-        assignment = protocol.range_assign(joined.members, self._partitions) if joined.leads else {}
+        leads = joined.leader == joined.member_id
+        assignment = protocol.range_assign(joined.members, self._partitions) if leads else {}
         self._request(protocol.sync_request(*self._membership, self._topic, assignment), self._take_synced)
 
     def _take_synced(self, buffer: bytearray, start: int) -> None:
@@ -255,9 +256,6 @@ class GroupMember:
             self._committed = {}
         if self._settled:  # otherwise it joins again already
             self._rest_unless(error)
-
-    def _take_left(self, _buffer: bytearray, _start: int, _stop: int) -> None:
-        self.close()
 
     def _refused(self, code: int) -> None:
         """Do what an error code asks for; after any other code try again after the back-off."""

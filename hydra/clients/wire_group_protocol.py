@@ -26,19 +26,13 @@ _PROTOCOL = b"range"
 
 @dataclass(frozen=True)
 class Joined:
-    """The reply to a JoinGroup."""
+    """The reply to a JoinGroup. The ``leader`` has to assign the partitions; only it is told all ``members``."""
 
     error: int
     generation: int
     leader: str
     member_id: str
     members: tuple[str, ...]
-    """All members; only the group's leader is told."""
-
-    @property
-    def leads(self) -> bool:
-        """Whether this member has to assign the partitions."""
-        return not self.error and self.leader == self.member_id
 
 
 def _bytes(content: bytes) -> bytes:

@@ -40,15 +40,12 @@ class LeaderLookup:
         """Look the leaders up again, until some broker knows them."""
         if not self._stale:
             self._stale = True
-            self._schedule()
+            self._loop.call_at(self._begun_s + _PAUSE_S, self._begin)
 
     def close(self) -> None:
         """Close the connection and look nothing up any more."""
         self._stale = False
         self._disconnect()
-
-    def _schedule(self) -> None:
-        self._loop.call_at(self._begun_s + _PAUSE_S, self._begin)
 
     def _begin(self) -> None:
         if not self._stale:
@@ -83,7 +80,7 @@ class LeaderLookup:
     def _fail(self, reason: str) -> None:
         self.error = reason
         self._disconnect()
-        self._schedule()
+        self._loop.call_at(self._begun_s + _PAUSE_S, self._begin)
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
