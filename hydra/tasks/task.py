@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
 
+from hydra.endpoints import Endpoint, local_address_towards
 from hydra.errors import HydraError, InfrastructureError, UsageError
 from hydra.signals.messages import Request, SignalError
 from hydra.signals.zmq_signals import SignalServer
@@ -28,7 +29,7 @@ REPLY_TIMEOUT_S = 4.0
 STATS_TIMEOUT_S = 60.0
 """The same for ``getstats``, which adds up what hundreds of clients counted: the controller gives up first."""
 
-ANYWHERE = ("192.0.2.1", 9)
+ANYWHERE = Endpoint("192.0.2.1", 9)
 """An address for documentation: it stands for whatever lies beyond this machine's own networks."""
 
 
@@ -68,9 +69,8 @@ def signal_address(host: str) -> str:
         if address == host or not ipaddress.ip_address(address.partition("%")[0]).is_loopback:
             return address
     if host != "localhost":
-        with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:
-            way.connect(ANYWHERE)  # sends nothing
-            return str(way.getsockname()[0])
+        with contextlib.suppress(OSError):
+            return local_address_towards(ANYWHERE)
     return found[0]
 
 
