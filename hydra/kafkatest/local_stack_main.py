@@ -42,7 +42,13 @@ LAST_RESORT_S = 15.0
 END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-class _EndError(Exception):
+_END, _CLEAN_UP = threading.Event(), threading.Event()
+"""SIGTERM has come; and the clean-up has begun."""
+
+END_REPEAT_S = 0.5
+
+
+class _EndError(BaseException):
     """The lease ended, or SIGTERM came."""
 
 
@@ -63,6 +69,7 @@ class StackProcess:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         own(self._folder)
         threading.Thread(target=self._watch_lease, name="lease", daemon=True).start()
+        threading.Thread(target=_repeat_end, name="end", daemon=True).start()
         try:
             with contextlib.ExitStack() as parts:
                 parts.callback(running_stack.forget, os.getpid())
@@ -141,14 +148,22 @@ class StackProcess:
         _tell(StackEvent("kept"))
 
 
-def _raise_end(signal_number: int, _frame: object) -> None:
-    signal.signal(signal_number, signal.SIG_IGN)
+def _raise_end(_signal_number: int, _frame: object) -> None:
+    _END.set()
     raise _EndError
+
+
+def _repeat_end() -> None:
+    """Repeat SIGTERM until the clean-up begins: Python drops what a handler raises within a finalizer or a callback."""
+    _END.wait()
+    while not _CLEAN_UP.wait(END_REPEAT_S):
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _protect_clean_up() -> None:
     """From now on no second SIGTERM interrupts the clean-up, and it cannot take forever."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _CLEAN_UP.set()
     last_resort = threading.Timer(LAST_RESORT_S, os._exit, (1,))
     last_resort.daemon = True
     last_resort.start()

@@ -92,13 +92,13 @@ def test_a_killed_sweep_goes_on_and_has_every_point_once(hydra, place):
         points = read_points(place.work / "s")
         assert wanted <= len(points) < 6
         for number, run_id in kept.items():
-            assert points[number].runs[0].run_id == run_id
-        kept = {number: record.runs[0].run_id for number, record in points.items()}
+            assert points[number].runs[0].order.run_id == run_id
+        kept = {number: record.runs[0].order.run_id for number, record in points.items()}
     command = hydra(*arguments)
     assert command.end() == 0, command.errors
     points = read_points(place.work / "s")
     loads = Counter((p.runs[0].order.options.total_sub_apps, p.runs[0].order.options.msg_rate) for p in points.values())
     assert loads == {(apps, rate): 1 for apps in (1, 2) for rate in (100, 200, 300)}
     for number, run_id in kept.items():
-        assert points[number].runs[0].run_id == run_id
+        assert points[number].runs[0].order.run_id == run_id
     assert f"{len(kept)} of 6 points are finished already" in "\n".join(command.errors)
