@@ -6,5 +6,5 @@ import os
 
 
 def examples(count: int, *, at_least: int = 1) -> int:
-    """A tenth of the examples; all of them where ``HYDRA_TEST_EXHAUSTIVE`` is set, as .ci/run does."""
+    """A tenth of the examples; all of them where ``HYDRA_TEST_EXHAUSTIVE`` is set."""
     return count if os.environ.get("HYDRA_TEST_EXHAUSTIVE") else max(at_least, count // 10)

@@ -93,13 +93,15 @@ class EmbeddedBroker:
     @property
     def bootstrap_servers(self) -> str:
         """``host:port`` for Kafka clients, once it was started."""
-        assert self._ports is not None
+        if self._ports is None:
+            raise BrokerError("the embedded Kafka is not started")
         return f"{_ADDRESS}:{self._ports.broker}"
 
     @property
     def pid(self) -> int:
         """Of the JVM, once it was started."""
-        assert self._process is not None
+        if self._process is None:
+            raise BrokerError("the embedded Kafka is not started")
         return self._process.pid
 
     def returncode(self) -> int | None:

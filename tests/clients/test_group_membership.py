@@ -131,14 +131,14 @@ def send(publisher, broker):
 def got_of(drivers, partition):
     """(distinct sequences of the group as a whole, records received in all)."""
     union = IntervalSet()
-    received = 0
+    count = 0
     for tally in (tally for driver in drivers for tally in driver.tallies):
         part = tally.partitions.get(partition)
         if part is not None:
-            received += part.received
+            count += part.received
             for start, stop in received(part.stats().spans).sequences:
                 union.add(start, stop)
-    return list(union), received
+    return list(union), count
 
 
 @pytest.mark.parametrize("group", GROUPS)

@@ -97,12 +97,12 @@ def test_acks_and_publishers(runner, acks, pub_driver, partitions) -> None:
     res = run(runner, acks=acks, pub_driver=pub_driver, partitions=partitions, audit="always")
     assert (res["packet_tx"], res["average_packets"], res["failing_clients"]) == (1000, 1000, 0)
     record = runner.record
-    totals, publisher = record.result.totals, record.publisher
+    totals, publisher = record.result.totals, record.evidence.publisher
     assert (publisher.attempted, publisher.failed, publisher.error) == (1000, 0, "")
     assert totals.records_acked == (0 if acks == "0" else 1000)
     assert totals.records_appended == 1000
     assert (totals.records_lost, totals.records_duplicated_in_log) == (0, 0)
-    assert sum(part.next_offset for part in record.audit.partitions.values()) == 1000
+    assert sum(part.next_offset for part in record.evidence.audit.partitions.values()) == 1000
     assert_no_word_against_the_broker(record.result)
 
 

@@ -10,7 +10,7 @@ from confluent_kafka.admin import AdminClient
 
 from tests.commands import wait_until
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.alone]  # a harness that has no room proves nothing
 
 PARTITIONS = 4
 RUN = ("kafka", "--group_mode=group", f"--partitions={PARTITIONS}", "--total_sub_apps=2", "--clients_per_app=3")
