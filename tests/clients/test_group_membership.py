@@ -7,7 +7,7 @@ import time
 import pytest
 
 from hydra.accounting.delivery_latency import DeliveryTiming
-from hydra.accounting.intervals import IntervalSet
+from hydra.accounting.intervals import IntervalSet, received
 from hydra.broker.admin import KafkaTopicAdmin
 from hydra.clients.protocols import subscriber_driver
 from hydra.errors import BrokerError
