@@ -27,7 +27,8 @@ LOG_LINES_SHOWN = 12
 
 # What the processes of a run import, and so nearly all that they ever compile.
 COMPILED = (
-    "hydra.cli.main, hydra.kafkatest.runtest, hydra.kafkatest.local_stack, hydra.tasks.kafka_pub, hydra.tasks.kafka_sub"
+    "hydra.cli.main, hydra.kafkatest.runtest, hydra.kafkatest.session, hydra.kafkatest.local_stack_main,"
+    " hydra.localmarathon.server, hydra.tasks.kafka_pub, hydra.tasks.kafka_sub"
 )
 
 # What a user sets to reach an index. Everything else (PIP_USER, PIP_TARGET, PIP_CONSTRAINT, PIP_REQUIREMENT, ...) would
