@@ -281,7 +281,7 @@ def test_pyb_package_holds_hydra_and_nothing_else(clone):
     wanted |= {f"hydra/{path.relative_to(package)}" for path in package.glob("report/page.*")}
     assert packaged >= wanted
     assert {
-        name for name in packaged if not re.fullmatch(r"hydra/[\w/]+\.(py|lock|json|css|js|html|typed)", name)
+        name for name in packaged if not re.fullmatch(r"hydra/[\w/]+\.(py|lock|json|css|js|html(\.jinja)?|typed)", name)
     } == set()
 
 
