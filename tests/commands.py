@@ -17,6 +17,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from hydra.broker.server_properties import JVM_FLAGS_VARIABLE
+
+SHORT_LIVED_BROKER = "-XX:TieredStopAtLevel=1"
+"""JVM flags of the brokers that live for some seconds: the second compiler would use more time than it saves."""
+
 BUSY_PERCENT = 92
 OTHERS_PERCENT = 20
 
@@ -63,6 +68,7 @@ class Place:
             **os.environ,
             "TMPDIR": str(self.temporary),
             "XDG_STATE_HOME": str(self.state),
+            JVM_FLAGS_VARIABLE: SHORT_LIVED_BROKER,
         }
         self._folders = [self.temporary]
         self._stack: list[psutil.Process] = []
@@ -71,7 +77,7 @@ class Place:
     def enter(self, patch: pytest.MonkeyPatch) -> None:
         """Have this process work here, as a command does."""
         patch.chdir(self.work)
-        for name in ("TMPDIR", "XDG_STATE_HOME"):
+        for name in ("TMPDIR", "XDG_STATE_HOME", JVM_FLAGS_VARIABLE):
             patch.setenv(name, self.environment[name])
         patch.setattr(tempfile, "tempdir", None)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
 from hydra.broker.cds_archive import archive_flags, cds_archive
 from hydra.broker.classpath import resolve_classpath
 from hydra.broker.java import find_java
+from tests.commands import SHORT_LIVED_BROKER
 
 HEAP_MB = 512
 
@@ -21,5 +23,6 @@ def kafka_parts(folder: Path) -> dict[str, Any]:
         "java": java,
         "classpath": classpath,
         "heap_mb": HEAP_MB,
+        "performance_flags": shlex.split(SHORT_LIVED_BROKER),
         "jvm_flags": archive_flags(archive),
     }

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra.broker.connectivity import is_ready
-from hydra.broker.java import SHORT_RUN_FLAGS, Java, broker_flags, end_jvm, java_command, start_jvm
+from hydra.broker.java import KAFKA_FLAGS, SHORT_RUN_FLAGS, Java, broker_flags, end_jvm, java_command, start_jvm
 from hydra.broker.server_properties import Ports, properties_text, server_properties
 from hydra.errors import BrokerError
 
@@ -51,7 +51,8 @@ class EmbeddedBroker:
         env: added to the JVM's environment, such as HYDRA_RUN_ID.
         start_timeout_s: for the ``with`` form.
         advertised_port: the port that clients are told, if a proxy is in front of the broker.
-        jvm_flags: more flags of the JVM.
+        performance_flags: of the broker's JVM, in place of Kafka's own.
+        jvm_flags: more flags, also of the JVM that formats its folder.
     """
 
     def __init__(
@@ -65,16 +66,17 @@ class EmbeddedBroker:
         env: Mapping[str, str] | None = None,
         start_timeout_s: float = 30.0,
         advertised_port: int | None = None,
+        performance_flags: Sequence[str] = KAFKA_FLAGS,
         jvm_flags: Sequence[str] = (),
     ) -> None:
         self._folder = folder.absolute()
         self._java = java
         self._classpath = tuple(classpath)
         self._properties = dict(properties or {})
-        self._heap_mb = heap_mb
         self._env = dict(env or {})
         self._start_timeout_s = start_timeout_s
         self._advertised_port = advertised_port
+        self._broker_flags = broker_flags(heap_mb, performance_flags)
         self._jvm_flags = tuple(jvm_flags)
         self._log = self._folder / "broker.log"
         self._settings = self._folder / "server.properties"
@@ -187,7 +189,7 @@ class EmbeddedBroker:
 
     def _launch(self, ports: Ports, deadline: float) -> None:
         """Start the broker on a formatted folder and wait until it answers."""
-        self._process = self._jvm(broker_flags(self._heap_mb), ["kafka.Kafka", str(self._settings)])
+        self._process = self._jvm(self._broker_flags, ["kafka.Kafka", str(self._settings)])
         self._ports = ports
         while True:
             status = self._process.poll()

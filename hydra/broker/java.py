@@ -26,10 +26,12 @@ _EXEC_WITH_PDEATHSIG = Path(__file__).with_name("exec_with_pdeathsig.py")
 _REAP_TIMEOUT_S = 5.0
 
 # The flags of Kafka's own start script, so that we measure what people run.
-_KAFKA_FLAGS = (
+KAFKA_FLAGS = (
     "-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35",
     "-XX:+ExplicitGCInvokesConcurrent", "-XX:MaxInlineLevel=15", "-Djava.awt.headless=true",
 )  # fmt: skip
+"""Those of Kafka's own start script, unless KAFKA_JVM_PERFORMANCE_OPTS says otherwise."""
+
 # For programs that run half a second: the second compiler and a parallel collector do not pay off.
 SHORT_RUN_FLAGS = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx256m")
 
@@ -134,9 +136,9 @@ def _major_by_running(path: Path, origin: str) -> int:
     return int(match[1])
 
 
-def broker_flags(heap_mb: int) -> tuple[str, ...]:
+def broker_flags(heap_mb: int, flags: Sequence[str] = KAFKA_FLAGS) -> tuple[str, ...]:
     """JVM flags for a broker with a heap of this many MiB."""
-    return (f"-Xmx{heap_mb}m", *_KAFKA_FLAGS)
+    return (f"-Xmx{heap_mb}m", *flags)
 
 
 def java_command(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from hydra.broker.java import KAFKA_FLAGS
 from hydra.errors import UsageError
 from hydra.options.options import Options
 
 NODE_ID = 1
+JVM_FLAGS_VARIABLE = "KAFKA_JVM_PERFORMANCE_OPTS"
 
 _OURS = {
     "process.roles", "node.id", "broker.id", "listeners", "advertised.listeners", "controller.listener.names",
@@ -60,6 +64,7 @@ class BrokerSettings:
     properties: tuple[str, ...] = ()
     """NAME=VALUE; they override Hydra's own."""
     heap_mb: int = Options.broker_heap_mb
+    jvm_flags: tuple[str, ...] = KAFKA_FLAGS
 
     def by_name(self) -> Mapping[str, str]:
         """The values of the properties."""
@@ -73,16 +78,23 @@ class BrokerSettings:
                 return f"--broker_property={name}={value}, and it has {there.get(name, 'its own default')}"
         if self.heap_mb not in {Options.broker_heap_mb, other.heap_mb}:
             return f"--broker_heap_mb={self.heap_mb}, and it has {other.heap_mb}"
+        if self.jvm_flags not in {KAFKA_FLAGS, other.jvm_flags}:
+            return f"{JVM_FLAGS_VARIABLE}={shlex.join(self.jvm_flags)}, and it has {shlex.join(other.jvm_flags)}"
         return ""
 
 
-def broker_settings(options: Options) -> BrokerSettings:
-    """The settings that the options ask for.
+def broker_settings(options: Options, environment: Mapping[str, str] = os.environ) -> BrokerSettings:
+    """The settings that the options, and the environment variable of Kafka's own start script, ask for.
 
     Raises:
         UsageError: a property is one that Hydra sets itself.
     """
-    settings = BrokerSettings(options.broker_property, options.broker_heap_mb)
+    flags = environment.get(JVM_FLAGS_VARIABLE, "")
+    try:
+        jvm_flags = tuple(shlex.split(flags)) or KAFKA_FLAGS
+    except ValueError as error:
+        raise UsageError(f"{JVM_FLAGS_VARIABLE} = {flags!r} is no list of JVM flags ({error})") from None
+    settings = BrokerSettings(options.broker_property, options.broker_heap_mb, jvm_flags)
     _check_overrides(settings.by_name())
     return settings
 

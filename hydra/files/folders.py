@@ -23,6 +23,7 @@ from hydra.files.atomic_write import atomic_write
 
 PREFIX = "hydra-"
 OWNER = "owner.json"
+_TEMPORARY_FOLDERS = (Path("/tmp"), Path("/var/tmp"), Path("/usr/tmp"))  # noqa: S108
 _NAME = "hydra-scaletest"
 
 
@@ -52,9 +53,26 @@ def this_process() -> ProcessIdentity:
     return ProcessIdentity(os.getpid(), psutil.Process().create_time())
 
 
+def temporary_folder() -> Path:
+    """The system's folder for temporary files, as ``tempfile`` chooses it.
+
+    That one writes a file into each to try it, which stays behind where the process is ended meanwhile.
+
+    Raises:
+        InfrastructureError: there is none that can be written.
+    """
+    if tempfile.tempdir is not None:
+        return Path(tempfile.tempdir)
+    named = [os.environ.get(name, "") for name in ("TMPDIR", "TEMP", "TMP")]
+    for folder in [*(Path(name).absolute() for name in named if name), *_TEMPORARY_FOLDERS]:
+        if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
+            return folder
+    raise InfrastructureError("no folder for temporary files can be written", hint="set TMPDIR")
+
+
 def new_run_folder(run_id: str) -> Path:
     """The path of a new folder in the temporary folder; nothing is there yet."""
-    return Path(tempfile.gettempdir()) / f"{run_id}-{secrets.token_hex(8)}"
+    return temporary_folder() / f"{run_id}-{secrets.token_hex(8)}"
 
 
 def make_run_folder(folder: Path) -> None:
@@ -86,7 +104,7 @@ def remove_run_folder(folder: Path) -> None:
 
 def reap_orphans() -> None:
     """Remove this user's run folders whose owner was killed before it could remove them itself."""
-    for mark in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{OWNER}"):
+    for mark in temporary_folder().glob(f"{PREFIX}*/{OWNER}"):
         with contextlib.suppress(OSError, DecodeError):
             if mark.stat().st_uid == os.getuid() and not decode(mark.read_bytes(), ProcessIdentity).alive():
                 remove_run_folder(mark.parent)
@@ -106,15 +124,17 @@ def state_folder() -> Path:
 
     Where that cannot be written it is a folder in the temporary folder. It exists and belongs to this user alone.
     """
-    folders = [Path(tempfile.gettempdir()) / f"{_NAME}-{os.getuid()}"]
+    folders = []
     with contextlib.suppress(InfrastructureError):
-        folders.insert(0, _folder(platformdirs.user_state_path, "XDG_STATE_HOME"))
+        folders.append(_folder(platformdirs.user_state_path, "XDG_STATE_HOME"))
+    with contextlib.suppress(InfrastructureError):
+        folders.append(temporary_folder() / f"{_NAME}-{os.getuid()}")
     for folder in folders:
         with contextlib.suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             if os.access(folder, os.W_OK) and folder.stat().st_uid == os.getuid():
                 return folder
-    return Path(tempfile.mkdtemp(prefix="hydra-state-"))
+    return Path(tempfile.mkdtemp(prefix="hydra-state-", dir=temporary_folder()))
 
 
 def _folder(find: Callable[[str], Path], variable: str) -> Path:

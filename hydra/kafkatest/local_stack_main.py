@@ -92,8 +92,8 @@ class StackProcess:
             self._serve_kafka(parts)
         else:
             _tell(StackEvent("kafka"))
-        while True:
-            time.sleep(3600)
+        while True:  # never for long: a signal that another thread takes, or that comes just before, ends no sleep
+            time.sleep(END_REPEAT_S)
 
     def _serve_kafka(self, parts: contextlib.ExitStack) -> None:
         """Start Kafka and wait until it dies."""
@@ -111,6 +111,7 @@ class StackProcess:
             classpath=classpath,
             properties=self._command.settings.by_name(),
             heap_mb=self._command.settings.heap_mb,
+            performance_flags=self._command.settings.jvm_flags,
             env={"HYDRA_RUN_ID": self._command.run_id},
             jvm_flags=archive_flags(archive),
         )
@@ -162,8 +163,10 @@ def _repeat_end() -> None:
 
 def _protect_clean_up() -> None:
     """From now on no second SIGTERM interrupts the clean-up, and it cannot take forever."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    _CLEAN_UP.set()
+    while not _CLEAN_UP.is_set():
+        with contextlib.suppress(_EndError):
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            _CLEAN_UP.set()
     last_resort = threading.Timer(LAST_RESORT_S, os._exit, (1,))
     last_resort.daemon = True
     last_resort.start()

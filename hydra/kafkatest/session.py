@@ -228,7 +228,11 @@ class Session:
 
     def cluster(self) -> dict[str, object]:
         """What a result says of Marathon and Kafka."""
-        settings = {"broker_property": list(self._settings.properties), "broker_heap_mb": self._settings.heap_mb}
+        settings = {
+            "broker_property": list(self._settings.properties),
+            "broker_heap_mb": self._settings.heap_mb,
+            "broker_jvm_flags": list(self._settings.jvm_flags),
+        }
         return {
             "marathon": self._options.marathon_url or "local",
             "marathon_version": self.marathon_version,

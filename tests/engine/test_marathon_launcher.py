@@ -404,7 +404,7 @@ def test_an_outage_that_lasts_is_an_error(launcher, server, plays, clock):
     assert launcher.tasks(APP) == (), "nothing was seen yet"
     clock.sleep(CALL_LIMIT_S - 1)
     assert launcher.tasks(APP) == ()
-    clock.sleep(1)
+    clock.sleep(2)
     with pytest.raises(MarathonError, match="HTTP 503 no leader"):
         launcher.tasks(APP)
     with pytest.raises(MarathonError, match="HTTP 503 no leader"):

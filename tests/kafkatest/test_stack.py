@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import re
 import signal
 import subprocess
 import sys
@@ -98,13 +100,13 @@ def test_interrupted_before_any_line_of_its_start(here, opened_as_far_as_the_sta
     here.assert_nothing_left(15)
 
 
-def begin_stack_process(here, number: int) -> tuple[Path, subprocess.Popen[bytes]]:
+def begin_stack_process(here, number: int, stdout=subprocess.DEVNULL) -> tuple[Path, subprocess.Popen[bytes]]:
     folder = new_run_folder(f"hydra-{number}")
     make_run_folder(folder)
     process = subprocess.Popen(
         [sys.executable, "-m", "hydra.kafkatest.local_stack_main", str(folder)],
         stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
+        stdout=stdout,
         stderr=subprocess.DEVNULL,
     )
     return folder, process
@@ -136,3 +138,23 @@ def test_stack_process_ended_at_any_moment_of_its_start(here, ended_by, ordered)
             assert not folder.exists(), list(folder.iterdir())
             assert code == 0
         folders.remove_run_folder(folder)
+
+
+def blocked_signals(thread: Path) -> int:
+    """The mask of a thread's blocked signals, proc(5)."""
+    return int(re.search(r"SigBlk:\s*(\w+)", (thread / "status").read_text())[1], 16)
+
+
+def test_a_signal_that_another_thread_takes_ends_it_too(here) -> None:
+    """The kernel may give a process's signal to any of its threads, and then no sleep of the main one is cut short."""
+    folder, process = begin_stack_process(here, 1, stdout=subprocess.PIPE)
+    process.stdin.write(encode(StackCommand("hydra-1", kafka=False)) + b"\n")
+    process.stdin.flush()
+    assert b'"kafka"' in [process.stdout.readline() for _event in range(2)][-1]
+    others = [each for each in Path(f"/proc/{process.pid}/task").iterdir() if each.name != str(process.pid)]
+    (taker, *_) = [each for each in others if not blocked_signals(each) & 1 << signal.SIGTERM - 1]
+    assert ctypes.CDLL(None).tgkill(process.pid, int(taker.name), signal.SIGTERM) == 0
+    assert process.wait(20) == 0
+    assert not folder.exists()
+    process.stdin.close()
+    process.stdout.close()
