@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 import aiohttp
+import pytest
 
 DEADLINE_S = 60.0
 
@@ -157,38 +158,46 @@ class Tab:
         path.write_bytes(base64.b64decode(reply["data"]))
 
 
-@contextlib.asynccontextmanager
-async def tab(folder: Path):
-    """A page in a Chromium of its own, which ends with the block, with all its processes."""
-    chromium = find_chromium()
-    assert chromium is not None
-    profile = Path(tempfile.mkdtemp(prefix="chromium-", dir=folder))
-    process = subprocess.Popen(
-        [
-            chromium, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-            "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars",
-            "--remote-debugging-port=0", f"--user-data-dir={profile}", "about:blank",
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        env={**os.environ, "HOME": str(profile)},
-    )  # fmt: skip
-    try:
-        port = await _port(profile / "DevToolsActivePort", process)
+class Chromium:
+    """A running Chromium, in which every page is opened in a tab of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        chromium = find_chromium()
+        assert chromium is not None
+        self._profile = Path(tempfile.mkdtemp(prefix="chromium-", dir=folder))
+        self._process = subprocess.Popen(
+            [
+                chromium, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+                "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+                "--disable-extensions", "--hide-scrollbars", "--remote-debugging-port=0",
+                f"--user-data-dir={self._profile}", "about:blank",
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            env={**os.environ, "HOME": str(self._profile)},
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """End it with all its processes."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait(10)
+
+    @contextlib.asynccontextmanager
+    async def tab(self):
+        """A new page, which shares nothing with the others; it is closed with the block."""
+        port = await _port(self._profile / "DevToolsActivePort", self._process)
         async with aiohttp.ClientSession() as session:
-            async with session.get(f"http://127.0.0.1:{port}/json/list") as reply:
-                pages = [target for target in await reply.json() if target["type"] == "page"]
-            socket = await session.ws_connect(pages[0]["webSocketDebuggerUrl"], max_msg_size=0)
-            page = Tab(socket)
+            async with session.put(f"http://127.0.0.1:{port}/json/new?about:blank") as reply:
+                target = await reply.json()
+            page = Tab(await session.ws_connect(target["webSocketDebuggerUrl"], max_msg_size=0))
             try:
                 yield page
             finally:
                 await page.close()
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait(10)
+                async with session.get(f"http://127.0.0.1:{port}/json/close/{target['id']}") as reply:
+                    await reply.text()
 
 
 async def _port(file: Path, process: subprocess.Popen) -> int:
@@ -202,19 +211,26 @@ async def _port(file: Path, process: subprocess.Popen) -> int:
         await asyncio.sleep(0.05)
 
 
-def look_at(file: Path, folder: Path, scenario, **given: object):
-    """Open a file in a Chromium of its own and have the scenario look at it.
+@pytest.fixture(scope="session")
+def look_at(tmp_path_factory: pytest.TempPathFactory):
+    """Opens a file and has a scenario look at it; all files are opened in one Chromium.
 
-    Args:
-        file: the page.
-        folder: where Chromium may keep what it needs.
-        scenario: a coroutine function of the tab and of the seconds that opening took; what it returns is returned.
-        given: see ``Tab.open``.
+    ``look_at(file, scenario, **given)``: a scenario is a coroutine function of the tab and of the seconds that opening
+    took, and what it returns is returned; for the others see ``Tab.open``.
     """
+    started: list[Chromium] = []
 
-    async def looking():
-        async with tab(folder) as opened:
-            seconds = await opened.open(file, **given)
-            return await scenario(opened, seconds)
+    def look(file: Path, scenario, **given: object):
+        if not started:
+            started.append(Chromium(tmp_path_factory.mktemp("browser")))
 
-    return asyncio.run(looking())
+        async def looking():
+            async with started[0].tab() as opened:
+                seconds = await opened.open(file, **given)
+                return await scenario(opened, seconds)
+
+        return asyncio.run(looking())
+
+    yield look
+    for chromium in started:
+        chromium.close()

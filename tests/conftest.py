@@ -14,7 +14,7 @@ from hypothesis import settings
 from tests.commands import Command, Place
 from tests.examples import examples
 
-pytest_plugins = ["tests.kafka_fixtures", "tests.marathon_fixtures"]
+pytest_plugins = ["tests.browser", "tests.kafka_fixtures", "tests.marathon_fixtures"]
 
 # The same examples in every run, on a machine of any speed, and nothing kept between runs.
 settings.register_profile(

@@ -33,12 +33,12 @@ def test_a_kept_stack_has_what_was_asked_for_and_nothing_else_is_taken(hydra, pl
         assert (entries["num.io.threads"].value, entries["queued.max.requests"].value) == ("5", "777")
 
         run = hydra(*RUN, "--output=r.json")
-        assert run.end() == 0, run.errors
+        run.end_well()
         cluster = json.loads((place.work / "r.json").read_text())["cluster"]
         assert cluster["broker_property"] == ["num.io.threads=5", "queued.max.requests=777"]
         assert cluster["broker_heap_mb"] == 400
         same = hydra(*RUN, "--broker_property=num.io.threads=5", "--broker_heap_mb=400")
-        assert same.end() == 0, same.errors
+        same.end_well()
 
         for flag, words in (
             ("--broker_property=num.io.threads=6", "--broker_property=num.io.threads=6, and it has 5"),

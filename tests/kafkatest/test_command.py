@@ -19,17 +19,20 @@ def seed_keys(text: str) -> dict[str, float]:
 
 def test_main_job(hydra, place) -> None:
     command = hydra("kafka", "--total_sub_apps=3", "--test_duration=2", "--output=result.json")
-    assert command.end() == 0, command.errors
+    command.end_well()
 
     keys = seed_keys(command.text)
     assert set(keys) == set(MEANINGS)
     assert keys["client_count"] == 30
     assert keys["packet_tx"] == keys["average_packets"] == 2000
     assert keys["average_packet_loss"] == keys["failing_clients"] == keys["failing_clients_rate"] == 0
-    assert 900 < keys["average_tx_rate"] < 1100
+    passed = command.text.startswith("PASS  ")
+    assert (900 if passed else 0) < keys["average_tx_rate"] < 1100
     assert keys["pub_cpu"] > 0
     assert keys["pub_net_txrate"] > 0
-    assert re.match(r"PASS  30 clients, sent [0-9.,]+ of 1,000 records/s, lost 0, p99 [0-9.,]+ ms", command.text)
+    assert re.match(
+        r"(PASS|INDETERMINATE)  30 clients, sent [0-9.,]+ of 1,000 records/s, lost 0, p99 [0-9.,]+ ms", command.text
+    )
     for key, value in keys.items():
         assert bool(re.search(rf"^ {key} ", command.text, re.MULTILINE)) == bool(value), key
 
@@ -67,7 +70,7 @@ def test_wrong_ini_is_named_by_file_line_and_key(hydra, place) -> None:
 def test_flags_win_over_ini(hydra, place) -> None:
     (place.work / "my.ini").write_text("[hydra]\ntotal_sub_apps = 2\nclients_per_app = 3\ntest_duration = 1\n")
     command = hydra("kafka", "--config_file=my.ini", "--clients_per_app=2", "--msg_rate=200")
-    assert command.end() == 0, command.errors
+    command.end_well()
     keys = seed_keys(command.text)
     assert (keys["client_count"], keys["packet_tx"]) == (4, 200)
 
@@ -116,7 +119,7 @@ def test_external_kafka(hydra, place, external_kafka) -> None:
     command = hydra(
         "kafka", f"--bootstrap_servers={external_kafka}", "--total_sub_apps=2", "--test_duration=1", "--output=r.json"
     )
-    assert command.end() == 0, command.errors
+    command.end_well()
     record = place.record("r.json")
     assert record["cluster"]["kafka"] == "external"
     assert external_kafka in record["cluster"]["brokers"].values()

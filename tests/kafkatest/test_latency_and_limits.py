@@ -80,6 +80,41 @@ def test_clients_that_cannot_keep_up_are_the_limit_and_not_the_broker(hydra, pla
     assert "limit: harness - deliveries were late" in command.text
 
 
+SMALL = (
+    "kafka",
+    "--total_sub_apps=1",
+    "--clients_per_app=3",
+    "--test_duration=1.5",
+    "--warmup=0",
+    "--output=result.json",
+)
+
+
+@pytest.mark.usefixtures("on_running_stack")
+def test_a_run_in_which_nothing_gives_way_has_no_limit(hydra, place) -> None:
+    command = hydra(*SMALL, "--threshold=loss==0,e2e_p50<5000ms,tx_rate>=0.9*asked")
+    assert command.end() == 0, command.text
+    result = place.record()["result"]
+    assert result["bottleneck"] == {
+        "limit": "none", "harness_limited": False, "symptoms": [], "evidence": [], "advice": "",
+    }  # fmt: skip
+    assert [outcome["kept"] for outcome in result["thresholds"]] == [True] * 3
+    latency = result["latency"]
+    assert (latency["e2e"]["deliveries"], latency["service"]["deliveries"]) == (4500, 4500)
+    assert sum(point["delivered"] for point in result["points"]) == result["totals"]["records_delivered"] == 4500
+    assert sum(point["sent"] for point in result["points"]) == 1500
+
+
+@pytest.mark.usefixtures("on_running_stack")
+def test_a_broken_threshold_fails_the_run_and_a_missing_audit_is_told(hydra, place) -> None:
+    command = hydra(*SMALL, "--threshold=e2e_p50<0.001ms", "--audit=never")
+    assert command.end() == 1, command.text
+    result = place.record()["result"]
+    assert result["reasons"][0].startswith("e2e_p50<0.001ms is broken: it was ")
+    assert result["bottleneck"]["limit"] == "broker"
+    assert result["notes"] == ["the log was not audited: --audit=never"]
+
+
 class Quota:
     """Lets a process run for a part of the time only, as a CPU quota does."""
 

@@ -42,7 +42,7 @@ def test_it_serves_runs_until_it_is_killed_and_the_next_one_until_it_is_told_to_
     hydra, place, down_at_the_end
 ) -> None:
     first = hydra(*RUN, "--keep_running")
-    assert first.end() == 0, first.errors
+    first.end_well()
     shown = status(hydra)
     assert "/g1/kafka-pub: 1 of 1 tasks run" in shown
     assert "/g1/kafka-sub: 2 of 2 tasks run" in shown
@@ -50,7 +50,7 @@ def test_it_serves_runs_until_it_is_killed_and_the_next_one_until_it_is_told_to_
     assert {process.pid for process in place.tasks("kafka-sub")} <= before
 
     second = hydra(*RUN, "--keep_running")
-    assert second.end() == 0, second.errors
+    second.end_well()
     assert (warmed_up(first), warmed_up(second)) == (True, False)
     assert {process.pid for process in place.processes()} == before
     assert status(hydra) == shown
@@ -60,7 +60,7 @@ def test_it_serves_runs_until_it_is_killed_and_the_next_one_until_it_is_told_to_
     assert "a local stack is up already" in again.complaint
 
     third = hydra(*RUN, "--warmup=0.5")
-    assert third.end() == 0, third.errors
+    third.end_well()
     assert warmed_up(third)
     assert "kafka-sub" not in status(hydra)
     assert not place.tasks("kafka-sub")
@@ -68,7 +68,7 @@ def test_it_serves_runs_until_it_is_killed_and_the_next_one_until_it_is_told_to_
     kafka = place.kafka().pid
     next(p for p in place.processes() if "hydra.kafkatest.local_stack_main" in p.cmdline()).kill()
     on_the_next = hydra(*RUN, "--warmup=0", "--keep_running")
-    assert on_the_next.end() == 0, on_the_next.errors
+    on_the_next.end_well()
     assert place.kafka().pid != kafka
 
     down = hydra("local", "down")
@@ -82,4 +82,5 @@ def test_it_serves_runs_until_it_is_killed_and_the_next_one_until_it_is_told_to_
 def test_a_run_beside_one_that_uses_it_has_a_stack_of_its_own(hydra, place) -> None:
     runs = [hydra(*RUN, "--warmup=0") for _ in range(2)]
     wait_until(lambda: has_kafka_of_its_own(place), 60, "one of them has a Kafka of its own")
-    assert [run.end() for run in runs] == [0, 0]
+    for run in runs:
+        run.end_well()

@@ -12,20 +12,24 @@ from collections import Counter
 import pytest
 
 from hydra.sweep.folder import read_points
-from tests.browser import TRACES, find_chromium, look_at
+from tests.browser import TRACES, find_chromium
 from tests.commands import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 
+def nothing_lost(point):
+    return all(run.result.totals.records_lost == 0 for run in point.runs)
+
+
 @pytest.mark.usefixtures("on_running_stack")
-def test_a_sweep_on_one_stack_with_every_file(hydra, place, tmp_path):
+def test_a_sweep_on_one_stack_with_every_file(hydra, place, look_at):
     command = hydra(
         "kafka", "sweep", "--client_set=4,8", "--clients_per_app=4", "--msg_rate_set=200,400", "--test_duration=1",
         "--warmup=0", "--results=s", "--report=r.html", "--csv=r.csv", "--junit=r.xml", "--live=r.jsonl",
         "--output=r.json",
     )  # fmt: skip
-    assert command.end() == 0, command.errors
+    assert command.end() in {0, 3}, command.errors  # 3: a busy machine held a point up
     rows = list(csv.DictReader((place.work / "r.csv").read_text().splitlines()))
     assert [(row["clients"], row["msg_rate"], row["packet_tx"]) for row in rows] == [
         ("4", "200", "200"), ("4", "400", "400"), ("8", "200", "200"), ("8", "400", "400"),
@@ -37,14 +41,15 @@ def test_a_sweep_on_one_stack_with_every_file(hydra, place, tmp_path):
     assert len(topics) == 4
     assert (place.work / "r.html").stat().st_size > 4_000_000
     points = [point for _number, point in sorted(read_points(place.work / "s").items())]
+    assert all(nothing_lost(point) for point in points)
     assert [(point.changes["clients"], point.changes["msg_rate"]) for point in points] == [
         (4, 200), (4, 400), (8, 200), (8, 400),
     ]  # fmt: skip
     place.assert_nothing_left()
-    assert_report_shows_the_originals_plots(place.work / "r.html", tmp_path)
+    assert_report_shows_the_originals_plots(place.work / "r.html", look_at)
 
 
-def assert_report_shows_the_originals_plots(report, folder):
+def assert_report_shows_the_originals_plots(report, look_at):
     if find_chromium() is None:
         return  # the page's own tests say that it is missing
 
@@ -53,7 +58,7 @@ def assert_report_shows_the_originals_plots(report, folder):
         keys = ("average_rate", "average_packet_loss", "failing_clients_rate")
         return [await opened.run(TRACES % f"plot_{key}") for key in keys], opened.requests, opened.complaints
 
-    plots, requests, complaints = look_at(report, folder, scenario)
+    plots, requests, complaints = look_at(report, scenario)
     for traces in plots:
         assert [trace["name"] for trace in traces] == ["client_count = 4", "client_count = 8"]
         assert [(len(trace["x"]), len(trace["y"])) for trace in traces] == [(2, 2)] * 2
@@ -95,9 +100,10 @@ def test_a_killed_sweep_goes_on_and_has_every_point_once(hydra, place):
             assert points[number].runs[0].order.run_id == run_id
         kept = {number: record.runs[0].order.run_id for number, record in points.items()}
     command = hydra(*arguments)
-    assert command.end() == 0, command.errors
+    assert command.end() in {0, 3}, command.errors
     points = read_points(place.work / "s")
     loads = Counter((p.runs[0].order.options.total_sub_apps, p.runs[0].order.options.msg_rate) for p in points.values())
+    assert all(nothing_lost(point) for point in points.values())
     assert loads == {(apps, rate): 1 for apps in (1, 2) for rate in (100, 200, 300)}
     for number, run_id in kept.items():
         assert points[number].runs[0].order.run_id == run_id
