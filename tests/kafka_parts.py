@@ -8,6 +8,7 @@ from typing import Any
 
 from hydra.broker.cds_archive import archive_flags, cds_archive
 from hydra.broker.classpath import resolve_classpath
+from hydra.broker.formatting import kept_format
 from hydra.broker.java import find_java
 from tests.commands import SHORT_LIVED_BROKER
 
@@ -25,4 +26,5 @@ def kafka_parts(folder: Path) -> dict[str, Any]:
         "heap_mb": HEAP_MB,
         "performance_flags": shlex.split(SHORT_LIVED_BROKER),
         "jvm_flags": archive_flags(archive),
+        "kept_format": kept_format(archive),
     }

@@ -138,3 +138,4 @@ def _remove_old(archives: Path) -> None:
     for archive in by_use[KEPT_ARCHIVES:]:
         with contextlib.suppress(OSError):
             archive.unlink()
+            archive.with_suffix(".format").unlink(missing_ok=True)

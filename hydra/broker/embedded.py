@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import os
 import random
@@ -10,12 +9,12 @@ import shutil
 import socket
 import subprocess
 import time
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra.broker.connectivity import is_ready
+from hydra.broker.formatting import keep_format, random_id, restore_format
 from hydra.broker.java import KAFKA_FLAGS, SHORT_RUN_FLAGS, Java, broker_flags, end_jvm, java_command, start_jvm
 from hydra.broker.server_properties import Ports, properties_text, server_properties
 from hydra.errors import BrokerError
@@ -53,6 +52,7 @@ class EmbeddedBroker:
         advertised_port: the port that clients are told, if a proxy is in front of the broker.
         performance_flags: of the broker's JVM, in place of Kafka's own.
         jvm_flags: more flags, also of the JVM that formats its folder.
+        kept_format: a file with what that JVM writes (formatting.py); made by the first one.
     """
 
     def __init__(
@@ -68,6 +68,7 @@ class EmbeddedBroker:
         advertised_port: int | None = None,
         performance_flags: Sequence[str] = KAFKA_FLAGS,
         jvm_flags: Sequence[str] = (),
+        kept_format: Path | None = None,
     ) -> None:
         self._folder = folder.absolute()
         self._java = java
@@ -80,7 +81,10 @@ class EmbeddedBroker:
         self._jvm_flags = tuple(jvm_flags)
         self._log = self._folder / "broker.log"
         self._settings = self._folder / "server.properties"
-        self._cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        self._data = self._folder / "data"
+        # Its own properties may have the tool write something else.
+        self._kept_format = None if self._properties else kept_format
+        self._cluster_id = random_id()
         self._ports: Ports | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._made_folder = False
@@ -163,17 +167,19 @@ class EmbeddedBroker:
                 return
 
     def _format(self, ports: Ports, deadline: float) -> None:
-        """Write the settings and have Kafka's own tool format the data folder."""
+        """Write the settings, and format the data folder, by Kafka's own tool if nothing is kept of it."""
         if "," in str(self._folder):
             raise BrokerError(
                 f"the embedded broker's folder {self._folder} has ',' in its path, which separates Kafka's log.dirs",
                 hint="set TMPDIR to a folder without ','",
             )
-        properties = server_properties(ports, str(self._folder / "data"), os.cpu_count() or 1, self._properties)
+        properties = server_properties(ports, str(self._data), os.cpu_count() or 1, self._properties)
         try:
             self._folder.mkdir(parents=True)
             self._made_folder = True
             self._settings.write_text(properties_text(properties), encoding="ascii")
+            if self._kept_format is not None and restore_format(self._data, self._kept_format, self._cluster_id):
+                return
         except OSError as error:
             raise BrokerError(f"the embedded broker's folder {self._folder} cannot be written ({error})") from error
         tool = ["kafka.tools.StorageTool", "format", f"--cluster-id={self._cluster_id}", f"--config={self._settings}"]
@@ -185,6 +191,8 @@ class EmbeddedBroker:
             raise self._failure("timed out formatting its data folder") from None
         if status != 0:
             raise self._failure(f"could not format its data folder (exit status {status})")
+        if self._kept_format is not None:
+            keep_format(self._data, self._kept_format)
         self._log.unlink(missing_ok=True)
 
     def _launch(self, ports: Ports, deadline: float) -> None:

@@ -100,6 +100,7 @@ class StackProcess:
         from hydra.broker.cds_archive import archive_flags, cds_archive
         from hydra.broker.classpath import resolve_classpath
         from hydra.broker.embedded import EmbeddedBroker
+        from hydra.broker.formatting import kept_format
         from hydra.broker.java import find_java
 
         java = find_java(self._command.java)
@@ -114,6 +115,7 @@ class StackProcess:
             performance_flags=self._command.settings.jvm_flags,
             env={"HYDRA_RUN_ID": self._command.run_id},
             jvm_flags=archive_flags(archive),
+            kept_format=kept_format(archive),
         )
         parts.callback(broker.stop)
         broker.start(timeout_s=KAFKA_START_TIMEOUT_S)

@@ -17,6 +17,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from hydra.broker import embedded
 from hydra.broker.admin import KafkaTopicAdmin
 from hydra.broker.exec_with_pdeathsig import main as bound_child
+from hydra.broker.formatting import keep_format, restore_format
 from hydra.errors import BrokerError, UsageError
 
 pytestmark = pytest.mark.integration
@@ -58,6 +59,35 @@ def test_records_go_in_and_come_out(broker):
     produce(broker.bootstrap_servers, "in-and-out", b"one", b"two")
     assert consume(broker.bootstrap_servers, "in-and-out", 2) == [b"one", b"two"]
     assert broker.returncode() is None
+
+
+def test_what_the_first_start_formats_serves_the_next_one(make_broker, tmp_path, monkeypatch):
+    programs, owners = [], []
+
+    def command(java, flags, classpath, folder, main):
+        programs.append(main[0])
+        return java_command(java, flags, classpath, folder, main)
+
+    monkeypatch.setattr(embedded, "java_command", command)
+    for name in ("first", "second"):
+        with make_broker(tmp_path / name, kept_format=tmp_path / "kept") as broker:
+            create_topic(broker.bootstrap_servers, name)
+            produce(broker.bootstrap_servers, name, b"one")
+            assert consume(broker.bootstrap_servers, name, 1) == [b"one"]
+            owners.append((tmp_path / name / "data" / "meta.properties").read_text().splitlines())
+    assert programs == ["kafka.tools.StorageTool", "kafka.Kafka", "kafka.Kafka"]
+    first, second = ({line for line in lines if not line.startswith("#")} for lines in owners)
+    assert first & second == {"version=1", "node.id=1"}
+    assert {line.partition("=")[0] for line in first} == {line.partition("=")[0] for line in second}
+
+
+def test_a_format_that_is_not_known_here_is_not_kept(tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "meta.properties").write_text("version=2\n")
+    (data / "something.else").write_text("")
+    keep_format(data, tmp_path / "kept")
+    assert not restore_format(data, tmp_path / "kept", "id")
 
 
 def test_the_child_is_on_its_own_and_knows_little(broker, monkeypatch):
@@ -192,7 +222,6 @@ def test_a_java_that_fails_at_boot_is_quoted(make_broker, tmp_path, java):
 PARENT = """
 import sys, time
 from pathlib import Path
-from hydra.broker.embedded import EmbeddedBroker
 from hydra.broker.classpath import resolve_classpath
 from hydra.broker.java import find_java
 

@@ -100,20 +100,26 @@ def test_external_kafka_killed(hydra, mortal_kafka) -> None:
     assert f"Kafka at {mortal_kafka.bootstrap_servers} is gone (Connection refused)" in command.complaint
 
 
-@pytest.mark.parametrize("publisher", [("--pub_driver=confluent",), ("--pub_driver=wire", "--acks=all")])
-def test_external_kafka_restarted(hydra, place, mortal_kafka, publisher) -> None:
-    command = hydra(
-        "kafka", *publisher, f"--bootstrap_servers={mortal_kafka.bootstrap_servers}", "--total_sub_apps=2",
-        "--test_duration=8", "--output=result.json",
-    )  # fmt: skip
-    command.wait_for(r"delivered [1-9]")
+@pytest.mark.usefixtures("on_running_stack")
+def test_external_kafka_restarted(hydra, place, mortal_kafka) -> None:
+    """Beneath two runs at once, one of each publisher."""
+    runs = {
+        name: hydra(
+            "kafka", *publisher, f"--bootstrap_servers={mortal_kafka.bootstrap_servers}", "--total_sub_apps=2",
+            "--test_duration=8", f"--app_prefix={name}", f"--output={name}.json",
+        )
+        for name, publisher in (("confluent", []), ("wire", ["--pub_driver=wire", "--acks=all"]))
+    }  # fmt: skip
+    for command in runs.values():
+        command.wait_for(r"delivered [1-9]")
     kill(mortal_kafka)
     mortal_kafka.start(60)
-    code = command.end()
-    totals = place.record()["result"]["totals"]
-    assert code in {0, 3}, command.errors
-    assert totals["records_lost"] == 0
-    assert totals["records_acked"] > 0
-    if "--acks=all" in publisher:
-        assert totals["records_duplicated_in_log"] == 0
-    assert any("is back after" in line for line in command.errors) or code == 0
+    for name, command in runs.items():
+        code = command.end()
+        assert code in {0, 3}, command.errors
+        totals = place.record(f"{name}.json")["result"]["totals"]
+        assert totals["records_lost"] == 0
+        assert totals["records_acked"] > 0
+        if name == "wire":
+            assert totals["records_duplicated_in_log"] == 0
+        assert any("is back after" in line for line in command.errors) or code == 0

@@ -47,7 +47,7 @@ def test_maxrate_finds_the_rate_of_a_proxy_in_front_of_the_broker(hydra, place, 
 def test_on_a_broker_without_a_limit_the_clients_are_the_limit_and_it_says_so(hydra, place):
     command = hydra(
         "kafka", "maxrate", "--sub_driver=kafka-python", "--pub_driver=kafka-python", "--total_sub_apps=1",
-        "--clients_per_app=4", "--test_duration=1", "--start=4000", "--max_runs=7", "--drain_timeout=2",
+        "--clients_per_app=4", "--test_duration=1", "--start=4000", "--max_runs=5", "--drain_timeout=2",
         "--results=s", "--warmup=0",
     )  # fmt: skip
     code = command.end(280)
