@@ -18,6 +18,7 @@ from hydra.broker import embedded
 from hydra.broker.admin import KafkaTopicAdmin
 from hydra.broker.exec_with_pdeathsig import main as bound_child
 from hydra.broker.formatting import keep_format, restore_format
+from hydra.broker.java import java_command
 from hydra.errors import BrokerError, UsageError
 
 pytestmark = pytest.mark.integration
