@@ -40,9 +40,9 @@ def distributions_of_packages() -> dict[str, set[str]]:
     """As metadata.packages_distributions(), which sees in Python 3.10 only those with a top_level.txt."""
     found: dict[str, set[str]] = {}
     for distribution in metadata.distributions():
-        for file in distribution.files or []:
-            package = file.parts[0].partition(".")[0]
-            found.setdefault(package, set()).add(normalised(distribution.metadata["Name"]))
+        name = normalised(distribution.metadata["Name"])
+        for package in {file.parts[0].partition(".")[0] for file in distribution.files or []}:
+            found.setdefault(package, set()).add(name)
     return found
 
 

@@ -44,6 +44,7 @@ def java_that(tmp_path, java, case: str) -> Path:
     return script
 
 
+@pytest.mark.release  # the whole of it takes 20 s of a CPU; every other broker of the tests maps what it made
 def test_it_is_made_once_and_a_broker_maps_it(make, make_broker, tmp_path):
     archives = tmp_path / "archives"
     left_over = archives / ".partial-of-one-that-was-killed"

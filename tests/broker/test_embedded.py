@@ -62,7 +62,9 @@ def test_records_go_in_and_come_out(broker):
     assert broker.returncode() is None
 
 
-def test_what_the_first_start_formats_serves_the_next_one(make_broker, tmp_path, monkeypatch):
+def test_what_the_first_start_formats_serves_the_next_one_and_a_port_that_is_taken_is_replaced(
+    make_broker, tmp_path, monkeypatch
+):
     programs, owners = [], []
 
     def command(java, flags, classpath, folder, main):
@@ -70,13 +72,21 @@ def test_what_the_first_start_formats_serves_the_next_one(make_broker, tmp_path,
         return java_command(java, flags, classpath, folder, main)
 
     monkeypatch.setattr(embedded, "java_command", command)
+    choose = embedded._free_ports
+    taken = socket.create_server(("127.0.0.1", 0))
+    choices = iter([[taken.getsockname()[1], choose(1)[0]], choose(2), choose(2)])
+    monkeypatch.setattr(embedded, "_free_ports", lambda _count: next(choices))
     for name in ("first", "second"):
         with make_broker(tmp_path / name, kept_format=tmp_path / "kept") as broker:
             create_topic(broker.bootstrap_servers, name)
             produce(broker.bootstrap_servers, name, b"one")
             assert consume(broker.bootstrap_servers, name, 1) == [b"one"]
             owners.append((tmp_path / name / "data" / "meta.properties").read_text().splitlines())
-    assert programs == ["kafka.tools.StorageTool", "kafka.Kafka", "kafka.Kafka"]
+            assert not is_free(taken.getsockname()[1])
+            assert port_of(broker.bootstrap_servers) != taken.getsockname()[1]
+    taken.close()
+    assert next(choices, None) is None
+    assert programs == ["kafka.tools.StorageTool", *["kafka.Kafka"] * 3]
     first, second = ({line for line in lines if not line.startswith("#")} for lines in owners)
     assert first & second == {"version=1", "node.id=1"}
     assert {line.partition("=")[0] for line in first} == {line.partition("=")[0] for line in second}
@@ -201,16 +211,6 @@ def test_a_start_that_takes_too_long_leaves_nothing(make_broker, tmp_path, timeo
     assert not (tmp_path / "broker").exists()
 
 
-def test_a_port_that_is_taken_meanwhile_is_replaced(make_broker, tmp_path, monkeypatch):
-    choose = embedded._free_ports
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        choices = iter([[taken.getsockname()[1], choose(1)[0]], choose(2)])
-        monkeypatch.setattr(embedded, "_free_ports", lambda _count: next(choices))
-        with make_broker(tmp_path / "broker") as broker:
-            assert port_of(broker.bootstrap_servers) != taken.getsockname()[1]
-        assert next(choices, None) is None
-
-
 def test_a_java_that_fails_at_boot_is_quoted(make_broker, tmp_path, java):
     broken = tmp_path / "java"
     broken.write_text("#!/bin/sh\necho no room for a heap >&2\nexit 9\n")
@@ -223,10 +223,10 @@ def test_a_java_that_fails_at_boot_is_quoted(make_broker, tmp_path, java):
 PARENT = """
 import sys, time
 from pathlib import Path
-from hydra.broker.classpath import resolve_classpath
-from hydra.broker.java import find_java
+from hydra.broker.embedded import EmbeddedBroker
+from tests.kafka_parts import kafka_parts
 
-broker = EmbeddedBroker(folder=Path(sys.argv[1]), java=find_java(), classpath=resolve_classpath(), heap_mb=512)
+broker = EmbeddedBroker(**kafka_parts(Path(sys.argv[1])))
 broker.start()
 print(broker.pid, broker.bootstrap_servers, flush=True)
 time.sleep(600)

@@ -42,7 +42,7 @@ def test_maxrate_finds_the_rate_of_a_proxy_in_front_of_the_broker(hydra, place, 
     assert (code, answer["limited_by"], answer["confirmed"]) == (0, "broker", True)
 
 
-@pytest.mark.alone
+@pytest.mark.release  # its kind at other levels: tests/sweep/test_search.py, tests/kafkatest/test_latency_and_limits.py
 @pytest.mark.usefixtures("on_running_stack")
 def test_on_a_broker_without_a_limit_the_clients_are_the_limit_and_it_says_so(hydra, place):
     command = hydra(
