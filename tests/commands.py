@@ -198,7 +198,7 @@ class Command:
         """Wait for its end. Nothing is lost; it passed, or says that this machine had no room for Hydra."""
         code = self.end(timeout_s)
         if code != 0:
-            limited = [line for line in self.output if line.startswith("the harness was the limit, not the broker: ")]
+            limited = [line for line in self.output if line.startswith("  the harness was the limit, not the broker: ")]
             kept = self.output and re.match(r"INDETERMINATE .* lost 0,", self.output[0])
             assert code == 3 and limited and kept, (code, self.errors, self.text)  # noqa: PT018
 
