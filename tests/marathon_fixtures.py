@@ -76,7 +76,7 @@ class RunningMarathon:
     async def _make(self, options):
         from hydra.localmarathon.server import LocalMarathon
 
-        server = LocalMarathon(self.folder, **options)
+        server = LocalMarathon(self.folder, **{"token": "", **options})
         await server.start()
         return server
 

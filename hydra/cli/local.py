@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import signal
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def down() -> None:
 
 
 def _show_status() -> None:
-    from hydra.engine.marathon_access import local_access
+    from hydra.engine.marathon_access import TOKEN_FILE, local_access
     from hydra.engine.marathon_launcher import MarathonLauncher
     from hydra.kafkatest import running_stack
 
@@ -67,13 +68,15 @@ def _show_status() -> None:
     if running is None:
         click.echo("no local stack is up")
         return
+    folder = Path(running.folder)
     click.echo(f"local stack   process {running.process.pid}, up since {running.since}, Hydra {running.version}")
     click.echo(f"  Marathon    {running.marathon_url}")
     click.echo(f"  Kafka       {running.bootstrap_servers or 'none'}")
     for text in running.settings.properties:
         click.echo(f"  setting     {text}")
-    click.echo(f"  folder      {running.folder}")
-    launcher = MarathonLauncher(local_access(running.marathon_url))
+    click.echo(f"  folder      {folder}")
+    click.echo(f"  call it     {_call(folder / TOKEN_FILE, running.marathon_url)}")
+    launcher = MarathonLauncher(local_access(running.marathon_url, folder))
     try:
         for app in launcher.apps():
             click.echo(f"  app         {app.id}: {app.tasks_running} of {app.instances} tasks run")
@@ -85,26 +88,36 @@ def _show_status() -> None:
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8080, metavar="PORT", help="of the API; 0: any  [default: 8080]"
 )
+@click.option(
+    "--token", metavar="FILE", help="with the token that requests must carry: one line 'Authorization: Bearer TOKEN'"
+)
+@click.option("--no_auth", is_flag=True, help="obey everyone on this machine, without a token")
 @option_flags("local_agents")
 @click.pass_context
-def marathon(ctx: click.Context, /, port: int, **_flags: object) -> None:
+def marathon(ctx: click.Context, /, port: int, token: str | None, *, no_auth: bool, **_flags: object) -> None:
     """Run a local Marathon until Ctrl-C: Marathon's v2 API, with tasks that are processes of this machine.
 
-    It listens on 127.0.0.1 alone: whoever reaches it may run commands as you. Its tasks end with it.
+    It listens on 127.0.0.1 alone and wants a token, since whoever may call it may run commands as you: it prints how
+    to call it. Its tasks end with it.
     """
+    from hydra.engine.marathon_access import TOKEN_FILE, new_token, read_token
     from hydra.files.folders import reap_orphans, run_folder
     from hydra.kafkatest.runtest import new_run_id
     from hydra.options.parsers import parse_agents
 
     options = chosen_options(ctx, for_a_run=False)
     agents = parse_agents(options.local_agents) if options.local_agents else (AgentSpec(),)
+    if no_auth and token:
+        raise UsageError("--no_auth and --token contradict each other", hint="leave one out")
+    given = read_token(Path(token)) if token else ""
     reap_orphans()
     with interruptible(), run_folder(new_run_id()) as folder:
-        asyncio.run(_serve(folder, port, agents))
+        file = None if no_auth else Path(token).absolute() if token else folder / TOKEN_FILE
+        asyncio.run(_serve(folder, port, agents, given if given or file is None else new_token(file), file))
 
 
-async def _serve(folder: Path, port: int, agents: tuple[AgentSpec, ...]) -> None:
-    from hydra.localmarathon.server import LocalMarathon
+async def _serve(folder: Path, port: int, agents: tuple[AgentSpec, ...], token: str, file: Path | None) -> None:
+    from hydra.localmarathon.server import LocalMarathon, own_user
 
     asked_to_end = asyncio.Event()
 
@@ -115,10 +128,20 @@ async def _serve(folder: Path, port: int, agents: tuple[AgentSpec, ...]) -> None
 
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, on_signal, number)
-    async with LocalMarathon(folder / "marathon", port=port, agents=agents) as server:
+    async with LocalMarathon(folder / "marathon", token=token, port=port, agents=agents) as server:
         click.echo(f"Marathon is at {server.url}, Mesos' addresses are there too; Ctrl-C ends it and its tasks")
         for agent in agents:
             named = " ".join(f"{name}:{value}" for name, value in agent.attributes.items())
             click.echo(f"  agent {agent.host}  cpus:{agent.cpus:g} mem:{agent.mem_mib:g}  {named}".rstrip())
+        if file is None:
+            click.echo(f"--no_auth: every user and program of this machine may run commands as {own_user()} here")
+        else:
+            click.echo(f"call it:    {_call(file, server.url)}")
+            click.echo(f"or:         hydra kafka --marathon_url={server.url} --marathon_secrets={shlex.quote(str(file))}")
         await asked_to_end.wait()
         click.echo("ending the tasks; once more to kill them")
+
+
+def _call(token_file: Path, url: str) -> str:
+    """How to call a local Marathon, with its token and without showing it."""
+    return f"curl -H @{shlex.quote(str(token_file))} {url}/v2/apps"

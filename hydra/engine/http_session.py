@@ -11,6 +11,17 @@ RESPONSE_LIMIT_BYTES = 64 * 1024 * 1024
 CHUNK_BYTES = 64 * 1024
 
 
+class GivenAuthorization(requests.auth.AuthBase):
+    """The given Authorization header. As requests' ``auth``, so that no .netrc replaces it."""
+
+    def __init__(self, header: str) -> None:
+        self._header = header
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = self._header
+        return request
+
+
 class BoundedSession(requests.Session):
     """A session for responses that fit into memory.
 

@@ -6,18 +6,26 @@ Secrets come from a private file or the environment, and go into the header of a
 from __future__ import annotations
 
 import os
+import re
 import ssl
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from secrets import token_urlsafe
 
-from hydra.errors import UsageError
+from hydra.errors import MarathonError, UsageError
 from hydra.options.options import Options
 
 SECRET_NAMES = ("user", "password", "authorization")
+_SECRET = re.compile(rf"\s*(?:({'|'.join(SECRET_NAMES)})\s*=|((?i:authorization))\s*:)\s*(\S|\S.*\S)\s*")
+"""``name = value``, or a header as curl takes it from a file."""
+
 ENVIRONMENT_PREFIX = "HYDRA_MARATHON_"
 MAX_SECRETS_BYTES = 64 * 1024
+TOKEN_BYTES = 32
+TOKEN_FILE = "authorization"
+"""In the folder of a local stack: the token of its Marathon."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +44,44 @@ class MarathonAccess:
     timeout_s: float = 10.0
 
 
-def local_access(url: str) -> MarathonAccess:
-    """The access to a local Marathon, which needs no secrets."""
-    return MarathonAccess((url,), local=True)
+def new_token(file: Path) -> str:
+    """A token for a local Marathon, which is written into a new file that its owner alone may read.
+
+    The file is a header as ``curl -H @FILE`` takes it: ``Authorization: Bearer TOKEN``.
+
+    Raises:
+        OSError: the file cannot be made.
+    """
+    token = token_urlsafe(TOKEN_BYTES)
+    with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as content:
+        content.write(f"Authorization: Bearer {token}\n")
+    return token
+
+
+def read_token(file: Path) -> str:
+    """The token in a file that ``new_token`` wrote, or a user in its place.
+
+    Raises:
+        UsageError: the file cannot be read, may be read by others, or has no token.
+    """
+    header = _read_secrets(file, "--token").get("authorization", "")
+    scheme, _, token = header.partition(" ")
+    if scheme.lower() != "bearer" or not token.strip().isascii() or not token.strip().isprintable():
+        raise UsageError(f"--token={file} has no line 'Authorization: Bearer TOKEN'")
+    return token.strip()
+
+
+def local_access(url: str, folder: Path) -> MarathonAccess:
+    """The access to the local Marathon of a stack, whose token is in the stack's folder.
+
+    Raises:
+        MarathonError: it is not there.
+    """
+    try:
+        header = (folder / TOKEN_FILE).read_text(encoding="ascii").partition(":")[2].strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise MarathonError(f"the token of the local Marathon at {url} cannot be read ({error})") from error
+    return MarathonAccess((url,), local=True, authorization=header)
 
 
 def given_access(options: Options, environment: Mapping[str, str] = os.environ) -> MarathonAccess:
@@ -77,9 +120,9 @@ def given_access(options: Options, environment: Mapping[str, str] = os.environ) 
     )
 
 
-def _read_secrets(path: Path) -> dict[str, str]:
-    """Read lines ``name = value`` from a file that only its owner may read; no error shows a value."""
-    origin = f"--marathon_secrets={path}"
+def _read_secrets(path: Path, flag: str = "--marathon_secrets") -> dict[str, str]:
+    """Read lines ``name = value``, or a header, from a file that only its owner may read; no error shows a value."""
+    origin = f"{flag}={path}"
     try:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
@@ -92,9 +135,10 @@ def _read_secrets(path: Path) -> dict[str, str]:
     for number, line in enumerate(content.decode(errors="replace").splitlines(), start=1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        name, equals, value = (part.strip() for part in line.partition("="))
-        if name not in SECRET_NAMES or not equals or not value:
+        match = _SECRET.fullmatch(line)
+        if match is None:
             raise UsageError(f"{origin}: line {number} is not {', '.join(SECRET_NAMES)} = value")
+        name, value = (match[1] or match[2]).lower(), match[3]
         if name in secrets:
             raise UsageError(f"{origin}: line {number} has {name} a second time")
         secrets[name] = value

@@ -22,7 +22,7 @@ import msgspec
 import requests
 from marathon.models import MarathonApp
 
-from hydra.engine.http_session import BoundedSession
+from hydra.engine.http_session import BoundedSession, GivenAuthorization
 from hydra.engine.marathon_access import MarathonAccess
 from hydra.engine.marathon_responses import ErrorResponse
 from hydra.errors import AppLockedError, MarathonError
@@ -49,17 +49,6 @@ class MarathonUnavailableError(MarathonError):
     """No response, or one that says that Marathon itself has a problem: a later try may succeed."""
 
 
-class _Authorization(requests.auth.AuthBase):
-    """The given Authorization header. As requests' ``auth``, so that no .netrc replaces it."""
-
-    def __init__(self, header: str) -> None:
-        self._header = header
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = self._header
-        return request
-
-
 class _JsonClient(marathon.MarathonClient):  # type: ignore[misc]  # the package has no types
     """The package's requests, with raw responses."""
 
@@ -78,7 +67,7 @@ class MarathonConnection:
         self._clock = clock
         self._session = BoundedSession(access.timeout_s, trust_env=not access.local)
         if access.authorization:
-            self._session.auth = _Authorization(access.authorization)
+            self._session.auth = GivenAuthorization(access.authorization)
         elif access.user:
             # Bytes: requests would encode text as latin-1, and Marathon reads UTF-8.
             self._session.auth = (access.user.encode(), access.password.encode())  # type: ignore[assignment]

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import msgspec
 import requests
 
-from hydra.engine.http_session import BoundedSession
+from hydra.engine.http_session import BoundedSession, GivenAuthorization
 from hydra.engine.marathon_access import MarathonAccess
 from hydra.errors import InfrastructureError
 
@@ -92,7 +92,8 @@ class _FilePart(msgspec.Struct, frozen=True):
 class Mesos:
     """The Mesos cluster of a master's URL. Not thread-safe.
 
-    The CA file and time-out of Marathon's access apply here too; its secrets are not sent to Mesos.
+    The CA file and time-out of Marathon's access apply here too. Its secrets are not sent to Mesos, but to a local
+    Marathon, which is both.
     """
 
     def __init__(self, url: str, access: MarathonAccess) -> None:
@@ -100,6 +101,8 @@ class Mesos:
         self._timeout_s = min(TIMEOUT_S, access.timeout_s)
         self._session = BoundedSession(self._timeout_s, trust_env=not access.local)
         self._session.verify = access.ca_file or True
+        if access.local and access.authorization:
+            self._session.auth = GivenAuthorization(access.authorization)
 
     def agents(self) -> tuple[Agent, ...]:
         """All agents, sorted by host name.

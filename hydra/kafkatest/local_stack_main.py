@@ -23,6 +23,7 @@ from pathlib import Path
 
 from hydra import __version__
 from hydra.codec import decode, encode
+from hydra.engine.marathon_access import TOKEN_FILE, new_token
 from hydra.errors import HydraError
 from hydra.files.folders import own, remove_run_folder, this_process
 from hydra.kafkatest import running_stack
@@ -86,7 +87,7 @@ class StackProcess:
 
     def _serve(self, parts: contextlib.ExitStack) -> None:
         """Start the parts and wait until something raises."""
-        self._marathon_url = parts.enter_context(_marathon(self._folder / "marathon", self._command.agents))
+        self._marathon_url = parts.enter_context(_marathon(self._folder, self._command.agents))
         _tell(StackEvent("marathon", self._marathon_url))
         if self._command.kafka:
             self._serve_kafka(parts)
@@ -176,13 +177,15 @@ def _protect_clean_up() -> None:
 
 @contextlib.contextmanager
 def _marathon(folder: Path, agents: str | None) -> Iterator[str]:
-    """The local Marathon on a thread of its own; yields its URL."""
+    """The local Marathon on a thread of its own, with a token in the stack's folder; yields its URL."""
     from hydra.localmarathon.server import LocalMarathon
+
+    token = new_token(folder / TOKEN_FILE)
 
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="marathon", daemon=True)
     thread.start()
-    server = LocalMarathon(folder, agents=parse_agents(agents) if agents else ())
+    server = LocalMarathon(folder / "marathon", token=token, agents=parse_agents(agents) if agents else ())
     try:
         asyncio.run_coroutine_threadsafe(server.start(), loop).result(MARATHON_TIMEOUT_S)
         yield server.url

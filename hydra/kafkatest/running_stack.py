@@ -55,7 +55,7 @@ def access_to_marathon(options: Options) -> MarathonAccess:
     if options.marathon_url is not None:
         return given_access(options)
     if (running := find()) is not None:
-        return local_access(running.marathon_url)
+        return local_access(running.marathon_url, Path(running.folder))
     raise UsageError(
         "no Marathon is named, and no local stack is up", hint="give --marathon_url, or run 'hydra local up'"
     )

@@ -12,7 +12,7 @@ from hydra.broker.server_properties import broker_settings
 from hydra.clients.auditor import WireAuditor
 from hydra.engine.apps import Placement
 from hydra.engine.code_server import CodeServer, is_wanted
-from hydra.engine.marathon_access import given_access, local_access
+from hydra.engine.marathon_access import MarathonAccess, given_access, local_access
 from hydra.engine.marathon_launcher import MarathonLauncher
 from hydra.errors import HydraError, InfrastructureError, MarathonError, UsageError
 from hydra.kafkatest import running_stack
@@ -78,7 +78,7 @@ class Session:
             if not self._embedded:
                 # Brokers of the user's own can be checked before anything is started on them.
                 self._open_admin().check()
-            access = given or local_access(self._stack_marathon_url())
+            access = given or self._stack_access()
             self.launcher = MarathonLauncher(access, mesos_url=self._options.mesos_url, clock=self._clock)
             self._closing.callback(self.launcher.close)
             try:
@@ -131,11 +131,11 @@ class Session:
                 self._own.close()
                 self._own = None
 
-    def _stack_marathon_url(self) -> str:
+    def _stack_access(self) -> MarathonAccess:
         if self._running is not None:
-            return self._running.marathon_url
+            return local_access(self._running.marathon_url, Path(self._running.folder))
         assert self._own is not None
-        return self._own.wait_for_marathon()
+        return local_access(self._own.wait_for_marathon(), self._own.folder)
 
     def _placement(self, marathon_url: str) -> Placement:
         code_server = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from hydra.errors import MarathonError
@@ -22,12 +22,14 @@ class RequestRefusedError(MarathonError):
     Args:
         status: the HTTP status.
         message: what the caller reads.
+        headers: more headers of the response.
         fields: what else the JSON object has beside ``message``.
     """
 
-    def __init__(self, status: int, message: str, **fields: object) -> None:
+    def __init__(self, status: int, message: str, *, headers: Mapping[str, str] | None = None, **fields: object) -> None:
         super().__init__(message, status=status)
         self.http_status = status
+        self.headers = dict(headers or {})
         self.document: dict[str, object] = {"message": message, **fields}
 
 

@@ -15,6 +15,7 @@ from hydra.localmarathon.app import App
 from hydra.localmarathon.app_definition import absolute_app_id
 from hydra.localmarathon.deployments import Deployment
 from hydra.localmarathon.errors import RequestRefusedError, not_supported
+from hydra.localmarathon.guard import RequestGuard
 from hydra.localmarathon.scheduler import Scheduler
 
 _LOG = logging.getLogger(__name__)
@@ -108,17 +109,21 @@ def unsupported(what: str, pattern: str, *methods: str) -> tuple[Route, ...]:
     return tuple(Route(method, pattern, refuse) for method in methods)
 
 
-def make_application(routes: Iterable[Route], scheduler: Scheduler, server: ServerIdentity) -> web.Application:
+def make_application(
+    routes: Iterable[Route], scheduler: Scheduler, server: ServerIdentity, guard: RequestGuard
+) -> web.Application:
     """The web application. It matches routes itself: aiohttp's router knows neither ``//`` nor Marathon's errors.
 
     Args:
         routes: the first that matches wins.
         scheduler: of this server.
         server: what the server reports about itself.
+        guard: refuses the requests of strangers, whatever they ask for.
     """
     table = [(route.method, re.compile(route.pattern), route.handler) for route in routes]
 
     async def dispatch(request: web.Request) -> web.Response:
+        guard.check(request.headers, has_body=request.body_exists)
         path = re.sub("/+", "/", request.path).rstrip("/") or "/"
         method = "GET" if request.method == "HEAD" else request.method
         if request.query.get("dryRun", "false").lower() != "false":
@@ -159,7 +164,7 @@ async def _errors_as_json(
     try:
         return await handler(request)
     except RequestRefusedError as error:
-        return json_response(error.document, status=error.http_status)
+        return json_response(error.document, status=error.http_status, headers=error.headers)
     except web.HTTPException as error:
         headers = {name: error.headers[name] for name in ("Allow", "Location") if name in error.headers}
         return json_response({"message": f"HTTP {error.status} {error.reason}"}, status=error.status, headers=headers)

@@ -17,6 +17,7 @@ from aiohttp import web
 from hydra.errors import MarathonError, OutputError, UsageError
 from hydra.localmarathon import app_routes, mesos_routes, server_routes, task_routes
 from hydra.localmarathon.agent import AgentSettings
+from hydra.localmarathon.guard import RequestGuard
 from hydra.localmarathon.placement import AgentIdentity
 from hydra.localmarathon.ports import HOST_PORTS, HostPorts
 from hydra.localmarathon.routing import ServerIdentity, make_application
@@ -39,6 +40,7 @@ class LocalMarathon:
 
     Args:
         folder: gets a new folder with the sandboxes; existing files are not touched.
+        token: what a request has to carry (``guard.py``); empty for a server that obeys anyone on this machine.
         host: the address of the API.
         agents: the virtual agents; by default one at ``host``.
         port: of the API; 0 chooses a free one.
@@ -53,6 +55,7 @@ class LocalMarathon:
         self,
         folder: Path,
         *,
+        token: str,
         host: str = "127.0.0.1",
         port: int = 0,
         agents: Sequence[AgentSpec] = (),
@@ -65,6 +68,7 @@ class LocalMarathon:
         self._folder = folder / self.framework_id
         self._host = host
         self._port = port
+        self._token = token
         self._inherited = dict(inherited_environment(os.environ) if base_env is None else base_env)
         chosen_ports: set[int] = set()
         self._agents = [
@@ -148,8 +152,9 @@ class LocalMarathon:
                 hint="choose another port, or 0 for any that is free",
             ) from error
         self._port = listener.getsockname()[1]
-        identity = ServerIdentity(self.framework_id, self._host, self._port, own_user=_own_user())
-        application = make_application((*UNSUPPORTED, *ROUTES), scheduler, identity)
+        identity = ServerIdentity(self.framework_id, self._host, self._port, own_user=own_user())
+        guard = RequestGuard(self._host, self._token)
+        application = make_application((*UNSUPPORTED, *ROUTES), scheduler, identity, guard)
         self._runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=_CLOSING_S)
         await self._runner.setup()
         await web.SockSite(self._runner, listener).start()
@@ -166,7 +171,8 @@ def _check_address(host: str) -> None:
         ) from error
 
 
-def _own_user() -> str:
+def own_user() -> str:
+    """The name of the user that this process, and every task, runs as."""
     with suppress(OSError, KeyError):
         return getpass.getuser()
     return str(os.getuid())
