@@ -137,7 +137,9 @@ async def _serve(folder: Path, port: int, agents: tuple[AgentSpec, ...], token: 
             click.echo(f"--no_auth: every user and program of this machine may run commands as {own_user()} here")
         else:
             click.echo(f"call it:    {_call(file, server.url)}")
-            click.echo(f"or:         hydra kafka --marathon_url={server.url} --marathon_secrets={shlex.quote(str(file))}")
+            click.echo(
+                f"or:         hydra kafka --marathon_url={server.url} --marathon_secrets={shlex.quote(str(file))}"
+            )
         await asked_to_end.wait()
         click.echo("ending the tasks; once more to kill them")
 

@@ -11,8 +11,8 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,6 +71,8 @@ class Placement:
     """Serves the task bundle to the agents; None if Hydra is installed there."""
     constrained: bool = True
     """Whether the agents may have the attributes that the options name."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """What the tasks are told beside their command; anyone who may read apps can read it."""
 
 
 def app_id(options: Options, role: str) -> str:
@@ -88,6 +90,7 @@ def app_spec(options: Options, role: str, instances: int, placement: Placement) 
         command=_command(options, f"task {role}", placement.code_server),
         instances=instances,
         mem_mib=MEM_MIB[role],
+        env=placement.environment,
         labels={"hydra": hydra.__version__},
         constraints=_constraints(options, role, placement),
         fetch=(placement.code_server.url,) if placement.code_server is not None else (),

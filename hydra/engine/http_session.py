@@ -18,6 +18,7 @@ class GivenAuthorization(requests.auth.AuthBase):
         self._header = header
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Put it into a request."""
         request.headers["Authorization"] = self._header
         return request
 

@@ -24,7 +24,7 @@ _SECRET = re.compile(rf"\s*(?:({'|'.join(SECRET_NAMES)})\s*=|((?i:authorization)
 ENVIRONMENT_PREFIX = "HYDRA_MARATHON_"
 MAX_SECRETS_BYTES = 64 * 1024
 TOKEN_BYTES = 32
-TOKEN_FILE = "authorization"
+TOKEN_FILE = "authorization"  # noqa: S105
 """In the folder of a local stack: the token of its Marathon."""
 
 
@@ -53,7 +53,7 @@ def new_token(file: Path) -> str:
         OSError: the file cannot be made.
     """
     token = token_urlsafe(TOKEN_BYTES)
-    with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as content:
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as content:
         content.write(f"Authorization: Bearer {token}\n")
     return token
 

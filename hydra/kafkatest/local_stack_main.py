@@ -30,6 +30,7 @@ from hydra.kafkatest import running_stack
 from hydra.kafkatest.local_stack import KEEP, StackCommand, StackEvent
 from hydra.kafkatest.running_stack import RunningStack
 from hydra.options.parsers import parse_agents
+from hydra.signals.keys import make_stack_keys
 
 KAFKA_START_TIMEOUT_S = 60.0
 MARATHON_TIMEOUT_S = 20.0
@@ -181,6 +182,7 @@ def _marathon(folder: Path, agents: str | None) -> Iterator[str]:
     from hydra.localmarathon.server import LocalMarathon
 
     token = new_token(folder / TOKEN_FILE)
+    make_stack_keys(folder)
 
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="marathon", daemon=True)

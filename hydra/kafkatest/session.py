@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from hydra.engine.code_server import CodeServer, is_wanted
 from hydra.engine.marathon_access import MarathonAccess, given_access, local_access
 from hydra.engine.marathon_launcher import MarathonLauncher
 from hydra.errors import HydraError, InfrastructureError, MarathonError, UsageError
+from hydra.files.folders import state_folder
 from hydra.kafkatest import running_stack
 from hydra.kafkatest.local_stack import LocalStack, stack_command
 from hydra.kafkatest.running_stack import RunningStack
@@ -22,6 +24,7 @@ from hydra.options.options import WARMUP_S, Options
 from hydra.run.clock import MonotonicClock
 from hydra.run.deployment import Deployment
 from hydra.run.protocols import ClusterFacts, Progress, RunContext
+from hydra.signals.keys import SignalKeys, keys_of_controller, stack_keys
 from hydra.signals.zmq_signals import ZmqSignals
 from hydra.tasks.host import LocalHost
 
@@ -85,8 +88,9 @@ class Session:
                 self.marathon_version = self.launcher.facts().version
             except MarathonError as error:
                 raise self.failure() or error from error
-            self.placement = self._placement(access.urls[0])
-            self._signals = self._closing.enter_context(contextlib.closing(ZmqSignals()))
+            keys = self._signal_keys()
+            self.placement = self._placement(access.urls[0], keys)
+            self._signals = self._closing.enter_context(contextlib.closing(ZmqSignals(keys)))
             self.deployment = Deployment(self.launcher, self._signals, self._clock, self._progress)
         except BaseException:
             self.close(keep=False)
@@ -137,13 +141,23 @@ class Session:
         assert self._own is not None
         return local_access(self._own.wait_for_marathon(), self._own.folder)
 
-    def _placement(self, marathon_url: str) -> Placement:
+    def _signal_keys(self) -> SignalKeys:
+        if (stack := self._running or self._own) is not None:
+            return stack_keys(Path(stack.folder))
+        engine = f"{self._options.marathon_url} {self._options.app_prefix}".encode()
+        file = state_folder() / f"signals-{hashlib.sha256(engine).hexdigest()[:16]}.key"
+        # Apps that are left up obey the controller that started them, and the next one has to have its key.
+        self._closing.callback(lambda: None if self._keep else file.unlink(missing_ok=True))
+        return keys_of_controller(file, keep=self._options.keep_running)
+
+    def _placement(self, marathon_url: str, keys: SignalKeys) -> Placement:
         code_server = None
         if is_wanted(self._options):
             self._progress.phase("starting", "packing the code for the agents")
             code_server = CodeServer(self._options, self._run_id, marathon_url)
             self._closing.callback(code_server.close)
-        return Placement(code_server, constrained=not self._local or self._agents_have_clusters())
+        constrained = not self._local or self._agents_have_clusters()
+        return Placement(code_server, constrained=constrained, environment=keys.task_environment)
 
     def _agents_have_clusters(self) -> bool:
         """On one machine the apps are constrained only if its agents have the attributes that the options name."""

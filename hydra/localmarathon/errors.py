@@ -26,7 +26,9 @@ class RequestRefusedError(MarathonError):
         fields: what else the JSON object has beside ``message``.
     """
 
-    def __init__(self, status: int, message: str, *, headers: Mapping[str, str] | None = None, **fields: object) -> None:
+    def __init__(
+        self, status: int, message: str, *, headers: Mapping[str, str] | None = None, **fields: object
+    ) -> None:
         super().__init__(message, status=status)
         self.http_status = status
         self.headers = dict(headers or {})

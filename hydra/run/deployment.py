@@ -30,6 +30,8 @@ class Deployment:
         self._signals = signals
         self._clock = clock
         self._progress = progress
+        self._refusals: dict[str, str] = {}
+        """By task id: why its endpoint and the controller do not speak to each other."""
 
     def apply(self, spec: AppSpec) -> None:
         """Ask for the app; raises InfrastructureError when the engine refused, or was busy for a minute on end."""
@@ -43,6 +45,7 @@ class Deployment:
             InfrastructureError: the same, where the engine has not started them at all.
         """
         ready: dict[str, Task] = {}
+        self._refusals.clear()
 
         def all_ready() -> bool:
             nonlocal ready
@@ -77,12 +80,20 @@ class Deployment:
 
     def _ping(self, tasks: Sequence[Task]) -> dict[str, Task]:
         by_endpoint: dict[Endpoint, Task] = {task.endpoint: task for task in tasks if task.endpoint}
-        replies = self._signals.ask(dict.fromkeys(by_endpoint, request("ping")), PING_TIMEOUT_S) if by_endpoint else {}
+        if not by_endpoint:
+            return {}
+        pings = dict.fromkeys(by_endpoint, request("ping"))
+        replies = self._signals.ask(pings, PING_TIMEOUT_S, first_contact=True)
+        for endpoint, task in by_endpoint.items():
+            if replies[endpoint].refused and task.task_id not in self._refusals:
+                self._progress.note(f"{task.task_id} is {replies[endpoint].error}")
+                self._refusals[task.task_id] = replies[endpoint].error
         return {task.task_id: task for endpoint, task in by_endpoint.items() if _is_task(replies[endpoint], task)}
 
     def _not_ready(self, app_id: str, instances: int, ready: int, timeout_s: float) -> HydraError:
         reason = self._launcher.waiting_reason(app_id)
-        told = f" ({reason.text})" if reason.text else ""
+        told = "; ".join(text for text in (reason.text, *list(self._refusals.values())[:1]) if text)
+        told = f" ({told})" if told else ""
         message = f"{ready} of {instances} tasks of {app_id} were ready after {timeout_s:g} s{told}"
         if reason.unplaced:
             return InfrastructureError(message, hint="the engine has no place for them: see 'hydra doctor'")

@@ -122,6 +122,8 @@ class SignalReply:
     error: str = ""
     silent: bool = False
     """No reply came at all; false where the peer refused."""
+    refused: bool = False
+    """No request was sent: one of the two ends did not take the other for what it wants to speak to."""
     sent_s: float = 0.0
     received_s: float = 0.0
     """When the request went out and the reply was there, on the asker's clock."""
@@ -135,8 +137,12 @@ class SignalReply:
 class Signals(Protocol):
     """Sends signals to tasks. Not in the contract: order between peers; that a silent peer did nothing."""
 
-    def ask(self, requests: Mapping[Endpoint, Request], timeout_s: float) -> Mapping[Endpoint, SignalReply]:
+    def ask(
+        self, requests: Mapping[Endpoint, Request], timeout_s: float, *, first_contact: bool = False
+    ) -> Mapping[Endpoint, SignalReply]:
         """Send each peer its request, all at once, and wait until all have answered or ``timeout_s`` is over.
+
+        With ``first_contact`` whoever answers there is somebody new, and from then on nobody else may.
 
         Returns an answer for every endpoint; a peer that stayed silent has an ``error`` that says so. Never raises for
         a peer.

@@ -1,166 +1,213 @@
-"""Signals over ZMQ: a REP server in each task, REQ sockets in the controller.
+"""The controller's side of the signals: a REQ socket to each task, over connections that both ends have proved.
 
-What a peer sends is never trusted: sizes are limited by the socket, the shape is checked by ``signals/messages.py``,
-and every request gets exactly one reply. The controller opens a fresh socket for every request, so that a late reply
-can never be taken for the reply to a later one.
+The controller is the CURVE server of every connection (``keys.py``); which tasks it speaks to is decided here, by their
+keys (RFC 27/ZAP). A socket is used again only after the reply to its request has come, so that a late reply can never
+be taken for the reply to a later request.
 """
 
 from __future__ import annotations
 
-import logging
-import socket
+import contextlib
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import islice
 
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
 from hydra.codec import DecodeError, encode
 from hydra.endpoints import Endpoint
-from hydra.signals.messages import (
-    REPLY_LIMIT_BYTES,
-    REQUEST_LIMIT_BYTES,
-    Request,
-    SignalError,
-    SignalReply,
-    decode_reply,
-    decode_request,
-    failure,
-)
+from hydra.signals.keys import SignalKeys
+from hydra.signals.messages import REPLY_LIMIT_BYTES, Request, SignalError, SignalReply, decode_reply
+from hydra.signals.signal_server import HANDSHAKE_MS
 
 MAX_REQUESTS_IN_FLIGHT = 256
-"""Sockets that the controller has open at once: each takes about three file descriptors."""
+"""Sockets with an open request: each takes about five file descriptors until its connection is proved, then three."""
 
-STOP_POLL_MS = 500
+MAX_IDLE = 1024
+"""Connections that are kept for the next request."""
 
-_log = logging.getLogger(__name__)
+ZAP_ADDRESS = "inproc://zeromq.zap.01"
+ZAP_STOP = b"stop"
 
-Answerer = Callable[[Request], bytes]
-"""Carries a request out and returns the bytes of its reply; raises SignalError for what it refuses."""
-
-
-class SignalServer:
-    """Answers signals on one port, in a thread of its own, so that a task which is busy with Kafka still answers.
-
-    ``answer`` carries requests out; ``look`` is called several times a second, whatever the task's main thread is at.
-    Both are called on the server's thread.
-
-    Raises:
-        OSError: when the port cannot be bound.
-    """
-
-    def __init__(self, host: str, port: int, answer: Answerer, *, look: Callable[[], None] = lambda: None) -> None:
-        self._answer = answer
-        self._look = look
-        self._stopping = threading.Event()
-        self._context = zmq.Context()
-        self._socket = self._context.socket(zmq.REP)
-        self._socket.setsockopt(zmq.LINGER, 0)
-        self._socket.setsockopt(zmq.MAXMSGSIZE, REQUEST_LIMIT_BYTES)
-        try:
-            self._socket.setsockopt(zmq.IPV6, ":" in host)
-            self._socket.bind(f"tcp://{_bind_address(host)}:{port}")
-        except zmq.ZMQError as error:
-            self._context.destroy(linger=0)
-            raise OSError(error.errno, f"{host}:{port}: {error}") from error
-        self._thread = threading.Thread(target=self._serve, name="signals", daemon=True)
-
-    def start(self) -> None:
-        """Begin to answer."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Close the port; an answer that is under way is finished first, and waited for 5 s at most."""
-        self._stopping.set()
-        if self._thread.ident is None:
-            self._context.destroy(linger=0)
-        else:
-            self._thread.join(timeout=5)
-
-    def _serve(self) -> None:
-        # A ZMQ socket belongs to one thread: this one also closes it, since a second thread that did would crash ZMQ.
-        try:
-            while not self._stopping.is_set():
-                self._look()
-                if not self._socket.poll(STOP_POLL_MS):
-                    continue
-                try:
-                    frames = self._socket.recv_multipart(zmq.DONTWAIT)
-                except zmq.Again:
-                    continue  # it was no request: the socket has dropped it, and there is nobody to answer
-                self._socket.send(self._reply(frames))
-        finally:
-            self._context.destroy(linger=0)
-
-    def _reply(self, frames: list[bytes]) -> bytes:
-        """One reply for whatever came: a fault in carrying it out is the sender's to know, and no end of the server."""
-        if len(frames) != 1:
-            return failure(f"a request of {len(frames)} frames: it must be one")
-        try:
-            return self._answer(decode_request(frames[0]))
-        except (SignalError, DecodeError) as error:
-            return failure(str(error))
-        except Exception as error:  # noqa: BLE001  # whatever it is, the sender gets its one reply
-            _log.exception("a signal failed")
-            return failure(f"{type(error).__name__}: {error}")
+_FAILED_HANDSHAKES = (
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+)
 
 
-def _bind_address(host: str) -> str:
-    """The numeric address of ``host``: ZMQ binds addresses and interfaces, not names."""
-    if ":" in host:
-        return f"[{host}]"
-    return socket.gethostbyname(host)
+@dataclass(frozen=True)
+class _Question:
+    """A request that is under way."""
+
+    endpoint: Endpoint
+    sent_s: float
+    socket: zmq.Socket[bytes]
+    monitor: zmq.Socket[bytes] | None
+    """Tells of a handshake that failed; None on a connection that was proved before."""
+
+    def unwatch(self) -> None:
+        """Let go of the monitor."""
+        if self.monitor is not None:
+            self.socket.disable_monitor()
+            self.monitor.close(linger=0)
 
 
 class ZmqSignals:
-    """The controller's side; a Signals."""
+    """A Signals. Not thread-safe; one thread of its own decides which tasks' keys are good."""
 
-    def __init__(self) -> None:
+    def __init__(self, keys: SignalKeys) -> None:
+        self._keys = keys
         self._context = zmq.Context()
-        self._context.set(zmq.MAX_SOCKETS, MAX_REQUESTS_IN_FLIGHT + 16)
+        self._context.set(zmq.MAX_SOCKETS, 3 * MAX_REQUESTS_IN_FLIGHT + MAX_IDLE + 16)
+        self._idle: dict[Endpoint, zmq.Socket[bytes]] = {}
+        self._gate = _Gate(self._context, bytes.fromhex(keys.tasks_public))
 
-    def ask(self, requests: Mapping[Endpoint, Request], timeout_s: float) -> Mapping[Endpoint, SignalReply]:
+    def ask(
+        self, requests: Mapping[Endpoint, Request], timeout_s: float, *, first_contact: bool = False
+    ) -> Mapping[Endpoint, SignalReply]:
         """Send each peer its request and wait for all answers; see the Protocol."""
         deadline_s = time.monotonic() + timeout_s
         poller = zmq.Poller()
-        waiting: dict[zmq.Socket[bytes], tuple[Endpoint, float]] = {}
+        waiting: dict[zmq.Socket[bytes], _Question] = {}
+        """By the socket that has something to tell: one of a request, or its monitor."""
         answers: dict[Endpoint, SignalReply] = {}
         remaining = iter(requests.items())
+        if first_contact:
+            for endpoint in requests:
+                self._forget(endpoint)
+
+        def end(question: _Question, reply: SignalReply, *, reusable: bool) -> None:
+            answers[question.endpoint] = reply
+            for each in (question.socket, question.monitor):
+                if each is not None:
+                    poller.unregister(each)
+                    del waiting[each]
+            question.unwatch()
+            if reusable and len(self._idle) < MAX_IDLE:
+                self._idle[question.endpoint] = question.socket
+            else:
+                question.socket.close(linger=0)
+
         try:
             while True:
-                for endpoint, request in islice(remaining, MAX_REQUESTS_IN_FLIGHT - len(waiting)):
-                    peer = self._connect(endpoint)
-                    waiting[peer] = endpoint, time.monotonic()
-                    peer.send(encode(request), zmq.DONTWAIT)
-                    poller.register(peer, zmq.POLLIN)
+                open_requests = sum(1 for each, question in waiting.items() if each is question.socket)
+                for endpoint, request in islice(remaining, MAX_REQUESTS_IN_FLIGHT - open_requests):
+                    question = self._send(endpoint, request)
+                    for each in (question.socket, question.monitor):
+                        if each is not None:
+                            waiting[each] = question
+                            poller.register(each, zmq.POLLIN)
                 ready = poller.poll(max(0, round((deadline_s - time.monotonic()) * 1000))) if waiting else []
                 if not ready:
                     break
-                for peer, _event in ready:
-                    poller.unregister(peer)
-                    endpoint, sent_s = waiting.pop(peer)
-                    answers[endpoint] = _answer(peer.recv(zmq.DONTWAIT), sent_s)
-                    peer.close(linger=0)
+                for each, _event in ready:
+                    question = waiting.get(each)
+                    if question is None:
+                        continue  # its other socket has told already
+                    if each is question.socket:
+                        reply = _answer(each.recv(zmq.DONTWAIT), question.sent_s)
+                        end(question, reply, reusable=True)
+                    else:
+                        end(question, _refusal(each, question.endpoint), reusable=False)
         finally:
-            for peer in waiting:
-                peer.close(linger=0)
+            for question in {id(each): each for each in waiting.values()}.values():
+                question.unwatch()
+                question.socket.close(linger=0)
         silence = SignalReply(error=f"no answer within {timeout_s:g} s", silent=True)
         return {endpoint: answers.get(endpoint, silence) for endpoint in requests}
 
-    def _connect(self, endpoint: Endpoint) -> zmq.Socket[bytes]:
+    def _forget(self, endpoint: Endpoint) -> None:
+        """Whoever answers there next is somebody new."""
+        if (idle := self._idle.pop(endpoint, None)) is not None:
+            idle.close(linger=0)
+        self._gate.forget(endpoint)
+
+    def _send(self, endpoint: Endpoint, request: Request) -> _Question:
+        sent_s = time.monotonic()
+        if (idle := self._idle.pop(endpoint, None)) is not None:
+            try:
+                idle.send(encode(request), zmq.DONTWAIT)
+            except zmq.Again:  # its connection has broken, and was not taken up again
+                idle.close(linger=0)
+            else:
+                return _Question(endpoint, sent_s, idle, None)
+        peer, monitor = self._connect(endpoint)
+        peer.send(encode(request), zmq.DONTWAIT)
+        return _Question(endpoint, sent_s, peer, monitor)
+
+    def _connect(self, endpoint: Endpoint) -> tuple[zmq.Socket[bytes], zmq.Socket[bytes]]:
         peer = self._context.socket(zmq.REQ)
         peer.setsockopt(zmq.LINGER, 0)
         peer.setsockopt(zmq.MAXMSGSIZE, REPLY_LIMIT_BYTES)
         peer.setsockopt(zmq.RECONNECT_IVL, 20)
         peer.setsockopt(zmq.RECONNECT_IVL_MAX, 200)
+        peer.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
         peer.setsockopt(zmq.IPV6, ":" in endpoint.host)
+        peer.setsockopt(zmq.CURVE_SERVER, 1)
+        peer.setsockopt(zmq.CURVE_PUBLICKEY, self._keys.controller.public_bytes)
+        peer.setsockopt(zmq.CURVE_SECRETKEY, self._keys.controller.secret_bytes)
+        peer.setsockopt(zmq.ZAP_DOMAIN, str(endpoint).encode())
+        monitor = peer.get_monitor_socket(_FAILED_HANDSHAKES)
         peer.connect(f"tcp://{endpoint}")
-        return peer
+        return peer, monitor
 
     def close(self) -> None:
         """Let go of all sockets; see the Protocol."""
+        self._gate.close()
         self._context.destroy(linger=0)
+
+
+class _Gate:
+    """Decides, on a thread of its own, which keys are those of tasks: RFC 27/ZAP.
+
+    Where tasks share a key, it is that one. Elsewhere the key that answers first at a task's address is the task's, and
+    no other one is good there until it is forgotten.
+    """
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], only: bytes) -> None:
+        self._only = only
+        self._known: dict[bytes, bytes] = {}
+        self._lock = threading.Lock()
+        self._context = context
+        self._socket = context.socket(zmq.REP)
+        self._socket.bind(ZAP_ADDRESS)
+        self._thread = threading.Thread(target=self._serve, name="signal-keys", daemon=True)
+        self._thread.start()
+
+    def forget(self, endpoint: Endpoint) -> None:
+        """The next key there is good."""
+        with self._lock:
+            self._known.pop(str(endpoint).encode(), None)
+
+    def close(self) -> None:
+        """End the thread."""
+        if not self._thread.is_alive():
+            return
+        with contextlib.suppress(zmq.ZMQError), self._context.socket(zmq.REQ) as last:
+            last.setsockopt(zmq.LINGER, 0)
+            last.connect(ZAP_ADDRESS)
+            last.send(ZAP_STOP)
+            last.poll(1000)
+        self._thread.join(5)
+
+    def _serve(self) -> None:
+        while True:
+            frames = self._socket.recv_multipart()
+            if frames[0] == ZAP_STOP:
+                self._socket.close(linger=0)
+                return
+            version, request_id, domain, *_rest = frames
+            good = len(frames) == 7 and self._is_good(domain, frames[6])
+            status = (b"200", b"OK") if good else (b"400", b"not the key of this task")
+            self._socket.send_multipart([version, request_id, *status, b"", b""])
+
+    def _is_good(self, domain: bytes, key: bytes) -> bool:
+        if self._only:
+            return key == self._only
+        with self._lock:
+            return self._known.setdefault(domain, key) == key
 
 
 def _answer(data: bytes, sent_s: float) -> SignalReply:
@@ -172,3 +219,18 @@ def _answer(data: bytes, sent_s: float) -> SignalReply:
     if not reply.ok:
         return SignalReply(error=reply.error or "refused without a reason")
     return SignalReply(body=bytes(reply.result), sent_s=sent_s, received_s=received_s)
+
+
+def _refusal(monitor: zmq.Socket[bytes], endpoint: Endpoint) -> SignalReply:
+    """Why a handshake failed, in words."""
+    told = recv_monitor_message(monitor)
+    event, value = told["event"], told["value"]
+    if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+        why = "it is not the task that was started there: its key is another one"
+    elif event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
+        why = "what listens there is no task of Hydra"
+    elif value == zmq.PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC:
+        why = "the task there obeys another controller"
+    else:
+        why = "what listens there does not speak the signals of this version"
+    return SignalReply(error=f"refused by {endpoint}: {why}", refused=True)

@@ -18,8 +18,9 @@ from typing import Any, Protocol
 
 from hydra.endpoints import Endpoint, local_address_towards
 from hydra.errors import HydraError, InfrastructureError, UsageError
+from hydra.signals.keys import keys_of_task
 from hydra.signals.messages import Request, SignalError
-from hydra.signals.zmq_signals import SignalServer
+from hydra.signals.signal_server import SignalServer
 
 ROLES = {"kafka-pub": "hydra.tasks.kafka_pub", "kafka-sub": "hydra.tasks.kafka_sub"}
 
@@ -129,8 +130,10 @@ class MainThreadExecutor:
 def run_task(kind: Callable[[TaskPlace], SignalledTask]) -> None:
     """Be a task of this kind until Marathon ends it."""
     place = task_place(os.environ)
+    controller, own = keys_of_task(os.environ)
     task = kind(place)
-    SignalServer(signal_address(place.host), place.port, task.answer, look=OrphanWatch()).start()
+    address = signal_address(place.host)
+    SignalServer(address, place.port, task.answer, controller=controller, own=own, look=OrphanWatch()).start()
     task.loop()
 
 

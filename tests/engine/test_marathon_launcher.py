@@ -13,6 +13,7 @@ from hydra.engine.marathon_launcher import CALL_LIMIT_S, CHECK_LIMIT_S, EXPLAIN_
 from hydra.errors import AppLockedError, InfrastructureError, MarathonError
 from hydra.run.deployment import Deployment
 from hydra.run.protocols import AppSpec
+from hydra.signals.keys import SignalKeys, new_key_pair
 from hydra.signals.zmq_signals import ZmqSignals
 
 APP = "/g1/kafka-sub"
@@ -440,7 +441,7 @@ class Unheard:
 
 @pytest.fixture
 def deployment(launcher, clock):
-    signals = ZmqSignals()
+    signals = ZmqSignals(SignalKeys(new_key_pair()))
     yield Deployment(launcher, signals, clock, Unheard())
     signals.close()
 

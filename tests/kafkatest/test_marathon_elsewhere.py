@@ -34,7 +34,7 @@ def marathon(tmp_path, place):
     async def make():
         environment = {"PATH": f"{Path(sys.prefix, 'bin')}:{os.environ['PATH']}", "TMPDIR": str(place.temporary)}
         server = LocalMarathon(
-            tmp_path / "agents", host=HOST, agents=[AgentSpec(HOST, {"slave_id": "a"})], base_env=environment
+            tmp_path / "agents", token="", host=HOST, agents=[AgentSpec(HOST, {"slave_id": "a"})], base_env=environment
         )
         await server.start()
         return server

@@ -4,16 +4,20 @@ import json
 import os
 import re
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
 import requests
 
 from hydra.cli.main import run
+from hydra.engine.marathon_access import read_token
+from hydra.errors import UsageError
 
 pytestmark = pytest.mark.integration
 
@@ -31,7 +35,7 @@ def marathon(tmp_path):
 
     def start(*arguments):
         process = subprocess.Popen(
-            [*FEW_FILES, sys.executable, "-m", "hydra", "marathon", "--port=0", *arguments],
+            [*FEW_FILES, sys.executable, "-m", "hydra", "marathon", "--port=0", "--no_auth", *arguments],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment,
         )  # fmt: skip
         started.append(process)
@@ -87,8 +91,63 @@ def test_its_agents_are_those_it_was_given_and_however_it_ends_its_tasks_end_too
         assert not list(tmp_path.glob("hydra-*"))
 
 
+def test_it_prints_how_to_call_it_and_shows_its_token_to_nobody(tmp_path, poll):
+    """By curl, and by Hydra itself; the token is in no argument, no output and no environment of a task."""
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-m", "hydra", "marathon", "--port=0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path, env=environment) as process:
+        try:
+            lines = [process.stdout.readline() for _line in range(4)]
+            url = re.search(r"http://\S+:\d+", lines[0])[0]
+            call = shlex.split(lines[2].partition("call it:")[2])
+            file = Path(call[2].removeprefix("@"))
+            assert call == ["curl", "-H", f"@{file}", f"{url}/v2/apps"]
+            assert lines[3].split("or:")[1].strip() == f"hydra kafka --marathon_url={url} --marathon_secrets={file}"
+            assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+            token = file.read_text().split()[-1]
+            assert len(token) > 40
+            if shutil.which("curl"):
+                answer = subprocess.run([*call, "-sS", "-m", "10"], capture_output=True, text=True, timeout=20, check=True)
+                assert json.loads(answer.stdout) == {"apps": []}
+            assert requests.get(f"{url}/v2/apps", timeout=5).status_code == 401
+            header = {"Authorization": f"Bearer {token}"}
+            app = {**APP, "cmd": "env; tr '\\0' ' ' < /proc/$PPID/cmdline; exec sleep 1000", "instances": 1}
+            assert requests.post(f"{url}/v2/apps", json=app, headers=header, timeout=5).status_code == 201
+            (output,) = poll(lambda: [path for path in tmp_path.glob("**/stdout") if path.stat().st_size])
+            assert token not in output.read_text()
+            assert token not in "".join(lines)
+            secrets = ["--marathon_url=" + url, f"--marathon_secrets={file}"]
+            shown = subprocess.run(
+                [sys.executable, "-m", "hydra", "cli", "ls", "apps", *secrets], capture_output=True, text=True,
+                timeout=30, check=True,
+            ).stdout  # fmt: skip
+            assert "/x" in shown
+        finally:
+            process.terminate()
+    assert process.returncode == 0
+    assert not file.exists()
+
+
+def test_a_token_of_ones_own(tmp_path):
+    file = tmp_path / "token"
+    file.write_text("# mine\nauthorization: Bearer  of-my-own\n")
+    file.chmod(0o600)
+    assert read_token(file) == "of-my-own"
+    for content, told in (("authorization = Basic x", "no line 'Authorization: Bearer TOKEN'"), ("", "is empty")):
+        file.write_text(content)
+        with pytest.raises(UsageError, match=told):
+            read_token(file)
+    file.chmod(0o644)
+    with pytest.raises(UsageError, match="may be read by others"):
+        read_token(file)
+
+
 @pytest.mark.parametrize(
-    ("argument", "told"), [("--local_agents=somewhere", "local_agents"), ("--port={taken}", "choose another port")]
+    ("argument", "told"), [
+        ("--local_agents=somewhere", "local_agents"),
+        ("--port={taken}", "choose another port"),
+        ("--token=/nowhere/token", "--token=/nowhere/token cannot be read"),
+    ],
 )
 def test_what_cannot_be_is_told_in_a_line(server, monkeypatch, tmp_path, capsys, argument, told):
     monkeypatch.chdir(tmp_path)

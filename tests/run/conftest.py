@@ -518,7 +518,7 @@ class FakeSignals:
         self.tasks = {}
         self.asked = []
 
-    def ask(self, requests, timeout_s):
+    def ask(self, requests, timeout_s, *, first_contact=False):
         answers = {}
         for endpoint, request in requests.items():
             self.asked.append((endpoint, request.signal))

@@ -431,7 +431,7 @@ def test_a_start_that_was_told_too_late_is_told_again(rehearsal):
     stage = rehearsal()
     asked, told = stage.signals.ask, []
 
-    def ask(requests, timeout_s):
+    def ask(requests, timeout_s, *, first_contact=False):
         signals = {request.signal for request in requests.values()}
         if signals == {"teststart"} and stage.subscribers[0].task.endpoint in requests:
             told.append(stage.clock.now_s())
@@ -452,7 +452,7 @@ def test_a_start_that_never_comes_in_time_is_told_three_times_at_most(rehearsal)
     stage = rehearsal()
     asked, told = stage.signals.ask, []
 
-    def ask(requests, timeout_s):
+    def ask(requests, timeout_s, *, first_contact=False):
         if {request.signal for request in requests.values()} == {"teststart"} and len(requests) == 2:
             told.append(stage.clock.now_s())
             stage.clock.sleep(5.0 ** len(told))  # slower each time than it was given time for

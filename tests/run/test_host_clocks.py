@@ -105,7 +105,7 @@ def test_latencies_of_subscribers_elsewhere_are_right_within_the_bound(rehearsal
         task.boot_id, task.clock_ahead_s = "elsewhere", ahead_s * (number + 1)
     asked = away.signals.ask
 
-    def ask(requests, timeout_s):
+    def ask(requests, timeout_s, *, first_contact=False):
         for request in requests.values():
             for task in away.subscribers if request.signal == "ping" else ():
                 task.ways_s = task.ways_s or [(0.004, 0.001)]

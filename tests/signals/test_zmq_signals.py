@@ -6,17 +6,26 @@ import socket
 import threading
 import time
 
+import psutil
 import pytest
 import zmq
 
 from hydra.codec import encode
 from hydra.endpoints import Endpoint
-from hydra.signals import zmq_signals
+from hydra.signals import signal_server, zmq_signals
+from hydra.signals.keys import SignalKeys, new_key_pair
 from hydra.signals.messages import Request, SignalError, decode_reply, request, success
-from hydra.signals.zmq_signals import SignalServer, ZmqSignals
+from hydra.signals.signal_server import SignalServer
+from hydra.signals.zmq_signals import ZmqSignals
 
 HOST = "127.0.0.1"
 PING = request("ping")
+CONTROLLER = new_key_pair()
+KEYS = SignalKeys(CONTROLLER)
+
+
+def task_server(host, port, answer, *, controller=CONTROLLER, own=None, **options):
+    return SignalServer(host, port, answer, controller=controller.public_bytes, own=own or new_key_pair(), **options)
 
 
 def free_port():
@@ -38,7 +47,7 @@ def pong(asked):
 
 @pytest.fixture(autouse=True)
 def _quick_to_stop(monkeypatch):
-    monkeypatch.setattr(zmq_signals, "STOP_POLL_MS", 20)
+    monkeypatch.setattr(signal_server, "STOP_POLL_MS", 20)
 
 
 @pytest.fixture
@@ -48,7 +57,7 @@ def serve():
 
     def start(answer=pong, **options):
         endpoint = Endpoint(HOST, free_port())
-        server = SignalServer(endpoint.host, endpoint.port, answer, **options)
+        server = task_server(endpoint.host, endpoint.port, answer, **options)
         servers.append(server)
         server.start()
         return endpoint
@@ -65,23 +74,27 @@ def serve():
 
 @pytest.fixture
 def signals():
-    signals = ZmqSignals()
+    signals = ZmqSignals(KEYS)
     yield signals
     signals.close()
 
 
 @pytest.fixture
 def peer():
-    """Raw sockets of a peer that keeps to no rules."""
+    """Raw sockets of a controller that keeps to no rules; or of a stranger, with other keys or none."""
     with contextlib.ExitStack() as closing:
         context = zmq.Context()
         closing.callback(lambda: context.destroy(linger=0))
 
-        def connect(endpoint, kind=zmq.REQ):
+        def connect(endpoint, kind=zmq.REQ, keys=CONTROLLER):
             raw = context.socket(kind)
             closing.callback(raw.close)
             raw.setsockopt(zmq.LINGER, 0)
             raw.setsockopt(zmq.RCVTIMEO, 5000)
+            if keys is not None:
+                raw.setsockopt(zmq.CURVE_SERVER, 1)
+                raw.setsockopt(zmq.CURVE_PUBLICKEY, keys.public_bytes)
+                raw.setsockopt(zmq.CURVE_SECRETKEY, keys.secret_bytes)
             raw.connect(f"tcp://{endpoint}")
             return raw
 
@@ -89,7 +102,7 @@ def peer():
 
 
 def assert_answers_within_a_second(endpoint):
-    signals = ZmqSignals()
+    signals = ZmqSignals(KEYS)
     try:
         answer = signals.ask({endpoint: PING}, 1.0)[endpoint]
     finally:
@@ -220,7 +233,7 @@ def test_a_peer_that_comes_up_late_still_gets_the_request(signals):
     server = []
 
     def start():
-        server.append(SignalServer(endpoint.host, endpoint.port, pong))
+        server.append(task_server(endpoint.host, endpoint.port, pong))
         server[0].start()
 
     timer = threading.Timer(0.3, start)
@@ -256,7 +269,7 @@ def test_a_request_of_several_frames_is_refused(serve, peer):
 
 
 def test_a_request_that_is_too_large_is_cut_off(serve, peer, monkeypatch):
-    monkeypatch.setattr(zmq_signals, "REQUEST_LIMIT_BYTES", 10_000)
+    monkeypatch.setattr(signal_server, "REQUEST_LIMIT_BYTES", 10_000)
     heard = []
     endpoint = serve(lambda asked: heard.append(asked) or pong(asked))
     raw = peer(endpoint)
@@ -314,6 +327,10 @@ def test_a_peer_that_answers_garbage_is_no_silent_one(peer, signals):
     raw = context.socket(zmq.REP)
     raw.setsockopt(zmq.LINGER, 1000)
     raw.setsockopt(zmq.RCVTIMEO, 5000)
+    own = new_key_pair()
+    raw.setsockopt(zmq.CURVE_SERVERKEY, CONTROLLER.public_bytes)
+    raw.setsockopt(zmq.CURVE_PUBLICKEY, own.public_bytes)
+    raw.setsockopt(zmq.CURVE_SECRETKEY, own.secret_bytes)
     raw.bind(f"tcp://{endpoint}")
     replies = [b"\xff", b'{"ok": false}']
 
@@ -341,13 +358,13 @@ def test_a_port_that_is_taken_is_named():
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(OSError, match=f"{HOST}:{port}"):
-            SignalServer(HOST, port, pong)
+            task_server(HOST, port, pong)
 
 
 def test_stop_gives_the_port_back_at_once():
     port = free_port()
     for _ in range(3):
-        server = SignalServer(HOST, port, pong)
+        server = task_server(HOST, port, pong)
         server.start()
         assert_answers_within_a_second(Endpoint(HOST, port))
         began_s = time.monotonic()
@@ -359,7 +376,7 @@ def test_stop_gives_the_port_back_at_once():
 
 def test_stop_is_not_held_up_by_a_reply_that_nobody_takes(peer):
     endpoint = Endpoint(HOST, free_port())
-    server = SignalServer(endpoint.host, endpoint.port, lambda _asked: success({"text": "x" * 5_000_000}))
+    server = task_server(endpoint.host, endpoint.port, lambda _asked: success({"text": "x" * 5_000_000}))
     server.start()
     raw = peer(endpoint)
     raw.send(encode(PING))
@@ -370,13 +387,13 @@ def test_stop_is_not_held_up_by_a_reply_that_nobody_takes(peer):
 
 
 def test_a_server_that_was_never_started_can_be_stopped():
-    server = SignalServer(HOST, free_port(), pong)
+    server = task_server(HOST, free_port(), pong)
     server.stop()
 
 
 def test_a_server_listens_on_the_address_that_it_was_given():
     port = free_port()
-    server = SignalServer("localhost", port, pong)
+    server = task_server("localhost", port, pong)
     server.start()
     try:
         assert_answers_within_a_second(Endpoint(HOST, port))
@@ -394,7 +411,7 @@ def test_the_server_looks_round_while_nobody_asks(serve):
 
 def test_close_is_harmless_the_second_time(serve):
     endpoint = serve()
-    signals = ZmqSignals()
+    signals = ZmqSignals(KEYS)
     assert signals.ask({endpoint: PING}, 2.0)[endpoint].ok
     signals.close()
     signals.close()
@@ -415,3 +432,181 @@ def test_a_request_is_what_the_answerer_gets(serve, signals):
     signals.ask({endpoint: request("teststop", {"end_offsets": {0: 5}})}, 2.0)
     assert isinstance(heard[0], Request)
     assert (heard[0].signal, bytes(heard[0].arguments)) == ("teststop", b'{"end_offsets":{"0":5}}')
+
+
+# Who is heard
+
+
+def assert_refused_soon(answer, began_s, why):
+    assert time.monotonic() - began_s < 2
+    assert (answer.ok, answer.silent, answer.refused) == (False, False, True)
+    assert why in answer.error
+
+
+def test_a_controller_with_another_key_is_refused_and_told_so(serve):
+    """Also where it has the controller's public key, which anyone may read."""
+    heard = []
+    endpoint = serve(lambda asked: heard.append(asked) or pong(asked))
+    other = new_key_pair()
+    for keys in (other, type(other)(CONTROLLER.public, other.secret)):
+        stranger = ZmqSignals(SignalKeys(keys))
+        began_s = time.monotonic()
+        answer = stranger.ask({endpoint: request("teststop")}, 5.0)[endpoint]
+        stranger.close()
+        assert_refused_soon(answer, began_s, f"refused by {endpoint}: the task there obeys another controller")
+    assert heard == []
+    assert_answers_within_a_second(endpoint)
+
+
+@pytest.mark.parametrize("kind", [zmq.REQ, zmq.DEALER, zmq.PUSH, zmq.PUB])
+def test_who_has_no_key_is_not_heard(serve, peer, kind):
+    heard = []
+    endpoint = serve(lambda asked: heard.append(asked.signal) or pong(asked))
+    raw = peer(endpoint, kind, keys=None)
+    monitor = raw.get_monitor_socket(zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_DISCONNECTED)
+    for _ in range(3):
+        with contextlib.suppress(zmq.Again, zmq.ZMQError):
+            raw.send(encode(request("teststop")), zmq.DONTWAIT)
+    assert monitor.poll(2000), "it is told within two seconds"
+    raw.disable_monitor()
+    assert_answers_within_a_second(endpoint)
+    assert heard == ["ping"]
+
+
+def test_what_was_sent_once_cannot_be_sent_again(serve):
+    """A recorded connection of the controller's, replayed byte by byte."""
+    heard = []
+    endpoint = serve(lambda asked: heard.append(asked.signal) or pong(asked))
+    with Recorder(endpoint) as recorder:
+        signals = ZmqSignals(KEYS)
+        assert signals.ask({recorder.endpoint: request("teststop")}, 5.0)[recorder.endpoint].ok
+        signals.close()
+    assert heard == ["teststop"]
+    assert len(recorder.sent) > 500
+    with socket.create_connection((endpoint.host, endpoint.port), timeout=5) as raw:
+        with contextlib.suppress(OSError):
+            raw.sendall(recorder.sent)
+            raw.settimeout(1)
+            while raw.recv(65536):
+                pass
+    assert_answers_within_a_second(endpoint)
+    assert heard == ["teststop", "ping"]
+
+
+class Recorder:
+    """Forwards one connection to an endpoint, and keeps what is sent there."""
+
+    def __init__(self, target):
+        self._target = target
+        self._listener = socket.create_server((HOST, 0))
+        self.endpoint = Endpoint(HOST, self._listener.getsockname()[1])
+        self.sent = b""
+        self._threads = [threading.Thread(target=self._forward)]
+
+    def _forward(self):
+        near, _ = self._listener.accept()
+        far = socket.create_connection((self._target.host, self._target.port))
+        back = threading.Thread(target=self._copy, args=(far, near))
+        back.start()
+        while data := self._receive(near):
+            self.sent += data
+            far.sendall(data)
+        far.close()
+        back.join(5)
+        near.close()
+
+    def _copy(self, source, target):
+        while data := self._receive(source):
+            with contextlib.suppress(OSError):
+                target.sendall(data)
+
+    @staticmethod
+    def _receive(source):
+        with contextlib.suppress(OSError):
+            return source.recv(65536)
+        return b""
+
+    def __enter__(self):
+        self._threads[0].start()
+        return self
+
+    def __exit__(self, *_error):
+        self._threads[0].join(10)
+        self._listener.close()
+
+
+def test_only_the_tasks_of_a_stack_are_believed(serve):
+    tasks = new_key_pair()
+    true, false = serve(own=tasks), serve()
+    signals = ZmqSignals(SignalKeys(CONTROLLER, tasks.public))
+    began_s = time.monotonic()
+    answers = signals.ask({true: PING, false: PING}, 5.0)
+    signals.close()
+    assert answers[true].ok
+    assert_refused_soon(answers[false], began_s, "it is not the task that was started there")
+
+
+def test_elsewhere_a_task_is_the_one_that_answered_first(signals):
+    endpoint = Endpoint(HOST, free_port())
+
+    def answer_of(text):
+        return lambda _asked: success({"from": text})
+
+    first = task_server(endpoint.host, endpoint.port, answer_of("first"))
+    first.start()
+    assert signals.ask({endpoint: PING}, 2.0, first_contact=True)[endpoint].body == b'{"from":"first"}'
+    first.stop()
+    second = task_server(endpoint.host, endpoint.port, answer_of("second"))
+    second.start()
+    try:
+        signals.ask({endpoint: PING}, 0.5)  # over the connection to the first one, which is gone
+        began_s = time.monotonic()
+        answer = signals.ask({endpoint: PING}, 5.0)[endpoint]
+        assert_refused_soon(answer, began_s, "it is not the task that was started there")
+        assert signals.ask({endpoint: PING}, 2.0, first_contact=True)[endpoint].body == b'{"from":"second"}'
+    finally:
+        second.stop()
+
+
+def test_what_listens_and_says_nothing_is_told_within_three_seconds(signals):
+    with socket.create_server((HOST, 0)) as mute:
+        endpoint = Endpoint(HOST, mute.getsockname()[1])
+        began_s = time.monotonic()
+        answer = signals.ask({endpoint: PING}, 10.0)[endpoint]
+    assert time.monotonic() - began_s < 3
+    assert answer.refused
+    assert "is no task of Hydra" in answer.error
+
+
+def test_a_connection_that_proves_nothing_is_closed(serve):
+    endpoint = serve()
+    with contextlib.ExitStack() as idle:
+        half_open = [
+            idle.enter_context(socket.create_connection((endpoint.host, endpoint.port), timeout=10)) for _ in range(50)
+        ]
+        for raw in half_open:
+            while raw.recv(4096):  # the greeting, and then the end
+                pass
+        assert_answers_within_a_second(endpoint)
+
+
+def test_the_next_request_goes_over_the_same_connection(serve, signals):
+    endpoint = serve()
+    for _ in range(5):
+        assert signals.ask({endpoint: PING}, 2.0)[endpoint].ok
+    ports = {
+        item.laddr.port for item in psutil.Process().net_connections("tcp")
+        if item.raddr and item.raddr.port == endpoint.port and item.status == psutil.CONN_ESTABLISHED
+    }  # fmt: skip
+    assert len(ports) == 1
+
+
+def test_a_task_that_would_leave_answers_all_the_same(serve, signals):
+    def leave(asked):
+        if asked.signal == "getstats":
+            raise SystemExit(3)
+        return pong(asked)
+
+    endpoint = serve(leave)
+    assert signals.ask({endpoint: request("getstats")}, 2.0)[endpoint].error == "SystemExit: 3"
+    assert_answers_within_a_second(endpoint)

@@ -1,0 +1,151 @@
+"""The keys of signals: CURVE key pairs (RFC 26/CurveZMQ), their files, and how a task is told of them.
+
+A task obeys the controller alone. Its app's definition, which others may read, has the controller's *public* key, and a
+task does a handshake with nobody who has not the secret one. So the roles are turned round: the controller is the CURVE
+server, although it connects, and each task is a CURVE client with a key pair of its own. docs/security.md says how the
+controller knows a task.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import zmq
+from zmq.utils import z85
+
+from hydra.codec import DecodeError, decode, encode
+from hydra.errors import InfrastructureError, UsageError
+
+CONTROLLER_KEY = "HYDRA_CONTROLLER_KEY"
+"""Variable of a task: the controller's public key, in hexadecimal digits."""
+
+TASK_KEY_FILE = "HYDRA_TASK_KEY_FILE"
+"""Variable of a task on its controller's own machine: the file with the key pair of all tasks of a local stack."""
+
+KEY_BYTES = 32
+MAX_FILE_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class KeyPair:
+    """A CURVE key pair, in hexadecimal digits."""
+
+    public: str
+    secret: str = field(repr=False)
+
+    @property
+    def public_bytes(self) -> bytes:
+        """The 32 bytes of the public key."""
+        return bytes.fromhex(self.public)
+
+    @property
+    def secret_bytes(self) -> bytes:
+        """The 32 bytes of the secret key."""
+        return bytes.fromhex(self.secret)
+
+
+@dataclass(frozen=True)
+class SignalKeys:
+    """What a controller needs for its signals."""
+
+    controller: KeyPair
+    tasks_public: str = ""
+    """The one key that tasks may have; empty where each makes its own, and is known by it from its first answer on."""
+    task_environment: Mapping[str, str] = field(default_factory=dict)
+    """What its tasks are told."""
+
+
+def new_key_pair() -> KeyPair:
+    """A key pair that nobody has."""
+    public, secret = (z85.decode(key).hex() for key in zmq.curve_keypair())
+    return KeyPair(public, secret)
+
+
+def write_keys(file: Path, keys: KeyPair) -> None:
+    """Write a key pair into a new file that its owner alone may read.
+
+    Raises:
+        OSError: the file cannot be made.
+    """
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as content:
+        content.write(encode(keys))
+
+
+def read_keys(file: Path) -> KeyPair:
+    """The key pair in a file.
+
+    Raises:
+        InfrastructureError: it cannot be read, or has none.
+    """
+    try:
+        with file.open("rb") as content:
+            keys = decode(content.read(MAX_FILE_BYTES), KeyPair)
+        if {len(keys.public_bytes), len(keys.secret_bytes)} != {KEY_BYTES}:
+            raise ValueError("keys have 32 bytes")
+    except (OSError, ValueError, DecodeError) as error:
+        raise InfrastructureError(f"the keys of the signals in {file} cannot be read ({error})") from error
+    return keys
+
+
+def keys_of_controller(file: Path, *, keep: bool) -> SignalKeys:
+    """The keys of a controller whose tasks run elsewhere: those in the file, which is made if they are to be kept.
+
+    Raises:
+        InfrastructureError: the file cannot be read, or made.
+    """
+    if file.exists():
+        pair = read_keys(file)
+    else:
+        pair = new_key_pair()
+        if keep:
+            try:
+                write_keys(file, pair)
+            except OSError as error:
+                raise InfrastructureError(f"the keys of the signals cannot be kept in {file} ({error})") from error
+    return SignalKeys(pair, task_environment={CONTROLLER_KEY: pair.public})
+
+
+def make_stack_keys(folder: Path) -> None:
+    """Make the keys of a local stack, in its folder.
+
+    Raises:
+        OSError: the files cannot be made.
+    """
+    for name in (_CONTROLLER_FILE, _TASKS_FILE):
+        write_keys(folder / name, new_key_pair())
+
+
+def stack_keys(folder: Path) -> SignalKeys:
+    """The keys of the local stack in a folder.
+
+    Raises:
+        InfrastructureError: they cannot be read.
+    """
+    controller, tasks = read_keys(folder / _CONTROLLER_FILE), read_keys(folder / _TASKS_FILE)
+    told = {CONTROLLER_KEY: controller.public, TASK_KEY_FILE: str(folder / _TASKS_FILE)}
+    return SignalKeys(controller, tasks.public, told)
+
+
+def keys_of_task(environment: Mapping[str, str]) -> tuple[bytes, KeyPair]:
+    """The controller's public key and a task's own pair, by the environment of the task.
+
+    Raises:
+        UsageError: this is none of Hydra's tasks.
+        InfrastructureError: the file of its keys cannot be read.
+    """
+    try:
+        controller = bytes.fromhex(environment[CONTROLLER_KEY])
+        if len(controller) != KEY_BYTES:
+            raise ValueError(f"{CONTROLLER_KEY} has {len(controller)} bytes")
+    except (KeyError, ValueError) as error:
+        text = f"this command runs as a task of a controller: it is not told the controller's key ({error})"
+        raise UsageError(text, hint="run 'hydra kafka'") from error
+    file = environment.get(TASK_KEY_FILE)
+    return controller, read_keys(Path(file)) if file else new_key_pair()
+
+
+_CONTROLLER_FILE = "controller.key"
+_TASKS_FILE = "tasks.key"
