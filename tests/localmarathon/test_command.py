@@ -107,7 +107,9 @@ def test_it_prints_how_to_call_it_and_shows_its_token_to_nobody(tmp_path, poll):
             token = file.read_text().split()[-1]
             assert len(token) > 40
             if shutil.which("curl"):
-                answer = subprocess.run([*call, "-sS", "-m", "10"], capture_output=True, text=True, timeout=20, check=True)
+                answer = subprocess.run(
+                    [*call, "-sS", "-m", "10"], capture_output=True, text=True, timeout=20, check=True
+                )
                 assert json.loads(answer.stdout) == {"apps": []}
             assert requests.get(f"{url}/v2/apps", timeout=5).status_code == 401
             header = {"Authorization": f"Bearer {token}"}
@@ -143,7 +145,8 @@ def test_a_token_of_ones_own(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("argument", "told"), [
+    ("argument", "told"),
+    [
         ("--local_agents=somewhere", "local_agents"),
         ("--port={taken}", "choose another port"),
         ("--token=/nowhere/token", "--token=/nowhere/token cannot be read"),

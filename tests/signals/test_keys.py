@@ -39,7 +39,9 @@ def test_a_file_is_its_owners_alone_and_is_never_replaced(tmp_path):
     assert not (tmp_path / "elsewhere").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b'{"public": "00", "secret": "00"}', b'{"public": "zz", "secret": "1"}'])
+@pytest.mark.parametrize(
+    "content", [b"", b"{}", b'{"public": "00", "secret": "00"}', b'{"public": "zz", "secret": "1"}']
+)
 def test_a_file_without_keys_is_named(tmp_path, content):
     (tmp_path / "keys").write_bytes(content)
     with pytest.raises(InfrastructureError, match="the keys of the signals in .*keys cannot be read"):
