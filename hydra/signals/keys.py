@@ -83,8 +83,8 @@ def read_keys(file: Path) -> KeyPair:
     try:
         with file.open("rb") as content:
             keys = decode(content.read(MAX_FILE_BYTES), KeyPair)
-        if {len(keys.public_bytes), len(keys.secret_bytes)} != {KEY_BYTES}:
-            raise ValueError("keys have 32 bytes")
+        _key(keys.public)
+        _key(keys.secret)
     except (OSError, ValueError, DecodeError) as error:
         raise InfrastructureError(f"the keys of the signals in {file} cannot be read ({error})") from error
     return keys
@@ -137,14 +137,20 @@ def keys_of_task(environment: Mapping[str, str]) -> tuple[bytes, KeyPair]:
         InfrastructureError: the file of its keys cannot be read.
     """
     try:
-        controller = bytes.fromhex(environment[CONTROLLER_KEY])
-        if len(controller) != KEY_BYTES:
-            raise ValueError(f"{CONTROLLER_KEY} has {len(controller)} bytes")
+        controller = _key(environment[CONTROLLER_KEY])
     except (KeyError, ValueError) as error:
         text = f"this command runs as a task of a controller: it is not told the controller's key ({error})"
         raise UsageError(text, hint="run 'hydra kafka'") from error
     file = environment.get(TASK_KEY_FILE)
     return controller, read_keys(Path(file)) if file else new_key_pair()
+
+
+def _key(digits: str) -> bytes:
+    """The bytes of a key; ValueError where it is none."""
+    key = bytes.fromhex(digits)
+    if len(key) != KEY_BYTES:
+        raise ValueError(f"a key has {KEY_BYTES} bytes, and this has {len(key)}")
+    return key
 
 
 _CONTROLLER_FILE = "controller.key"

@@ -47,11 +47,60 @@ class _Question:
     monitor: zmq.Socket[bytes] | None
     """Tells of a handshake that failed; None on a connection that was proved before."""
 
-    def unwatch(self) -> None:
-        """Let go of the monitor."""
-        if self.monitor is not None:
-            self.socket.disable_monitor()
-            self.monitor.close(linger=0)
+    @property
+    def sockets(self) -> tuple[zmq.Socket[bytes], ...]:
+        """What may have something to tell."""
+        return (self.socket,) if self.monitor is None else (self.socket, self.monitor)
+
+
+class _Round:
+    """The requests that are under way, and the replies so far."""
+
+    def __init__(self) -> None:
+        self.replies: dict[Endpoint, SignalReply] = {}
+        self.open = 0
+        self._poller = zmq.Poller()
+        self._waiting: dict[zmq.Socket[bytes], _Question] = {}
+        """By what has something to tell: the socket of a request, or its monitor."""
+
+    def begin(self, question: _Question) -> None:
+        """Wait for its reply, too."""
+        self.open += 1
+        for each in question.sockets:
+            self._waiting[each] = question
+            self._poller.register(each, zmq.POLLIN)
+
+    def wait(self, deadline_s: float) -> list[tuple[_Question, SignalReply]]:
+        """Wait until a peer answers, or refuses; none where the time is up. Their sockets are the caller's again."""
+        left_ms = max(0, round((deadline_s - time.monotonic()) * 1000))
+        answered = []
+        for each, _event in self._poller.poll(left_ms):
+            if (question := self._waiting.get(each)) is None:
+                continue  # its other socket has told already
+            if each is question.socket:
+                reply = _answer(each.recv(zmq.DONTWAIT), question.sent_s)
+            else:
+                reply = _refusal(each, question.endpoint)
+            self._end(question)
+            self.replies[question.endpoint] = reply
+            answered.append((question, reply))
+        return answered
+
+    def _end(self, question: _Question) -> None:
+        self.open -= 1
+        for each in question.sockets:
+            self._poller.unregister(each)
+            del self._waiting[each]
+        if question.monitor is not None:
+            question.socket.disable_monitor()
+            question.monitor.close(linger=0)
+
+    def close(self) -> None:
+        """Give up those that are still under way."""
+        while self._waiting:
+            question = next(iter(self._waiting.values()))
+            self._end(question)
+            question.socket.close(linger=0)
 
 
 class ZmqSignals:
@@ -69,54 +118,24 @@ class ZmqSignals:
     ) -> Mapping[Endpoint, SignalReply]:
         """Send each peer its request and wait for all answers; see the Protocol."""
         deadline_s = time.monotonic() + timeout_s
-        poller = zmq.Poller()
-        waiting: dict[zmq.Socket[bytes], _Question] = {}
-        """By the socket that has something to tell: one of a request, or its monitor."""
-        answers: dict[Endpoint, SignalReply] = {}
-        remaining = iter(requests.items())
         if first_contact:
             for endpoint in requests:
                 self._forget(endpoint)
-
-        def end(question: _Question, reply: SignalReply, *, reusable: bool) -> None:
-            answers[question.endpoint] = reply
-            for each in (question.socket, question.monitor):
-                if each is not None:
-                    poller.unregister(each)
-                    del waiting[each]
-            question.unwatch()
-            if reusable and len(self._idle) < MAX_IDLE:
-                self._idle[question.endpoint] = question.socket
-            else:
-                question.socket.close(linger=0)
-
-        try:
+        remaining = iter(requests.items())
+        with contextlib.closing(_Round()) as questions:
             while True:
-                open_requests = sum(1 for each, question in waiting.items() if each is question.socket)
-                for endpoint, request in islice(remaining, MAX_REQUESTS_IN_FLIGHT - open_requests):
-                    question = self._send(endpoint, request)
-                    for each in (question.socket, question.monitor):
-                        if each is not None:
-                            waiting[each] = question
-                            poller.register(each, zmq.POLLIN)
-                ready = poller.poll(max(0, round((deadline_s - time.monotonic()) * 1000))) if waiting else []
-                if not ready:
+                for endpoint, request in islice(remaining, MAX_REQUESTS_IN_FLIGHT - questions.open):
+                    questions.begin(self._send(endpoint, request))
+                if not questions.open or not (answered := questions.wait(deadline_s)):
                     break
-                for each, _event in ready:
-                    question = waiting.get(each)
-                    if question is None:
-                        continue  # its other socket has told already
-                    if each is question.socket:
-                        reply = _answer(each.recv(zmq.DONTWAIT), question.sent_s)
-                        end(question, reply, reusable=True)
+                for question, reply in answered:
+                    # After a refusal there is no connection.
+                    if reply.refused or len(self._idle) >= MAX_IDLE:
+                        question.socket.close(linger=0)
                     else:
-                        end(question, _refusal(each, question.endpoint), reusable=False)
-        finally:
-            for question in {id(each): each for each in waiting.values()}.values():
-                question.unwatch()
-                question.socket.close(linger=0)
+                        self._idle[question.endpoint] = question.socket
         silence = SignalReply(error=f"no answer within {timeout_s:g} s", silent=True)
-        return {endpoint: answers.get(endpoint, silence) for endpoint in requests}
+        return {endpoint: questions.replies.get(endpoint, silence) for endpoint in requests}
 
     def _forget(self, endpoint: Endpoint) -> None:
         """Whoever answers there next is somebody new."""

@@ -5,8 +5,8 @@ import os
 import pytest
 import trustme
 
-from hydra.engine.marathon_access import given_access, local_access
-from hydra.errors import UsageError
+from hydra.engine.marathon_access import TOKEN_FILE, given_access, local_access, new_token
+from hydra.errors import MarathonError, UsageError
 from hydra.options.options import Options
 
 URL = "http://a:8080,https://b:8443"
@@ -100,6 +100,19 @@ def test_a_ca_file_is_looked_at_before_anything_is_asked(tmp_path):
         access(marathon_ca_file=str(tmp_path / "none"))
 
 
-def test_a_local_marathon_is_told_no_secret(monkeypatch):
+def test_a_local_marathon_is_told_its_own_token_and_no_other_secret(monkeypatch, tmp_path):
     monkeypatch.setenv("HYDRA_MARATHON_USER", "me")
-    assert local_access("http://127.0.0.1:1").user == ""
+    token = new_token(tmp_path / TOKEN_FILE)
+    assert (tmp_path / TOKEN_FILE).stat().st_mode & 0o777 == 0o600
+    access = local_access("http://127.0.0.1:1", tmp_path)
+    assert (access.user, access.authorization) == ("", f"Bearer {token}")
+    assert token not in repr(access)
+    with pytest.raises(FileExistsError):
+        new_token(tmp_path / TOKEN_FILE)
+    with pytest.raises(MarathonError, match=r"the token of the local Marathon at \S+ cannot be read"):
+        local_access("http://127.0.0.1:1", tmp_path / "gone")
+
+
+def test_a_header_as_curl_takes_it_is_a_secret_too(secrets):
+    found = access(marathon_secrets=secrets("Authorization: Bearer a:b=c\n"))
+    assert found.authorization == "Bearer a:b=c"

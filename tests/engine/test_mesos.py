@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from hydra.engine.marathon_access import local_access
+from hydra.engine.marathon_access import MarathonAccess
 from hydra.engine.mesos import MAX_READ_BYTES, Mesos
 from hydra.errors import InfrastructureError
 
@@ -86,7 +86,7 @@ def cluster(serve):
         {"id": "S0", "hostname": "node1", "pid": "slave(1)@127.0.0.9:1", "active": False},
     ]  # fmt: skip
     address = serve("127.0.0.1", lambda path, _query: (200, {"slaves": slaves}) if path == "/slaves" else (404, b""))
-    mesos = Mesos(f"http://{address}/", local_access("http://unused"))
+    mesos = Mesos(f"http://{address}/", MarathonAccess(("http://unused",), local=True))
     mesos.agent = agent
     yield mesos
     mesos.close()
@@ -130,14 +130,17 @@ def test_an_unknown_task_is_told(cluster):
 
 @pytest.mark.parametrize("garbage", [b"", b"<html>", b"[]", b"{}", b'{"slaves": [{}]}', b"[" * 100_000])
 def test_what_is_no_mesos_is_told(serve, garbage):
-    mesos = Mesos(f"http://{serve('127.0.0.1', lambda _path, _query: (200, garbage))}", local_access("http://unused"))
+    mesos = Mesos(
+        f"http://{serve('127.0.0.1', lambda _path, _query: (200, garbage))}",
+        MarathonAccess(("http://unused",), local=True),
+    )
     with pytest.raises(InfrastructureError, match="unexpected response from Mesos"):
         mesos.agents()
     mesos.close()
 
 
 def test_no_mesos_is_told_with_the_way_out():
-    mesos = Mesos("http://127.0.0.1:1", local_access("http://unused"))
+    mesos = Mesos("http://127.0.0.1:1", MarathonAccess(("http://unused",), local=True))
     with pytest.raises(InfrastructureError, match=r"cannot be reached \(Connection refused\): check --mesos_url"):
         mesos.agents()
     mesos.close()

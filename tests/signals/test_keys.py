@@ -44,7 +44,7 @@ def test_a_file_is_its_owners_alone_and_is_never_replaced(tmp_path):
 )
 def test_a_file_without_keys_is_named(tmp_path, content):
     (tmp_path / "keys").write_bytes(content)
-    with pytest.raises(InfrastructureError, match="the keys of the signals in .*keys cannot be read"):
+    with pytest.raises(InfrastructureError, match=r"the keys of the signals in .*keys cannot be read"):
         read_keys(tmp_path / "keys")
 
 

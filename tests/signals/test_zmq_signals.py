@@ -469,6 +469,7 @@ def test_who_has_no_key_is_not_heard(serve, peer, kind):
             raw.send(encode(request("teststop")), zmq.DONTWAIT)
     assert monitor.poll(2000), "it is told within two seconds"
     raw.disable_monitor()
+    monitor.close(linger=0)
     assert_answers_within_a_second(endpoint)
     assert heard == ["ping"]
 
@@ -482,7 +483,8 @@ def test_what_was_sent_once_cannot_be_sent_again(serve):
         assert signals.ask({recorder.endpoint: request("teststop")}, 5.0)[recorder.endpoint].ok
         signals.close()
     assert heard == ["teststop"]
-    assert len(recorder.sent) > 500
+    assert b"CURVE" in recorder.sent
+    assert len(recorder.sent) > 300
     with socket.create_connection((endpoint.host, endpoint.port), timeout=5) as raw:
         with contextlib.suppress(OSError):
             raw.sendall(recorder.sent)
