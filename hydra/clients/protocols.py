@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol, runtime_checkable
 
 from hydra.accounting.stats import PartitionOutcomes
@@ -129,34 +133,50 @@ _SUBSCRIBERS = {
 }
 
 
-def publisher_driver(order: RunOrder) -> PublisherDriver:
-    """A new publisher on the client library that the order names.
+def publisher_driver(order: RunOrder, own: str = "") -> PublisherDriver:
+    """A new publisher on the client library that the order names; ``own`` is the user's driver of this task, if any.
 
     Raises:
-        UsageError: the driver is unknown, or cannot be imported.
+        UsageError: the driver is unknown, cannot be imported, or is another one of the user's than ``own``.
     """
-    driver: PublisherDriver = _driver_class("publisher", order.options.pub_driver, _PUBLISHERS)(order)
+    driver: PublisherDriver = _driver_class("publisher", order.options.pub_driver, _PUBLISHERS, own)(order)
     return driver
 
 
-def subscriber_driver(order: RunOrder) -> SubscriberDriver:
-    """The clients of a subscriber task on the client library that the order names.
+def subscriber_driver(order: RunOrder, own: str = "") -> SubscriberDriver:
+    """The clients of a subscriber task on the client library that the order names; see ``publisher_driver``.
 
     Raises:
-        UsageError: the driver is unknown, or cannot be imported.
+        UsageError: as ``publisher_driver``.
     """
-    driver: SubscriberDriver = _driver_class("subscriber", order.options.sub_driver, _SUBSCRIBERS)(order)
+    driver: SubscriberDriver = _driver_class("subscriber", order.options.sub_driver, _SUBSCRIBERS, own)(order)
     return driver
 
 
-def _driver_class(role: str, name: str, known: Mapping[str, str]) -> Any:  # noqa: ANN401  a class of either Protocol
-    """Imports the driver only now, and with it its client library; the name may also be a ``package.module:Class``."""
+def _driver_class(role: str, name: str, known: Mapping[str, str], own: str) -> Any:  # noqa: ANN401  of either Protocol
+    """Imports the driver only now, and with it its client library."""
     module, colon, class_name = known.get(name, name).partition(":")
     if not colon:
         raise UsageError(f"unknown {role} driver {name!r}", hint=f"use one of {', '.join(known)}")
+    if name not in known and name != own:
+        raise UsageError(f"the driver {name} is not the one that this task was launched with ({own or 'none'})")
     try:
-        return getattr(import_module(module), class_name)
-    except (ImportError, AttributeError) as error:
+        return getattr(_module(module), class_name)
+    except Exception as error:  # whatever the user's module raises when it is imported
+        hint = "give its file, as in /path/to/driver.py:Class, or put its folder on PYTHONPATH of the tasks"
         raise UsageError(
-            f"the driver {name} cannot be imported ({error})", hint="put its folder on PYTHONPATH of the tasks"
+            f"the driver {name} cannot be imported ({type(error).__name__}: {error})", hint=hint
         ) from error
+
+
+def _module(name: str) -> ModuleType:
+    """A module by its name, or by the path of its file."""
+    if not name.endswith(".py"):
+        return import_module(name)
+    spec = importlib.util.spec_from_file_location(Path(name).stem, name)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{name} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # as dataclasses of the module expect
+    spec.loader.exec_module(module)
+    return module

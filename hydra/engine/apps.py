@@ -73,6 +73,8 @@ class Placement:
     """Whether the agents may have the attributes that the options name."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """What the tasks are told beside their command; anyone who may read apps can read it."""
+    owner: str = ""
+    """Of the apps: the controller that tasks obey."""
 
 
 def app_id(options: Options, role: str) -> str:
@@ -87,14 +89,21 @@ def app_spec(options: Options, role: str, instances: int, placement: Placement) 
     """
     return AppSpec(
         app_id=app_id(options, role),
-        command=_command(options, f"task {role}", placement.code_server),
+        command=_command(options, shlex.join(["task", role, *_own_driver(options, role)]), placement.code_server),
         instances=instances,
         mem_mib=MEM_MIB[role],
         env=placement.environment,
         labels={"hydra": hydra.__version__},
+        owner=placement.owner,
         constraints=_constraints(options, role, placement),
         fetch=(placement.code_server.url,) if placement.code_server is not None else (),
     )
+
+
+def _own_driver(options: Options, role: str) -> list[str]:
+    """A driver of the user's own: a task imports the one that it was launched with, and none that a signal names."""
+    driver = options.pub_driver if role == PUBLISHER else options.sub_driver
+    return [driver] if ":" in driver else []
 
 
 def _command(options: Options, arguments: str, code_server: CodeServer | None) -> str:

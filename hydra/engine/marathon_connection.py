@@ -24,7 +24,7 @@ from marathon.models import MarathonApp
 
 from hydra.engine.http_session import BoundedSession, GivenAuthorization
 from hydra.engine.marathon_access import MarathonAccess
-from hydra.engine.marathon_responses import ErrorResponse
+from hydra.engine.marathon_responses import ErrorResponse, labels_of
 from hydra.errors import AppLockedError, MarathonError
 from hydra.run.clock import Clock
 from hydra.run.protocols import AppSpec
@@ -227,7 +227,7 @@ def app_definition(spec: AppSpec) -> str:
         fetch=[{"uri": uri, "extract": False, "executable": False, "cache": False} for uri in spec.fetch],
         port_definitions=[{"port": 0, "protocol": "tcp"} for _ in range(spec.port_count)],
         env=dict(spec.env),
-        labels=dict(spec.labels),
+        labels=labels_of(spec),
         # All at once: an app whose tasks must be alone on a host could never be exchanged one by one.
         upgrade_strategy={"minimumHealthCapacity": 0, "maximumOverCapacity": 0},
     )

@@ -9,6 +9,7 @@ from typing import TypeVar
 from hydra.engine.marathon_access import MarathonAccess
 from hydra.engine.marathon_connection import MarathonConnection, MarathonUnavailableError
 from hydra.engine.marathon_responses import (
+    OWNER_LABEL,
     AppList,
     AppResponse,
     DeploymentResponse,
@@ -25,7 +26,7 @@ from hydra.engine.marathon_responses import (
     task_of,
 )
 from hydra.engine.mesos import Agent, Mesos
-from hydra.errors import AppLockedError, InfrastructureError, MarathonError
+from hydra.errors import AppLockedError, InfrastructureError, MarathonError, UsageError
 from hydra.run.clock import Clock, MonotonicClock
 from hydra.run.protocols import AppSpec, Task, WaitingReason
 
@@ -60,6 +61,8 @@ class MarathonLauncher:
         # A local Marathon serves the paths of Mesos, too.
         self._mesos_url = access.urls[0] if access.local else mesos_url
         self._mesos: Mesos | None = None
+        self._foreign_groups: set[str] = set()
+        """Groups in which another controller's app was met: nothing in them is removed."""
         self._own_deployments: set[str] = set()
         self._perhaps_deploying: set[str] = set()
         """Apps that a request of ours, whose response was lost, may be deploying."""
@@ -85,6 +88,7 @@ class MarathonLauncher:
         """Create the app, or change it to the spec; see the Protocol."""
         deadline_s = self._until(CALL_LIMIT_S)
         current = self._app(spec.app_id, deadline_s)
+        self._check_owner(current, spec)
         if current is None:
             try:
                 with self._deploying(spec.app_id):
@@ -100,6 +104,7 @@ class MarathonLauncher:
                 current = self._app(spec.app_id, deadline_s)
                 if current is None:
                     raise
+                self._check_owner(current, spec)
             else:
                 self._own_deployments.update(deployment.id for deployment in created.deployments)
                 return
@@ -107,6 +112,14 @@ class MarathonLauncher:
             self._change(f"change {spec.app_id}", spec.app_id, spec, {"partialUpdate": "false"}, deadline_s)
         elif current.instances != spec.instances:
             self._scale(spec.app_id, spec.instances, deadline_s)
+
+    def _check_owner(self, current: AppResponse | None, spec: AppSpec) -> None:
+        """Refuse an app that works for another controller: whatever is done to it ends that one's run."""
+        if current is not None and spec.owner and current.labels.get(OWNER_LABEL) != spec.owner:
+            group = _group(spec.app_id)
+            self._foreign_groups.add(group)
+            hint = f"wait for its end, or choose another --app_prefix; if it was killed: hydra cli stop {group}"
+            raise UsageError(f"the app {spec.app_id} is there, and belongs to another run of Hydra", hint=hint)
 
     def scale(self, app_id: str, instances: int) -> str:
         """Ask for that many tasks of an app. Returns the deployment's id."""
@@ -157,9 +170,11 @@ class MarathonLauncher:
     def remove(self, app_id: str) -> None:
         """Delete the app; see the Protocol.
 
-        A lock is broken only if it belongs to deployments of our own, such as one that waits for tasks which crash at
-        their start.
+        What belongs to another controller is left alone. A lock is broken only if it belongs to deployments of our own,
+        such as one that waits for tasks which crash at their start.
         """
+        if _group(app_id) in self._foreign_groups:
+            return
         try:
             self._removals[app_id] = self.delete(app_id, force=False)
         except AppLockedError as error:
@@ -188,6 +203,8 @@ class MarathonLauncher:
 
         A deleted app is 404 while its tasks still end; its deployment ends when the last one is dead.
         """
+        if _group(app_id) in self._foreign_groups:
+            return True
 
         def look(deadline_s: float) -> bool:
             if self._app(app_id, deadline_s) is not None:
@@ -316,3 +333,7 @@ class MarathonLauncher:
             self._failure_lines[task_id] = lines
         quoted = f", its last lines: {' | '.join(lines)}" if lines else ""
         return f"{failure.state}: {failure.message}{quoted}"
+
+
+def _group(app_id: str) -> str:
+    return app_id.rpartition("/")[0]

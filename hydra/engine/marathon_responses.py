@@ -10,6 +10,8 @@ import msgspec
 from hydra.endpoints import Endpoint
 from hydra.run.protocols import AppSpec, Task
 
+OWNER_LABEL = "hydra_owner"
+
 
 class MarathonResponse(msgspec.Struct, frozen=True, rename="camel"):
     """A JSON object of a response. Other fields are ignored: every release of Marathon adds some."""
@@ -186,6 +188,11 @@ def queue_text(item: QueueItem) -> str:
     return f"{item.count} wait in Marathon's queue for an offer of an agent"
 
 
+def labels_of(spec: AppSpec) -> dict[str, str]:
+    """An app's labels, that of its owner among them."""
+    return {**spec.labels, **({OWNER_LABEL: spec.owner} if spec.owner else {})}
+
+
 def same_but_instances(app: AppResponse, spec: AppSpec) -> bool:
     """Whether an app is what the spec asks for, but for the number of its tasks."""
     return (
@@ -193,7 +200,7 @@ def same_but_instances(app: AppResponse, spec: AppSpec) -> bool:
         and app.cpus == spec.cpus
         and app.mem == spec.mem_mib
         and dict(app.env) == dict(spec.env)
-        and dict(app.labels) == dict(spec.labels)
+        and dict(app.labels) == labels_of(spec)
         and app.constraints == spec.constraints
         and tuple(item.uri for item in app.fetch) == spec.fetch
         and app.port_count == spec.port_count

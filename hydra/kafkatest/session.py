@@ -157,7 +157,7 @@ class Session:
             code_server = CodeServer(self._options, self._run_id, marathon_url)
             self._closing.callback(code_server.close)
         constrained = not self._local or self._agents_have_clusters()
-        return Placement(code_server, constrained=constrained, environment=keys.task_environment)
+        return Placement(code_server, constrained=constrained, environment=keys.task_environment, owner=keys.owner)
 
     def _agents_have_clusters(self) -> bool:
         """On one machine the apps are constrained only if its agents have the attributes that the options name."""

@@ -32,6 +32,8 @@ class AppSpec:
     port_count: int = 1
     env: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    owner: str = ""
+    """Of whom it is: an app with this id that is somebody else's is not changed, and not removed."""
     constraints: tuple[tuple[str, ...], ...] = ()
     """Where its tasks may run, as (agent attribute, operator) or (agent attribute, operator, value)."""
     fetch: tuple[str, ...] = ()

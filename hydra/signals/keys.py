@@ -26,6 +26,7 @@ TASK_KEY_FILE = "HYDRA_TASK_KEY_FILE"
 """Variable of a task on its controller's own machine: the file with the key pair of all tasks of a local stack."""
 
 KEY_BYTES = 32
+OWNER_DIGITS = 16
 MAX_FILE_BYTES = 4096
 
 
@@ -56,6 +57,11 @@ class SignalKeys:
     """The one key that tasks may have; empty where each makes its own, and is known by it from its first answer on."""
     task_environment: Mapping[str, str] = field(default_factory=dict)
     """What its tasks are told."""
+
+    @property
+    def owner(self) -> str:
+        """The controller's name among others."""
+        return self.controller.public[:OWNER_DIGITS]
 
 
 def new_key_pair() -> KeyPair:

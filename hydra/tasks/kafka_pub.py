@@ -295,7 +295,7 @@ class KafkaPub:
     def _update_config(self, request: Request) -> bytes:
         order = decode(request.arguments, RunOrder)
         self._clean_up()
-        self._current = PublisherRun(order, publisher_driver(order), MonotonicClock(), read_process)
+        self._current = PublisherRun(order, publisher_driver(order, self._place.driver), MonotonicClock(), read_process)
         self._orders.put(self._current)
         return success()
 
@@ -339,6 +339,6 @@ class KafkaPub:
         return self._current
 
 
-def main() -> None:
-    """Run as a Marathon task until Marathon ends it."""
-    run_task(KafkaPub)
+def main(driver: str) -> None:
+    """Run as a Marathon task until Marathon ends it; ``driver`` is one of the user's own, or empty."""
+    run_task(KafkaPub, driver)

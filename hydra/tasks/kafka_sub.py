@@ -189,7 +189,7 @@ class KafkaSub:
     def _update_config(self, request: Request) -> bytes:
         order = decode(request.arguments, RunOrder)
         self._clean_up()
-        run = SubscriberRun(order, subscriber_driver(order), MonotonicClock(), read_process)
+        run = SubscriberRun(order, subscriber_driver(order, self._place.driver), MonotonicClock(), read_process)
         run.open()
         self._current = run
         return success()
@@ -233,6 +233,6 @@ class KafkaSub:
         return self._current
 
 
-def main() -> None:
-    """Run as a Marathon task until Marathon ends it."""
-    run_task(KafkaSub)
+def main(driver: str) -> None:
+    """Run as a Marathon task until Marathon ends it; ``driver`` is one of the user's own, or empty."""
+    run_task(KafkaSub, driver)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import ipaddress
 import logging
 import os
@@ -41,6 +42,8 @@ class TaskPlace:
     task_id: str
     host: str
     port: int
+    driver: str = ""
+    """The driver of the user's own that it was launched with."""
 
 
 def task_place(environment: Mapping[str, str]) -> TaskPlace:
@@ -123,13 +126,13 @@ class MainThreadExecutor:
             return
         try:
             future.set_result(work())
-        except Exception as error:  # noqa: BLE001  # it is raised again, in the thread that asked
+        except BaseException as error:  # noqa: BLE001  # it is raised again, in the thread that asked
             future.set_exception(error)
 
 
-def run_task(kind: Callable[[TaskPlace], SignalledTask]) -> None:
+def run_task(kind: Callable[[TaskPlace], SignalledTask], driver: str) -> None:
     """Be a task of this kind until Marathon ends it."""
-    place = task_place(os.environ)
+    place = dataclasses.replace(task_place(os.environ), driver=driver)
     controller, own = keys_of_task(os.environ)
     task = kind(place)
     address = signal_address(place.host)
@@ -141,9 +144,10 @@ def task(arguments: Sequence[str]) -> int:
     """Run as a task of the given role until Marathon ends it. Returns an exit code only when that cannot be."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     try:
-        if len(arguments) != 1 or arguments[0] not in ROLES:
+        role, *driver = arguments or [""]
+        if role not in ROLES or len(driver) > 1:
             raise UsageError(f"hydra task {' '.join(arguments)}", hint=f"must name one of {', '.join(ROLES)}")
-        import_module(ROLES[arguments[0]]).main()
+        import_module(ROLES[role]).main(*driver or [""])
     except HydraError as error:
         sys.stderr.write(f"hydra: {error}\n")
         return error.exit_code
