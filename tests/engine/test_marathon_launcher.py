@@ -1,6 +1,7 @@
 """The launcher against a server that does as Marathon does, and one that misbehaves on purpose."""
 
 import base64
+import dataclasses
 import ssl
 import threading
 
@@ -10,7 +11,7 @@ import trustme
 from hydra.endpoints import Endpoint
 from hydra.engine.marathon_access import MarathonAccess
 from hydra.engine.marathon_launcher import CALL_LIMIT_S, CHECK_LIMIT_S, EXPLAIN_LIMIT_S, MarathonLauncher
-from hydra.errors import AppLockedError, InfrastructureError, MarathonError
+from hydra.errors import AppLockedError, InfrastructureError, MarathonError, UsageError
 from hydra.run.deployment import Deployment
 from hydra.run.protocols import AppSpec
 from hydra.signals.keys import SignalKeys, new_key_pair
@@ -557,3 +558,33 @@ def test_tls_with_a_ca_file(launch, scripted, tmp_path):
     for refused in ({}, {"ca_file": str(other)}):
         with pytest.raises(InfrastructureError, match="certificate verify failed"):
             launch(server, **refused).facts()
+
+
+# Whose an app is
+
+
+def test_an_app_of_another_controller_is_neither_changed_nor_removed(launch, server):
+    mine, other = launch(server), launch(server)
+    mine.apply(dataclasses.replace(spec(2), owner="one"))
+    before = len(server.requests)
+    with pytest.raises(
+        UsageError, match=r"/g1/kafka-sub is there, and belongs to another run .*--app_prefix"
+    ) as caught:
+        other.apply(dataclasses.replace(spec(5), owner="two"))
+    assert caught.value.exit_code == 2
+    for app_id in (APP, "/g1/kafka-pub"):
+        other.remove(app_id)
+        assert other.removed(app_id)
+    assert {method for method, _path, _query in server.requests[before:]} == {"GET"}
+    assert server.apps[APP]["instances"] == 2
+    server.deployments.clear()
+    mine.apply(dataclasses.replace(spec(3), owner="one"))
+    server.deployments.clear()
+    mine.remove(APP)
+    assert APP not in server.apps
+
+
+def test_an_app_without_an_owner_is_somebody_elses(launch, server):
+    launch(server).apply(spec(1))
+    with pytest.raises(UsageError, match="belongs to another run"):
+        launch(server).apply(dataclasses.replace(spec(1), owner="me"))

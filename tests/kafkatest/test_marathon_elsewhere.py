@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -76,6 +77,32 @@ def test_tasks_kafka_and_controller_at_different_addresses(hydra, place, maratho
     assert (record["status"], record["result"]["totals"]["records_lost"]) == ("complete", 0)
     assert record["cluster"]["marathon"] == marathon.url
     assert [*place.tasks("kafka-pub"), *place.tasks("kafka-sub")] == []
+
+
+def test_a_second_run_takes_nothing_from_the_first_one(hydra, place, marathon, external_kafka):
+    """Both on one Marathon, with the same prefix; and who leaves apps up finds them again."""
+    given = (
+        "kafka", f"--marathon_url={marathon.url}", f"--bootstrap_servers={external_kafka}", "--appserver=never",
+        "--total_sub_apps=1", "--msg_rate=100", "--test_duration=4",
+    )  # fmt: skip
+    first = hydra(*given, "--keep_running")
+    first.wait_for(r"delivered [1-9]")
+    tasks = {process.pid for process in [*place.tasks("kafka-pub"), *place.tasks("kafka-sub")]}
+    stranger = {"XDG_STATE_HOME": str(place.temporary)}  # another user, who has none of this one's keys
+    environment, place.environment = place.environment, {**place.environment, **stranger}
+    second = hydra(*given, "--output=second.json")
+    place.environment = environment
+    assert second.end(30) == 2
+    assert "the app /g1/kafka-pub is there, and belongs to another run of Hydra: wait for its end" in second.complaint
+    first.end_well()
+    third = hydra(*given)
+    third.wait_for(r"delivered [1-9]")
+    assert {process.pid for process in [*place.tasks("kafka-pub"), *place.tasks("kafka-sub")]} == tasks
+    third.end_well()
+    assert [*place.tasks("kafka-pub"), *place.tasks("kafka-sub")] == []
+    assert list(place.state.rglob("*.key")) == []
+    for left in place.temporary.glob("hydra-scaletest"):
+        shutil.rmtree(left)
 
 
 def test_the_smoke_command_tells_that_hydra_works_there(hydra, marathon, external_kafka):
