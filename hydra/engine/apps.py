@@ -89,7 +89,7 @@ def app_spec(options: Options, role: str, instances: int, placement: Placement) 
     """
     return AppSpec(
         app_id=app_id(options, role),
-        command=_command(options, shlex.join(["task", role, *_own_driver(options, role)]), placement.code_server),
+        command=_command(options, shlex.join(["task", role, *own_driver(options, role)]), placement.code_server),
         instances=instances,
         mem_mib=MEM_MIB[role],
         env=placement.environment,
@@ -100,10 +100,10 @@ def app_spec(options: Options, role: str, instances: int, placement: Placement) 
     )
 
 
-def _own_driver(options: Options, role: str) -> list[str]:
-    """A driver of the user's own: a task imports the one that it was launched with, and none that a signal names."""
+def own_driver(options: Options, role: str) -> tuple[str, ...]:
+    """The driver, if it is one of the user's own: a task imports the one that it was launched with, and no other."""
     driver = options.pub_driver if role == PUBLISHER else options.sub_driver
-    return [driver] if ":" in driver else []
+    return (driver,) if ":" in driver else ()
 
 
 def _command(options: Options, arguments: str, code_server: CodeServer | None) -> str:

@@ -22,7 +22,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hydra.engine.apps import PUBLISHER, SUBSCRIBER, app_id, app_spec
+from hydra.engine.apps import PUBLISHER, SUBSCRIBER, app_id, app_spec, own_driver
 from hydra.errors import HydraError, MarathonError, OutputError
 from hydra.files.atomic_write import check_output, write_json
 from hydra.kafkatest.machine import check_capacity, machine, versions
@@ -65,6 +65,7 @@ class RunTestKAFKA:
         self._options = _snapshot(options)
         self._progress: Progress = progress or SilentProgress()
         self._session: Session | None = None
+        self._own_drivers: tuple[tuple[str, ...], ...] = ()
         self._tasks: dict[str, tuple[Task, ...]] = {}
         """By role."""
         self.record: RunRecord | None = None
@@ -172,7 +173,9 @@ class RunTestKAFKA:
         assert self._session is not None
         from hydra.run.controller import Run
 
-        if len(self._tasks.get(SUBSCRIBER, ())) != options.total_sub_apps or not self._tasks_present():
+        drivers = tuple(own_driver(options, role) for role in (PUBLISHER, SUBSCRIBER))
+        as_many = len(self._tasks.get(SUBSCRIBER, ())) == options.total_sub_apps
+        if not as_many or drivers != self._own_drivers or not self._tasks_present():
             self._deploy()
         publisher, subscribers = self._tasks[PUBLISHER][0], self._tasks[SUBSCRIBER]
         context = self._session.context(progress)
@@ -211,6 +214,10 @@ class RunTestKAFKA:
     def _deploy(self) -> None:
         """Publisher and one subscriber first, which shows what is wrong once and not a hundred times; then the rest."""
         assert self._session is not None
+        own_drivers = tuple(own_driver(self._options, role) for role in (PUBLISHER, SUBSCRIBER))
+        if self._tasks and own_drivers != self._own_drivers:
+            self.delete_all_launched_apps()  # tasks do not change their driver
+        self._own_drivers = own_drivers
         deployment, options = self._session.deployment, self._options
         placement = self._session.placement
         present = self._session.launcher.tasks(app_id(options, SUBSCRIBER))
@@ -253,4 +260,11 @@ class RunTestKAFKA:
 
 
 def _snapshot(options: object) -> Options:
-    return options if isinstance(options, Options) else options_from_attributes(options)
+    read = options if isinstance(options, Options) else options_from_attributes(options)
+    return dataclasses.replace(read, pub_driver=_absolute(read.pub_driver), sub_driver=_absolute(read.sub_driver))
+
+
+def _absolute(driver: str) -> str:
+    """A driver by the path of its file, for tasks in other working folders."""
+    file, colon, name = driver.rpartition(":")
+    return f"{Path(file).absolute()}:{name}" if colon and file.endswith(".py") else driver

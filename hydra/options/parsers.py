@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from hydra.options.thresholds import parse_threshold
 
@@ -17,7 +16,7 @@ _WHOLE = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?", re.ASCII)
 _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})", re.ASCII)
 _URL = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:(?P<port>[0-9]{1,5}))?(/[!-~]*)?", re.ASCII)
-_CLASS_IN_FILE = re.compile(r"(.*\.py):([^\W\d]\w*)")
+_CLASS_IN_FILE = re.compile(r".*\.py:[^\W\d]\w*")
 _IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 _PLACE = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:(?P<port>[0-9]{1,5}))?", re.ASCII)
 _PROPERTY = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)[ \t]*=[ \t]*([^\0]*)", re.ASCII)
@@ -164,9 +163,7 @@ def driver(*names: str) -> Parse:
     wanted = f"must be {', '.join(names[:-1])} or {names[-1]}, or {own}"
 
     def parse(text: str) -> str:
-        if (match := _CLASS_IN_FILE.fullmatch(text)) is not None:
-            return f"{Path(match[1]).absolute()}:{match[2]}"  # tasks have working folders of their own
-        if _IMPORT_PATH.fullmatch(text):
+        if _CLASS_IN_FILE.fullmatch(text) or _IMPORT_PATH.fullmatch(text):
             return text
         word = text.lower().replace("_", "-")
         if word not in names:

@@ -65,8 +65,16 @@ class SignalKeys:
 
 
 def new_key_pair() -> KeyPair:
-    """A key pair that nobody has."""
-    public, secret = (z85.decode(key).hex() for key in zmq.curve_keypair())
+    """A key pair that nobody has.
+
+    Raises:
+        InfrastructureError: this libzmq was built without CURVE.
+    """
+    try:
+        public, secret = (z85.decode(key).hex() for key in zmq.curve_keypair())
+    except zmq.ZMQError as error:
+        text = f"libzmq {zmq.zmq_version()} was built without CURVE, which the signals need ({error})"
+        raise InfrastructureError(text, hint="install pyzmq from its wheel") from error
     return KeyPair(public, secret)
 
 

@@ -8,6 +8,7 @@ be taken for the reply to a later request.
 from __future__ import annotations
 
 import contextlib
+import resource
 import threading
 import time
 from collections.abc import Mapping
@@ -28,6 +29,12 @@ MAX_REQUESTS_IN_FLIGHT = 256
 
 MAX_IDLE = 1024
 """Connections that are kept for the next request."""
+
+OTHER_DESCRIPTORS = 200
+"""What else the process may have open."""
+
+SPARE_SOCKETS = 1024
+"""ZMQ counts a closed socket until a thread of its own has let go of it."""
 
 ZAP_ADDRESS = "inproc://zeromq.zap.01"
 ZAP_STOP = b"stop"
@@ -109,7 +116,11 @@ class ZmqSignals:
     def __init__(self, keys: SignalKeys) -> None:
         self._keys = keys
         self._context = zmq.Context()
-        self._context.set(zmq.MAX_SOCKETS, 3 * MAX_REQUESTS_IN_FLIGHT + MAX_IDLE + 16)
+        self._context.set(zmq.MAX_SOCKETS, 3 * MAX_REQUESTS_IN_FLIGHT + MAX_IDLE + SPARE_SOCKETS)
+        # Half of the descriptors for each: five for a request, three for a connection that waits for one.
+        room = max(0, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - OTHER_DESCRIPTORS)
+        self._max_in_flight = max(1, min(MAX_REQUESTS_IN_FLIGHT, room // 10))
+        self._max_idle = min(MAX_IDLE, room // 6)
         self._idle: dict[Endpoint, zmq.Socket[bytes]] = {}
         self._gate = _Gate(self._context, bytes.fromhex(keys.tasks_public))
 
@@ -124,13 +135,13 @@ class ZmqSignals:
         remaining = iter(requests.items())
         with contextlib.closing(_Round()) as questions:
             while True:
-                for endpoint, request in islice(remaining, MAX_REQUESTS_IN_FLIGHT - questions.open):
+                for endpoint, request in islice(remaining, self._max_in_flight - questions.open):
                     questions.begin(self._send(endpoint, request))
                 if not questions.open or not (answered := questions.wait(deadline_s)):
                     break
                 for question, reply in answered:
                     # After a refusal there is no connection.
-                    if reply.refused or len(self._idle) >= MAX_IDLE:
+                    if reply.refused or len(self._idle) >= self._max_idle:
                         question.socket.close(linger=0)
                     else:
                         self._idle[question.endpoint] = question.socket
@@ -208,8 +219,7 @@ class _Gate:
             last.setsockopt(zmq.LINGER, 0)
             last.connect(ZAP_ADDRESS)
             last.send(ZAP_STOP)
-            last.poll(1000)
-        self._thread.join(5)
+            self._thread.join(5)
 
     def _serve(self) -> None:
         while True:

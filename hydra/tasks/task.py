@@ -8,6 +8,7 @@ import ipaddress
 import logging
 import os
 import queue
+import resource
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -133,6 +134,7 @@ class MainThreadExecutor:
 def run_task(kind: Callable[[TaskPlace], SignalledTask], driver: str) -> None:
     """Be a task of this kind until Marathon ends it."""
     place = dataclasses.replace(task_place(os.environ), driver=driver)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the memory of a task has its key
     controller, own = keys_of_task(os.environ)
     task = kind(place)
     address = signal_address(place.host)

@@ -12,7 +12,7 @@ import zmq
 
 from hydra.codec import encode
 from hydra.endpoints import Endpoint
-from hydra.signals import signal_server, zmq_signals
+from hydra.signals import signal_server
 from hydra.signals.keys import SignalKeys, new_key_pair
 from hydra.signals.messages import Request, SignalError, decode_reply, request, success
 from hydra.signals.signal_server import SignalServer
@@ -197,7 +197,7 @@ def test_a_silent_peer_does_not_silence_the_others(serve, signals):
 
 def test_a_silent_peer_does_not_silence_those_for_whom_a_socket_comes_free_later(serve, signals, monkeypatch):
     """More peers than sockets, one of the first being silent: the later ones are there all the same."""
-    monkeypatch.setattr(zmq_signals, "MAX_REQUESTS_IN_FLIGHT", 2)
+    monkeypatch.setattr(signals, "_max_in_flight", 2)
     absent = Endpoint(HOST, free_port())
     there = [serve() for _ in range(4)]
     answers = signals.ask({absent: PING} | dict.fromkeys(there, PING), 1.0)
@@ -206,7 +206,7 @@ def test_a_silent_peer_does_not_silence_those_for_whom_a_socket_comes_free_later
 
 
 def test_more_peers_than_sockets(serve, signals, monkeypatch):
-    monkeypatch.setattr(zmq_signals, "MAX_REQUESTS_IN_FLIGHT", 3)
+    monkeypatch.setattr(signals, "_max_in_flight", 3)
     endpoints = [serve() for _ in range(7)]
     answers = signals.ask(dict.fromkeys(endpoints, PING), 5.0)
     assert [answers[endpoint].ok for endpoint in endpoints] == [True] * 7
