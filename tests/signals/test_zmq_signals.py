@@ -513,8 +513,10 @@ class Recorder:
         while data := self._receive(near):
             self.sent += data
             far.sendall(data)
-        far.close()
+        with contextlib.suppress(OSError):
+            far.shutdown(socket.SHUT_RDWR)  # a close alone would not wake the thread that reads
         back.join(5)
+        far.close()
         near.close()
 
     def _copy(self, source, target):
