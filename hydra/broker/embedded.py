@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import shutil
 import socket
@@ -18,6 +17,7 @@ from hydra.broker.formatting import keep_format, random_id, restore_format
 from hydra.broker.java import KAFKA_FLAGS, SHORT_RUN_FLAGS, Java, broker_flags, end_jvm, java_command, start_jvm
 from hydra.broker.server_properties import Ports, properties_text, server_properties
 from hydra.errors import BrokerError
+from hydra.run.cgroups import usable_cores
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -173,7 +173,7 @@ class EmbeddedBroker:
                 f"the embedded broker's folder {self._folder} has ',' in its path, which separates Kafka's log.dirs",
                 hint="set TMPDIR to a folder without ','",
             )
-        properties = server_properties(ports, str(self._data), os.cpu_count() or 1, self._properties)
+        properties = server_properties(ports, str(self._data), usable_cores(), self._properties)
         try:
             self._folder.mkdir(parents=True)
             self._made_folder = True

