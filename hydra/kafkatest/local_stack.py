@@ -60,7 +60,7 @@ class StackEvent:
 
     event: Literal["note", "marathon", "kafka", "kept", "kafka_died", "failed"]
     text: str = ""
-    """A note; the URL of Marathon; Kafka's bootstrap servers; the last lines of a dead broker; an error's message."""
+    """A note; the URL of Marathon; Kafka's bootstrap servers; why the broker died; an error's message."""
     pid: int = 0
     """Kafka's process, with its bootstrap servers."""
     exit_code: int = 0
@@ -95,7 +95,7 @@ class LocalStack:
         self.settings = command.settings
         self.kafka_pid = 0
         self.kafka_died = ""
-        """The broker's last lines, once it has died."""
+        """Why the broker died, once it has."""
         self._events: queue.SimpleQueue[StackEvent | None] = queue.SimpleQueue()
         self._failure: HydraError | None = None
         self._ended = threading.Event()
@@ -181,7 +181,7 @@ class LocalStack:
             if event.event == "kafka":
                 self.kafka_pid = event.pid
             elif event.event == "kafka_died":
-                self.kafka_died = event.text or "no log lines"
+                self.kafka_died = str(BrokerError(event.text, hint=event.hint))
             elif event.event == "failed":
                 self._failure = ERROR_BRANCHES.get(event.exit_code, HydraError)(event.text, hint=event.hint)
                 self._ended.set()
@@ -202,7 +202,7 @@ class LocalStack:
             if event.event == "failed" and self._failure is not None:
                 raise self._failure
             if event.event == "kafka_died":
-                raise BrokerError(f"the embedded Kafka died: {event.text}")
+                raise BrokerError(event.text, hint=event.hint)
             if event.event == wanted:
                 return event.text
             if event.event == "note":

@@ -123,9 +123,9 @@ class StackProcess:
         broker.start(timeout_s=KAFKA_START_TIMEOUT_S)
         self._bootstrap_servers, self._kafka_pid = broker.bootstrap_servers, broker.pid
         _tell(StackEvent("kafka", self._bootstrap_servers, pid=broker.pid))
-        while broker.returncode() is None:
+        while (died := broker.death()) is None:
             time.sleep(KAFKA_POLL_S)
-        _tell(StackEvent("kafka_died", " | ".join(broker.last_lines(5))))
+        _tell(StackEvent("kafka_died", died.message, hint=died.hint))
 
     def _watch_lease(self) -> None:
         """Read stdin to its end."""

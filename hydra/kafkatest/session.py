@@ -238,7 +238,7 @@ class Session:
 
     def _broker_error(self) -> str:
         died = self._own.kafka_died if self._own is not None else ""
-        return f"the embedded Kafka died: {died}" if died else self._probe()
+        return died or self._probe()
 
     def cluster(self) -> dict[str, object]:
         """What a result says of Marathon and Kafka."""
