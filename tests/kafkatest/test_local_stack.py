@@ -58,7 +58,9 @@ def test_an_error_becomes_the_branch_with_its_exit_code(stack_that_says, exit_co
 
 
 def test_a_dead_broker_is_told_with_its_last_lines(stack_that_says):
-    stack, _notes = stack_that_says(StackEvent("marathon", "x"), StackEvent("kafka_died", "the embedded Kafka died: x", hint="y"))
+    stack, _notes = stack_that_says(
+        StackEvent("marathon", "x"), StackEvent("kafka_died", "the embedded Kafka died: x", hint="y")
+    )
     assert stack.wait_for_marathon() == "x"
     with pytest.raises(BrokerError, match="the embedded Kafka died: x: y"):
         stack.wait_for_kafka()
