@@ -92,7 +92,7 @@ _HINTS: Mapping[int, str] = {
     44: "see the create.topic.policy.class.name of the brokers",
     58: "check user and password",
     73: "set delete.topic.enable of the brokers, or delete the topic there",
-    76: "choose another --compression",
+    76: "choose another compression.type",
     81: "raise group.max.size of the broker, or use fewer clients in a group",
 }
 _DEFAULT_HINT = "see the broker's log"

@@ -160,6 +160,11 @@ class Fetcher:
             leader, client.loop, on_open=self._ask_versions, on_lost=lambda reason: client.lost(self, reason)
         )
 
+    @property
+    def let_in(self) -> bool:
+        """Whether the broker has answered on this connection."""
+        return self._request is not None
+
     def fetch(self) -> None:
         """Ask for what comes next in each partition."""
         request = self._request

@@ -30,6 +30,7 @@ from hydra.kafkatest import running_stack
 from hydra.kafkatest.local_stack import KEEP, StackCommand, StackEvent
 from hydra.kafkatest.running_stack import RunningStack
 from hydra.options.parsers import parse_agents
+from hydra.run.cgroups import raise_descriptor_limit
 from hydra.signals.keys import make_stack_keys
 
 KAFKA_START_TIMEOUT_S = 60.0
@@ -211,6 +212,7 @@ def _tell_note(text: str) -> None:
 def main() -> None:
     """Read the command from stdin and run that stack in the given folder, which is removed at the end."""
     signal.pthread_sigmask(signal.SIG_BLOCK, END_SIGNALS)
+    raise_descriptor_limit()
     folder = Path(sys.argv[1])
     try:
         ready, _, _ = select.select([sys.stdin], [], [], COMMAND_TIMEOUT_S)

@@ -25,10 +25,12 @@ from typing import TYPE_CHECKING
 from hydra.engine.apps import PUBLISHER, SUBSCRIBER, app_id, app_spec
 from hydra.errors import HydraError, MarathonError, OutputError
 from hydra.files.atomic_write import check_output, write_json
-from hydra.kafkatest.machine import check_capacity, machine, versions
+from hydra.kafkatest.machine import machine, versions
+from hydra.kafkatest.preflight import check_capacity
 from hydra.options.options import Options
 from hydra.options.order import make_order
 from hydra.options.reader import options_from_attributes
+from hydra.run.cgroups import raise_descriptor_limit
 from hydra.run.protocols import Progress, SilentProgress, Task, WarmUpProgress
 from hydra.run.record import RunRecord
 
@@ -93,7 +95,7 @@ class RunTestKAFKA:
         new = _snapshot(options)
         if self._session is not None:
             self._session.check_same(new)
-            check_capacity(new)
+            check_capacity(new, present=self._options)
         self._source, self._options = options, new
 
     def start_appserver(self) -> None:
@@ -107,6 +109,7 @@ class RunTestKAFKA:
         from hydra.kafkatest.session import Session
 
         self._options = _snapshot(self._source)
+        raise_descriptor_limit()
         check_capacity(self._options)
         if self._options.output is not None:
             check_output(self._options.output, "output")

@@ -6,8 +6,10 @@ about this process. Systems without these files have no limits but the machine's
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+import resource
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -19,6 +21,9 @@ _MICROSECONDS, _NANOSECONDS = 1_000_000, 1_000_000_000
 """In a second."""
 _NO_MEMORY_LIMIT = 1 << 60
 """cgroup v1 writes "no limit" as the largest multiple of a page that fits."""
+
+MOST_DESCRIPTORS = 1 << 20
+"""More than any process here opens; some libraries make tables of this size."""
 
 _IDLE_COLUMNS = (3, 4)
 _BUSY_COLUMNS = 8
@@ -262,6 +267,15 @@ def usable_cpus() -> float:
 def usable_cores() -> int:
     """The same as a number of threads that can run at once, at least 1."""
     return max(1, math.ceil(usable_cpus()))
+
+
+def raise_descriptor_limit() -> None:
+    """Let this process open as many files as its hard limit allows: a shell's soft limit is for other programs."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):  # some systems allow less than they tell
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def usable_memory_bytes() -> tuple[int, int]:
