@@ -27,7 +27,7 @@ from kafka.errors import (
 from kafka.net.compat import KafkaNetClient
 
 from hydra.accounting.evidence import OffsetRange
-from hydra.broker.connectivity import await_reachable, connection_errors
+from hydra.broker.connectivity import await_reachable, check_no_tls, connection_errors
 from hydra.endpoints import Endpoint, parse_endpoints
 from hydra.errors import BrokerError
 from hydra.kafka_errors import error_hint, error_name, is_final
@@ -70,6 +70,7 @@ class KafkaTopicAdmin:
         # Two requests may run into this within one call.
         self._request_timeout_s = timeout_s / 3
         self._client: KafkaAdminClient | None = None
+        self._knows_no_tls = False
         self._advertised: Sequence[Endpoint] = ()
 
     def check(self) -> ClusterFacts:
@@ -176,6 +177,9 @@ class KafkaTopicAdmin:
     def _connected(self) -> KafkaAdminClient:
         if self._client is None:
             await_reachable(self._endpoints, self._timeout_s)
+            if not self._knows_no_tls:
+                check_no_tls(self._endpoints)
+                self._knows_no_tls = True
             servers = [str(endpoint) for endpoint in self._endpoints]
             self._client, connections = _open_client(servers, self._request_timeout_s)
             self._advertised = [Endpoint(broker.host, broker.port) for broker in connections.cluster.brokers()]
