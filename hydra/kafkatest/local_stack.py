@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -31,6 +32,9 @@ KEEP_TIMEOUT_S = 5.0
 END_TIMEOUT_S = 20.0
 FAILURE_TIMEOUT_S = 0.5
 """The stack's end may be noticed a moment before its last message arrives."""
+
+END_NOTICED_S = 2.0
+"""A process that has closed its pipes has ended, or ends at once."""
 
 KEEP = "keep"
 """The one message after the command: stay when I am gone."""
@@ -102,6 +106,7 @@ class LocalStack:
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: threading.Thread | None = None
         self._stays = False
+        self._closing = False
 
     def start(self) -> None:
         """Start the process; called once, and followed by ``close``, whatever comes of it.
@@ -151,6 +156,7 @@ class LocalStack:
 
     def close(self) -> None:
         """End the stack and everything that it started; harmless the second time."""
+        self._closing = True
         if (process := self._process) is not None:
             # That ends its lease, which suffices unless it was told to stay.
             self._close_stdin(process)
@@ -166,9 +172,17 @@ class LocalStack:
             self._close_pipes(process)
         remove_run_folder(self.folder)
 
-    def failure(self) -> HydraError | None:
-        """Why the stack ended by itself; None if it has not said so."""
-        self._ended.wait(FAILURE_TIMEOUT_S)
+    def failure(self, wait_s: float = FAILURE_TIMEOUT_S) -> HydraError | None:
+        """Why the stack ended although nobody here ended it; None while it is up.
+
+        Its own words, or else how its process ended. Waits a moment: what it took with it may be noticed first.
+        """
+        if not self._ended.wait(wait_s) or self._closing or self._process is None:
+            return None
+        if self._failure is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(END_NOTICED_S)
+            self._failure = _unexpected_end(self._process, self._last_lines())
         return self._failure
 
     def _read_events(self, process: subprocess.Popen[bytes]) -> None:
@@ -198,7 +212,8 @@ class LocalStack:
                 raise InfrastructureError(text) from None
             if event is None:
                 self._events.put(None)
-                raise InfrastructureError(f"the local stack ended before it was up{self._last_lines()}")
+                text = f"the local stack ended before it was up{self._last_lines()}"
+                raise self.failure() or InfrastructureError(text)
             if event.event == "failed" and self._failure is not None:
                 raise self._failure
             if event.event == "kafka_died":
@@ -234,6 +249,20 @@ class LocalStack:
             if self._reader is not None:
                 self._reader.join(timeout=5)
             process.stdout.close()
+
+
+def _unexpected_end(process: subprocess.Popen[bytes], last_lines: str) -> InfrastructureError:
+    """What the exit status of a stack says that told nothing itself."""
+    status = process.poll()
+    reason = "closed its pipes" if status is None else f"ended with exit status {status}"
+    if status is not None and status < 0:
+        reason = f"was killed by {signal.Signals(-status).name}"
+    elif status == 0:
+        reason = "was ended by SIGTERM"
+    hint = "see who ended it"
+    if status == -signal.SIGKILL:
+        hint += "; where the kernel did, for want of memory, its log (dmesg) says so"
+    return InfrastructureError(f"the local stack (process {process.pid}) {reason}{last_lines}", hint=hint)
 
 
 def leave_stack_running(options: Options, run_id: str, note: Note) -> None:

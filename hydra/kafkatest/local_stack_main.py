@@ -15,8 +15,10 @@ import os
 import select
 import signal
 import sys
+import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -82,6 +84,8 @@ class StackProcess:
                 except HydraError as error:
                     # Before the parts go down, since the controller would notice that first.
                     _tell(StackEvent("failed", error.message, exit_code=error.exit_code, hint=error.hint))
+                except Exception as error:  # noqa: BLE001  # whatever was not expected is a bug of ours
+                    _tell(StackEvent("failed", _write_bug(error), exit_code=HydraError.exit_code))
                 finally:
                     _protect_clean_up()
         except _EndError:
@@ -196,6 +200,19 @@ def _marathon(folder: Path, agents: str | None) -> Iterator[str]:
         asyncio.run_coroutine_threadsafe(server.stop(), loop).result(MARATHON_TIMEOUT_S)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(MARATHON_TIMEOUT_S)
+
+
+def _write_bug(error: Exception) -> str:
+    """Keep the traceback in a file, which outlives the stack's folder; returns the text that names it."""
+    what = f"a bug of Hydra's own in the local stack ({type(error).__name__}: {error})"
+    try:
+        handle, path = tempfile.mkstemp(prefix="hydra-bug-", suffix=".log")
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as log:
+            traceback.print_exception(error, file=log)
+    except OSError:
+        traceback.print_exception(error)
+        return what
+    return f"{what}: see {path}"
 
 
 def _tell(event: StackEvent) -> None:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra.engine.apps import PUBLISHER, SUBSCRIBER, app_id, app_spec
-from hydra.errors import HydraError, MarathonError, OutputError
+from hydra.errors import DegradedError, HydraError, InfrastructureError, OutputError
 from hydra.files.atomic_write import check_output, write_json
 from hydra.kafkatest.machine import machine, versions
 from hydra.kafkatest.preflight import check_capacity
@@ -120,7 +120,8 @@ class RunTestKAFKA:
             self._session.connect_kafka()
         except BaseException as error:
             # Whatever was noticed first: where the stack says why it went down, that is what happened.
-            cause = self._session.failure() if self._session is not None and isinstance(error, MarathonError) else None
+            told = isinstance(error, (InfrastructureError, DegradedError)) and self._session is not None
+            cause = self._session.failure() if told and self._session is not None else None
             with contextlib.suppress(HydraError):  # of undoing: the failure itself is what the caller hears of
                 self.stop_appserver()
             if cause is not None:
@@ -204,7 +205,8 @@ class RunTestKAFKA:
             return
         keep = self._options.keep_running
         try:
-            if not keep:
+            # With a local stack that has ended, all that it had started is gone.
+            if not keep and self._session.failure(wait_s=0) is None:
                 self.delete_all_launched_apps()
         finally:
             session, self._session = self._session, None
