@@ -28,6 +28,11 @@ hiccup of a tenth of a second in a run of ten is no limit of anything."""
 
 NEAR_FULL_CORE_PERCENT = 85.0
 NEAR_FULL_MACHINE_PERCENT = 92.0
+FREE_CPUS = 1.0
+"""With less of a CPU free, a task that had work to do may have waited for its turn."""
+
+THROTTLED_RATIO = 0.05
+"""A CPU quota that ran out in more than this share of a run slowed whatever it covers."""
 PAUSE_S = 2.0
 """A task that stood still for longer was stopped, or starved."""
 
@@ -68,7 +73,7 @@ def find_bottleneck(
     signs = [
         *_publisher_signs(order, evidence, latency, points),
         *_subscriber_signs(order, evidence, points),
-        *_machine_signs(evidence, totals),
+        *_machine_signs(order, evidence, totals),
     ]
     if signs:
         return Bottleneck(
@@ -169,25 +174,47 @@ def _subscriber_signs(order: RunOrder, evidence: Evidence, points: Sequence[Time
     return found
 
 
-def _machine_signs(evidence: Evidence, totals: Totals) -> list[tuple[str, str]]:
-    """A machine without a free core, of which the broker had less than the rest together."""
-    machine_percent, broker_percent = totals.machine_cpu_percent, totals.broker_cpu_percent
-    if machine_percent is None or machine_percent < NEAR_FULL_MACHINE_PERCENT:
+def _machine_signs(order: RunOrder, evidence: Evidence, totals: Totals) -> list[tuple[str, str]]:
+    """What all of Hydra's processes share: a CPU quota that ran out, and CPUs of which less than one was free.
+
+    A broker among them is named all the same if it had a whole CPU, and more than everything else: nobody kept that
+    from it. A controller whose tasks run elsewhere tells only what is certainly not the broker.
+    """
+    if signs := _throttled(evidence):
+        return signs
+    cores, machine_percent, broker_percent = evidence.cores, totals.machine_cpu_percent, totals.broker_cpu_percent
+    if machine_percent is None:
         return []
+    free_cpus = cores * (1 - machine_percent / 100)
     ours = totals.subscriber_cpu_percent_sum + totals.publisher_cpu_percent
-    if broker_percent is None:
-        # Where the broker runs is not known here: only what is certainly not the broker counts.
-        others = 0.0
-        at_limit = ours >= evidence.cores * 50
+    others = max(0.0, cores * machine_percent - ours - (broker_percent or 0.0))
+    if order.options.marathon_url is not None:
+        at_limit = machine_percent >= NEAR_FULL_MACHINE_PERCENT and ours >= cores * 50
     else:
-        others = max(0.0, evidence.cores * machine_percent - ours - broker_percent)
-        at_limit = ours + others > broker_percent
+        broker_had_its_own = broker_percent is not None and broker_percent >= max(100.0, ours + others)
+        at_limit = free_cpus < FREE_CPUS and not broker_had_its_own
     if not at_limit:
         return []
-    shares = ((ours, "the harness"), (others, "other programs"), (broker_percent or 0.0, "the broker"))
-    told = ", ".join(f"{who} {share / max(1, evidence.cores):.0f} %" for share, who in shares if share)
+    # Where Hydra does not run the broker, it may be among the others.
+    who_else = "other programs" if broker_percent is not None else "others"
+    shares = ((ours, "the harness"), (others, who_else), (broker_percent or 0.0, "the broker"))
+    told = ", ".join(f"{who} {share / (cores or 1):.0f} %" for share, who in shares if share)
     advice = "end what else runs there" if others > ours else "put the broker and the tasks on different machines"
-    return [(f"the machine was {machine_percent:.0f} % busy ({told})", advice)]
+    used = f"the {cores:.3g} CPUs that Hydra may use were {machine_percent:.0f} % busy ({told})"
+    return [(f"{used}: {max(0.0, free_cpus):.2g} of a CPU was free", f"{advice}, or allow Hydra more CPUs")]
+
+
+def _throttled(evidence: Evidence) -> list[tuple[str, str]]:
+    """A CPU quota of Hydra's processes that ran out again and again."""
+    samples = [sample for sample in evidence.machine if sample.throttled_s is not None]
+    if len(samples) < 2:
+        return []
+    window_s = samples[-1].at_s - samples[0].at_s
+    throttled_s = (samples[-1].throttled_s or 0.0) - (samples[0].throttled_s or 0.0)
+    if window_s <= 0 or throttled_s <= THROTTLED_RATIO * window_s:
+        return []
+    text = f"the CPU quota of {evidence.cores:.3g} CPUs ran out in {100 * throttled_s / window_s:.0f} % of the run"
+    return [(text, "raise the CPU quota of Hydra's cgroup (a container's CPU limit), or ask for less load")]
 
 
 def _broker(evidence: Evidence, totals: Totals) -> tuple[str, ...]:
@@ -195,7 +222,7 @@ def _broker(evidence: Evidence, totals: Totals) -> tuple[str, ...]:
     if totals.publisher_queue_full:
         facts.append("acks came so late that the publisher's queue was full")
     if totals.broker_cpu_percent is not None:
-        facts.append(f"the broker used {totals.broker_cpu_percent:.0f} % of a core of {evidence.cores}")
+        facts.append(f"the broker used {totals.broker_cpu_percent:.0f} % of a core of {evidence.cores:.3g}")
     facts.append(
         f"the harness had room: publisher {totals.publisher_cpu_percent:.0f} %, busiest subscriber"
         f" {totals.subscriber_cpu_percent_max:.0f} % of a core"

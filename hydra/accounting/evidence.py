@@ -61,7 +61,7 @@ class Evidence:
     """Why the log was not audited."""
     machine: tuple[MachineSample, ...] = ()
     """The controller's, about once a second."""
-    cores: int = 1
-    """Of the controller's machine."""
+    cores: float = 1
+    """CPUs of the controller's machine that Hydra's processes may use, by affinity and quota."""
     clock_error_s: float = 0.0
     """How far the clocks of two tasks may be apart after correction."""

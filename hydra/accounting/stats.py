@@ -223,8 +223,11 @@ class MachineSample:
     at_s: float
     """Since the start of the plan."""
     busy_cpu_s: float
-    """CPU time of all cores that was not idle, since the machine began."""
+    """CPU time that was not idle, of what Hydra's processes may use there (affinity, quota); differences count."""
     memory_available_bytes: int
+    """Of what Hydra's processes may have."""
     broker_cpu_s: float | None = None
     """CPU time of the broker's process since it began; None where Hydra does not run it."""
     broker_rss_bytes: int | None = None
+    throttled_s: float | None = None
+    """Length of the scheduler's periods in which a CPU quota ran out; differences count. None without a quota."""

@@ -57,7 +57,7 @@ class TimelinePoint:
     broker_cpu_percent: float | None
     broker_rss_bytes: int | None
     machine_cpu_percent: float | None
-    """Of all cores."""
+    """Of what Hydra's processes may use of it."""
 
 
 class _Track(Generic[S]):
@@ -116,7 +116,7 @@ def points(order: RunOrder, evidence: Evidence) -> tuple[TimelinePoint, ...]:
                 broker_cpu_percent=_broker_percent(used),
                 broker_rss_bytes=used[1].broker_rss_bytes if used else None,
                 machine_cpu_percent=(
-                    _percent(used, lambda sample: sample.busy_cpu_s) / max(1, evidence.cores) if used else None
+                    _percent(used, lambda sample: sample.busy_cpu_s) / (evidence.cores or 1) if used else None
                 ),
             )
         )

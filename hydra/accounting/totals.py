@@ -87,7 +87,7 @@ class Totals:
     """Mean over the send window; None where Hydra does not run the broker."""
     broker_rss_bytes_max: int | None
     machine_cpu_percent: float | None
-    """Of all cores of the controller's machine, mean over the send window."""
+    """Of what Hydra's processes may use of the controller's machine, mean over the send window."""
 
 
 @dataclass(frozen=True)

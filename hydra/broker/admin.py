@@ -1,6 +1,6 @@
 """Topics and offsets of any cluster, by kafka-python's admin client: the `TopicAdmin` of `hydra.run.protocols`.
 
-A call is repeated until its time is up while kafka-python says that its error is retriable; any other error becomes a
+A call is repeated until its time is up while its error may pass (kafka_errors.py); any other error becomes a
 BrokerError. A port that refuses connections is given up after a few seconds.
 """
 
@@ -14,6 +14,7 @@ from typing import TypedDict, TypeVar
 from kafka import KafkaAdminClient, OffsetSpec, TopicPartition
 from kafka.admin import MemberToRemove
 from kafka.errors import (
+    BrokerResponseError,
     GroupIdNotFoundError,
     InvalidTopicError,
     KafkaError,
@@ -26,9 +27,10 @@ from kafka.errors import (
 from kafka.net.compat import KafkaNetClient
 
 from hydra.accounting.evidence import OffsetRange
-from hydra.broker.connectivity import await_reachable, connection_errors
+from hydra.broker.connectivity import await_reachable, check_no_tls, connection_errors
 from hydra.endpoints import Endpoint, parse_endpoints
 from hydra.errors import BrokerError
+from hydra.kafka_errors import error_hint, error_name, is_final
 from hydra.options.order import PartitionLeader
 from hydra.run.protocols import ClusterFacts
 
@@ -68,6 +70,7 @@ class KafkaTopicAdmin:
         # Two requests may run into this within one call.
         self._request_timeout_s = timeout_s / 3
         self._client: KafkaAdminClient | None = None
+        self._knows_no_tls = False
         self._advertised: Sequence[Endpoint] = ()
 
     def check(self) -> ClusterFacts:
@@ -144,6 +147,11 @@ class KafkaTopicAdmin:
                 return action(self._connected())
             # RuntimeError: what kafka-python says when the cluster has no controller for a moment
             except (KafkaError, RuntimeError, OSError) as error:
+                if isinstance(error, BrokerResponseError) and is_final(error.errno):
+                    raise BrokerError(
+                        f"cannot {what} on {self._where} ({error_name(error.errno)}: {_sentence(error)})",
+                        hint=error_hint(error.errno, "CREATE, DESCRIBE and DELETE"),
+                    ) from error
                 if not getattr(error, "retriable", True) or time.monotonic() >= retry_until:
                     raise self._advertised_address_error() or BrokerError(
                         f"cannot {what} on {self._where} ({_sentence(error)})",
@@ -169,6 +177,9 @@ class KafkaTopicAdmin:
     def _connected(self) -> KafkaAdminClient:
         if self._client is None:
             await_reachable(self._endpoints, self._timeout_s)
+            if not self._knows_no_tls:
+                check_no_tls(self._endpoints)
+                self._knows_no_tls = True
             servers = [str(endpoint) for endpoint in self._endpoints]
             self._client, connections = _open_client(servers, self._request_timeout_s)
             self._advertised = [Endpoint(broker.host, broker.port) for broker in connections.cluster.brokers()]
@@ -234,14 +245,21 @@ def _topic(client: KafkaAdminClient, name: str) -> _Topic:
 
 
 def _exists(client: KafkaAdminClient, name: str) -> bool:
-    # No topic can have an invalid name.
-    return for_code(_topic(client, name)["error_code"]) not in (UnknownTopicOrPartitionError, InvalidTopicError)
+    error = for_code(_topic(client, name)["error_code"])
+    if error in (UnknownTopicOrPartitionError, InvalidTopicError):  # no topic can have an invalid name
+        return False
+    if is_final(error.errno):
+        raise error(name)
+    return True
 
 
 def _leaders(client: KafkaAdminClient, name: str) -> tuple[PartitionLeader, ...]:
     """The partitions that have a leader whose address is known."""
     brokers = _cluster_facts(client).brokers
-    partitions = sorted(_topic(client, name)["partitions"], key=lambda partition: partition["partition_index"])
+    topic = _topic(client, name)
+    if is_final(topic["error_code"]):
+        raise for_code(topic["error_code"])(name)
+    partitions = sorted(topic["partitions"], key=lambda partition: partition["partition_index"])
     return tuple(
         PartitionLeader(partition["partition_index"], partition["leader_id"], brokers[partition["leader_id"]])
         for partition in partitions

@@ -7,12 +7,14 @@ import errno
 import os
 import selectors
 import socket
+import ssl
 import struct
 import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from hydra.clients.wire_connection import TLS_RECORDS
 from hydra.endpoints import Endpoint, parse_endpoints
 from hydra.errors import BrokerError
 
@@ -29,7 +31,7 @@ PROBE_EVERY_S = 1.0
 PROBE_TIMEOUT_S = 0.5
 _JOIN_TIMEOUT_S = 2.0
 
-_API_METADATA = 3
+_API_METADATA, _API_VERSIONS = 3, 18
 _METADATA_VERSION = 2
 _CLIENT_ID = b"hydra"
 _LARGEST_REPLY_BYTES = 1 << 20
@@ -97,6 +99,56 @@ def await_reachable(endpoints: Sequence[Endpoint], timeout_s: float) -> None:
             hint = "check bootstrap_servers, the network and whether the broker is up"
             raise BrokerError(f"no Kafka broker can be reached ({causes})", hint=hint)
         time.sleep(_PAUSE_S)
+
+
+def check_no_tls(endpoints: Sequence[Endpoint], timeout_s: float = _CONNECT_TIMEOUT_S) -> None:
+    """See that the first of the endpoints that answers a plain request does so in plain words; waits for one at most.
+
+    A client that is not told so waits for an answer that cannot come.
+
+    Raises:
+        BrokerError: it speaks TLS.
+    """
+    deadline_s = time.monotonic() + timeout_s
+    for endpoint in endpoints:
+        left_s = deadline_s - time.monotonic()
+        if left_s <= 0:
+            return
+        beginning = _first_bytes(endpoint, left_s / 2)
+        if beginning in TLS_RECORDS or (beginning == b"" and _greets_by_tls(endpoint, left_s / 2)):
+            hint = "give the address of a listener without TLS (PLAINTEXT)"
+            raise BrokerError(f"the port {endpoint} speaks TLS, which Hydra's Kafka clients do not", hint=hint)
+        if beginning:
+            return
+
+
+def _first_bytes(endpoint: Endpoint, timeout_s: float) -> bytes | None:
+    """The first two bytes of the answer to an ApiVersions request; empty: the connection was closed; None: nothing."""
+    request = struct.pack(">hhih", _API_VERSIONS, 0, 1, len(_CLIENT_ID)) + _CLIENT_ID
+    try:
+        with socket.create_connection((endpoint.host, endpoint.port), timeout=timeout_s) as connection:
+            connection.sendall(struct.pack(">i", len(request)) + request)
+            return connection.recv(2)
+    except ConnectionError:
+        return b""
+    except (OSError, UnicodeError):
+        return None
+
+
+def _greets_by_tls(endpoint: Endpoint, timeout_s: float) -> bool:
+    """Whether a TLS handshake is answered by TLS, be it by a refusal."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with (
+            socket.create_connection((endpoint.host, endpoint.port), timeout=timeout_s) as connection,
+            context.wrap_socket(connection),
+        ):
+            return True
+    except ssl.SSLError as error:
+        return "ALERT" in (error.reason or "")
+    except (OSError, UnicodeError):
+        return False
 
 
 class BrokerProbe:

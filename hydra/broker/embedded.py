@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import shutil
 import socket
@@ -16,8 +15,10 @@ from typing import TYPE_CHECKING
 from hydra.broker.connectivity import is_ready
 from hydra.broker.formatting import keep_format, random_id, restore_format
 from hydra.broker.java import KAFKA_FLAGS, SHORT_RUN_FLAGS, Java, broker_flags, end_jvm, java_command, start_jvm
+from hydra.broker.jvm_exit import exit_hint, exit_reason, recent_errors
 from hydra.broker.server_properties import Ports, properties_text, server_properties
 from hydra.errors import BrokerError
+from hydra.run.cgroups import limits, usable_cores
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -32,6 +33,7 @@ _POLL_S = 0.02
 _PROBE_TIMEOUT_S = 1.0
 _LOG_TAIL_BYTES = 64 * 1024
 _QUOTED_LINES = 6
+_SEARCHED_LINES = 400
 _STACK_FRAME = ("\t", "    ")
 
 
@@ -77,6 +79,7 @@ class EmbeddedBroker:
         self._env = dict(env or {})
         self._start_timeout_s = start_timeout_s
         self._advertised_port = advertised_port
+        self._heap_mb = heap_mb
         self._broker_flags = broker_flags(heap_mb, performance_flags)
         self._jvm_flags = tuple(jvm_flags)
         self._log = self._folder / "broker.log"
@@ -88,6 +91,8 @@ class EmbeddedBroker:
         self._ports: Ports | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._made_folder = False
+        self._oom_kills = 0
+        """How many processes had been killed for memory when the JVM was started."""
 
     def __enter__(self) -> Self:
         self.start(self._start_timeout_s)
@@ -123,6 +128,23 @@ class EmbeddedBroker:
         except OSError:
             return ()
         return tuple(text.splitlines()[-count:]) if count > 0 else ()
+
+    def death(self) -> BrokerError | None:
+        """Why it is not there any more: its exit status, and the errors that it logged just before; None while it is.
+
+        Called soon after the end: what was logged long before is not its cause.
+        """
+        status = self.returncode()
+        return None if status is None else self._death(status)
+
+    def _death(self, status: int) -> BrokerError:
+        oom_killed = limits().oom_kills > self._oom_kills
+        now = time.localtime()
+        of_day_s = now.tm_hour * 3600 + now.tm_min * 60 + now.tm_sec
+        errors = recent_errors(self.last_lines(_SEARCHED_LINES), of_day_s)
+        reason = exit_reason(status, oom_killed=oom_killed, heap_mb=self._heap_mb)
+        logged = f"; it logged: {' | '.join(errors)}" if errors else ""
+        return BrokerError(f"the embedded Kafka died: {reason}{logged}", hint=exit_hint(status, oom_killed=oom_killed))
 
     def start(self, timeout_s: float = 30.0) -> None:
         """Start it and wait until it serves. After a crash it starts again with its data and its port.
@@ -173,7 +195,7 @@ class EmbeddedBroker:
                 f"the embedded broker's folder {self._folder} has ',' in its path, which separates Kafka's log.dirs",
                 hint="set TMPDIR to a folder without ','",
             )
-        properties = server_properties(ports, str(self._data), os.cpu_count() or 1, self._properties)
+        properties = server_properties(ports, str(self._data), usable_cores(), self._properties)
         try:
             self._folder.mkdir(parents=True)
             self._made_folder = True
@@ -202,7 +224,7 @@ class EmbeddedBroker:
         while True:
             status = self._process.poll()
             if status is not None:
-                raise self._failure(f"ended during its start (exit status {status})")
+                raise self._ended_at_start(status)
             left_s = deadline - time.monotonic()
             if left_s <= 0:
                 end_jvm(self._process)
@@ -218,8 +240,14 @@ class EmbeddedBroker:
             self._made_folder = False
 
     def _jvm(self, flags: Sequence[str], main: Sequence[str]) -> subprocess.Popen[bytes]:
+        self._oom_kills = limits().oom_kills
         command = java_command(self._java, (*flags, *self._jvm_flags), self._classpath, self._folder, main)
         return start_jvm(command, self._folder, self._log, self._env)
+
+    def _ended_at_start(self, status: int) -> BrokerError:
+        died = self._death(status)
+        error = self._failure(f"ended during its start: {died.message.partition(': ')[2].partition('; it logged')[0]}")
+        return BrokerError(error.message, hint=died.hint or error.hint)
 
     def _failure(self, what: str) -> BrokerError:
         """A BrokerError with the last lines of the log, without stack frames."""

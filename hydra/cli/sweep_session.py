@@ -65,7 +65,7 @@ def check_capacity_of(points: Iterable[Options]) -> None:
     Raises:
         CapacityError: names the number that is needed.
     """
-    from hydra.kafkatest.machine import check_capacity
+    from hydra.kafkatest.preflight import check_capacity
 
     for options in points:
         check_capacity(options)

@@ -19,6 +19,7 @@ from hydra.accounting.stats import PartitionOutcomes
 from hydra.clients.ledger import PROOFS_OF_REFUSAL, DeliveryLedger, RecordValues, queue_limit, sequence_of
 from hydra.clients.protocols import AckCount
 from hydra.errors import BrokerError
+from hydra.kafka_errors import error_name, is_final
 from hydra.options.order import RunOrder
 
 log = logging.getLogger(__name__)
@@ -92,6 +93,8 @@ class ConfluentPublisher:
             leaders = [part.leader for part in topic.partitions.values() if part.leader >= 0]
             if topic.error is None and len(leaders) >= self._order.options.partitions:
                 return
+            if topic.error and is_final(topic.error.code()):
+                raise BrokerError(f"{where}: {error_name(topic.error.code())}")
             reason = topic.error.str() if topic.error else f"{len(leaders)} partitions have a leader"
             producer.poll(min(0.05, left_s))
         raise BrokerError(f"{where}: {reason} after {deadline_s:g} s")

@@ -14,6 +14,7 @@ from hydra.clients.wire_connection import Connection, EventLoop, OnReply
 from hydra.clients.wire_leaders import LeaderLookup
 from hydra.endpoints import Endpoint
 from hydra.errors import BrokerError, CapacityError
+from hydra.kafka_errors import error_name
 
 BACK_OFF_FIRST_S = 0.05
 BACK_OFF_LAST_S = 1.0
@@ -159,6 +160,11 @@ class Fetcher:
             leader, client.loop, on_open=self._ask_versions, on_lost=lambda reason: client.lost(self, reason)
         )
 
+    @property
+    def let_in(self) -> bool:
+        """Whether the broker has answered on this connection."""
+        return self._request is not None
+
     def fetch(self) -> None:
         """Ask for what comes next in each partition."""
         request = self._request
@@ -223,7 +229,7 @@ class Fetcher:
 
     def _refused(self, code: int) -> None:
         if code != protocol.OFFSET_OUT_OF_RANGE or self._out_of_range is None:
-            raise BrokerError(f"{protocol.error_name(code)} for topic {self._client.settings.topic}")
+            raise BrokerError(f"{error_name(code)} for topic {self._client.settings.topic}")
         self._ask_offset(self._out_of_range, protocol.EARLIEST, self._take_earliest)
 
     def _ask_offset(self, part: PartitionTally, timestamp: int, on_reply: OnReply) -> None:
@@ -248,7 +254,7 @@ class Fetcher:
     def _read_offset(self, buffer: bytearray, start: int) -> tuple[PartitionTally, int]:
         error, offset = protocol.read_list_offsets(buffer, start)
         if error or self._out_of_range is None:
-            raise BrokerError(f"{protocol.error_name(error)} for topic {self._client.settings.topic}")
+            raise BrokerError(f"{error_name(error)} for topic {self._client.settings.topic}")
         return self._out_of_range, offset
 
     def _jump(self, part: PartitionTally, offset: int, where: str) -> None:

@@ -16,7 +16,6 @@ import struct
 import time
 from collections import deque
 from collections.abc import Callable
-from functools import lru_cache
 
 from hydra.clients.wire_protocol import CORRELATION_AT, INT32, MALFORMED
 from hydra.endpoints import Endpoint
@@ -33,6 +32,15 @@ _HEAD = struct.Struct(">ii")
 
 _RESET = struct.pack("ii", 1, 0)
 
+_Address = tuple[int, tuple[object, ...]]
+"""(address family, socket address)."""
+
+_ASK_AGAIN_S = 1.0
+"""How long the addresses of a name are good for: hundreds of clients connect at once."""
+
+TLS_RECORDS = (b"\x15\x03", b"\x16\x03")
+"""How a TLS server answers what is no TLS: with an alert, or with a record of the handshake."""
+
 OnReply = Callable[[bytearray, int, int], None]
 """Handles a reply: (buffer, start, stop) of what follows the correlation id. The buffer is valid during the call only.
 
@@ -46,10 +54,11 @@ class EventLoop:
     A receive buffer for each connection would take gigabytes at 10,000 clients.
     """
 
-    __slots__ = ("_timer_numbers", "_timers", "buffer", "selector", "view")
+    __slots__ = ("_timer_numbers", "_timers", "addresses", "buffer", "selector", "view")
 
     def __init__(self) -> None:
         self.selector = selectors.DefaultSelector()
+        self.addresses = _Addresses()
         self.buffer = bytearray(_FIRST_BUFFER_BYTES)
         self.view = memoryview(self.buffer)
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
@@ -97,11 +106,39 @@ class _ConnectionLostError(Exception):
     """The connection cannot be used any more; the text says why."""
 
 
-@lru_cache(maxsize=1024)
-def _resolve(endpoint: Endpoint) -> tuple[int, tuple[object, ...]]:
-    """(address family, socket address). A host name is looked up once."""
-    found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
-    return found[0][0], found[0][4]
+def _no_kafka(beginning: bytes) -> str:
+    """What it is that answers so, instead of a Kafka broker."""
+    if beginning in TLS_RECORDS:
+        return "this port speaks TLS: give the address of a listener without it (PLAINTEXT)"
+    return "the reply is not Kafka's protocol"
+
+
+class _Addresses:
+    """The addresses of the endpoints of a driver, asked for again and again: a broker may come back at another one."""
+
+    __slots__ = ("_found", "_turns")
+
+    def __init__(self) -> None:
+        self._found: dict[Endpoint, tuple[float, list[_Address]]] = {}
+        self._turns: dict[Endpoint, int] = {}
+        """Which address of an endpoint is the first to try: the one after the last that did not connect."""
+
+    def of(self, endpoint: Endpoint) -> list[_Address]:
+        """All of them, in the order in which to try them; raises OSError, UnicodeError where there is none."""
+        now_s = time.monotonic()
+        asked_s, found = self._found.get(endpoint, (float("-inf"), []))
+        if now_s - asked_s >= _ASK_AGAIN_S:
+            infos = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+            found = list(dict.fromkeys((info[0], info[4]) for info in infos))
+            self._found[endpoint] = now_s, found
+        turn = self._turns.get(endpoint, 0) % len(found)
+        return found[turn:] + found[:turn]
+
+    def failed(self, endpoint: Endpoint, address: _Address) -> None:
+        """This one did not connect: it is the last to be tried next time."""
+        found = self._found.get(endpoint, (0.0, []))[1]
+        if address in found:
+            self._turns[endpoint] = found.index(address) + 1
 
 
 class Connection:
@@ -114,8 +151,8 @@ class Connection:
     """
 
     __slots__ = (
-        "_awaited", "_backlog", "_begun_s", "_correlation_id", "_loop", "_on_lost", "_on_open", "_partial", "_socket",
-        "_unsent", "connecting", "endpoint", "unsent_requests",
+        "_address", "_awaited", "_backlog", "_begun_s", "_correlation_id", "_loop", "_on_lost", "_on_open", "_partial",
+        "_socket", "_unsent", "_untried", "connecting", "endpoint", "unsent_requests",
     )  # fmt: skip
 
     def __init__(
@@ -138,6 +175,9 @@ class Connection:
         """The rest of a request that the system has taken in part; the requests behind it wait in the backlog."""
         self._backlog: deque[bytearray] = deque()
         self._socket: socket.socket | None = None
+        self._address: _Address | None = None
+        """The one that is being tried."""
+        self._untried: deque[_Address] = deque()
 
     @property
     def waiting_since_s(self) -> float | None:
@@ -147,33 +187,50 @@ class Connection:
         return self._awaited[0][2] if self._awaited else None
 
     def connect(self) -> None:
-        """Begin to connect; never waits, except to look up a host name.
+        """Begin to connect, to one address of the endpoint after the other; never waits, except to look up a name.
 
         Raises:
             CapacityError: no file descriptor is left. ``on_lost`` was called, as for any other reason.
         """
         try:
-            family, address = _resolve(self.endpoint)
-            connection = socket.socket(family, socket.SOCK_STREAM)
-        except OSError as error:
-            if error.errno in {errno.EMFILE, errno.ENFILE}:
-                capacity_error = CapacityError(
-                    f"no file descriptor is left for a connection to {self.endpoint}: {error.strerror}",
-                    hint="each client needs one for each leader; raise the limit with ulimit -n, or use fewer clients"
-                    " per app",
-                )
-                self._on_lost(str(capacity_error))
-                raise capacity_error from error
+            self._untried = deque(self._loop.addresses.of(self.endpoint))
+        except (OSError, UnicodeError) as error:
             self._fail(str(error))
             return
-        self._socket = connection
-        connection.settimeout(0)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        code = connection.connect_ex(address)
-        if code in {0, errno.EINPROGRESS}:
-            self._loop.selector.register(connection, selectors.EVENT_WRITE, self._serve)
-        else:
-            self._fail(os.strerror(code))
+        self._connect_next("")
+
+    def _connect_next(self, reason: str) -> None:
+        """Try the next address; with none left the connection is lost for the reason why the last one failed."""
+        while self._untried:
+            self._address = family, address = self._untried.popleft()
+            try:
+                connection = socket.socket(family, socket.SOCK_STREAM)
+            except OSError as error:
+                self._check_descriptors(error)
+                reason = str(error)
+                continue
+            connection.settimeout(0)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            code = connection.connect_ex(address)
+            if code in {0, errno.EINPROGRESS}:
+                self._socket = connection
+                self._loop.selector.register(connection, selectors.EVENT_WRITE, self._serve)
+                return
+            connection.close()
+            self._loop.addresses.failed(self.endpoint, self._address)
+            reason = os.strerror(code)
+        self._fail(reason)
+
+    def _check_descriptors(self, error: OSError) -> None:
+        """Raise CapacityError if that is why there is no socket."""
+        if error.errno not in {errno.EMFILE, errno.ENFILE}:
+            return
+        capacity_error = CapacityError(
+            f"no file descriptor is left for a connection to {self.endpoint}: {error.strerror}",
+            hint="each client needs one for each leader; raise the limit with ulimit -n, or use fewer clients per app",
+        )
+        self._on_lost(str(capacity_error))
+        raise capacity_error from error
 
     def request(self, frame: bytearray, on_reply: OnReply | None) -> None:
         """Send a request, behind those that wait to be sent. On a connection that is closed this does nothing.
@@ -207,15 +264,20 @@ class Connection:
 
     def close(self) -> None:
         """Close the socket; harmless the second time. Calls no handler."""
-        connection, self._socket = self._socket, None
+        if self.connecting and self._address is not None:
+            # Also where it was given up because nothing came back.
+            self._loop.addresses.failed(self.endpoint, self._address)
         self._partial = self._unsent = None
         self._backlog.clear()
         self._awaited.clear()
-        if connection is None:
-            return
-        with contextlib.suppress(KeyError):
-            self._loop.selector.unregister(connection)
-        connection.close()
+        self._drop_socket()
+
+    def _drop_socket(self) -> None:
+        connection, self._socket = self._socket, None
+        if connection is not None:
+            with contextlib.suppress(KeyError):
+                self._loop.selector.unregister(connection)
+            connection.close()
 
     def abort(self) -> None:
         """Close, and have the system throw away what it took and has not sent; harmless the second time."""
@@ -245,7 +307,12 @@ class Connection:
     def _finish_connect(self, connection: socket.socket) -> None:
         code = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
-            raise _ConnectionLostError(os.strerror(code))
+            self._drop_socket()
+            if self._address is not None:
+                self._loop.addresses.failed(self.endpoint, self._address)
+            with contextlib.suppress(CapacityError):  # that it is lost was told
+                self._connect_next(os.strerror(code))
+            return
         self.connecting = False
         self._loop.selector.modify(connection, selectors.EVENT_READ, self._serve)
         self._on_open()
@@ -265,7 +332,10 @@ class Connection:
         loop = self._loop
         received = connection.recv_into(loop.view)
         if not received:
-            raise _ConnectionLostError("the broker closed the connection")
+            beginning = bytes(self._partial[:2]) if self._partial is not None else b""
+            raise _ConnectionLostError(
+                _no_kafka(beginning) if beginning in TLS_RECORDS else "the broker closed the connection"
+            )
         buffer, filled = loop.buffer, received
         if self._partial is not None:
             # Slow path: only a reply that did not come in one piece is copied.
@@ -278,7 +348,7 @@ class Connection:
         while filled - at >= _HEAD.size:
             size, correlation_id = _HEAD.unpack_from(buffer, at)
             if not INT32.size <= size <= MAX_REPLY_BYTES:
-                raise _ConnectionLostError("the reply is not Kafka's protocol")
+                raise _ConnectionLostError(_no_kafka(bytes(buffer[at : at + 2])))
             stop = at + INT32.size + size
             if stop > filled:
                 break

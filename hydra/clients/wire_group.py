@@ -14,9 +14,9 @@ from functools import partial
 from hydra.clients import wire_group_protocol as protocol
 from hydra.clients.wire_client import WireClient
 from hydra.clients.wire_connection import Connection, EventLoop
-from hydra.clients.wire_protocol import error_name
 from hydra.endpoints import Endpoint
 from hydra.errors import CapacityError
+from hydra.kafka_errors import error_name
 
 SESSION_TIMEOUT_MS = 45_000
 REBALANCE_TIMEOUT_MS = 60_000

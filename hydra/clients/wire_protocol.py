@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from hydra.accounting.tally import PartitionTally
 from hydra.endpoints import Endpoint
 from hydra.errors import BrokerError
+from hydra.kafka_errors import error_name
 
 Buffer = bytes | bytearray
 
@@ -30,21 +31,6 @@ EARLIEST, LATEST = -2, -1
 """The timestamps that ask ListOffsets for the log's two ends."""
 
 OFFSET_OUT_OF_RANGE = 1
-_ERROR_NAMES: Mapping[int, str] = {
-    -1: "UNKNOWN_SERVER_ERROR", 1: "OFFSET_OUT_OF_RANGE", 2: "CORRUPT_MESSAGE", 3: "UNKNOWN_TOPIC_OR_PARTITION",
-    5: "LEADER_NOT_AVAILABLE", 6: "NOT_LEADER_OR_FOLLOWER", 7: "REQUEST_TIMED_OUT", 9: "REPLICA_NOT_AVAILABLE",
-    10: "MESSAGE_TOO_LARGE", 13: "NETWORK_EXCEPTION", 14: "COORDINATOR_LOAD_IN_PROGRESS",
-    15: "COORDINATOR_NOT_AVAILABLE", 16: "NOT_COORDINATOR", 17: "INVALID_TOPIC_EXCEPTION", 18: "RECORD_LIST_TOO_LARGE",
-    19: "NOT_ENOUGH_REPLICAS", 20: "NOT_ENOUGH_REPLICAS_AFTER_APPEND", 21: "INVALID_REQUIRED_ACKS",
-    22: "ILLEGAL_GENERATION", 23: "INCONSISTENT_GROUP_PROTOCOL", 24: "INVALID_GROUP_ID", 25: "UNKNOWN_MEMBER_ID",
-    26: "INVALID_SESSION_TIMEOUT", 27: "REBALANCE_IN_PROGRESS", 28: "INVALID_COMMIT_OFFSET_SIZE",
-    29: "TOPIC_AUTHORIZATION_FAILED", 30: "GROUP_AUTHORIZATION_FAILED", 31: "CLUSTER_AUTHORIZATION_FAILED",
-    32: "INVALID_TIMESTAMP", 35: "UNSUPPORTED_VERSION", 43: "UNSUPPORTED_FOR_MESSAGE_FORMAT",
-    45: "OUT_OF_ORDER_SEQUENCE_NUMBER", 46: "DUPLICATE_SEQUENCE_NUMBER", 47: "INVALID_PRODUCER_EPOCH",
-    56: "KAFKA_STORAGE_ERROR", 59: "UNKNOWN_PRODUCER_ID", 74: "FENCED_LEADER_EPOCH", 75: "UNKNOWN_LEADER_EPOCH",
-    78: "OFFSET_NOT_AVAILABLE", 81: "GROUP_MAX_SIZE_REACHED", 82: "FENCED_INSTANCE_ID", 87: "INVALID_RECORD",
-    100: "UNKNOWN_TOPIC_ID",
-}  # fmt: skip
 
 MALFORMED = (struct.error, IndexError, UnicodeDecodeError)
 """What reading a reply raises when its bytes do not fit the layout."""
@@ -61,11 +47,6 @@ _FETCH_SETTINGS = struct.Struct(">iiiib")
 _PARTITION_11 = struct.Struct(">ihqqqi")
 _PARTITION_4 = struct.Struct(">ihqqi")
 _MAX_WAIT_AT = 4 + 2 + 2 + 4 + 2 + len(_CLIENT_ID) + 4
-
-
-def error_name(code: int) -> str:
-    """Kafka's name for an error code; the number for one that our requests do not meet."""
-    return _ERROR_NAMES.get(code, f"error {code}")
 
 
 def string(text: bytes) -> bytes:

@@ -27,9 +27,10 @@ from hydra.clients.wire_batches import PartitionQueue, PendingBatch
 from hydra.clients.wire_connection import EventLoop
 from hydra.clients.wire_leaders import LeaderLookup
 from hydra.clients.wire_produce import Sender
-from hydra.clients.wire_protocol import api_versions_request, error_name
+from hydra.clients.wire_protocol import api_versions_request
 from hydra.endpoints import Endpoint, parse_endpoints
 from hydra.errors import BrokerError
+from hydra.kafka_errors import error_name, final_error_in
 from hydra.options.order import RunOrder
 
 MAX_REQUEST_BYTES = 1024 * 1024
@@ -82,6 +83,8 @@ class WirePublisher:
         """Records without an outcome."""
         self._queue_records = queue_records(order, self._writer)
         self._closed = False
+        self._connect_timeout_s = order.options.start_deadline_s
+        """While everybody connects, another try would go to the end of the queue of a broker that lets few in."""
 
     def open(self, deadline_s: float) -> None:
         """Connect to the leaders of all partitions; with acks=all also get a producer id.
@@ -96,11 +99,14 @@ class WirePublisher:
         while not self._opened():
             if self._unsupported is not None:
                 raise BrokerError(f"{where}: {self._unsupported.message}", hint=self._unsupported.hint)
+            if final_error_in(self._ledger.error) is not None:
+                raise BrokerError(f"{where}: {self._ledger.error}")
             if time.monotonic() > deadline:
                 reason = self._ledger.error or self._lookup.error or "no connection"
                 raise BrokerError(f"{where}: {reason} after {deadline_s:g} s")
             self._step(_HOUSEKEEPING_S)
         self._ledger.error = ""
+        self._connect_timeout_s = _CONNECT_TIMEOUT_S
 
     def _opened(self) -> bool:
         """Whether everything is there to send; does the next thing towards it."""
@@ -297,7 +303,7 @@ class WirePublisher:
         self._loop.call_at(now_s + _HOUSEKEEPING_S, self._housekeeping)
         for sender in list(self._senders.values()):
             since_s = sender.waiting_since_s
-            limit_s = min(self.timeout_ms / 1000, _REQUEST_TIMEOUT_S if sender.ready else _CONNECT_TIMEOUT_S)
+            limit_s = min(self.timeout_ms / 1000, _REQUEST_TIMEOUT_S if sender.ready else self._connect_timeout_s)
             if since_s is not None and now_s - since_s > limit_s:
                 sender.lost(f"{sender.leader}: no reply for {now_s - since_s:.0f} s")
         for queue in self._queues:

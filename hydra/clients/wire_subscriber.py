@@ -134,10 +134,13 @@ class WireSubscriber:
                 if since_s is None:
                     continue
                 silent_s = now_s - since_s - self.settings.wait_max_ms / 1000
+                # Before the start, another try would go to the end of the queue of a broker that lets few in.
+                waits_to_get_in = client.tally.timing is None and not fetcher.let_in
+                starting_s = self._order.options.start_deadline_s if waits_to_get_in else 0.0
                 if fetcher.connection.connecting:
                     if silent_s > _CONNECT_TIMEOUT_S:
                         client.lost(fetcher, f"{fetcher.leader}: no connection after {silent_s:.0f} s")
-                elif silent_s > _REQUEST_TIMEOUT_S:
+                elif silent_s > max(_REQUEST_TIMEOUT_S, starting_s):
                     client.lost(fetcher, f"{fetcher.leader}: no reply for {silent_s:.0f} s")
                 elif silent_s > _SILENCE_S:
                     client.tally.error = f"{fetcher.leader}: no reply for {silent_s:.0f} s"

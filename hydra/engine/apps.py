@@ -6,6 +6,7 @@ The bundle is one file with Hydra and what its tasks need. The command of an app
 from __future__ import annotations
 
 import hashlib
+import os
 import shlex
 import shutil
 import subprocess
@@ -21,6 +22,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import hydra
+from hydra.environment import without_python_settings
 from hydra.errors import InfrastructureError
 from hydra.options.options import Options
 from hydra.run.protocols import AppSpec
@@ -160,6 +162,7 @@ def build_task_bundle(folder: Path) -> TaskBundle:
         ended = subprocess.run(
             [sys.executable, "-W", "ignore", "-m", "shiv.cli", *command, *options],
             cwd=folder,
+            env=without_python_settings(os.environ),
             capture_output=True,
             text=True,
             timeout=BUILD_TIMEOUT_S,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import time
+from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
@@ -35,6 +38,8 @@ class BoundedSession(requests.Session):
         super().__init__()
         self.trust_env = trust_env
         self.timeout_s = timeout_s
+        self.proxy = ""
+        """The proxy of the environment that the last request went through, without credentials; empty without one."""
         self.failure = ""
         """Why the last request got no response; empty if it got one."""
         self.untrusted = False
@@ -43,6 +48,15 @@ class BoundedSession(requests.Session):
         """Whether the last request timed out."""
         self.response: requests.Response | None = None
         """The response to the last request."""
+
+    def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:  # noqa: ANN401  # as requests has it
+        """The proxies and certificates of the environment; what is on this machine is never behind a proxy."""
+        merged: Any = super().merge_environment_settings(url, proxies, stream, verify, cert)
+        if _is_loopback(url):
+            merged["proxies"] = {}
+        proxy = urlsplit(requests.utils.select_proxy(url, merged["proxies"]) or "")
+        self.proxy = f"{proxy.hostname}:{proxy.port}" if proxy.port else proxy.hostname or ""
+        return merged
 
     def request(self, *args: object, **kwargs: object) -> requests.Response:
         """Send a request and read the whole response. Redirects are not followed: our secrets are not for others."""
@@ -55,6 +69,8 @@ class BoundedSession(requests.Session):
                 _read_whole(response, deadline_s)
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             self.failure, self.timed_out = _reason(error, self.timeout_s), _is_timeout(error)
+            if self.proxy:
+                self.failure += f", through the proxy {self.proxy} that the environment names"
             self.untrusted = isinstance(error, requests.exceptions.SSLError)
             if isinstance(error, requests.RequestException):
                 raise
@@ -65,6 +81,14 @@ class BoundedSession(requests.Session):
             raise requests.exceptions.InvalidURL(str(error)) from error
         self.response = response
         return response
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def _read_whole(response: requests.Response, deadline_s: float) -> None:

@@ -167,8 +167,10 @@ class MarathonConnection:
         # Marathon 1.10 reports an unknown path with status 500.
         if body.message == "URI not found" and status >= 500:
             return MarathonError(f"Marathon at {self._url} cannot {what}: not found (HTTP 404)", status=404)
-        if status >= 500:
+        if status >= 500 or status == 407:
             text = f"Marathon at {self._url} would not {what}: HTTP {status} {body.message}".rstrip()
+            if self._session.proxy:
+                text += f" (through the proxy {self._session.proxy} that the environment names)"
             return MarathonUnavailableError(text, status=status)
         if status == 401:
             return MarathonError(

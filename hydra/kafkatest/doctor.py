@@ -20,7 +20,7 @@ from hydra.engine.marathon_launcher import MarathonLauncher
 from hydra.engine.mesos import Agent
 from hydra.errors import HydraError, InfrastructureError
 from hydra.kafkatest import running_stack
-from hydra.kafkatest.machine import TASK_DESCRIPTORS, check_capacity, descriptors_of_a_subscriber
+from hydra.kafkatest.preflight import TASK_DESCRIPTORS, check_capacity, descriptors_of_a_subscriber
 from hydra.options.options import Options
 
 BROKER_TIMEOUT_S = 10.0

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -19,6 +20,7 @@ from typing import Literal
 
 from hydra.broker.server_properties import BrokerSettings, broker_settings
 from hydra.codec import DecodeError, decode, encode
+from hydra.environment import without_python_settings
 from hydra.errors import BrokerError, DegradedError, HydraError, InfrastructureError, UsageError
 from hydra.files.folders import make_run_folder, new_run_folder, reap_orphans, remove_run_folder
 from hydra.options.options import Options
@@ -31,6 +33,9 @@ KEEP_TIMEOUT_S = 5.0
 END_TIMEOUT_S = 20.0
 FAILURE_TIMEOUT_S = 0.5
 """The stack's end may be noticed a moment before its last message arrives."""
+
+END_NOTICED_S = 2.0
+"""A process that has closed its pipes has ended, or ends at once."""
 
 KEEP = "keep"
 """The one message after the command: stay when I am gone."""
@@ -60,7 +65,7 @@ class StackEvent:
 
     event: Literal["note", "marathon", "kafka", "kept", "kafka_died", "failed"]
     text: str = ""
-    """A note; the URL of Marathon; Kafka's bootstrap servers; the last lines of a dead broker; an error's message."""
+    """A note; the URL of Marathon; Kafka's bootstrap servers; why the broker died; an error's message."""
     pid: int = 0
     """Kafka's process, with its bootstrap servers."""
     exit_code: int = 0
@@ -95,13 +100,14 @@ class LocalStack:
         self.settings = command.settings
         self.kafka_pid = 0
         self.kafka_died = ""
-        """The broker's last lines, once it has died."""
+        """Why the broker died, once it has."""
         self._events: queue.SimpleQueue[StackEvent | None] = queue.SimpleQueue()
         self._failure: HydraError | None = None
         self._ended = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: threading.Thread | None = None
         self._stays = False
+        self._closing = False
 
     def start(self) -> None:
         """Start the process; called once, and followed by ``close``, whatever comes of it.
@@ -126,7 +132,7 @@ class LocalStack:
                 start_new_session=True,
                 # Python looks for modules in the working folder first, and the user's may have a folder "hydra".
                 cwd=self.folder,
-                env={**os.environ, "HYDRA_RUN_ID": self._command.run_id},
+                env={**without_python_settings(os.environ), "HYDRA_RUN_ID": self._command.run_id},
             )
 
     def wait_for_marathon(self) -> str:
@@ -151,6 +157,7 @@ class LocalStack:
 
     def close(self) -> None:
         """End the stack and everything that it started; harmless the second time."""
+        self._closing = True
         if (process := self._process) is not None:
             # That ends its lease, which suffices unless it was told to stay.
             self._close_stdin(process)
@@ -166,9 +173,17 @@ class LocalStack:
             self._close_pipes(process)
         remove_run_folder(self.folder)
 
-    def failure(self) -> HydraError | None:
-        """Why the stack ended by itself; None if it has not said so."""
-        self._ended.wait(FAILURE_TIMEOUT_S)
+    def failure(self, wait_s: float = FAILURE_TIMEOUT_S) -> HydraError | None:
+        """Why the stack ended although nobody here ended it; None while it is up.
+
+        Its own words, or else how its process ended. Waits a moment: what it took with it may be noticed first.
+        """
+        if not self._ended.wait(wait_s) or self._closing or self._process is None:
+            return None
+        if self._failure is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(END_NOTICED_S)
+            self._failure = _unexpected_end(self._process, self._last_lines())
         return self._failure
 
     def _read_events(self, process: subprocess.Popen[bytes]) -> None:
@@ -181,7 +196,7 @@ class LocalStack:
             if event.event == "kafka":
                 self.kafka_pid = event.pid
             elif event.event == "kafka_died":
-                self.kafka_died = event.text or "no log lines"
+                self.kafka_died = str(BrokerError(event.text, hint=event.hint))
             elif event.event == "failed":
                 self._failure = ERROR_BRANCHES.get(event.exit_code, HydraError)(event.text, hint=event.hint)
                 self._ended.set()
@@ -198,11 +213,12 @@ class LocalStack:
                 raise InfrastructureError(text) from None
             if event is None:
                 self._events.put(None)
-                raise InfrastructureError(f"the local stack ended before it was up{self._last_lines()}")
+                text = f"the local stack ended before it was up{self._last_lines()}"
+                raise self.failure() or InfrastructureError(text)
             if event.event == "failed" and self._failure is not None:
                 raise self._failure
             if event.event == "kafka_died":
-                raise BrokerError(f"the embedded Kafka died: {event.text}")
+                raise BrokerError(event.text, hint=event.hint)
             if event.event == wanted:
                 return event.text
             if event.event == "note":
@@ -234,6 +250,20 @@ class LocalStack:
             if self._reader is not None:
                 self._reader.join(timeout=5)
             process.stdout.close()
+
+
+def _unexpected_end(process: subprocess.Popen[bytes], last_lines: str) -> InfrastructureError:
+    """What the exit status of a stack says that told nothing itself."""
+    status = process.poll()
+    reason = "closed its pipes" if status is None else f"ended with exit status {status}"
+    if status is not None and status < 0:
+        reason = f"was killed by {signal.Signals(-status).name}"
+    elif status == 0:
+        reason = "was ended by SIGTERM"
+    hint = "see who ended it"
+    if status == -signal.SIGKILL:
+        hint += "; where the kernel did, for want of memory, its log (dmesg) says so"
+    return InfrastructureError(f"the local stack (process {process.pid}) {reason}{last_lines}", hint=hint)
 
 
 def leave_stack_running(options: Options, run_id: str, note: Note) -> None:

@@ -15,8 +15,10 @@ import os
 import select
 import signal
 import sys
+import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -30,6 +32,7 @@ from hydra.kafkatest import running_stack
 from hydra.kafkatest.local_stack import KEEP, StackCommand, StackEvent
 from hydra.kafkatest.running_stack import RunningStack
 from hydra.options.parsers import parse_agents
+from hydra.run.cgroups import raise_descriptor_limit
 from hydra.signals.keys import make_stack_keys
 
 KAFKA_START_TIMEOUT_S = 60.0
@@ -81,6 +84,8 @@ class StackProcess:
                 except HydraError as error:
                     # Before the parts go down, since the controller would notice that first.
                     _tell(StackEvent("failed", error.message, exit_code=error.exit_code, hint=error.hint))
+                except Exception as error:  # noqa: BLE001  # whatever was not expected is a bug of ours
+                    _tell(StackEvent("failed", _write_bug(error), exit_code=HydraError.exit_code))
                 finally:
                     _protect_clean_up()
         except _EndError:
@@ -123,9 +128,9 @@ class StackProcess:
         broker.start(timeout_s=KAFKA_START_TIMEOUT_S)
         self._bootstrap_servers, self._kafka_pid = broker.bootstrap_servers, broker.pid
         _tell(StackEvent("kafka", self._bootstrap_servers, pid=broker.pid))
-        while broker.returncode() is None:
+        while (died := broker.death()) is None:
             time.sleep(KAFKA_POLL_S)
-        _tell(StackEvent("kafka_died", " | ".join(broker.last_lines(5))))
+        _tell(StackEvent("kafka_died", died.message, hint=died.hint))
 
     def _watch_lease(self) -> None:
         """Read stdin to its end."""
@@ -197,6 +202,19 @@ def _marathon(folder: Path, agents: str | None) -> Iterator[str]:
         thread.join(MARATHON_TIMEOUT_S)
 
 
+def _write_bug(error: Exception) -> str:
+    """Keep the traceback in a file, which outlives the stack's folder; returns the text that names it."""
+    what = f"a bug of Hydra's own in the local stack ({type(error).__name__}: {error})"
+    try:
+        handle, path = tempfile.mkstemp(prefix="hydra-bug-", suffix=".log")
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as log:
+            traceback.print_exception(error, file=log)
+    except OSError:
+        traceback.print_exception(error)
+        return what
+    return f"{what}: see {path}"
+
+
 def _tell(event: StackEvent) -> None:
     """Send a line to the controller, if it is still there."""
     with contextlib.suppress(OSError):
@@ -211,6 +229,7 @@ def _tell_note(text: str) -> None:
 def main() -> None:
     """Read the command from stdin and run that stack in the given folder, which is removed at the end."""
     signal.pthread_sigmask(signal.SIG_BLOCK, END_SIGNALS)
+    raise_descriptor_limit()
     folder = Path(sys.argv[1])
     try:
         ready, _, _ = select.select([sys.stdin], [], [], COMMAND_TIMEOUT_S)

@@ -23,12 +23,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra.engine.apps import PUBLISHER, SUBSCRIBER, app_id, app_spec, own_driver
-from hydra.errors import HydraError, MarathonError, OutputError
+from hydra.errors import DegradedError, HydraError, InfrastructureError, OutputError
 from hydra.files.atomic_write import check_output, write_json
-from hydra.kafkatest.machine import check_capacity, machine, versions
+from hydra.kafkatest.machine import machine, versions
+from hydra.kafkatest.preflight import check_capacity
 from hydra.options.options import Options
 from hydra.options.order import make_order
 from hydra.options.reader import options_from_attributes
+from hydra.run.cgroups import raise_descriptor_limit
 from hydra.run.protocols import Progress, SilentProgress, Task, WarmUpProgress
 from hydra.run.record import RunRecord
 
@@ -94,7 +96,7 @@ class RunTestKAFKA:
         new = _snapshot(options)
         if self._session is not None:
             self._session.check_same(new)
-            check_capacity(new)
+            check_capacity(new, present=self._options)
         self._source, self._options = options, new
 
     def start_appserver(self) -> None:
@@ -108,6 +110,7 @@ class RunTestKAFKA:
         from hydra.kafkatest.session import Session
 
         self._options = _snapshot(self._source)
+        raise_descriptor_limit()
         check_capacity(self._options)
         if self._options.output is not None:
             check_output(self._options.output, "output")
@@ -118,7 +121,8 @@ class RunTestKAFKA:
             self._session.connect_kafka()
         except BaseException as error:
             # Whatever was noticed first: where the stack says why it went down, that is what happened.
-            cause = self._session.failure() if self._session is not None and isinstance(error, MarathonError) else None
+            told = isinstance(error, (InfrastructureError, DegradedError)) and self._session is not None
+            cause = self._session.failure() if told and self._session is not None else None
             with contextlib.suppress(HydraError):  # of undoing: the failure itself is what the caller hears of
                 self.stop_appserver()
             if cause is not None:
@@ -204,7 +208,8 @@ class RunTestKAFKA:
             return
         keep = self._options.keep_running
         try:
-            if not keep:
+            # With a local stack that has ended, all that it had started is gone.
+            if not keep and self._session.failure(wait_s=0) is None:
                 self.delete_all_launched_apps()
         finally:
             session, self._session = self._session, None

@@ -18,7 +18,7 @@ from hydra.engine.marathon_launcher import MarathonLauncher
 from hydra.errors import HydraError, InfrastructureError, MarathonError, UsageError
 from hydra.files.folders import state_folder
 from hydra.kafkatest import running_stack
-from hydra.kafkatest.local_stack import LocalStack, stack_command
+from hydra.kafkatest.local_stack import FAILURE_TIMEOUT_S, LocalStack, stack_command
 from hydra.kafkatest.running_stack import RunningStack
 from hydra.options.options import WARMUP_S, Options
 from hydra.run.clock import MonotonicClock
@@ -227,9 +227,14 @@ class Session:
         assert stack is not None  # an embedded Kafka is in a local stack, and the session is not closed
         return Path(stack.folder) / "warm"
 
-    def failure(self) -> HydraError | None:
-        """Why the session's own stack ended by itself; None while it is up."""
-        return self._own.failure() if self._own is not None else None
+    def failure(self, wait_s: float = FAILURE_TIMEOUT_S) -> HydraError | None:
+        """Why the local stack ended although nobody here ended it; None while it is up, and where there is none."""
+        if self._own is not None:
+            return self._own.failure(wait_s)
+        if self._running is None or self._running.process.alive():
+            return None
+        text = f"the local stack (process {self._running.process.pid}) was ended while it was in use"
+        return InfrastructureError(text, hint="see who ran 'hydra local down', or ended that process")
 
     def _kafka_pid(self) -> int:
         """The process of an embedded Kafka; 0 for any other."""
@@ -238,7 +243,8 @@ class Session:
 
     def _broker_error(self) -> str:
         died = self._own.kafka_died if self._own is not None else ""
-        return f"the embedded Kafka died: {died}" if died else self._probe()
+        failure = None if died else self.failure(wait_s=0)
+        return died or (str(failure) if failure is not None else self._probe())
 
     def cluster(self) -> dict[str, object]:
         """What a result says of Marathon and Kafka."""

@@ -136,7 +136,7 @@ class RunOrder:
 
 
 def make_order(
-    run_id: str, options: Options, *, bootstrap_servers: str, task_ids: Sequence[str], cores: int
+    run_id: str, options: Options, *, bootstrap_servers: str, task_ids: Sequence[str], cores: float
 ) -> RunOrder:
     """The order of one run, but for the leaders of its topic, which does not exist yet; ``cores``: the controller's."""
     pace_ms = fetch_pace_ms(options, cores)
@@ -166,12 +166,12 @@ def assign(run_id: str, options: Options, task_ids: Sequence[str]) -> tuple[Clie
     return tuple(clients)
 
 
-def fetch_pace_ms(options: Options, cores: int) -> float:
+def fetch_pace_ms(options: Options, cores: float) -> float:
     """The least time between two fetch rounds of a client.
 
     What ``--fetch_pace_ms`` says; otherwise, where all tasks and Kafka share one machine, what keeps all clients
-    together at a number of fetches that its cores carry. 0 where they do not share one (nothing is known then of what
-    their machines carry), and for a driver that fetches when it likes.
+    together at a number of fetches that the cores which Hydra may use carry. 0 where they do not share one (nothing is
+    known then of what their machines carry), and for a driver that fetches when it likes.
     """
     if options.sub_driver in SELF_PACED_DRIVERS:
         return 0.0
@@ -183,7 +183,7 @@ def fetch_pace_ms(options: Options, cores: int) -> float:
     if options.clients_per_app >= LARGE_APP_CLIENTS:
         many = options.client_count > MANY_CLIENTS
         fetches_per_s_and_core = FETCHES_PER_S_AND_CORE_MANY_CLIENTS if many else FETCHES_PER_S_AND_CORE_LARGE_APPS
-    return round(1000 * options.client_count / (fetches_per_s_and_core * max(1, cores)), 3)
+    return round(1000 * options.client_count / (fetches_per_s_and_core * (cores or 1)), 3)
 
 
 def on_one_machine(options: Options) -> bool:

@@ -48,6 +48,32 @@ def poll_until(clock: Clock, condition: Callable[[], T], timeout_s: float, *, ev
     return value
 
 
+class Headway:
+    """Whether a wait was still getting further: more time would then have helped."""
+
+    STALLED_S, STALLED_RATIO = 10.0, 1 / 3
+    """Without anything more for so long, or for this share of the wait, nothing was getting further."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._began_s = clock.now_s()
+        self._count = 0
+        self._risen_s: float | None = None
+
+    def note(self, count: int) -> None:
+        """So many are ready now."""
+        if count > self._count:
+            self._risen_s = self._clock.now_s()
+        self._count = count
+
+    @property
+    def moving(self) -> bool:
+        """Whether there were more of them lately than before."""
+        now_s = self._clock.now_s()
+        limit_s = min(self.STALLED_S, self.STALLED_RATIO * (now_s - self._began_s))
+        return self._risen_s is not None and now_s - self._risen_s < limit_s
+
+
 def duration(seconds: float) -> str:
     """Two units at most: ``45 s``, ``3 min 20 s``, ``2 h 5 min``."""
     whole = max(0, round(seconds))

@@ -12,7 +12,7 @@ from functools import partial
 from hydra.codec import DecodeError, decode
 from hydra.endpoints import Endpoint
 from hydra.errors import HydraError, InfrastructureError, NotReadyError
-from hydra.run.clock import Clock, poll_until
+from hydra.run.clock import Clock, Headway, poll_until
 from hydra.run.protocols import AppSpec, Launcher, Progress, Task
 from hydra.signals.messages import Ping, SignalReply, Signals, request
 
@@ -46,6 +46,7 @@ class Deployment:
         """
         ready: dict[str, Task] = {}
         self._refusals.clear()
+        headway = Headway(self._clock)
 
         def all_ready() -> bool:
             nonlocal ready
@@ -53,11 +54,13 @@ class Deployment:
             present = {task.task_id for task in seen}
             ready = {task_id: task for task_id, task in ready.items() if task_id in present}
             ready |= self._ping([task for task in seen if task.running and task.endpoint and task.task_id not in ready])
+            headway.note(len(ready))
             self._progress.phase("starting", f"{app_id}: {len(ready)} of {instances} tasks answer")
             return is_settled(instances, seen) and len(ready) == instances
 
         if not poll_until(self._clock, all_ready, timeout_s, every_s=POLL_EVERY_S):
-            raise self._not_ready(app_id, instances, len(ready), timeout_s)
+            message = f"{len(ready)} of {instances} tasks of {app_id} were ready after {timeout_s:g} s"
+            raise self._not_ready(app_id, message, headway)
         return tuple(ready[task_id] for task_id in sorted(ready))
 
     def remove(self, app_ids: Sequence[str], timeout_s: float) -> None:
@@ -90,16 +93,19 @@ class Deployment:
                 self._refusals[task.task_id] = replies[endpoint].error
         return {task.task_id: task for endpoint, task in by_endpoint.items() if _is_task(replies[endpoint], task)}
 
-    def _not_ready(self, app_id: str, instances: int, ready: int, timeout_s: float) -> HydraError:
+    def _not_ready(self, app_id: str, message: str, headway: Headway) -> HydraError:
         reason = self._launcher.waiting_reason(app_id)
         told = "; ".join(text for text in (reason.text, *list(self._refusals.values())[:1]) if text)
         told = f" ({told})" if told else ""
-        message = f"{ready} of {instances} tasks of {app_id} were ready after {timeout_s:g} s{told}"
+        message += told
         if reason.unplaced:
             return InfrastructureError(message, hint="the engine has no place for them: see 'hydra doctor'")
-        return NotReadyError(
-            message, hint="raise --start_timeout, ask for fewer, or look at the tasks' stderr", missing=[app_id]
-        )
+        hint = "look at the tasks' stderr"
+        if headway.moving:
+            hint = f"raise --start_timeout, ask for fewer, or {hint}"
+        elif self._refusals:
+            hint = f"see who owns these apps, or {hint}"
+        return NotReadyError(message, hint=hint, missing=[app_id])
 
     def _retry_while_locked(self, request_change: Callable[[], None], limit_s: float) -> None:
         """Repeat what the engine is too busy for, with jitter so that two controllers do not retry in step."""

@@ -7,13 +7,17 @@ from collections.abc import Mapping, Sequence
 from hydra.accounting.stats import MachineSample, PublisherStatus, SubscriberStatus
 from hydra.codec import decode
 from hydra.errors import BrokerError, NotReadyError
+from hydra.kafka_errors import error_hint, final_error_in
 from hydra.options.order import RunOrder
-from hydra.run.clock import poll_until
+from hydra.run.clock import Headway, poll_until
 from hydra.run.protocols import LiveCounts, RunContext
 from hydra.run.task_roster import TaskRoster
 from hydra.signals.messages import request
 
 REPLACED = "its process ended and another one took its place"
+SLOWLY_S = 10.0
+"""From then on a wait says that connections are let in slowly, where they are."""
+
 SUBSCRIBERS_EVERY_S = 1.0
 """How often subscribers are asked how far they are while the publisher sends."""
 
@@ -128,10 +132,12 @@ def wait_until_positioned(order: RunOrder, context: RunContext, monitor: Monitor
 
     Raises:
         NotReadyError: a task failed or is gone, or the start deadline passed; names those that are not ready.
-        BrokerError: the broker is gone.
+        BrokerError: the broker is gone, or refused someone for a reason that no waiting mends.
     """
     publisher = PublisherStatus("idle")
     statuses: list[SubscriberStatus] = []
+    clock, headway, clients = context.clock, Headway(context.clock), order.options.client_count
+    began_s = clock.now_s()
 
     def all_ready() -> bool:
         nonlocal publisher, statuses
@@ -139,12 +145,28 @@ def wait_until_positioned(order: RunOrder, context: RunContext, monitor: Monitor
         publisher = monitor.publisher_status()
         statuses = monitor.subscriber_statuses()
         positioned = sum(status.positioned for status in statuses)
-        context.progress.phase("configuring", f"{positioned} of {order.options.client_count} clients positioned")
+        headway.note(positioned)
+        waited_s = clock.now_s() - began_s
+        told = f"{positioned} of {clients} clients positioned"
+        if waited_s >= SLOWLY_S and headway.moving:
+            told = f"connections are let in slowly ({positioned} of {clients} after {waited_s:.0f} s)"
+        context.progress.phase("configuring", told)
+        _check_nobody_is_refused(publisher, statuses)
         _check_nobody_failed(publisher, statuses, monitor)
-        return positioned == order.options.client_count and publisher.phase == "ready"
+        return positioned == clients and publisher.phase == "ready"
 
-    if not poll_until(context.clock, all_ready, order.options.start_deadline_s):
-        raise _not_positioned(order, publisher, statuses)
+    if not poll_until(clock, all_ready, order.options.start_deadline_s):
+        raise _not_positioned(order, publisher, statuses, headway)
+
+
+def _check_nobody_is_refused(publisher: PublisherStatus, statuses: Sequence[SubscriberStatus]) -> None:
+    """Raise BrokerError for an error of Kafka's that stays as it is, however long one waits."""
+    waiting = [] if publisher.phase == "ready" else [(publisher.error, "WRITE and DESCRIBE")]
+    waiting += [(status.error, "READ and DESCRIBE") for status in statuses if status.positioned < status.clients]
+    for text, topic_rights in waiting:
+        code = final_error_in(text)
+        if code is not None:
+            raise BrokerError(f"Kafka refused the load: {text}", hint=error_hint(code, topic_rights))
 
 
 def _check_nobody_failed(publisher: PublisherStatus, statuses: Sequence[SubscriberStatus], monitor: Monitor) -> None:
@@ -155,7 +177,9 @@ def _check_nobody_failed(publisher: PublisherStatus, statuses: Sequence[Subscrib
         raise NotReadyError("not everyone got ready: " + "; ".join(reasons[:3]), missing=reasons)
 
 
-def _not_positioned(order: RunOrder, publisher: PublisherStatus, statuses: Sequence[SubscriberStatus]) -> NotReadyError:
+def _not_positioned(
+    order: RunOrder, publisher: PublisherStatus, statuses: Sequence[SubscriberStatus], headway: Headway
+) -> NotReadyError:
     options = order.options
     positioned = sum(status.positioned for status in statuses)
     waiting = [name for status in statuses for name in status.waiting]
@@ -163,9 +187,9 @@ def _not_positioned(order: RunOrder, publisher: PublisherStatus, statuses: Seque
         waiting.insert(0, f"the publisher ({publisher.error or publisher.phase})")
     shown = ", ".join(waiting[:5]) + (" ..." if len(waiting) > 5 else "")
     errors = sorted({f" ({status.error})" for status in statuses if status.error}) or [""]
-    return NotReadyError(
-        f"{positioned} of {options.client_count} clients were positioned after {options.start_deadline_s:g} s;"
-        f" waiting for {shown}{errors[0]}",
-        hint="raise --start_timeout or ask for fewer clients",
-        missing=waiting,
-    )
+    text = f"{positioned} of {options.client_count} clients were positioned after {options.start_deadline_s:g} s"
+    hint = "see what keeps them: the broker's log and limits, the network, and the tasks' stderr"
+    if headway.moving:
+        text = f"connections are let in slowly: {text}"
+        hint = "raise --start_timeout, ask for fewer clients, or see the broker's max.connection.creation.rate"
+    return NotReadyError(f"{text}; waiting for {shown}{errors[0]}", hint=hint, missing=waiting)

@@ -196,8 +196,8 @@ class Host(Protocol):
     """The machine that the controller runs on. Not in the contract: a broker that runs elsewhere."""
 
     @property
-    def cores(self) -> int:
-        """How many it has."""
+    def cores(self) -> float:
+        """How many CPUs of it Hydra's processes may use; a quota may allow a part of one."""
 
     def clock(self) -> ClockReading:
         """Its clocks, now."""

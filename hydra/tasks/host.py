@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import resource
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from hydra.accounting.stats import HostTraffic, LinkTraffic, MachineSample, ProcessUsage
+from hydra.run.cgroups import CpuQuota, ReadText, affinity, busy_ticks, read_limits, read_text, usable_memory_bytes
 from hydra.run.protocols import ProcessReading
 from hydra.signals.messages import ClockReading
 
@@ -29,6 +31,7 @@ _STATM = Path("/proc/self/statm")
 _PAGE_BYTES = resource.getpagesize()
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_STAT = "/proc/stat"
 _IDLE = ("idle", "iowait")
 _COUNTED_TWICE = ("guest", "guest_nice")
 """Linux counts them in ``user`` and ``nice`` too."""
@@ -47,29 +50,43 @@ def read_clock() -> ClockReading:
     return ClockReading(time.monotonic(), time.time(), _boot_id())
 
 
-class LocalHost:
-    """The controller's machine; a Host. ``broker_pid`` tells the process id of a broker that Hydra started, or 0."""
+@dataclass(frozen=True)
+class _CpuReading:
+    """What the CPUs that this process tree may use, and the cgroups that have a quota, have done up to now."""
 
-    def __init__(self, broker_pid: Callable[[], int]) -> None:
+    at_s: float
+    busy_s: float
+    quotas: tuple[CpuQuota, ...]
+
+
+class LocalHost:
+    """The controller's machine, as far as this process tree may use it; a Host.
+
+    ``broker_pid`` tells the process id of a broker that Hydra started, or 0.
+    """
+
+    def __init__(self, broker_pid: Callable[[], int], read: ReadText = read_text) -> None:
         self._broker_pid = broker_pid
+        self._read = read
+        self._cpus = affinity()
+        self._busy_s = 0.0
+        self._throttled_s: float | None = None
+        self._last: _CpuReading | None = None
 
     @property
-    def cores(self) -> int:
-        """How many the machine has."""
-        import psutil
-
-        return psutil.cpu_count() or 1
+    def cores(self) -> float:
+        """How many CPUs this process tree may use; a quota may allow a part of one."""
+        return min([float(len(self._cpus)), *(quota.cpus for quota in read_limits(self._read).quotas)])
 
     def clock(self) -> ClockReading:
         """The clocks of this host, now."""
         return read_clock()
 
     def sample(self, at_s: float) -> MachineSample:
-        """What the machine, and a broker on it, have used up to now."""
+        """What was used up to now of what this process tree may use, and by a broker that Hydra started."""
         import psutil
 
-        times = psutil.cpu_times()._asdict()
-        busy_s = sum(value for name, value in times.items() if name not in (*_IDLE, *_COUNTED_TWICE))
+        self._count(self._read_cpus())
         broker_cpu_s, broker_rss_bytes = None, None
         if pid := self._broker_pid():
             with contextlib.suppress(psutil.Error):
@@ -78,11 +95,42 @@ class LocalHost:
                 broker_cpu_s, broker_rss_bytes = used.user + used.system, broker.memory_info().rss
         return MachineSample(
             at_s=at_s,
-            busy_cpu_s=busy_s,
-            memory_available_bytes=psutil.virtual_memory().available,
+            busy_cpu_s=self._busy_s,
+            memory_available_bytes=usable_memory_bytes()[1],
             broker_cpu_s=broker_cpu_s,
             broker_rss_bytes=broker_rss_bytes,
+            throttled_s=self._throttled_s,
         )
+
+    def _read_cpus(self) -> _CpuReading:
+        ticks, named = busy_ticks(self._read(_STAT) or "", self._cpus)
+        busy_s = ticks / os.sysconf("SC_CLK_TCK")
+        if named < len(self._cpus):
+            import psutil
+
+            times = psutil.cpu_times()._asdict()
+            busy_s = sum(value for name, value in times.items() if name not in (*_IDLE, *_COUNTED_TWICE))
+        return _CpuReading(time.monotonic(), busy_s, read_limits(self._read).quotas)
+
+    def _count(self, now: _CpuReading) -> None:
+        """Add what was used since the last reading: of the CPUs, or of the quota that less was left of."""
+        last, self._last = self._last, now
+        if last is None:
+            self._throttled_s = 0.0 if now.quotas else None
+            return
+        window_s = now.at_s - last.at_s
+        if window_s <= 0:
+            return
+        shares = [(now.busy_s - last.busy_s) / (len(self._cpus) * window_s)]
+        throttled_s = 0.0
+        for quota, before in zip(now.quotas, last.quotas, strict=False):
+            if quota.used_s is not None and before.used_s is not None:
+                shares.append((quota.used_s - before.used_s) / (quota.cpus * window_s))
+            throttled_s = max(throttled_s, (quota.throttled_periods - before.throttled_periods) * quota.period_s)
+        cores = min([float(len(self._cpus)), *(quota.cpus for quota in now.quotas)])
+        self._busy_s += max(0.0, min(1.0, max(shares))) * cores * window_s
+        if self._throttled_s is not None:
+            self._throttled_s += min(throttled_s, window_s)
 
 
 @dataclass(frozen=True)

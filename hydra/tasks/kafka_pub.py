@@ -31,7 +31,6 @@ MAX_RECORDS_AT_ONCE = 5_000
 IDLE_POLL_S = 0.05
 ACK_POLL_S = 0.02
 MAX_WATCHED_LINGER_MS = 1000
-OPEN_TIMEOUT_S = 15.0
 
 START_POLL_S = 0.05
 
@@ -73,7 +72,7 @@ class PublisherRun:
 
     def open(self) -> None:
         """Connect; afterwards the publisher is ready, or failed with the reason in its status."""
-        self._driver.open(OPEN_TIMEOUT_S)
+        self._driver.open(self.order.options.start_deadline_s)
         self._phase = "ready"
 
     def fail(self, reason: str) -> None:

@@ -10,6 +10,7 @@ from hydra.accounting.latency import LatencyCounts, LatencySummary
 from hydra.accounting.stats import (
     HostTraffic,
     LinkTraffic,
+    MachineSample,
     ProcessUsage,
     PublisherSample,
     PublisherStats,
@@ -44,6 +45,7 @@ FIGURES = dataclasses.replace(
     broker_cpu_percent=90.0,
     machine_cpu_percent=50.0,
 )
+BUSY = "the 2 CPUs that Hydra may use were 92 % busy"
 LATE = LatencySummary(deliveries=1, p99_ms=5000.0, max_ms=6000.0)
 BROKEN = ThresholdOutcome("e2e_p99<50ms", "e2e_p99", 75.0, 50.0, "ms", kept=False)
 
@@ -76,7 +78,10 @@ def limit_of(totals=FIGURES, latency=NO_LATENCY, points=(), thresholds=(), **cha
     order = RunOrder(
         "r",
         Options(
-            msg_rate=100.0, linger_ms=changes.pop("linger_ms", 0), test_duration=changes.pop("test_duration", 10.0)
+            msg_rate=100.0,
+            linger_ms=changes.pop("linger_ms", 0),
+            test_duration=changes.pop("test_duration", 10.0),
+            marathon_url=changes.pop("marathon_url", None),
         ),
         pace_ms=changes.pop("pace_ms", 0.0),
     )
@@ -89,6 +94,11 @@ def limit_of_late(**changes):
     """A run whose deliveries came late: something was the limit."""
     latency = dataclasses.replace(NO_LATENCY, e2e=LATE, **changes.pop("latency", {}))
     return limit_of(latency=latency, totals=dataclasses.replace(FIGURES, **changes.pop("totals", {})), **changes)
+
+
+def throttled(*seconds):
+    """A machine with a quota, looked at each second."""
+    return tuple(MachineSample(float(at_s), 0.0, 0, throttled_s=value) for at_s, value in enumerate(seconds))
 
 
 def busy(**fields):
@@ -169,12 +179,12 @@ def test_where_nothing_gave_way_nobody_is_the_limit_however_busy_it_was(totals, 
         ),
         (
             {"totals": {"machine_cpu_percent": 92.0, "broker_cpu_percent": 78.0}},
-            "the machine was 92 % busy (the harness 40 %, other programs 13 %, the broker 39 %)",
+            f"{BUSY} (the harness 40 %, other programs 13 %, the broker 39 %): 0.16 of a CPU was free",
             "put the broker and the tasks on different machines",
         ),
         (
             {"totals": {"machine_cpu_percent": 92.0, "broker_cpu_percent": 10.0}},
-            "the machine was 92 % busy (the harness 40 %, other programs 47 %, the broker 5 %)",
+            f"{BUSY} (the harness 40 %, other programs 47 %, the broker 5 %): 0.16 of a CPU was free",
             "end what else runs there",
         ),
         (
@@ -185,8 +195,29 @@ def test_where_nothing_gave_way_nobody_is_the_limit_however_busy_it_was(totals, 
                     "subscriber_cpu_percent_sum": 80.0,
                 }
             },
-            "the machine was 92 % busy (the harness 50 %)",
+            f"{BUSY} (the harness 50 %, others 42 %): 0.16 of a CPU was free",
             "put the broker and the tasks on different machines",
+        ),
+        (
+            # taskset -c 0, a cpuset, a container's limit: the broker had most of the one CPU, and nobody had enough.
+            {"cores": 1, "totals": {"machine_cpu_percent": 99.0, "broker_cpu_percent": 60.0}},
+            "the 1 CPUs that Hydra may use were 99 % busy (the harness 80 %, the broker 60 %): 0.01 of a CPU was free",
+            "allow Hydra more CPUs",
+        ),
+        (
+            {"cores": 0.6, "machine": throttled(0.0, 0.4, 0.9)},
+            "the CPU quota of 0.6 CPUs ran out in 45 % of the run",
+            "raise the CPU quota",
+        ),
+        (
+            # A quota of more than the load needs on average runs out all the same where it comes in bursts.
+            {
+                "cores": 4,
+                "machine": throttled(5.0, 5.1, 5.2),
+                "totals": {"machine_cpu_percent": 40.0, "broker_cpu_percent": 120.0},
+            },
+            "the CPU quota of 4 CPUs ran out in 10 % of the run",
+            "raise the CPU quota",
         ),
     ],
 )
@@ -215,10 +246,13 @@ def test_each_sign_of_the_harness_alone(changes, evidence, advice):
             "test_duration": 10_000.0,
         },
         {"publisher": publisher(queue_full=1), "latency": {"publisher_lag": LatencySummary(1, p99_ms=900.0)}},
-        {"totals": {"machine_cpu_percent": 91.9, "broker_cpu_percent": 10.0}},
+        {"totals": {"machine_cpu_percent": 50.0, "broker_cpu_percent": 10.0}},
         {"totals": {"machine_cpu_percent": 99.0, "broker_cpu_percent": 120.0}},
-        {"totals": {"machine_cpu_percent": 99.0, "broker_cpu_percent": None}},
         {"totals": {"machine_cpu_percent": None}},
+        {"machine": throttled(1.0, 1.04, 1.08)},
+        {"machine": throttled(0.0)},
+        # Tasks and broker run elsewhere: a busy controller says nothing of them.
+        {"marathon_url": "http://m:8080", "totals": {"machine_cpu_percent": 99.0, "broker_cpu_percent": None}},
         {
             "publisher": publisher(network=traffic(91.9)),
             "subscribers": (subscriber(network=traffic(5.0, received=91.9)),),

@@ -81,7 +81,7 @@ def test_embedded_kafka_killed(hydra, place) -> None:
     killed_s = time.monotonic()
     assert command.end(30) == 4
     assert time.monotonic() - killed_s < 20
-    assert "the embedded Kafka died" in command.complaint
+    assert "the embedded Kafka died: it was killed by SIGKILL" in command.complaint
     assert place.record()["status"] == "failed"
     assert place.record()["exit_code"] == 4
 

@@ -9,6 +9,7 @@ import pytest
 
 from hydra.codec import encode
 from hydra.errors import BrokerError, DegradedError, HydraError, InfrastructureError, UsageError
+from hydra.kafkatest import local_stack_main
 from hydra.kafkatest.local_stack import LocalStack, StackCommand, StackEvent
 
 
@@ -18,9 +19,9 @@ def stack_that_says(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     made = []
 
-    def make(*events: StackEvent, ends: bool = False) -> tuple[LocalStack, list[str]]:
+    def make(*events: StackEvent, end: str = "sys.stdin.read()") -> tuple[LocalStack, list[str]]:
         lines = b"".join(encode(event) + b"\n" for event in events)
-        code = f"import sys; sys.stdout.buffer.write({lines!r}); sys.stdout.flush(); {ends} or sys.stdin.read()"
+        code = f"import os, sys; sys.stdout.buffer.write({lines!r}); sys.stdout.flush(); {end}"
         notes: list[str] = []
         made.append(LocalStack(StackCommand("hydra-test", kafka=True), notes.append))
         process = lambda: subprocess.Popen(  # noqa: E731
@@ -58,19 +59,39 @@ def test_an_error_becomes_the_branch_with_its_exit_code(stack_that_says, exit_co
 
 
 def test_a_dead_broker_is_told_with_its_last_lines(stack_that_says):
-    stack, _notes = stack_that_says(StackEvent("marathon", "x"), StackEvent("kafka_died", "no memory"))
+    stack, _notes = stack_that_says(
+        StackEvent("marathon", "x"), StackEvent("kafka_died", "the embedded Kafka died: x", hint="y")
+    )
     assert stack.wait_for_marathon() == "x"
-    with pytest.raises(BrokerError, match="the embedded Kafka died: no memory"):
+    with pytest.raises(BrokerError, match="the embedded Kafka died: x: y"):
         stack.wait_for_kafka()
-    assert stack.kafka_died == "no memory"
+    assert stack.kafka_died == "the embedded Kafka died: x: y"
 
 
-def test_a_process_that_ends_is_told_with_its_last_lines(stack_that_says):
-    stack, _notes = stack_that_says(ends=True)
+@pytest.mark.parametrize(
+    ("end", "told"),
+    [
+        ("sys.exit(3)", "ended with exit status 3"),
+        ("os.kill(os.getpid(), 9)", "was killed by SIGKILL"),
+        ("os.kill(os.getpid(), 11)", "was killed by SIGSEGV"),
+        ("sys.exit(0)", "was ended by SIGTERM"),
+    ],
+)
+def test_a_process_that_ends_is_told_by_its_status_and_its_last_lines(stack_that_says, end, told):
+    stack, _notes = stack_that_says(end=end)
     (stack.folder / "stack.log").write_text("one\ntwo\nthree\nfour\n")
     for _ in range(2):
-        with pytest.raises(InfrastructureError, match=r"ended before it was up \(two \| three \| four\)"):
+        with pytest.raises(InfrastructureError, match=rf"process \d+\) {told} \(two \| three \| four\): see who"):
             stack.wait_for_marathon()
+    assert told in str(stack.failure())
+
+
+def test_a_stack_that_was_closed_has_not_failed(stack_that_says):
+    stack, _notes = stack_that_says(StackEvent("marathon", "x"))
+    stack.wait_for_marathon()
+    assert stack.failure(wait_s=0) is None
+    stack.close()
+    assert stack.failure() is None
 
 
 def test_silence_is_told_as_a_time_out(stack_that_says, monkeypatch):
@@ -78,3 +99,11 @@ def test_silence_is_told_as_a_time_out(stack_that_says, monkeypatch):
     stack, _notes = stack_that_says()
     with pytest.raises(InfrastructureError, match=r"the local stack timed out after 0\.1 s$"):
         stack.wait_for_marathon()
+
+
+def test_a_bug_in_the_stack_is_kept_in_a_file_that_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    text = local_stack_main._write_bug(ValueError("of no kind"))
+    (log,) = tmp_path.iterdir()
+    assert text == f"a bug of Hydra's own in the local stack (ValueError: of no kind): see {log}"
+    assert "ValueError: of no kind" in log.read_text()

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from hydra.errors import BrokerError, OutputError, UsageError
+from hydra.errors import BrokerError, InfrastructureError, MarathonError, OutputError, UsageError
 from hydra.kafkatest import runtest, session
 from hydra.kafkatest.runtest import RunTestKAFKA
 from hydra.options.options import Options
@@ -47,6 +47,7 @@ class FakeStack:
     def __init__(self):
         self.measured, self.warmed_up, self.errors, self.apps = [], [], [], {}
         self.warm_up_s, self.loaded = 0.0, 0
+        self.ended = None
         self.launcher = self.deployment = self
 
     def connect_kafka(self):
@@ -72,6 +73,9 @@ class FakeStack:
 
     def close(self, *, keep):
         return
+
+    def failure(self, wait_s=0):
+        return self.ended
 
     def apply(self, spec):
         self.apps[spec.app_id] = spec.instances
@@ -194,3 +198,23 @@ def test_a_record_that_cannot_be_written_hides_no_earlier_error(stack, tmp_path,
     with pytest.raises(BrokerError if failing else OutputError):
         runner.run_test()
     assert runner.record is not None
+
+
+def test_the_end_of_the_stack_wins_over_what_it_takes_with_it(stack, monkeypatch):
+    """Nobody can reach a Marathon whose process was killed: that is no fault of an address."""
+    stack.ended = InfrastructureError("the local stack (process 7) was killed by SIGKILL")
+
+    def unreachable(*_arguments):
+        raise MarathonError("Marathon cannot be reached")
+
+    monkeypatch.setattr(stack, "apply", unreachable)
+    with pytest.raises(InfrastructureError, match="killed by SIGKILL"):
+        RunTestKAFKA(Options(), False).start_appserver()
+
+
+def test_apps_of_a_stack_that_has_ended_are_not_removed(stack, monkeypatch):
+    runner = RunTestKAFKA(Options(), False)
+    runner.start_appserver()
+    stack.ended = InfrastructureError("the local stack (process 7) was killed by SIGKILL")
+    monkeypatch.setattr(stack, "remove", lambda *_arguments: pytest.fail("nobody is there"))
+    runner.stop_appserver()

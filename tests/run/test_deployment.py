@@ -94,6 +94,20 @@ def test_a_task_that_never_answers_is_not_ready(ground):
         ground.deployment.wait_ready(APP, 2, 10)
 
 
+def test_more_time_is_advised_only_where_it_would_have_helped(ground):
+    ground.deployment.apply(spec(2))
+    ground.clock.sleep(1)
+    ground.tasks["kafka-sub.0002"].freeze()
+    with pytest.raises(NotReadyError) as stalled:
+        ground.deployment.wait_ready(APP, 2, 30)
+    assert "--start_timeout" not in stalled.value.hint
+    ground.launcher.start_delay_s = 7.0
+    ground.deployment.apply(spec(3))
+    with pytest.raises(NotReadyError) as moving:
+        ground.deployment.wait_ready(APP, 3, 8)
+    assert "raise --start_timeout" in moving.value.hint
+
+
 def test_tasks_that_never_run_are_named_with_the_engines_reason(ground):
     ground.launcher.start_delay_s = 1000
     ground.launcher.reason = "no offer with 64 MiB"

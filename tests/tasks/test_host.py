@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from hydra.accounting.stats import LinkTraffic
+from hydra.run.cgroups import affinity, usable_cpus
 from hydra.tasks.host import (
     LinkReading,
     LocalHost,
@@ -68,7 +69,57 @@ def test_a_sample_counts_the_cpu_time_of_the_machine():
     assert (first.at_s, second.at_s) == (1.5, 2.5)
     assert 0 < first.memory_available_bytes <= psutil.virtual_memory().total
     assert (first.broker_cpu_s, first.broker_rss_bytes) == (None, None)
-    assert host.cores == psutil.cpu_count()
+    assert host.cores == usable_cpus() <= psutil.cpu_count()
+
+
+class Kernel:
+    """Files of a machine whose first CPUs do nothing, and of a cgroup that has used up its quota."""
+
+    def __init__(self):
+        self.used_s, self.throttled, self.busy_ticks = 0.0, 0, 0
+
+    def __call__(self, path):
+        stat = "".join(f"cpu{cpu} {self.busy_ticks} 0 0 100 0 0 0 0 0 0\n" for cpu in affinity())
+        return {
+            "/proc/self/cgroup": "0::/\n",
+            "/proc/self/mountinfo": "1 0 0:1 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n",
+            "/sys/fs/cgroup/cpu.max": "50000 100000\n",
+            "/sys/fs/cgroup/cpu.stat": f"usage_usec {self.used_s * 1e6:.0f}\nnr_throttled {self.throttled}\n",
+            "/proc/stat": f"cpu 1 2 3 4\n{stat}",
+        }.get(path)
+
+
+def test_within_a_quota_what_is_used_up_is_the_quota(monkeypatch):
+    kernel, now = Kernel(), [100.0]
+    monkeypatch.setattr("hydra.tasks.host.time.monotonic", lambda: now[0])
+    host = LocalHost(lambda: 0, kernel)
+    first = host.sample(0.0)
+    now[0], kernel.used_s, kernel.throttled = 102.0, 1.0, 8
+    second = host.sample(2.0)
+    assert (host.cores, first.throttled_s) == (0.5, 0.0)
+    assert second.busy_cpu_s - first.busy_cpu_s == pytest.approx(0.5 * 2)
+    assert second.throttled_s == pytest.approx(0.8)
+
+
+def test_within_a_quota_cpus_that_others_keep_busy_are_busy(monkeypatch):
+    kernel, now = Kernel(), [100.0]
+    monkeypatch.setattr("hydra.tasks.host.time.monotonic", lambda: now[0])
+    host = LocalHost(lambda: 0, kernel)
+    first = host.sample(0.0)
+    now[0], kernel.busy_ticks = 102.0, 2 * os.sysconf("SC_CLK_TCK")
+    second = host.sample(2.0)
+    assert second.busy_cpu_s - first.busy_cpu_s == pytest.approx(0.5 * 2)
+    assert second.throttled_s == 0.0
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux binds a process to CPUs")
+def test_a_process_bound_to_one_cpu_has_one():
+    program = (
+        "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
+        "from hydra.tasks.host import LocalHost; print(LocalHost(lambda: 0).cores <= 1)"
+    )
+    other = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert other.stdout.strip() == "True"
 
 
 def test_a_broker_on_this_machine_is_looked_at():

@@ -1,0 +1,106 @@
+"""The addresses of a broker's name, and what a port of another protocol answers; over the wire driver's connections."""
+
+import contextlib
+import socket
+import threading
+
+import pytest
+
+from hydra.clients import wire_connection
+from hydra.clients.wire_connection import TLS_RECORDS
+from hydra.clients.wire_subscriber import WireSubscriber
+from hydra.endpoints import Endpoint
+
+NAME = "kafka.example"
+
+
+@pytest.fixture
+def names(monkeypatch):
+    """What a name resolves to, by name; how often it was asked for is its number of looks."""
+    known = {}
+    resolve = socket.getaddrinfo
+
+    def getaddrinfo(host, port, *arguments, **settings):
+        if host not in known:
+            return resolve(host, port, *arguments, **settings)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in known[host]]
+
+    monkeypatch.setattr(wire_connection.socket, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(wire_connection, "_ASK_AGAIN_S", 0.0)
+    return known
+
+
+@pytest.fixture
+def subscriber(reading):
+    with contextlib.ExitStack() as closing:
+
+        def make(port):
+            endpoint = Endpoint(NAME, port)
+            driver = WireSubscriber(reading(f"{NAME}:{port}", "topic", leaders={0: endpoint}))
+            closing.callback(driver.close)
+            driver.open()
+            return driver
+
+        yield make
+
+
+def test_every_address_is_tried_in_turn(scripted, subscriber, names, until, run_batch):
+    broker = scripted()
+    broker.append(run_batch(range(10)))
+    names[NAME] = ["127.0.0.2", "127.0.0.3", "127.0.0.1"]
+    with contextlib.closing(socket.socket()) as probe:
+        assert probe.connect_ex(("127.0.0.2", broker.endpoint.port))  # nobody is there
+    driver = subscriber(broker.endpoint.port)
+    until(lambda: driver.tallies[0].received == 10, lambda: driver.poll(0.05), timeout_s=3)
+
+
+def test_an_address_that_failed_is_the_last_to_be_tried_again():
+    addresses = wire_connection._Addresses()
+    both = [(socket.AF_INET, ("127.0.0.1", 1)), (socket.AF_INET, ("127.0.0.2", 1))]
+    addresses._found[Endpoint(NAME, 1)] = (float("inf"), both)
+    assert addresses.of(Endpoint(NAME, 1)) == both
+    addresses.failed(Endpoint(NAME, 1), both[0])
+    assert addresses.of(Endpoint(NAME, 1)) == both[::-1]
+    addresses.failed(Endpoint(NAME, 1), both[1])
+    assert addresses.of(Endpoint(NAME, 1)) == both
+
+
+def test_a_broker_that_is_back_at_another_address_is_found(scripted, subscriber, names, until, run_batch):
+    first = scripted(host="127.0.0.2")
+    names[NAME] = ["127.0.0.2"]
+    first.append(run_batch(range(5)))
+    driver = subscriber(first.endpoint.port)
+    tally = driver.tallies[0]
+    until(lambda: tally.received == 5, lambda: driver.poll(0.05))
+    first.close()
+    second = scripted(host="127.0.0.3", port=first.endpoint.port)
+    second.leaders = {0: Endpoint(NAME, second.endpoint.port)}
+    second.append(run_batch(range(5)))
+    second.append(run_batch(range(5, 10), base=5))
+    names[NAME] = ["127.0.0.3"]
+    until(lambda: tally.received == 10, lambda: driver.poll(0.05))
+
+
+def test_a_name_that_is_unknown_is_the_clients_error(subscriber, until):
+    driver = subscriber(9092)
+    until(lambda: "kafka.example:9092: " in driver.tallies[0].error, lambda: driver.poll(0.05))
+
+
+@pytest.mark.parametrize("beginning", TLS_RECORDS)
+@pytest.mark.parametrize("rest", [b"\x03\x00\x02\x02\x28", b"\x03" + bytes(100)])
+def test_a_port_that_speaks_tls_is_told_as_tls(subscriber, names, until, beginning, rest):
+    names[NAME] = ["127.0.0.1"]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(10)
+
+        def answer():
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(100)
+                connection.sendall(beginning + rest)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        driver = subscriber(server.getsockname()[1])
+        until(lambda: "this port speaks TLS" in driver.tallies[0].error, lambda: driver.poll(0.02), timeout_s=5)
+        thread.join(10)
