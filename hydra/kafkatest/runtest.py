@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra.engine.apps import PUBLISHER, SUBSCRIBER, app_id, app_spec
-from hydra.errors import HydraError, MarathonError, OutputError
+from hydra.errors import HydraError, InterruptedRunError, MarathonError, OutputError
 from hydra.files.atomic_write import check_output, write_json
 from hydra.kafkatest.machine import check_capacity, machine, versions
 from hydra.options.options import Options
@@ -77,7 +77,13 @@ class RunTestKAFKA:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self.stop_appserver()
+        """End what was started. What came of the block stands: an error of the clean-up is a note."""
+        try:
+            self.stop_appserver()
+        except InterruptedRunError:
+            raise
+        except (HydraError, OSError) as error:
+            self._progress.note(f"not everything could be cleaned up: {error}")
 
     @property
     def options(self) -> Options:
@@ -202,7 +208,11 @@ class RunTestKAFKA:
         keep = self._options.keep_running
         try:
             if not keep:
-                self.delete_all_launched_apps()
+                try:
+                    self.delete_all_launched_apps()
+                except InterruptedRunError:
+                    self.delete_all_launched_apps()  # the apps must not stay; who asks again ends this at once
+                    raise
         finally:
             session, self._session = self._session, None
             self._tasks = {}
