@@ -16,8 +16,11 @@ class DecodeError(HydraError):
 
 
 def encode(fact: object) -> bytes:
-    """A dataclass, a struct or a mapping as JSON."""
-    return msgspec.json.encode(fact)
+    """A dataclass, a struct or a mapping as JSON; see ``to_builtins`` for names that are not UTF-8."""
+    try:
+        return msgspec.json.encode(fact)
+    except UnicodeEncodeError:
+        return msgspec.json.encode(to_builtins(fact))
 
 
 def decode(data: bytes | msgspec.Raw, kind: type[T]) -> T:
@@ -29,5 +32,18 @@ def decode(data: bytes | msgspec.Raw, kind: type[T]) -> T:
 
 
 def to_builtins(fact: object) -> object:
-    """A dataclass as dicts, lists and scalars: what a JSON file holds."""
-    return msgspec.to_builtins(fact)
+    """A dataclass as dicts, lists and scalars: what a JSON file holds.
+
+    A name that is not UTF-8 (Python has such bytes of a path as surrogates) is written out with an escape for each.
+    """
+    return _encodable(msgspec.to_builtins(fact))
+
+
+def _encodable(value: object) -> object:
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode(errors="backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_encodable(name): _encodable(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_encodable(each) for each in value]
+    return value

@@ -105,9 +105,10 @@ class OutputError(InfrastructureError):
 
 
 class InterruptedRunError(HydraError):
-    """SIGINT (2, exit 130) or SIGTERM (15, exit 143) reached the controller."""
+    """A signal reached the controller, such as SIGINT (2, exit 130), SIGTERM (15, 143) or SIGHUP (1, 129)."""
 
     def __init__(self, signal_number: int) -> None:
-        super().__init__("interrupted" if signal_number == 2 else "terminated")
+        words = {2: "interrupted", 15: "terminated", 1: "ended by SIGHUP (the terminal closed)"}
+        super().__init__(words.get(signal_number, f"ended by signal {signal_number}"))
         self.signal_number = signal_number
         self.exit_code = 128 + signal_number

@@ -43,6 +43,13 @@ class LazyGroup(HelpPage, click.Group):
         super().__init__(*args, **fields)
         self._table = table
 
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401  # click's signature
+        """Run the command. A broken pipe is that of a socket (streams tolerate theirs): click makes a bare 1 of it."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise BrokenPipeError(str(error)) from error
+
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
         """The names of all commands."""
         return list(self._table)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -14,6 +16,7 @@ from click.core import ParameterSource
 from hydra.cli.help_page import METAVARS
 from hydra.errors import OutputError, UsageError
 from hydra.files.atomic_write import atomic_write, check_output
+from hydra.files.write_in_place import STDOUT, descriptor_of
 from hydra.options.options import OPTION_KINDS, Options, merged, parse_option
 from hydra.options.parsers import Parse, switch, whole
 from hydra.options.reader import read_settings
@@ -167,7 +170,7 @@ class Outputs:
         """Write the report, the CSV and the JUnit XML of these results, each with its name.
 
         Raises:
-            OutputError: one could not be written; the others are.
+            OutputError: names all that could not be written; the others are.
         """
         if not (self.report or self.csv or self.junit):
             return
@@ -176,7 +179,7 @@ class Outputs:
         from hydra.report.page import page
 
         contents = collect(saved)
-        unwritten: OutputError | None = None
+        errors = []
         make: Callable[[ReportContents], str | bytes]
         for flag, make in (("report", page), ("csv", csv_text), ("junit", junit_xml)):
             path = getattr(self, flag)
@@ -184,9 +187,33 @@ class Outputs:
                 if path is not None:
                     write_output(flag, path, make(contents))
             except OutputError as error:
-                unwritten = error
-        if unwritten is not None:
-            raise unwritten
+                errors.append(error)
+        raise_all(errors)
+
+    @property
+    def on_stdout(self) -> bool:
+        """Whether a file is written to stdout, so that what is told to people goes to stderr."""
+        return any(path == STDOUT or descriptor_of(Path(path)) == 1 for path in vars(self).values() if path)
+
+
+def raise_all(errors: Sequence[OutputError]) -> None:
+    """Tell of all files that cannot be written at once.
+
+    Raises:
+        OutputError: if there is one.
+    """
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        hints = list(dict.fromkeys(error.hint for error in errors if error.hint))
+        raise OutputError("; ".join(error.message for error in errors), hint="; ".join(hints))
+
+
+@contextlib.contextmanager
+def told_beside(outputs: Outputs) -> Iterator[None]:
+    """Within this block what is printed goes to stderr where stdout is for one of the files."""
+    with contextlib.redirect_stdout(sys.stderr) if outputs.on_stdout else contextlib.nullcontext():
+        yield
 
 
 def write_output(flag: str, path: str, content: str | bytes) -> None:
@@ -203,10 +230,18 @@ def parse_outputs(ctx: click.Context) -> Outputs:
     """What the flags of a command say, once it is seen that each file can be written.
 
     Raises:
-        OutputError: names the flag and the path.
+        OutputError: names every file that cannot, with its flag.
+        UsageError: two of them are stdout.
     """
     outputs = Outputs(**{name: ctx.params.get(name) for name in Outputs.__dataclass_fields__})
+    if len(on_stdout := [f"--{flag}" for flag, path in vars(outputs).items() if path == STDOUT]) > 1:
+        raise UsageError(f"{' and '.join(on_stdout)} are all '-' (stdout)", hint="name files for all but one")
+    errors = []
     for flag, path in vars(outputs).items():
-        if path is not None:
-            check_output(path, flag)
+        try:
+            if path is not None:
+                check_output(path, flag)
+        except OutputError as error:
+            errors.append(error)
+    raise_all(errors)
     return outputs

@@ -58,7 +58,7 @@ EXIT_CODES: Mapping[str, str] = {
     "3": "no answer (indeterminate): incomplete, low rate, or harness the limit",
     "4": "infrastructure: Kafka, Marathon, Java or an output file failed",
     "70": "bug of Hydra's own; a log file is named",
-    "130, 143": "interrupted (Ctrl-C, SIGTERM); what was started is gone",
+    "129, 130, 131, 143": "interrupted (SIGHUP, Ctrl-C, SIGQUIT, SIGTERM); what was started is gone",
 }
 """The same for all commands; one that means something else by 0, 1 or 3 says so in its own words."""
 

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+from typing import TYPE_CHECKING
 
 import click
 
 from hydra.cli.commands import KAFKA_COMMANDS, LazyGroup
-from hydra.cli.flags import FIRST_RUN, chosen_options, given_flags, option_flags, output_flags, parse_outputs
+from hydra.cli.flags import (
+    FIRST_RUN,
+    Outputs,
+    chosen_options,
+    given_flags,
+    option_flags,
+    output_flags,
+    parse_outputs,
+    raise_all,
+    told_beside,
+)
 from hydra.cli.terminal import interruptible
-from hydra.errors import UsageError
+from hydra.errors import HydraError, OutputError, UsageError
+
+if TYPE_CHECKING:
+    from hydra.kafkatest.runtest import RunTestKAFKA
+    from hydra.run.record import RunRecord
 
 
 @click.group(
@@ -41,12 +56,9 @@ def kafka(ctx: click.Context, /, **_flags: object) -> int:
     options = chosen_options(ctx)
     outputs = parse_outputs(ctx)
     from hydra.cli.progress import shown_progress
-    from hydra.cli.show_results import print_record
-    from hydra.errors import HydraError, OutputError
     from hydra.kafkatest.runtest import RunTestKAFKA
     from hydra.report.text import load_line
 
-    unwritten: OutputError | None = None
     with (
         interruptible(),
         shown_progress(outputs.live) as progress,
@@ -54,22 +66,39 @@ def kafka(ctx: click.Context, /, **_flags: object) -> int:
     ):
         if options.bootstrap_servers is not None:
             progress.note(load_line(options))
-        try:
-            runner.run_test()
-        except OutputError as error:
-            if runner.record is None:
-                raise
-            unwritten = error
-        except HydraError:
-            if runner.record is not None:
-                with contextlib.suppress(HydraError):  # the user has to hear of what ended the run
-                    outputs.write([("", runner.record)])
+        unwritten = _run(runner, outputs)
+        progress.hide()
+        # Before the clean-up, which may fail, or be interrupted.
+        return _tell(runner.record, outputs, unwritten)
+
+
+def _run(runner: RunTestKAFKA, outputs: Outputs) -> list[OutputError]:
+    """Run. Returns why ``--output`` could not be written, which is told when all files have been."""
+    try:
+        runner.run_test()
+    except OutputError as error:
+        if runner.record is None:
             raise
-    record = runner.record
+        return [error]
+    except HydraError:
+        if runner.record is not None:
+            with contextlib.suppress(HydraError):  # the user has to hear of what ended the run
+                outputs.write([("", runner.record)])
+        raise
+    return []
+
+
+def _tell(record: RunRecord | None, outputs: Outputs, unwritten: list[OutputError]) -> int:
+    """Print the result and write the files. Returns the run's exit code."""
+    from hydra.cli.show_results import print_record
+
     assert record is not None
     assert record.result is not None
-    print_record(record)
-    outputs.write([("", record)])
-    if unwritten is not None:
-        raise unwritten
+    with told_beside(outputs):
+        print_record(record)
+    try:
+        outputs.write([("", record)])
+    except OutputError as error:
+        unwritten.append(error)
+    raise_all(unwritten)
     return record.result.exit_code

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import shlex
-import signal
+import sys
 from pathlib import Path
 
 import click
 
 from hydra.cli.flags import chosen_options, option_flags
-from hydra.cli.terminal import interruptible
+from hydra.cli.terminal import ASKED_BY_A_USER, end_signals, interruptible
 from hydra.errors import UsageError
 from hydra.options.parsers import AgentSpec
 
@@ -47,16 +47,33 @@ def status() -> None:
 
 
 @local.command()
-def down() -> None:
-    """End the stack that is up, with everything that runs on it."""
+@click.option("--force", is_flag=True, help="end it also while a run uses it, without asking")
+def down(*, force: bool) -> None:
+    """End the stack that is up, with everything that runs on it; asks first if a run is using it."""
     from hydra.kafkatest import running_stack
 
     running = running_stack.find()
     if running is None:
         click.echo("no local stack is up")
         return
-    running_stack.end_running_stack(running)
+    with running_stack.exclusive_use() as free:  # so that no run begins on it meanwhile
+        if not (free or force):
+            _confirm_end(running.process.pid)
+        running_stack.end_running_stack(running)
     click.echo(f"the local stack (process {running.process.pid}) is down")
+
+
+def _confirm_end(pid: int) -> None:
+    """Have the user say that a stack in use may end.
+
+    Raises:
+        UsageError: the user said no, or nobody can be asked.
+    """
+    text = f"a run is using the local stack (process {pid})"
+    if not (sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError(text, hint="wait until it ends, or use 'hydra local down --force', which fails that run")
+    if not click.confirm(f"{text} and fails if it ends. End it?", err=True):
+        raise UsageError(f"{text}, which stays up")
 
 
 def _show_status() -> None:
@@ -70,6 +87,7 @@ def _show_status() -> None:
         return
     folder = Path(running.folder)
     click.echo(f"local stack   process {running.process.pid}, up since {running.since}, Hydra {running.version}")
+    click.echo(f"  in use      {'by a run' if running_stack.in_use() else 'no'}")
     click.echo(f"  Marathon    {running.marathon_url}")
     click.echo(f"  Kafka       {running.bootstrap_servers or 'none'}")
     for text in running.settings.properties:
@@ -122,11 +140,11 @@ async def _serve(folder: Path, port: int, agents: tuple[AgentSpec, ...], token: 
     asked_to_end = asyncio.Event()
 
     def on_signal(number: int) -> None:
-        if asked_to_end.is_set():
+        if asked_to_end.is_set() and number in ASKED_BY_A_USER:
             os._exit(128 + number)  # the watchdog ends the tasks and removes their folder
         asked_to_end.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in end_signals():
         asyncio.get_running_loop().add_signal_handler(number, on_signal, number)
     async with LocalMarathon(folder / "marathon", token=token, port=port, agents=agents) as server:
         click.echo(f"Marathon is at {server.url}, Mesos' addresses are there too; Ctrl-C ends it and its tasks")

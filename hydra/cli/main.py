@@ -15,19 +15,33 @@ from collections.abc import Sequence
 import click
 
 from hydra.cli.commands import COMMANDS, hydra
+from hydra.cli.streams import tolerant_streams
 from hydra.cli.terminal import printable
 from hydra.errors import AccountingError, HydraError
+from hydra.files.atomic_write import file_errors
 
 BUG = 70
 
 
-def run(arguments: Sequence[str]) -> int:  # noqa: PLR0911  # one return for each way to end
-    """Run the command line. Returns the exit code; prints at most one line of its own, on stderr."""
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line. Returns the exit code; prints at most one line of its own, on stderr.
+
+    A stdout that cannot be written changes what is shown, and not the exit code.
+    """
     # Libraries log what we report in our own words; without a handler Python would print it beside them.
     logging.getLogger().addHandler(logging.NullHandler())
+    with tolerant_streams() as stdout:
+        code = _run(arguments)
+        stdout.flush()
+        if stdout.failure is not None and not stdout.reader_has_gone:
+            _say(f"stdout cannot be written ({stdout.failure.strerror}): what was to be printed there is incomplete", 0)
+        return code
+
+
+def _run(arguments: Sequence[str]) -> int:  # noqa: PLR0911  # one return for each way to end
     try:
-        code = hydra.main(args=list(arguments), prog_name="hydra", standalone_mode=False)
-        sys.stdout.flush()
+        with file_errors():
+            code = hydra.main(args=list(arguments), prog_name="hydra", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return error.exit_code
@@ -44,13 +58,8 @@ def run(arguments: Sequence[str]) -> int:  # noqa: PLR0911  # one return for eac
         return _bug(error)
     except HydraError as error:
         return _say(str(error), error.exit_code)
-    except (BrokenPipeError, SystemExit) as error:
-        if isinstance(error, SystemExit) and not error.code:
-            return 0  # click has completed a word for a shell
-        # Nobody reads our output any more (click raises SystemExit for that, and for nothing else). The interpreter
-        # must not flush it again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+    except SystemExit:
+        return 0  # click has completed a word for a shell
     except Exception as error:  # noqa: BLE001  # whatever was not expected is a bug of ours
         return _bug(error)
     return code if isinstance(code, int) else 0
@@ -62,7 +71,11 @@ def _say(text: str, code: int) -> int:
 
 
 def _bug(error: BaseException) -> int:
-    handle, path = tempfile.mkstemp(prefix="hydra-bug-", suffix=".log")
-    with os.fdopen(handle, "w") as log:
-        traceback.print_exception(error, file=log)
-    return _say(f"a bug of Hydra's own ({type(error).__name__}: {error}): see {path}", BUG)
+    text = f"a bug of Hydra's own ({type(error).__name__}: {error})"
+    try:
+        handle, path = tempfile.mkstemp(prefix="hydra-bug-", suffix=".log")
+        with os.fdopen(handle, "w", errors="backslashreplace") as log:
+            traceback.print_exception(error, file=log)
+    except OSError as unwritten:
+        return _say(f"{text}, whose log cannot be written ({unwritten.strerror})", BUG)
+    return _say(f"{text}: see {path}", BUG)

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 from rich.console import Console
 from rich.live import Live
@@ -19,10 +20,12 @@ from rich.markup import escape
 from rich.spinner import Spinner
 
 from hydra.cli.terminal import printable
-from hydra.errors import OutputError
+from hydra.files.write_in_place import open_lines
 from hydra.run.protocols import LiveCounts, Progress
 
 PLAIN_EVERY_S = 2.0
+SPINNER_COLUMNS = 4
+"""The spinner, and the blanks around it and the phase."""
 
 
 def _counts_text(live: LiveCounts) -> str:
@@ -31,6 +34,21 @@ def _counts_text(live: LiveCounts) -> str:
         f"{live.elapsed_s:4.1f} s: sent {live.sent:,} of {live.planned:,}, acked {live.acked:,},"
         f" delivered {live.delivered:,}, backlog {live.backlog:,} deliveries{missing}"
     )
+
+
+class Display(Progress, Protocol):
+    """Progress that is shown somewhere."""
+
+    def hide(self) -> None:
+        """Make room for what is printed now; the next phase shows it again."""
+
+
+def fitting(text: str, columns: int) -> str:
+    """As many of the text's parts, which have commas between them, as fit: a number is shown whole or not at all."""
+    parts = text.split(", ")
+    while parts and len(", ".join(parts)) > columns:
+        parts.pop()
+    return ", ".join(parts)
 
 
 class PlainProgress:
@@ -61,6 +79,9 @@ class PlainProgress:
         sys.stderr.write(f"hydra: {printable(text)}\n")
         sys.stderr.flush()
 
+    def hide(self) -> None:
+        """Nothing is in the way."""
+
 
 class TerminalProgress:
     """One line that changes, while ``live`` is entered; notes stay above it."""
@@ -68,7 +89,8 @@ class TerminalProgress:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._spinner = Spinner("dots", "starting")
-        self.live = Live(self._spinner, console=console, transient=True, refresh_per_second=8)
+        # What is written to stdout meanwhile is a file (``--output=-``), and no line above this one.
+        self.live = Live(self._spinner, console=console, transient=True, refresh_per_second=8, redirect_stdout=False)
         self._phase = ""
         self._detail = ""
 
@@ -77,6 +99,7 @@ class TerminalProgress:
         if name != self._phase:
             self._phase, self._detail = name, ""
         self._detail = detail or self._detail
+        self.live.start()
         self._show()
 
     def counts(self, live: LiveCounts) -> None:
@@ -88,26 +111,33 @@ class TerminalProgress:
         """A line above the one that changes."""
         self._console.print(escape(printable(text)))
 
+    def hide(self) -> None:
+        """Take the line away."""
+        self.live.stop()
+
     def _show(self) -> None:
-        self._spinner.update(text=f"[bold]{escape(printable(self._phase))}[/] {escape(printable(self._detail))}")
+        phase = printable(self._phase)
+        room = self._console.width - len(phase) - SPINNER_COLUMNS
+        self._spinner.update(text=f"[bold]{escape(phase)}[/] {escape(fitting(printable(self._detail), room))}")
 
 
 class JsonlProgress:
     """Passes everything on to a display, and adds a line of JSON for it to a file.
 
-    A reader that goes away (of a pipe) ends the lines and not the run.
+    A file or a pipe that takes no more, or not at once, ends the lines and not the run.
+
+    Args:
+        display: where everything is passed on to.
+        path: the file, which is added to; ``-`` is stdout.
 
     Raises:
         OutputError: it cannot be opened.
     """
 
-    def __init__(self, display: Progress, path: str) -> None:
+    def __init__(self, display: Display, path: str) -> None:
         self._display = display
         self._phase = ""
-        try:
-            self._file = Path(path).open("a", encoding="utf-8", buffering=1)  # noqa: SIM115  # closed by close
-        except OSError as error:
-            raise OutputError(f"--live={path} cannot be written ({error.strerror or error})") from error
+        self._lines = open_lines(Path(path), origin=f"--live={path}")
 
     def phase(self, name: str, detail: str = "") -> None:
         """A line when the phase is another one."""
@@ -126,22 +156,24 @@ class JsonlProgress:
         self._line({"event": "note", "text": text})
         self._display.note(text)
 
+    def hide(self) -> None:
+        """Lines are in nobody's way."""
+        self._display.hide()
+
     def close(self) -> None:
         """No more lines; harmless the second time."""
-        with contextlib.suppress(OSError, ValueError):
-            self._file.close()
+        self._lines.close()
 
     def _line(self, fields: dict[str, object]) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            self._file.write(json.dumps({"unix_time_s": round(time.time(), 3), **fields}) + "\n")
+        self._lines.write(json.dumps({"unix_time_s": round(time.time(), 3), **fields}).encode() + b"\n")
 
 
 @contextlib.contextmanager
-def shown_progress(path: str | None = None) -> Iterator[Progress]:
+def shown_progress(path: str | None = None) -> Iterator[Display]:
     """Progress as it fits the place that stderr goes to, and as JSON Lines where a path is given."""
     console = Console(stderr=True, highlight=False)
     with contextlib.ExitStack() as stack:
-        display: Progress = PlainProgress()
+        display: Display = PlainProgress()
         if sys.stderr.isatty() and not console.is_dumb_terminal:
             display = terminal = TerminalProgress(console)
             stack.enter_context(terminal.live)

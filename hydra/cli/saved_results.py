@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import click
 
-from hydra.cli.flags import Outputs, parse_outputs, parsed_by, write_output
+from hydra.cli.flags import Outputs, parse_outputs, parsed_by, raise_all, told_beside, write_output
 from hydra.cli.help_page import HelpPage
-from hydra.errors import DegradedError, UsageError
+from hydra.errors import DegradedError, OutputError, UsageError
 from hydra.options.parsers import number
 
 if TYPE_CHECKING:
@@ -89,7 +90,8 @@ def compare(ctx: click.Context, /, before: str, after: str, tolerance: float, **
     if not set(points_by_name(old)) & set(points_by_name(new)):
         raise DegradedError(f"{before} and {after} have no point in common", hint="compare sweeps of the same plan")
     found = compare_results(old, new, tolerance_percent=tolerance)
-    print_comparison(found, tolerance_percent=tolerance)
+    with told_beside(outputs):
+        print_comparison(found, tolerance_percent=tolerance)
     _write(found, outputs)
     return 1 if found.regressions else 0
 
@@ -98,12 +100,20 @@ def _write(found: Comparison, outputs: Outputs) -> None:
     from hydra.codec import encode, to_builtins
     from hydra.report.exports import comparison_csv, comparison_junit
 
-    if outputs.output is not None:
-        body = to_builtins(found)
-        assert isinstance(body, dict)
-        head = {"format": "hydra-comparison", "format_version": 1}
-        write_output("output", outputs.output, encode({**head, **body, "regressions": found.regressions}))
-    if outputs.csv is not None:
-        write_output("csv", outputs.csv, comparison_csv(found))
-    if outputs.junit is not None:
-        write_output("junit", outputs.junit, comparison_junit(found))
+    body = to_builtins(found)
+    assert isinstance(body, dict)
+    head = {"format": "hydra-comparison", "format_version": 1}
+    errors = []
+    make: Callable[[], str | bytes]
+    for flag, make in (
+        ("output", lambda: encode({**head, **body, "regressions": found.regressions})),
+        ("csv", lambda: comparison_csv(found)),
+        ("junit", lambda: comparison_junit(found)),
+    ):
+        path = getattr(outputs, flag)
+        try:
+            if path is not None:
+                write_output(flag, path, make())
+        except OutputError as error:
+            errors.append(error)
+    raise_all(errors)

@@ -12,9 +12,19 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from hydra.cli.flags import FILES, Outputs, given_flags, output_flags, parse_outputs, with_flags, write_output
+from hydra.cli.flags import (
+    FILES,
+    Outputs,
+    given_flags,
+    output_flags,
+    parse_outputs,
+    raise_all,
+    told_beside,
+    with_flags,
+    write_output,
+)
 from hydra.cli.terminal import interruptible
-from hydra.errors import HydraError, UsageError
+from hydra.errors import HydraError, OutputError, UsageError
 from hydra.options.options import Options
 from hydra.run.clock import duration
 from hydra.sweep.plan import SweepPlan
@@ -114,21 +124,22 @@ def _measure(folder: SweepFolder, outputs: Outputs) -> int:
     from hydra.run.clock import MonotonicClock
     from hydra.sweep.runner import StackRunner, SweepRunner
 
-    try:
-        with interruptible(), shown_progress(outputs.live) as progress:
-            for line in forecast_lines(folder.sweep):
-                progress.note(line)
-            progress.note(f"results go to {folder.path}; an interruption costs the point that runs (--resume)")
-            with contextlib.closing(StackRunner(progress)) as stack:
-                SweepRunner(stack.measure, folder, MonotonicClock(), progress).run(folder.sweep)
-    except BaseException:
-        with contextlib.suppress(HydraError):  # the user has to hear of what ended the sweep
-            if folder.whole().points:
-                _tell(folder.whole(), outputs)
-        raise
-    sweep = folder.whole()
-    _tell(sweep, outputs)
-    return sweep.exit_code
+    with interruptible(), shown_progress(outputs.live) as progress, StackRunner(progress) as stack:
+        for line in forecast_lines(folder.sweep):
+            progress.note(line)
+        progress.note(f"results go to {folder.path}; an interruption costs the point that runs (--resume)")
+        try:
+            SweepRunner(stack.measure, folder, MonotonicClock(), progress).run(folder.sweep)
+        except BaseException:
+            progress.hide()
+            with contextlib.suppress(HydraError):  # the user has to hear of what ended the sweep
+                if folder.whole().points:
+                    _tell(folder.whole(), outputs)
+            raise
+        progress.hide()
+        sweep = folder.whole()
+        _tell(sweep, outputs)  # before the clean-up, which may fail, or be interrupted
+        return sweep.exit_code
 
 
 def forecast_lines(sweep: SweepRecord) -> list[str]:
@@ -161,7 +172,16 @@ def _tell(sweep: SweepRecord, outputs: Outputs) -> None:
     from hydra.cli.show_results import print_sweep
     from hydra.codec import encode
 
-    print_sweep(sweep)
-    if outputs.output is not None:
-        write_output("output", outputs.output, encode(sweep))
-    outputs.write([("", sweep)])
+    with told_beside(outputs):
+        print_sweep(sweep)
+    errors = []
+    try:
+        if outputs.output is not None:
+            write_output("output", outputs.output, encode(sweep))
+    except OutputError as error:
+        errors.append(error)
+    try:
+        outputs.write([("", sweep)])
+    except OutputError as error:
+        errors.append(error)
+    raise_all(errors)

@@ -29,6 +29,16 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
+END_SIGNALS = (
+    signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGXCPU, signal.SIGUSR1, signal.SIGUSR2,
+    signal.SIGALRM,
+)  # fmt: skip
+"""All that end a process unless it does something about it, and that come from outside. Batch systems send SIGUSR1,
+SIGUSR2 or SIGXCPU some time before they kill."""
+
+ASKED_BY_A_USER = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGQUIT})
+
+
 @dataclass(frozen=True)
 class Column:
     """A column of a table."""
@@ -137,24 +147,39 @@ def _cell(value: object) -> str:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Within this block SIGINT and SIGTERM raise InterruptedRunError, once.
+    """Within this block each of the signals in ``end_signals`` raises InterruptedRunError, once.
 
-    At the second one the process is gone there and then. What it started notices by its lease, and goes too.
+    At the second Ctrl-C, SIGTERM or SIGQUIT the process is gone there and then. What it started notices by its lease,
+    and goes too. A second one of another kind changes nothing: a terminal that closes and a service that stops send
+    SIGHUP beside others, and nobody has asked twice.
     """
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in end_signals()}
+    asked: list[int] = []
 
-    def first(number: int, _frame: object) -> None:
-        for every in before:
-            signal.signal(every, second)
-        raise InterruptedRunError(number)
-
-    def second(number: int, _frame: object) -> None:
-        os._exit(128 + number)
+    def end(number: int, _frame: object) -> None:
+        if number in ASKED_BY_A_USER and any(earlier in ASKED_BY_A_USER for earlier in asked):
+            os._exit(128 + number)
+        asked.append(number)
+        if len(asked) == 1:
+            raise InterruptedRunError(number)
 
     for number in before:
-        signal.signal(number, first)
+        signal.signal(number, end)
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def end_signals() -> list[signal.Signals]:
+    """The signals that would end this process without a clean-up.
+
+    Those that whoever started it had it ignore, such as SIGHUP below nohup, stay ignored; SIGINT and SIGTERM end it all
+    the same.
+    """
+    return [
+        number
+        for number in END_SIGNALS
+        if number in {signal.SIGINT, signal.SIGTERM} or signal.getsignal(number) is not signal.SIG_IGN
+    ]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,27 +18,99 @@ import msgspec
 
 from hydra.codec import to_builtins
 from hydra.errors import OutputError
+from hydra.files.bounded_read import refuse_foreign
+from hydra.files.write_in_place import STDOUT, descriptor_of, write_in_place, write_stdout
 
 _STAGING_PREFIX = ".partial-"
+
+_HINTS = {
+    errno.ENOSPC: "make room on that disk (see 'df' and 'df -i'), or choose another one (TMPDIR, XDG_CACHE_HOME)",
+    errno.EDQUOT: "this user's quota on that disk is used up",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+}
+_FILE_SYSTEM_ERRORS = {
+    *_HINTS, errno.EROFS, errno.EIO, errno.EFBIG, errno.ENFILE, errno.ENAMETOOLONG, errno.ELOOP, errno.ESTALE,
+}  # fmt: skip
 
 
 def atomic_write(path: Path, content: bytes, *, origin: str = "") -> None:
     """Write a file. Readers see either the old content or all of the new one.
 
+    A link is followed: its target is replaced, and the link stays. A file that is there keeps its mode. What is no
+    regular file, such as a device or a pipe, cannot be replaced: it is opened and written. ``-`` is stdout.
+
     Raises:
         OutputError: it could not be written; the old content is still there. It names the ``origin`` (such as
             ``--csv=out.csv``), or the path if that is empty.
     """
-    # A random name, made exclusively: nobody can put a link in its place.
-    draft = path.with_name(f".hydra-{secrets.token_hex(8)}.draft")
     try:
-        with draft.open("xb") as file:
+        if str(path) == STDOUT:
+            write_stdout(content)
+            return
+        refuse_foreign(path)
+        before = _status(path)
+        if descriptor_of(path) is not None or (before is not None and not stat.S_ISREG(before.st_mode)):
+            write_in_place(path, content)
+        else:
+            _replace(Path(os.path.realpath(path)), content, before)
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{origin or path} cannot be written ({reason_of(error)})") from error
+
+
+def reason_of(error: OSError | ValueError) -> str:
+    """What the system says of an error, without the path."""
+    return getattr(error, "strerror", None) or str(error)
+
+
+@contextlib.contextmanager
+def file_errors() -> Iterator[None]:
+    """Within this block errors of the file system are raised as errors that a user can act on.
+
+    Raises:
+        OutputError: names the path and the reason.
+    """
+    try:
+        yield
+    except OSError as error:
+        told = _file_error(error)
+        if told is None:
+            raise
+        raise told from error
+
+
+def _file_error(error: OSError) -> OutputError | None:
+    """An error of the file system that nothing else has told the user of, in one line; None if it is none of these."""
+    if error.filename is None and error.errno not in _FILE_SYSTEM_ERRORS:
+        return None
+    names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, (str, bytes))]
+    text = f"{' -> '.join(names) or 'a file'} cannot be used ({reason_of(error)})"
+    return OutputError(text, hint=_HINTS.get(error.errno or 0, ""))
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
+
+
+def _replace(target: Path, content: bytes, before: os.stat_result | None) -> None:
+    """Write a draft beside the target and move it there; ``before`` is the file that is there, if there is one."""
+    # A random name, made exclusively: nobody can put a link in its place.
+    draft = target.with_name(f".hydra-{secrets.token_hex(8)}.draft")
+    mode = 0o666 if before is None else stat.S_IMODE(before.st_mode)
+    if before is not None and not os.access(target, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target))
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
+            if before is not None:
+                with contextlib.suppress(OSError):  # only root may give a file to somebody else
+                    os.fchown(file.fileno(), before.st_uid, before.st_gid)
+                os.fchmod(file.fileno(), mode)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        draft.replace(path)
-    except OSError as error:
-        raise OutputError(f"{origin or path} cannot be written ({error.strerror or error})") from error
+        draft.replace(target)
     finally:
         with contextlib.suppress(OSError):
             draft.unlink(missing_ok=True)
@@ -54,20 +128,39 @@ def write_json(path: Path, fact: object, *, origin: str = "") -> None:
 
 
 def check_output(path: str, flag: str) -> None:
-    """Check, before anything is started, that the file which an option names can be written.
+    """Check, before anything is started, that the file which an option names can be written; ``-`` is stdout.
 
     Raises:
         OutputError: it cannot; names the flag (given without dashes) and the path.
     """
-    target = Path(path)
+    if path == STDOUT:
+        return
     if not path or "\0" in path:
         raise OutputError(f"--{flag}={path!r} is an invalid path")
+    target = Path(path)
+    if target.is_symlink() and descriptor_of(target) is None:
+        target = Path(os.path.realpath(path))  # where a link leads is what is written
     if target.is_dir():
         raise OutputError(f"--{flag}={path} is a folder", hint="name a file in it")
     if not target.parent.is_dir():
         raise OutputError(f"--{flag}={path}: the folder {str(target.parent)!r} does not exist", hint="create it first")
-    if not os.access(target.parent, os.W_OK) or (target.exists() and not os.access(target, os.W_OK)):
-        raise OutputError(f"--{flag}={path} cannot be written", hint="choose another place")
+    try:
+        refuse_foreign(Path(path))
+        _check_access(target)
+    except (OSError, ValueError) as error:
+        text = f"--{flag}={path} cannot be written ({reason_of(error)})"
+        raise OutputError(text, hint="choose another place") from error
+
+
+def _check_access(target: Path) -> None:
+    exists = target.exists()
+    if len(os.fsencode(target.name)) > os.pathconf(target.parent, "PC_NAME_MAX"):
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+    replaced = target.is_file() or not exists
+    for place in [target.parent] * replaced + [target] * exists:
+        if not os.access(place, os.W_OK):
+            number = errno.EROFS if os.statvfs(place).f_flag & os.ST_RDONLY else errno.EACCES
+            raise OSError(number, os.strerror(number))
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,9 +21,11 @@ import platformdirs
 from hydra.codec import DecodeError, decode, encode
 from hydra.errors import InfrastructureError
 from hydra.files.atomic_write import atomic_write
+from hydra.files.bounded_read import read_bounded
 
 PREFIX = "hydra-"
 OWNER = "owner.json"
+MAX_OWNER_BYTES = 4096
 _TEMPORARY_FOLDERS = (Path("/tmp"), Path("/var/tmp"), Path("/usr/tmp"))  # noqa: S108
 _NAME = "hydra-scaletest"
 
@@ -106,7 +109,10 @@ def reap_orphans() -> None:
     """Remove this user's run folders whose owner was killed before it could remove them itself."""
     for mark in temporary_folder().glob(f"{PREFIX}*/{OWNER}"):
         with contextlib.suppress(OSError, DecodeError):
-            if mark.stat().st_uid == os.getuid() and not decode(mark.read_bytes(), ProcessIdentity).alive():
+            # Whatever anybody else has put there under such a name is neither read nor followed.
+            if not _is_own_folder(mark.parent):
+                continue
+            if not decode(read_bounded(mark, MAX_OWNER_BYTES, own=True), ProcessIdentity).alive():
                 remove_run_folder(mark.parent)
 
 
@@ -132,9 +138,17 @@ def state_folder() -> Path:
     for folder in folders:
         with contextlib.suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if os.access(folder, os.W_OK) and folder.stat().st_uid == os.getuid():
+            if os.access(folder, os.W_OK) and _is_own_folder(folder, through_own_link=True):
                 return folder
     return Path(tempfile.mkdtemp(prefix="hydra-state-", dir=temporary_folder()))
+
+
+def _is_own_folder(folder: Path, *, through_own_link: bool = False) -> bool:
+    """Whether a path is a folder of this user, in which nobody else may write; a link only where that may be."""
+    link = folder.lstat()
+    status = folder.stat() if through_own_link else link
+    mine = {link.st_uid, status.st_uid} == {os.getuid()}
+    return mine and stat.S_ISDIR(status.st_mode) and not status.st_mode & stat.S_IWOTH
 
 
 def _folder(find: Callable[[str], Path], variable: str) -> Path:

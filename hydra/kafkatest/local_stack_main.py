@@ -27,6 +27,7 @@ from hydra import __version__
 from hydra.codec import decode, encode
 from hydra.engine.marathon_access import TOKEN_FILE, new_token
 from hydra.errors import HydraError
+from hydra.files.atomic_write import file_errors
 from hydra.files.folders import own, remove_run_folder, this_process
 from hydra.kafkatest import running_stack
 from hydra.kafkatest.local_stack import KEEP, StackCommand, StackEvent
@@ -72,7 +73,6 @@ class StackProcess:
         """Start, serve until the end, and clean up."""
         signal.signal(signal.SIGTERM, _raise_end)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        own(self._folder)
         threading.Thread(target=self._watch_lease, name="lease", daemon=True).start()
         threading.Thread(target=_repeat_end, name="end", daemon=True).start()
         try:
@@ -80,7 +80,8 @@ class StackProcess:
                 parts.callback(running_stack.forget, os.getpid())
                 try:
                     signal.pthread_sigmask(signal.SIG_UNBLOCK, END_SIGNALS)
-                    self._serve(parts)
+                    with file_errors():
+                        self._serve(parts)
                 except HydraError as error:
                     # Before the parts go down, since the controller would notice that first.
                     _tell(StackEvent("failed", error.message, exit_code=error.exit_code, hint=error.hint))
@@ -93,6 +94,7 @@ class StackProcess:
 
     def _serve(self, parts: contextlib.ExitStack) -> None:
         """Start the parts and wait until something raises."""
+        own(self._folder)
         self._marathon_url = parts.enter_context(_marathon(self._folder, self._command.agents))
         _tell(StackEvent("marathon", self._marathon_url))
         if self._command.kafka:

@@ -11,12 +11,14 @@ from hydra.codec import DecodeError, decode, encode
 from hydra.engine.marathon_access import MarathonAccess, given_access, local_access
 from hydra.errors import InfrastructureError, UsageError
 from hydra.files.atomic_write import atomic_write, try_lock
+from hydra.files.bounded_read import read_bounded
 from hydra.files.folders import ProcessIdentity, remove_run_folder, state_folder
 from hydra.options.options import Options
 from hydra.run.clock import MonotonicClock, poll_until
 
 END_TIMEOUT_S = 20.0
 POLL_S = 0.05
+MAX_RECORD_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class RunningStack:
 def find() -> RunningStack | None:
     """The stack that was left up, if it still runs."""
     try:
-        running = decode(_record().read_bytes(), RunningStack)
+        running = _read_record()
     except (OSError, DecodeError):
         return None
     return running if running.process.alive() else None
@@ -69,7 +71,7 @@ def remember(running: RunningStack) -> None:
 def forget(pid: int) -> None:
     """Remove the record if it is that process's."""
     with contextlib.suppress(OSError, DecodeError):
-        if decode(_record().read_bytes(), RunningStack).process.pid == pid:
+        if _read_record().process.pid == pid:
             _record().unlink()
 
 
@@ -78,8 +80,14 @@ def exclusive_use() -> contextlib.AbstractContextManager[bool]:
     return try_lock(state_folder() / "stack.lock")
 
 
+def in_use() -> bool:
+    """Whether a run uses the running stack at this moment."""
+    with exclusive_use() as free:
+        return not free
+
+
 def end_running_stack(running: RunningStack) -> None:
-    """End a stack that was left up, with everything that it started.
+    """End a stack that was left up, with everything that it started, whoever uses it.
 
     Raises:
         InfrastructureError: a process of it does not end.
@@ -105,6 +113,10 @@ def end_running_stack(running: RunningStack) -> None:
         return not folder.exists()
 
     poll_until(MonotonicClock(), folder_is_gone, END_TIMEOUT_S, every_s=POLL_S)
+
+
+def _read_record() -> RunningStack:
+    return decode(read_bounded(_record(), MAX_RECORD_BYTES, own=True), RunningStack)
 
 
 def _record() -> Path:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra.engine.apps import PUBLISHER, SUBSCRIBER, app_id, app_spec, own_driver
-from hydra.errors import DegradedError, HydraError, InfrastructureError, OutputError
+from hydra.errors import DegradedError, HydraError, InfrastructureError, InterruptedRunError, OutputError
 from hydra.files.atomic_write import check_output, write_json
 from hydra.kafkatest.machine import machine, versions
 from hydra.kafkatest.preflight import check_capacity
@@ -80,7 +80,13 @@ class RunTestKAFKA:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self.stop_appserver()
+        """End what was started. What came of the block stands: an error of the clean-up is a note."""
+        try:
+            self.stop_appserver()
+        except InterruptedRunError:
+            raise
+        except (HydraError, OSError) as error:
+            self._progress.note(f"not everything could be cleaned up: {error}")
 
     @property
     def options(self) -> Options:
@@ -210,7 +216,11 @@ class RunTestKAFKA:
         try:
             # With a local stack that has ended, all that it had started is gone.
             if not keep and self._session.failure(wait_s=0) is None:
-                self.delete_all_launched_apps()
+                try:
+                    self.delete_all_launched_apps()
+                except InterruptedRunError:
+                    self.delete_all_launched_apps()  # the apps must not stay; who asks again ends this at once
+                    raise
         finally:
             session, self._session = self._session, None
             self._tasks = {}

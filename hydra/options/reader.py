@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hydra.errors import ConfigurationError, UsageError
+from hydra.files.bounded_read import read_bounded
 from hydra.options.ini import Settings, parse_ini
 from hydra.options.options import OPTION_KINDS, Options, parse_option, resolve
 
@@ -38,15 +39,12 @@ def read_text(path: Path, *, kind: str) -> str:
         ConfigurationError: it cannot be read, or is no such file.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_CONFIG_BYTES + 1)
+        data = read_bounded(path, MAX_CONFIG_BYTES)
     except FileNotFoundError:
         raise
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise ConfigurationError(f"{str(path)!r} cannot be read ({reason})") from error
-    if len(data) > MAX_CONFIG_BYTES:
-        raise ConfigurationError(f"{path} is larger than {MAX_CONFIG_BYTES} bytes", hint=f"is it a {kind}?")
+        raise ConfigurationError(f"{str(path)!r} cannot be read ({reason})", hint=f"is it a {kind}?") from error
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -14,11 +14,13 @@ from pathlib import Path
 from hydra.codec import encode
 from hydra.errors import OutputError, UsageError
 from hydra.files.atomic_write import atomic_write, try_lock
+from hydra.files.bounded_read import read_bounded
 from hydra.sweep.record import PointRecord, SavedRecord, SweepRecord, read_saved
 
 SWEEP_FILE = "sweep.json"
 POINTS = "points"
 LOCK_FILE = ".lock"
+MAX_RESULT_BYTES = 1024**3
 
 
 class SweepFolder:
@@ -108,7 +110,7 @@ def load_results(path: str) -> SavedRecord:
     try:
         if place.is_dir():
             return _with_points(_read_sweep_file(place), place)
-        return read_saved(place.read_bytes(), name=path)
+        return read_saved(read_bounded(place, MAX_RESULT_BYTES), name=path)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"{path} cannot be read ({reason})") from error

@@ -205,6 +205,15 @@ class StackRunner:
         self._progress = progress
         self._runner: RunTestKAFKA | None = None
 
+    def __enter__(self) -> StackRunner:  # noqa: PYI034  # typing has Self from 3.11 on
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """End the stack. What was measured stands: an error of the clean-up is a note."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            runner.__exit__(*error)
+
     def measure(self, options: Options) -> RunRecord:
         """One run with these options; the stack stays up for the next one, unless it is what failed.
 
@@ -236,12 +245,6 @@ class StackRunner:
                 record = failed_record(RunOrder("", options), started_at, error)
                 record = dataclasses.replace(record, versions=versions(), machine=machine())
             if isinstance(error, InfrastructureError):
-                self.close()
+                self.__exit__()
         assert record is not None
         return record
-
-    def close(self) -> None:
-        """End the stack; harmless the second time."""
-        runner, self._runner = self._runner, None
-        if runner is not None:
-            runner.stop_appserver()

@@ -171,7 +171,7 @@ def test_what_cannot_be_is_one_line_with_flag_value_and_way_out(call, stand_in, 
         (b"[kafka]\nsocks = 2\n", "hydra.ini:2: [kafka] socks is not known"),
         (b"[kafka]\n\xff\xfe\n", "hydra.ini:2: not UTF-8 text"),
         (b"\x7fELF\x02\x01\x01\0\0\n", "hydra.ini:1: "),
-        (b"#" * (1024 * 1024 + 1), "hydra.ini is larger than 1048576 bytes"),
+        (b"#" * (1024 * 1024 + 1), "'hydra.ini' cannot be read (larger than 1,048,576 bytes)"),
         (b"[kafka]\nacks = \x1b]0;owned\x07\n", "hydra.ini:2: [kafka] acks"),
     ],
 )

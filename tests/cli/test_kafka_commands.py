@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import shlex
+import sys
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -484,3 +485,22 @@ def test_sweeps_without_a_point_in_common_are_not_compared(call, runs):
     code, _out, err = call("compare", "a", "b")
     assert code == 3
     assert "have no point in common" in err
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_sweep_is_told_before_the_clean_up(call, runs, monkeypatch, broken, tmp_path):
+    from hydra.kafkatest import runtest
+
+    told = []
+
+    def clean_up(self, *_error):
+        told.append(((tmp_path / "s.csv").exists(), sys.stdout.getvalue()))
+
+    monkeypatch.setattr(runtest.RunTestKAFKA, "__exit__", clean_up)
+    rates = iter([None, BrokerError("x"), InterruptedRunError(15)]) if broken else iter([None] * 10)
+    runs.of = lambda options: next(rates) or run(options)
+    code, _out, _err = call("kafka", "sweep", "--client_set=10", "--csv=s.csv")
+    assert code == (143 if broken else 0)
+    written, printed = told[-1]
+    assert written
+    assert "1,000" in printed

@@ -114,3 +114,63 @@ def test_a_state_folder_that_cannot_be_is_in_the_temporary_folder(
     environment(**variables)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     assert state_folder() == Path(tmp_path) / f"hydra-scaletest-{os.getuid()}"
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act for another user")
+
+
+@needs_root
+@pytest.mark.parametrize("owner", ["link", "fifo", "file"])
+@pytest.mark.parametrize("folder", ["theirs", "link to ours"])
+def test_a_folder_of_another_user_is_neither_read_nor_removed(temporary, tmp_path_factory, owner, folder):
+    """One that was read would block at the fifo, and never end at the link."""
+    place = temporary / "hydra-x"
+    ours = tmp_path_factory.mktemp("ours") if folder == "link to ours" else place
+    if ours is place:
+        place.mkdir()
+    else:
+        place.symlink_to(ours)
+    if owner == "link":
+        (ours / OWNER).symlink_to("/dev/zero")
+    elif owner == "fifo":
+        os.mkfifo(ours / OWNER)
+    else:
+        (ours / OWNER).write_bytes(encode(dataclasses.replace(this_process(), started_s=1.0)))
+    os.chown(place, 65534, 65534, follow_symlinks=False)
+    reap_orphans()
+    assert os.path.lexists(ours / OWNER)
+    assert os.path.lexists(place)
+
+
+@pytest.mark.parametrize("owner", ["link", "fifo", "large"])
+def test_an_owner_that_is_no_small_file_is_not_read(temporary, owner):
+    folder = temporary / "hydra-x"
+    folder.mkdir()
+    if owner == "link":
+        (folder / OWNER).symlink_to("/dev/zero")
+    elif owner == "fifo":
+        os.mkfifo(folder / OWNER)
+    else:
+        dead = encode(dataclasses.replace(this_process(), started_s=1.0))
+        (folder / OWNER).write_bytes(dead + b" " * 10_000)
+    reap_orphans()
+    assert folder.exists()
+
+
+@needs_root
+def test_a_state_folder_that_another_user_planted_is_not_used(environment, unknown_user, temporary, tmp_path_factory):
+    environment()
+    mine = tmp_path_factory.mktemp("mine")
+    planted = temporary / f"hydra-scaletest-{os.getuid()}"
+    planted.symlink_to(mine)
+    os.chown(planted, 65534, 65534, follow_symlinks=False)
+    assert state_folder() not in {planted, mine}
+    assert list(mine.iterdir()) == []
+
+
+def test_a_state_folder_in_which_everyone_may_write_is_not_used(environment, temporary, tmp_path_factory):
+    state = tmp_path_factory.mktemp("state")
+    environment(XDG_STATE_HOME=str(state), HOME=str(state))
+    (state / "hydra-scaletest").mkdir()
+    (state / "hydra-scaletest").chmod(0o777)
+    assert state_folder().parent == temporary

@@ -1,17 +1,19 @@
 """When the batch API reads the options object, and what it makes of a run's record; nothing is started."""
 
+import contextlib
 import dataclasses
+import json
 from types import SimpleNamespace
 
 import pytest
 
-from hydra.errors import BrokerError, InfrastructureError, MarathonError, OutputError, UsageError
+from hydra.errors import BrokerError, InfrastructureError, InterruptedRunError, MarathonError, OutputError, UsageError
 from hydra.kafkatest import runtest, session
 from hydra.kafkatest.runtest import RunTestKAFKA
 from hydra.options.options import Options
 from hydra.options.order import RunOrder
 from hydra.run import controller
-from hydra.run.protocols import AppSpec, Task
+from hydra.run.protocols import AppSpec, SilentProgress, Task
 from hydra.run.record import RunRecord, failed_record
 from tests.facts import made_result
 
@@ -218,3 +220,60 @@ def test_apps_of_a_stack_that_has_ended_are_not_removed(stack, monkeypatch):
     stack.ended = InfrastructureError("the local stack (process 7) was killed by SIGKILL")
     monkeypatch.setattr(stack, "remove", lambda *_arguments: pytest.fail("nobody is there"))
     runner.stop_appserver()
+
+
+class FailingRemoval:
+    """A removal of the apps that ends in these errors, one after the other, and then works."""
+
+    def __init__(self, *errors):
+        self.errors = list(errors)
+        self.asked = 0
+
+    def __call__(self, _app_ids, _timeout_s):
+        self.asked += 1
+        if self.errors:
+            raise self.errors.pop(0)
+
+
+class Notes(SilentProgress):
+    def __init__(self):
+        self.notes = []
+
+    def note(self, text):
+        self.notes.append(text)
+
+
+@pytest.mark.parametrize("error", [MarathonError("Marathon timed out"), OSError(28, "No space left on device", "/x")])
+@pytest.mark.parametrize("failing", [True, False])
+def test_a_clean_up_that_fails_is_a_note_and_hides_nothing(stack, monkeypatch, error, failing):
+    stack.errors = [BrokerError("gone")] if failing else []
+    monkeypatch.setattr(stack, "remove", FailingRemoval(error))
+    progress = Notes()
+    with (
+        pytest.raises(BrokerError, match="gone") if failing else contextlib.nullcontext(),
+        RunTestKAFKA(Options(total_sub_apps=1), False, progress=progress) as runner,
+    ):
+        runner.run_test()
+    assert progress.notes == [f"not everything could be cleaned up: {error}"]
+
+
+def test_an_interrupted_clean_up_is_done_all_the_same_and_is_the_exit_code(stack, monkeypatch):
+    removal = FailingRemoval(InterruptedRunError(1))
+    monkeypatch.setattr(stack, "remove", removal)
+    with (
+        pytest.raises(InterruptedRunError) as caught,
+        RunTestKAFKA(Options(total_sub_apps=1), False) as runner,
+    ):
+        runner.run_test()
+    assert caught.value.exit_code == 129
+    assert removal.asked == 2
+
+
+@pytest.mark.parametrize("text", ["o\udcff.json", "\udcff\udcfe"])
+def test_a_name_that_is_not_utf8_is_written_and_read_again(stack, tmp_path, text):
+    stack.errors = []
+    path = tmp_path / text
+    options = Options(total_sub_apps=1, output=str(path))
+    RunTestKAFKA(options, False).run_test()
+    assert json.loads(path.read_bytes())["order"]["options"]["output"].isprintable()
+    path.read_bytes().decode("ascii")
