@@ -8,6 +8,7 @@ be taken for the reply to a later request.
 from __future__ import annotations
 
 import contextlib
+import math
 import resource
 import threading
 import time
@@ -79,7 +80,7 @@ class _Round:
 
     def wait(self, deadline_s: float) -> list[tuple[_Question, SignalReply]]:
         """Wait until a peer answers, or refuses; none where the time is up. Their sockets are the caller's again."""
-        left_ms = max(0, round((deadline_s - time.monotonic()) * 1000))
+        left_ms = max(0, math.ceil((deadline_s - time.monotonic()) * 1000))
         answered = []
         for each, _event in self._poller.poll(left_ms):
             if (question := self._waiting.get(each)) is None:
@@ -164,7 +165,8 @@ class ZmqSignals:
             else:
                 return _Question(endpoint, sent_s, idle, None)
         peer, monitor = self._connect(endpoint)
-        peer.send(encode(request), zmq.DONTWAIT)
+        with contextlib.suppress(zmq.Again):  # the handshake has failed already, as its monitor tells
+            peer.send(encode(request), zmq.DONTWAIT)
         return _Question(endpoint, sent_s, peer, monitor)
 
     def _connect(self, endpoint: Endpoint) -> tuple[zmq.Socket[bytes], zmq.Socket[bytes]]:
