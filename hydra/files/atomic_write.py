@@ -19,7 +19,8 @@ import msgspec
 from hydra.codec import to_builtins
 from hydra.errors import OutputError
 from hydra.files.bounded_read import refuse_foreign
-from hydra.files.write_in_place import STDOUT, descriptor_of, write_in_place, write_stdout
+from hydra.files.own_descriptor import descriptor_of
+from hydra.files.write_in_place import STDOUT, write_in_place, write_stdout
 
 _STAGING_PREFIX = ".partial-"
 
