@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,6 +11,9 @@ from hydra.cli.flags import chosen_options, option_flags
 from hydra.cli.help_page import HelpPage
 from hydra.cli.terminal import interruptible, print_json, printable
 from hydra.errors import HydraError, InfrastructureError, InterruptedRunError
+
+if TYPE_CHECKING:
+    from hydra.run.record import RunRecord
 
 MARKS = {"ok": "ok     ", "warning": "warning"}
 ERROR = "ERROR  "
@@ -79,15 +83,20 @@ def smoke(ctx: click.Context, /, **_flags: object) -> int:
             RunTestKAFKA(options, runtest=False, progress=progress) as runner,
         ):
             runner.run_test()
+            progress.hide()
+            assert runner.record is not None
+            return _tell(runner.record)
     except InterruptedRunError:
         raise
     except HydraError:
         click.echo("Hydra does NOT work here: see the reason below, and 'hydra doctor'")
         raise
-    record = runner.record
-    assert record is not None
-    assert record.result is not None
-    result = record.result
+
+
+def _tell(record: RunRecord) -> int:
+    """Say what came of a smoke test. Returns its exit code."""
+    result, options = record.result, record.order.options
+    assert result is not None
     if result.exit_code != 0:
         click.echo(f"Hydra does NOT work here as it should: {'; '.join(result.reasons)}")
         return result.exit_code

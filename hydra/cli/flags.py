@@ -16,7 +16,8 @@ from click.core import ParameterSource
 from hydra.cli.help_page import METAVARS
 from hydra.errors import OutputError, UsageError
 from hydra.files.atomic_write import atomic_write, check_output
-from hydra.files.write_in_place import STDOUT, descriptor_of
+from hydra.files.own_descriptor import descriptor_of
+from hydra.files.write_in_place import STDOUT
 from hydra.options.options import OPTION_KINDS, Options, merged, parse_option
 from hydra.options.parsers import Parse, switch, whole
 from hydra.options.reader import read_settings

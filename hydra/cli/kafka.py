@@ -23,6 +23,7 @@ from hydra.cli.terminal import interruptible
 from hydra.errors import HydraError, OutputError, UsageError
 
 if TYPE_CHECKING:
+    from hydra.cli.progress import Display
     from hydra.kafkatest.runtest import RunTestKAFKA
     from hydra.run.record import RunRecord
 
@@ -66,13 +67,13 @@ def kafka(ctx: click.Context, /, **_flags: object) -> int:
     ):
         if options.bootstrap_servers is not None:
             progress.note(load_line(options))
-        unwritten = _run(runner, outputs)
+        unwritten = _run(runner, outputs, progress)
         progress.hide()
         # Before the clean-up, which may fail, or be interrupted.
         return _tell(runner.record, outputs, unwritten)
 
 
-def _run(runner: RunTestKAFKA, outputs: Outputs) -> list[OutputError]:
+def _run(runner: RunTestKAFKA, outputs: Outputs, progress: Display) -> list[OutputError]:
     """Run. Returns why ``--output`` could not be written, which is told when all files have been."""
     try:
         runner.run_test()
@@ -83,6 +84,9 @@ def _run(runner: RunTestKAFKA, outputs: Outputs) -> list[OutputError]:
     except HydraError:
         if runner.record is not None:
             with contextlib.suppress(HydraError):  # the user has to hear of what ended the run
+                if runner.record.result is not None:  # a signal came when it was over
+                    progress.hide()
+                    _print(runner.record, outputs)
                 outputs.write([("", runner.record)])
         raise
     return []
@@ -90,15 +94,19 @@ def _run(runner: RunTestKAFKA, outputs: Outputs) -> list[OutputError]:
 
 def _tell(record: RunRecord | None, outputs: Outputs, unwritten: list[OutputError]) -> int:
     """Print the result and write the files. Returns the run's exit code."""
-    from hydra.cli.show_results import print_record
-
     assert record is not None
     assert record.result is not None
-    with told_beside(outputs):
-        print_record(record)
+    _print(record, outputs)
     try:
         outputs.write([("", record)])
     except OutputError as error:
         unwritten.append(error)
     raise_all(unwritten)
     return record.result.exit_code
+
+
+def _print(record: RunRecord, outputs: Outputs) -> None:
+    from hydra.cli.show_results import print_record
+
+    with told_beside(outputs):
+        print_record(record)

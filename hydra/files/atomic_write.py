@@ -19,7 +19,8 @@ import msgspec
 from hydra.codec import to_builtins
 from hydra.errors import OutputError
 from hydra.files.bounded_read import refuse_foreign
-from hydra.files.write_in_place import STDOUT, descriptor_of, write_in_place, write_stdout
+from hydra.files.own_descriptor import descriptor_of
+from hydra.files.write_in_place import STDOUT, write_in_place, write_stdout
 
 _STAGING_PREFIX = ".partial-"
 
@@ -63,8 +64,11 @@ def reason_of(error: OSError | ValueError) -> str:
 
 
 @contextlib.contextmanager
-def file_errors() -> Iterator[None]:
+def file_errors(folder: Path | None = None) -> Iterator[None]:
     """Within this block errors of the file system are raised as errors that a user can act on.
+
+    Args:
+        folder: where the file is that an error does not name, as one of a write does not.
 
     Raises:
         OutputError: names the path and the reason.
@@ -72,18 +76,19 @@ def file_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        told = _file_error(error)
+        told = _file_error(error, folder)
         if told is None:
             raise
         raise told from error
 
 
-def _file_error(error: OSError) -> OutputError | None:
+def _file_error(error: OSError, folder: Path | None) -> OutputError | None:
     """An error of the file system that nothing else has told the user of, in one line; None if it is none of these."""
     if error.filename is None and error.errno not in _FILE_SYSTEM_ERRORS:
         return None
     names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, (str, bytes))]
-    text = f"{' -> '.join(names) or 'a file'} cannot be used ({reason_of(error)})"
+    unnamed = "a file" if folder is None else f"a file in {folder}"
+    text = f"{' -> '.join(names) or unnamed} cannot be used ({reason_of(error)})"
     return OutputError(text, hint=_HINTS.get(error.errno or 0, ""))
 
 

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import stat
 from pathlib import Path
 
+from hydra.files.own_descriptor import descriptor_of
+
+SILENT_S = 20.0
+"""How long whoever writes to a descriptor may write nothing."""
+
+PIECE_BYTES = 1024 * 1024
+
 
 def read_bounded(path: Path, max_bytes: int, *, own: bool = False) -> bytes:
-    """The content of a regular file.
+    """The content of a regular file, or of a descriptor that this process was given, such as /dev/stdin.
 
     Args:
         path: the file. A link is followed, unless the file has to be our own.
@@ -19,9 +27,12 @@ def read_bounded(path: Path, max_bytes: int, *, own: bool = False) -> bytes:
 
     Raises:
         OSError: it cannot be read, is no regular file (a device or a pipe, which is not waited for), is larger, or
-            belongs to somebody else.
+            belongs to somebody else; or whoever writes to the descriptor keeps silent.
         ValueError: the path has a NUL.
     """
+    descriptor = None if own else descriptor_of(path)
+    if descriptor is not None:
+        return _read_descriptor(path, descriptor, max_bytes)
     if not own:
         refuse_foreign(path)
     # Looked at before it is opened, since opening a device may do something; and again after it, since it may change.
@@ -29,10 +40,7 @@ def read_bounded(path: Path, max_bytes: int, *, own: bool = False) -> bytes:
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY | (os.O_NOFOLLOW if own else 0)
     with os.fdopen(os.open(path, flags), "rb") as file:
         _check(path, os.fstat(file.fileno()), own=own)
-        content = file.read(max_bytes + 1)
-    if len(content) > max_bytes:
-        raise OSError(errno.EFBIG, f"larger than {max_bytes:,} bytes", str(path))
-    return content
+        return _checked(path, file.read(max_bytes + 1), max_bytes)
 
 
 def refuse_foreign(path: Path) -> None:
@@ -49,6 +57,23 @@ def refuse_foreign(path: Path) -> None:
         return  # whoever opens it hears why
     if folder.st_mode & stat.S_IWOTH and found.st_uid not in {os.geteuid(), folder.st_uid}:
         raise PermissionError(errno.EACCES, "it belongs to another user, in a folder of everyone", str(path))
+
+
+def _read_descriptor(path: Path, descriptor: int, max_bytes: int) -> bytes:
+    content = bytearray()
+    while len(content) <= max_bytes:
+        if not select.select([descriptor], [], [], SILENT_S)[0]:
+            raise TimeoutError(errno.ETIMEDOUT, f"nothing was written to it for {SILENT_S:g} s", str(path))
+        if not (piece := os.read(descriptor, min(PIECE_BYTES, max_bytes + 1 - len(content)))):
+            break
+        content += piece
+    return _checked(path, bytes(content), max_bytes)
+
+
+def _checked(path: Path, content: bytes, max_bytes: int) -> bytes:
+    if len(content) > max_bytes:
+        raise OSError(errno.EFBIG, f"larger than {max_bytes:,} bytes", str(path))
+    return content
 
 
 def _check(path: Path, status: os.stat_result, *, own: bool) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
 import select
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from hydra.errors import OutputError
 from hydra.files.bounded_read import refuse_foreign
+from hydra.files.own_descriptor import descriptor_of
 
 STDOUT = "-"
 WAIT_S = 20.0
@@ -20,22 +20,6 @@ WAIT_S = 20.0
 
 LINE_WAIT_S = 0.1
 """The same for a line of a run that goes on."""
-
-MAX_LINKS = 40
-_OWN_DESCRIPTOR = re.compile(r"/proc/(?:self|thread-self|\d+/task/\d+|\d+)/fd/(\d+)")
-
-
-def descriptor_of(path: Path) -> int | None:
-    """The descriptor of this process that a path such as /dev/stdout or /dev/fd/5 stands for; None for any other."""
-    place = os.path.abspath(path)  # noqa: PTH100  # what Path.resolve does would follow the last link
-    for _ in range(MAX_LINKS):
-        place = os.path.join(os.path.realpath(os.path.dirname(place)), os.path.basename(place))  # noqa: PTH118, PTH119, PTH120
-        if match := _OWN_DESCRIPTOR.fullmatch(place):
-            return int(match[1]) if place.startswith(("/proc/self/", f"/proc/{os.getpid()}/")) else None
-        if not os.path.islink(place):  # noqa: PTH114
-            return None
-        place = os.path.join(os.path.dirname(place), os.readlink(place))  # noqa: PTH115, PTH118, PTH120
-    return None
 
 
 class Lines:

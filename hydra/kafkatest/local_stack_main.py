@@ -80,7 +80,7 @@ class StackProcess:
                 parts.callback(running_stack.forget, os.getpid())
                 try:
                     signal.pthread_sigmask(signal.SIG_UNBLOCK, END_SIGNALS)
-                    with file_errors():
+                    with file_errors(self._folder):
                         self._serve(parts)
                 except HydraError as error:
                     # Before the parts go down, since the controller would notice that first.

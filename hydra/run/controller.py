@@ -6,6 +6,7 @@ before every client had its time to read up to the end of the log.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -298,14 +299,23 @@ class Run:
         self._note(audit=audit, audit_error=error)
 
     def _clean_up(self) -> None:
-        """Make the tasks idle, and remove topic and groups. What cannot be done is told, and hides no earlier error."""
-        self._try("the tasks could not be told to forget the run", self._forget)
+        """Make the tasks idle, and remove topic and groups. What cannot be done is told, and hides no earlier error.
+
+        Raises:
+            InterruptedRunError: a signal came meanwhile; all of it is done all the same.
+        """
+        with contextlib.ExitStack() as steps:  # from the last one to the first
+            steps.callback(self._try, "consumer groups of the run are left behind", self._remove_groups)
+            steps.callback(self._try, f"topic {self.order.topic} is left behind", self._remove_topic)
+            steps.callback(self._try, "the tasks could not be told to forget the run", self._forget)
+
+    def _remove_topic(self) -> None:
         if not self._context.broker_error():
-            admin, order = self._context.admin, self.order
-            self._try(f"topic {order.topic} is left behind", lambda: admin.delete_topic(order.topic))
-            if order.options.group_mode == "group":
-                groups = sorted({client.group_id for client in order.clients})
-                self._try("consumer groups of the run are left behind", lambda: admin.delete_groups(groups))
+            self._context.admin.delete_topic(self.order.topic)
+
+    def _remove_groups(self) -> None:
+        if self.order.options.group_mode == "group" and not self._context.broker_error():
+            self._context.admin.delete_groups(sorted({client.group_id for client in self.order.clients}))
 
     def _forget(self) -> None:
         self._publisher.request_once(lambda _task: request("resetstats"))
@@ -314,5 +324,8 @@ class Run:
     def _try(self, failed: str, work: Callable[[], None]) -> None:
         try:
             work()
-        except HydraError as error:
+        except InterruptedRunError:
+            self._try(failed, work)  # what the run made must not stay; who asks again ends this process at once
+            raise
+        except (HydraError, OSError) as error:
             self._context.progress.note(f"{failed}: {error}")

@@ -89,3 +89,24 @@ def test_lines_are_broken_between_words_and_go_on_indented(terminal):
 def test_in_a_pipe_a_line_stays_one(capsys):
     print_lines(["x " * 300])
     assert capsys.readouterr().out == "x " * 300 + "\n"
+
+
+NUMBER = re.compile(r"\d[\d,.]*\d")
+
+
+@pytest.mark.parametrize("columns", [20, 40, 60, 80])
+@pytest.mark.parametrize("what", ["a run", "a sweep"])
+def test_no_number_of_a_result_is_shortened(terminal, columns, what):
+    from hydra.cli.show_results import print_record, print_sweep
+    from hydra.options.options import Options
+    from tests.samples import run, sweep
+
+    def work():
+        if what == "a run":
+            print_record(run(Options(msg_rate=1_234_567.0)))
+        else:
+            print_sweep(sweep([{"msg_rate": 1000.0}, {"msg_rate": 1_234_567.0}]))
+
+    wide, narrow = terminal(240, work), terminal(columns, work)
+    assert set(NUMBER.findall("\n".join(wide))) <= set(NUMBER.findall("\n".join(narrow)))
+    assert "…" not in "".join(narrow)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hydra.errors import OutputError
-from hydra.files import write_in_place
+from hydra.files import bounded_read, write_in_place
 from hydra.files.atomic_write import atomic_write, check_output
 from hydra.files.bounded_read import read_bounded
 from hydra.files.write_in_place import open_lines
@@ -217,6 +217,37 @@ def test_a_link_is_followed_unless_the_file_has_to_be_our_own(tmp_path):
     assert read_bounded(tmp_path / "link", 10) == b"x"
     with pytest.raises(OSError, match="not a regular file"):
         read_bounded(tmp_path / "link", 10, own=True)
+
+
+@pytest.fixture
+def pipe():
+    """A pipe of this process: the path of its end for reading, as a shell's ``<(...)`` gives it, and the other end."""
+    reader, writer = os.pipe()
+    with os.fdopen(reader, "rb"), os.fdopen(writer, "wb", buffering=0) as file:
+        yield Path(f"/dev/fd/{reader}"), file
+
+
+def test_a_descriptor_that_this_process_was_given_is_read_to_its_end(pipe):
+    path, writer = pipe
+    writer.write(b"12")
+    writer.write(b"345")
+    writer.close()
+    assert read_bounded(path, 5) == b"12345"
+
+
+def test_a_descriptor_without_an_end_is_read_up_to_the_limit(pipe):
+    path, writer = pipe
+    writer.write(b"12345")
+    with pytest.raises(OSError, match="larger than 4 bytes"):
+        read_bounded(path, 4)
+
+
+def test_a_descriptor_whose_writer_is_silent_is_given_up(pipe, monkeypatch):
+    monkeypatch.setattr(bounded_read, "SILENT_S", 0.05)
+    path, writer = pipe
+    writer.write(b"12")
+    with pytest.raises(OSError, match="nothing was written to it for"):
+        read_bounded(path, 5)
 
 
 @pytest.fixture

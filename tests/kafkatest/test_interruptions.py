@@ -39,8 +39,8 @@ def test_interrupted_with_a_stack_of_its_own(hydra, place, moment, number) -> No
     ("moment", "number"),
     [
         ("warming up: sending", signal.SIGINT),
-        ("warming up: sending", signal.SIGTERM),
-        ("configuring", signal.SIGINT),
+        ("warming up: sending", signal.SIGHUP),
+        ("configuring", signal.SIGQUIT),
         ("configuring", signal.SIGTERM),
         ("sending", signal.SIGTERM),
     ],

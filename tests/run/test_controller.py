@@ -450,6 +450,25 @@ def test_a_topic_that_cannot_be_deleted_is_told_and_does_not_hide_the_result(reh
     assert stage.progress.notes == ["topic run-1 is left behind: not authorised"]
 
 
+@pytest.mark.parametrize("step", ["delete_topic", "delete_groups"])
+def test_a_signal_in_the_clean_up_ends_the_run_and_leaves_nothing_behind(rehearsal, monkeypatch, step):
+    stage = rehearsal(group_mode="group") if step == "delete_groups" else rehearsal()
+    real, asked = getattr(stage.broker, step), []
+
+    def interrupted(what):
+        asked.append(what)
+        if len(asked) == 1:
+            raise InterruptedRunError(1)
+        real(what)
+
+    monkeypatch.setattr(stage.broker, step, interrupted)
+    with pytest.raises(InterruptedRunError) as caught:
+        stage.measure()
+    assert caught.value.exit_code == 129
+    assert len(asked) == 2
+    assert stage.broker.deleted == ["run-1"]
+
+
 def test_an_engine_that_is_gone_leaves_no_topic_behind(rehearsal):
     """Its tasks fall silent, it is asked about them, and cannot be reached: not by the clean-up either."""
     stage = rehearsal()
