@@ -178,7 +178,7 @@ def marathon(namespaces, hydra, place):
     """``hydra marathon`` at the controller's host: its process and its URL."""
     namespaces.run(CONTROLLER, "sysctl -q -w net.ipv4.ip_nonlocal_bind=1")
     agents = f"--local_agents={PUBLISHER} slave_id:pub, {SUBSCRIBERS} slave_id:sub"
-    server = hydra("marathon", "--port=0", agents, prefix=[*BOUND_TO_US, *namespaces.into(CONTROLLER)])
+    server = hydra("marathon", "--port=0", "--no_auth", agents, prefix=[*BOUND_TO_US, *namespaces.into(CONTROLLER)])
     try:
         wait_until(lambda: server.output or server.process.poll() is not None, 30, "a word of the local Marathon")
         assert server.output, server.errors

@@ -86,7 +86,7 @@ def peer():
         context = zmq.Context()
         closing.callback(lambda: context.destroy(linger=0))
 
-        def connect(endpoint, kind=zmq.REQ, keys=CONTROLLER):
+        def connect(endpoint, kind=zmq.REQ, keys=CONTROLLER, before=lambda _raw: None):
             raw = context.socket(kind)
             closing.callback(raw.close)
             raw.setsockopt(zmq.LINGER, 0)
@@ -95,6 +95,7 @@ def peer():
                 raw.setsockopt(zmq.CURVE_SERVER, 1)
                 raw.setsockopt(zmq.CURVE_PUBLICKEY, keys.public_bytes)
                 raw.setsockopt(zmq.CURVE_SECRETKEY, keys.secret_bytes)
+            before(raw)
             raw.connect(f"tcp://{endpoint}")
             return raw
 
@@ -462,8 +463,9 @@ def test_a_controller_with_another_key_is_refused_and_told_so(serve):
 def test_who_has_no_key_is_not_heard(serve, peer, kind):
     heard = []
     endpoint = serve(lambda asked: heard.append(asked.signal) or pong(asked))
-    raw = peer(endpoint, kind, keys=None)
-    monitor = raw.get_monitor_socket(zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_DISCONNECTED)
+    failed, monitors = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_DISCONNECTED, []
+    raw = peer(endpoint, kind, keys=None, before=lambda raw: monitors.append(raw.get_monitor_socket(failed)))
+    (monitor,) = monitors
     for _ in range(3):
         with contextlib.suppress(zmq.Again, zmq.ZMQError):
             raw.send(encode(request("teststop")), zmq.DONTWAIT)
