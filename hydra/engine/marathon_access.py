@@ -15,6 +15,8 @@ from pathlib import Path
 from secrets import token_urlsafe
 
 from hydra.errors import MarathonError, UsageError
+from hydra.files.atomic_write import reason_of
+from hydra.files.bounded_read import read_bounded
 from hydra.options.options import Options
 
 SECRET_NAMES = ("user", "password", "authorization")
@@ -78,8 +80,9 @@ def local_access(url: str, folder: Path) -> MarathonAccess:
         MarathonError: it is not there.
     """
     try:
-        header = (folder / TOKEN_FILE).read_text(encoding="ascii").partition(":")[2].strip()
-    except (OSError, UnicodeDecodeError) as error:
+        content = read_bounded(folder / TOKEN_FILE, MAX_SECRETS_BYTES, own=True)
+        header = content.decode("ascii").partition(":")[2].strip()
+    except (OSError, ValueError) as error:
         raise MarathonError(f"the token of the local Marathon at {url} cannot be read ({error})") from error
     return MarathonAccess((url,), local=True, authorization=header)
 
@@ -124,11 +127,9 @@ def _read_secrets(path: Path, flag: str = "--marathon_secrets") -> dict[str, str
     """Read lines ``name = value``, or a header, from a file that only its owner may read; no error shows a value."""
     origin = f"{flag}={path}"
     try:
-        with path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            content = file.read(MAX_SECRETS_BYTES)
-    except OSError as error:
-        raise UsageError(f"{origin} cannot be read ({error.strerror})") from error
+        content, status = read_bounded(path, MAX_SECRETS_BYTES), path.stat()
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{origin} cannot be read ({reason_of(error)})") from error
     if stat.S_IMODE(status.st_mode) & 0o077:
         raise UsageError(f"{origin} may be read by others", hint=f"chmod 600 {path}")
     secrets: dict[str, str] = {}

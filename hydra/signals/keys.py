@@ -18,6 +18,7 @@ from zmq.utils import z85
 
 from hydra.codec import DecodeError, decode, encode
 from hydra.errors import InfrastructureError, UsageError
+from hydra.files.bounded_read import read_bounded
 
 CONTROLLER_KEY = "HYDRA_CONTROLLER_KEY"
 """Variable of a task: the controller's public key, in hexadecimal digits."""
@@ -95,8 +96,7 @@ def read_keys(file: Path) -> KeyPair:
         InfrastructureError: it cannot be read, or has none.
     """
     try:
-        with file.open("rb") as content:
-            keys = decode(content.read(MAX_FILE_BYTES), KeyPair)
+        keys = decode(read_bounded(file, MAX_FILE_BYTES, own=True), KeyPair)
         _key(keys.public)
         _key(keys.secret)
     except (OSError, ValueError, DecodeError) as error:
