@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import threading
 import time
@@ -70,11 +71,10 @@ def test_clients_that_cannot_keep_up_are_the_limit_and_not_the_broker(hydra, pla
     bottleneck = result["bottleneck"]
     assert (bottleneck["limit"], bottleneck["harness_limited"]) == ("harness", True)
     assert result["totals"]["records_lost"] == result["totals"]["records_unread"]
-    if not any("the busiest subscriber used" in text for text in bottleneck["evidence"]):
-        # Who has less than a core cannot use one up.
-        skip_if_others_use_the_machine(result["totals"])
-    assert any("the busiest subscriber used" in text for text in bottleneck["evidence"])
-    assert "use more apps with fewer clients" in bottleneck["advice"]
+    # Who is not given a whole core cannot use one up: then there was none left.
+    full = [text for text in bottleneck["evidence"] if "the busiest subscriber used" in text or "may use were" in text]
+    assert full, bottleneck
+    assert re.search("use more apps with fewer clients|allow Hydra more CPUs", bottleneck["advice"])
     assert result["verdict"] == "indeterminate"
     assert result["reasons"][0].startswith("the harness was the limit, not the broker: ")
     assert "limit: harness - deliveries were late" in command.text
