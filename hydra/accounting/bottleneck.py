@@ -28,8 +28,8 @@ hiccup of a tenth of a second in a run of ten is no limit of anything."""
 
 NEAR_FULL_CORE_PERCENT = 85.0
 NEAR_FULL_MACHINE_PERCENT = 92.0
-FREE_CPUS = 1.0
-"""With less of a CPU free, a task that had work to do may have waited for its turn."""
+FREE_CPUS = 0.5
+"""With less of a CPU free, a task that had work to do waited for its turn."""
 
 THROTTLED_RATIO = 0.05
 """A CPU quota that ran out in more than this share of a run slowed whatever it covers."""
@@ -175,7 +175,7 @@ def _subscriber_signs(order: RunOrder, evidence: Evidence, points: Sequence[Time
 
 
 def _machine_signs(order: RunOrder, evidence: Evidence, totals: Totals) -> list[tuple[str, str]]:
-    """What all of Hydra's processes share: a CPU quota that ran out, and CPUs of which less than one was free.
+    """What all of Hydra's processes share: a CPU quota that ran out, and CPUs of which less than half of one was free.
 
     A broker among them is named all the same if it had a whole CPU, and more than everything else: nobody kept that
     from it. A controller whose tasks run elsewhere tells only what is certainly not the broker.
