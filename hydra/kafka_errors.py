@@ -70,6 +70,16 @@ _FINAL_BY_NAME = {name: code for code, name in _FINAL.items()} | {"TOPIC_EXCEPTI
 _NAMED = re.compile(r"\[Error (\d+)\]|\b[A-Z]+(?:_[A-Z]+)+\b")
 """A code as kafka-python writes it, or its name, as all others do."""
 
+_LIBRDKAFKA_TEXTS: Mapping[str, int] = {
+    "Broker: Invalid topic": 17, "Broker: Inconsistent group protocol": 23, "Broker: Invalid group.id": 24,
+    "Broker: Invalid session timeout": 26, "Broker: Topic authorization failed": 29,
+    "Broker: Group authorization failed": 30, "Broker: Cluster authorization failed": 31,
+    "Broker: Unsupported SASL mechanism": 33, "Broker: API version not supported": 35,
+    "Broker: Policy violation": 44, "Broker: SASL Authentication failed": 58,
+    "Broker: Consumer group has reached maximum size": 81,
+}  # fmt: skip
+"""Where librdkafka says what happened, it does not name the error."""
+
 NAMES_PREFIX = "hydra-"
 """What the names of Hydra's topics and groups begin with."""
 
@@ -114,7 +124,7 @@ def final_error_in(text: str) -> int | None:
         code = int(match[1]) if match[1] else _FINAL_BY_NAME.get(match[0])
         if code is not None and is_final(code):
             return code
-    return None
+    return next((code for told, code in _LIBRDKAFKA_TEXTS.items() if told in text), None)
 
 
 def error_hint(code: int, topic_rights: str) -> str:

@@ -58,5 +58,10 @@ def test_a_final_error_is_found_in_the_words_of_each_library(text, code):
     assert final_error_in(text) == code
 
 
+@pytest.mark.parametrize("code", [17, 23, 24, 26, 29, 30, 31, 33, 35, 44, 58, 81])
+def test_a_final_error_is_found_in_librdkafkas_sentence(code):
+    assert final_error_in(f"b:9092: {KafkaError(code).str()}") == code
+
+
 def test_the_right_that_is_missing_is_named_with_its_resource():
     assert "READ on topics whose names begin with hydra-" in error_hint(29, "READ")

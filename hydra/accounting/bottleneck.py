@@ -200,7 +200,8 @@ def _machine_signs(order: RunOrder, evidence: Evidence, totals: Totals) -> list[
     shares = ((ours, "the harness"), (others, who_else), (broker_percent or 0.0, "the broker"))
     told = ", ".join(f"{who} {share / (cores or 1):.0f} %" for share, who in shares if share)
     advice = "end what else runs there" if others > ours else "put the broker and the tasks on different machines"
-    used = f"the {cores:.3g} CPUs that Hydra may use were {machine_percent:.0f} % busy ({told})"
+    cpus = "the one CPU that Hydra may use was" if cores == 1 else f"the {cores:.3g} CPUs that Hydra may use were"
+    used = f"{cpus} {machine_percent:.0f} % busy ({told})"
     return [(f"{used}: {max(0.0, free_cpus):.2g} of a CPU was free", f"{advice}, or allow Hydra more CPUs")]
 
 

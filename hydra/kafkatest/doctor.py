@@ -22,6 +22,7 @@ from hydra.errors import HydraError, InfrastructureError
 from hydra.kafkatest import running_stack
 from hydra.kafkatest.preflight import TASK_DESCRIPTORS, check_capacity, descriptors_of_a_subscriber
 from hydra.options.options import Options
+from hydra.run.cgroups import usable_cpus, usable_memory_bytes
 
 BROKER_TIMEOUT_S = 10.0
 PROBE_TIMEOUT_S = 45.0
@@ -76,6 +77,8 @@ class Doctor:
         _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         limit = "no limit of" if hard == resource.RLIM_INFINITY else f"up to {hard}"
         yield Finding("controller", "ok", f"{limit} file descriptors a process")
+        memory_mib = usable_memory_bytes()[0] // 2**20
+        yield Finding("controller", "ok", f"may use {usable_cpus():.3g} CPUs and {memory_mib} MiB of memory")
 
     def _broker(self) -> Iterator[Finding]:
         servers = self._options.bootstrap_servers

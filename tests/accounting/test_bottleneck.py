@@ -201,7 +201,7 @@ def test_where_nothing_gave_way_nobody_is_the_limit_however_busy_it_was(totals, 
         (
             # taskset -c 0, a cpuset, a container's limit: the broker had most of the one CPU, and nobody had enough.
             {"cores": 1, "totals": {"machine_cpu_percent": 99.0, "broker_cpu_percent": 60.0}},
-            "the 1 CPUs that Hydra may use were 99 % busy (the harness 80 %, the broker 60 %): 0.01 of a CPU was free",
+            "the one CPU that Hydra may use was 99 % busy (the harness 80 %, the broker 60 %): 0.01 of a CPU was free",
             "allow Hydra more CPUs",
         ),
         (

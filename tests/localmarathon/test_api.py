@@ -87,11 +87,14 @@ def test_errors_are_marathons_json(server, method, path, status, message):
     assert server.get("/v2/apps/here").status_code == 200
 
 
+JSON = {"Content-Type": "application/json"}
+
+
 @pytest.mark.parametrize(
     "body", [b"{", b"\xff", b'{"id": NaN}', b"[" * 100_000, b"9" * 10_000], ids=lambda body: repr(body[:12])
 )
 def test_what_is_not_json_is_told_so(server, body):
-    answer = requests.post(f"{server.url}/v2/apps", data=body, timeout=10)
+    answer = requests.post(f"{server.url}/v2/apps", data=body, headers=JSON, timeout=10)
     assert answer.status_code in (400, 422)
     assert answer.json()["message"] == "Invalid JSON"
     assert answer.json()["details"]
@@ -101,7 +104,7 @@ def test_what_is_not_json_is_told_so(server, body):
 @pytest.mark.parametrize("body", [b"", b" \n"])
 def test_a_body_is_asked_for_where_there_is_none(server, body):
     for method, path in (("POST", "/v2/apps"), ("PUT", "/v2/apps/x"), ("POST", "/v2/tasks/delete")):
-        answer = requests.request(method, server.url + path, data=body, timeout=10)
+        answer = requests.request(method, server.url + path, data=body, headers=JSON, timeout=10)
         assert (answer.status_code, answer.json()["message"]) == (400, "Please specify data in JSON format")
 
 
@@ -133,7 +136,7 @@ def test_json_is_compact(server):
 
 
 def test_a_body_without_end_is_refused(server):
-    answer = requests.post(f"{server.url}/v2/apps", data=b" " * (5 * 1024 * 1024), timeout=10)
+    answer = requests.post(f"{server.url}/v2/apps", data=b" " * (5 * 1024 * 1024), headers=JSON, timeout=10)
     assert answer.status_code == 413
     assert "message" in answer.json()
 

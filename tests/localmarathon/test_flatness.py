@@ -58,7 +58,7 @@ def test_hundreds_of_tasks_start_are_listed_and_gone(start_marathon, poll):
 
     def is_done():
         # Requests are answered while the tasks start, and no port is on two tasks at any moment.
-        assert requests.get(f"{server.url}/ping", timeout=5).text == "pong"
+        assert requests.get(f"{server.url}/ping", timeout=30).text == "pong"
         ports = [port for task in server.tasks("/many") for port in task["ports"]]
         twice.extend(port for port in ports if ports.count(port) > 1)
         seen.update(ports)
