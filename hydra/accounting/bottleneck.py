@@ -37,9 +37,10 @@ PAUSE_S = 2.0
 """A task that stood still for longer was stopped, or starved."""
 
 KEPT_PLAN_RATIO = 0.95
-"""Below this share of the asked rate the send plan gave way."""
+"""Below this share of the asked rate the send plan was not kept: such a run, or trial of a search, is no pass."""
 
-Limit = Literal["none", "broker", "network", "harness"]
+Limit = Literal["none", "unknown", "broker", "network", "harness"]
+"""``unknown``: who was the limit was not measured, since a publisher or all clients did not report."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,8 @@ def find_bottleneck(
 ) -> Bottleneck:
     """Name the limit; ``points`` are those of the time in which the publisher sent."""
     symptoms = _symptoms(order, totals, latency, thresholds)
+    if unmeasured := _unmeasured(evidence, totals):
+        return Bottleneck("unknown", harness_limited=False, symptoms=symptoms, evidence=unmeasured)
     if not symptoms:
         return Bottleneck("none", harness_limited=False)
     signs = [
@@ -98,14 +101,39 @@ def _symptoms(
         symptoms.append(f"deliveries were late: end-to-end p99 {latency.e2e.p99_ms:,.0f} ms")
     if _fell_behind(latency):
         symptoms.append(f"records were sent late: p99 {latency.publisher_lag.p99_ms:,.0f} ms behind the plan")
-    if totals.records_counted and totals.tx_rate_per_s < KEPT_PLAN_RATIO * options.msg_rate:
-        symptoms.append(f"{totals.tx_rate_per_s:,.0f} of {options.msg_rate:,.0f} records/s were sent")
+    if text := plan_not_kept(order, totals):
+        symptoms.append(text)
     if totals.records_unread:
         symptoms.append(f"{totals.records_unread} deliveries were unread when the drain ended")
     if totals.records_expired:
         symptoms.append(f"{totals.records_expired} deliveries expired before they were read")
     symptoms += [f"{item.threshold} was broken: {item.value:,.5g} {item.unit}" for item in thresholds if not item.kept]
     return tuple(symptoms)
+
+
+def plan_not_kept(order: RunOrder, totals: Totals) -> str:
+    """How far the publisher came with its plan; empty where it kept it, or did not report."""
+    attempted, planned, asked = totals.records_attempted, totals.records_planned, order.options.msg_rate
+    if attempted < planned:
+        return f"{attempted:,} of {planned:,} planned records were sent"
+    if not totals.records_counted or not attempted:
+        return ""
+    # Records that were sent and refused have been sent in time all the same.
+    sent_rate_per_s = totals.tx_rate_per_s * attempted / totals.records_counted
+    if sent_rate_per_s >= KEPT_PLAN_RATIO * asked:
+        return ""
+    digits = 0 if asked >= 100 else 1
+    return f"{sent_rate_per_s:,.{digits}f} of {asked:,.{digits}f} records/s were sent"
+
+
+def _unmeasured(evidence: Evidence, totals: Totals) -> tuple[str, ...]:
+    """Without these nobody can say what was the limit: no data is not zero."""
+    missing = []
+    if evidence.publisher is None:
+        missing.append("the publisher did not report what it sent")
+    if not totals.clients_reporting:
+        missing.append("no client reported what it received")
+    return tuple(missing)
 
 
 def _fell_behind(latency: Latencies) -> bool:

@@ -6,15 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from hydra.accounting.bottleneck import Bottleneck
+from hydra.accounting.bottleneck import Bottleneck, plan_not_kept
 from hydra.accounting.evidence import Evidence
 from hydra.accounting.latency import LatencySummary
 from hydra.accounting.timeline import TimelinePoint
 from hydra.accounting.totals import Latencies, ThresholdOutcome, Totals
 from hydra.options.order import RunOrder
-
-ANSWER_RATE_RATIO = 0.7
-"""Below this share of the asked rate a run does not answer the question; the original's own bar."""
 
 Verdict = Literal["pass", "fail", "indeterminate"]
 EXIT_CODES: Mapping[Verdict, int] = {"pass": 0, "fail": 1, "indeterminate": 3}
@@ -189,10 +186,8 @@ def _doubts(order: RunOrder, evidence: Evidence, totals: Totals) -> list[str]:
     doubts.extend(_publisher_doubts(order, evidence, totals))
     if not totals.records_counted:
         doubts.append("no record reached the broker")
-    elif evidence.publisher is not None and totals.tx_rate_per_s < ANSWER_RATE_RATIO * order.options.msg_rate:
-        doubts.append(
-            f"the plan was not kept: {totals.tx_rate_per_s:.0f} of {order.options.msg_rate:.0f} records/s were sent"
-        )
+    elif text := plan_not_kept(order, totals):
+        doubts.append(f"the plan was not kept: {text}")
     if not totals.clients_reporting:
         doubts.append("no client reported")
     return doubts

@@ -16,7 +16,7 @@ MEANINGS: dict[str, tuple[str, str]] = {
     "average_tx_rate": ("records/s", "over the publisher's send window"),
     "average_packets": ("records", "distinct, mean over {reporting} clients"),
     "average_rate": ("records/s", "mean over {reporting} clients, each over its own receive window"),
-    "average_packet_loss": ("%", "lost of sent, mean over {expecting} clients"),
+    "average_packet_loss": ("%", "lost of sent, mean over {expecting} clients{unread}"),
     "failing_clients": ("", "clients that lost a record or are missing"),
     "failing_clients_rate": ("records/s", "mean over the failing clients that reported"),
     "pub_cpu": ("%", "of one core, publisher process"),
@@ -100,6 +100,7 @@ def key_rows(result: Result, options: Options) -> list[tuple[str, str, str, str]
         "counted": "appended to the log" if options.acks == "0" else "acked by the broker",
         "reporting": totals.clients_reporting,
         "expecting": totals.clients_expecting,
+        "unread": f"; {totals.records_unread:,} of {totals.records_lost:,} unread" if totals.records_unread else "",
     }
     values = result.seed_keys()
     rows = [

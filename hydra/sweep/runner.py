@@ -175,9 +175,7 @@ class LimitSearch:
         same = all(record.changes.get(name) == fixed for name, fixed in self.fixed.items())
         if not same or not isinstance(value, (int, float)) or record.unmeasured:
             return None
-        msg_rate = record.changes.get("msg_rate", self.options.msg_rate)
-        assert isinstance(msg_rate, (int, float))
-        outcome, reason = classify_run(record.runs[-1], msg_rate=float(msg_rate))
+        outcome, reason = classify_run(record.runs[-1])
         return SearchTrial(float(value), outcome, reason)
 
 

@@ -349,9 +349,9 @@ def test_loss_in_a_shared_group_is_of_the_clients_own_partitions():
     assert [(item.expected, item.lost) for item in result.clients] == [(10, 0), (5, 1)]
 
 
-@pytest.mark.parametrize(("sent_s", "verdict"), [(10.0, "pass"), (14.2, "pass"), (14.4, "indeterminate")])
+@pytest.mark.parametrize(("sent_s", "verdict"), [(10.0, "pass"), (10.5, "pass"), (10.6, "indeterminate")])
 def test_a_plan_that_was_not_kept_is_no_answer(sent_s, verdict):
-    """The original's own bar: 70 % of the asked rate."""
+    """Below 95 % of the asked rate, for runs and for the trials of searches."""
     result = account(
         *evidence(
             [client("a", {0: range(1000)})],
@@ -362,7 +362,7 @@ def test_a_plan_that_was_not_kept_is_no_answer(sent_s, verdict):
     )
     assert result.verdict == verdict
     if verdict != "pass":
-        assert result.reasons == ("the plan was not kept: 69 of 100 records/s were sent",)
+        assert result.reasons == ("the plan was not kept: 94 of 100 records/s were sent",)
 
 
 def test_records_without_an_ack_and_refused_ones_are_doubts():

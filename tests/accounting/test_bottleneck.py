@@ -37,6 +37,9 @@ POINT = TimelinePoint(
 )
 FIGURES = dataclasses.replace(
     NO_TOTALS,
+    clients_reporting=2,
+    records_planned=1000,
+    records_attempted=1000,
     records_counted=1000,
     tx_rate_per_s=100.0,
     publisher_cpu_percent=20.0,
@@ -233,7 +236,6 @@ def test_each_sign_of_the_harness_alone(changes, evidence, advice):
     "changes",
     [
         {},
-        {"publisher": None},
         {"subscribers": ()},
         {"subscribers": (subscriber(times=()),)},
         {"points": busy(publisher_cpu_percent=84.9, subscriber_cpu_percent_max=84.9)},
@@ -263,6 +265,20 @@ def test_a_harness_with_room_names_the_broker(changes):
     found = limit_of_late(**changes)
     assert (found.limit, found.harness_limited, found.advice) == ("broker", False, "")
     assert found.evidence[-1] == "the harness had room: publisher 20 %, busiest subscriber 30 % of a core"
+
+
+@pytest.mark.parametrize("late", [True, False])
+@pytest.mark.parametrize(
+    ("changes", "evidence"),
+    [
+        ({"publisher": None}, "the publisher did not report what it sent"),
+        ({"totals": {"clients_reporting": 0}}, "no client reported what it received"),
+    ],
+)
+def test_what_nobody_measured_is_unknown_and_nobodys_fault(changes, evidence, late):
+    changes = {**changes, "totals": dataclasses.replace(FIGURES, **changes.get("totals", {}))}
+    found = limit_of(latency=dataclasses.replace(NO_LATENCY, e2e=LATE) if late else NO_LATENCY, **changes)
+    assert (found.limit, found.harness_limited, found.evidence) == ("unknown", False, (evidence,))
 
 
 def test_the_brokers_evidence():

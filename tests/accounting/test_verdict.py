@@ -20,6 +20,7 @@ FIGURES = dataclasses.replace(
     clients_ok=2,
     clients_reporting=2,
     clients_expecting=2,
+    records_planned=100,
     records_attempted=100,
     records_acked=100,
     records_appended=100,

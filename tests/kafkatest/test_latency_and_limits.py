@@ -93,8 +93,10 @@ SMALL = (
 @pytest.mark.usefixtures("on_running_stack")
 def test_a_run_in_which_nothing_gives_way_has_no_limit(hydra, place) -> None:
     command = hydra(*SMALL, "--threshold=loss==0,e2e_p50<5000ms,tx_rate>=0.9*asked")
-    assert command.end() == 0, command.text
-    result = place.record()["result"]
+    code, result = command.end(), place.record()["result"]
+    if code == 3:
+        skip_if_others_use_the_machine(result["totals"])
+    assert code == 0, command.text
     assert result["bottleneck"] == {
         "limit": "none", "harness_limited": False, "symptoms": [], "evidence": [], "advice": "",
     }  # fmt: skip
@@ -108,8 +110,10 @@ def test_a_run_in_which_nothing_gives_way_has_no_limit(hydra, place) -> None:
 @pytest.mark.usefixtures("on_running_stack")
 def test_a_broken_threshold_fails_the_run_and_a_missing_audit_is_told(hydra, place) -> None:
     command = hydra(*SMALL, "--threshold=e2e_p50<0.001ms", "--audit=never")
-    assert command.end() == 1, command.text
-    result = place.record()["result"]
+    code, result = command.end(), place.record()["result"]
+    if code == 3:
+        skip_if_others_use_the_machine(result["totals"])
+    assert code == 1, command.text
     assert result["reasons"][0].startswith("e2e_p50<0.001ms is broken: it was ")
     assert result["bottleneck"]["limit"] == "broker"
     assert result["notes"] == ["the log was not audited: --audit=never"]

@@ -181,8 +181,6 @@ def test_a_start_outside_of_the_range_is_refused(given):
     ("given", "outcome"),
     [
         ({}, "good"),
-        ({"tx_rate": 951.0}, "good"),
-        ({"tx_rate": 949.0}, "bad"),
         ({"verdict": "fail", "lost": 5}, "bad"),
         ({"verdict": "indeterminate"}, "bad"),
         ({"verdict": "indeterminate", "missing": 1}, "unknown"),
@@ -192,12 +190,12 @@ def test_a_start_outside_of_the_range_is_refused(given):
     ],
 )
 def test_a_run_is_classified(given, outcome):
-    found, reason = classify_run(run(made=result(**given)), msg_rate=1000)
+    found, reason = classify_run(run(made=result(**given)))
     assert found == outcome
     assert bool(reason) == (outcome != "good")
 
 
 def test_a_failed_run_is_indeterminate_and_a_machine_that_is_too_small_is_the_harness():
-    assert classify_run(run(error="not ready", exit_code=3), msg_rate=1) == ("unknown", "not ready")
-    assert classify_run(run(error="broker died", exit_code=4), msg_rate=1) == ("unknown", "broker died")
-    assert classify_run(run(error="too few descriptors", exit_code=2), msg_rate=1)[0] == "harness"
+    assert classify_run(run(error="not ready", exit_code=3)) == ("unknown", "not ready")
+    assert classify_run(run(error="broker died", exit_code=4)) == ("unknown", "broker died")
+    assert classify_run(run(error="too few descriptors", exit_code=2))[0] == "harness"
