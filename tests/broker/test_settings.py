@@ -46,19 +46,19 @@ def test_a_kept_stack_has_what_was_asked_for_and_nothing_else_is_taken(hydra, pl
             ("--broker_heap_mb=600", "--broker_heap_mb=600, and it has 400"),
         ):
             other = hydra(*RUN, flag)
-            assert other.end(20) == 2
+            assert other.end() == 2
             (line,) = [line for line in other.errors if line.startswith("hydra: a local stack")]
             assert words in line
             assert "hydra local down" in line
         assert place.kafka().pid == kafka.pid
     finally:
-        assert hydra("local", "down").end(30) == 0
+        assert hydra("local", "down").end() == 0
 
 
 @integration
 def test_hydras_own_properties_are_refused_before_anything_starts(hydra, place) -> None:
     for command in (hydra(*RUN, "--broker_property=listeners=x"), hydra("local", "up", "--broker_property=node.id=7")):
-        assert command.end(10) == 2
+        assert command.end() == 2
         assert "is set by Hydra for its embedded broker" in command.complaint
     assert not place.left_behind()
 
@@ -82,7 +82,7 @@ def test_a_heap_that_is_too_small_is_told(hydra, place) -> None:
 @integration
 def test_a_broker_of_ones_own_takes_none(hydra) -> None:
     command = hydra(*RUN, "--bootstrap_servers=127.0.0.1:9", "--broker_property=num.io.threads=5")
-    assert command.end(10) == 2
+    assert command.end() == 2
     assert command.complaint.startswith("hydra: --broker_property=num.io.threads=5 is a setting of the embedded Kafka")
 
 

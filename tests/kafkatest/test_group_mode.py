@@ -102,7 +102,7 @@ def test_somebody_else_in_the_group_costs_a_rebalance_that_is_told(hydra, place,
 
 def test_kafka_python_is_refused_in_one_line(hydra, place) -> None:
     command = hydra("kafka", "--group_mode=group", "--sub_driver=kafka-python")
-    assert command.end(10) == 2
+    assert command.end() == 2
     (line,) = command.errors
     assert line.startswith(
         "hydra: --group_mode=group does not go with --sub_driver=kafka-python: use --sub_driver=wire"

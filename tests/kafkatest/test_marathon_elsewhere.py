@@ -92,7 +92,7 @@ def test_a_second_run_takes_nothing_from_the_first_one(hydra, place, marathon, e
     environment, place.environment = place.environment, {**place.environment, **stranger}
     second = hydra(*given, "--output=second.json")
     place.environment = environment
-    assert second.end(30) == 2
+    assert second.end() == 2
     assert "the app /g1/kafka-pub is there, and belongs to another run of Hydra: wait for its end" in second.complaint
     first.end_well()
     third = hydra(*given)

@@ -18,13 +18,13 @@ RUN = ("kafka", "--total_sub_apps=2", "--clients_per_app=2", "--test_duration=1"
 @pytest.fixture
 def down_at_the_end(hydra, place):
     yield
-    hydra("local", "down").end(30)
+    hydra("local", "down").end()
     place.assert_nothing_left()
 
 
 def status(hydra) -> str:
     command = hydra("local", "status")
-    assert command.end(10) == 0, command.errors
+    assert command.end() == 0, command.errors
     return command.text
 
 
@@ -56,7 +56,7 @@ def test_it_serves_runs_until_it_is_killed_and_the_next_one_until_it_is_told_to_
     assert status(hydra) == shown
 
     again = hydra("local", "up")
-    assert again.end(10) == 2
+    assert again.end() == 2
     assert "a local stack is up already" in again.complaint
 
     third = hydra(*RUN, "--warmup=0.5")
@@ -72,7 +72,7 @@ def test_it_serves_runs_until_it_is_killed_and_the_next_one_until_it_is_told_to_
     assert place.kafka().pid != kafka
 
     down = hydra("local", "down")
-    assert down.end(30) == 0
+    assert down.end() == 0
     assert re.fullmatch(r"the local stack \(process \d+\) is down", down.text)
     place.assert_nothing_left()
     assert status(hydra) == "no local stack is up"
