@@ -161,10 +161,11 @@ class Tab:
 class Chromium:
     """A running Chromium, in which every page is opened in a tab of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self) -> None:
         chromium = find_chromium()
         assert chromium is not None
-        self._profile = Path(tempfile.mkdtemp(prefix="chromium-", dir=folder))
+        # Not in a test's own folder: a socket in it needs a short path.
+        self._profile = Path(tempfile.mkdtemp(prefix="hydra-browser-"))
         self._process = subprocess.Popen(
             [
                 chromium, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
@@ -175,7 +176,7 @@ class Chromium:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
-            env={**os.environ, "HOME": str(self._profile)},
+            env={**os.environ, "HOME": str(self._profile), "TMPDIR": str(self._profile)},
         )  # fmt: skip
 
     def close(self) -> None:
@@ -183,6 +184,7 @@ class Chromium:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(10)
+        shutil.rmtree(self._profile, ignore_errors=True)
 
     @contextlib.asynccontextmanager
     async def tab(self):
@@ -212,7 +214,7 @@ async def _port(file: Path, process: subprocess.Popen) -> int:
 
 
 @pytest.fixture(scope="session")
-def look_at(tmp_path_factory: pytest.TempPathFactory):
+def look_at():
     """Opens a file and has a scenario look at it; all files are opened in one Chromium.
 
     ``look_at(file, scenario, **given)``: a scenario is a coroutine function of the tab and of the seconds that opening
@@ -222,7 +224,7 @@ def look_at(tmp_path_factory: pytest.TempPathFactory):
 
     def look(file: Path, scenario, **given: object):
         if not started:
-            started.append(Chromium(tmp_path_factory.mktemp("browser")))
+            started.append(Chromium())
 
         async def looking():
             async with started[0].tab() as opened:

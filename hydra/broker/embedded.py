@@ -184,6 +184,8 @@ class EmbeddedBroker:
                 self._launch(ports, deadline)
             except BrokerError:
                 if last or not any(sign in line for line in self.last_lines(200) for sign in _PORT_TAKEN):
+                    if self._kept_format is not None:
+                        self._kept_format.unlink(missing_ok=True)  # should it be the cause, the next start does without
                     raise
             else:
                 return

@@ -25,12 +25,11 @@ _VERSION = re.compile(r'(?:version |JAVA_VERSION=)"(?:1\.)?(\d+)')
 _EXEC_WITH_PDEATHSIG = Path(__file__).with_name("exec_with_pdeathsig.py")
 _REAP_TIMEOUT_S = 5.0
 
-# The flags of Kafka's own start script, so that we measure what people run.
 KAFKA_FLAGS = (
     "-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35",
     "-XX:+ExplicitGCInvokesConcurrent", "-XX:MaxInlineLevel=15", "-Djava.awt.headless=true",
 )  # fmt: skip
-"""Those of Kafka's own start script, unless KAFKA_JVM_PERFORMANCE_OPTS says otherwise."""
+"""Those of Kafka's own start script, so that we measure what people run; KAFKA_JVM_PERFORMANCE_OPTS replaces them."""
 
 # For programs that run half a second: the second compiler and a parallel collector do not pay off.
 SHORT_RUN_FLAGS = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx256m")

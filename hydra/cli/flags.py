@@ -180,16 +180,14 @@ class Outputs:
         from hydra.report.page import page
 
         contents = collect(saved)
-        errors = []
+        errors = OutputErrors()
         make: Callable[[ReportContents], str | bytes]
         for flag, make in (("report", page), ("csv", csv_text), ("junit", junit_xml)):
             path = getattr(self, flag)
-            try:
-                if path is not None:
+            if path is not None:
+                with errors.kept():
                     write_output(flag, path, make(contents))
-            except OutputError as error:
-                errors.append(error)
-        raise_all(errors)
+        errors.raise_all()
 
     @property
     def on_stdout(self) -> bool:
@@ -197,17 +195,38 @@ class Outputs:
         return any(path == STDOUT or descriptor_of(Path(path)) == 1 for path in vars(self).values() if path)
 
 
-def raise_all(errors: Sequence[OutputError]) -> None:
-    """Tell of all files that cannot be written at once.
+class OutputErrors:
+    """The files of a command that could not be written: they are told of together, when all others have been.
 
-    Raises:
-        OutputError: if there is one.
+    ``with errors.kept():`` is around the writing of each; ``raise_all`` comes after the last one.
     """
-    if len(errors) == 1:
-        raise errors[0]
-    if errors:
-        hints = list(dict.fromkeys(error.hint for error in errors if error.hint))
-        raise OutputError("; ".join(error.message for error in errors), hint="; ".join(hints))
+
+    def __init__(self) -> None:
+        self._errors: list[OutputError] = []
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """Keep the error of this block for later."""
+        try:
+            yield
+        except OutputError as error:
+            self.add(error)
+
+    def add(self, error: OutputError) -> None:
+        """Keep one for later."""
+        self._errors.append(error)
+
+    def raise_all(self) -> None:
+        """Tell of all of them.
+
+        Raises:
+            OutputError: if there is one.
+        """
+        if len(self._errors) == 1:
+            raise self._errors[0]
+        if self._errors:
+            hints = dict.fromkeys(error.hint for error in self._errors if error.hint)
+            raise OutputError("; ".join(error.message for error in self._errors), hint="; ".join(hints))
 
 
 @contextlib.contextmanager
@@ -237,12 +256,10 @@ def parse_outputs(ctx: click.Context) -> Outputs:
     outputs = Outputs(**{name: ctx.params.get(name) for name in Outputs.__dataclass_fields__})
     if len(on_stdout := [f"--{flag}" for flag, path in vars(outputs).items() if path == STDOUT]) > 1:
         raise UsageError(f"{' and '.join(on_stdout)} are all '-' (stdout)", hint="name files for all but one")
-    errors = []
+    errors = OutputErrors()
     for flag, path in vars(outputs).items():
-        try:
-            if path is not None:
+        if path is not None:
+            with errors.kept():
                 check_output(path, flag)
-        except OutputError as error:
-            errors.append(error)
-    raise_all(errors)
+    errors.raise_all()
     return outputs

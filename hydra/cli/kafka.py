@@ -10,13 +10,13 @@ import click
 from hydra.cli.commands import KAFKA_COMMANDS, LazyGroup
 from hydra.cli.flags import (
     FIRST_RUN,
+    OutputErrors,
     Outputs,
     chosen_options,
     given_flags,
     option_flags,
     output_flags,
     parse_outputs,
-    raise_all,
     told_beside,
 )
 from hydra.cli.terminal import interruptible
@@ -67,20 +67,21 @@ def kafka(ctx: click.Context, /, **_flags: object) -> int:
     ):
         if options.bootstrap_servers is not None:
             progress.note(load_line(options))
-        unwritten = _run(runner, outputs, progress)
+        errors = OutputErrors()
+        _run(runner, outputs, progress, errors)
         progress.hide()
         # Before the clean-up, which may fail, or be interrupted.
-        return _tell(runner.record, outputs, unwritten)
+        return _tell(runner.record, outputs, errors)
 
 
-def _run(runner: RunTestKAFKA, outputs: Outputs, progress: Display) -> list[OutputError]:
-    """Run. Returns why ``--output`` could not be written, which is told when all files have been."""
+def _run(runner: RunTestKAFKA, outputs: Outputs, progress: Display, errors: OutputErrors) -> None:
+    """Run. That ``--output`` could not be written is told when all files have been."""
     try:
         runner.run_test()
     except OutputError as error:
         if runner.record is None:
             raise
-        return [error]
+        errors.add(error)
     except HydraError:
         if runner.record is not None:
             with contextlib.suppress(HydraError):  # the user has to hear of what ended the run
@@ -89,19 +90,16 @@ def _run(runner: RunTestKAFKA, outputs: Outputs, progress: Display) -> list[Outp
                     _print(runner.record, outputs)
                 outputs.write([("", runner.record)])
         raise
-    return []
 
 
-def _tell(record: RunRecord | None, outputs: Outputs, unwritten: list[OutputError]) -> int:
+def _tell(record: RunRecord | None, outputs: Outputs, errors: OutputErrors) -> int:
     """Print the result and write the files. Returns the run's exit code."""
     assert record is not None
     assert record.result is not None
     _print(record, outputs)
-    try:
+    with errors.kept():
         outputs.write([("", record)])
-    except OutputError as error:
-        unwritten.append(error)
-    raise_all(unwritten)
+    errors.raise_all()
     return record.result.exit_code
 
 

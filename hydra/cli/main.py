@@ -6,10 +6,7 @@ cli/help_page.py lists the exit codes.
 from __future__ import annotations
 
 import logging
-import os
 import sys
-import tempfile
-import traceback
 from collections.abc import Sequence
 
 import click
@@ -19,6 +16,7 @@ from hydra.cli.streams import tolerant_streams
 from hydra.cli.terminal import printable
 from hydra.errors import AccountingError, HydraError
 from hydra.files.atomic_write import file_errors
+from hydra.files.folders import write_bug_log
 
 BUG = 70
 
@@ -71,11 +69,4 @@ def _say(text: str, code: int) -> int:
 
 
 def _bug(error: BaseException) -> int:
-    text = f"a bug of Hydra's own ({type(error).__name__}: {error})"
-    try:
-        handle, path = tempfile.mkstemp(prefix="hydra-bug-", suffix=".log")
-        with os.fdopen(handle, "w", errors="backslashreplace") as log:
-            traceback.print_exception(error, file=log)
-    except OSError as unwritten:
-        return _say(f"{text}, whose log cannot be written ({unwritten.strerror})", BUG)
-    return _say(f"{text}: see {path}", BUG)
+    return _say(write_bug_log(error, ""), BUG)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hydra.cli.flags import Outputs, parse_outputs, parsed_by, raise_all, told_beside, write_output
+from hydra.cli.flags import OutputErrors, Outputs, parse_outputs, parsed_by, told_beside, write_output
 from hydra.cli.help_page import HelpPage
-from hydra.errors import DegradedError, OutputError, UsageError
+from hydra.errors import DegradedError, UsageError
 from hydra.options.parsers import number
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def _write(found: Comparison, outputs: Outputs) -> None:
     body = to_builtins(found)
     assert isinstance(body, dict)
     head = {"format": "hydra-comparison", "format_version": 1}
-    errors = []
+    errors = OutputErrors()
     make: Callable[[], str | bytes]
     for flag, make in (
         ("output", lambda: encode({**head, **body, "regressions": found.regressions})),
@@ -111,9 +111,7 @@ def _write(found: Comparison, outputs: Outputs) -> None:
         ("junit", lambda: comparison_junit(found)),
     ):
         path = getattr(outputs, flag)
-        try:
-            if path is not None:
+        if path is not None:
+            with errors.kept():
                 write_output(flag, path, make())
-        except OutputError as error:
-            errors.append(error)
-    raise_all(errors)
+    errors.raise_all()

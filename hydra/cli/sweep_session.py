@@ -14,17 +14,17 @@ import click
 
 from hydra.cli.flags import (
     FILES,
+    OutputErrors,
     Outputs,
     given_flags,
     output_flags,
     parse_outputs,
-    raise_all,
     told_beside,
     with_flags,
     write_output,
 )
 from hydra.cli.terminal import interruptible
-from hydra.errors import HydraError, OutputError, UsageError
+from hydra.errors import HydraError, UsageError
 from hydra.options.options import Options
 from hydra.run.clock import duration
 from hydra.sweep.plan import SweepPlan
@@ -174,14 +174,10 @@ def _tell(sweep: SweepRecord, outputs: Outputs) -> None:
 
     with told_beside(outputs):
         print_sweep(sweep)
-    errors = []
-    try:
-        if outputs.output is not None:
+    errors = OutputErrors()
+    if outputs.output is not None:
+        with errors.kept():
             write_output("output", outputs.output, encode(sweep))
-    except OutputError as error:
-        errors.append(error)
-    try:
+    with errors.kept():
         outputs.write([("", sweep)])
-    except OutputError as error:
-        errors.append(error)
-    raise_all(errors)
+    errors.raise_all()

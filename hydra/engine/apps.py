@@ -89,9 +89,10 @@ def app_spec(options: Options, role: str, instances: int, placement: Placement) 
 
     With a code server it has the address of the run's own, so that apps that were left up are restarted.
     """
+    own = [driver for of_role, driver in own_drivers(options).items() if of_role == role]
     return AppSpec(
         app_id=app_id(options, role),
-        command=_command(options, shlex.join(["task", role, *own_driver(options, role)]), placement.code_server),
+        command=_command(options, shlex.join(["task", role, *own]), placement.code_server),
         instances=instances,
         mem_mib=MEM_MIB[role],
         env=placement.environment,
@@ -102,10 +103,10 @@ def app_spec(options: Options, role: str, instances: int, placement: Placement) 
     )
 
 
-def own_driver(options: Options, role: str) -> tuple[str, ...]:
-    """The driver, if it is one of the user's own: a task imports the one that it was launched with, and no other."""
-    driver = options.pub_driver if role == PUBLISHER else options.sub_driver
-    return (driver,) if ":" in driver else ()
+def own_drivers(options: Options) -> dict[str, str]:
+    """By role, the driver of the user's own: a task imports the one that it was launched with, and no other."""
+    chosen = {PUBLISHER: options.pub_driver, SUBSCRIBER: options.sub_driver}
+    return {role: driver for role, driver in chosen.items() if ":" in driver}
 
 
 def _command(options: Options, arguments: str, code_server: CodeServer | None) -> str:

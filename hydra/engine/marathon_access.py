@@ -15,7 +15,7 @@ from pathlib import Path
 from secrets import token_urlsafe
 
 from hydra.errors import MarathonError, UsageError
-from hydra.files.atomic_write import reason_of
+from hydra.files.atomic_write import reason_of, write_secret
 from hydra.files.bounded_read import read_bounded
 from hydra.options.options import Options
 
@@ -55,8 +55,7 @@ def new_token(file: Path) -> str:
         OSError: the file cannot be made.
     """
     token = token_urlsafe(TOKEN_BYTES)
-    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as content:
-        content.write(f"Authorization: Bearer {token}\n")
+    write_secret(file, f"Authorization: Bearer {token}\n".encode())
     return token
 
 

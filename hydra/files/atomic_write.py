@@ -121,6 +121,16 @@ def _replace(target: Path, content: bytes, before: os.stat_result | None) -> Non
             draft.unlink(missing_ok=True)
 
 
+def write_secret(path: Path, content: bytes) -> None:
+    """Write a new file that its owner alone may read; what is there, be it a link, is never written to.
+
+    Raises:
+        OSError: the file cannot be made.
+    """
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+        file.write(content)
+
+
 def write_json(path: Path, fact: object, *, origin: str = "") -> None:
     """Write a dataclass or a mapping as indented JSON, in ASCII; see ``atomic_write``.
 

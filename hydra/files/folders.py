@@ -12,6 +12,7 @@ import secrets
 import shutil
 import stat
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +72,18 @@ def temporary_folder() -> Path:
         if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
             return folder
     raise InfrastructureError("no folder for temporary files can be written", hint="set TMPDIR")
+
+
+def write_bug_log(error: BaseException, what: str) -> str:
+    """Keep the traceback of a bug of Hydra's own in a file, which stays; returns a line that names ``what`` and it."""
+    text = f"a bug of Hydra's own{what} ({type(error).__name__}: {error})"
+    try:
+        handle, path = tempfile.mkstemp(prefix="hydra-bug-", suffix=".log", dir=temporary_folder())
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as log:
+            traceback.print_exception(error, file=log)
+    except (OSError, InfrastructureError) as unwritten:
+        return f"{text}, whose log cannot be written ({getattr(unwritten, 'strerror', None) or unwritten})"
+    return f"{text}: see {path}"
 
 
 def new_run_folder(run_id: str) -> Path:

@@ -15,10 +15,8 @@ import os
 import select
 import signal
 import sys
-import tempfile
 import threading
 import time
-import traceback
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -28,7 +26,7 @@ from hydra.codec import decode, encode
 from hydra.engine.marathon_access import TOKEN_FILE, new_token
 from hydra.errors import HydraError
 from hydra.files.atomic_write import file_errors
-from hydra.files.folders import own, remove_run_folder, this_process
+from hydra.files.folders import own, remove_run_folder, this_process, write_bug_log
 from hydra.kafkatest import running_stack
 from hydra.kafkatest.local_stack import KEEP, StackCommand, StackEvent
 from hydra.kafkatest.running_stack import RunningStack
@@ -86,7 +84,8 @@ class StackProcess:
                     # Before the parts go down, since the controller would notice that first.
                     _tell(StackEvent("failed", error.message, exit_code=error.exit_code, hint=error.hint))
                 except Exception as error:  # noqa: BLE001  # whatever was not expected is a bug of ours
-                    _tell(StackEvent("failed", _write_bug(error), exit_code=HydraError.exit_code))
+                    text = write_bug_log(error, " in the local stack")
+                    _tell(StackEvent("failed", text, exit_code=HydraError.exit_code))
                 finally:
                     _protect_clean_up()
         except _EndError:
@@ -202,19 +201,6 @@ def _marathon(folder: Path, agents: str | None) -> Iterator[str]:
         asyncio.run_coroutine_threadsafe(server.stop(), loop).result(MARATHON_TIMEOUT_S)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(MARATHON_TIMEOUT_S)
-
-
-def _write_bug(error: Exception) -> str:
-    """Keep the traceback in a file, which outlives the stack's folder; returns the text that names it."""
-    what = f"a bug of Hydra's own in the local stack ({type(error).__name__}: {error})"
-    try:
-        handle, path = tempfile.mkstemp(prefix="hydra-bug-", suffix=".log")
-        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as log:
-            traceback.print_exception(error, file=log)
-    except OSError:
-        traceback.print_exception(error)
-        return what
-    return f"{what}: see {path}"
 
 
 def _tell(event: StackEvent) -> None:

@@ -22,7 +22,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hydra.engine.apps import PUBLISHER, SUBSCRIBER, app_id, app_spec, own_driver
+from hydra.engine.apps import PUBLISHER, SUBSCRIBER, app_id, app_spec, own_drivers
 from hydra.errors import DegradedError, HydraError, InfrastructureError, InterruptedRunError, OutputError
 from hydra.files.atomic_write import check_output, write_json
 from hydra.kafkatest.machine import machine, versions
@@ -67,7 +67,8 @@ class RunTestKAFKA:
         self._options = _snapshot(options)
         self._progress: Progress = progress or SilentProgress()
         self._session: Session | None = None
-        self._own_drivers: tuple[tuple[str, ...], ...] = ()
+        self._own_drivers: dict[str, str] = {}
+        """By role, the user's own driver that the tasks were launched with."""
         self._tasks: dict[str, tuple[Task, ...]] = {}
         """By role."""
         self.record: RunRecord | None = None
@@ -127,8 +128,9 @@ class RunTestKAFKA:
             self._session.connect_kafka()
         except BaseException as error:
             # Whatever was noticed first: where the stack says why it went down, that is what happened.
-            told = isinstance(error, (InfrastructureError, DegradedError)) and self._session is not None
-            cause = self._session.failure() if told and self._session is not None else None
+            cause = None
+            if self._session is not None and isinstance(error, (InfrastructureError, DegradedError)):
+                cause = self._session.failure()
             with contextlib.suppress(HydraError):  # of undoing: the failure itself is what the caller hears of
                 self.stop_appserver()
             if cause is not None:
@@ -183,9 +185,8 @@ class RunTestKAFKA:
         assert self._session is not None
         from hydra.run.controller import Run
 
-        drivers = tuple(own_driver(options, role) for role in (PUBLISHER, SUBSCRIBER))
         as_many = len(self._tasks.get(SUBSCRIBER, ())) == options.total_sub_apps
-        if not as_many or drivers != self._own_drivers or not self._tasks_present():
+        if not as_many or own_drivers(options) != self._own_drivers or not self._tasks_present():
             self._deploy()
         publisher, subscribers = self._tasks[PUBLISHER][0], self._tasks[SUBSCRIBER]
         context = self._session.context(progress)
@@ -229,10 +230,9 @@ class RunTestKAFKA:
     def _deploy(self) -> None:
         """Publisher and one subscriber first, which shows what is wrong once and not a hundred times; then the rest."""
         assert self._session is not None
-        own_drivers = tuple(own_driver(self._options, role) for role in (PUBLISHER, SUBSCRIBER))
-        if self._tasks and own_drivers != self._own_drivers:
+        if self._tasks and own_drivers(self._options) != self._own_drivers:
             self.delete_all_launched_apps()  # tasks do not change their driver
-        self._own_drivers = own_drivers
+        self._own_drivers = own_drivers(self._options)
         deployment, options = self._session.deployment, self._options
         placement = self._session.placement
         present = self._session.launcher.tasks(app_id(options, SUBSCRIBER))

@@ -16,6 +16,7 @@ from hydra.engine.code_server import CodeServer, is_wanted
 from hydra.engine.marathon_access import MarathonAccess, given_access, local_access
 from hydra.engine.marathon_launcher import MarathonLauncher
 from hydra.errors import HydraError, InfrastructureError, MarathonError, UsageError
+from hydra.files.atomic_write import try_lock
 from hydra.files.folders import state_folder
 from hydra.kafkatest import running_stack
 from hydra.kafkatest.local_stack import FAILURE_TIMEOUT_S, LocalStack, stack_command
@@ -146,6 +147,9 @@ class Session:
             return stack_keys(Path(stack.folder))
         engine = f"{self._options.marathon_url} {self._options.app_prefix}".encode()
         file = state_folder() / f"signals-{hashlib.sha256(engine).hexdigest()[:16]}.key"
+        if not self._closing.enter_context(try_lock(file.with_suffix(".lock"))):
+            text = f"another run of yours uses the apps in {self._options.app_prefix} on this Marathon"
+            raise UsageError(text, hint="wait for its end, or choose another --app_prefix")
         # Apps that are left up obey the controller that started them, and the next one has to have its key.
         self._closing.callback(lambda: None if self._keep else file.unlink(missing_ok=True))
         return keys_of_controller(file, keep=self._options.keep_running)

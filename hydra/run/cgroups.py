@@ -259,9 +259,14 @@ def affinity() -> frozenset[int]:
     return frozenset(range(os.cpu_count() or 1))
 
 
+def cpus_within(cpus: Collection[int], quotas: Collection[CpuQuota]) -> float:
+    """How many of these CPUs the quotas leave; it may be a part of one."""
+    return min([float(len(cpus)), *(quota.cpus for quota in quotas)])
+
+
 def usable_cpus() -> float:
     """How many CPUs this process tree may use, by affinity and quota; a quota may allow a part of one."""
-    return min([float(len(affinity())), *(quota.cpus for quota in limits().quotas)])
+    return cpus_within(affinity(), limits().quotas)
 
 
 def usable_cores() -> int:
@@ -278,11 +283,11 @@ def raise_descriptor_limit() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def usable_memory_bytes() -> tuple[int, int]:
-    """(memory that this process tree may have, how much of it is free now)."""
+def usable_memory_bytes(found: CgroupLimits | None = None) -> tuple[int, int]:
+    """(memory that this process tree may have, how much of it is free now), within its limits as they are now."""
     import psutil
 
-    memory, found = psutil.virtual_memory(), limits()
+    memory, found = psutil.virtual_memory(), limits() if found is None else found
     return (
         min(memory.total, found.memory_bytes if found.memory_bytes is not None else memory.total),
         min(memory.available, found.memory_free_bytes if found.memory_free_bytes is not None else memory.available),

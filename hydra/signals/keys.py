@@ -8,7 +8,6 @@ controller knows a task.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from zmq.utils import z85
 
 from hydra.codec import DecodeError, decode, encode
 from hydra.errors import InfrastructureError, UsageError
+from hydra.files.atomic_write import write_secret
 from hydra.files.bounded_read import read_bounded
 
 CONTROLLER_KEY = "HYDRA_CONTROLLER_KEY"
@@ -79,16 +79,6 @@ def new_key_pair() -> KeyPair:
     return KeyPair(public, secret)
 
 
-def write_keys(file: Path, keys: KeyPair) -> None:
-    """Write a key pair into a new file that its owner alone may read.
-
-    Raises:
-        OSError: the file cannot be made.
-    """
-    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as content:
-        content.write(encode(keys))
-
-
 def read_keys(file: Path) -> KeyPair:
     """The key pair in a file.
 
@@ -116,7 +106,7 @@ def keys_of_controller(file: Path, *, keep: bool) -> SignalKeys:
         pair = new_key_pair()
         if keep:
             try:
-                write_keys(file, pair)
+                write_secret(file, encode(pair))
             except OSError as error:
                 raise InfrastructureError(f"the keys of the signals cannot be kept in {file} ({error})") from error
     return SignalKeys(pair, task_environment={CONTROLLER_KEY: pair.public})
@@ -129,7 +119,7 @@ def make_stack_keys(folder: Path) -> None:
         OSError: the files cannot be made.
     """
     for name in (_CONTROLLER_FILE, _TASKS_FILE):
-        write_keys(folder / name, new_key_pair())
+        write_secret(folder / name, encode(new_key_pair()))
 
 
 def stack_keys(folder: Path) -> SignalKeys:

@@ -12,7 +12,16 @@ from functools import lru_cache
 from pathlib import Path
 
 from hydra.accounting.stats import HostTraffic, LinkTraffic, MachineSample, ProcessUsage
-from hydra.run.cgroups import CpuQuota, ReadText, affinity, busy_ticks, read_limits, read_text, usable_memory_bytes
+from hydra.run.cgroups import (
+    CpuQuota,
+    ReadText,
+    affinity,
+    busy_ticks,
+    cpus_within,
+    read_limits,
+    read_text,
+    usable_memory_bytes,
+)
 from hydra.run.protocols import ProcessReading
 from hydra.signals.messages import ClockReading
 
@@ -76,7 +85,7 @@ class LocalHost:
     @property
     def cores(self) -> float:
         """How many CPUs this process tree may use; a quota may allow a part of one."""
-        return min([float(len(self._cpus)), *(quota.cpus for quota in read_limits(self._read).quotas)])
+        return cpus_within(self._cpus, read_limits(self._read).quotas)
 
     def clock(self) -> ClockReading:
         """The clocks of this host, now."""
@@ -86,7 +95,8 @@ class LocalHost:
         """What was used up to now of what this process tree may use, and by a broker that Hydra started."""
         import psutil
 
-        self._count(self._read_cpus())
+        limits = read_limits(self._read)
+        self._count(self._read_cpus(limits.quotas))
         broker_cpu_s, broker_rss_bytes = None, None
         if pid := self._broker_pid():
             with contextlib.suppress(psutil.Error):
@@ -96,13 +106,13 @@ class LocalHost:
         return MachineSample(
             at_s=at_s,
             busy_cpu_s=self._busy_s,
-            memory_available_bytes=usable_memory_bytes()[1],
+            memory_available_bytes=usable_memory_bytes(limits)[1],
             broker_cpu_s=broker_cpu_s,
             broker_rss_bytes=broker_rss_bytes,
             throttled_s=self._throttled_s,
         )
 
-    def _read_cpus(self) -> _CpuReading:
+    def _read_cpus(self, quotas: tuple[CpuQuota, ...]) -> _CpuReading:
         ticks, named = busy_ticks(self._read(_STAT) or "", self._cpus)
         busy_s = ticks / os.sysconf("SC_CLK_TCK")
         if named < len(self._cpus):
@@ -110,7 +120,7 @@ class LocalHost:
 
             times = psutil.cpu_times()._asdict()
             busy_s = sum(value for name, value in times.items() if name not in (*_IDLE, *_COUNTED_TWICE))
-        return _CpuReading(time.monotonic(), busy_s, read_limits(self._read).quotas)
+        return _CpuReading(time.monotonic(), busy_s, quotas)
 
     def _count(self, now: _CpuReading) -> None:
         """Add what was used since the last reading: of the CPUs, or of the quota that less was left of."""
@@ -127,8 +137,7 @@ class LocalHost:
             if quota.used_s is not None and before.used_s is not None:
                 shares.append((quota.used_s - before.used_s) / (quota.cpus * window_s))
             throttled_s = max(throttled_s, (quota.throttled_periods - before.throttled_periods) * quota.period_s)
-        cores = min([float(len(self._cpus)), *(quota.cpus for quota in now.quotas)])
-        self._busy_s += max(0.0, min(1.0, max(shares))) * cores * window_s
+        self._busy_s += max(0.0, min(1.0, max(shares))) * cpus_within(self._cpus, now.quotas) * window_s
         if self._throttled_s is not None:
             self._throttled_s += min(throttled_s, window_s)
 

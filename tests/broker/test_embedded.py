@@ -215,9 +215,12 @@ def test_a_java_that_fails_at_boot_is_quoted(make_broker, tmp_path, java):
     broken = tmp_path / "java"
     broken.write_text("#!/bin/sh\necho no room for a heap >&2\nexit 9\n")
     broken.chmod(0o755)
-    broker = make_broker(tmp_path / "broker", java=type(java)(broken, 25, "--java"))
+    kept = tmp_path / "kept"
+    kept.write_bytes(b"perhaps the cause")
+    broker = make_broker(tmp_path / "broker", java=type(java)(broken, 25, "--java"), kept_format=kept)
     with pytest.raises(BrokerError, match=r"exit status 9.*no room for a heap.*--java"):
         broker.start()
+    assert not kept.exists(), "the next start does without"
 
 
 PARENT = """

@@ -23,6 +23,7 @@ from hydra.files.folders import (
     run_folder,
     state_folder,
     this_process,
+    write_bug_log,
 )
 
 
@@ -174,3 +175,11 @@ def test_a_state_folder_in_which_everyone_may_write_is_not_used(environment, tem
     (state / "hydra-scaletest").mkdir()
     (state / "hydra-scaletest").chmod(0o777)
     assert state_folder().parent == temporary
+
+
+def test_a_bug_is_kept_in_a_file_that_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    text = write_bug_log(ValueError("of no kind"), " in the local stack")
+    (log,) = tmp_path.iterdir()
+    assert text == f"a bug of Hydra's own in the local stack (ValueError: of no kind): see {log}"
+    assert "ValueError: of no kind" in log.read_text()

@@ -9,7 +9,6 @@ import pytest
 
 from hydra.codec import encode
 from hydra.errors import BrokerError, DegradedError, HydraError, InfrastructureError, UsageError
-from hydra.kafkatest import local_stack_main
 from hydra.kafkatest.local_stack import LocalStack, StackCommand, StackEvent
 
 
@@ -99,11 +98,3 @@ def test_silence_is_told_as_a_time_out(stack_that_says, monkeypatch):
     stack, _notes = stack_that_says()
     with pytest.raises(InfrastructureError, match=r"the local stack timed out after 0\.1 s$"):
         stack.wait_for_marathon()
-
-
-def test_a_bug_in_the_stack_is_kept_in_a_file_that_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    text = local_stack_main._write_bug(ValueError("of no kind"))
-    (log,) = tmp_path.iterdir()
-    assert text == f"a bug of Hydra's own in the local stack (ValueError: of no kind): see {log}"
-    assert "ValueError: of no kind" in log.read_text()

@@ -98,6 +98,9 @@ def test_a_second_run_takes_nothing_from_the_first_one(hydra, place, marathon, e
     third = hydra(*given)
     third.wait_for(r"delivered [1-9]")
     assert {process.pid for process in [*place.tasks("kafka-pub"), *place.tasks("kafka-sub")]} == tasks
+    fourth = hydra(*given)
+    assert fourth.end() == 2
+    assert "another run of yours uses the apps in g1 on this Marathon: wait for its end" in fourth.complaint
     third.end_well()
     assert [*place.tasks("kafka-pub"), *place.tasks("kafka-sub")] == []
     assert list(place.state.rglob("*.key")) == []

@@ -4,7 +4,9 @@ import stat
 
 import pytest
 
+from hydra.codec import encode
 from hydra.errors import InfrastructureError, UsageError
+from hydra.files.atomic_write import write_secret
 from hydra.signals.keys import (
     CONTROLLER_KEY,
     TASK_KEY_FILE,
@@ -14,7 +16,6 @@ from hydra.signals.keys import (
     new_key_pair,
     read_keys,
     stack_keys,
-    write_keys,
 )
 
 
@@ -27,15 +28,15 @@ def test_a_pair_is_new_each_time_and_its_secret_is_not_shown():
 
 def test_a_file_is_its_owners_alone_and_is_never_replaced(tmp_path):
     file, pair = tmp_path / "keys", new_key_pair()
-    write_keys(file, pair)
+    write_secret(file, encode(pair))
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert read_keys(file) == pair
     with pytest.raises(FileExistsError):
-        write_keys(file, pair)
+        write_secret(file, encode(pair))
     link = tmp_path / "link"
     link.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(FileExistsError):
-        write_keys(link, pair)
+        write_secret(link, encode(pair))
     assert not (tmp_path / "elsewhere").exists()
 
 
