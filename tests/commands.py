@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -11,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import psutil
@@ -177,6 +178,15 @@ class Command:
 
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Its run cannot end in the meantime, however long that is: the command stands still, its tasks go on."""
+        suspend(psutil.Process(self.process.pid))
+        try:
+            yield
+        finally:
+            self.send(signal.SIGCONT)
 
     def end(self, timeout_s: float = 90.0) -> int:
         """Wait for its end; returns its exit code."""

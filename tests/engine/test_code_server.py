@@ -181,16 +181,17 @@ def test_the_main_job_on_agents_without_hydra_that_their_attributes_are_for(hydr
         "--cluster0=slave_id.pub", "--cluster1=slave_id.sub", "--output=result.json",
     )  # fmt: skip
     command.wait_for(r"delivered [1-9]")
-    (publisher,), subscribers = place.tasks("kafka-pub"), place.tasks("kafka-sub")
-    assert listening(publisher) == {"127.0.0.2"}
-    assert [listening(subscriber) <= {"127.0.0.3", "127.0.0.4"} for subscriber in subscribers] == [True, True]
-    for task in (publisher, *subscribers):
-        assert task.cmdline()[1:] == ["-I", "hydra.pyz", "task", task.cmdline()[-1]]
-        assert Path(task.cmdline()[0]).parent == bare_agents
-        ours = [path for path in loaded_files(task) if "msgspec" in path or "zmq" in path]
-        assert ours
-        assert all(path.startswith(task.cwd()) for path in ours), "its libraries are those in its own sandbox"
-        assert not [path for path in loaded_files(task) if path.startswith(sys.prefix)]
+    with command.held():
+        (publisher,), subscribers = place.tasks("kafka-pub"), place.tasks("kafka-sub")
+        assert listening(publisher) == {"127.0.0.2"}
+        assert [listening(subscriber) <= {"127.0.0.3", "127.0.0.4"} for subscriber in subscribers] == [True, True]
+        for task in (publisher, *subscribers):
+            assert task.cmdline()[1:] == ["-I", "hydra.pyz", "task", task.cmdline()[-1]]
+            assert Path(task.cmdline()[0]).parent == bare_agents
+            ours = [path for path in loaded_files(task) if "msgspec" in path or "zmq" in path]
+            assert ours
+            assert all(path.startswith(task.cwd()) for path in ours), "its libraries are those in its own sandbox"
+            assert not [path for path in loaded_files(task) if path.startswith(sys.prefix)]
     command.end_well()
     record = place.record()
     assert (record["status"], record["result"]["totals"]["records_lost"]) == ("complete", 0)

@@ -56,8 +56,9 @@ def test_every_client_is_a_member_and_every_record_counts(hydra, place, groups, 
 def test_a_member_that_is_killed_is_missing_and_its_group_goes_all_the_same(hydra, place, groups) -> None:
     command = hydra(*RUN, "--group=shared", "--test_duration=5", "--drain_timeout=2", "--output=result.json")
     command.wait_for(r"delivered [1-9]")
-    assert list(groups().values()) == [6]
-    place.tasks("kafka-sub")[0].kill()
+    with command.held():
+        assert list(groups().values()) == [6]
+        place.tasks("kafka-sub")[0].kill()
     assert command.end() == 3, (command.errors, command.text)
     result = place.record()["result"]
     assert result["verdict"] == "indeterminate"
@@ -72,25 +73,26 @@ def test_somebody_else_in_the_group_costs_a_rebalance_that_is_told(hydra, place,
 
     command = hydra(*RUN, "--group=shared", "--test_duration=12", "--output=result.json")
     command.wait_for(r"delivered [1-9]")
-    (name,) = groups()
-    stranger = Consumer(
-        {
-            "bootstrap.servers": external_kafka,
-            "group.id": name,
-            "partition.assignment.strategy": "range",
-            # It joins and leaves without having read or committed anything.
-            "enable.auto.commit": False,
-            "auto.offset.reset": "error",
-            "fetch.wait.max.ms": 100,
-        }
-    )
-    given = []
-    stranger.subscribe([name], on_assign=lambda consumer, _places: (given.append(1), consumer.assign([])))
-    wait_until(lambda: stranger.poll(0.1) or given, 10, "the stranger is in the group")
-    # One that leaves before all others have been given their shares makes its coming and going one rebalance for them.
-    stays_until_s = time.monotonic() + 2
-    wait_until(lambda: stranger.poll(0.1) or time.monotonic() > stays_until_s, 5, "the stranger has stayed a while")
-    stranger.close()
+    with command.held():
+        (name,) = groups()
+        stranger = Consumer(
+            {
+                "bootstrap.servers": external_kafka,
+                "group.id": name,
+                "partition.assignment.strategy": "range",
+                # It joins and leaves without having read or committed anything.
+                "enable.auto.commit": False,
+                "auto.offset.reset": "error",
+                "fetch.wait.max.ms": 100,
+            }
+        )
+        given = []
+        stranger.subscribe([name], on_assign=lambda consumer, _places: (given.append(1), consumer.assign([])))
+        wait_until(lambda: stranger.poll(0.1) or given, 10, "the stranger is in the group")
+        # If it leaves before all others have been given their shares, its coming and going is one rebalance for them.
+        stays_until_s = time.monotonic() + 2
+        wait_until(lambda: stranger.poll(0.1) or time.monotonic() > stays_until_s, 5, "the stranger has stayed a while")
+        stranger.close()
     command.end_well()
     result = place.record()["result"]
     assert result["totals"]["records_lost"] == 0

@@ -68,9 +68,10 @@ def test_tasks_kafka_and_controller_at_different_addresses(hydra, place, maratho
         "--output=result.json",
     )
     command.wait_for(r"delivered [1-9]")
-    tasks = [*place.tasks("kafka-pub"), *place.tasks("kafka-sub")]
-    assert len(tasks) == 3
-    assert [listening(task) for task in tasks] == [{HOST}] * 3, "each on the one address of its agent"
+    with command.held():
+        tasks = [*place.tasks("kafka-pub"), *place.tasks("kafka-sub")]
+        assert len(tasks) == 3
+        assert [listening(task) for task in tasks] == [{HOST}] * 3, "each on the one address of its agent"
     # A machine that is busy with something else makes an honest run indeterminate.
     assert command.end() in {0, 3}, command.errors
     record = place.record()
@@ -87,19 +88,22 @@ def test_a_second_run_takes_nothing_from_the_first_one(hydra, place, marathon, e
     )  # fmt: skip
     first = hydra(*given, "--keep_running")
     first.wait_for(r"delivered [1-9]")
-    tasks = {process.pid for process in [*place.tasks("kafka-pub"), *place.tasks("kafka-sub")]}
+    with first.held():
+        tasks = {process.pid for process in [*place.tasks("kafka-pub"), *place.tasks("kafka-sub")]}
     stranger = {"XDG_STATE_HOME": str(place.temporary)}  # another user, who has none of this one's keys
     environment, place.environment = place.environment, {**place.environment, **stranger}
-    second = hydra(*given, "--output=second.json")
-    place.environment = environment
-    assert second.end() == 2
+    with first.held():
+        second = hydra(*given, "--output=second.json")
+        place.environment = environment
+        assert second.end() == 2
     assert "the app /g1/kafka-pub is there, and belongs to another run of Hydra: wait for its end" in second.complaint
     first.end_well()
     third = hydra(*given)
     third.wait_for(r"delivered [1-9]")
-    assert {process.pid for process in [*place.tasks("kafka-pub"), *place.tasks("kafka-sub")]} == tasks
-    fourth = hydra(*given)
-    assert fourth.end() == 2
+    with third.held():
+        assert {process.pid for process in [*place.tasks("kafka-pub"), *place.tasks("kafka-sub")]} == tasks
+        fourth = hydra(*given)
+        assert fourth.end() == 2
     assert "another run of yours uses the apps in g1 on this Marathon: wait for its end" in fourth.complaint
     third.end_well()
     assert [*place.tasks("kafka-pub"), *place.tasks("kafka-sub")] == []

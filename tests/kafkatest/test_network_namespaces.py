@@ -216,12 +216,13 @@ def test_nothing_takes_another_host_for_its_own(namespaces, kafka, marathon, age
         prefix=[*BOUND_TO_US, *namespaces.into(CONTROLLER)],
     )  # fmt: skip
     command.wait_for(r"delivered [1-9]")
-    (publisher,), subscribers = place.tasks("kafka-pub"), place.tasks("kafka-sub")
-    assert [namespaces.host_of(process.pid) for process in (command.process, server)] == [CONTROLLER] * 2
-    assert (namespaces.host_of(publisher.pid), listening(publisher.pid)) == (PUBLISHER, {PUBLISHER})
-    assert [namespaces.host_of(one.pid) for one in subscribers] == [SUBSCRIBERS] * 2
-    assert [listening(one.pid) for one in subscribers] == [{SUBSCRIBERS}] * 2
-    assert namespaces.host_of(kafka.pid) == BROKER
+    with command.held():
+        (publisher,), subscribers = place.tasks("kafka-pub"), place.tasks("kafka-sub")
+        assert [namespaces.host_of(process.pid) for process in (command.process, server)] == [CONTROLLER] * 2
+        assert (namespaces.host_of(publisher.pid), listening(publisher.pid)) == (PUBLISHER, {PUBLISHER})
+        assert [namespaces.host_of(one.pid) for one in subscribers] == [SUBSCRIBERS] * 2
+        assert [listening(one.pid) for one in subscribers] == [{SUBSCRIBERS}] * 2
+        assert namespaces.host_of(kafka.pid) == BROKER
     # A machine that is busy with something else makes an honest run indeterminate.
     assert command.end() in {0, 3}, command.errors
     record = place.record()

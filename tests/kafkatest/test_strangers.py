@@ -50,40 +50,41 @@ def raw_request(endpoint: Endpoint) -> int:
 def test_nobody_else_gives_orders_to_a_run(hydra, place, running_stack):
     command = hydra("kafka", "--total_sub_apps=2", "--test_duration=6", "--warmup=0", "--output=result.json")
     command.wait_for(r"delivered [1-9]")
-    stack = record_of(running_stack)
-    folder, url = Path(stack["folder"]), stack["marathon_url"]
+    with command.held():
+        stack = record_of(running_stack)
+        folder, url = Path(stack["folder"]), stack["marathon_url"]
 
-    # What anyone may read who may read apps: the controller's public key, and the tasks' addresses.
-    launcher = MarathonLauncher(local_access(url, folder))
-    apps = {app.id: app for app in launcher.apps()}
-    endpoints = [Endpoint(task.host, task.ports[0]) for task in launcher.all_tasks()]
-    launcher.close()
-    assert set(apps) == {"/g1/kafka-pub", "/g1/kafka-sub"}
-    assert len(endpoints) == 3
-    public = str(apps["/g1/kafka-pub"].env[CONTROLLER_KEY])
+        # What anyone may read who may read apps: the controller's public key, and the tasks' addresses.
+        launcher = MarathonLauncher(local_access(url, folder))
+        apps = {app.id: app for app in launcher.apps()}
+        endpoints = [Endpoint(task.host, task.ports[0]) for task in launcher.all_tasks()]
+        launcher.close()
+        assert set(apps) == {"/g1/kafka-pub", "/g1/kafka-sub"}
+        assert len(endpoints) == 3
+        public = str(apps["/g1/kafka-pub"].env[CONTROLLER_KEY])
 
-    assert [raw_request(endpoint) for endpoint in endpoints] == [0, 0, 0]
-    own = new_key_pair()
-    for keys in (own, type(own)(public, own.secret)):
-        stranger = ZmqSignals(SignalKeys(keys))
-        began_s = time.monotonic()
-        answers = stranger.ask(dict.fromkeys(endpoints, STOP), 5.0)
-        assert time.monotonic() - began_s < 2
-        assert {answer.refused for answer in answers.values()} == {True}
-        assert all("obeys another controller" in answer.error for answer in answers.values())
-        stranger.close()
+        assert [raw_request(endpoint) for endpoint in endpoints] == [0, 0, 0]
+        own = new_key_pair()
+        for keys in (own, type(own)(public, own.secret)):
+            stranger = ZmqSignals(SignalKeys(keys))
+            began_s = time.monotonic()
+            answers = stranger.ask(dict.fromkeys(endpoints, STOP), 5.0)
+            assert time.monotonic() - began_s < 2
+            assert {answer.refused for answer in answers.values()} == {True}
+            assert all("obeys another controller" in answer.error for answer in answers.values())
+            stranger.close()
 
-    for path in ("/v2/apps/g1/kafka-pub?force=true", "/v2/groups?force=true"):
-        assert requests.delete(url + path, timeout=5).status_code == 401
-    assert requests.get(f"{url}/v2/apps", timeout=5).status_code == 401
+        for path in ("/v2/apps/g1/kafka-pub?force=true", "/v2/groups?force=true"):
+            assert requests.delete(url + path, timeout=5).status_code == 401
+        assert requests.get(f"{url}/v2/apps", timeout=5).status_code == 401
 
-    tasks = [*place.tasks("kafka-pub"), *place.tasks("kafka-sub")]
-    secrets = [file.read_text().split()[-1] for file in [folder / TOKEN_FILE]]
-    secrets += [json.loads((folder / name).read_text())["secret"] for name in ("controller.key", "tasks.key")]
-    shown = [repr(app) for app in apps.values()]
-    for process in [command.process, *tasks, *running_stack.processes()]:
-        with_pid = psutil.Process(process.pid)
-        shown += [" ".join(with_pid.cmdline()), json.dumps(dict(with_pid.environ()))]
+        tasks = [*place.tasks("kafka-pub"), *place.tasks("kafka-sub")]
+        secrets = [file.read_text().split()[-1] for file in [folder / TOKEN_FILE]]
+        secrets += [json.loads((folder / name).read_text())["secret"] for name in ("controller.key", "tasks.key")]
+        shown = [repr(app) for app in apps.values()]
+        for process in [command.process, *tasks, *running_stack.processes()]:
+            with_pid = psutil.Process(process.pid)
+            shown += [" ".join(with_pid.cmdline()), json.dumps(dict(with_pid.environ()))]
 
     command.end_well()
     record = place.record()
