@@ -109,11 +109,16 @@ def own_drivers(options: Options) -> dict[str, str]:
     return {role: driver for role, driver in chosen.items() if ":" in driver}
 
 
+def local_command(arguments: str) -> str:
+    """The command line of a task on the controller's own machine: ``hydra`` with arguments, quoted for a shell."""
+    return f"exec {shlex.quote(sys.executable)} -m hydra {arguments}"
+
+
 def _command(options: Options, arguments: str, code_server: CodeServer | None) -> str:
     if code_server is not None:
         return code_server.bundle.command(arguments, options.agent_python)
     if options.marathon_url is None:
-        return f"exec {shlex.quote(sys.executable)} -m hydra {arguments}"
+        return local_command(arguments)
     return f"exec hydra {arguments}"  # which is installed on the agents
 
 

@@ -185,6 +185,7 @@ def _protect_clean_up() -> None:
 @contextlib.contextmanager
 def _marathon(folder: Path, agents: str | None) -> Iterator[str]:
     """The local Marathon on a thread of its own, with a token in the stack's folder; yields its URL."""
+    from hydra.kafkatest.forked_tasks import IS_SUPPORTED, ForkedTasks
     from hydra.localmarathon.server import LocalMarathon
 
     token = new_token(folder / TOKEN_FILE)
@@ -193,7 +194,12 @@ def _marathon(folder: Path, agents: str | None) -> Iterator[str]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="marathon", daemon=True)
     thread.start()
-    server = LocalMarathon(folder / "marathon", token=token, agents=parse_agents(agents) if agents else ())
+    server = LocalMarathon(
+        folder / "marathon",
+        token=token,
+        agents=parse_agents(agents) if agents else (),
+        starter=ForkedTasks() if IS_SUPPORTED else None,
+    )
     try:
         asyncio.run_coroutine_threadsafe(server.start(), loop).result(MARATHON_TIMEOUT_S)
         yield server.url

@@ -15,7 +15,7 @@ from hydra.localmarathon.app_definition import AppDefinition, timestamp_now
 from hydra.localmarathon.fetching import FetchError, fetch_all
 from hydra.localmarathon.placement import AgentIdentity, Offer, decline_reason
 from hydra.localmarathon.ports import HostPorts
-from hydra.localmarathon.processes import ProcessSnapshot, TaskProcess, exit_message
+from hydra.localmarathon.processes import TASK_MARK, ProcessSnapshot, ProcessStarter, TaskProcess, exit_message
 from hydra.localmarathon.task import Task, TaskState, task_environment
 
 DEFAULT_KILL_GRACE_S = 3.0  # that of Mesos' command executor
@@ -46,6 +46,7 @@ class AgentSettings:
     framework_id: str
     folder: Path  # contains the sandboxes
     inherited: Mapping[str, str]  # the environment that every task starts with
+    starter: ProcessStarter
     staging_s: float  # from the start of a task's process to TASK_RUNNING
     max_tasks: int
 
@@ -137,7 +138,7 @@ class Agent:
                 return
             task.sandbox.mkdir(parents=True)
             if await _fetch(lifecycle):
-                await self._supervise(self._start_process(task), lifecycle)
+                await self._supervise(await self._start_process(task), lifecycle)
         except OSError as error:
             task.end(TaskState.FAILED, f"Failed to launch the command: {error}")
         finally:
@@ -165,11 +166,12 @@ class Agent:
             exit_code = process.exited.result()
             task.end(TaskState.FINISHED if exit_code == 0 else TaskState.FAILED, exit_message(exit_code))
 
-    def _start_process(self, task: Task) -> TaskProcess:
+    async def _start_process(self, task: Task) -> TaskProcess:
         settings = self.settings
         environment = task_environment(task, inherited=settings.inherited, framework_id=settings.framework_id)
         argv = task.app.args or ["/bin/sh", "-c", task.app.cmd or ""]
-        return TaskProcess(argv, environment, task.sandbox, self._snapshot)
+        started = await settings.starter.start(argv, environment, task.sandbox)
+        return TaskProcess(started, environment[TASK_MARK], self._snapshot)
 
 
 class Cluster:

@@ -10,10 +10,11 @@ import resource
 import signal
 import subprocess
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from io import BufferedWriter
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import psutil
 
@@ -125,36 +126,78 @@ class ProcessSnapshot:
         return await asyncio.to_thread(read_process_table)
 
 
-class TaskProcess:
-    """A task's own process, a group of its own, with its output in the files ``stdout`` and ``stderr`` of the sandbox.
+@dataclass(frozen=True)
+class StartedProcess:
+    """A task's own process, the leader of a session and a group of its own."""
+
+    pid: int
+    exited: asyncio.Future[int]
+    """Its exit code; -N after signal N."""
+
+
+@contextlib.contextmanager
+def output_files(sandbox: Path) -> Iterator[tuple[BufferedWriter, BufferedWriter]]:
+    """Where a task's process writes: the files ``stdout`` and ``stderr`` of its sandbox."""
+    with (sandbox / "stdout").open("ab") as stdout, (sandbox / "stderr").open("ab") as stderr:
+        yield stdout, stderr
+
+
+class ProcessStarter(Protocol):
+    """Starts the processes of tasks, between its own ``open`` and ``close``."""
+
+    def open(self, framework_id: str) -> None:
+        """Get ready; a process that lives longer than a task has a mark of that server's."""
+
+    async def close(self) -> None:
+        """End what ``open`` began; all tasks have ended."""
+
+    async def start(self, argv: Sequence[str], environment: dict[str, str], sandbox: Path) -> StartedProcess:
+        """Start a process, with its output in the files of the sandbox.
+
+        Args:
+            argv: the program and its arguments.
+            environment: all of its variables, TASK_MARK among them.
+            sandbox: its working directory.
+
+        Raises:
+            OSError: the program cannot be executed.
+        """
+
+
+class ChildProcesses:
+    """Starts any program as a child of this process; a ProcessStarter.
 
     No preexec_fn: it is unsafe with threads and makes each start three times as slow. The shell sets the limits
     instead, and the watchdog handles the death of the server.
-
-    Args:
-        argv: the program and its arguments.
-        environment: all of its variables, TASK_MARK among them.
-        sandbox: its working directory.
-        snapshot: reads the process table.
-
-    Raises:
-        OSError: the program cannot be executed.
     """
 
-    def __init__(
-        self, argv: Sequence[str], environment: dict[str, str], sandbox: Path, snapshot: ProcessSnapshot
-    ) -> None:
-        with (sandbox / "stdout").open("ab") as stdout, (sandbox / "stderr").open("ab") as stderr:
-            self._process = subprocess.Popen(
-                [*_limit_prefix(), *argv],
-                env=environment, cwd=sandbox, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr,
-                start_new_session=True,
-            )  # fmt: skip
-        self._mark = environment[TASK_MARK]
+    def open(self, framework_id: str) -> None:
+        """There is nothing to do."""
+
+    async def close(self) -> None:
+        """There is nothing to do."""
+
+    async def start(self, argv: Sequence[str], environment: dict[str, str], sandbox: Path) -> StartedProcess:
+        """As ProcessStarter."""
+        process = _start_child(argv, environment, sandbox)
+        return StartedProcess(process.pid, _watch(process))
+
+
+class TaskProcess:
+    """A task's own process and all that come from it.
+
+    Args:
+        started: the task's own process.
+        mark: its TASK_MARK.
+        snapshot: reads the process table.
+    """
+
+    def __init__(self, started: StartedProcess, mark: str, snapshot: ProcessSnapshot) -> None:
+        self._pid = started.pid
+        self.exited = started.exited
+        self._mark = mark
         self._snapshot = snapshot
         self._loop = asyncio.get_running_loop()
-        self.exited: asyncio.Future[int] = self._loop.create_future()  # the exit code; -N after signal N
-        self._watch()
 
     async def end(self, grace_over: asyncio.Future[None]) -> None:
         """End every process of the task and wait until none is left.
@@ -172,7 +215,7 @@ class TaskProcess:
         give_up_at_s = self._loop.time() + _GIVE_UP_S
         while known or not self.exited.done():
             if self._loop.time() > give_up_at_s:
-                _LOG.error("task process %d does not end after SIGKILL: giving up on it", self._process.pid)
+                _LOG.error("task process %d does not end after SIGKILL: giving up on it", self._pid)
                 return
             send_signal(known, signal.SIGKILL)
             await asyncio.wait({self.exited}, timeout=_POLL_S)
@@ -195,28 +238,42 @@ class TaskProcess:
 
     async def _processes(self) -> set[ProcessIdentity]:
         table = await self._snapshot.take()
-        return table.task_processes(self._process.pid, self._mark)
+        return table.task_processes(self._pid, self._mark)
 
-    def _watch(self) -> None:
-        """Have ``exited`` set when the process ends: through a pidfd, or by polling where there is none."""
-        try:
-            descriptor = os.pidfd_open(self._process.pid)
-        except (AttributeError, OSError):
-            self._loop.call_later(_POLL_S, self._poll)
-        else:
-            self._loop.add_reader(descriptor, self._on_exit, descriptor)
 
-    def _on_exit(self, descriptor: int) -> None:
-        self._loop.remove_reader(descriptor)
+def _start_child(argv: Sequence[str], environment: dict[str, str], sandbox: Path) -> subprocess.Popen[bytes]:
+    with output_files(sandbox) as (stdout, stderr):
+        return subprocess.Popen(
+            [*_limit_prefix(), *argv],
+            env=environment, cwd=sandbox, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr,
+            start_new_session=True,
+        )  # fmt: skip
+
+
+def _watch(process: subprocess.Popen[bytes]) -> asyncio.Future[int]:
+    """The exit code of a child once it ends: told by a pidfd, or found by polling where there is none."""
+    loop = asyncio.get_running_loop()
+    exited: asyncio.Future[int] = loop.create_future()
+
+    def end(descriptor: int) -> None:
+        loop.remove_reader(descriptor)
         os.close(descriptor)
-        self.exited.set_result(self._process.wait())
+        exited.set_result(process.wait())
 
-    def _poll(self) -> None:
-        exit_code = self._process.poll()
+    def poll() -> None:
+        exit_code = process.poll()
         if exit_code is None:
-            self._loop.call_later(_POLL_S, self._poll)
+            loop.call_later(_POLL_S, poll)
         else:
-            self.exited.set_result(exit_code)
+            exited.set_result(exit_code)
+
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except (AttributeError, OSError):
+        loop.call_later(_POLL_S, poll)
+    else:
+        loop.add_reader(descriptor, end, descriptor)
+    return exited
 
 
 def exit_message(exit_code: int) -> str:

@@ -20,6 +20,7 @@ from hydra.localmarathon.agent import AgentSettings
 from hydra.localmarathon.guard import RequestGuard
 from hydra.localmarathon.placement import AgentIdentity
 from hydra.localmarathon.ports import HOST_PORTS, HostPorts
+from hydra.localmarathon.processes import ChildProcesses, ProcessStarter
 from hydra.localmarathon.routing import ServerIdentity, make_application
 from hydra.localmarathon.scheduler import Scheduler
 from hydra.localmarathon.task import inherited_environment
@@ -49,6 +50,7 @@ class LocalMarathon:
         staging_s: how long a task is TASK_STAGING after its process has started. Real tasks take about a second, and
             callers rely on seeing the deployment of an app that they have just created.
         max_tasks: how many tasks may run on an agent at once; further ones wait.
+        starter: starts the tasks' processes; by default as children of this process.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class LocalMarathon:
         host_ports: range = HOST_PORTS,
         staging_s: float = 0.25,
         max_tasks: int = 2000,
+        starter: ProcessStarter | None = None,
     ) -> None:
         self.framework_id = f"{uuid.uuid4()}-0000"  # identifies this server; MESOS_FRAMEWORK_ID of its tasks
         self._folder = folder / self.framework_id
@@ -70,6 +73,7 @@ class LocalMarathon:
         self._port = port
         self._token = token
         self._inherited = dict(inherited_environment(os.environ) if base_env is None else base_env)
+        self._starter = starter or ChildProcesses()
         chosen_ports: set[int] = set()
         self._agents = [
             (
@@ -80,6 +84,7 @@ class LocalMarathon:
                     framework_id=self.framework_id,
                     folder=self._folder,
                     inherited=self._inherited,
+                    starter=self._starter,
                     staging_s=staging_s,
                     max_tasks=max_tasks,
                 ),
@@ -115,6 +120,7 @@ class LocalMarathon:
         self._scheduler = Scheduler(self._agents)
         try:
             self._watchdog = Watchdog(self.framework_id, self._folder, self._inherited)
+            self._starter.open(self.framework_id)
             await self._listen(self._scheduler)
         except BaseException:
             await self.stop()
@@ -131,6 +137,7 @@ class LocalMarathon:
         if self._runner is not None:
             runner, self._runner = self._runner, None
             await runner.cleanup()
+        await self._starter.close()
         if self._watchdog is not None:
             watchdog, self._watchdog = self._watchdog, None
             await asyncio.to_thread(watchdog.dismiss)

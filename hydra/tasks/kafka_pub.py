@@ -20,7 +20,7 @@ from hydra.run.clock import Clock, MonotonicClock
 from hydra.run.protocols import ProcessReading
 from hydra.signals.messages import Ping, Request, SignalError, SignalName, StartAt, success
 from hydra.tasks.host import host_traffic, process_usage, read_clock, read_process, read_usage
-from hydra.tasks.task import TaskPlace, run_task
+from hydra.tasks.task import TaskPlace
 
 TICK_S = 0.001
 """The plan's granularity: what is due is handed over at most this often."""
@@ -336,8 +336,3 @@ class KafkaPub:
         if self._current is None:
             raise SignalError("not configured: send updateconfig first")
         return self._current
-
-
-def main(driver: str) -> None:
-    """Run as a Marathon task until Marathon ends it; ``driver`` is one of the user's own, or empty."""
-    run_task(KafkaPub, driver)

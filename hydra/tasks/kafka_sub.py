@@ -16,7 +16,7 @@ from hydra.run.clock import Clock, MonotonicClock
 from hydra.run.protocols import ProcessReading
 from hydra.signals.messages import DrainTo, Ping, Request, SignalError, SignalName, StartAt, success
 from hydra.tasks.host import host_traffic, process_usage, read_clock, read_process, read_usage
-from hydra.tasks.task import REPLY_TIMEOUT_S, STATS_TIMEOUT_S, MainThreadExecutor, TaskPlace, run_task
+from hydra.tasks.task import REPLY_TIMEOUT_S, STATS_TIMEOUT_S, MainThreadExecutor, TaskPlace
 
 MAX_UNFOLDED = 120
 """Samples whose latencies are folded only when the stats are asked for, so that it takes no time from what arrives."""
@@ -231,8 +231,3 @@ class KafkaSub:
         if self._current is None:
             raise SignalError("not configured: send updateconfig first")
         return self._current
-
-
-def main(driver: str) -> None:
-    """Run as a Marathon task until Marathon ends it; ``driver`` is one of the user's own, or empty."""
-    run_task(KafkaSub, driver)

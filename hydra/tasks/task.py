@@ -23,8 +23,10 @@ from hydra.errors import HydraError, InfrastructureError, UsageError
 from hydra.signals.keys import keys_of_task
 from hydra.signals.messages import Request, SignalError
 from hydra.signals.signal_server import SignalServer
+from hydra.tasks.fork_server import FORKING, wait_for_role
 
-ROLES = {"kafka-pub": "hydra.tasks.kafka_pub", "kafka-sub": "hydra.tasks.kafka_sub"}
+ROLES = {"kafka-pub": ("hydra.tasks.kafka_pub", "KafkaPub"), "kafka-sub": ("hydra.tasks.kafka_sub", "KafkaSub")}
+"""Where each is, a SignalledTask."""
 
 REPLY_TIMEOUT_S = 4.0
 """How long the main thread may take to carry out a signal: a little less than the controller waits at most."""
@@ -92,8 +94,8 @@ class SignalledTask(Protocol):
 class OrphanWatch:
     """Ends the process when its parent is gone: a task must not outlive the agent that runs it."""
 
-    def __init__(self) -> None:
-        self._parent_id = os.getppid()
+    def __init__(self, parent_id: int) -> None:
+        self._parent_id = parent_id
 
     def __call__(self) -> None:
         """Look once."""
@@ -131,14 +133,14 @@ class MainThreadExecutor:
             future.set_exception(error)
 
 
-def run_task(kind: Callable[[TaskPlace], SignalledTask], driver: str) -> None:
+def _run(kind: Callable[[TaskPlace], SignalledTask], driver: str, look: OrphanWatch) -> None:
     """Be a task of this kind until Marathon ends it."""
     place = dataclasses.replace(task_place(os.environ), driver=driver)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the memory of a task has its key
     controller, own = keys_of_task(os.environ)
     task = kind(place)
     address = signal_address(place.host)
-    SignalServer(address, place.port, task.answer, controller=controller, own=own, look=OrphanWatch()).start()
+    SignalServer(address, place.port, task.answer, controller=controller, own=own, look=look).start()
     task.loop()
 
 
@@ -147,9 +149,17 @@ def task(arguments: Sequence[str]) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     try:
         role, *driver = arguments or [""]
+        parent_id = os.getppid()
+        if role == FORKING:
+            parent_id = os.getpid()
+            forked_as = wait_for_role()
+            if forked_as is None:
+                return 0
+            role = forked_as
         if role not in ROLES or len(driver) > 1:
             raise UsageError(f"hydra task {' '.join(arguments)}", hint=f"must name one of {', '.join(ROLES)}")
-        import_module(ROLES[role]).main(*driver or [""])
+        module, name = ROLES[role]
+        _run(getattr(import_module(module), name), "".join(driver), OrphanWatch(parent_id))
     except HydraError as error:
         sys.stderr.write(f"hydra: {error}\n")
         return error.exit_code
