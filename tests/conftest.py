@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from hydra.cli.terminal import END_SIGNALS
 from tests.commands import Command, Place
 from tests.examples import examples
 
@@ -39,6 +41,13 @@ LONGEST_FIRST = (
     "test_notebook.py",
 )
 """Begun first, so that no worker is left alone with them at the end."""
+
+
+def pytest_configure() -> None:
+    """What was ignored where the suite was started (nohup, a shell's background) is not what users ignore."""
+    for number in END_SIGNALS:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL)
 
 
 @pytest.hookimpl(trylast=True)

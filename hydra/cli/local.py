@@ -89,7 +89,7 @@ def _show_status() -> None:
     click.echo(f"local stack   process {running.process.pid}, up since {running.since}, Hydra {running.version}")
     click.echo(f"  in use      {'by a run' if running_stack.in_use() else 'no'}")
     click.echo(f"  Marathon    {running.marathon_url}")
-    click.echo(f"  Kafka       {running.bootstrap_servers or 'none'}")
+    click.echo(f"  Kafka       {running_stack.death(running) or running.bootstrap_servers or 'none'}")
     for text in running.settings.properties:
         click.echo(f"  setting     {text}")
     click.echo(f"  folder      {folder}")
@@ -122,6 +122,7 @@ def marathon(ctx: click.Context, /, port: int, token: str | None, *, no_auth: bo
     from hydra.files.folders import reap_orphans, run_folder
     from hydra.kafkatest.runtest import new_run_id
     from hydra.options.parsers import parse_agents
+    from hydra.run.cgroups import raise_descriptor_limit
 
     options = chosen_options(ctx, for_a_run=False)
     agents = parse_agents(options.local_agents) if options.local_agents else (AgentSpec(),)
@@ -129,6 +130,7 @@ def marathon(ctx: click.Context, /, port: int, token: str | None, *, no_auth: bo
         raise UsageError("--no_auth and --token contradict each other", hint="leave one out")
     given = read_token(Path(token)) if token else ""
     reap_orphans()
+    raise_descriptor_limit()
     with interruptible(), run_folder(new_run_id()) as folder:
         file = None if no_auth else Path(token).absolute() if token else folder / TOKEN_FILE
         asyncio.run(_serve(folder, port, agents, given if given or file is None else new_token(file), file))

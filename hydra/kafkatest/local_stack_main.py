@@ -132,6 +132,7 @@ class StackProcess:
         while (died := broker.death()) is None:
             time.sleep(KAFKA_POLL_S)
         _tell(StackEvent("kafka_died", died.message, hint=died.hint))
+        running_stack.note_death(self._folder, str(died))
 
     def _watch_lease(self) -> None:
         """Read stdin to its end."""

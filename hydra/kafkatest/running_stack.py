@@ -19,6 +19,7 @@ from hydra.run.clock import MonotonicClock, poll_until
 END_TIMEOUT_S = 20.0
 POLL_S = 0.05
 MAX_RECORD_BYTES = 1024 * 1024
+DEATH_NOTE = "kafka-died"
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,22 @@ def find() -> RunningStack | None:
     except (OSError, DecodeError):
         return None
     return running if running.process.alive() else None
+
+
+def note_death(folder: Path, reason: str) -> None:
+    """Note in a stack's folder why its Kafka is not there any more, for whoever uses the stack now or later.
+
+    Raises:
+        OSError: the note cannot be written.
+    """
+    atomic_write(folder / DEATH_NOTE, reason.encode())
+
+
+def death(running: RunningStack) -> str:
+    """Why the stack's Kafka is not there any more; empty while it is."""
+    with contextlib.suppress(OSError):
+        return read_bounded(Path(running.folder) / DEATH_NOTE, MAX_RECORD_BYTES, own=True).decode(errors="replace")
+    return ""
 
 
 def access_to_marathon(options: Options) -> MarathonAccess:

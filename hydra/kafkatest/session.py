@@ -15,7 +15,7 @@ from hydra.engine.apps import Placement
 from hydra.engine.code_server import CodeServer, is_wanted
 from hydra.engine.marathon_access import MarathonAccess, given_access, local_access
 from hydra.engine.marathon_launcher import MarathonLauncher
-from hydra.errors import HydraError, InfrastructureError, MarathonError, UsageError
+from hydra.errors import BrokerError, HydraError, InfrastructureError, MarathonError, UsageError
 from hydra.files.atomic_write import try_lock
 from hydra.files.folders import state_folder
 from hydra.kafkatest import running_stack
@@ -74,6 +74,7 @@ class Session:
 
         Raises:
             UsageError: the running stack is not what the options ask for, or Marathon's secrets cannot be used.
+            BrokerError: the running stack's Kafka has died.
             HydraError: something cannot be started or reached; everything is taken down again.
         """
         try:
@@ -122,6 +123,10 @@ class Session:
         if self._embedded and (difference := self._settings.difference(running.settings)):
             text = f"a local stack with other settings is up: asked for is {difference}"
             raise UsageError(text, hint="end it with 'hydra local down', or leave the setting out")
+        if self._embedded and (died := running_stack.death(running)):
+            raise BrokerError(
+                f"the local stack that is up has no Kafka any more: {died}", hint="end it with 'hydra local down'"
+            )
         self._settings = running.settings
         return running
 
@@ -247,6 +252,8 @@ class Session:
 
     def _broker_error(self) -> str:
         died = self._own.kafka_died if self._own is not None else ""
+        if self._running is not None and self._embedded:
+            died = running_stack.death(self._running)
         failure = None if died else self.failure(wait_s=0)
         return died or (str(failure) if failure is not None else self._probe())
 

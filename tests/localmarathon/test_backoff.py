@@ -31,7 +31,7 @@ def pauses(log):
 
 
 def test_the_delay_grows_by_its_factor_and_no_further_than_its_maximum(server, poll, log):
-    strategy = {"backoffSeconds": 0.2, "backoffFactor": 100, "maxLaunchDelaySeconds": 1}
+    strategy = {"backoffSeconds": 0.2, "backoffFactor": 100, "maxLaunchDelaySeconds": 3}
     env = {"LOG": str(log), "SECOND_RUNS_S": "0"}
     server.create("/x", cmd=FAILING, env=env, **strategy, **RESOURCES)
     delays = []
@@ -42,9 +42,9 @@ def test_the_delay_grows_by_its_factor_and_no_further_than_its_maximum(server, p
 
     # By the factor alone the second pause would be of 20 s.
     poll(second_pause)
-    assert [pause >= least for pause, least in zip(pauses(log), (0.2, 1), strict=False)] == [True] * 2
-    assert {delay["timeLeftSeconds"] for delay in delays if not delay["overdue"]} <= {0, 1}
-    assert {"timeLeftSeconds": 1, "overdue": False} in delays
+    assert [pause >= least for pause, least in zip(pauses(log), (0.2, 3), strict=False)] == [True] * 2
+    assert {delay["timeLeftSeconds"] for delay in delays if not delay["overdue"]} <= {0, 1, 2, 3}
+    assert any(delay["timeLeftSeconds"] >= 1 for delay in delays)
 
 
 def test_another_configuration_begins_without_the_delay(server, poll):
