@@ -129,6 +129,7 @@ def _totals(
         records_appended=sum(log.appended for log in logs.values()),
         records_duplicated_in_log=sum(log.duplicated for log in logs.values()),
         records_counted=counted,
+        **_unknown_totals(order, evidence, logs),
         fetches_per_s=_ratio(sum(point.fetches for point in sending), sending[-1].at_s if sending else 0.0),
         **_publisher_totals(evidence.publisher, counted),
         **_client_totals(clients),
@@ -149,6 +150,19 @@ def _publisher_totals(publisher: PublisherStats | None, counted: int) -> dict[st
         "publisher_cpu_percent": publisher.usage.cpu_percent if publisher else 0.0,
         "publisher_host_tx_bytes_per_s": publisher.traffic.tx_bytes_per_s if publisher else 0.0,
         "publisher_host_rx_bytes_per_s": publisher.traffic.rx_bytes_per_s if publisher else 0.0,
+    }
+
+
+def _unknown_totals(order: RunOrder, evidence: Evidence, logs: Mapping[int, PartitionLog]) -> dict[str, int]:
+    """What the log tells of records whose outcome the publisher does not know; nothing without acks."""
+    if not order.has_acks:
+        return {}
+    found = [log.unacked() for log in logs.values()]
+    # A corrupt batch holds records that nobody can name.
+    corrupt = evidence.audit is not None and evidence.audit.corrupt > 0
+    return {
+        "records_unknown_in_log": sum(in_log for in_log, _ in found),
+        "records_unknown_absent": 0 if corrupt else sum(absent for _, absent in found),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -11,6 +12,7 @@ from hydra.accounting.evidence import Evidence
 from hydra.accounting.latency import LatencySummary
 from hydra.accounting.timeline import TimelinePoint
 from hydra.accounting.totals import Latencies, ThresholdOutcome, Totals
+from hydra.kafka_errors import error_hint
 from hydra.options.order import RunOrder
 
 Verdict = Literal["pass", "fail", "indeterminate"]
@@ -172,7 +174,7 @@ def _failures(order: RunOrder, evidence: Evidence, totals: Totals) -> list[str]:
 
 def _doubts(order: RunOrder, evidence: Evidence, totals: Totals) -> list[str]:
     """What keeps a run from being an answer."""
-    doubts: list[str] = []
+    doubts = _publisher_doubts(order, evidence, totals)
     if evidence.publisher is None:
         doubts.append(f"the publisher did not report ({evidence.publisher_error}): what it sent is a lower bound")
     elif evidence.publisher_error:
@@ -182,8 +184,8 @@ def _doubts(order: RunOrder, evidence: Evidence, totals: Totals) -> list[str]:
     if totals.clients_never_started:
         doubts.append(f"{totals.clients_never_started} clients never started")
     if totals.records_unread:
-        doubts.append(f"{totals.records_unread} deliveries were still unread when the drain ended")
-    doubts.extend(_publisher_doubts(order, evidence, totals))
+        why = _most_frequent_error(evidence)
+        doubts.append(f"{totals.records_unread} deliveries were still unread when the drain ended{why}")
     if not totals.records_counted:
         doubts.append("no record reached the broker")
     elif text := plan_not_kept(order, totals):
@@ -193,19 +195,47 @@ def _doubts(order: RunOrder, evidence: Evidence, totals: Totals) -> list[str]:
     return doubts
 
 
+def _most_frequent_error(evidence: Evidence) -> str:
+    """What clients last said of what kept them, in words to add; empty where none had an error."""
+    clients = [client for stats in evidence.subscribers for client in stats.clients]
+    if not (errors := Counter(client.error for client in clients if client.error)):
+        return ""
+    (error, _), *_others = errors.most_common(1)
+    return f"; {errors.total()} of {len(clients)} clients had an error: {error}"
+
+
 def _publisher_doubts(order: RunOrder, evidence: Evidence, totals: Totals) -> list[str]:
     """What became of records that were sent and not acked."""
     doubts = []
     foreign = evidence.audit.foreign if evidence.audit is not None else 0
     in_log = totals.records_appended - totals.records_duplicated_in_log - foreign
-    if totals.records_unknown and order.has_acks:
-        doubts.append(f"{totals.records_unknown} records were never acknowledged: their fate is unknown")
+    if totals.records_failed:
+        doubts.append(f"{totals.records_failed} records were refused by the broker")
+    if order.has_acks:
+        in_log_unacked, absent = totals.records_unknown_in_log, totals.records_unknown_absent
+        fates = (
+            (absent, "were never acknowledged and are not in the log"),
+            (in_log_unacked, "were never acknowledged and are in the log"),
+            (totals.records_unknown - absent - in_log_unacked, "were never acknowledged: their fate is unknown"),
+        )
+        doubts += [f"{count} records {fate}" for count, fate in fates if count > 0]
     elif evidence.publisher is not None and in_log < totals.records_unknown:
         astray = totals.records_unknown - in_log
         doubts.append(f"{astray} records were sent and never reached the log, which acks=0 does not tell the publisher")
-    if totals.records_failed:
-        doubts.append(f"{totals.records_failed} records were refused by the broker")
+    if doubts and (reason := refusal_text(evidence)):
+        doubts[0] += f"; {reason}"
     return doubts
+
+
+def refusal_text(evidence: Evidence) -> str:
+    """The most frequent reason why records were not acked, how many it was, and what to do; empty without any."""
+    refusals = evidence.publisher.refusals if evidence.publisher is not None else ()
+    if not refusals:
+        return ""
+    first = refusals[0]
+    others = f" (one of {len(refusals)} reasons)" if len(refusals) > 1 else ""
+    told = f"{first.error} for {first.records:,} records{others}"
+    return f"{told}: {error_hint(first.code, 'WRITE')}" if first.code else told
 
 
 def _notes(order: RunOrder, evidence: Evidence, totals: Totals, latency: Latencies) -> list[str]:

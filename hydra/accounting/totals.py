@@ -88,6 +88,10 @@ class Totals:
     broker_rss_bytes_max: int | None
     machine_cpu_percent: float | None
     """Of what Hydra's processes may use of the controller's machine, mean over the send window."""
+    records_unknown_in_log: int = 0
+    """Of the unknown ones, those that are in the log."""
+    records_unknown_absent: int = 0
+    """Of the unknown ones, those that are not in the log: all of it was seen."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from hydra.accounting.stats import PartitionOutcomes
 from hydra.clients.ledger import PROOFS_OF_REFUSAL, DeliveryLedger, RecordValues, queue_limit, sequence_of
 from hydra.clients.protocols import AckCount
 from hydra.errors import BrokerError
-from hydra.kafka_errors import error_name, is_final
+from hydra.kafka_errors import UNKNOWN_SERVER_ERROR, error_name, is_final
 from hydra.options.order import RunOrder
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ _CONNECTION_ERRORS = frozenset(
 class _Block:
     """Consecutive records of one partition that wait for their reports."""
 
-    __slots__ = ("_publisher", "count", "errors", "first", "left", "partition")
+    __slots__ = ("_publisher", "count", "errors", "first", "left", "partition", "refused")
 
     def __init__(self, publisher: ConfluentPublisher, partition: int, first: int, count: int) -> None:
         self._publisher = publisher
@@ -49,6 +49,8 @@ class _Block:
         self.count = count
         self.errors: dict[int, int] = {}
         """Sequence -> error code of the records that were not acked."""
+        self.refused: set[int] = set()
+        """Those of them that librdkafka did not even take, which are counted already."""
 
     def reported(self, error: KafkaError | None, message: Message) -> None:
         """Take in one record's report. Hot path: called for every record."""
@@ -135,6 +137,8 @@ class ConfluentPublisher:
         for at, error in refused:
             # They never left this process: that proves that they failed.
             block.errors[block.first + at] = error.code()
+            block.refused.add(block.first + at)
+            self._blame(error.code())
             self._ledger.error = error.str()
             self._ledger.fail(block.partition, block.first + at)
         if len(refused) == block.count and refused[0][1].code() == _UNKNOWN_PARTITION:
@@ -148,12 +152,18 @@ class ConfluentPublisher:
             self._ledger.ack(block.partition, start, sequence)
             start = sequence + 1
             code = block.errors[sequence]
+            if sequence not in block.refused:
+                self._blame(code)
             # After a lost connection an earlier try of the record may be in the log, whatever became of the last try.
             if code in PROOFS_OF_REFUSAL and not self._maybe_appended:
                 self._ledger.fail(block.partition, sequence)
         self._ledger.ack(block.partition, start, block.first + block.count)
         if block.errors:
             self._ledger.error = KafkaError(block.errors[max(block.errors)]).str()
+
+    def _blame(self, code: int) -> None:
+        """Note why one record will not be acked; below -1 are librdkafka's own codes."""
+        self._ledger.blame(code if code >= UNKNOWN_SERVER_ERROR else KafkaError(code).str(), 1)
 
     def poll(self) -> AckCount:
         """Take in the reports that are there."""

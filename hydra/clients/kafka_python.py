@@ -114,6 +114,7 @@ class KafkaPythonPublisher:
                     self._ledger.attempt(partition, sequence)
                     return taken
                 self._ledger.fail(partition, sequence)
+                self._blame(error)
                 continue
             self._waiting += 1
             future.add_callback(partial(self._on_ack, partition, sequence))
@@ -164,6 +165,11 @@ class KafkaPythonPublisher:
     def _on_error(self, partition: int, sequence: int, error: BaseException) -> None:
         self._settled.append((partition, sequence, error))
 
+    def _blame(self, error: BaseException) -> None:
+        """Note why one record will not be acked."""
+        code = getattr(error, "errno", None)
+        self._ledger.blame(type(error).__name__ if code is None else code, 1)
+
     def _take_in(self) -> None:
         """Count what has settled; consecutive records that were acked together."""
         ledger = self._ledger
@@ -173,6 +179,7 @@ class KafkaPythonPublisher:
             self._waiting -= 1
             if error is not None:
                 ledger.error = str(error)
+                self._blame(error)
                 if getattr(error, "errno", 0) in PROOFS_OF_REFUSAL:
                     ledger.fail(partition, sequence)
             elif self._acks and partition == run_partition and sequence == run_stop:

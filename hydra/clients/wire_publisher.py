@@ -204,7 +204,8 @@ class WirePublisher:
             sender.abort()
         self._senders.clear()
         for queue in self._queues:
-            queue.drop_all()
+            for batch in queue.drop_all():
+                self._ledger.blame(batch.error, batch.count)
         self._ready.clear()
         self._lingering.clear()
         self._waiting = 0
@@ -321,6 +322,7 @@ class WirePublisher:
     def _drop(self, batch: PendingBatch) -> None:
         """Give up a batch; unless it was acked or failed, its records stay unknown."""
         self._waiting -= batch.count
+        self._ledger.blame(batch.error, batch.count)
         batch.queue.gave_up(batch)
 
     def _retry(self, batch: PendingBatch) -> None:
@@ -345,6 +347,7 @@ class WirePublisher:
             self._waiting -= batch.count
             self._ledger.ack(queue.partition, batch.first, batch.stop)
         else:
+            batch.error = code
             self._ledger.error = f"{leader}: {error_name(code)} for partition {queue.partition} of topic {self.topic}"
             self._settle_error(batch, code)
         self._wake(queue)
@@ -383,6 +386,7 @@ class WirePublisher:
         self._suspended.add(leader)
         self._loop.call_at(time.monotonic() + back_off_s, partial(self._suspended.discard, leader))
         for batch in batches:
+            batch.error = "connection lost"
             batch.queue.in_flight.remove(batch)
             if batch.queue.broken and batch.maybe_appended:
                 self._drop(batch)

@@ -213,6 +213,7 @@ class PublisherRun:
             traffic=traffic,
             samples=tuple(self._samples),
             error=self._error or self._acks.error,
+            refusals=self._acks.refusals,
         )
 
     def close(self) -> None:

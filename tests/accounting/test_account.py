@@ -14,6 +14,7 @@ from hydra.accounting.stats import (
     PartitionOutcomes,
     ProcessUsage,
     PublisherStats,
+    Refusal,
     SubscriberStats,
 )
 from hydra.accounting.tally import PartitionTally
@@ -370,10 +371,43 @@ def test_records_without_an_ack_and_refused_ones_are_doubts():
     result = account(*evidence([client("a", {0: range(7)})], publisher=sent, ends={0: 7}))
     assert result.verdict == "indeterminate"
     assert result.reasons == (
-        "2 records were never acknowledged: their fate is unknown",
         "1 records were refused by the broker",
+        "2 records were never acknowledged and are not in the log",
     )
     assert result.clients[0].lost == 0
+
+
+NOT_IN_THE_LOG, IN_THE_LOG, UNKNOWN = (
+    "were never acknowledged and are not in the log",
+    "were never acknowledged and are in the log",
+    "were never acknowledged: their fate is unknown",
+)
+
+
+@pytest.mark.parametrize(
+    ("log", "fields", "fates"),
+    [
+        (range(7), {}, {3: NOT_IN_THE_LOG}),
+        (range(9), {}, {1: NOT_IN_THE_LOG, 2: IN_THE_LOG}),
+        ((), {"acked": ()}, {10: NOT_IN_THE_LOG}),
+        ((), {"acked": (), "audited": False}, {10: NOT_IN_THE_LOG}),  # an empty log needs no auditor
+        (range(9), {"audited": False}, {3: UNKNOWN}),  # of what nobody saw nobody knows what it is
+        ([*range(7), None], {"corrupt": 1}, {3: UNKNOWN}),
+    ],
+)
+def test_records_without_an_ack_are_looked_for_in_the_log(log, fields, fates):
+    acked = fields.pop("acked", range(7))
+    corrupt = fields.pop("corrupt", 0)
+    sent = publisher({0: acked}, attempted={0: 10}, refusals=(Refusal("NOT_ENOUGH_REPLICAS", 3, 19),))
+    order, known = evidence(
+        [client("a", {0: acked}, position={0: len(log)})], publisher=sent, logs={0: log}, ends={0: len(log)}, **fields
+    )
+    if corrupt:
+        known = dataclasses.replace(known, audit=dataclasses.replace(known.audit, corrupt=corrupt))
+    result = account(order, known)
+    found = {int(text.split()[0]): text for text in result.reasons if "acknowledged" in text}
+    assert {count: text.partition(";")[0].partition(" records ")[2] for count, text in found.items()} == fates
+    assert "NOT_ENOUGH_REPLICAS for 3 records: fewer replicas" in next(iter(found.values()))
 
 
 def test_a_record_that_was_not_acked_and_still_arrived_is_no_loss_to_the_others():

@@ -9,6 +9,7 @@ from confluent_kafka import KafkaError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hydra.accounting.stats import Refusal
 from hydra.clients.confluent_publisher import ConfluentPublisher, _Block, queue_records
 from hydra.clients.confluent_publisher import settings as librdkafka_settings
 from hydra.clients.ledger import PROOFS_OF_REFUSAL, DeliveryLedger, RecordValues, sequence_of
@@ -18,6 +19,7 @@ from hydra.records.identity import IDENTITY, LAYOUT_VERSION, run_tag
 from tests.examples import examples
 
 TOO_LARGE, TIMED_OUT, PURGED = 10, -192, -152
+WHY = {(10, "MESSAGE_TOO_LARGE"), (0, "Local: Message timed out"), (0, "Local: Purged in queue")}
 
 
 @pytest.mark.parametrize("size", [14, 15, 100])
@@ -44,6 +46,14 @@ def test_the_ledger_counts_each_record_once():
     assert (first.attempted, first.acked, first.failed) == (10, ((0, 6),), ((8, 9),))
     assert (second.attempted, second.acked, second.failed) == (5, (), ())
     assert (ledger.acked, ledger.failed) == (6, 1)
+
+
+def test_the_ledger_tells_why_the_most_frequent_reason_first():
+    ledger = DeliveryLedger(1)
+    ledger.blame("connection lost", 2)
+    ledger.blame(TOO_LARGE, 1)
+    ledger.blame(TOO_LARGE, 4)
+    assert ledger.count().refusals == (Refusal("MESSAGE_TOO_LARGE", 5, TOO_LARGE), Refusal("connection lost", 2))
 
 
 class Report:
@@ -73,6 +83,9 @@ def test_a_block_splits_exactly(errors):
     assert list(itertools.chain(*(range(*each) for each in outcome.failed))) == expected[TOO_LARGE]
     count = publisher.poll()
     assert (count.acked, count.failed) == (len(expected[None]), len(expected[TOO_LARGE]))
+    refused = sum(error is not None for error in errors)
+    assert sum(refusal.records for refusal in count.refusals) == refused
+    assert all((refusal.code, refusal.error) in WHY for refusal in count.refusals)
     assert bool(count.error) == any(error is not None for error in errors)
 
 
