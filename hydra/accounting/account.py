@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
@@ -51,6 +52,8 @@ SUMMED = {
 
 def account(order: RunOrder, evidence: Evidence) -> Result:
     """What the run means; raises AccountingError when an identity that holds in every run does not hold in this one."""
+    if evidence.topic_error:  # what was read of the log may be another one's
+        evidence = replace(evidence, begin_offsets={}, log={}, audit=None)
     logs = _logs(order, evidence)
     clients = client_results(order, evidence, logs)
     points = timeline.points(order, evidence)
@@ -60,6 +63,8 @@ def account(order: RunOrder, evidence: Evidence) -> Result:
     _check_identities(evidence, totals)
     thresholds = judge_thresholds(order.options, totals, latency)
     bottleneck = find_bottleneck(order, evidence, totals, latency, points=sending, thresholds=thresholds)
+    if evidence.topic_error:
+        bottleneck = replace(bottleneck, limit="unknown", harness_limited=False, evidence=(evidence.topic_error,))
     verdict, reasons, notes = find_verdict(
         order, evidence, totals, latency, bottleneck=bottleneck, thresholds=thresholds
     )
@@ -213,6 +218,8 @@ def _ratio(amount: float, of: float) -> float:
 
 def _counted(order: RunOrder, evidence: Evidence, logs: Mapping[int, PartitionLog]) -> int:
     """Records that count as sent: acked ones, or what the log grew by where nothing was acked."""
+    if evidence.topic_error:
+        return evidence.publisher.acked if evidence.publisher is not None else 0
     if evidence.publisher is not None and order.has_acks:
         return sum(log.expected_records for log in logs.values())
     return sum(log.appended for log in logs.values())

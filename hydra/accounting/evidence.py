@@ -56,6 +56,8 @@ class Evidence:
     """The end of each partition's log before the run."""
     log: Mapping[int, OffsetRange] = field(default_factory=dict)
     """Each partition's log after the run."""
+    topic_error: str = ""
+    """What somebody else did to the topic while the run used it; empty where nobody did anything."""
     audit: Audit | None = None
     audit_error: str = ""
     """Why the log was not audited."""

@@ -116,8 +116,12 @@ def find_verdict(
     """(verdict, reasons, notes).
 
     Loss is a fact, whoever was the limit, and fails a run. A broken threshold fails it only where the harness was not
-    the limit: otherwise the run says nothing about the broker.
+    the limit: otherwise the run says nothing about the broker. Where somebody else took the topic away, nothing that
+    was seen of its log says anything.
     """
+    if evidence.topic_error:
+        reasons = (evidence.topic_error, *_task_doubts(order, evidence, totals))
+        return "indeterminate", reasons, tuple(_notes(order, evidence, totals, latency))
     failures, doubts = _failures(order, evidence, totals), _doubts(order, evidence, totals)
     broken = [
         f"{item.threshold} is broken: it was {item.value:,.5g} {item.unit}" for item in thresholds if not item.kept
@@ -174,7 +178,20 @@ def _failures(order: RunOrder, evidence: Evidence, totals: Totals) -> list[str]:
 
 def _doubts(order: RunOrder, evidence: Evidence, totals: Totals) -> list[str]:
     """What keeps a run from being an answer."""
-    doubts = _publisher_doubts(order, evidence, totals)
+    doubts = [*_publisher_doubts(order, evidence, totals), *_task_doubts(order, evidence, totals)]
+    if totals.records_unread:
+        why = _most_frequent_error(evidence)
+        doubts.append(f"{totals.records_unread} deliveries were still unread when the drain ended{why}")
+    if not totals.records_counted:
+        doubts.append("no record reached the broker")
+    elif text := plan_not_kept(order, totals):
+        doubts.append(f"the plan was not kept: {text}")
+    return doubts
+
+
+def _task_doubts(order: RunOrder, evidence: Evidence, totals: Totals) -> list[str]:
+    """Who is missing, or failed."""
+    doubts: list[str] = []
     if evidence.publisher is None:
         doubts.append(f"the publisher did not report ({evidence.publisher_error}): what it sent is a lower bound")
     elif evidence.publisher_error:
@@ -183,13 +200,6 @@ def _doubts(order: RunOrder, evidence: Evidence, totals: Totals) -> list[str]:
         doubts.append(f"{len(order.clients_of(task_id))} clients of {task_id} are missing: {reason}")
     if totals.clients_never_started:
         doubts.append(f"{totals.clients_never_started} clients never started")
-    if totals.records_unread:
-        why = _most_frequent_error(evidence)
-        doubts.append(f"{totals.records_unread} deliveries were still unread when the drain ended{why}")
-    if not totals.records_counted:
-        doubts.append("no record reached the broker")
-    elif text := plan_not_kept(order, totals):
-        doubts.append(f"the plan was not kept: {text}")
     if not totals.clients_reporting:
         doubts.append("no client reported")
     return doubts

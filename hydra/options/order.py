@@ -72,6 +72,37 @@ class PartitionLeader:
 
 
 @dataclass(frozen=True)
+class TopicIdentity:
+    """What tells a topic from another one that is made under its name later."""
+
+    topic_id: str = ""
+    """Empty on brokers before 2.8, which give topics no id."""
+    leader_epochs: tuple[int, ...] = ()
+    """Of each partition: they rise with each change of leader, and begin anew in a new topic."""
+
+    def is_same(self, now: TopicIdentity) -> bool:
+        """Whether this may be the topic that is ``now`` there."""
+        if self.topic_id and now.topic_id:
+            return self.topic_id == now.topic_id
+        return all(epoch >= before for before, epoch in zip(self.leader_epochs, now.leader_epochs, strict=False))
+
+
+@dataclass(frozen=True)
+class TopicFacts:
+    """What the cluster says of the run's topic before the run; None or empty where it does not tell this user."""
+
+    identity: TopicIdentity = TopicIdentity()
+    max_message_bytes: int | None = None
+    """The largest record batch that the brokers take."""
+    timestamp_type: str = ""
+    """Whether a record's timestamp is the publisher's (CreateTime) or the broker's (LogAppendTime)."""
+    min_insync_replicas: int | None = None
+    """How many replicas have to be in sync for acks=all."""
+    in_sync_replicas: int | None = None
+    """Of the partition that has fewest."""
+
+
+@dataclass(frozen=True)
 class RunOrder:
     """One run: what is measured, on which brokers, with which clients."""
 
@@ -83,6 +114,8 @@ class RunOrder:
     """All clients of the run; in the order that a subscriber task gets, its own."""
     leaders: tuple[PartitionLeader, ...] = ()
     """Spares every client of the wire driver a metadata request; looked up again when a leader moves."""
+    topic_facts: TopicFacts = TopicFacts()
+    """Of the topic as it was made for this run."""
     pace_ms: float = 0.0
     """The least time between two fetch rounds of a client (see ``fetch_pace_ms``); 0: at once."""
 
@@ -138,7 +171,7 @@ class RunOrder:
 def make_order(
     run_id: str, options: Options, *, bootstrap_servers: str, task_ids: Sequence[str], cores: float
 ) -> RunOrder:
-    """The order of one run, but for the leaders of its topic, which does not exist yet; ``cores``: the controller's."""
+    """The order of one run, without what is known of its topic, which is still to come; ``cores``: the controller's."""
     pace_ms = fetch_pace_ms(options, cores)
     return RunOrder(run_id, options, bootstrap_servers, assign(run_id, options, task_ids), pace_ms=pace_ms)
 

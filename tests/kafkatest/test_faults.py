@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import psutil
 import pytest
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from tests.commands import suspend, wait_until
 
@@ -84,6 +86,33 @@ def test_embedded_kafka_killed(hydra, place) -> None:
     assert "the embedded Kafka died: it was killed by SIGKILL" in command.complaint
     assert place.record()["status"] == "failed"
     assert place.record()["exit_code"] == 4
+
+
+@pytest.mark.usefixtures("on_running_stack")
+@pytest.mark.parametrize("made_again", [False, True])
+@pytest.mark.parametrize("publisher", ["confluent", "wire"])
+def test_topic_deleted_by_somebody_else(hydra, place, external_kafka, publisher, made_again) -> None:
+    command = hydra(
+        "kafka", f"--pub_driver={publisher}", "--clients=2", "--clients_per_app=2", "--msg_rate=200",
+        "--test_duration=60", "--output=result.json",
+    )  # fmt: skip
+    command.wait_for(r"delivered [1-9]")
+    with contextlib.closing(AdminClient({"bootstrap.servers": external_kafka})) as admin:
+        (topic,) = [name for name in admin.list_topics(timeout=10).topics if name.startswith("hydra-")]
+        admin.delete_topics([topic])[topic].result(10)
+        if made_again:
+            wait_until(lambda: topic not in admin.list_topics(timeout=10).topics, 10, "the topic is gone")
+            admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(10)
+        deleted_s = time.monotonic()
+        assert command.end(40) == 3, command.errors
+        assert time.monotonic() - deleted_s < 20
+        if made_again:
+            admin.delete_topics([topic])[topic].result(10)
+    result = place.record()["result"]
+    assert result["verdict"] == "indeterminate"
+    assert result["reasons"][0].startswith(f"somebody else deleted the topic {topic}")
+    assert ("made another one" in result["reasons"][0]) == made_again
+    assert result["bottleneck"]["limit"] == "unknown"
 
 
 def test_external_kafka_killed(hydra, mortal_kafka) -> None:

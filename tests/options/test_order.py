@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hydra.options.options import Options
-from hydra.options.order import MAX_SAMPLES, RunOrder, assign, fetch_pace_ms, make_order
+from hydra.options.order import MAX_SAMPLES, RunOrder, TopicIdentity, assign, fetch_pace_ms, make_order
 from hydra.records.send_plan import Partitioner, SendPlan
 
 SIZES = st.tuples(st.integers(1, 8), st.integers(1, 6), st.integers(1, 20))
@@ -133,3 +133,18 @@ def test_a_record_may_wait_for_its_ack_for_a_second_at_least():
 def test_long_runs_are_sampled_less_often(duration_s, every_s):
     assert RunOrder("r", Options(test_duration=duration_s)).sample_every_s == every_s
     assert duration_s / every_s <= MAX_SAMPLES + 1
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "same"),
+    [
+        (TopicIdentity("a", (0,)), TopicIdentity("a", (3,)), True),
+        (TopicIdentity("a", (0,)), TopicIdentity("b", (0,)), False),
+        (TopicIdentity("a", (0,)), TopicIdentity("", (0,)), True),
+        (TopicIdentity("", (4, 2)), TopicIdentity("", (4, 3)), True),
+        (TopicIdentity("", (4, 2)), TopicIdentity("", (0, 2)), False),
+        (TopicIdentity(), TopicIdentity("b", (0,)), True),
+    ],
+)
+def test_a_topic_that_was_made_again_is_another_one(before, now, same):
+    assert before.is_same(now) is same

@@ -435,6 +435,86 @@ def test_a_broker_that_is_gone_ends_the_run_in_any_phase(rehearsal, phase):
     stage.assert_let_go()
 
 
+DELETED = "somebody else deleted the topic run-1 while the run used it"
+MADE_AGAIN = "somebody else deleted the topic run-1 and made another one under its name while the run used it"
+
+
+@pytest.mark.parametrize("phase", ["sending", "flushing", "draining", "auditing"])
+@pytest.mark.parametrize("made_again", [False, True])
+def test_a_topic_that_somebody_else_takes_away_is_told_at_once_and_is_no_loss(rehearsal, phase, made_again):
+    stage = rehearsal(test_duration=60.0, drain_timeout=60.0)
+    stage.publisher.flush_s = 4.0
+    stage.subscribers[0].limit = 10
+    taken_s = []
+
+    def take():
+        stage.broker.forget("run-1")
+        if made_again:
+            stage.broker.create_topic("run-1", partitions=1, configs={})
+            stage.broker.append("run-1", 0, range(7000, 7010))
+        taken_s.append(stage.clock.now_s())
+
+    if phase == "auditing":
+        audit = stage.auditor.audit
+        stage.auditor.audit = lambda *given: (audit(*given), take())[0]
+    else:
+        stage.when_phase(phase, lambda: stage.clock.at(1.0, take))
+    result = stage.measure()
+    assert taken_s
+    assert stage.clock.now_s() - taken_s[0] < 12
+    assert (result.verdict, result.exit_code) == ("indeterminate", 3)
+    assert result.reasons == (MADE_AGAIN if made_again else DELETED,)
+    assert result.bottleneck.limit == "unknown"
+    assert result.totals.records_lost == 0
+    assert stage.record.evidence.topic_error == result.reasons[0]
+    left = ["topic run-1 is left behind: somebody else made it"] if made_again else []
+    assert [note for note in stage.progress.notes if "topic" in note] == left
+    assert list(stage.broker.topics) == (["run-1"] if made_again else [])
+    stage.assert_let_go()
+
+
+@pytest.mark.parametrize("warming_up", [False, True])
+def test_a_topic_that_is_taken_away_before_the_result_ends_the_run(rehearsal, warming_up):
+    stage = rehearsal(test_duration=60.0)
+    stage.when_phase("sending" if warming_up else "configuring", lambda: stage.clock.at(1.0, take))
+    stage.subscribers[0].position_after_s = 0.2 if warming_up else 30.0
+
+    def take():
+        stage.broker.forget("run-1")
+
+    record = (stage.run.warm_up if warming_up else stage.run.measure)()
+    assert isinstance(stage.run.error, DegradedError)
+    assert (record.error, record.exit_code) == (DELETED, 3)
+    assert stage.elapsed_s < 20
+
+
+def test_a_broker_that_does_not_know_its_topics_for_a_moment_is_no_deletion(rehearsal):
+    stage = rehearsal(test_duration=20.0)
+    look, looks = stage.broker.look_at_topic, []
+
+    def forgetful(name):
+        looks.append(stage.clock.now_s())
+        return None if len(looks) in {2, 4} else look(name)
+
+    stage.broker.look_at_topic = forgetful
+    assert stage.measure().verdict == "pass"
+    assert len(looks) > 5
+
+
+def test_a_look_that_nobody_answers_is_no_deletion_and_comes_less_often(rehearsal):
+    stage = rehearsal(test_duration=20.0)
+    looks = []
+
+    def silent(name):
+        looks.append(stage.clock.now_s())
+        raise BrokerError("timed out")
+
+    stage.broker.look_at_topic = silent
+    assert stage.measure().verdict == "pass"
+    assert len(looks) <= 5
+    assert stage.broker.deleted == ["run-1"]
+
+
 def test_the_topic_goes_when_the_broker_is_back_in_time(rehearsal):
     stage = rehearsal()
     stage.passing_errors = ["", "", "127.0.0.1:9092 did not answer"]
