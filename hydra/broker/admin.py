@@ -11,6 +11,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypedDict, TypeVar
 
 from kafka import KafkaAdminClient, OffsetSpec, TopicPartition
@@ -50,6 +51,7 @@ _METADATA_WITH_IDS, _METADATA_BEFORE = 10, 7
 """Versions of the Metadata request: of brokers from 2.8 on, which give topics an id, and of those before (2.1)."""
 _LARGEST_REPLY_BYTES = 16 * 1024 * 1024
 
+_MAX_BYTES = "message.max.bytes"
 _TOPIC_SETTINGS = ("max.message.bytes", "message.timestamp.type", "min.insync.replicas")
 
 ALL_UP_HINT = "check that all brokers of the cluster are up"
@@ -89,7 +91,12 @@ class KafkaTopicAdmin:
 
     def check(self) -> ClusterFacts:
         """Reach the cluster and learn about it; see the Protocol."""
-        return self._call("describe the cluster", _cluster_facts)
+        facts = self._call("describe the cluster", _cluster_facts)
+        if not facts.brokers:
+            return facts
+        broker = str(min(facts.brokers))
+        found = self._call("describe the cluster", lambda client: _settings(client, "broker", broker, [_MAX_BYTES]))
+        return replace(facts, max_message_bytes=int(found[_MAX_BYTES]) if _MAX_BYTES in found else None)
 
     def create_topic(self, name: str, *, partitions: int, configs: Mapping[str, str]) -> Sequence[PartitionLeader]:
         """Create a topic, with the cluster's default replication factor; see the Protocol."""
@@ -293,11 +300,7 @@ def _topic_facts(client: KafkaAdminClient, name: str) -> TopicFacts:
     topic = _topic(client, name)
     if topic["error_code"]:
         raise for_code(topic["error_code"])(name)
-    resource = ConfigResource(ConfigResourceType.TOPIC, name, dict.fromkeys(_TOPIC_SETTINGS))
-    found: dict[str, dict[str, Any]] = {}
-    with contextlib.suppress(BrokerResponseError):  # without the right to read them
-        found = client.describe_configs([resource], config_filter="all")["topic"][name]
-    size, stamp, in_sync = (found.get(setting, {}).get("value") for setting in _TOPIC_SETTINGS)
+    size, stamp, in_sync = map(_settings(client, "topic", name, _TOPIC_SETTINGS).get, _TOPIC_SETTINGS)
     return TopicFacts(
         _identity(topic),
         max_message_bytes=int(size) if size else None,
@@ -305,6 +308,15 @@ def _topic_facts(client: KafkaAdminClient, name: str) -> TopicFacts:
         min_insync_replicas=int(in_sync) if in_sync else None,
         in_sync_replicas=min((len(partition["isr_nodes"]) for partition in topic["partitions"]), default=None),
     )
+
+
+def _settings(client: KafkaAdminClient, kind: str, name: str, wanted: Sequence[str]) -> Mapping[str, str]:
+    """Settings of a topic or broker, as far as this user may read them."""
+    resource = ConfigResource(ConfigResourceType[kind.upper()], name, dict.fromkeys(wanted))
+    found: dict[str, dict[str, Any]] = {}
+    with contextlib.suppress(BrokerResponseError):  # without the right to, or on a broker that is too old
+        found = client.describe_configs([resource], config_filter="all").get(kind, {}).get(name, {})
+    return {setting: found[setting]["value"] for setting in wanted if found.get(setting, {}).get("value")}
 
 
 def _topic_at(endpoint: Endpoint, name: str, version: int) -> _Topic:

@@ -218,12 +218,12 @@ def settings(order: RunOrder, on_error: Callable[[KafkaError], None]) -> dict[st
         # Kafka's default, and the most that idempotence allows; librdkafka's own default is a million.
         "max.in.flight.requests.per.connection": 5,
         "linger.ms": order.options.linger_ms,
-        "batch.size": order.options.batch_size_bytes,
+        "batch.size": order.batch_bytes,
         # Only batch.size is to limit a batch: no record takes less than 20 bytes in it.
-        "batch.num.messages": min(1_000_000, max(10_000, order.options.batch_size_bytes // 20)),
+        "batch.num.messages": min(1_000_000, max(10_000, order.batch_bytes // 20)),
         "message.timeout.ms": timeout_ms,
         "request.timeout.ms": min(30_000, timeout_ms),
-        "message.max.bytes": max(1_000_000, order.options.batch_size_bytes, order.options.msg_size) + 1024,
+        "message.max.bytes": max(1_000_000, order.batch_bytes) + 1024,
         "queue.buffering.max.messages": queue_records(order),
         "queue.buffering.max.kbytes": 2 * _QUEUE_BYTES // 1024 - 1,
         "reconnect.backoff.max.ms": 1000,

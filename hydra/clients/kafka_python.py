@@ -201,8 +201,8 @@ def publisher_settings(order: RunOrder, deadline_s: float) -> dict[str, Any]:
         "enable_idempotence": order.options.acks == "all",
         "max_in_flight_requests_per_connection": 5,
         "linger_ms": order.options.linger_ms,
-        "batch_size": order.options.batch_size_bytes,
-        "max_request_size": max(1_048_576, order.options.msg_size + 1024),
+        "batch_size": order.batch_bytes,
+        "max_request_size": max(1_048_576, order.batch_bytes + 1024),
         "delivery_timeout_ms": delivery_ms,
         # The library requires delivery_timeout_ms to cover linger_ms and one request.
         "request_timeout_ms": min(30_000, delivery_ms - order.options.linger_ms),

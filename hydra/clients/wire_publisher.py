@@ -59,7 +59,7 @@ class WirePublisher:
         self.timeout_ms = round(min(_REQUEST_TIMEOUT_S, order.options.delivery_timeout_s) * 1000)
         self._order = order
         self._linger_s = order.options.linger_ms / 1000
-        self._batch_bytes = order.options.batch_size_bytes
+        self._batch_bytes = order.batch_bytes
         self._idempotent = self.acks == "all"
         self._ledger = DeliveryLedger(order.options.partitions)
         self._writer = RecordWriter(order.identity_prefix, order.options.msg_size)
@@ -398,5 +398,5 @@ class WirePublisher:
 
 def queue_records(order: RunOrder, writer: RecordWriter) -> int:
     """How many records may wait for their outcome, within 512 MiB of batches."""
-    records_a_batch = max(1, writer.fit(order.options.batch_size_bytes - HEADER_BYTES, 1 << 31, 0, 0)[0])
+    records_a_batch = max(1, writer.fit(order.batch_bytes - HEADER_BYTES, 1 << 31, 0, 0)[0])
     return queue_limit(order.options.msg_rate, records_a_batch * _QUEUE_BYTES // _BATCH_OBJECT_BYTES)

@@ -9,9 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from hydra.endpoints import Endpoint
-from hydra.options.options import SELF_PACED_DRIVERS, Options
-from hydra.records.identity import identity_prefix
+from hydra.options.options import SELF_PACED_DRIVERS, Options, embedded_max_message_bytes
+from hydra.records.identity import identity_prefix, one_record_batch_bytes
 from hydra.records.send_plan import Partitioner, SendPlan
+
+MAX_MESSAGE_BYTES = 1_048_588
+"""Kafka's default of max.message.bytes."""
+
+MAX_BATCH_BYTES = 32 * 1024 * 1024
+"""For larger batches no topic is made: a client library with its defaults could not fetch them."""
 
 MAX_SAMPLES = 1000
 """A run of more seconds than this is sampled less often than once a second."""
@@ -143,6 +149,26 @@ class RunOrder:
     def sample_every_s(self) -> float:
         """How often tasks and controller note their counts: once a second, or less often in a very long run."""
         return float(max(1, -(-int(self.options.test_duration) // MAX_SAMPLES)))
+
+    @property
+    def topic_max_message_bytes(self) -> int | None:
+        """What the topic's max.message.bytes is set to; None where the brokers' own holds.
+
+        An embedded Kafka takes batches as large as the options allow them, unless it was told another limit. Brokers of
+        the user's own have theirs: batches are cut to it.
+        """
+        options = self.options
+        if options.bootstrap_servers is not None or embedded_max_message_bytes(options) is not None:
+            return None
+        wanted = min(options.batch_size_bytes, MAX_BATCH_BYTES)
+        return wanted if wanted > MAX_MESSAGE_BYTES else None
+
+    @property
+    def batch_bytes(self) -> int:
+        """The size of the publisher's largest batch: batch.size, or what the topic takes; one record always fits."""
+        limit = self.topic_facts.max_message_bytes or MAX_MESSAGE_BYTES
+        least = one_record_batch_bytes(self.options.msg_size)
+        return min(max(self.options.batch_size_bytes, least), max(limit, least))
 
     @property
     def has_acks(self) -> bool:

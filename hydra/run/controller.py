@@ -18,6 +18,7 @@ from hydra.accounting.result import Result
 from hydra.accounting.stats import PublisherStats, SubscriberStats
 from hydra.codec import decode
 from hydra.errors import BrokerError, DegradedError, HydraError, InterruptedRunError, NotReadyError
+from hydra.options.options import check_record_size
 from hydra.options.order import RunOrder
 from hydra.run.clock import poll_until
 from hydra.run.host_clocks import HostClocks, start_together
@@ -181,12 +182,13 @@ class Run:
         if options.retention_ms is not None:
             # A segment expires by its newest record: without short segments nothing would expire within a run.
             configs = {"retention.ms": str(options.retention_ms), "segment.ms": "1000"}
-        if options.msg_size > 900_000:
-            configs["max.message.bytes"] = str(2 * options.msg_size)
+        if (max_message_bytes := order.topic_max_message_bytes) is not None:
+            configs["max.message.bytes"] = str(max_message_bytes)
         leaders = self._context.admin.create_topic(order.topic, partitions=options.partitions, configs=configs)
         facts = self._context.admin.describe_topic(order.topic)
         self.order = replace(order, leaders=tuple(leaders), topic_facts=facts)
         self._monitor.watch_topic(facts.identity)
+        check_record_size(options, facts.max_message_bytes, "max.message.bytes of the topic")
 
     def _configure(self) -> None:
         """Give every task the order, each with its own clients; all at once."""

@@ -153,6 +153,8 @@ class ClusterFacts:
     brokers: Mapping[int, Endpoint] = field(default_factory=dict)
     version: str = ""
     """The broker's version as far as its API versions tell it."""
+    max_message_bytes: int | None = None
+    """message.max.bytes of a broker; None where this user may not read it."""
 
 
 class TopicAdmin(Protocol):

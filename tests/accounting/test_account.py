@@ -377,6 +377,16 @@ def test_records_without_an_ack_and_refused_ones_are_doubts():
     assert result.clients[0].lost == 0
 
 
+def test_what_was_refused_for_good_is_no_limit_of_the_brokers():
+    sent = publisher({0: range(5)}, failed={0: range(5, 10)}, refusals=(Refusal("MESSAGE_TOO_LARGE", 5, 10),))
+    order, known = evidence([client("a", {0: range(5)})], publisher=sent, ends={0: 5})
+    order = dataclasses.replace(order, options=dataclasses.replace(order.options, threshold=("rx_rate>=1",)))
+    result = account(order, known)
+    assert result.bottleneck.limit == "unknown"
+    (told,) = result.bottleneck.evidence
+    assert told.startswith("5 records were refused; MESSAGE_TOO_LARGE for 5 records: lower --batch_size")
+
+
 NOT_IN_THE_LOG, IN_THE_LOG, UNKNOWN = (
     "were never acknowledged and are not in the log",
     "were never acknowledged and are in the log",

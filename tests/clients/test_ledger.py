@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import pytest
@@ -12,9 +13,12 @@ from hypothesis import strategies as st
 from hydra.accounting.stats import Refusal
 from hydra.clients.confluent_publisher import ConfluentPublisher, _Block, queue_records
 from hydra.clients.confluent_publisher import settings as librdkafka_settings
+from hydra.clients.kafka_python import publisher_settings
 from hydra.clients.ledger import PROOFS_OF_REFUSAL, DeliveryLedger, RecordValues, sequence_of
+from hydra.clients.wire_batches import PartitionQueue
+from hydra.clients.wire_publisher import WirePublisher
 from hydra.options.options import Options
-from hydra.options.order import RunOrder
+from hydra.options.order import RunOrder, TopicFacts
 from hydra.records.identity import IDENTITY, LAYOUT_VERSION, run_tag
 from tests.examples import examples
 
@@ -122,6 +126,20 @@ def test_the_queue_is_bounded_in_bytes(sending):
     assert queue_records(sending("h:1", "t")) == 100_000
     assert queue_records(sending("h:1", "t", msg_rate=1e9)) == 2_000_000
     assert queue_records(sending("h:1", "t", msg_size=1 << 20)) < 1100
+
+
+@pytest.mark.parametrize("takes", [None, 3000, 500])
+def test_every_driver_cuts_its_batches_to_what_the_topic_takes(sending, takes):
+    order = dataclasses.replace(sending("h:1", "t", msg_size=100), topic_facts=TopicFacts(max_message_bytes=takes))
+    limit = min(10_000, takes or 10_000)
+    assert librdkafka_settings(order, print)["batch.size"] == limit
+    assert publisher_settings(order, 1.0)["batch_size"] == limit
+    publisher = WirePublisher(order)
+    batches = [PartitionQueue(0, idempotent=False)]
+    batches[0].add(publisher._writer, publisher._batch_bytes, 0, 1000, now_s=0.0, at_ms=0)
+    sizes = [len(batch.encode(publisher._writer, -1)) for batch in batches[0].waiting]
+    publisher.close()
+    assert limit - 120 < max(sizes) <= limit
 
 
 def _order():

@@ -386,7 +386,7 @@ class FakePublisherTask(FakeTask):
 
     def updateconfig(self, arguments):
         self._reset()
-        self.order = decode(arguments, RunOrder)
+        self.order = self.told = decode(arguments, RunOrder)
         self.asked_s = self.clock.now_s()
         self.phase = "connecting"
         return success()

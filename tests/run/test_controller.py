@@ -4,7 +4,8 @@ from itertools import pairwise
 
 import pytest
 
-from hydra.errors import BrokerError, DegradedError, InterruptedRunError, MarathonError, NotReadyError
+from hydra.errors import BrokerError, DegradedError, InterruptedRunError, MarathonError, NotReadyError, UsageError
+from hydra.options.order import TopicFacts
 
 
 def test_a_run_delivers_every_record_to_every_client(rehearsal):
@@ -52,13 +53,35 @@ def test_the_topic_is_the_runs_own_and_is_gone_afterwards(rehearsal):
     [
         ({}, {}),
         ({"retention_ms": 5000}, {"retention.ms": "5000", "segment.ms": "1000"}),
-        ({"msg_size": 1_000_000}, {"max.message.bytes": "2000000"}),
+        ({"msg_size": 1_000_000, "msg_batch": 100}, {"max.message.bytes": "33554432"}),
+        ({"msg_size": 100_000, "msg_batch": 100}, {"max.message.bytes": "10000000"}),
+        ({"msg_size": 100_000, "msg_batch": 100, "broker_property": ("message.max.bytes=2000000",)}, {}),
+        ({"msg_size": 100_000, "msg_batch": 100, "bootstrap_servers": "127.0.0.1:9092"}, {}),
     ],
 )
 def test_the_topic_has_what_the_options_ask_for(rehearsal, options, configs):
     stage = rehearsal(**options)
     stage.measure()
     assert stage.broker.configs["run-1"] == configs
+
+
+def test_records_that_the_topic_does_not_take_are_refused_before_anybody_is_told_of_them(rehearsal):
+    stage = rehearsal(msg_size=5000)
+    stage.broker.facts = TopicFacts(max_message_bytes=1000)
+    words = r"batches of 5070 bytes at least, and the brokers take 1000 \(max.message.bytes of the topic\)"
+    with pytest.raises(UsageError, match=words):
+        stage.measure()
+    assert stage.record.exit_code == 2
+    assert "updateconfig" not in stage.publisher.received
+    assert stage.broker.topics == {}
+
+
+def test_the_tasks_are_told_what_the_topic_takes(rehearsal):
+    stage = rehearsal()
+    stage.broker.facts = TopicFacts(max_message_bytes=1000)
+    stage.measure()
+    assert stage.publisher.order is None  # it was told to forget the run
+    assert stage.publisher.told.topic_facts.max_message_bytes == 1000
 
 
 def test_no_record_is_sent_before_every_client_is_positioned(rehearsal):
