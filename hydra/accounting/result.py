@@ -123,9 +123,8 @@ def find_verdict(
         reasons = (evidence.topic_error, *_task_doubts(order, evidence, totals))
         return "indeterminate", reasons, tuple(_notes(order, evidence, totals, latency))
     failures, doubts = _failures(order, evidence, totals), _doubts(order, evidence, totals)
-    broken = [
-        f"{item.threshold} is broken: it was {item.value:,.5g} {item.unit}" for item in thresholds if not item.kept
-    ]
+    broken = [f"{item.threshold} is broken: it was {item.shown}" for item in thresholds if item.broken]
+    doubts += [f"{item.threshold} was not judged: it was not measured" for item in thresholds if item.kept is None]
     if bottleneck.harness_limited:
         told = "; ".join(bottleneck.evidence)
         limited = f"the harness was the limit, not the broker: {told} ({bottleneck.advice})"
@@ -263,6 +262,11 @@ def _notes(order: RunOrder, evidence: Evidence, totals: Totals, latency: Latenci
         notes.append(f"{idle} of {totals.clients_reporting} clients had no partition to read")
     if not order.has_acks:
         notes.append("acks=0: nothing is acknowledged; loss is judged against the broker's log")
+    if order.topic_facts.stamped_by_broker:
+        notes.append(
+            "the topic has its records stamped by the broker (message.timestamp.type=LogAppendTime): their actual send"
+            " time is not known, nor the service latency"
+        )
     counts = (
         (totals.records_duplicated, "duplicate deliveries"),
         (totals.records_duplicated_in_log, "records stand in the log twice"),

@@ -16,7 +16,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from hydra.accounting.stats import PartitionOutcomes
-from hydra.clients.ledger import PROOFS_OF_REFUSAL, DeliveryLedger, RecordValues, queue_limit, sequence_of
+from hydra.clients.ledger import PROOFS_OF_REFUSAL, DeliveryLedger, RecordValues, queue_limit, sequence_of, timed_out
 from hydra.clients.protocols import AckCount
 from hydra.errors import BrokerError
 from hydra.kafka_errors import UNKNOWN_SERVER_ERROR, error_name, is_final
@@ -163,7 +163,8 @@ class ConfluentPublisher:
 
     def _blame(self, code: int) -> None:
         """Note why one record will not be acked; below -1 are librdkafka's own codes."""
-        self._ledger.blame(code if code >= UNKNOWN_SERVER_ERROR else KafkaError(code).str(), 1)
+        words = code if code >= UNKNOWN_SERVER_ERROR else timed_out(self._order, KafkaError(code).str())
+        self._ledger.blame(words, 1)
 
     def poll(self) -> AckCount:
         """Take in the reports that are there."""

@@ -17,7 +17,7 @@ from kafka.net.compat import KafkaNetClient
 
 from hydra.accounting.stats import PartitionOutcomes
 from hydra.accounting.tally import ClientTally
-from hydra.clients.ledger import PROOFS_OF_REFUSAL, DeliveryLedger, RecordValues
+from hydra.clients.ledger import PROOFS_OF_REFUSAL, DeliveryLedger, RecordValues, timed_out
 from hydra.clients.protocols import DEFAULT_MAX_BYTES, AckCount
 from hydra.clients.round_robin import PolledClient, RoundRobinSubscriber
 from hydra.errors import BrokerError
@@ -168,7 +168,7 @@ class KafkaPythonPublisher:
     def _blame(self, error: BaseException) -> None:
         """Note why one record will not be acked."""
         code = getattr(error, "errno", None)
-        self._ledger.blame(type(error).__name__ if code is None else code, 1)
+        self._ledger.blame(timed_out(self._order, type(error).__name__) if code is None else code, 1)
 
     def _take_in(self) -> None:
         """Count what has settled; consecutive records that were acked together."""

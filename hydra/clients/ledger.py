@@ -26,6 +26,14 @@ MAX_REASONS = 20
 """That are told of those for which records were not acked."""
 
 
+NOT_ENOUGH_REPLICAS = 19
+
+
+def timed_out(order: RunOrder, words: str) -> int | str:
+    """Why a record was not acked in time, where the library only says that it was not, in ``words``."""
+    return NOT_ENOUGH_REPLICAS if order.options.acks == "all" and order.topic_facts.lacks_replicas else words
+
+
 def queue_limit(msg_rate: float, most: int) -> int:
     """How many records may wait for their outcome: those of 5 s, 100,000 to 2,000,000, and not more than ``most``."""
     return max(1, min(max(100_000, round(5 * msg_rate)), 2_000_000, most))

@@ -198,11 +198,9 @@ class PartitionQueue:
         self.waiting = deque(batch for batch in self.waiting if not batch.maybe_appended)
         return lost
 
-    def drop_all(self) -> Sequence[PendingBatch]:
-        """Give up everything; returns what that is."""
-        dropped = (*self.in_flight, *self.waiting)
-        for batch in dropped:
-            self.gave_up(batch)
+    def take_all(self) -> Sequence[PendingBatch]:
+        """Take out everything, to be given up."""
+        batches = (*self.in_flight, *self.waiting)
         self.in_flight.clear()
         self.waiting.clear()
-        return dropped
+        return batches

@@ -204,11 +204,10 @@ class WirePublisher:
             sender.abort()
         self._senders.clear()
         for queue in self._queues:
-            for batch in queue.drop_all():
-                self._ledger.blame(batch.error, batch.count)
+            for batch in queue.take_all():
+                self._drop(batch)
         self._ready.clear()
         self._lingering.clear()
-        self._waiting = 0
 
     def outcomes(self) -> Sequence[PartitionOutcomes]:
         """What became of every record so far."""
@@ -386,7 +385,6 @@ class WirePublisher:
         self._suspended.add(leader)
         self._loop.call_at(time.monotonic() + back_off_s, partial(self._suspended.discard, leader))
         for batch in batches:
-            batch.error = "connection lost"
             batch.queue.in_flight.remove(batch)
             if batch.queue.broken and batch.maybe_appended:
                 self._drop(batch)

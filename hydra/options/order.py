@@ -107,6 +107,17 @@ class TopicFacts:
     in_sync_replicas: int | None = None
     """Of the partition that has fewest."""
 
+    @property
+    def stamped_by_broker(self) -> bool:
+        """Whether the brokers overwrite the time at which a record was sent."""
+        return self.timestamp_type == "LogAppendTime"
+
+    @property
+    def lacks_replicas(self) -> bool:
+        """Whether fewer replicas are in sync than acks=all needs."""
+        wanted, there = self.min_insync_replicas, self.in_sync_replicas
+        return wanted is not None and there is not None and there < wanted
+
 
 @dataclass(frozen=True)
 class RunOrder:

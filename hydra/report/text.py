@@ -67,8 +67,8 @@ def reason_lines(result: Result) -> list[str]:
     if not bottleneck.harness_limited:  # where it is, evidence and advice are among the reasons
         lines += [f"evidence: {text}" for text in bottleneck.evidence]
     for item in result.thresholds:
-        state = "kept" if item.kept else "BROKEN"
-        lines.append(f"threshold: {item.threshold} {state}, it was {item.value:,.5g} {item.unit}")
+        state = item.state.upper() if item.broken else item.state
+        lines.append(f"threshold: {item.threshold} {state}, it was {item.shown}")
     return lines + [f"note: {note}" for note in result.notes]
 
 
@@ -141,10 +141,11 @@ def latency_lines(result: Result) -> list[str]:
     latency = result.latency
     if not latency.e2e.deliveries:
         return []
+    service = "; service: from the actual one" if latency.service.deliveries else ""
     of_clients = (latency.client_p99_min_ms, latency.client_p99_max_ms, latency.client_p99_median_ms)
     lowest, highest, median = map(three_digits, of_clients)
     lines = [
-        "end to end: from the intended send time; service: from the actual one",
+        f"end to end: from the intended send time{service}",
         f"p99 of clients: {lowest} to {highest} ms, median {median} ms",
     ]
     if latency.clock_error_ms:

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from hydra.accounting.account import account
 from hydra.accounting.evidence import Audit, Evidence, OffsetRange
+from hydra.accounting.latency import LatencyCounts
 from hydra.accounting.result import Result
 from hydra.accounting.stats import PublisherStats, SubscriberStats
 from hydra.codec import decode
@@ -302,7 +303,10 @@ class Run:
         for task_id, reply in replies.items():
             if not reply.ok:
                 self._subscribers.gone[task_id] = reply.error
-        self._note(subscribers=tuple(decode(reply.body, SubscriberStats) for reply in replies.values() if reply.ok))
+        stats = [decode(reply.body, SubscriberStats) for reply in replies.values() if reply.ok]
+        if self.order.topic_facts.stamped_by_broker:
+            stats = [replace(each, service=LatencyCounts()) for each in stats]
+        self._note(subscribers=tuple(stats))
 
     def _final_log(self, end: Mapping[int, OffsetRange]) -> Mapping[int, OffsetRange]:
         """The log as it is now: its end as the clients were told, its start as far as retention has moved it since."""

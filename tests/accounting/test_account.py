@@ -7,7 +7,7 @@ import pytest
 from hydra.accounting.account import account
 from hydra.accounting.evidence import Audit, AuditedPartition, Evidence, OffsetRange
 from hydra.accounting.intervals import IntervalSet
-from hydra.accounting.latency import LatencyCounts
+from hydra.accounting.latency import LatencyCounts, LatencyHistogram
 from hydra.accounting.stats import (
     ClientStats,
     HostTraffic,
@@ -20,7 +20,7 @@ from hydra.accounting.stats import (
 from hydra.accounting.tally import PartitionTally
 from hydra.errors import AccountingError
 from hydra.options.options import Options
-from hydra.options.order import ClientAssignment, PartitionStart, RunOrder
+from hydra.options.order import ClientAssignment, PartitionStart, RunOrder, TopicFacts
 
 USAGE = ProcessUsage(cpu_percent=12.5, rss_bytes=1, window_s=10)
 
@@ -385,6 +385,21 @@ def test_what_was_refused_for_good_is_no_limit_of_the_brokers():
     assert result.bottleneck.limit == "unknown"
     (told,) = result.bottleneck.evidence
     assert told.startswith("5 records were refused; MESSAGE_TOO_LARGE for 5 records: lower --batch_size")
+
+
+@pytest.mark.parametrize(("stamp", "measured"), [("CreateTime", True), ("", True), ("LogAppendTime", False)])
+def test_a_brokers_stamp_is_no_send_time(stamp, measured):
+    histogram = LatencyHistogram()
+    histogram.add(5000, 20)
+    order, known = evidence([client("a", {0: range(10)})])
+    options = dataclasses.replace(order.options, threshold=("service_p99<50ms", "loss==0"))
+    order = dataclasses.replace(order, options=options, topic_facts=TopicFacts(timestamp_type=stamp))
+    subscribers = (dataclasses.replace(known.subscribers[0], service=histogram.fact(), e2e=histogram.fact()),)
+    result = account(order, dataclasses.replace(known, subscribers=subscribers))
+    assert (result.latency.service.deliveries, result.latency.e2e.deliveries) == (20 if measured else 0, 20)
+    assert [item.kept for item in result.thresholds] == [True if measured else None, True]
+    assert result.verdict == ("pass" if measured else "indeterminate")
+    assert any("LogAppendTime" in note for note in result.notes) is not measured
 
 
 NOT_IN_THE_LOG, IN_THE_LOG, UNKNOWN = (

@@ -190,6 +190,14 @@ def test_a_broken_threshold_of_a_limited_harness_says_nothing_of_the_broker():
     )
 
 
+def test_a_threshold_that_nobody_measured_keeps_a_run_from_being_an_answer():
+    unmeasured = ThresholdOutcome("e2e_p99<50ms", "e2e_p99", None, 50.0, "ms", kept=None)
+    for bottleneck in (None, HARNESS):
+        verdict, reasons, _ = verdict_of(thresholds=(unmeasured,), bottleneck=bottleneck)
+        assert verdict == "indeterminate"
+        assert reasons[-1] == "e2e_p99<50ms was not judged: it was not measured"
+
+
 def test_loss_is_a_fact_whoever_was_the_limit():
     verdict, reasons, _ = verdict_of(LOSS, bottleneck=HARNESS)
     assert verdict == "fail"

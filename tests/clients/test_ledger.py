@@ -14,7 +14,7 @@ from hydra.accounting.stats import Refusal
 from hydra.clients.confluent_publisher import ConfluentPublisher, _Block, queue_records
 from hydra.clients.confluent_publisher import settings as librdkafka_settings
 from hydra.clients.kafka_python import publisher_settings
-from hydra.clients.ledger import PROOFS_OF_REFUSAL, DeliveryLedger, RecordValues, sequence_of
+from hydra.clients.ledger import PROOFS_OF_REFUSAL, DeliveryLedger, RecordValues, sequence_of, timed_out
 from hydra.clients.wire_batches import PartitionQueue
 from hydra.clients.wire_publisher import WirePublisher
 from hydra.options.options import Options
@@ -58,6 +58,15 @@ def test_the_ledger_tells_why_the_most_frequent_reason_first():
     ledger.blame(TOO_LARGE, 1)
     ledger.blame(TOO_LARGE, 4)
     assert ledger.count().refusals == (Refusal("MESSAGE_TOO_LARGE", 5, TOO_LARGE), Refusal("connection lost", 2))
+
+
+@pytest.mark.parametrize(
+    ("acks", "wanted", "there", "error"),
+    [("all", 2, 1, 19), ("1", 2, 1, "late"), ("all", 1, 1, "late"), ("all", None, None, "late")],
+)
+def test_a_time_out_for_want_of_replicas_says_so(sending, acks, wanted, there, error):
+    facts = TopicFacts(min_insync_replicas=wanted, in_sync_replicas=there)
+    assert timed_out(dataclasses.replace(sending("h:1", "t", acks=acks), topic_facts=facts), "late") == error
 
 
 class Report:

@@ -84,6 +84,16 @@ def test_the_tasks_are_told_what_the_topic_takes(rehearsal):
     assert stage.publisher.told.topic_facts.max_message_bytes == 1000
 
 
+def test_what_the_broker_stamped_is_in_no_output_as_a_service_latency(rehearsal):
+    stage = rehearsal()
+    stage.broker.facts = TopicFacts(timestamp_type="LogAppendTime")
+    for task in stage.subscribers:
+        stage.clock.at(2.0, lambda task=task: task.subscribing._timing.sent_at(task.driver.now_s, 0, 7))
+    result = stage.measure()
+    assert result.latency.service.deliveries == 0
+    assert all(not stats.service.counts for stats in stage.record.evidence.subscribers)
+
+
 def test_no_record_is_sent_before_every_client_is_positioned(rehearsal):
     stage = rehearsal(subscribers=3)
     for late, subscriber in enumerate(stage.subscribers):
