@@ -21,7 +21,7 @@ from typing import Any
 from hydra.accounting import timeline
 from hydra.accounting.bottleneck import find_bottleneck
 from hydra.accounting.client_accounting import client_results
-from hydra.accounting.evidence import Evidence
+from hydra.accounting.evidence import Evidence, within_plan
 from hydra.accounting.intervals import Span
 from hydra.accounting.latency import LatencyCounts, LatencyHistogram, LatencySummary
 from hydra.accounting.loss import PartitionLog
@@ -52,6 +52,7 @@ SUMMED = {
 
 def account(order: RunOrder, evidence: Evidence) -> Result:
     """What the run means; raises AccountingError when an identity that holds in every run does not hold in this one."""
+    evidence = within_plan(order, evidence)
     if evidence.topic_error:  # what was read of the log may be another one's
         evidence = replace(evidence, begin_offsets={}, log={}, audit=None)
     logs = _logs(order, evidence)
@@ -223,12 +224,14 @@ def _ratio(amount: float, of: float) -> float:
 
 
 def _counted(order: RunOrder, evidence: Evidence, logs: Mapping[int, PartitionLog]) -> int:
-    """Records that count as sent: acked ones, or what the log grew by where nothing was acked."""
+    """Records that count as sent: acked ones, or those of the run that the log got where nothing was acked."""
     if evidence.topic_error:
         return evidence.publisher.acked if evidence.publisher is not None else 0
-    if evidence.publisher is not None and order.has_acks:
-        return sum(log.expected_records for log in logs.values())
-    return sum(log.appended for log in logs.values())
+    expected = sum(log.expected_records for log in logs.values())
+    if evidence.publisher is None or order.has_acks:
+        return expected
+    # Where nobody read the whole log, records that nobody can name may be somebody else's.
+    return min(expected, evidence.publisher.attempted - evidence.publisher.failed)
 
 
 def _mean(values: Sequence[float]) -> float:

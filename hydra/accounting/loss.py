@@ -128,7 +128,8 @@ class PartitionLog:
                     at += count
             candidates = candidates.minus(offset_of.keys())
             unnamed.add(at, stop)
-        return offset_of, unnamed
+        # Once each record that was sent has its offset, what stands elsewhere is a copy, or somebody else's.
+        return offset_of, IntervalSet() if self._outcomes is not None and not candidates else unnamed
 
     def _unseen(self) -> IntervalSet:
         """Offsets of the run that were not audited, and at which no client received a record."""

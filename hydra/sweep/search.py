@@ -216,7 +216,7 @@ def _answer(
 
 
 def _limit(trials: Iterable[SearchTrial], value: float) -> tuple[Limit, Outcome]:
-    """What was the limit at a value that is not good, and the outcome that says so; what once was not the broker is not."""
+    """What was the limit at a value that is not good, and the outcome that says so: the broker last."""
     outcomes = {trial.outcome for trial in trials if trial.value == value}
     for other in _OTHER_LIMITS:
         if other in outcomes:

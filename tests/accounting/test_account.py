@@ -125,7 +125,8 @@ def evidence(clients, *, others=(), acks="1", msg_rate=1.0, **fields):
     logs = fields.pop("logs", {partition: list(range(end)) for partition, end in ends.items()})
     starts = fields.pop("starts", {})
     assigned = [assignment(item.name, [part.partition for part in item.partitions]) for item in clients]
-    order = RunOrder("run-1", Options(acks=acks, msg_rate=msg_rate), clients=(*assigned, *others))
+    options = Options(acks=acks, msg_rate=msg_rate, partitions=len(ends), test_duration=fields.pop("planned_s", 1000.0))
+    order = RunOrder("run-1", options, clients=(*assigned, *others))
     whole = Evidence(
         publisher=publisher({0: range(10)}),
         subscribers=(SubscriberStats("run-1", "task-1", tuple(clients), USAGE),) if clients else (),
@@ -400,6 +401,42 @@ def test_a_brokers_stamp_is_no_send_time(stamp, measured):
     assert [item.kept for item in result.thresholds] == [True if measured else None, True]
     assert result.verdict == ("pass" if measured else "indeterminate")
     assert any("LogAppendTime" in note for note in result.notes) is not measured
+
+
+@pytest.mark.parametrize("acks", ["0", "1"])
+@pytest.mark.parametrize("reports", [True, False])
+def test_records_with_the_runs_tag_beyond_its_plan_are_somebody_elses(acks, reports):
+    log = [*range(4), 7000, 7001, *range(4, 10), 10, 2**40]
+    given = [(offset, sequence) for offset, sequence in enumerate(log)]
+    clients = [client(name, {0: given}) for name in "ab"]
+    sent = publisher({0: range(10) if acks == "1" else ()}, attempted={0: 10})
+    order, known = evidence(clients, publisher=sent, acks=acks, logs={0: log}, ends={0: 14}, planned_s=10.0)
+    result = account(order, known if reports else dataclasses.replace(known, publisher=None))
+    assert result.verdict == ("pass" if reports else "indeterminate")
+    totals = result.totals
+    assert (totals.records_foreign, totals.records_ghost, totals.records_lost) == (8, 0, 0)
+    assert (totals.records_counted, totals.records_delivered) == (10, 20)
+    assert "8 records of someone else's were in the topic" in result.notes
+
+
+def test_a_record_that_was_not_sent_and_is_within_the_plan_is_a_ghost():
+    sent = publisher({0: range(9)}, attempted={0: 9})
+    result = account(*evidence([client("a", {0: range(10)})], publisher=sent, planned_s=10.0))
+    assert (result.verdict, result.totals.records_ghost) == ("fail", 1)
+
+
+@pytest.mark.parametrize("audited", [True, False])
+def test_without_acks_somebody_elses_records_do_not_count_as_sent(audited):
+    log = [None, *range(10), None]
+    given = [(offset, sequence) for offset, sequence in enumerate(log) if sequence is not None]
+    reader = client("a", {0: given}, position={0: 12}, foreign=2)
+    sent = publisher({0: ()}, attempted={0: 10})
+    result = account(
+        *evidence([reader], publisher=sent, acks="0", logs={0: log}, ends={0: 12}, audited=audited, planned_s=10.0)
+    )
+    assert (result.totals.records_counted, result.totals.records_appended) == (10, 12)
+    assert (result.verdict, result.totals.records_lost) == ("pass", 0)
+    assert result.totals.tx_rate_per_s == 1.0
 
 
 NOT_IN_THE_LOG, IN_THE_LOG, UNKNOWN = (

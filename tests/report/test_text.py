@@ -170,6 +170,13 @@ def test_the_first_line_names_the_most_frequent_refusal(acks, totals, told):
     assert verdict_line(result(**totals), RunOrder("r", Options(acks=acks)), refusals).endswith(told)
 
 
+def test_the_table_says_how_much_of_the_loss_is_only_unread():
+    figures = {"mean_loss_percent": 64.0, "records_lost": 1234, "clients_expecting": 3}
+    row = rows_of(records_unread=1000, **figures)["average_packet_loss"]
+    assert row == ["64", "%", "lost of sent, mean over 3 clients; 1,000 of 1,234 unread"]
+    assert "unread" not in rows_of(**figures)["average_packet_loss"][2]
+
+
 @pytest.mark.parametrize("verdict", ["pass", "fail", "indeterminate"])
 def test_the_verdict_is_followed_by_why_and_by_what_to_know(verdict):
     made = result(verdict, ["first", "second"], ["by the way"])
