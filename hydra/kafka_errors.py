@@ -83,8 +83,19 @@ _LIBRDKAFKA_TEXTS: Mapping[str, int] = {
 NAMES_PREFIX = "hydra-"
 """What the names of Hydra's topics and groups begin with."""
 
+_TOO_FEW_REPLICAS = "fewer replicas are in sync than min.insync.replicas: see which brokers are down, or use --acks=1"
+
+UNKNOWN_SERVER_ERROR = -1
+"""The lowest of Kafka's codes; what is below is a client library's own."""
+
 _HINTS: Mapping[int, str] = {
+    3: "see who deletes topics there",
+    7: "the replicas did not confirm in time: see the brokers' disks and load",
+    10: "lower --batch_size or --msg_size, or raise max.message.bytes (message.max.bytes of the brokers)",
     17: "see the rules for topic names on these brokers",
+    18: "raise segment.bytes of the topic, or lower --batch_size",
+    19: _TOO_FEW_REPLICAS,
+    20: _TOO_FEW_REPLICAS,
     23: "members with another assignor are in the group: see who else uses it",
     24: "the broker does not take this group id",
     26: "the session time-out of a member is 45 s: it must be between group.min.session.timeout.ms and"
@@ -92,6 +103,8 @@ _HINTS: Mapping[int, str] = {
     30: f"grant this user READ and DELETE on groups whose names begin with {NAMES_PREFIX} (kafka-acls --add"
     f" --resource-pattern-type prefixed --group {NAMES_PREFIX})",
     31: "grant this user CREATE and DESCRIBE on the cluster, and IDEMPOTENT_WRITE for --acks=all",
+    32: "compare the clocks of the publisher's host and of the broker, and see message.timestamp.before.max.ms and"
+    " message.timestamp.after.max.ms",
     33: "the listener wants another SASL mechanism",
     34: "the listener wants SASL: give the address of a listener without it",
     35: "use a newer broker, or another driver",
@@ -100,9 +113,12 @@ _HINTS: Mapping[int, str] = {
     38: "the cluster has fewer brokers than its default.replication.factor",
     40: "see the settings that these brokers take for a topic",
     44: "see the create.topic.policy.class.name of the brokers",
+    56: "see the brokers' disks and logs",
     58: "check user and password",
     73: "set delete.topic.enable of the brokers, or delete the topic there",
     76: "choose another compression.type",
+    87: "a compacted topic (cleanup.policy) takes no record without a key, and a topic none with a timestamp that is"
+    " out of message.timestamp.before.max.ms and message.timestamp.after.max.ms",
     81: "raise group.max.size of the broker, or use fewer clients in a group",
 }
 _DEFAULT_HINT = "see the broker's log"

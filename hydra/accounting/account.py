@@ -14,17 +14,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
 from hydra.accounting import timeline
 from hydra.accounting.bottleneck import find_bottleneck
 from hydra.accounting.client_accounting import client_results
-from hydra.accounting.evidence import Evidence
+from hydra.accounting.evidence import Evidence, within_plan
 from hydra.accounting.intervals import Span
 from hydra.accounting.latency import LatencyCounts, LatencyHistogram, LatencySummary
 from hydra.accounting.loss import PartitionLog
-from hydra.accounting.result import ClientResult, Result, find_verdict
+from hydra.accounting.result import ClientResult, Result, find_verdict, refusal_text
 from hydra.accounting.stats import PublisherStats
 from hydra.accounting.timeline import TimelinePoint
 from hydra.accounting.totals import Latencies, Totals, judge_thresholds
@@ -51,15 +52,24 @@ SUMMED = {
 
 def account(order: RunOrder, evidence: Evidence) -> Result:
     """What the run means; raises AccountingError when an identity that holds in every run does not hold in this one."""
+    evidence = within_plan(order, evidence)
+    if evidence.topic_error:  # what was read of the log may be another one's
+        evidence = replace(evidence, begin_offsets={}, log={}, audit=None)
     logs = _logs(order, evidence)
     clients = client_results(order, evidence, logs)
     points = timeline.points(order, evidence)
     sending = _while_sending(order, evidence, points)
-    latency = _latency(evidence, clients)
+    latency = _latency(order, evidence, clients)
     totals = _totals(order, evidence, logs, clients, sending)
     _check_identities(evidence, totals)
     thresholds = judge_thresholds(order.options, totals, latency)
     bottleneck = find_bottleneck(order, evidence, totals, latency, points=sending, thresholds=thresholds)
+    if evidence.topic_error:
+        bottleneck = replace(bottleneck, limit="unknown", harness_limited=False, evidence=(evidence.topic_error,))
+    elif bottleneck.limit == "broker" and totals.records_failed:
+        # For good: settings, rights or the records themselves, whatever the load. That tells nothing of the limit.
+        refused = f"{totals.records_failed} records were refused; {refusal_text(evidence)}"
+        bottleneck = replace(bottleneck, limit="unknown", evidence=(refused,))
     verdict, reasons, notes = find_verdict(
         order, evidence, totals, latency, bottleneck=bottleneck, thresholds=thresholds
     )
@@ -94,13 +104,15 @@ def _while_sending(order: RunOrder, evidence: Evidence, points: Sequence[Timelin
     return [point for point in points if point.at_s <= window_s + order.sample_every_s / 2] or points
 
 
-def _latency(evidence: Evidence, clients: Sequence[ClientResult]) -> Latencies:
+def _latency(order: RunOrder, evidence: Evidence, clients: Sequence[ClientResult]) -> Latencies:
+    # Against the broker's stamps it would be another figure, and another one with each driver.
+    service = () if order.topic_facts.stamped_by_broker else [stats.service for stats in evidence.subscribers]
     by_p99 = sorted((client.e2e.p99_ms, client.name) for client in clients if client.e2e.deliveries)
     p99s = [p99_ms for p99_ms, _ in by_p99] or [0.0]
     lag = [evidence.publisher.lag] if evidence.publisher else []
     return Latencies(
         e2e=_merged([stats.e2e for stats in evidence.subscribers]),
-        service=_merged([stats.service for stats in evidence.subscribers]),
+        service=_merged(service),
         publisher_lag=_merged(lag),
         client_p99_min_ms=p99s[0],
         client_p99_median_ms=p99s[len(p99s) // 2],
@@ -129,6 +141,7 @@ def _totals(
         records_appended=sum(log.appended for log in logs.values()),
         records_duplicated_in_log=sum(log.duplicated for log in logs.values()),
         records_counted=counted,
+        **_unknown_totals(order, evidence, logs),
         fetches_per_s=_ratio(sum(point.fetches for point in sending), sending[-1].at_s if sending else 0.0),
         **_publisher_totals(evidence.publisher, counted),
         **_client_totals(clients),
@@ -149,6 +162,19 @@ def _publisher_totals(publisher: PublisherStats | None, counted: int) -> dict[st
         "publisher_cpu_percent": publisher.usage.cpu_percent if publisher else 0.0,
         "publisher_host_tx_bytes_per_s": publisher.traffic.tx_bytes_per_s if publisher else 0.0,
         "publisher_host_rx_bytes_per_s": publisher.traffic.rx_bytes_per_s if publisher else 0.0,
+    }
+
+
+def _unknown_totals(order: RunOrder, evidence: Evidence, logs: Mapping[int, PartitionLog]) -> dict[str, int]:
+    """What the log tells of records whose outcome the publisher does not know; nothing without acks."""
+    if not order.has_acks:
+        return {}
+    found = [log.unacked() for log in logs.values()]
+    # A corrupt batch holds records that nobody can name.
+    corrupt = evidence.audit is not None and evidence.audit.corrupt > 0
+    return {
+        "records_unknown_in_log": sum(in_log for in_log, _ in found),
+        "records_unknown_absent": 0 if corrupt else sum(absent for _, absent in found),
     }
 
 
@@ -198,10 +224,14 @@ def _ratio(amount: float, of: float) -> float:
 
 
 def _counted(order: RunOrder, evidence: Evidence, logs: Mapping[int, PartitionLog]) -> int:
-    """Records that count as sent: acked ones, or what the log grew by where nothing was acked."""
-    if evidence.publisher is not None and order.has_acks:
-        return sum(log.expected_records for log in logs.values())
-    return sum(log.appended for log in logs.values())
+    """Records that count as sent: acked ones, or those of the run that the log got where nothing was acked."""
+    if evidence.topic_error:
+        return evidence.publisher.acked if evidence.publisher is not None else 0
+    expected = sum(log.expected_records for log in logs.values())
+    if evidence.publisher is None or order.has_acks:
+        return expected
+    # Where nobody read the whole log, records that nobody can name may be somebody else's.
+    return min(expected, evidence.publisher.attempted - evidence.publisher.failed)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -107,7 +107,7 @@ def _symptoms(
         symptoms.append(f"{totals.records_unread} deliveries were unread when the drain ended")
     if totals.records_expired:
         symptoms.append(f"{totals.records_expired} deliveries expired before they were read")
-    symptoms += [f"{item.threshold} was broken: {item.value:,.5g} {item.unit}" for item in thresholds if not item.kept]
+    symptoms += [f"{item.threshold} was broken: {item.shown}" for item in thresholds if item.broken]
     return tuple(symptoms)
 
 

@@ -41,8 +41,8 @@ class DeliveryTiming:
     """
 
     __slots__ = (
-        "_even", "_interval_s", "_one_partition", "_partitioner", "_sample", "_start_s", "_start_wall_s", "_uneven",
-        "_whole", "interval_ms", "spacing",
+        "_even", "_interval_s", "_one_partition", "_partitioner", "_planned", "_sample", "_start_s", "_start_wall_s",
+        "_uneven", "_whole", "interval_ms", "spacing",
     )  # fmt: skip
 
     def __init__(self, plan: SendPlan, partitioner: Partitioner, start_s: float, start_wall_s: float) -> None:
@@ -50,6 +50,8 @@ class DeliveryTiming:
         self.interval_ms = 1000 * plan.interval_s
         self._partitioner = partitioner
         self._one_partition = partitioner.partitions == 1
+        self._planned = {part: partitioner.share(part, plan.records) for part in range(partitioner.partitions)}
+        """Records of the plan, by partition."""
         self._start_s = start_s
         self._start_wall_s = start_wall_s
         self.spacing = Spacing(self._interval_s)
@@ -59,9 +61,16 @@ class DeliveryTiming:
         self._uneven = LatencyHistogram()
 
     def arrived(self, client: SpacedLatencies, partition: int, sequence: int, records: int, now_s: float) -> None:
-        """Count the end-to-end latencies of records that arrived together, for their client and for the task."""
+        """Count the end-to-end latencies of records that arrived together, for their client and for the task.
+
+        What is beyond the plan is somebody else's, and was never due.
+        """
         # Hot path: once for every answer to a fetch.
         since_s = now_s - self._start_s
+        if sequence + records > (stop := self._planned.get(partition, 0)):
+            records = stop - sequence
+            if records <= 0:
+                return
         if self._one_partition:
             lowest_s = since_s - (sequence + records - 1) * self._interval_s
             client.add(lowest_s, records)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from hydra.accounting.intervals import Span
-from hydra.accounting.stats import MachineSample, PublisherStats, SubscriberStats
+from hydra.accounting.stats import ClientStats, MachineSample, PublisherStats, SubscriberStats
+from hydra.options.order import RunOrder
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ class Evidence:
     """The end of each partition's log before the run."""
     log: Mapping[int, OffsetRange] = field(default_factory=dict)
     """Each partition's log after the run."""
+    topic_error: str = ""
+    """What somebody else did to the topic while the run used it; empty where nobody did anything."""
     audit: Audit | None = None
     audit_error: str = ""
     """Why the log was not audited."""
@@ -65,3 +68,33 @@ class Evidence:
     """CPUs of the controller's machine that Hydra's processes may use, by affinity and quota."""
     clock_error_s: float = 0.0
     """How far the clocks of two tasks may be apart after correction."""
+
+
+def within_plan(order: RunOrder, evidence: Evidence) -> Evidence:
+    """The same, with records that bear the run's tag and are beyond its plan as what they are: somebody else's."""
+    planned = order.send_plan.records
+
+    def own(partition: int, spans: Sequence[Span]) -> tuple[tuple[Span, ...], int]:
+        """(what is within the plan, how many records are beyond)."""
+        stop = order.partitioner.share(partition, planned)
+        if all(sequence + records <= stop for _, sequence, records in spans):
+            return tuple(spans), 0
+        clipped = [(offset, sequence, min(records, stop - sequence)) for offset, sequence, records in spans]
+        kept = tuple(span for span in clipped if span[2] > 0)
+        return kept, sum(records for *_, records in spans) - sum(records for *_, records in kept)
+
+    def own_client(client: ClientStats) -> ClientStats:
+        found = [own(part.partition, part.spans) for part in client.partitions]
+        foreign = sum(beyond for _, beyond in found)
+        if not foreign:
+            return client
+        parts = (replace(part, spans=spans) for part, (spans, _) in zip(client.partitions, found, strict=True))
+        return replace(client, partitions=tuple(parts), foreign=client.foreign + foreign)
+
+    audit = evidence.audit
+    if audit is not None:
+        found = {number: own(number, part.spans) for number, part in audit.partitions.items()}
+        partitions = {number: replace(part, spans=found[number][0]) for number, part in audit.partitions.items()}
+        audit = replace(audit, partitions=partitions, foreign=audit.foreign + sum(more for _, more in found.values()))
+    subscribers = (replace(stats, clients=tuple(map(own_client, stats.clients))) for stats in evidence.subscribers)
+    return replace(evidence, subscribers=tuple(subscribers), audit=audit)

@@ -85,6 +85,7 @@ class PartitionLog:
         else:
             self.expected = IntervalSet((*known, *self._offset_of.keys()))
         self.appended = offsets.end - begin_offset
+        self._known = known
 
     @property
     def expected_records(self) -> int:
@@ -109,7 +110,7 @@ class PartitionLog:
         for offset, sequence, records in reversed(list(self._map)):
             for start, stop in IntervalSet(((offset, offset + records),)).minus(vanished):
                 offset_of.put(sequence + start - offset, start, stop - start)
-        unseen = IntervalSet(((self._begin_offset, self._offsets.end),)).minus(self._audited).minus(self._map.keys())
+        unseen = self._unseen()
         unnamed = IntervalSet()
         if not unseen:
             return offset_of, unnamed
@@ -127,7 +128,21 @@ class PartitionLog:
                     at += count
             candidates = candidates.minus(offset_of.keys())
             unnamed.add(at, stop)
-        return offset_of, unnamed
+        # Once each record that was sent has its offset, what stands elsewhere is a copy, or somebody else's.
+        return offset_of, IntervalSet() if self._outcomes is not None and not candidates else unnamed
+
+    def _unseen(self) -> IntervalSet:
+        """Offsets of the run that were not audited, and at which no client received a record."""
+        return IntervalSet(((self._begin_offset, self._offsets.end),)).minus(self._audited).minus(self._map.keys())
+
+    def unacked(self) -> tuple[int, int]:
+        """(in the log, not in the log): of the records that were neither acked nor refused, as far as it is known."""
+        if self._outcomes is None:
+            return 0, 0
+        unacked = IntervalSet(((0, self._outcomes.attempted),))
+        unacked = unacked.minus(IntervalSet(self._outcomes.acked)).minus(IntervalSet(self._outcomes.failed))
+        absent = unacked.minus(self._known)
+        return len(unacked) - len(absent), 0 if self._unseen() else len(absent)
 
     def _candidates(self, known: IntervalSet) -> IntervalSet:
         """Sequences that may be in the log and that nobody saw."""

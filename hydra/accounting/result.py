@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -11,6 +12,7 @@ from hydra.accounting.evidence import Evidence
 from hydra.accounting.latency import LatencySummary
 from hydra.accounting.timeline import TimelinePoint
 from hydra.accounting.totals import Latencies, ThresholdOutcome, Totals
+from hydra.kafka_errors import error_hint
 from hydra.options.order import RunOrder
 
 Verdict = Literal["pass", "fail", "indeterminate"]
@@ -114,12 +116,15 @@ def find_verdict(
     """(verdict, reasons, notes).
 
     Loss is a fact, whoever was the limit, and fails a run. A broken threshold fails it only where the harness was not
-    the limit: otherwise the run says nothing about the broker.
+    the limit: otherwise the run says nothing about the broker. Where somebody else took the topic away, nothing that
+    was seen of its log says anything.
     """
+    if evidence.topic_error:
+        reasons = (evidence.topic_error, *_task_doubts(order, evidence, totals))
+        return "indeterminate", reasons, tuple(_notes(order, evidence, totals, latency))
     failures, doubts = _failures(order, evidence, totals), _doubts(order, evidence, totals)
-    broken = [
-        f"{item.threshold} is broken: it was {item.value:,.5g} {item.unit}" for item in thresholds if not item.kept
-    ]
+    broken = [f"{item.threshold} is broken: it was {item.shown}" for item in thresholds if item.broken]
+    doubts += [f"{item.threshold} was not judged: it was not measured" for item in thresholds if item.kept is None]
     if bottleneck.harness_limited:
         told = "; ".join(bottleneck.evidence)
         limited = f"the harness was the limit, not the broker: {told} ({bottleneck.advice})"
@@ -172,6 +177,19 @@ def _failures(order: RunOrder, evidence: Evidence, totals: Totals) -> list[str]:
 
 def _doubts(order: RunOrder, evidence: Evidence, totals: Totals) -> list[str]:
     """What keeps a run from being an answer."""
+    doubts = [*_publisher_doubts(order, evidence, totals), *_task_doubts(order, evidence, totals)]
+    if totals.records_unread:
+        why = _most_frequent_error(evidence)
+        doubts.append(f"{totals.records_unread} deliveries were still unread when the drain ended{why}")
+    if not totals.records_counted:
+        doubts.append("no record reached the broker")
+    elif text := plan_not_kept(order, totals):
+        doubts.append(f"the plan was not kept: {text}")
+    return doubts
+
+
+def _task_doubts(order: RunOrder, evidence: Evidence, totals: Totals) -> list[str]:
+    """Who is missing, or failed."""
     doubts: list[str] = []
     if evidence.publisher is None:
         doubts.append(f"the publisher did not report ({evidence.publisher_error}): what it sent is a lower bound")
@@ -181,16 +199,18 @@ def _doubts(order: RunOrder, evidence: Evidence, totals: Totals) -> list[str]:
         doubts.append(f"{len(order.clients_of(task_id))} clients of {task_id} are missing: {reason}")
     if totals.clients_never_started:
         doubts.append(f"{totals.clients_never_started} clients never started")
-    if totals.records_unread:
-        doubts.append(f"{totals.records_unread} deliveries were still unread when the drain ended")
-    doubts.extend(_publisher_doubts(order, evidence, totals))
-    if not totals.records_counted:
-        doubts.append("no record reached the broker")
-    elif text := plan_not_kept(order, totals):
-        doubts.append(f"the plan was not kept: {text}")
     if not totals.clients_reporting:
         doubts.append("no client reported")
     return doubts
+
+
+def _most_frequent_error(evidence: Evidence) -> str:
+    """What clients last said of what kept them, in words to add; empty where none had an error."""
+    clients = [client for stats in evidence.subscribers for client in stats.clients]
+    if not (errors := Counter(client.error for client in clients if client.error)):
+        return ""
+    (error, _), *_others = errors.most_common(1)
+    return f"; {errors.total()} of {len(clients)} clients had an error: {error}"
 
 
 def _publisher_doubts(order: RunOrder, evidence: Evidence, totals: Totals) -> list[str]:
@@ -198,14 +218,33 @@ def _publisher_doubts(order: RunOrder, evidence: Evidence, totals: Totals) -> li
     doubts = []
     foreign = evidence.audit.foreign if evidence.audit is not None else 0
     in_log = totals.records_appended - totals.records_duplicated_in_log - foreign
-    if totals.records_unknown and order.has_acks:
-        doubts.append(f"{totals.records_unknown} records were never acknowledged: their fate is unknown")
+    if totals.records_failed:
+        doubts.append(f"{totals.records_failed} records were refused by the broker")
+    if order.has_acks:
+        in_log_unacked, absent = totals.records_unknown_in_log, totals.records_unknown_absent
+        fates = (
+            (absent, "were never acknowledged and are not in the log"),
+            (in_log_unacked, "were never acknowledged and are in the log"),
+            (totals.records_unknown - absent - in_log_unacked, "were never acknowledged: their fate is unknown"),
+        )
+        doubts += [f"{count} records {fate}" for count, fate in fates if count > 0]
     elif evidence.publisher is not None and in_log < totals.records_unknown:
         astray = totals.records_unknown - in_log
         doubts.append(f"{astray} records were sent and never reached the log, which acks=0 does not tell the publisher")
-    if totals.records_failed:
-        doubts.append(f"{totals.records_failed} records were refused by the broker")
+    if doubts and (reason := refusal_text(evidence)):
+        doubts[0] += f"; {reason}"
     return doubts
+
+
+def refusal_text(evidence: Evidence) -> str:
+    """The most frequent reason why records were not acked, how many it was, and what to do; empty without any."""
+    refusals = evidence.publisher.refusals if evidence.publisher is not None else ()
+    if not refusals:
+        return ""
+    first = refusals[0]
+    others = f" (one of {len(refusals)} reasons)" if len(refusals) > 1 else ""
+    told = f"{first.error} for {first.records:,} records{others}"
+    return f"{told}: {error_hint(first.code, 'WRITE')}" if first.code else told
 
 
 def _notes(order: RunOrder, evidence: Evidence, totals: Totals, latency: Latencies) -> list[str]:
@@ -223,6 +262,11 @@ def _notes(order: RunOrder, evidence: Evidence, totals: Totals, latency: Latenci
         notes.append(f"{idle} of {totals.clients_reporting} clients had no partition to read")
     if not order.has_acks:
         notes.append("acks=0: nothing is acknowledged; loss is judged against the broker's log")
+    if order.topic_facts.stamped_by_broker:
+        notes.append(
+            "the topic has its records stamped by the broker (message.timestamp.type=LogAppendTime): their actual send"
+            " time is not known, nor the service latency"
+        )
     counts = (
         (totals.records_duplicated, "duplicate deliveries"),
         (totals.records_duplicated_in_log, "records stand in the log twice"),

@@ -146,6 +146,17 @@ class PartitionOutcomes:
 
 
 @dataclass(frozen=True)
+class Refusal:
+    """Why records were not acked: the last error that each of them met."""
+
+    error: str
+    """Kafka's name of the error, or what the client library calls it."""
+    records: int
+    code: int = 0
+    """Kafka's code of the error; 0 where it is not one of Kafka's."""
+
+
+@dataclass(frozen=True)
 class PublisherSample:
     """The publisher at one moment, about once a second; counts are since the start."""
 
@@ -187,6 +198,8 @@ class PublisherStats:
     samples: tuple[PublisherSample, ...] = ()
     error: str = ""
     """The last error, in the words of the client library; empty when there is none."""
+    refusals: tuple[Refusal, ...] = ()
+    """Why records were not acked, the most frequent reason first."""
 
 
 @dataclass(frozen=True)

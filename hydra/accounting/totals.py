@@ -88,6 +88,10 @@ class Totals:
     broker_rss_bytes_max: int | None
     machine_cpu_percent: float | None
     """Of what Hydra's processes may use of the controller's machine, mean over the send window."""
+    records_unknown_in_log: int = 0
+    """Of the unknown ones, those that are in the log."""
+    records_unknown_absent: int = 0
+    """Of the unknown ones, those that are not in the log: all of it was seen."""
 
 
 @dataclass(frozen=True)
@@ -136,9 +140,40 @@ _VALUES: Mapping[str, Value] = {
 }
 
 
-def metric_value(name: str, totals: Totals, latency: Latencies) -> float:
-    """A run's figure of that name (options/thresholds.py), in its unit."""
-    return _VALUES[name](totals, latency)
+Measured = Callable[[Totals, Latencies], bool]
+
+
+def _counted(of: str) -> Measured:
+    return lambda _totals, latency: getattr(latency, of).deliveries > 0
+
+
+def _by_expecting(totals: Totals, _: Latencies) -> bool:
+    return totals.clients_expecting > 0
+
+
+def _by_clients(totals: Totals, _: Latencies) -> bool:
+    return totals.clients_reporting > 0
+
+
+def _by_publisher(totals: Totals, _: Latencies) -> bool:
+    return totals.records_planned > 0  # a publisher that reports has at least one
+
+
+_MEASURED: Mapping[str, Measured] = {
+    **dict.fromkeys(("loss", "loss_percent", "expired", "unread"), _by_expecting),
+    **dict.fromkeys(("duplicates", "reordered", "rx_rate", "sub_cpu_max", "fetch_rate"), _by_clients),
+    **dict.fromkeys(("tx_rate", "pub_cpu"), _by_publisher),
+    **{f"{of}_{name}": _counted(of) for of in ("e2e", "service") for name in PERCENTILES},
+    "worst_client_p99": _counted("e2e"),
+    **dict.fromkeys(("pub_lag_p99", "pub_lag_max"), _counted("publisher_lag")),
+    "failing_clients": lambda _totals, _latency: True,
+}
+"""Whether anybody measured a metric: where nobody did, the zeros of totals and latencies are no figures."""
+
+
+def metric_value(name: str, totals: Totals, latency: Latencies) -> float | None:
+    """A run's figure of that name (options/thresholds.py), in its unit; None where nobody measured it."""
+    return _VALUES[name](totals, latency) if _MEASURED[name](totals, latency) else None
 
 
 @dataclass(frozen=True)
@@ -147,11 +182,27 @@ class ThresholdOutcome:
 
     threshold: str
     metric: str
-    value: float
+    value: float | None
+    """In ``unit``; None where nobody measured it."""
     limit: float
-    """Both in ``unit``."""
     unit: str
-    kept: bool
+    kept: bool | None
+    """None where nobody measured the value."""
+
+    @property
+    def broken(self) -> bool:
+        """Whether the value was measured and is not within the limit."""
+        return self.kept is False
+
+    @property
+    def state(self) -> str:
+        """What became of it, in words."""
+        return "not judged" if self.kept is None else "kept" if self.kept else "broken"
+
+    @property
+    def shown(self) -> str:
+        """The value in words."""
+        return "not measured" if self.value is None else f"{self.value:,.5g} {self.unit}"
 
 
 def judge_thresholds(options: Options, totals: Totals, latency: Latencies) -> tuple[ThresholdOutcome, ...]:
@@ -162,6 +213,6 @@ def judge_thresholds(options: Options, totals: Totals, latency: Latencies) -> tu
         metric = METRICS[threshold.metric]
         value = metric_value(threshold.metric, totals, latency)
         limit = threshold.limit * options.msg_rate if threshold.of_asked else threshold.limit
-        kept = _COMPARE[threshold.compare](value, limit)
+        kept = None if value is None else _COMPARE[threshold.compare](value, limit)
         outcomes.append(ThresholdOutcome(str(threshold), threshold.metric, value, limit, metric.unit, kept))
     return tuple(outcomes)

@@ -7,12 +7,15 @@ BrokerError. A port that refuses connections is given up after a few seconds.
 from __future__ import annotations
 
 import contextlib
+import socket
+import struct
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypedDict, TypeVar
+from dataclasses import replace
+from typing import Any, TypedDict, TypeVar
 
 from kafka import KafkaAdminClient, OffsetSpec, TopicPartition
-from kafka.admin import MemberToRemove
+from kafka.admin import ConfigResource, ConfigResourceType, MemberToRemove
 from kafka.errors import (
     BrokerResponseError,
     GroupIdNotFoundError,
@@ -25,13 +28,14 @@ from kafka.errors import (
     for_code,
 )
 from kafka.net.compat import KafkaNetClient
+from kafka.protocol.metadata import MetadataRequest, MetadataResponse
 
 from hydra.accounting.evidence import OffsetRange
 from hydra.broker.connectivity import await_reachable, check_no_tls, connection_errors
 from hydra.endpoints import Endpoint, parse_endpoints
 from hydra.errors import BrokerError
 from hydra.kafka_errors import error_hint, error_name, is_final
-from hydra.options.order import PartitionLeader
+from hydra.options.order import PartitionLeader, TopicFacts, TopicIdentity
 from hydra.run.protocols import ClusterFacts
 
 _T = TypeVar("_T")
@@ -42,16 +46,27 @@ _POLL_S = 0.05
 _PAUSE_S = 0.2
 _ADVERTISED_TIMEOUT_S = 2.0
 
+_LOOK_TIMEOUT_S = 1.0
+_METADATA_WITH_IDS, _METADATA_BEFORE = 10, 7
+"""Versions of the Metadata request: of brokers from 2.8 on, which give topics an id, and of those before (2.1)."""
+_LARGEST_REPLY_BYTES = 16 * 1024 * 1024
+
+_MAX_BYTES = "message.max.bytes"
+_TOPIC_SETTINGS = ("max.message.bytes", "message.timestamp.type", "min.insync.replicas")
+
 ALL_UP_HINT = "check that all brokers of the cluster are up"
 
 
 class _Partition(TypedDict):
     partition_index: int
     leader_id: int
+    leader_epoch: int
+    isr_nodes: list[int]
 
 
 class _Topic(TypedDict):
     error_code: int
+    topic_id: object
     partitions: list[_Partition]
 
 
@@ -71,11 +86,17 @@ class KafkaTopicAdmin:
         self._request_timeout_s = timeout_s / 3
         self._client: KafkaAdminClient | None = None
         self._knows_no_tls = False
+        self._has_topic_ids = True
         self._advertised: Sequence[Endpoint] = ()
 
     def check(self) -> ClusterFacts:
         """Reach the cluster and learn about it; see the Protocol."""
-        return self._call("describe the cluster", _cluster_facts)
+        facts = self._call("describe the cluster", _cluster_facts)
+        if not facts.brokers:
+            return facts
+        broker = str(min(facts.brokers))
+        found = self._call("describe the cluster", lambda client: _settings(client, "broker", broker, [_MAX_BYTES]))
+        return replace(facts, max_message_bytes=int(found[_MAX_BYTES]) if _MAX_BYTES in found else None)
 
     def create_topic(self, name: str, *, partitions: int, configs: Mapping[str, str]) -> Sequence[PartitionLeader]:
         """Create a topic, with the cluster's default replication factor; see the Protocol."""
@@ -99,6 +120,30 @@ class KafkaTopicAdmin:
             state = f"has {len(leaders)} leaders for {partitions} partitions after {self._timeout_s:g} s"
             _pause(deadline, f"the topic {name} on {self._where} {state}", ALL_UP_HINT)
         return leaders
+
+    def describe_topic(self, name: str) -> TopicFacts:
+        """Identity and settings of a topic; see the Protocol."""
+        facts = self._call(f"describe the topic {name}", lambda client: _topic_facts(client, name))
+        self._has_topic_ids = bool(facts.identity.topic_id)
+        return facts
+
+    def look_at_topic(self, name: str) -> TopicIdentity | None:
+        """One question to the first broker that answers it, on a connection of its own; see the Protocol."""
+        version = _METADATA_WITH_IDS if self._has_topic_ids else _METADATA_BEFORE
+        reason: Exception | None = None
+        for endpoint in self._endpoints:
+            try:
+                topic = _topic_at(endpoint, name, version)
+            # Whatever the codec raises for a reply that is cut off.
+            except (OSError, ValueError, IndexError, struct.error) as error:
+                reason = error
+                continue
+            if topic["error_code"] == UnknownTopicOrPartitionError.errno:
+                return None
+            if not topic["error_code"]:
+                return _identity(topic)
+            reason = for_code(topic["error_code"])(name)
+        raise BrokerError(f"cannot look at the topic {name} on {self._where} ({reason})", hint=ALL_UP_HINT)
 
     def delete_topic(self, name: str) -> None:
         """Delete a topic and wait until it is gone; see the Protocol."""
@@ -241,6 +286,52 @@ def _empty_group(client: KafkaAdminClient, group_id: str) -> None:
 
 def _topic(client: KafkaAdminClient, name: str) -> _Topic:
     topic: _Topic = client.describe_topics([name])[0]
+    return topic
+
+
+def _identity(topic: _Topic) -> TopicIdentity:
+    topic_id = str(topic.get("topic_id") or "")
+    partitions = sorted(topic["partitions"], key=lambda partition: partition["partition_index"])
+    epochs = tuple(partition.get("leader_epoch", -1) for partition in partitions)
+    return TopicIdentity(topic_id if topic_id.strip("0-") else "", epochs)
+
+
+def _topic_facts(client: KafkaAdminClient, name: str) -> TopicFacts:
+    topic = _topic(client, name)
+    if topic["error_code"]:
+        raise for_code(topic["error_code"])(name)
+    size, stamp, in_sync = map(_settings(client, "topic", name, _TOPIC_SETTINGS).get, _TOPIC_SETTINGS)
+    return TopicFacts(
+        _identity(topic),
+        max_message_bytes=int(size) if size else None,
+        timestamp_type=stamp or "",
+        min_insync_replicas=int(in_sync) if in_sync else None,
+        in_sync_replicas=min((len(partition["isr_nodes"]) for partition in topic["partitions"]), default=None),
+    )
+
+
+def _settings(client: KafkaAdminClient, kind: str, name: str, wanted: Sequence[str]) -> Mapping[str, str]:
+    """Settings of a topic or broker, as far as this user may read them."""
+    resource = ConfigResource(ConfigResourceType[kind.upper()], name, dict.fromkeys(wanted))
+    found: dict[str, dict[str, Any]] = {}
+    with contextlib.suppress(BrokerResponseError):  # without the right to, or on a broker that is too old
+        found = client.describe_configs([resource], config_filter="all").get(kind, {}).get(name, {})
+    return {setting: found[setting]["value"] for setting in wanted if found.get(setting, {}).get("value")}
+
+
+def _topic_at(endpoint: Endpoint, name: str, version: int) -> _Topic:
+    """The topic in one broker's reply to a Metadata request; raises OSError, or ValueError for no such reply."""
+    wanted = MetadataRequest.MetadataRequestTopic(name=name)
+    request = MetadataRequest(topics=[wanted], allow_auto_topic_creation=False)
+    request.with_header(correlation_id=1, client_id="hydra-admin")
+    connection = socket.create_connection((endpoint.host, endpoint.port), timeout=_LOOK_TIMEOUT_S)
+    with connection, connection.makefile("rb") as stream:
+        connection.sendall(request.encode(version=version, header=True, framed=True))
+        (size,) = struct.unpack(">i", stream.read(4))
+        if not 0 < size <= _LARGEST_REPLY_BYTES:
+            raise ValueError(f"a reply of {size} bytes")
+        reply = MetadataResponse.decode(stream.read(size), version=version, header=True).to_dict()
+    topic: _Topic = reply["topics"][0]
     return topic
 
 

@@ -31,7 +31,9 @@ def print_record(record: RunRecord) -> None:
         print_lines([text.failure_line(record)], style="bold red")
         print_lines([text.headline(options)], indent="  ")
         return
-    print_lines([text.verdict_line(result, record.order)], style=f"bold {VERDICT_STYLES[result.verdict]}")
+    publisher = record.evidence.publisher
+    verdict = text.verdict_line(result, record.order, publisher.refusals if publisher is not None else ())
+    print_lines([verdict], style=f"bold {VERDICT_STYLES[result.verdict]}")
     print_lines(text.reason_lines(result), indent="  ")
     stdout_console().print()
     print_table(

@@ -16,10 +16,10 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from hydra.accounting.stats import PartitionOutcomes
-from hydra.clients.ledger import PROOFS_OF_REFUSAL, DeliveryLedger, RecordValues, queue_limit, sequence_of
+from hydra.clients.ledger import PROOFS_OF_REFUSAL, DeliveryLedger, RecordValues, queue_limit, sequence_of, timed_out
 from hydra.clients.protocols import AckCount
 from hydra.errors import BrokerError
-from hydra.kafka_errors import error_name, is_final
+from hydra.kafka_errors import UNKNOWN_SERVER_ERROR, error_name, is_final
 from hydra.options.order import RunOrder
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ _CONNECTION_ERRORS = frozenset(
 class _Block:
     """Consecutive records of one partition that wait for their reports."""
 
-    __slots__ = ("_publisher", "count", "errors", "first", "left", "partition")
+    __slots__ = ("_publisher", "count", "errors", "first", "left", "partition", "refused")
 
     def __init__(self, publisher: ConfluentPublisher, partition: int, first: int, count: int) -> None:
         self._publisher = publisher
@@ -49,6 +49,8 @@ class _Block:
         self.count = count
         self.errors: dict[int, int] = {}
         """Sequence -> error code of the records that were not acked."""
+        self.refused: set[int] = set()
+        """Those of them that librdkafka did not even take, which are counted already."""
 
     def reported(self, error: KafkaError | None, message: Message) -> None:
         """Take in one record's report. Hot path: called for every record."""
@@ -135,6 +137,8 @@ class ConfluentPublisher:
         for at, error in refused:
             # They never left this process: that proves that they failed.
             block.errors[block.first + at] = error.code()
+            block.refused.add(block.first + at)
+            self._blame(error.code())
             self._ledger.error = error.str()
             self._ledger.fail(block.partition, block.first + at)
         if len(refused) == block.count and refused[0][1].code() == _UNKNOWN_PARTITION:
@@ -148,12 +152,19 @@ class ConfluentPublisher:
             self._ledger.ack(block.partition, start, sequence)
             start = sequence + 1
             code = block.errors[sequence]
+            if sequence not in block.refused:
+                self._blame(code)
             # After a lost connection an earlier try of the record may be in the log, whatever became of the last try.
             if code in PROOFS_OF_REFUSAL and not self._maybe_appended:
                 self._ledger.fail(block.partition, sequence)
         self._ledger.ack(block.partition, start, block.first + block.count)
         if block.errors:
             self._ledger.error = KafkaError(block.errors[max(block.errors)]).str()
+
+    def _blame(self, code: int) -> None:
+        """Note why one record will not be acked; below -1 are librdkafka's own codes."""
+        words = code if code >= UNKNOWN_SERVER_ERROR else timed_out(self._order, KafkaError(code).str())
+        self._ledger.blame(words, 1)
 
     def poll(self) -> AckCount:
         """Take in the reports that are there."""
@@ -208,12 +219,12 @@ def settings(order: RunOrder, on_error: Callable[[KafkaError], None]) -> dict[st
         # Kafka's default, and the most that idempotence allows; librdkafka's own default is a million.
         "max.in.flight.requests.per.connection": 5,
         "linger.ms": order.options.linger_ms,
-        "batch.size": order.options.batch_size_bytes,
+        "batch.size": order.batch_bytes,
         # Only batch.size is to limit a batch: no record takes less than 20 bytes in it.
-        "batch.num.messages": min(1_000_000, max(10_000, order.options.batch_size_bytes // 20)),
+        "batch.num.messages": min(1_000_000, max(10_000, order.batch_bytes // 20)),
         "message.timeout.ms": timeout_ms,
         "request.timeout.ms": min(30_000, timeout_ms),
-        "message.max.bytes": max(1_000_000, order.options.batch_size_bytes, order.options.msg_size) + 1024,
+        "message.max.bytes": max(1_000_000, order.batch_bytes) + 1024,
         "queue.buffering.max.messages": queue_records(order),
         "queue.buffering.max.kbytes": 2 * _QUEUE_BYTES // 1024 - 1,
         "reconnect.backoff.max.ms": 1000,

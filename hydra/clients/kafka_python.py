@@ -17,7 +17,7 @@ from kafka.net.compat import KafkaNetClient
 
 from hydra.accounting.stats import PartitionOutcomes
 from hydra.accounting.tally import ClientTally
-from hydra.clients.ledger import PROOFS_OF_REFUSAL, DeliveryLedger, RecordValues
+from hydra.clients.ledger import PROOFS_OF_REFUSAL, DeliveryLedger, RecordValues, timed_out
 from hydra.clients.protocols import DEFAULT_MAX_BYTES, AckCount
 from hydra.clients.round_robin import PolledClient, RoundRobinSubscriber
 from hydra.errors import BrokerError
@@ -114,6 +114,7 @@ class KafkaPythonPublisher:
                     self._ledger.attempt(partition, sequence)
                     return taken
                 self._ledger.fail(partition, sequence)
+                self._blame(error)
                 continue
             self._waiting += 1
             future.add_callback(partial(self._on_ack, partition, sequence))
@@ -164,6 +165,11 @@ class KafkaPythonPublisher:
     def _on_error(self, partition: int, sequence: int, error: BaseException) -> None:
         self._settled.append((partition, sequence, error))
 
+    def _blame(self, error: BaseException) -> None:
+        """Note why one record will not be acked."""
+        code = getattr(error, "errno", None)
+        self._ledger.blame(timed_out(self._order, type(error).__name__) if code is None else code, 1)
+
     def _take_in(self) -> None:
         """Count what has settled; consecutive records that were acked together."""
         ledger = self._ledger
@@ -173,6 +179,7 @@ class KafkaPythonPublisher:
             self._waiting -= 1
             if error is not None:
                 ledger.error = str(error)
+                self._blame(error)
                 if getattr(error, "errno", 0) in PROOFS_OF_REFUSAL:
                     ledger.fail(partition, sequence)
             elif self._acks and partition == run_partition and sequence == run_stop:
@@ -194,8 +201,8 @@ def publisher_settings(order: RunOrder, deadline_s: float) -> dict[str, Any]:
         "enable_idempotence": order.options.acks == "all",
         "max_in_flight_requests_per_connection": 5,
         "linger_ms": order.options.linger_ms,
-        "batch_size": order.options.batch_size_bytes,
-        "max_request_size": max(1_048_576, order.options.msg_size + 1024),
+        "batch_size": order.batch_bytes,
+        "max_request_size": max(1_048_576, order.batch_bytes + 1024),
         "delivery_timeout_ms": delivery_ms,
         # The library requires delivery_timeout_ms to cover linger_ms and one request.
         "request_timeout_ms": min(30_000, delivery_ms - order.options.linger_ms),

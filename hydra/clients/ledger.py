@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from hydra.accounting.intervals import IntervalSet
-from hydra.accounting.stats import PartitionOutcomes
+from hydra.accounting.stats import PartitionOutcomes, Refusal
 from hydra.clients.protocols import AckCount
+from hydra.kafka_errors import error_name
 from hydra.options.order import RunOrder
 from hydra.records.identity import IDENTITY_BYTES, SEQUENCE, SEQUENCE_OFFSET
 
@@ -18,6 +20,18 @@ TOPIC_AUTHORIZATION_FAILED, CLUSTER_AUTHORIZATION_FAILED, INVALID_TIMESTAMP, UNS
 INVALID_RECORD. Everything else leaves the outcome unknown, since the record may have been sent before: timeouts, lost
 connections, NOT_ENOUGH_REPLICAS_AFTER_APPEND, a purged queue.
 """
+
+
+MAX_REASONS = 20
+"""That are told of those for which records were not acked."""
+
+
+NOT_ENOUGH_REPLICAS = 19
+
+
+def timed_out(order: RunOrder, words: str) -> int | str:
+    """Why a record was not acked in time, where the library only says that it was not, in ``words``."""
+    return NOT_ENOUGH_REPLICAS if order.options.acks == "all" and order.topic_facts.lacks_replicas else words
 
 
 def queue_limit(msg_rate: float, most: int) -> int:
@@ -51,7 +65,7 @@ def sequence_of(value: bytes) -> int:
 class DeliveryLedger:
     """Counts records as attempted, acked and failed; those neither acked nor failed are unknown."""
 
-    __slots__ = ("_acked", "_attempted", "_failed", "acked", "error", "failed")
+    __slots__ = ("_acked", "_attempted", "_failed", "_refusals", "acked", "error", "failed")
 
     def __init__(self, partitions: int) -> None:
         self.acked = 0
@@ -61,6 +75,7 @@ class DeliveryLedger:
         self._attempted = [0] * partitions
         self._acked = [IntervalSet() for _ in range(partitions)]
         self._failed = [IntervalSet() for _ in range(partitions)]
+        self._refusals: Counter[int | str] = Counter()
 
     def attempt(self, partition: int, stop: int) -> None:
         """Count all sequences of the partition below ``stop`` as handed to the library."""
@@ -74,9 +89,19 @@ class DeliveryLedger:
         """Count the record ``start``, or those up to ``stop - 1``, as proven not to be in the log."""
         self.failed += self._failed[partition].add(start, start + 1 if stop is None else stop)
 
+    def blame(self, error: int | str, records: int) -> None:
+        """Note why records, failed or unknown, will not be acked: Kafka's error code, or the library's words."""
+        self._refusals[error] += records
+
     def count(self) -> AckCount:
         """The totals so far."""
-        return AckCount(acked=self.acked, failed=self.failed, error=self.error)
+        return AckCount(acked=self.acked, failed=self.failed, error=self.error, refusals=self._reasons())
+
+    def _reasons(self) -> tuple[Refusal, ...]:
+        return tuple(
+            Refusal(error, records) if isinstance(error, str) else Refusal(error_name(error), records, error)
+            for error, records in self._refusals.most_common(MAX_REASONS)
+        )
 
     def outcomes(self) -> Sequence[PartitionOutcomes]:
         """What became of every record so far."""

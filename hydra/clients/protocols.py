@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol, runtime_checkable
 
-from hydra.accounting.stats import PartitionOutcomes
+from hydra.accounting.stats import PartitionOutcomes, Refusal
 from hydra.accounting.tally import ClientTally
 from hydra.errors import UsageError
 from hydra.options.order import RunOrder
@@ -28,6 +28,8 @@ class AckCount:
     failed: int
     error: str = ""
     """The last error in the library's words; empty when there was none."""
+    refusals: tuple[Refusal, ...] = ()
+    """Why records were not acked, the most frequent reason first."""
 
 
 class PublisherDriver(Protocol):

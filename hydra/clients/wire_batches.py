@@ -47,6 +47,8 @@ class PendingBatch:
     maybe_appended: bool = False
     """An earlier try may have appended it to the log."""
     not_before_s: float = 0.0
+    error: int | str = "no ack in time"
+    """Why its last try failed: Kafka's error code, or words."""
     epoch: int = -1
     number: int = -1
     """The producer's sequence number of its first record, in this epoch; -1: not numbered yet."""
@@ -103,8 +105,9 @@ class PendingBatch:
     def _part(self, skipped: int) -> PendingBatch:
         number = self.number + skipped if self.number >= 0 else -1
         return PendingBatch(
-            self.queue, self.first + skipped, self.created_s, tries=self.tries, epoch=self.epoch, number=number
-        )
+            self.queue, self.first + skipped, self.created_s,
+            tries=self.tries, error=self.error, epoch=self.epoch, number=number,
+        )  # fmt: skip
 
 
 class PartitionQueue:
@@ -195,9 +198,9 @@ class PartitionQueue:
         self.waiting = deque(batch for batch in self.waiting if not batch.maybe_appended)
         return lost
 
-    def drop_all(self) -> None:
-        """Give up everything."""
-        for batch in (*self.in_flight, *self.waiting):
-            self.gave_up(batch)
+    def take_all(self) -> Sequence[PendingBatch]:
+        """Take out everything, to be given up."""
+        batches = (*self.in_flight, *self.waiting)
         self.in_flight.clear()
         self.waiting.clear()
+        return batches

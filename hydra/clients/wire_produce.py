@@ -161,6 +161,7 @@ class Sender:
         for number, request in enumerate(self._in_flight):
             for batch in request.batches:
                 batch.maybe_appended = batch.maybe_appended or number < sent
+                batch.error = "connection lost"
                 unanswered.append(batch)
         self._in_flight.clear()
         self.connection.abort()

@@ -59,7 +59,7 @@ class WirePublisher:
         self.timeout_ms = round(min(_REQUEST_TIMEOUT_S, order.options.delivery_timeout_s) * 1000)
         self._order = order
         self._linger_s = order.options.linger_ms / 1000
-        self._batch_bytes = order.options.batch_size_bytes
+        self._batch_bytes = order.batch_bytes
         self._idempotent = self.acks == "all"
         self._ledger = DeliveryLedger(order.options.partitions)
         self._writer = RecordWriter(order.identity_prefix, order.options.msg_size)
@@ -204,10 +204,10 @@ class WirePublisher:
             sender.abort()
         self._senders.clear()
         for queue in self._queues:
-            queue.drop_all()
+            for batch in queue.take_all():
+                self._drop(batch)
         self._ready.clear()
         self._lingering.clear()
-        self._waiting = 0
 
     def outcomes(self) -> Sequence[PartitionOutcomes]:
         """What became of every record so far."""
@@ -321,6 +321,7 @@ class WirePublisher:
     def _drop(self, batch: PendingBatch) -> None:
         """Give up a batch; unless it was acked or failed, its records stay unknown."""
         self._waiting -= batch.count
+        self._ledger.blame(batch.error, batch.count)
         batch.queue.gave_up(batch)
 
     def _retry(self, batch: PendingBatch) -> None:
@@ -345,6 +346,7 @@ class WirePublisher:
             self._waiting -= batch.count
             self._ledger.ack(queue.partition, batch.first, batch.stop)
         else:
+            batch.error = code
             self._ledger.error = f"{leader}: {error_name(code)} for partition {queue.partition} of topic {self.topic}"
             self._settle_error(batch, code)
         self._wake(queue)
@@ -394,5 +396,5 @@ class WirePublisher:
 
 def queue_records(order: RunOrder, writer: RecordWriter) -> int:
     """How many records may wait for their outcome, within 512 MiB of batches."""
-    records_a_batch = max(1, writer.fit(order.options.batch_size_bytes - HEADER_BYTES, 1 << 31, 0, 0)[0])
+    records_a_batch = max(1, writer.fit(order.batch_bytes - HEADER_BYTES, 1 << 31, 0, 0)[0])
     return queue_limit(order.options.msg_rate, records_a_batch * _QUEUE_BYTES // _BATCH_OBJECT_BYTES)

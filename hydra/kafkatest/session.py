@@ -21,7 +21,7 @@ from hydra.files.folders import state_folder
 from hydra.kafkatest import running_stack
 from hydra.kafkatest.local_stack import FAILURE_TIMEOUT_S, LocalStack, stack_command
 from hydra.kafkatest.running_stack import RunningStack
-from hydra.options.options import WARMUP_S, Options
+from hydra.options.options import WARMUP_S, Options, check_record_size
 from hydra.run.clock import MonotonicClock
 from hydra.run.deployment import Deployment
 from hydra.run.protocols import ClusterFacts, Progress, RunContext
@@ -82,7 +82,8 @@ class Session:
             self._open_stack()
             if not self._embedded:
                 # Brokers of the user's own can be checked before anything is started on them.
-                self._open_admin().check()
+                facts = self._open_admin().check()
+                check_record_size(self._options, facts.max_message_bytes, "message.max.bytes")
             access = given or self._stack_access()
             self.launcher = MarathonLauncher(access, mesos_url=self._options.mesos_url, clock=self._clock)
             self._closing.callback(self.launcher.close)

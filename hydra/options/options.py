@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from hydra.errors import UsageError
 from hydra.options import parsers as kind
-from hydra.records.identity import IDENTITY_BYTES
+from hydra.records.identity import IDENTITY_BYTES, one_record_batch_bytes
 
 PUBLISHER_DRIVERS = ("confluent", "kafka-python", "wire")
 SUBSCRIBER_DRIVERS = ("wire", "confluent", "kafka-python")
@@ -236,6 +236,7 @@ def checked(options: Options) -> Options:
             hint="tasks on other machines cannot reach an embedded Kafka",
         )
     _check_broker_settings(options)
+    check_record_size(options, embedded_max_message_bytes(options), "message.max.bytes")
     if options.group_mode == "group" and options.sub_driver == "kafka-python":
         raise UsageError(
             "--group_mode=group does not go with --sub_driver=kafka-python", hint="use --sub_driver=wire or confluent"
@@ -253,6 +254,24 @@ def checked(options: Options) -> Options:
             hint="100000 at most",
         )
     return options
+
+
+def embedded_max_message_bytes(options: Options) -> int | None:
+    """The largest record batch that --broker_property allows the embedded Kafka; None where it says nothing."""
+    named = dict(text.partition("=")[::2] for text in options.broker_property)
+    value = named.get("message.max.bytes", "")
+    return int(value) if value.isascii() and value.isdecimal() else None
+
+
+def check_record_size(options: Options, max_message_bytes: int | None, setting: str) -> None:
+    """Raise UsageError if not even a batch of one record is as small as this ``setting`` of the brokers wants it."""
+    needed = one_record_batch_bytes(options.msg_size)
+    if max_message_bytes is not None and needed > max_message_bytes:
+        raise UsageError(
+            f"--msg_size={options.msg_size} makes record batches of {needed} bytes at least, and the brokers take"
+            f" {max_message_bytes} ({setting})",
+            hint=f"lower --msg_size, or raise {setting}",
+        )
 
 
 def _check_broker_settings(options: Options) -> None:

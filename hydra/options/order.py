@@ -9,9 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from hydra.endpoints import Endpoint
-from hydra.options.options import SELF_PACED_DRIVERS, Options
-from hydra.records.identity import identity_prefix
+from hydra.options.options import SELF_PACED_DRIVERS, Options, embedded_max_message_bytes
+from hydra.records.identity import identity_prefix, one_record_batch_bytes
 from hydra.records.send_plan import Partitioner, SendPlan
+
+MAX_MESSAGE_BYTES = 1_048_588
+"""Kafka's default of max.message.bytes."""
+
+MAX_BATCH_BYTES = 32 * 1024 * 1024
+"""For larger batches no topic is made: a client library with its defaults could not fetch them."""
 
 MAX_SAMPLES = 1000
 """A run of more seconds than this is sampled less often than once a second."""
@@ -72,6 +78,48 @@ class PartitionLeader:
 
 
 @dataclass(frozen=True)
+class TopicIdentity:
+    """What tells a topic from another one that is made under its name later."""
+
+    topic_id: str = ""
+    """Empty on brokers before 2.8, which give topics no id."""
+    leader_epochs: tuple[int, ...] = ()
+    """Of each partition: they rise with each change of leader, and begin anew in a new topic."""
+
+    def is_same(self, now: TopicIdentity) -> bool:
+        """Whether this may be the topic that is ``now`` there."""
+        if self.topic_id and now.topic_id:
+            return self.topic_id == now.topic_id
+        return all(epoch >= before for before, epoch in zip(self.leader_epochs, now.leader_epochs, strict=False))
+
+
+@dataclass(frozen=True)
+class TopicFacts:
+    """What the cluster says of the run's topic before the run; None or empty where it does not tell this user."""
+
+    identity: TopicIdentity = TopicIdentity()
+    max_message_bytes: int | None = None
+    """The largest record batch that the brokers take."""
+    timestamp_type: str = ""
+    """Whether a record's timestamp is the publisher's (CreateTime) or the broker's (LogAppendTime)."""
+    min_insync_replicas: int | None = None
+    """How many replicas have to be in sync for acks=all."""
+    in_sync_replicas: int | None = None
+    """Of the partition that has fewest."""
+
+    @property
+    def stamped_by_broker(self) -> bool:
+        """Whether the brokers overwrite the time at which a record was sent."""
+        return self.timestamp_type == "LogAppendTime"
+
+    @property
+    def lacks_replicas(self) -> bool:
+        """Whether fewer replicas are in sync than acks=all needs."""
+        wanted, there = self.min_insync_replicas, self.in_sync_replicas
+        return wanted is not None and there is not None and there < wanted
+
+
+@dataclass(frozen=True)
 class RunOrder:
     """One run: what is measured, on which brokers, with which clients."""
 
@@ -83,6 +131,8 @@ class RunOrder:
     """All clients of the run; in the order that a subscriber task gets, its own."""
     leaders: tuple[PartitionLeader, ...] = ()
     """Spares every client of the wire driver a metadata request; looked up again when a leader moves."""
+    topic_facts: TopicFacts = TopicFacts()
+    """Of the topic as it was made for this run."""
     pace_ms: float = 0.0
     """The least time between two fetch rounds of a client (see ``fetch_pace_ms``); 0: at once."""
 
@@ -112,6 +162,26 @@ class RunOrder:
         return float(max(1, -(-int(self.options.test_duration) // MAX_SAMPLES)))
 
     @property
+    def topic_max_message_bytes(self) -> int | None:
+        """What the topic's max.message.bytes is set to; None where the brokers' own holds.
+
+        An embedded Kafka takes batches as large as the options allow them, unless it was told another limit. Brokers of
+        the user's own have theirs: batches are cut to it.
+        """
+        options = self.options
+        if options.bootstrap_servers is not None or embedded_max_message_bytes(options) is not None:
+            return None
+        wanted = min(options.batch_size_bytes, MAX_BATCH_BYTES)
+        return wanted if wanted > MAX_MESSAGE_BYTES else None
+
+    @property
+    def batch_bytes(self) -> int:
+        """The size of the publisher's largest batch: batch.size, or what the topic takes; one record always fits."""
+        limit = self.topic_facts.max_message_bytes or MAX_MESSAGE_BYTES
+        least = one_record_batch_bytes(self.options.msg_size)
+        return min(max(self.options.batch_size_bytes, least), max(limit, least))
+
+    @property
     def has_acks(self) -> bool:
         """Whether the broker acknowledges records."""
         return self.options.acks != "0"
@@ -138,7 +208,7 @@ class RunOrder:
 def make_order(
     run_id: str, options: Options, *, bootstrap_servers: str, task_ids: Sequence[str], cores: float
 ) -> RunOrder:
-    """The order of one run, but for the leaders of its topic, which does not exist yet; ``cores``: the controller's."""
+    """The order of one run, without what is known of its topic, which is still to come; ``cores``: the controller's."""
     pace_ms = fetch_pace_ms(options, cores)
     return RunOrder(run_id, options, bootstrap_servers, assign(run_id, options, task_ids), pace_ms=pace_ms)
 

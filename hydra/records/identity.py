@@ -23,6 +23,9 @@ IDENTITY = struct.Struct(">IHQ")
 SEQUENCE = struct.Struct(">Q")
 SEQUENCE_OFFSET = 6
 
+BATCH_HEADER_BYTES = 61
+"""Of a record batch (magic 2), before its first record."""
+
 
 def run_tag(run_id: str) -> int:
     """32 bits that distinguish this run's records from those of any other."""
@@ -32,3 +35,15 @@ def run_tag(run_id: str) -> int:
 def identity_prefix(run_id: str) -> bytes:
     """The six bytes that the value of every record of a run starts with; a record without them is foreign."""
     return IDENTITY.pack(run_tag(run_id), LAYOUT_VERSION, 0)[:SEQUENCE_OFFSET]
+
+
+def one_record_batch_bytes(value_bytes: int) -> int:
+    """The size of a record batch (magic 2) with one record, which has neither key nor headers."""
+    # Attributes, timestamp delta, offset delta, key length and header count take a byte each.
+    body_bytes = 5 + _varint_bytes(value_bytes) + value_bytes
+    return BATCH_HEADER_BYTES + _varint_bytes(body_bytes) + body_bytes
+
+
+def _varint_bytes(value: int) -> int:
+    """How many bytes a zigzag varint takes."""
+    return max(1, -(-(2 * value).bit_length() // 7))

@@ -65,6 +65,12 @@ class Partitioner:
         turn, within = divmod(sequence, self.block_records)
         return (turn * self.partitions + partition) * self.block_records + within
 
+    def share(self, partition: int, records: int) -> int:
+        """How many of the plan's first ``records`` go to a partition."""
+        turns, rest = divmod(records, self.block_records * self.partitions)
+        within = min(self.block_records, max(0, rest - partition * self.block_records))
+        return turns * self.block_records + within
+
     def runs(self, first_index: int, count: int) -> Iterator[tuple[int, int, int]]:
         """``count`` records from ``first_index`` on, as (partition, first sequence, records), in the plan's order."""
         if self.partitions == 1:

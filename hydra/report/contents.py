@@ -75,9 +75,10 @@ class ReportPoint:
         return fmean(values) if values else None
 
     def metric(self, name: str) -> float | None:
-        """The mean of a metric (accounting/totals.py) over the runs that have a result."""
-        found = [metric_value(name, result.totals, result.latency) for result in self.results]
-        return fmean(found) if found else None
+        """The mean of a metric (accounting/totals.py) over the runs that measured it."""
+        found = (metric_value(name, result.totals, result.latency) for result in self.results)
+        measured = [value for value in found if value is not None]
+        return fmean(measured) if measured else None
 
     def values(self, key: str) -> list[float]:
         """One of the seed's keys, of each run that has a result."""

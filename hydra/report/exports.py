@@ -22,7 +22,10 @@ _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff
 
 
 def csv_text(contents: ReportContents) -> str:
-    """A row for each run: options, verdict, the seed's keys, metrics and limit (empty without a result), reason."""
+    """A row for each run: options, verdict, the seed's keys, metrics and limit, reason.
+
+    Without a result the figures are empty, and so are metrics that nobody measured.
+    """
     changed = contents.changed_options
     head = ["source", "point", "run", "clients", "msg_rate", *changed, "verdict", "exit_code", *MEANINGS, *OWN_METRICS]
     rows = (
@@ -39,7 +42,8 @@ def _row(point: ReportPoint, number: int, index: int, changed: list[str]) -> lis
     values: list[object] = [""] * (len(MEANINGS) + len(OWN_METRICS) + 1)
     if result is not None:
         keys = result.seed_keys()
-        metrics = [metric_value(name, result.totals, result.latency) for name in OWN_METRICS]
+        found = (metric_value(name, result.totals, result.latency) for name in OWN_METRICS)
+        metrics = ["" if value is None else value for value in found]
         values = [*(keys[key] for key in MEANINGS), *metrics, result.bottleneck.limit]
     reason = run.error if result is None else "; ".join(result.reasons)
     head = [point.source, number, index + 1, point.clients, format_value(point.msg_rate), *map(point.option, changed)]

@@ -136,10 +136,7 @@ def _limit_lines(contents: ReportContents) -> list[str]:
         lines.append(f"Limit: {bottleneck.limit}. {'; '.join((*bottleneck.symptoms, *bottleneck.evidence))}")
     if bottleneck.advice:
         lines.append(f"What to change: {bottleneck.advice}")
-    lines += [
-        f"{item.threshold}: {'kept' if item.kept else 'broken'}, it was {item.value:,.5g} {item.unit}"
-        for item in result.thresholds
-    ]
+    lines += [f"{item.threshold}: {item.state}, it was {item.shown}" for item in result.thresholds]
     return [*lines, *(f"Note: {note}" for note in result.notes)]
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pprint import pformat
 
 from hydra.accounting.result import Result
+from hydra.accounting.stats import Refusal
 from hydra.options.options import Options
 from hydra.options.order import RunOrder
 from hydra.run.record import RunRecord
@@ -31,8 +32,11 @@ PERCENTILES: Mapping[str, str] = {
 """Fields of a LatencySummary, by their heading."""
 
 
-def verdict_line(result: Result, order: RunOrder) -> str:
-    """The whole result in one line: verdict, clients, asked and sent rate, loss, p99 and the harness's part in it."""
+def verdict_line(result: Result, order: RunOrder, refusals: Sequence[Refusal] = ()) -> str:
+    """The whole result in one line: verdict, clients, asked and sent rate, loss, p99 and the harness's part in it.
+
+    ``refusals`` are the publisher's: the first one is named.
+    """
     totals, latency, options = result.totals, result.latency, order.options
     missing = totals.clients_missing + totals.clients_never_started
     present = f"{totals.clients_asked - missing:,} of " if missing else ""
@@ -43,6 +47,9 @@ def verdict_line(result: Result, order: RunOrder) -> str:
     ]
     if totals.records_unread:
         parts.append(f"unread {totals.records_unread:,}")
+    unacked = totals.records_failed + totals.records_unknown if order.has_acks else totals.records_failed
+    if unacked and refusals:
+        parts.append(f"not acked {unacked:,} ({refusals[0].error}: {refusals[0].records:,})")
     if latency.e2e.deliveries:
         own = {"pace": order.pace_ms, "linger": options.linger_ms}
         told = ", ".join(f"{name} <= {three_digits(value)} ms" for name, value in own.items() if value)
@@ -60,8 +67,8 @@ def reason_lines(result: Result) -> list[str]:
     if not bottleneck.harness_limited:  # where it is, evidence and advice are among the reasons
         lines += [f"evidence: {text}" for text in bottleneck.evidence]
     for item in result.thresholds:
-        state = "kept" if item.kept else "BROKEN"
-        lines.append(f"threshold: {item.threshold} {state}, it was {item.value:,.5g} {item.unit}")
+        state = item.state.upper() if item.broken else item.state
+        lines.append(f"threshold: {item.threshold} {state}, it was {item.shown}")
     return lines + [f"note: {note}" for note in result.notes]
 
 
@@ -134,10 +141,11 @@ def latency_lines(result: Result) -> list[str]:
     latency = result.latency
     if not latency.e2e.deliveries:
         return []
+    service = "; service: from the actual one" if latency.service.deliveries else ""
     of_clients = (latency.client_p99_min_ms, latency.client_p99_max_ms, latency.client_p99_median_ms)
     lowest, highest, median = map(three_digits, of_clients)
     lines = [
-        "end to end: from the intended send time; service: from the actual one",
+        f"end to end: from the intended send time{service}",
         f"p99 of clients: {lowest} to {highest} ms, median {median} ms",
     ]
     if latency.clock_error_ms:

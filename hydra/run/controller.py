@@ -14,10 +14,12 @@ from typing import TypeVar
 
 from hydra.accounting.account import account
 from hydra.accounting.evidence import Audit, Evidence, OffsetRange
+from hydra.accounting.latency import LatencyCounts
 from hydra.accounting.result import Result
 from hydra.accounting.stats import PublisherStats, SubscriberStats
 from hydra.codec import decode
-from hydra.errors import BrokerError, HydraError, InterruptedRunError, NotReadyError
+from hydra.errors import BrokerError, DegradedError, HydraError, InterruptedRunError, NotReadyError
+from hydra.options.options import check_record_size
 from hydra.options.order import RunOrder
 from hydra.run.clock import poll_until
 from hydra.run.host_clocks import HostClocks, start_together
@@ -25,7 +27,7 @@ from hydra.run.monitor import Monitor, wait_until_positioned
 from hydra.run.protocols import Auditor, RunContext, Task
 from hydra.run.record import RunRecord, failed_record
 from hydra.run.task_roster import TaskRoster
-from hydra.signals.messages import DrainTo, Request, SignalReply, request
+from hydra.signals.messages import DrainTo, Request, SignalReply, StopSending, request
 
 CONFIGURE_TIMEOUT_S = 5.0
 STATS_TIMEOUT_S = 5.0
@@ -106,11 +108,14 @@ class Run:
         self._phase("collect", self._collect_subscribers)
         self._note(log=self._final_log(end))
         self._phase("audit", self._audit)
+        self._monitor.confirm_topic()
         self.result = account(self.order, self.evidence)
 
     def _send_load(self) -> None:
         self._prepare()
         self._send()
+        if error := self._monitor.topic_error:
+            raise DegradedError(error)
 
     def _prepare(self) -> None:
         """Have a topic, and every task ready for the first record."""
@@ -124,6 +129,7 @@ class Run:
         return replace(
             self._evidence,
             missing=dict(self._subscribers.gone),
+            topic_error=self._monitor.topic_error,
             machine=tuple(self._monitor.machine),
             clock_error_s=self._clocks.error_s,
         )
@@ -177,10 +183,13 @@ class Run:
         if options.retention_ms is not None:
             # A segment expires by its newest record: without short segments nothing would expire within a run.
             configs = {"retention.ms": str(options.retention_ms), "segment.ms": "1000"}
-        if options.msg_size > 900_000:
-            configs["max.message.bytes"] = str(2 * options.msg_size)
+        if (max_message_bytes := order.topic_max_message_bytes) is not None:
+            configs["max.message.bytes"] = str(max_message_bytes)
         leaders = self._context.admin.create_topic(order.topic, partitions=options.partitions, configs=configs)
-        self.order = replace(order, leaders=tuple(leaders))
+        facts = self._context.admin.describe_topic(order.topic)
+        self.order = replace(order, leaders=tuple(leaders), topic_facts=facts)
+        self._monitor.watch_topic(facts.identity)
+        check_record_size(options, facts.max_message_bytes, "max.message.bytes of the topic")
 
     def _configure(self) -> None:
         """Give every task the order, each with its own clients; all at once."""
@@ -217,20 +226,22 @@ class Run:
             status = self._monitor.watch_sending()
             if status.phase == "failed":
                 self._note(publisher_error=status.error)
-            return status.phase in {"done", "failed"}
+            return status.phase in {"done", "failed"} or bool(self._monitor.topic_error)
 
         if not poll_until(clock, sent, start_s + limit_s - clock.now_s()):
             self._note(publisher_error=f"it was not done {limit_s:g} s after its start")
 
     def _collect_publisher(self) -> None:
         """Stop the publisher and take what it counted; nothing where it is gone."""
-        self._publisher.request_all(lambda _task: request("teststop"))
+        lost = bool(self._monitor.topic_error)
+        self._publisher.request_all(lambda _task: request("teststop", StopSending(await_acks=not lost)))
 
         def flushed() -> bool:
             self._monitor.look()
             return not self._publisher.present or self._monitor.publisher_status().phase in {"done", "failed"}
 
-        poll_until(self._context.clock, flushed, self.order.options.drain_timeout + PUBLISHER_GRACE_S)
+        flush_s = 0.0 if lost else self.order.options.drain_timeout
+        poll_until(self._context.clock, flushed, flush_s + PUBLISHER_GRACE_S)
         replies = self._publisher.request_all(lambda _task: request("getstats"), timeout_s=STATS_TIMEOUT_S)
         for reply in replies.values():
             if reply.ok:
@@ -241,7 +252,15 @@ class Run:
             self._note(publisher_error="; ".join(self._publisher.gone.values()))
 
     def _log_offsets(self) -> Mapping[int, OffsetRange]:
-        return self._context.admin.offsets(self.order.topic)
+        """The log as it is now; nothing where the topic is not the run's any more."""
+        if self._monitor.topic_error:
+            return {}
+        try:
+            return self._context.admin.offsets(self.order.topic)
+        except BrokerError:
+            if self._monitor.confirm_topic():
+                return {}
+            raise
 
     def _settled_offsets(self) -> Mapping[int, OffsetRange]:
         """The end of the log. With every record acked it does not move any more; otherwise poll until it does not."""
@@ -271,7 +290,8 @@ class Run:
                 return True
             statuses = self._monitor.watch_draining(started_s)
             all_answered = len(statuses) == len(self._subscribers.present)
-            return all_answered and all(status.phase == "drained" for status in statuses)
+            drained = all_answered and all(status.phase == "drained" for status in statuses)
+            return drained or bool(self._monitor.topic_error)
 
         used_s = self._context.clock.now_s() - started_s
         poll_until(self._context.clock, drained, self.order.options.drain_timeout - used_s)
@@ -283,7 +303,10 @@ class Run:
         for task_id, reply in replies.items():
             if not reply.ok:
                 self._subscribers.gone[task_id] = reply.error
-        self._note(subscribers=tuple(decode(reply.body, SubscriberStats) for reply in replies.values() if reply.ok))
+        stats = [decode(reply.body, SubscriberStats) for reply in replies.values() if reply.ok]
+        if self.order.topic_facts.stamped_by_broker:
+            stats = [replace(each, service=LatencyCounts()) for each in stats]
+        self._note(subscribers=tuple(stats))
 
     def _final_log(self, end: Mapping[int, OffsetRange]) -> Mapping[int, OffsetRange]:
         """The log as it is now: its end as the clients were told, its start as far as retention has moved it since."""
@@ -291,9 +314,13 @@ class Run:
         return {
             partition: OffsetRange(min(offsets.end, now[partition].start), offsets.end)
             for partition, offsets in end.items()
+            if partition in now
         }
 
     def _audit(self) -> None:
+        if error := self._monitor.topic_error:
+            self._note(audit_error=error)
+            return
         self._context.progress.phase("auditing")
         audit, error = audit_log(self._context.auditor, self.order, self._evidence.log)
         self._note(audit=audit, audit_error=error)
@@ -310,8 +337,15 @@ class Run:
             steps.callback(self._try, "the tasks could not be told to forget the run", self._forget)
 
     def _remove_topic(self) -> None:
-        if not self._context.broker_error():
-            self._context.admin.delete_topic(self.order.topic)
+        if self._context.broker_error():
+            return
+        name, admin = self.order.topic, self._context.admin
+        with contextlib.suppress(BrokerError):  # what it is about is told by deleting it
+            found = admin.look_at_topic(name)
+            if found is not None and not self.order.topic_facts.identity.is_same(found):
+                self._context.progress.note(f"topic {name} is left behind: somebody else made it")
+                return
+        admin.delete_topic(name)
 
     def _remove_groups(self) -> None:
         if self.order.options.group_mode == "group" and not self._context.broker_error():

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from hydra.accounting.stats import MachineSample, PublisherStatus, SubscriberStatus
 from hydra.codec import decode
-from hydra.errors import BrokerError, NotReadyError
+from hydra.errors import BrokerError, DegradedError, NotReadyError
 from hydra.kafka_errors import error_hint, final_error_in
-from hydra.options.order import RunOrder
+from hydra.options.order import RunOrder, TopicIdentity
 from hydra.run.clock import Headway, poll_until
 from hydra.run.protocols import LiveCounts, RunContext
 from hydra.run.task_roster import TaskRoster
@@ -17,6 +17,12 @@ from hydra.signals.messages import request
 REPLACED = "its process ended and another one took its place"
 SLOWLY_S = 10.0
 """From then on a wait says that connections are let in slowly, where they are."""
+
+TOPIC_EVERY_S = 2.0
+"""How often the topic is looked at: somebody else may delete it, or make another one under its name."""
+
+TOPIC_AGAIN_S = 10.0
+"""The same after a look that no broker answered: each takes a second then."""
 
 SUBSCRIBERS_EVERY_S = 1.0
 """How often subscribers are asked how far they are while the publisher sends."""
@@ -36,6 +42,11 @@ class Monitor:
         self._publisher_seen_s = 0.0
         self._counted: tuple[PublisherStatus, float, int] | None = None
         """What to show next: where the publisher was, when that was, and how many deliveries there were then."""
+        self.topic_error = ""
+        """What somebody else did to the topic; empty while it is the run's."""
+        self._topic: TopicIdentity | None = None
+        self._topic_due_s = 0.0
+        self._topic_absent = False
         self.machine: list[MachineSample] = []
         """What the machine used, from the start of the plan on."""
 
@@ -47,6 +58,42 @@ class Monitor:
     def gone(self) -> Mapping[str, str]:
         """Why a task is gone, by its id."""
         return {**self._publisher.gone, **self._subscribers.gone}
+
+    def watch_topic(self, identity: TopicIdentity) -> None:
+        """From now on the run's topic is there, and is this one."""
+        self._topic, self._topic_due_s = identity, self._context.clock.now_s() + TOPIC_EVERY_S
+
+    def look_at_topic(self) -> str:
+        """See from time to time whose the topic is; returns ``topic_error``."""
+        if not self.topic_error and self._topic is not None and self._context.clock.now_s() >= self._topic_due_s:
+            self._look_at_topic(self._topic)
+        return self.topic_error
+
+    def confirm_topic(self) -> str:
+        """See at once whose the topic is; returns ``topic_error``."""
+        for _look in range(2):
+            self._topic_due_s = 0.0
+            if self.look_at_topic() or not self._topic_absent:
+                break
+            self._context.clock.sleep(TOPIC_EVERY_S)
+        return self.topic_error
+
+    def _look_at_topic(self, identity: TopicIdentity) -> None:
+        name, every_s = self._order.topic, TOPIC_EVERY_S
+        try:
+            found = self._context.admin.look_at_topic(name)
+        except BrokerError:
+            every_s = TOPIC_AGAIN_S
+        else:
+            if found is None and self._topic_absent:
+                self.topic_error = f"somebody else deleted the topic {name} while the run used it"
+            elif found is not None and not identity.is_same(found):
+                self.topic_error = (
+                    f"somebody else deleted the topic {name} and made another one under its name while the run used it"
+                )
+            # A broker that has just come back may not know its topics yet: only the second look counts.
+            self._topic_absent = found is None
+        self._topic_due_s = self._context.clock.now_s() + every_s
 
     def check_broker(self) -> None:
         """Raise BrokerError when the broker counts as gone."""
@@ -85,6 +132,7 @@ class Monitor:
     def watch_sending(self) -> PublisherStatus:
         """One look while the publisher sends; shows what it sees."""
         self.look()
+        self.look_at_topic()
         status = self.publisher_status()
         now_s = self._context.clock.now_s()
         if now_s - self._subscribers_seen_s >= SUBSCRIBERS_EVERY_S:
@@ -97,6 +145,7 @@ class Monitor:
     def watch_draining(self, started_s: float) -> list[SubscriberStatus]:
         """One look while the clients read on to the log's end, since ``started_s``; shows what it sees."""
         self.look()
+        self.look_at_topic()
         statuses = self.subscriber_statuses()
         self._count(statuses)
         self._show("draining", self._context.clock.now_s() - started_s)
@@ -132,6 +181,7 @@ def wait_until_positioned(order: RunOrder, context: RunContext, monitor: Monitor
 
     Raises:
         NotReadyError: a task failed or is gone, or the start deadline passed; names those that are not ready.
+        DegradedError: somebody else deleted the topic.
         BrokerError: the broker is gone, or refused someone for a reason that no waiting mends.
     """
     publisher = PublisherStatus("idle")
@@ -142,6 +192,8 @@ def wait_until_positioned(order: RunOrder, context: RunContext, monitor: Monitor
     def all_ready() -> bool:
         nonlocal publisher, statuses
         monitor.check_broker()
+        if error := monitor.look_at_topic():
+            raise DegradedError(error)
         publisher = monitor.publisher_status()
         statuses = monitor.subscriber_statuses()
         positioned = sum(status.positioned for status in statuses)

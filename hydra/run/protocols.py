@@ -13,7 +13,7 @@ from typing import Protocol
 from hydra.accounting.evidence import Audit, OffsetRange
 from hydra.accounting.stats import MachineSample
 from hydra.endpoints import Endpoint
-from hydra.options.order import PartitionLeader, RunOrder
+from hydra.options.order import PartitionLeader, RunOrder, TopicFacts, TopicIdentity
 from hydra.run.clock import Clock
 from hydra.signals.messages import ClockReading, Signals
 
@@ -153,6 +153,8 @@ class ClusterFacts:
     brokers: Mapping[int, Endpoint] = field(default_factory=dict)
     version: str = ""
     """The broker's version as far as its API versions tell it."""
+    max_message_bytes: int | None = None
+    """message.max.bytes of a broker; None where this user may not read it."""
 
 
 class TopicAdmin(Protocol):
@@ -163,6 +165,12 @@ class TopicAdmin(Protocol):
 
     def create_topic(self, name: str, *, partitions: int, configs: Mapping[str, str]) -> Sequence[PartitionLeader]:
         """Create a topic; returns once every partition has a leader, with the leaders."""
+
+    def describe_topic(self, name: str) -> TopicFacts:
+        """What the cluster tells of a topic; its settings only where this user may read them."""
+
+    def look_at_topic(self, name: str) -> TopicIdentity | None:
+        """Which topic has that name now; None where there is none. Answers, or raises, within some seconds."""
 
     def delete_topic(self, name: str) -> None:
         """Delete a topic and wait until it is gone; harmless when there is none."""

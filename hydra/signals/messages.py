@@ -106,6 +106,13 @@ class StartAt(msgspec.Struct, frozen=True):
     """The same moment on the publisher's clock of the time of day, which stamps the records; seconds since 1970."""
 
 
+class StopSending(msgspec.Struct, frozen=True):
+    """The arguments of ``teststop`` to the publisher."""
+
+    await_acks: bool = True
+    """Whether to wait for the outcome of what was handed over: in vain where the topic is gone."""
+
+
 class DrainTo(msgspec.Struct, frozen=True):
     """The arguments of ``teststop`` to a subscriber: how far every client should still read."""
 

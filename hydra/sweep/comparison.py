@@ -120,8 +120,10 @@ def _verdict(runs: Sequence[RunRecord]) -> str:
 
 
 def _values(runs: Sequence[RunRecord], metric: str) -> list[float]:
-    """The metric in each run that has a result."""
-    return [metric_value(metric, run.result.totals, run.result.latency) for run in runs if run.result is not None]
+    """The metric in each run that measured it."""
+    results = [run.result for run in runs if run.result is not None]
+    found = (metric_value(metric, result.totals, result.latency) for result in results)
+    return [value for value in found if value is not None]
 
 
 def _answers(saved: SavedRecord) -> Sequence[SearchResult]:

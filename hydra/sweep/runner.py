@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 MAX_FAILED_IN_A_ROW = 2
 """Points in a row for which the stack was unusable: a third one would tell nothing new."""
 
-OUTCOMES = {"good": "good", "bad": "too much", "harness": "the harness was the limit", "unknown": "no answer"}
+OUTCOMES = {
+    "good": "good", "bad": "too much", "harness": "the harness was the limit", "network": "the network was the limit",
+    "quota": "a quota was the limit", "unknown": "no answer",
+}  # fmt: skip
 
 
 class SweepRunner:

@@ -5,26 +5,32 @@ ends of the bracket, because either may be due to chance (a machine that stalled
 the first trial, a third one decides. No state is kept between two calls: an interrupted search continues from its
 trials.
 
-A trial that the harness limited bounds the search, because nothing can be learned above it, but it is never the
-broker's limit: the answer is then "at least".
+A trial that something else than the broker limited (the harness, the network, a quota) bounds the search, because
+nothing can be learned above it, but it is never the broker's limit: the answer is then "at least".
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from hydra.errors import CapacityError, UsageError
 from hydra.run.record import RunRecord
 
-Outcome = Literal["good", "bad", "harness", "unknown"]
-"""What a trial says about the broker at this value: it carries it; it does not; the harness was the limit; nothing."""
+Outcome = Literal["good", "bad", "harness", "network", "quota", "unknown"]
+"""What a trial says about the broker at this value: it carries it; it does not; what else was the limit; nothing."""
 
-Limit = Literal["broker", "harness", "range", "trials", "unknown"]
+Limit = Literal["broker", "harness", "network", "quota", "range", "trials", "unknown"]
 
-_LIMIT_WORDS = {"harness": "the harness", "unknown": "a run without an answer"}
+_OTHER_LIMITS: tuple[Literal["harness", "network", "quota"], ...] = ("harness", "network", "quota")
+_LIMIT_WORDS: Mapping[str, str] = {
+    "harness": "the harness",
+    "network": "the network",
+    "quota": "a quota that the broker was told to hold to",
+    "unknown": "a run without an answer",
+}
 
 CONFIRMED_BY = 2
 """Trials with the same outcome that confirm a value."""
@@ -103,7 +109,7 @@ class SearchAnswer:
     @property
     def exit_code(self) -> int:
         """0: the broker's limit, or all of the range is good; 1: nothing is good; 3: something else was the limit."""
-        if self.limited_by in {"harness", "unknown", "trials"} or (self.best is not None and not self.confirmed):
+        if self.limited_by not in {"broker", "range"} or (self.best is not None and not self.confirmed):
             return 3
         return 0 if self.best is not None else 1
 
@@ -114,16 +120,18 @@ def classify_run(run: RunRecord) -> tuple[Outcome, str]:
     if result is None:
         return "harness" if run.exit_code == CapacityError.exit_code else "unknown", run.error
     reason = result.reasons[0] if result.reasons else ""
-    totals = result.totals
+    totals, limit = result.totals, result.bottleneck.limit
     if result.bottleneck.harness_limited:
         return "harness", reason
+    if result.verdict == "pass":
+        return "good", ""
+    for other in _OTHER_LIMITS:
+        if limit == other:
+            return other, reason
     absent = totals.clients_missing + totals.clients_never_started
-    if result.verdict == "indeterminate" and (absent or result.bottleneck.limit == "unknown"):
-        return "unknown", reason
-    if result.verdict != "pass":
-        # Also without proven loss: no client was missing, and yet a record was not delivered, acked, or sent in time.
-        return "bad", reason
-    return "good", ""
+    # Only the broker's limit is the broker's: records that it was not sent, or refused whatever the load, tell nothing.
+    bad = result.verdict == "fail" if limit == "none" else limit == "broker"
+    return ("bad" if bad and not (absent and result.verdict == "indeterminate") else "unknown"), reason
 
 
 def next_step(trials: Sequence[SearchTrial], within: SearchRange) -> NextTrial | SearchAnswer:
@@ -208,10 +216,11 @@ def _answer(
 
 
 def _limit(trials: Iterable[SearchTrial], value: float) -> tuple[Limit, Outcome]:
-    """What was the limit at a value that is not good, and the outcome that says so; the harness if it was so once."""
+    """What was the limit at a value that is not good, and the outcome that says so: the broker last."""
     outcomes = {trial.outcome for trial in trials if trial.value == value}
-    if "harness" in outcomes:
-        return "harness", "harness"
+    for other in _OTHER_LIMITS:
+        if other in outcomes:
+            return other, other
     return ("broker", "bad") if "bad" in outcomes else ("unknown", "unknown")
 
 

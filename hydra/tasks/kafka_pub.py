@@ -18,7 +18,7 @@ from hydra.errors import HydraError
 from hydra.options.order import RunOrder
 from hydra.run.clock import Clock, MonotonicClock
 from hydra.run.protocols import ProcessReading
-from hydra.signals.messages import Ping, Request, SignalError, SignalName, StartAt, success
+from hydra.signals.messages import Ping, Request, SignalError, SignalName, StartAt, StopSending, success
 from hydra.tasks.host import host_traffic, process_usage, read_clock, read_process, read_usage
 from hydra.tasks.task import TaskPlace
 
@@ -213,6 +213,7 @@ class PublisherRun:
             traffic=traffic,
             samples=tuple(self._samples),
             error=self._error or self._acks.error,
+            refusals=self._acks.refusals,
         )
 
     def close(self) -> None:
@@ -309,8 +310,9 @@ class KafkaPub:
         self._start.put((run.order.run_id, start))
         return success()
 
-    def _test_stop(self, _request: Request) -> bytes:
-        self._run().stop()
+    def _test_stop(self, request: Request) -> bytes:
+        run = self._run()
+        (run.stop if decode(request.arguments, StopSending).await_acks else run.abandon)()
         return success()
 
     def _test_status(self, _request: Request) -> bytes:

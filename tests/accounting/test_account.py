@@ -7,19 +7,20 @@ import pytest
 from hydra.accounting.account import account
 from hydra.accounting.evidence import Audit, AuditedPartition, Evidence, OffsetRange
 from hydra.accounting.intervals import IntervalSet
-from hydra.accounting.latency import LatencyCounts
+from hydra.accounting.latency import LatencyCounts, LatencyHistogram
 from hydra.accounting.stats import (
     ClientStats,
     HostTraffic,
     PartitionOutcomes,
     ProcessUsage,
     PublisherStats,
+    Refusal,
     SubscriberStats,
 )
 from hydra.accounting.tally import PartitionTally
 from hydra.errors import AccountingError
 from hydra.options.options import Options
-from hydra.options.order import ClientAssignment, PartitionStart, RunOrder
+from hydra.options.order import ClientAssignment, PartitionStart, RunOrder, TopicFacts
 
 USAGE = ProcessUsage(cpu_percent=12.5, rss_bytes=1, window_s=10)
 
@@ -124,7 +125,8 @@ def evidence(clients, *, others=(), acks="1", msg_rate=1.0, **fields):
     logs = fields.pop("logs", {partition: list(range(end)) for partition, end in ends.items()})
     starts = fields.pop("starts", {})
     assigned = [assignment(item.name, [part.partition for part in item.partitions]) for item in clients]
-    order = RunOrder("run-1", Options(acks=acks, msg_rate=msg_rate), clients=(*assigned, *others))
+    options = Options(acks=acks, msg_rate=msg_rate, partitions=len(ends), test_duration=fields.pop("planned_s", 1000.0))
+    order = RunOrder("run-1", options, clients=(*assigned, *others))
     whole = Evidence(
         publisher=publisher({0: range(10)}),
         subscribers=(SubscriberStats("run-1", "task-1", tuple(clients), USAGE),) if clients else (),
@@ -370,10 +372,104 @@ def test_records_without_an_ack_and_refused_ones_are_doubts():
     result = account(*evidence([client("a", {0: range(7)})], publisher=sent, ends={0: 7}))
     assert result.verdict == "indeterminate"
     assert result.reasons == (
-        "2 records were never acknowledged: their fate is unknown",
         "1 records were refused by the broker",
+        "2 records were never acknowledged and are not in the log",
     )
     assert result.clients[0].lost == 0
+
+
+def test_what_was_refused_for_good_is_no_limit_of_the_brokers():
+    sent = publisher({0: range(5)}, failed={0: range(5, 10)}, refusals=(Refusal("MESSAGE_TOO_LARGE", 5, 10),))
+    order, known = evidence([client("a", {0: range(5)})], publisher=sent, ends={0: 5})
+    order = dataclasses.replace(order, options=dataclasses.replace(order.options, threshold=("rx_rate>=1",)))
+    result = account(order, known)
+    assert result.bottleneck.limit == "unknown"
+    (told,) = result.bottleneck.evidence
+    assert told.startswith("5 records were refused; MESSAGE_TOO_LARGE for 5 records: lower --batch_size")
+
+
+@pytest.mark.parametrize(("stamp", "measured"), [("CreateTime", True), ("", True), ("LogAppendTime", False)])
+def test_a_brokers_stamp_is_no_send_time(stamp, measured):
+    histogram = LatencyHistogram()
+    histogram.add(5000, 20)
+    order, known = evidence([client("a", {0: range(10)})])
+    options = dataclasses.replace(order.options, threshold=("service_p99<50ms", "loss==0"))
+    order = dataclasses.replace(order, options=options, topic_facts=TopicFacts(timestamp_type=stamp))
+    subscribers = (dataclasses.replace(known.subscribers[0], service=histogram.fact(), e2e=histogram.fact()),)
+    result = account(order, dataclasses.replace(known, subscribers=subscribers))
+    assert (result.latency.service.deliveries, result.latency.e2e.deliveries) == (20 if measured else 0, 20)
+    assert [item.kept for item in result.thresholds] == [True if measured else None, True]
+    assert result.verdict == ("pass" if measured else "indeterminate")
+    assert any("LogAppendTime" in note for note in result.notes) is not measured
+
+
+@pytest.mark.parametrize("acks", ["0", "1"])
+@pytest.mark.parametrize("reports", [True, False])
+def test_records_with_the_runs_tag_beyond_its_plan_are_somebody_elses(acks, reports):
+    log = [*range(4), 7000, 7001, *range(4, 10), 10, 2**40]
+    given = [(offset, sequence) for offset, sequence in enumerate(log)]
+    clients = [client(name, {0: given}) for name in "ab"]
+    sent = publisher({0: range(10) if acks == "1" else ()}, attempted={0: 10})
+    order, known = evidence(clients, publisher=sent, acks=acks, logs={0: log}, ends={0: 14}, planned_s=10.0)
+    result = account(order, known if reports else dataclasses.replace(known, publisher=None))
+    assert result.verdict == ("pass" if reports else "indeterminate")
+    totals = result.totals
+    assert (totals.records_foreign, totals.records_ghost, totals.records_lost) == (8, 0, 0)
+    assert (totals.records_counted, totals.records_delivered) == (10, 20)
+    assert "8 records of someone else's were in the topic" in result.notes
+
+
+def test_a_record_that_was_not_sent_and_is_within_the_plan_is_a_ghost():
+    sent = publisher({0: range(9)}, attempted={0: 9})
+    result = account(*evidence([client("a", {0: range(10)})], publisher=sent, planned_s=10.0))
+    assert (result.verdict, result.totals.records_ghost) == ("fail", 1)
+
+
+@pytest.mark.parametrize("audited", [True, False])
+def test_without_acks_somebody_elses_records_do_not_count_as_sent(audited):
+    log = [None, *range(10), None]
+    given = [(offset, sequence) for offset, sequence in enumerate(log) if sequence is not None]
+    reader = client("a", {0: given}, position={0: 12}, foreign=2)
+    sent = publisher({0: ()}, attempted={0: 10})
+    result = account(
+        *evidence([reader], publisher=sent, acks="0", logs={0: log}, ends={0: 12}, audited=audited, planned_s=10.0)
+    )
+    assert (result.totals.records_counted, result.totals.records_appended) == (10, 12)
+    assert (result.verdict, result.totals.records_lost) == ("pass", 0)
+    assert result.totals.tx_rate_per_s == 1.0
+
+
+NOT_IN_THE_LOG, IN_THE_LOG, UNKNOWN = (
+    "were never acknowledged and are not in the log",
+    "were never acknowledged and are in the log",
+    "were never acknowledged: their fate is unknown",
+)
+
+
+@pytest.mark.parametrize(
+    ("log", "fields", "fates"),
+    [
+        (range(7), {}, {3: NOT_IN_THE_LOG}),
+        (range(9), {}, {1: NOT_IN_THE_LOG, 2: IN_THE_LOG}),
+        ((), {"acked": ()}, {10: NOT_IN_THE_LOG}),
+        ((), {"acked": (), "audited": False}, {10: NOT_IN_THE_LOG}),  # an empty log needs no auditor
+        (range(9), {"audited": False}, {3: UNKNOWN}),  # of what nobody saw nobody knows what it is
+        ([*range(7), None], {"corrupt": 1}, {3: UNKNOWN}),
+    ],
+)
+def test_records_without_an_ack_are_looked_for_in_the_log(log, fields, fates):
+    acked = fields.pop("acked", range(7))
+    corrupt = fields.pop("corrupt", 0)
+    sent = publisher({0: acked}, attempted={0: 10}, refusals=(Refusal("NOT_ENOUGH_REPLICAS", 3, 19),))
+    order, known = evidence(
+        [client("a", {0: acked}, position={0: len(log)})], publisher=sent, logs={0: log}, ends={0: len(log)}, **fields
+    )
+    if corrupt:
+        known = dataclasses.replace(known, audit=dataclasses.replace(known.audit, corrupt=corrupt))
+    result = account(order, known)
+    found = {int(text.split()[0]): text for text in result.reasons if "acknowledged" in text}
+    assert {count: text.partition(";")[0].partition(" records ")[2] for count, text in found.items()} == fates
+    assert "NOT_ENOUGH_REPLICAS for 3 records: fewer replicas" in next(iter(found.values()))
 
 
 def test_a_record_that_was_not_acked_and_still_arrived_is_no_loss_to_the_others():

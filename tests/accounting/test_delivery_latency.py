@@ -181,3 +181,16 @@ def test_a_batch_of_a_low_rate_is_read_only_where_it_is_far_off_its_plan(off_ms,
     timing = DeliveryTiming(SendPlan(1000.0, 1.0), Partitioner(1, 100), start_s=0.0, start_wall_s=0.0)
     assert timing.sent_unevenly(1.0, 0, 89 + off_ms, 90) is told
     assert len(histogram_of(timing.service())) == (90 if told else 0)
+
+
+@pytest.mark.parametrize(("sequence", "records", "counted"), [(0, 5, 5), (3, 5, 2), (5, 5, 0), (2**40, 1, 0)])
+@pytest.mark.parametrize("partitions", [1, 2])
+def test_what_is_beyond_the_plan_was_never_due(sequence, records, counted, partitions):
+    plan = SendPlan(1.0, 5.0 * partitions)
+    timing = DeliveryTiming(plan, Partitioner(partitions, 5), START_S, START_WALL_S)
+    client = SpacedLatencies(timing.spacing)
+    for partition in range(partitions):
+        timing.arrived(client, partition, sequence, records, START_S + 60)
+    timing.arrived(client, partitions, 0, 1, START_S + 60)  # a partition that somebody added
+    histogram = client.fold()
+    assert (histogram.summary().deliveries, histogram.negative) == (counted * partitions, 0)

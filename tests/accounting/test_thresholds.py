@@ -12,6 +12,9 @@ from hydra.options.options import Options
 from hydra.options.thresholds import METRICS, Threshold, parse_threshold
 from tests.facts import NO_LATENCY, NO_TOTALS
 
+MEASURED = dataclasses.replace(NO_TOTALS, records_planned=1, clients_reporting=1, clients_expecting=1)
+"""Publisher and a client reported, and nothing else is known."""
+
 COMPARISONS = ("<", "<=", ">", ">=", "==", "!=")
 
 
@@ -107,7 +110,7 @@ def test_comparisons(compare, below, at, above):
     kept = [
         judge_thresholds(
             Options(threshold=(f"tx_rate{compare}100",)),
-            dataclasses.replace(NO_TOTALS, tx_rate_per_s=value),
+            dataclasses.replace(MEASURED, tx_rate_per_s=value),
             NO_LATENCY,
         )[0].kept
         for value in (99.5, 100.0, 100.5)
@@ -116,7 +119,7 @@ def test_comparisons(compare, below, at, above):
 
 
 def test_an_outcome_says_what_was_and_what_had_to_be():
-    totals = dataclasses.replace(NO_TOTALS, tx_rate_per_s=940.0)
+    totals = dataclasses.replace(MEASURED, tx_rate_per_s=940.0)
     latency = dataclasses.replace(NO_LATENCY, e2e=LatencySummary(1, p99_ms=12.5))
     asked = Options(threshold=("tx_rate >= .95 * asked", "E2E_P99<0.05s"), msg_rate=1000.0)
     outcomes = judge_thresholds(asked, totals, latency)
@@ -143,14 +146,14 @@ FIELDS = {
 
 @pytest.mark.parametrize(("name", "field"), FIELDS.items())
 def test_metrics_of_figures(name, field):
-    assert metric_value(name, dataclasses.replace(NO_TOTALS, **{field: 7}), NO_LATENCY) == 7
+    assert metric_value(name, dataclasses.replace(MEASURED, **{field: 7}), NO_LATENCY) == 7
     others = {item.name: 9 for item in dataclasses.fields(Totals) if item.name != field}
     assert metric_value(name, dataclasses.replace(NO_TOTALS, **others), NO_LATENCY) == 0
 
 
 def test_loss_is_proven_loss_and_failing_clients_are_all_that_are_not_well():
     totals = dataclasses.replace(
-        NO_TOTALS,
+        MEASURED,
         records_lost=10,
         records_unread=3,
         clients_failing=1,
@@ -167,12 +170,12 @@ def test_metrics_of_latencies(source):
     latency = dataclasses.replace(NO_LATENCY, **{source: summary})
     names = [f"{source}_{name}" for name in ("p50", "p90", "p99", "p999", "p9999", "max")]
     assert [metric_value(name, NO_TOTALS, latency) for name in names] == [1, 2, 3, 4, 5, 6]
-    assert all(metric_value(name, NO_TOTALS, NO_LATENCY) == 0 for name in names)
+    assert all(metric_value(name, MEASURED, NO_LATENCY) is None for name in names)
 
 
 def test_metrics_of_the_worst_client_and_of_the_publishers_lag():
     lag = LatencySummary(1, p99_ms=3.0, max_ms=9.0)
-    latency = dataclasses.replace(NO_LATENCY, client_p99_max_ms=44.0, publisher_lag=lag)
+    latency = dataclasses.replace(NO_LATENCY, e2e=LatencySummary(1), client_p99_max_ms=44.0, publisher_lag=lag)
     found = {
         name: metric_value(name, NO_TOTALS, latency) for name in ("worst_client_p99", "pub_lag_p99", "pub_lag_max")
     }
@@ -186,3 +189,37 @@ def test_every_metric_is_tested_and_explained():
     others = {"loss", "failing_clients", "worst_client_p99", "pub_lag_p99", "pub_lag_max"}
     assert set(METRICS) == set(FIELDS) | latencies | others
     assert all(metric.text and metric.unit for metric in METRICS.values())
+
+
+OF_CLIENTS = {
+    "loss",
+    "loss_percent",
+    "expired",
+    "unread",
+    "duplicates",
+    "reordered",
+    "rx_rate",
+    "sub_cpu_max",
+    "fetch_rate",
+}
+OF_PUBLISHER = {"tx_rate", "pub_cpu"}
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("compare", COMPARISONS)
+def test_what_nobody_measured_is_neither_kept_nor_broken(metric, compare):
+    unit = METRICS[metric].unit if METRICS[metric].unit == "ms" else ""
+    asked = Options(threshold=(f"{metric}{compare}0{unit}",))
+    (outcome,) = judge_thresholds(asked, NO_TOTALS, NO_LATENCY)
+    if metric == "failing_clients":
+        assert outcome.kept is not None
+        return
+    assert (outcome.value, outcome.kept, outcome.broken) == (None, None, False)
+    assert (outcome.state, outcome.shown) == ("not judged", "not measured")
+    without_clients = dataclasses.replace(NO_TOTALS, records_planned=1)
+    without_publisher = dataclasses.replace(NO_TOTALS, clients_reporting=1, clients_expecting=1)
+    measured = [
+        judge_thresholds(asked, totals, NO_LATENCY)[0].kept is not None
+        for totals in (without_clients, without_publisher)
+    ]
+    assert measured == [metric in OF_PUBLISHER, metric in OF_CLIENTS]

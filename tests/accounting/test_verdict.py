@@ -8,7 +8,7 @@ from hydra.accounting.bottleneck import Bottleneck
 from hydra.accounting.evidence import Audit, Evidence
 from hydra.accounting.latency import LatencyCounts, LatencySummary
 from hydra.accounting.result import find_verdict
-from hydra.accounting.stats import ClientStats, HostTraffic, ProcessUsage, PublisherStats, SubscriberStats
+from hydra.accounting.stats import ClientStats, HostTraffic, ProcessUsage, PublisherStats, Refusal, SubscriberStats
 from hydra.accounting.totals import ThresholdOutcome
 from hydra.options.options import Options
 from hydra.options.order import ClientAssignment, RunOrder
@@ -143,6 +143,37 @@ def test_each_doubt_alone_keeps_a_run_from_being_an_answer(totals, changes, reas
     assert (verdict, reasons) == ("indeterminate", (reason,))
 
 
+@pytest.mark.parametrize(
+    ("refusals", "told"),
+    [
+        ((), ""),
+        (
+            (Refusal("INVALID_RECORD", 2000, 87), Refusal("connection lost", 1)),
+            "; INVALID_RECORD for 2,000 records (one of 2 reasons): a compacted topic",
+        ),
+        ((Refusal("Local: Message timed out", 2),), "; Local: Message timed out for 2 records"),
+        ((Refusal("error 999", 2, 999),), "; error 999 for 2 records: see the broker's log"),
+    ],
+)
+def test_a_refusal_says_why_and_what_to_do(refusals, told):
+    publisher = dataclasses.replace(PUBLISHER, refusals=refusals)
+    for totals in ({"records_failed": 2}, {"records_unknown": 2}):
+        _, reasons, _ = verdict_of(totals | {"tx_rate_per_s": 10.0}, publisher=publisher)
+        assert told in reasons[0]
+        assert "the plan was not kept" in reasons[1]
+        assert reasons[0].endswith(told) or "compacted" in told
+
+
+def test_what_is_unread_says_what_kept_the_clients():
+    clients = tuple(
+        ClientStats(f"c{number}", (), True, 1, 1, 1.0, 0, 0, 0, error)
+        for number, error in enumerate(["", "FETCH_SIZE", "READ denied", "READ denied"])
+    )
+    unread = {"records_lost": 4, "records_unread": 4, "clients_failing": 1}
+    _, reasons, _ = verdict_of(unread, subscribers=(SubscriberStats("r", "sub.1", clients, USAGE),))
+    assert reasons == ("4 deliveries were still unread when the drain ended; 3 of 4 clients had an error: READ denied",)
+
+
 def test_loss_outweighs_doubts_and_both_are_told():
     verdict, reasons, _ = verdict_of(LOSS | {"records_unknown": 1})
     assert verdict == "fail"
@@ -157,6 +188,14 @@ def test_a_broken_threshold_of_a_limited_harness_says_nothing_of_the_broker():
         "the harness was the limit, not the broker: the publisher used 99 % of a core (ask for a lower rate)",
         "e2e_p99<50ms is broken: it was 75 ms",
     )
+
+
+def test_a_threshold_that_nobody_measured_keeps_a_run_from_being_an_answer():
+    unmeasured = ThresholdOutcome("e2e_p99<50ms", "e2e_p99", None, 50.0, "ms", kept=None)
+    for bottleneck in (None, HARNESS):
+        verdict, reasons, _ = verdict_of(thresholds=(unmeasured,), bottleneck=bottleneck)
+        assert verdict == "indeterminate"
+        assert reasons[-1] == "e2e_p99<50ms was not judged: it was not measured"
 
 
 def test_loss_is_a_fact_whoever_was_the_limit():

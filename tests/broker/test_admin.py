@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import os
 import signal
 import socket
+import struct
 import threading
 import time
+import uuid
 import warnings
 
 import psutil
 import pytest
 from confluent_kafka import Producer
+from kafka.protocol.metadata import MetadataResponse
 
 from hydra.accounting.evidence import OffsetRange
 from hydra.broker.admin import KafkaTopicAdmin
 from hydra.endpoints import Endpoint
 from hydra.errors import BrokerError, UsageError
+from hydra.options.order import TopicIdentity
 from hydra.run.protocols import TopicAdmin
 
 
@@ -67,6 +72,23 @@ class TestARealBroker:
             producer.produce("followed", value, partition=1)
         assert producer.flush(20) == 0
         assert admin.offsets("followed") == {0: OffsetRange(0, 0), 1: OffsetRange(0, 3)}
+
+    def test_a_topic_tells_what_it_takes_and_which_one_it_is(self, admin):
+        configs = {"max.message.bytes": "5000", "message.timestamp.type": "LogAppendTime"}
+        admin.create_topic("described", partitions=2, configs=configs)
+        facts = admin.describe_topic("described")
+        assert (facts.max_message_bytes, facts.timestamp_type) == (5000, "LogAppendTime")
+        assert (facts.min_insync_replicas, facts.in_sync_replicas) == (1, 1)
+        assert facts.identity.topic_id
+        assert admin.look_at_topic("described") == facts.identity
+        admin.delete_topic("described")
+        assert admin.look_at_topic("described") is None
+        admin.create_topic("described", partitions=2, configs={})
+        again = admin.look_at_topic("described")
+        assert again is not None
+        assert not facts.identity.is_same(again)
+        facts = admin.describe_topic("described")
+        assert (facts.max_message_bytes, facts.timestamp_type) == (1048588, "CreateTime")
 
     @pytest.mark.parametrize(
         ("name", "partitions", "configs", "reason"),
@@ -177,3 +199,72 @@ class TestNobody:
     def test_an_address_that_is_none_is_refused_at_once(self):
         with pytest.raises(UsageError, match="invalid host:port"):
             KafkaTopicAdmin("localhost")
+
+
+TOPIC_ID = uuid.UUID(int=7)
+
+
+@pytest.fixture
+def metadata_broker():
+    """Starts a broker that answers each connection with these Metadata replies in turn; None: it hangs up."""
+    with contextlib.ExitStack() as opened:
+
+        def start(*replies):
+            listening = opened.enter_context(socket.create_server(("127.0.0.1", 0)))
+
+            def serve():
+                for reply in replies:
+                    connection = listening.accept()[0]
+                    with connection:
+                        connection.settimeout(5)
+                        asked = connection.recv(1000)
+                        if reply is not None:
+                            connection.sendall(reply(struct.unpack_from(">h", asked, 6)[0]))
+
+            thread = threading.Thread(target=serve, daemon=True)
+            thread.start()
+            opened.callback(thread.join, 5)
+            return f"127.0.0.1:{listening.getsockname()[1]}"
+
+        yield start
+
+
+def metadata(error=0, epochs=(4, 2)):
+    def encoded(version):
+        parts = [
+            MetadataResponse.MetadataResponseTopic.MetadataResponsePartition(
+                error_code=0, partition_index=number, leader_id=1, leader_epoch=epoch,
+                replica_nodes=[1], isr_nodes=[1], offline_replicas=[],
+            )
+            for number, epoch in reversed(list(enumerate(epochs)))
+        ]  # fmt: skip
+        topic = MetadataResponse.MetadataResponseTopic(
+            error_code=error, name="t", topic_id=TOPIC_ID, is_internal=False, partitions=parts
+        )
+        reply = MetadataResponse(throttle_time_ms=0, brokers=[], cluster_id="c", controller_id=1, topics=[topic])
+        head = struct.pack(">i", 1) + (b"\0" if version >= 9 else b"")
+        body = head + bytes(reply.encode(version=version))
+        return struct.pack(">i", len(body)) + body
+
+    return encoded
+
+
+@pytest.mark.parametrize(
+    ("reply", "found"), [(metadata(), TopicIdentity(str(TOPIC_ID), (4, 2))), (metadata(error=3, epochs=()), None)]
+)
+def test_a_look_tells_which_topic_is_there(metadata_broker, reply, found):
+    assert KafkaTopicAdmin(metadata_broker(reply)).look_at_topic("t") == found
+
+
+def test_a_broker_before_topic_ids_tells_of_its_leaders_epochs(metadata_broker):
+    admin = KafkaTopicAdmin(metadata_broker(metadata()))
+    admin._has_topic_ids = False
+    assert admin.look_at_topic("t") == TopicIdentity("", (4, 2))
+
+
+@pytest.mark.parametrize("reply", [None, lambda _version: b"\0\0\0\x08\0\0\0\1", metadata(error=5, epochs=())])
+def test_a_look_without_an_answer_asks_the_next_broker_and_says_so(metadata_broker, reply):
+    unable, able = metadata_broker(reply, reply), metadata_broker(metadata())
+    with pytest.raises(BrokerError, match=f"cannot look at the topic t on {unable}"):
+        KafkaTopicAdmin(unable).look_at_topic("t")
+    assert KafkaTopicAdmin(f"{unable},{able}").look_at_topic("t") is not None

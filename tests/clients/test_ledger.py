@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import pytest
@@ -9,15 +10,20 @@ from confluent_kafka import KafkaError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hydra.accounting.stats import Refusal
 from hydra.clients.confluent_publisher import ConfluentPublisher, _Block, queue_records
 from hydra.clients.confluent_publisher import settings as librdkafka_settings
-from hydra.clients.ledger import PROOFS_OF_REFUSAL, DeliveryLedger, RecordValues, sequence_of
+from hydra.clients.kafka_python import publisher_settings
+from hydra.clients.ledger import PROOFS_OF_REFUSAL, DeliveryLedger, RecordValues, sequence_of, timed_out
+from hydra.clients.wire_batches import PartitionQueue
+from hydra.clients.wire_publisher import WirePublisher
 from hydra.options.options import Options
-from hydra.options.order import RunOrder
+from hydra.options.order import RunOrder, TopicFacts
 from hydra.records.identity import IDENTITY, LAYOUT_VERSION, run_tag
 from tests.examples import examples
 
 TOO_LARGE, TIMED_OUT, PURGED = 10, -192, -152
+WHY = {(10, "MESSAGE_TOO_LARGE"), (0, "Local: Message timed out"), (0, "Local: Purged in queue")}
 
 
 @pytest.mark.parametrize("size", [14, 15, 100])
@@ -44,6 +50,23 @@ def test_the_ledger_counts_each_record_once():
     assert (first.attempted, first.acked, first.failed) == (10, ((0, 6),), ((8, 9),))
     assert (second.attempted, second.acked, second.failed) == (5, (), ())
     assert (ledger.acked, ledger.failed) == (6, 1)
+
+
+def test_the_ledger_tells_why_the_most_frequent_reason_first():
+    ledger = DeliveryLedger(1)
+    ledger.blame("connection lost", 2)
+    ledger.blame(TOO_LARGE, 1)
+    ledger.blame(TOO_LARGE, 4)
+    assert ledger.count().refusals == (Refusal("MESSAGE_TOO_LARGE", 5, TOO_LARGE), Refusal("connection lost", 2))
+
+
+@pytest.mark.parametrize(
+    ("acks", "wanted", "there", "error"),
+    [("all", 2, 1, 19), ("1", 2, 1, "late"), ("all", 1, 1, "late"), ("all", None, None, "late")],
+)
+def test_a_time_out_for_want_of_replicas_says_so(sending, acks, wanted, there, error):
+    facts = TopicFacts(min_insync_replicas=wanted, in_sync_replicas=there)
+    assert timed_out(dataclasses.replace(sending("h:1", "t", acks=acks), topic_facts=facts), "late") == error
 
 
 class Report:
@@ -73,6 +96,9 @@ def test_a_block_splits_exactly(errors):
     assert list(itertools.chain(*(range(*each) for each in outcome.failed))) == expected[TOO_LARGE]
     count = publisher.poll()
     assert (count.acked, count.failed) == (len(expected[None]), len(expected[TOO_LARGE]))
+    refused = sum(error is not None for error in errors)
+    assert sum(refusal.records for refusal in count.refusals) == refused
+    assert all((refusal.code, refusal.error) in WHY for refusal in count.refusals)
     assert bool(count.error) == any(error is not None for error in errors)
 
 
@@ -109,6 +135,20 @@ def test_the_queue_is_bounded_in_bytes(sending):
     assert queue_records(sending("h:1", "t")) == 100_000
     assert queue_records(sending("h:1", "t", msg_rate=1e9)) == 2_000_000
     assert queue_records(sending("h:1", "t", msg_size=1 << 20)) < 1100
+
+
+@pytest.mark.parametrize("takes", [None, 3000, 500])
+def test_every_driver_cuts_its_batches_to_what_the_topic_takes(sending, takes):
+    order = dataclasses.replace(sending("h:1", "t", msg_size=100), topic_facts=TopicFacts(max_message_bytes=takes))
+    limit = min(10_000, takes or 10_000)
+    assert librdkafka_settings(order, print)["batch.size"] == limit
+    assert publisher_settings(order, 1.0)["batch_size"] == limit
+    publisher = WirePublisher(order)
+    batches = [PartitionQueue(0, idempotent=False)]
+    batches[0].add(publisher._writer, publisher._batch_bytes, 0, 1000, now_s=0.0, at_ms=0)
+    sizes = [len(batch.encode(publisher._writer, -1)) for batch in batches[0].waiting]
+    publisher.close()
+    assert limit - 120 < max(sizes) <= limit
 
 
 def _order():

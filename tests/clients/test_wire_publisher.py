@@ -10,6 +10,7 @@ import time
 import pytest
 from kafka.record.default_records import DefaultRecordBatch
 
+from hydra.accounting.stats import Refusal
 from hydra.clients.ledger import sequence_of
 from hydra.clients.wire_publisher import WirePublisher, queue_records
 from hydra.errors import BrokerError
@@ -258,6 +259,23 @@ def test_a_record_that_is_too_large_for_the_broker_is_failed(cluster, publisher)
     count = sender.flush(10)
     assert (count.acked, count.failed) == (0, 5)
     assert "MESSAGE_TOO_LARGE" in count.error
+    assert count.refusals == (Refusal("MESSAGE_TOO_LARGE", 5, TOO_LARGE),)
+
+
+@pytest.mark.parametrize("acks", ["1", "all"])
+def test_what_was_tried_again_until_its_time_was_up_says_what_the_broker_said(cluster, publisher, acks):
+    broker = cluster(lambda broker, batches: NOT_ENOUGH)
+    sender = publisher(broker, acks=acks)
+    sender.send(0, 0, 5)
+    count = sender.flush(0.5)
+    assert (count.acked, count.failed) == (0, 0)
+    assert count.refusals == (Refusal("NOT_ENOUGH_REPLICAS", 5, NOT_ENOUGH),)
+
+
+def test_what_was_never_answered_says_so(cluster, publisher):
+    sender = publisher(cluster(lambda broker, batches: "silent"))
+    sender.send(0, 0, 5)
+    assert sender.flush(0.3).refusals == (Refusal("no ack in time", 5),)
 
 
 def test_batches_behind_one_that_is_sent_again_keep_their_order(cluster, publisher):

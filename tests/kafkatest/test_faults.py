@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import psutil
 import pytest
 
+from hydra.broker.admin import KafkaTopicAdmin
 from tests.commands import suspend, wait_until
 
 pytestmark = pytest.mark.integration
@@ -84,6 +86,33 @@ def test_embedded_kafka_killed(hydra, place) -> None:
     assert "the embedded Kafka died: it was killed by SIGKILL" in command.complaint
     assert place.record()["status"] == "failed"
     assert place.record()["exit_code"] == 4
+
+
+@pytest.mark.usefixtures("on_running_stack")
+@pytest.mark.parametrize("made_again", [False, True])
+@pytest.mark.parametrize("publisher", ["confluent", "wire"])
+def test_topic_deleted_by_somebody_else(hydra, place, external_kafka, publisher, made_again) -> None:
+    command = hydra(
+        "kafka", f"--pub_driver={publisher}", "--clients=2", "--clients_per_app=2", "--msg_rate=200",
+        "--test_duration=60", "--output=result.json",
+    )  # fmt: skip
+    command.wait_for(r"delivered [1-9]")
+    with contextlib.closing(KafkaTopicAdmin(external_kafka)) as admin:
+        topics = admin._call("list the topics", lambda client: client.list_topics())
+        (topic,) = [name for name in topics if name.startswith("hydra-")]
+        admin.delete_topic(topic)
+        if made_again:
+            admin.create_topic(topic, partitions=1, configs={})
+        deleted_s = time.monotonic()
+        assert command.end(40) == 3, command.errors
+        assert time.monotonic() - deleted_s < 20
+        assert (admin.look_at_topic(topic) is not None) == made_again
+        admin.delete_topic(topic)
+    result = place.record()["result"]
+    assert result["verdict"] == "indeterminate"
+    assert result["reasons"][0].startswith(f"somebody else deleted the topic {topic}")
+    assert ("made another one" in result["reasons"][0]) == made_again
+    assert result["bottleneck"]["limit"] == "unknown"
 
 
 def test_external_kafka_killed(hydra, mortal_kafka) -> None:

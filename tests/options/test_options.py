@@ -139,3 +139,11 @@ def test_a_group_needs_a_driver_that_can_be_told_where_to_begin():
     assert resolve({"group_mode": "group"}).sub_driver == "wire"
     with pytest.raises(UsageError, match="--group_mode=group does not go with --sub_driver=kafka-python"):
         resolve({"group_mode": "group", "sub_driver": "kafka-python"})
+
+
+def test_records_that_the_embedded_kafka_was_told_not_to_take_are_refused():
+    words = r"--msg_size=60000 makes record batches of 60072 bytes at least, and the brokers take 50000"
+    with pytest.raises(UsageError, match=words):
+        resolve({"msg_size": 60_000, "broker_property": ("message.max.bytes=50000",)})
+    resolve({"msg_size": 60_000, "broker_property": ("message.max.bytes=60072",)})
+    resolve({"msg_size": 60_000, "broker_property": ("message.max.bytes=soon",)})  # the broker has its own words for it

@@ -7,7 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hydra.options.options import Options
-from hydra.options.order import MAX_SAMPLES, RunOrder, assign, fetch_pace_ms, make_order
+from hydra.options.order import (
+    MAX_BATCH_BYTES,
+    MAX_MESSAGE_BYTES,
+    MAX_SAMPLES,
+    RunOrder,
+    TopicFacts,
+    TopicIdentity,
+    assign,
+    fetch_pace_ms,
+    make_order,
+)
 from hydra.records.send_plan import Partitioner, SendPlan
 
 SIZES = st.tuples(st.integers(1, 8), st.integers(1, 6), st.integers(1, 20))
@@ -133,3 +143,41 @@ def test_a_record_may_wait_for_its_ack_for_a_second_at_least():
 def test_long_runs_are_sampled_less_often(duration_s, every_s):
     assert RunOrder("r", Options(test_duration=duration_s)).sample_every_s == every_s
     assert duration_s / every_s <= MAX_SAMPLES + 1
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "same"),
+    [
+        (TopicIdentity("a", (0,)), TopicIdentity("a", (3,)), True),
+        (TopicIdentity("a", (0,)), TopicIdentity("b", (0,)), False),
+        (TopicIdentity("a", (0,)), TopicIdentity("", (0,)), True),
+        (TopicIdentity("", (4, 2)), TopicIdentity("", (4, 3)), True),
+        (TopicIdentity("", (4, 2)), TopicIdentity("", (0, 2)), False),
+        (TopicIdentity(), TopicIdentity("b", (0,)), True),
+    ],
+)
+def test_a_topic_that_was_made_again_is_another_one(before, now, same):
+    assert before.is_same(now) is same
+
+
+BIG = {"msg_size": 100_000, "msg_batch": 100}
+
+
+@pytest.mark.parametrize(
+    ("options", "topic_takes", "topic_set", "batch"),
+    [
+        ({}, None, None, 1400),
+        ({}, 1000, None, 1000),
+        ({"batch_size": 1}, 1000, None, 82),  # one record always fits
+        ({"batch_size": 1}, 50, None, 82),
+        (BIG, 10_000_000, 10_000_000, 10_000_000),
+        (BIG, None, 10_000_000, MAX_MESSAGE_BYTES),  # nobody may read it: Kafka's own default
+        ({**BIG, "msg_batch": 1000}, MAX_BATCH_BYTES, MAX_BATCH_BYTES, MAX_BATCH_BYTES),
+        ({**BIG, "broker_property": ("message.max.bytes=500000",)}, 500_000, None, 500_000),
+        ({**BIG, "bootstrap_servers": "k:9092"}, 200_000, None, 200_000),
+        ({**BIG, "bootstrap_servers": "k:9092"}, 20_000_000, None, 10_000_000),
+    ],
+)
+def test_batches_and_topic_follow_one_rule(options, topic_takes, topic_set, batch):
+    order = RunOrder("r", Options(**options), topic_facts=TopicFacts(max_message_bytes=topic_takes))
+    assert (order.topic_max_message_bytes, order.batch_bytes) == (topic_set, batch)

@@ -5,6 +5,7 @@ import zlib
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hydra.clients.record_writer import RecordWriter
 from hydra.records.identity import (
     IDENTITY,
     IDENTITY_BYTES,
@@ -12,6 +13,7 @@ from hydra.records.identity import (
     SEQUENCE,
     SEQUENCE_OFFSET,
     identity_prefix,
+    one_record_batch_bytes,
     run_tag,
 )
 
@@ -32,3 +34,9 @@ def test_the_tag_is_the_crc_32_of_the_run_id():
     assert run_tag("hydra-1") == zlib.crc32(b"hydra-1")
     assert run_tag("hydra-1") != run_tag("hydra-2")
     assert 0 <= run_tag("läuft") < 2**32
+
+
+@given(value_bytes=st.integers(IDENTITY_BYTES, 1_000_000))
+def test_a_batch_of_one_record_is_as_large_as_it_is_told(value_bytes):
+    batch = RecordWriter(identity_prefix("r"), value_bytes).batch(0, [(1, 0)])
+    assert len(batch) == one_record_batch_bytes(value_bytes)

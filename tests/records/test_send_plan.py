@@ -1,6 +1,7 @@
 """When each record is due."""
 
 import itertools
+from collections import Counter
 
 import pytest
 from hypothesis import given
@@ -120,3 +121,12 @@ def test_blocks_go_round_the_partitions():
     assert [partitioner.locate(index) for index in range(8)] == [
         (0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1), (0, 2), (0, 3),
     ]  # fmt: skip
+
+
+@given(partitions=st.integers(1, 7), block=st.integers(1, 5), records=st.integers(0, 200))
+def test_shares_add_up_to_the_plan(partitions, block, records):
+    partitioner = Partitioner(partitions, block)
+    found = Counter(partitioner.locate(index)[0] for index in range(records))
+    assert [partitioner.share(partition, records) for partition in range(partitions)] == [
+        found[partition] for partition in range(partitions)
+    ]

@@ -7,6 +7,7 @@ import pytest
 
 from hydra.accounting.bottleneck import Bottleneck
 from hydra.accounting.latency import LatencySummary
+from hydra.accounting.stats import Refusal
 from hydra.accounting.totals import ThresholdOutcome
 from hydra.options.options import Options
 from hydra.options.order import RunOrder
@@ -154,6 +155,26 @@ def test_the_first_line_says_it_all(totals, latency, line):
     found = verdict_line(made, order)
     assert line in found
     assert found.endswith(line) or not line.endswith(("ms", ")", "0"))
+
+
+@pytest.mark.parametrize(
+    ("acks", "totals", "told"),
+    [
+        ("1", {"records_failed": 1000, "records_unknown": 500}, "lost 0, not acked 1,500 (INVALID_RECORD: 1,200)"),
+        ("1", {}, "lost 0"),
+        ("0", {"records_unknown": 500}, "lost 0"),
+    ],
+)
+def test_the_first_line_names_the_most_frequent_refusal(acks, totals, told):
+    refusals = (Refusal("INVALID_RECORD", 1200, 87), Refusal("connection lost", 300))
+    assert verdict_line(result(**totals), RunOrder("r", Options(acks=acks)), refusals).endswith(told)
+
+
+def test_the_table_says_how_much_of_the_loss_is_only_unread():
+    figures = {"mean_loss_percent": 64.0, "records_lost": 1234, "clients_expecting": 3}
+    row = rows_of(records_unread=1000, **figures)["average_packet_loss"]
+    assert row == ["64", "%", "lost of sent, mean over 3 clients; 1,000 of 1,234 unread"]
+    assert "unread" not in rows_of(**figures)["average_packet_loss"][2]
 
 
 @pytest.mark.parametrize("verdict", ["pass", "fail", "indeterminate"])

@@ -28,7 +28,7 @@ from hydra.codec import DecodeError, decode, encode
 from hydra.endpoints import Endpoint
 from hydra.errors import BrokerError
 from hydra.options.options import Options
-from hydra.options.order import PartitionLeader, RunOrder, make_order
+from hydra.options.order import PartitionLeader, RunOrder, TopicFacts, TopicIdentity, make_order
 from hydra.run.controller import Run
 from hydra.run.protocols import ClusterFacts, ProcessReading, RunContext, Task, WaitingReason
 from hydra.signals.messages import (
@@ -109,6 +109,9 @@ class FakeBroker:
     def __init__(self, clock):
         self._clock = clock
         self.topics = {}
+        self.ids = {}
+        self.facts = TopicFacts()
+        self._made = 0
         self.configs = {}
         self.deleted = []
         self.deleted_groups = []
@@ -119,7 +122,8 @@ class FakeBroker:
     def append(self, topic, partition, sequences):
         if self.first_append_s is None:
             self.first_append_s = self._clock.now_s()
-        self.topics[topic][partition].extend(sequences)
+        if topic in self.topics:
+            self.topics[topic][partition].extend(sequences)
 
     def _look(self):
         if self.down:
@@ -131,8 +135,22 @@ class FakeBroker:
     def create_topic(self, name, *, partitions, configs):
         self._look()
         self.topics[name] = [[] for _ in range(partitions)]
+        self._made += 1
+        self.ids[name] = f"id-{self._made}"
         self.configs[name] = dict(configs)
         return [PartitionLeader(number, 1, Endpoint("127.0.0.1", 9092)) for number in range(partitions)]
+
+    def describe_topic(self, name):
+        self._look()
+        return dataclasses.replace(self.facts, identity=TopicIdentity(self.ids[name]))
+
+    def look_at_topic(self, name):
+        self._look()
+        return TopicIdentity(self.ids[name]) if name in self.topics else None
+
+    def forget(self, name):
+        """Somebody else deletes the topic."""
+        del self.topics[name], self.ids[name]
 
     def delete_topic(self, name):
         self._look()
@@ -147,6 +165,8 @@ class FakeBroker:
 
     def offsets(self, topic):
         self._look()
+        if topic not in self.topics:
+            raise BrokerError("no such topic")
         return {number: OffsetRange(0, len(log)) for number, log in enumerate(self.topics[topic])}
 
     def close(self):
@@ -366,7 +386,7 @@ class FakePublisherTask(FakeTask):
 
     def updateconfig(self, arguments):
         self._reset()
-        self.order = decode(arguments, RunOrder)
+        self.order = self.told = decode(arguments, RunOrder)
         self.asked_s = self.clock.now_s()
         self.phase = "connecting"
         return success()

@@ -4,7 +4,8 @@ from itertools import pairwise
 
 import pytest
 
-from hydra.errors import BrokerError, DegradedError, InterruptedRunError, MarathonError, NotReadyError
+from hydra.errors import BrokerError, DegradedError, InterruptedRunError, MarathonError, NotReadyError, UsageError
+from hydra.options.order import TopicFacts
 
 
 def test_a_run_delivers_every_record_to_every_client(rehearsal):
@@ -52,13 +53,45 @@ def test_the_topic_is_the_runs_own_and_is_gone_afterwards(rehearsal):
     [
         ({}, {}),
         ({"retention_ms": 5000}, {"retention.ms": "5000", "segment.ms": "1000"}),
-        ({"msg_size": 1_000_000}, {"max.message.bytes": "2000000"}),
+        ({"msg_size": 1_000_000, "msg_batch": 100}, {"max.message.bytes": "33554432"}),
+        ({"msg_size": 100_000, "msg_batch": 100}, {"max.message.bytes": "10000000"}),
+        ({"msg_size": 100_000, "msg_batch": 100, "broker_property": ("message.max.bytes=2000000",)}, {}),
+        ({"msg_size": 100_000, "msg_batch": 100, "bootstrap_servers": "127.0.0.1:9092"}, {}),
     ],
 )
 def test_the_topic_has_what_the_options_ask_for(rehearsal, options, configs):
     stage = rehearsal(**options)
     stage.measure()
     assert stage.broker.configs["run-1"] == configs
+
+
+def test_records_that_the_topic_does_not_take_are_refused_before_anybody_is_told_of_them(rehearsal):
+    stage = rehearsal(msg_size=5000)
+    stage.broker.facts = TopicFacts(max_message_bytes=1000)
+    words = r"batches of 5070 bytes at least, and the brokers take 1000 \(max.message.bytes of the topic\)"
+    with pytest.raises(UsageError, match=words):
+        stage.measure()
+    assert stage.record.exit_code == 2
+    assert "updateconfig" not in stage.publisher.received
+    assert stage.broker.topics == {}
+
+
+def test_the_tasks_are_told_what_the_topic_takes(rehearsal):
+    stage = rehearsal()
+    stage.broker.facts = TopicFacts(max_message_bytes=1000)
+    stage.measure()
+    assert stage.publisher.order is None  # it was told to forget the run
+    assert stage.publisher.told.topic_facts.max_message_bytes == 1000
+
+
+def test_what_the_broker_stamped_is_in_no_output_as_a_service_latency(rehearsal):
+    stage = rehearsal()
+    stage.broker.facts = TopicFacts(timestamp_type="LogAppendTime")
+    for task in stage.subscribers:
+        stage.clock.at(2.0, lambda task=task: task.subscribing._timing.sent_at(task.driver.now_s, 0, 7))
+    result = stage.measure()
+    assert result.latency.service.deliveries == 0
+    assert all(not stats.service.counts for stats in stage.record.evidence.subscribers)
 
 
 def test_no_record_is_sent_before_every_client_is_positioned(rehearsal):
@@ -433,6 +466,86 @@ def test_a_broker_that_is_gone_ends_the_run_in_any_phase(rehearsal, phase):
     assert stage.clock.now_s() - gone_s[0] < 5
     assert stage.broker.deleted == []
     stage.assert_let_go()
+
+
+DELETED = "somebody else deleted the topic run-1 while the run used it"
+MADE_AGAIN = "somebody else deleted the topic run-1 and made another one under its name while the run used it"
+
+
+@pytest.mark.parametrize("phase", ["sending", "flushing", "draining", "auditing"])
+@pytest.mark.parametrize("made_again", [False, True])
+def test_a_topic_that_somebody_else_takes_away_is_told_at_once_and_is_no_loss(rehearsal, phase, made_again):
+    stage = rehearsal(test_duration=60.0, drain_timeout=60.0)
+    stage.publisher.flush_s = 4.0
+    stage.subscribers[0].limit = 10
+    taken_s = []
+
+    def take():
+        stage.broker.forget("run-1")
+        if made_again:
+            stage.broker.create_topic("run-1", partitions=1, configs={})
+            stage.broker.append("run-1", 0, range(7000, 7010))
+        taken_s.append(stage.clock.now_s())
+
+    if phase == "auditing":
+        audit = stage.auditor.audit
+        stage.auditor.audit = lambda *given: (audit(*given), take())[0]
+    else:
+        stage.when_phase(phase, lambda: stage.clock.at(1.0, take))
+    result = stage.measure()
+    assert taken_s
+    assert stage.clock.now_s() - taken_s[0] < 12
+    assert (result.verdict, result.exit_code) == ("indeterminate", 3)
+    assert result.reasons == (MADE_AGAIN if made_again else DELETED,)
+    assert result.bottleneck.limit == "unknown"
+    assert result.totals.records_lost == 0
+    assert stage.record.evidence.topic_error == result.reasons[0]
+    left = ["topic run-1 is left behind: somebody else made it"] if made_again else []
+    assert [note for note in stage.progress.notes if "topic" in note] == left
+    assert list(stage.broker.topics) == (["run-1"] if made_again else [])
+    stage.assert_let_go()
+
+
+@pytest.mark.parametrize("warming_up", [False, True])
+def test_a_topic_that_is_taken_away_before_the_result_ends_the_run(rehearsal, warming_up):
+    stage = rehearsal(test_duration=60.0)
+    stage.when_phase("sending" if warming_up else "configuring", lambda: stage.clock.at(1.0, take))
+    stage.subscribers[0].position_after_s = 0.2 if warming_up else 30.0
+
+    def take():
+        stage.broker.forget("run-1")
+
+    record = (stage.run.warm_up if warming_up else stage.run.measure)()
+    assert isinstance(stage.run.error, DegradedError)
+    assert (record.error, record.exit_code) == (DELETED, 3)
+    assert stage.elapsed_s < 20
+
+
+def test_a_broker_that_does_not_know_its_topics_for_a_moment_is_no_deletion(rehearsal):
+    stage = rehearsal(test_duration=20.0)
+    look, looks = stage.broker.look_at_topic, []
+
+    def forgetful(name):
+        looks.append(stage.clock.now_s())
+        return None if len(looks) in {2, 4} else look(name)
+
+    stage.broker.look_at_topic = forgetful
+    assert stage.measure().verdict == "pass"
+    assert len(looks) > 5
+
+
+def test_a_look_that_nobody_answers_is_no_deletion_and_comes_less_often(rehearsal):
+    stage = rehearsal(test_duration=20.0)
+    looks = []
+
+    def silent(name):
+        looks.append(stage.clock.now_s())
+        raise BrokerError("timed out")
+
+    stage.broker.look_at_topic = silent
+    assert stage.measure().verdict == "pass"
+    assert len(looks) <= 5
+    assert stage.broker.deleted == ["run-1"]
 
 
 def test_the_topic_goes_when_the_broker_is_back_in_time(rehearsal):

@@ -1,5 +1,7 @@
 """Searches find a limit, within few trials, and never call the harness's limit the broker's."""
 
+import dataclasses
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -182,7 +184,7 @@ def test_a_start_outside_of_the_range_is_refused(given):
     [
         ({}, "good"),
         ({"verdict": "fail", "lost": 5}, "bad"),
-        ({"verdict": "indeterminate"}, "bad"),
+        ({"verdict": "indeterminate"}, "unknown"),
         ({"verdict": "indeterminate", "missing": 1}, "unknown"),
         ({"verdict": "indeterminate", "harness_limited": True}, "harness"),
         ({"verdict": "fail", "lost": 5, "harness_limited": True}, "harness"),
@@ -193,6 +195,35 @@ def test_a_run_is_classified(given, outcome):
     found, reason = classify_run(run(made=result(**given)))
     assert found == outcome
     assert bool(reason) == (outcome != "good")
+
+
+@pytest.mark.parametrize(
+    ("verdict", "limit", "missing", "outcome"),
+    [
+        ("pass", "none", 0, "good"),
+        ("pass", "network", 0, "good"),
+        ("fail", "none", 0, "bad"),  # loss is a fact
+        ("fail", "broker", 1, "bad"),
+        ("fail", "unknown", 0, "unknown"),
+        ("indeterminate", "broker", 0, "bad"),
+        ("indeterminate", "broker", 1, "unknown"),
+        ("indeterminate", "none", 0, "unknown"),  # such as records that were refused
+        *((verdict, limit, 0, limit) for limit in ("network", "quota") for verdict in ("fail", "indeterminate")),
+    ],
+)
+def test_only_the_brokers_limit_is_the_brokers(verdict, limit, missing, outcome):
+    made = result(verdict, missing=missing)
+    made = dataclasses.replace(made, bottleneck=dataclasses.replace(made.bottleneck, limit=limit))
+    assert classify_run(run(made=made))[0] == outcome
+
+
+@pytest.mark.parametrize("limit", ["network", "quota", "harness"])
+def test_what_else_was_the_limit_ends_a_search_and_is_named(limit):
+    found, _ = answer(RATES, lambda value, times: "good" if value < 4000 else limit if times else "bad")
+    assert (found.limited_by, found.at_least, found.exit_code) == (limit, True, 3)
+    assert limit in answer_sentence(found, unit="records/s")
+    found, _ = answer(RATES, lambda _value, _times: limit)
+    assert (found.best, found.limited_by, found.exit_code) == (None, limit, 3)
 
 
 def test_a_failed_run_is_indeterminate_and_a_machine_that_is_too_small_is_the_harness():

@@ -6,7 +6,9 @@ import pytest
 
 from hydra.options.options import Options
 from hydra.options.order import RunOrder
-from hydra.tasks.kafka_pub import ACK_POLL_S, IDLE_POLL_S, MAX_RECORDS_AT_ONCE, PublisherRun
+from hydra.signals.messages import StopSending, request
+from hydra.tasks.kafka_pub import ACK_POLL_S, IDLE_POLL_S, MAX_RECORDS_AT_ONCE, KafkaPub, PublisherRun
+from hydra.tasks.task import TaskPlace
 
 OPTIONS = Options(msg_rate=100.0, test_duration=2.0, msg_batch=10, linger_ms=0, acks="1", drain_timeout=9.0)
 
@@ -165,6 +167,19 @@ def test_a_run_that_is_abandoned_waits_for_no_ack_be_it_sending_or_flushing(scen
     assert stage.driver.flushed_s == ACK_POLL_S
     assert stats.unknown == stats.attempted
     assert_identities(stats)
+
+
+@pytest.mark.parametrize(("arguments", "flushed_s"), [(None, 9.0), (StopSending(await_acks=False), ACK_POLL_S)])
+def test_the_controller_says_whether_acks_are_worth_waiting_for(scene, arguments, flushed_s):
+    stage = scene()
+    task = KafkaPub(TaskPlace("pub-1", "127.0.0.1", 1))
+    task._current = stage.run
+    stage.clock.at(0.5, lambda: task.answer(request("teststop", arguments)))
+    stage.driver.ack_at_once = False
+    stage.send()
+    assert stage.run.stopping
+    waited_s = stage.clock.now_s() - stage.began_s - 0.5
+    assert waited_s == pytest.approx(flushed_s, abs=0.2)
 
 
 def test_acks_that_come_after_the_last_record_are_watched_as_they_come(scene):
