@@ -39,8 +39,12 @@ PAUSE_S = 2.0
 KEPT_PLAN_RATIO = 0.95
 """Below this share of the asked rate the send plan was not kept: such a run, or trial of a search, is no pass."""
 
-Limit = Literal["none", "unknown", "broker", "network", "harness"]
-"""``unknown``: who was the limit was not measured, since a publisher or all clients did not report."""
+QUOTA_S = 0.1
+"""A client that a quota held back for less was not late because of it."""
+
+Limit = Literal["none", "unknown", "broker", "network", "quota", "harness"]
+"""``unknown``: who was the limit was not measured, since a publisher or all clients did not report. ``quota``: the
+broker held clients back on purpose."""
 
 
 @dataclass(frozen=True)
@@ -78,17 +82,25 @@ def find_bottleneck(
         *_subscriber_signs(order, evidence, points),
         *_machine_signs(order, evidence, totals),
     ]
-    if signs:
-        return Bottleneck(
-            limit="harness",
-            harness_limited=True,
-            symptoms=symptoms,
-            evidence=tuple(text for text, _ in signs),
-            advice="; ".join(dict.fromkeys(advice for _, advice in signs)),
-        )
-    if full := _full_links(evidence):
-        return Bottleneck(limit="network", harness_limited=False, symptoms=symptoms, evidence=full)
-    return Bottleneck(limit="broker", harness_limited=False, symptoms=symptoms, evidence=_broker(evidence, totals))
+    found: tuple[tuple[Limit, Sequence[tuple[str, str]]], ...] = (
+        ("quota", _without_advice(_quotas(evidence, THROTTLED_RATIO))),
+        ("harness", signs),
+        ("quota", _without_advice(_quotas(evidence, 0.0))),
+        ("network", _without_advice(_full_links(evidence))),
+        ("broker", _without_advice(_broker(evidence, totals))),
+    )
+    limit, told = next((limit, told) for limit, told in found if told)
+    return Bottleneck(
+        limit=limit,
+        harness_limited=limit == "harness",
+        symptoms=symptoms,
+        evidence=tuple(text for text, _ in told),
+        advice="; ".join(dict.fromkeys(advice for _, advice in told if advice)),
+    )
+
+
+def _without_advice(evidence: Sequence[str]) -> list[tuple[str, str]]:
+    return [(text, "") for text in evidence]
 
 
 def _symptoms(
@@ -134,6 +146,27 @@ def _unmeasured(evidence: Evidence, totals: Totals) -> tuple[str, ...]:
     if not totals.clients_reporting:
         missing.append("no client reported what it received")
     return tuple(missing)
+
+
+def _quotas(evidence: Evidence, least_ratio: float) -> tuple[str, ...]:
+    """Whom brokers held back for more than this share of the run, and said so: that is a quota, however fast they are.
+
+    The time is summed over their replies, of which several may be under way at once.
+    """
+    publisher = evidence.publisher
+    if publisher is None:
+        return ()
+    least_s = max(QUOTA_S, least_ratio * publisher.send_window_s)
+    held = []
+    if publisher.throttled_s >= least_s:
+        held.append(f"a quota of the brokers held the publisher back for {publisher.throttled_s:,.1f} s in all")
+    clients = [client for stats in evidence.subscribers for client in stats.clients]
+    throttled = [client for client in clients if client.throttled_s >= least_s]
+    if throttled:
+        worst = max(throttled, key=lambda client: client.throttled_s)
+        who = f"{len(throttled)} of {len(clients)} clients back, {worst.name} for {worst.throttled_s:,.1f} s in all"
+        held.append(f"a quota of the brokers held {who}")
+    return tuple(held)
 
 
 def _fell_behind(latency: Latencies) -> bool:

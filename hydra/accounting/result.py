@@ -53,6 +53,8 @@ class ClientResult:
     """Percentiles within 1 %, or half a millisecond."""
     rebalances: int = 0
     """How often its consumer group took its partitions away after the start."""
+    throttled_s: float = 0.0
+    """For how long the broker said that a quota held it back, summed over its replies."""
     error: str = ""
     """The client's last one, or why it did not report."""
 

@@ -55,6 +55,8 @@ class ClientStats:
     a millisecond."""
     rebalances: int = 0
     """How often its consumer group took its partitions away after the start."""
+    throttled_s: float = 0.0
+    """For how long the broker said that a quota held this client back, summed over its replies."""
 
     @property
     def received(self) -> int:
@@ -187,6 +189,8 @@ class PublisherStats:
     samples: tuple[PublisherSample, ...] = ()
     error: str = ""
     """The last error, in the words of the client library; empty when there is none."""
+    throttled_s: float = 0.0
+    """For how long the broker said that a quota held the publisher back, summed over its replies."""
 
 
 @dataclass(frozen=True)

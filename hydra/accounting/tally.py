@@ -107,7 +107,7 @@ class ClientTally:
     __slots__ = (
         "corrupt", "error", "fetches", "first_arrival_records", "first_received_s", "foreign", "held",
         "last_received_s", "latencies", "name", "partitions", "positioned", "prefix", "rebalances",
-        "received_bytes", "timing",
+        "received_bytes", "throttled_s", "timing",
     )  # fmt: skip
 
     def __init__(self, name: str, prefix: bytes, starts: Iterable[tuple[int, int]]) -> None:
@@ -129,6 +129,8 @@ class ClientTally:
         self.last_received_s = 0.0
         self.error = ""
         """The last error that this client had, in words; empty once it is over."""
+        self.throttled_s = 0.0
+        """For how long the broker said that a quota held this client back, summed over its replies."""
         self.timing: DeliveryTiming | None = None
         """Knows the plan, once the start is known; shared by the clients of a task."""
         self.latencies: SpacedLatencies | None = None
@@ -209,4 +211,5 @@ class ClientTally:
             corrupt=self.corrupt,
             error=self.error,
             rebalances=self.rebalances,
+            throttled_s=self.throttled_s,
         )

@@ -88,6 +88,10 @@ class Totals:
     broker_rss_bytes_max: int | None
     machine_cpu_percent: float | None
     """Of what Hydra's processes may use of the controller's machine, mean over the send window."""
+    publisher_throttled_s: float = 0.0
+    """For how long the broker said that a quota held the publisher back, summed over its replies."""
+    clients_throttled_s: float = 0.0
+    """The same of the clients, summed over all of them."""
 
 
 @dataclass(frozen=True)

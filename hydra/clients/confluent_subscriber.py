@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, ThrottleEvent, TopicPartition
 
 from hydra.accounting.tally import ClientTally
 from hydra.clients.protocols import DEFAULT_MAX_BYTES
@@ -41,8 +40,9 @@ class ConfluentClient(PolledClient):
         self._next_look_s = 0.0
         self._without_start = False
         """Whether the group assigned partitions, but their committed offsets could not be read."""
+        callbacks = {"error_cb": self._on_error, "throttle_cb": self._on_throttle}
         try:
-            self._consumer = Consumer(settings(assignment, order, self._on_error), logger=log)
+            self._consumer = Consumer({**settings(assignment, order), **callbacks}, logger=log)
         except KafkaException as error:
             raise CapacityError(
                 f"client {assignment.name} cannot be started: {error}",
@@ -168,6 +168,9 @@ class ConfluentClient(PolledClient):
     def _on_error(self, error: KafkaError) -> None:
         self.tally.error = error.str()
 
+    def _on_throttle(self, event: ThrottleEvent) -> None:
+        self.tally.throttled_s += event.throttle_time
+
 
 class ConfluentSubscriber(RoundRobinSubscriber):
     """All clients of a task on librdkafka, which connects in its own threads; a SubscriberDriver."""
@@ -177,7 +180,7 @@ class ConfluentSubscriber(RoundRobinSubscriber):
         return ConfluentClient(tally, assignment, self.order)
 
 
-def settings(assignment: ClientAssignment, order: RunOrder, on_error: Callable[[KafkaError], None]) -> dict[str, Any]:
+def settings(assignment: ClientAssignment, order: RunOrder) -> dict[str, Any]:
     """The settings of librdkafka for a client."""
     max_bytes = order.options.consumer_max_buffer_size or DEFAULT_MAX_BYTES
     in_group = order.options.group_mode == "group"
@@ -211,5 +214,4 @@ def settings(assignment: ClientAssignment, order: RunOrder, on_error: Callable[[
         "reconnect.backoff.max.ms": 1000,
         "socket.nagle.disable": True,
         "check.crcs": True,
-        "error_cb": on_error,
     }

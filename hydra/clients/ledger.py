@@ -51,13 +51,15 @@ def sequence_of(value: bytes) -> int:
 class DeliveryLedger:
     """Counts records as attempted, acked and failed; those neither acked nor failed are unknown."""
 
-    __slots__ = ("_acked", "_attempted", "_failed", "acked", "error", "failed")
+    __slots__ = ("_acked", "_attempted", "_failed", "acked", "error", "failed", "throttled_s")
 
     def __init__(self, partitions: int) -> None:
         self.acked = 0
         self.failed = 0
         self.error = ""
         """The last error, in the library's words."""
+        self.throttled_s = 0.0
+        """For how long a quota held the publisher back, according to the broker's replies."""
         self._attempted = [0] * partitions
         self._acked = [IntervalSet() for _ in range(partitions)]
         self._failed = [IntervalSet() for _ in range(partitions)]
@@ -74,9 +76,13 @@ class DeliveryLedger:
         """Count the record ``start``, or those up to ``stop - 1``, as proven not to be in the log."""
         self.failed += self._failed[partition].add(start, start + 1 if stop is None else stop)
 
+    def hold_back(self, throttled_ms: float) -> None:
+        """Count for how long a quota holds the publisher back, according to a reply."""
+        self.throttled_s += throttled_ms / 1000
+
     def count(self) -> AckCount:
         """The totals so far."""
-        return AckCount(acked=self.acked, failed=self.failed, error=self.error)
+        return AckCount(acked=self.acked, failed=self.failed, error=self.error, throttled_s=self.throttled_s)
 
     def outcomes(self) -> Sequence[PartitionOutcomes]:
         """What became of every record so far."""

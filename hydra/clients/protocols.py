@@ -19,6 +19,11 @@ from hydra.options.order import RunOrder
 DEFAULT_MAX_BYTES = 50 * 1024 * 1024
 """Kafka's default of fetch.max.bytes."""
 
+PUBLISHER_CLIENT_ID = "hydra-pub"
+LOOKUP_CLIENT_ID = "hydra-leaders"
+"""Kafka's client.id of the publisher, and of a task's look-ups of leaders. Each client's is its own name: brokers keep
+a quota for each client.id."""
+
 
 @dataclass(frozen=True)
 class AckCount:
@@ -28,6 +33,8 @@ class AckCount:
     failed: int
     error: str = ""
     """The last error in the library's words; empty when there was none."""
+    throttled_s: float = 0.0
+    """For how long the broker said that a quota held the publisher back, summed over its replies."""
 
 
 class PublisherDriver(Protocol):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 
-from hydra.clients.protocols import DEFAULT_MAX_BYTES, client_tallies
+from hydra.clients.protocols import DEFAULT_MAX_BYTES, LOOKUP_CLIENT_ID, client_tallies
 from hydra.clients.record_batch import BatchCounter
 from hydra.clients.wire_client import Fetcher, FetchSettings, WireClient
 from hydra.clients.wire_connection import EventLoop
@@ -47,7 +47,7 @@ class WireSubscriber:
         leaders = {leader.partition: leader.endpoint for leader in order.leaders}
         self._partitions = tuple(sorted(leaders))
         self._servers = parse_endpoints(order.bootstrap_servers)
-        self._lookup = LeaderLookup(order.topic, leaders, self._servers, self._loop)
+        self._lookup = LeaderLookup(LOOKUP_CLIENT_ID, order.topic, leaders, self._servers, self._loop)
         self._order = order
         self._clients: list[WireClient] = []
         self._members: list[GroupMember] = []

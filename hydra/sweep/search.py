@@ -118,7 +118,9 @@ def classify_run(run: RunRecord) -> tuple[Outcome, str]:
     if result.bottleneck.harness_limited:
         return "harness", reason
     absent = totals.clients_missing + totals.clients_never_started
-    if result.verdict == "indeterminate" and (absent or result.bottleneck.limit == "unknown"):
+    if result.verdict != "pass" and result.bottleneck.limit in {"quota", "network", "unknown"}:
+        return "unknown", "; ".join(result.bottleneck.evidence) or reason
+    if result.verdict == "indeterminate" and absent:
         return "unknown", reason
     if result.verdict != "pass":
         # Also without proven loss: no client was missing, and yet a record was not delivered, acked, or sent in time.

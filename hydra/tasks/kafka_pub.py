@@ -213,6 +213,7 @@ class PublisherRun:
             traffic=traffic,
             samples=tuple(self._samples),
             error=self._error or self._acks.error,
+            throttled_s=self._acks.throttled_s,
         )
 
     def close(self) -> None:

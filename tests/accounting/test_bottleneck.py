@@ -8,6 +8,7 @@ from hydra.accounting.bottleneck import Bottleneck, find_bottleneck
 from hydra.accounting.evidence import Evidence
 from hydra.accounting.latency import LatencyCounts, LatencySummary
 from hydra.accounting.stats import (
+    ClientStats,
     HostTraffic,
     LinkTraffic,
     MachineSample,
@@ -325,3 +326,35 @@ def test_all_signs_are_told_and_each_advice_once():
 @pytest.mark.parametrize("lag", [LatencySummary(1, p99_ms=499.0, max_ms=499.0), LatencySummary(1, max_ms=5000.0)])
 def test_a_hiccup_of_the_publisher_is_no_symptom(lag):
     assert limit_of(latency=dataclasses.replace(NO_LATENCY, publisher_lag=lag)).limit == "none"
+
+
+def quota_on(*throttled_s):
+    """A subscriber whose clients were held back for so long each."""
+    clients = tuple(
+        ClientStats(f"c{number}", (), True, 1, 1, 1.0, 0, 0, 0, "", throttled_s=held_s)
+        for number, held_s in enumerate(throttled_s)
+    )
+    return (dataclasses.replace(subscriber(), clients=clients),)
+
+
+HELD_CLIENTS = "a quota of the brokers held 2 of 3 clients back, c2 for 1,234.5 s in all"
+HELD_PUBLISHER = "a quota of the brokers held the publisher back for 7.0 s in all"
+
+
+@pytest.mark.parametrize("machine", [{}, {"machine_cpu_percent": 99.0}])
+def test_a_quota_is_named_by_the_time_for_which_it_held_clients_back(machine):
+    found = limit_of_late(subscribers=quota_on(0.0, 3.0, 1234.5), totals=machine)
+    assert (found.limit, found.harness_limited, found.evidence) == ("quota", False, (HELD_CLIENTS,))
+    held = dataclasses.replace(publisher(queue_full=9), throttled_s=7.0)
+    assert limit_of_late(publisher=held, totals=machine).evidence == (HELD_PUBLISHER,)
+    both = limit_of_late(publisher=held, subscribers=quota_on(0.0, 3.0, 1234.5))
+    assert (both.limit, both.evidence) == ("quota", (HELD_PUBLISHER, HELD_CLIENTS))
+
+
+def test_a_little_of_a_quota_is_not_the_harness_and_still_not_the_broker():
+    long_run = dataclasses.replace(publisher(), send_window_s=60.0)
+    held = quota_on(1.0)
+    assert limit_of_late(publisher=long_run, subscribers=held).limit == "quota"
+    busy_machine = {"machine_cpu_percent": 99.0}
+    assert limit_of_late(publisher=long_run, subscribers=held, totals=busy_machine).limit == "harness"
+    assert limit_of_late(subscribers=quota_on(0.09)).limit == "broker"

@@ -20,6 +20,7 @@ from hydra.options.options import PUBLISHER_DRIVERS, SUBSCRIBER_DRIVERS, Options
 from hydra.options.order import PartitionLeader
 from tests.clients.conftest import RECORDS, START_TIMEOUT_S, TopicOrder, close_soon, endpoint_of, send_all
 from tests.facts import sequences
+from tests.quotas import client_quota
 
 pytestmark = [
     pytest.mark.integration,
@@ -372,3 +373,37 @@ def test_a_broker_that_is_gone_leaves_records_unknown(own_broker, new_topic, pub
         assert count.error, sender
         outcome = sender.outcomes()[0]
         assert (outcome.attempted, outcome.acked, outcome.failed) == (300, ((0, 100),), ()), sender
+
+
+def pause(sender):
+    """Let a little time pass, in which a publisher without a thread of its own works."""
+    getattr(sender, "pause", time.sleep)(0.01)
+
+
+@pytest.mark.parametrize("driver", PUBLISHER_DRIVERS)
+def test_a_quota_holds_a_publisher_back_and_it_knows_for_how_long(broker, new_topic, publisher, until, driver):
+    sender = publisher(broker, new_topic(broker), driver=driver, msg_size=100)
+    with client_quota(broker.bootstrap_servers, "hydra-pub", producer_byte_rate=20_000.0):
+        send_all(sender, 1, records=5 * RECORDS)
+        # 0.5 MB, where brokers average over 11 s: the first reply that says so is enough.
+        until(lambda: sender.poll().throttled_s > 0, lambda: pause(sender))
+    assert sender.flush(60).failed == 0
+
+
+@pytest.mark.parametrize("driver", SUBSCRIBER_DRIVERS)
+def test_a_quota_holds_back_the_client_that_has_its_name_and_no_other(
+    broker, new_topic, publisher, subscriber, until, driver
+):
+    topic = new_topic(broker)
+    sender = publisher(broker, topic, msg_size=100)
+    send_all(sender, 1, records=5 * RECORDS)
+    sender.flush(20)
+    with client_quota(broker.bootstrap_servers, "c0", consumer_byte_rate=20_000.0):
+        reader = subscriber(broker, topic, driver=driver, clients=2, positioned=False)
+        held, free = reader.tallies
+        until(
+            lambda: held.throttled_s > 0 and free.received >= 5 * RECORDS,
+            lambda: reader.poll(0.05),
+            describe=lambda: [tally.stats() for tally in reader.tallies],
+        )
+    assert free.throttled_s == 0

@@ -20,7 +20,7 @@ from hydra.clients import wire_client, wire_connection, wire_subscriber
 from hydra.clients.wire_subscriber import WireSubscriber
 from hydra.endpoints import Endpoint
 from hydra.errors import CapacityError
-from tests.clients.scripted_broker import FETCH
+from tests.clients.scripted_broker import API_VERSIONS, FETCH, METADATA
 from tests.facts import duplicates, sequences
 
 
@@ -458,3 +458,25 @@ def test_a_task_without_errors_imports_no_client_library(scripted, run_batch):
     command = [sys.executable, "-c", _TASK, str(broker.endpoint.port)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert (done.stdout.split(), done.stderr) == (["7"], "")
+
+
+def test_each_client_has_its_own_name_to_the_broker_and_counts_for_how_long_a_quota_holds_it_back(
+    scripted, subscriber, run_batch, until
+):
+    broker, gone = scripted(), Endpoint("127.0.0.1", 1)
+    broker.leaders = {0: broker.endpoint}
+    broker.throttle_ms = 250
+    broker.append(run_batch(range(10)))
+    driver = subscriber(broker, clients=2, leaders={0: gone})
+    until(lambda: all(tally.received == 10 for tally in driver.tallies), lambda: driver.poll(0.05))
+    assert broker.heard_from == {"hydra-leaders": {METADATA}, "c0": {API_VERSIONS, FETCH}, "c1": {API_VERSIONS, FETCH}}
+    for tally in driver.tallies:
+        assert tally.stats().throttled_s == tally.fetches * 0.25
+
+
+@pytest.mark.parametrize("versions", [(0, 11), (0, 10)])
+def test_no_quota_no_time(scripted, subscriber, received, run_batch, versions):
+    broker = scripted()
+    broker.fetch_versions = versions
+    broker.append(run_batch(range(10)))
+    assert received(subscriber(broker), 10).stats().throttled_s == 0
