@@ -13,6 +13,7 @@ from statistics import fmean
 from typing import Literal
 
 from hydra.accounting.evidence import Evidence
+from hydra.accounting.own_limits import error_signs
 from hydra.accounting.stats import PublisherStats, SubscriberStats
 from hydra.accounting.timeline import TimelinePoint, longest_pause_s
 from hydra.accounting.totals import Latencies, ThresholdOutcome, Totals
@@ -81,6 +82,7 @@ def find_bottleneck(
         *_publisher_signs(order, evidence, latency, points),
         *_subscriber_signs(order, evidence, points),
         *_machine_signs(order, evidence, totals),
+        *error_signs(evidence),
     ]
     found: tuple[tuple[Limit, Sequence[tuple[str, str]]], ...] = (
         ("quota", _without_advice(_quotas(evidence, THROTTLED_RATIO))),

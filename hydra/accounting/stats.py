@@ -30,6 +30,21 @@ class PartitionStats:
 
 
 @dataclass(frozen=True)
+class OwnErrors:
+    """What went wrong in a client itself, or its library: no lost connection, and nothing that a broker answered."""
+
+    count: int = 0
+    last: str = ""
+
+    def and_one(self, text: str) -> OwnErrors:
+        """These and one more."""
+        return OwnErrors(self.count + 1, text)
+
+    def __str__(self) -> str:
+        return f"{self.last} ({self.count} times)" if self.count > 1 else self.last
+
+
+@dataclass(frozen=True)
 class ClientStats:
     """What one client received."""
 
@@ -57,6 +72,7 @@ class ClientStats:
     """How often its consumer group took its partitions away after the start."""
     throttled_s: float = 0.0
     """For how long the broker said that a quota held this client back, summed over its replies."""
+    own_errors: OwnErrors = field(default_factory=OwnErrors)
 
     @property
     def received(self) -> int:
@@ -191,6 +207,7 @@ class PublisherStats:
     """The last error, in the words of the client library; empty when there is none."""
     throttled_s: float = 0.0
     """For how long the broker said that a quota held the publisher back, summed over its replies."""
+    own_errors: OwnErrors = field(default_factory=OwnErrors)
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ class WireAuditor:
             while not tally.reached(ends):
                 if time.monotonic() >= deadline_s:
                     throttled = f"a quota held it back for {tally.throttled_s:.1f} s" if tally.throttled_s else ""
-                    reason = tally.error or throttled
+                    reason = tally.reason or throttled
                     reason = f" ({reason})" if reason else ""
                     raise BrokerError(f"the auditor timed out after {timeout_s:g} s{reason}")
                 subscriber.poll(_POLL_S)

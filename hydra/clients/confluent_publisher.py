@@ -8,7 +8,6 @@ all its records have reported without an error, the whole block is acked. Only r
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -17,12 +16,11 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer, Throt
 
 from hydra.accounting.stats import PartitionOutcomes
 from hydra.clients.ledger import PROOFS_OF_REFUSAL, DeliveryLedger, RecordValues, queue_limit, sequence_of
+from hydra.clients.library_log import librdkafka_logger
 from hydra.clients.protocols import PUBLISHER_CLIENT_ID, AckCount
 from hydra.errors import BrokerError
 from hydra.kafka_errors import error_name, is_final
 from hydra.options.order import RunOrder
-
-log = logging.getLogger(__name__)
 
 _BLOCK_RECORDS = 1000
 _QUEUE_BYTES = 1 << 30
@@ -81,7 +79,9 @@ class ConfluentPublisher:
         deadline = time.monotonic() + deadline_s
         callbacks = {"error_cb": self._on_error, "throttle_cb": self._on_throttle}
         try:
-            producer = self._producer = Producer({**settings(self._order), **callbacks}, logger=log)
+            producer = self._producer = Producer(
+                {**settings(self._order), **callbacks}, logger=librdkafka_logger(self._ledger)
+            )
         except (KafkaException, ValueError) as error:
             raise BrokerError(f"librdkafka refused the publisher's settings: {error}") from error
         where = f"topic {self._topic} at {self._order.bootstrap_servers}"

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, ThrottleEvent, TopicPartition
 
 from hydra.accounting.tally import ClientTally
-from hydra.clients.protocols import DEFAULT_MAX_BYTES
+from hydra.clients.library_log import librdkafka_logger
+from hydra.clients.protocols import DEFAULT_MAX_BYTES, MOST_BYTES
 from hydra.clients.round_robin import PolledClient, RoundRobinSubscriber
 from hydra.errors import CapacityError
 from hydra.options.order import ClientAssignment, RunOrder
-
-log = logging.getLogger(__name__)
 
 _RECORDS_PER_POLL = 1000
 _LOOK_AGAIN_S = 1.0
@@ -42,7 +40,7 @@ class ConfluentClient(PolledClient):
         """Whether the group assigned partitions, but their committed offsets could not be read."""
         callbacks = {"error_cb": self._on_error, "throttle_cb": self._on_throttle}
         try:
-            self._consumer = Consumer({**settings(assignment, order), **callbacks}, logger=log)
+            self._consumer = Consumer({**settings(assignment, order), **callbacks}, logger=librdkafka_logger(tally))
         except KafkaException as error:
             raise CapacityError(
                 f"client {assignment.name} cannot be started: {error}",
@@ -136,8 +134,11 @@ class ConfluentClient(PolledClient):
             return
         self._next_look_s = now_s + _LOOK_AGAIN_S
         try:
-            for partition in self.tally.partitions:
-                self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), timeout=_LEADER_TIMEOUT_S)
+            for partition, part in self.tally.partitions.items():
+                place = TopicPartition(self._topic, partition)
+                _, end_offset = self._consumer.get_watermark_offsets(place, timeout=_LEADER_TIMEOUT_S)
+                if self.tally.own_errors.count and part.next_offset < end_offset:
+                    return  # the leader answers, and yet the library does not read
         except KafkaException:
             return
         self.clear_error()
@@ -201,10 +202,10 @@ def settings(assignment: ClientAssignment, order: RunOrder) -> dict[str, Any]:
         "auto.offset.reset": "error",
         "fetch.min.bytes": max(1, order.options.fetch_min_bytes),
         "fetch.wait.max.ms": order.options.fetch_wait_max_ms,
-        "fetch.max.bytes": max(max_bytes, message_max_bytes),
-        "max.partition.fetch.bytes": max_bytes,
+        "fetch.max.bytes": min(max(max_bytes, message_max_bytes), MOST_BYTES - 512),
+        "max.partition.fetch.bytes": min(max_bytes, 1_000_000_000),
         "message.max.bytes": message_max_bytes,
-        "receive.message.max.bytes": max(max_bytes, message_max_bytes) + 1024 * 1024,
+        "receive.message.max.bytes": MOST_BYTES,
         # Its default buffers up to 64 MiB for each client.
         "queued.max.messages.kbytes": max(1, min(max_bytes, 1024 * 1024) // 1024),
         "queued.min.messages": 1000,

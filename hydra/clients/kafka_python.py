@@ -16,9 +16,9 @@ from kafka.net.compat import KafkaNetClient
 
 from hydra.accounting.stats import PartitionOutcomes
 from hydra.accounting.tally import ClientTally
-from hydra.clients.kafka_python_log import LibrarySink, listen
 from hydra.clients.ledger import PROOFS_OF_REFUSAL, DeliveryLedger, RecordValues
-from hydra.clients.protocols import DEFAULT_MAX_BYTES, PUBLISHER_CLIENT_ID, AckCount
+from hydra.clients.library_log import LibrarySink, listen_to_kafka_python
+from hydra.clients.protocols import DEFAULT_MAX_BYTES, MOST_BYTES, PUBLISHER_CLIENT_ID, AckCount
 from hydra.clients.round_robin import PolledClient, RoundRobinSubscriber
 from hydra.errors import BrokerError
 from hydra.options.order import ClientAssignment, RunOrder
@@ -49,7 +49,7 @@ def _connected(  # the library has no types
         KafkaError: (kafka-python's) no broker was reached. The library starts a thread before it tries and then
             forgets it; here it is ended.
     """
-    listen(settings["client_id"], sink)
+    listen_to_kafka_python(settings["client_id"], sink)
     clients: list[Any] = []
 
     def remember(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401  passed through
@@ -206,6 +206,7 @@ def publisher_settings(order: RunOrder, deadline_s: float) -> dict[str, Any]:
         "bootstrap_timeout_ms": round(deadline_s * 1000),
         "reconnect_backoff_max_ms": 1000,
         "metrics_enabled": False,
+        "receive_message_max_bytes": MOST_BYTES,
     }
 
 
@@ -242,7 +243,7 @@ class KafkaPythonClient(PolledClient):
             self._read_on(error)
             return False
         except KafkaError as error:
-            self.tally.error = str(error)
+            self.tally.note_error(str(error))
             self._next_try_s = time.monotonic() + _TRY_AGAIN_S
             return False
         arrived_s = time.monotonic()
@@ -332,4 +333,5 @@ def subscriber_settings(assignment: ClientAssignment, order: RunOrder) -> dict[s
         "bootstrap_timeout_ms": round(_CONNECT_S * 1000),
         "reconnect_backoff_max_ms": 1000,
         "metrics_enabled": False,
+        "receive_message_max_bytes": MOST_BYTES,
     }

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hydra.accounting.intervals import IntervalSet
-from hydra.accounting.stats import PartitionOutcomes
+from hydra.accounting.stats import OwnErrors, PartitionOutcomes
 from hydra.clients.protocols import AckCount
+from hydra.kafka_errors import is_own_error
 from hydra.options.order import RunOrder
 from hydra.records.identity import IDENTITY_BYTES, SEQUENCE, SEQUENCE_OFFSET
 
@@ -51,13 +52,15 @@ def sequence_of(value: bytes) -> int:
 class DeliveryLedger:
     """Counts records as attempted, acked and failed; those neither acked nor failed are unknown."""
 
-    __slots__ = ("_acked", "_attempted", "_failed", "acked", "error", "failed", "throttled_s")
+    __slots__ = ("_acked", "_attempted", "_failed", "acked", "error", "failed", "own_errors", "throttled_s")
 
     def __init__(self, partitions: int) -> None:
         self.acked = 0
         self.failed = 0
         self.error = ""
         """The last error, in the library's words."""
+        self.own_errors = OwnErrors()
+        """Those of them that were no broker's doing."""
         self.throttled_s = 0.0
         """For how long a quota held the publisher back, according to the broker's replies."""
         self._attempted = [0] * partitions
@@ -80,9 +83,16 @@ class DeliveryLedger:
         """Count for how long a quota holds the publisher back, according to a reply."""
         self.throttled_s += throttled_ms / 1000
 
+    def note_error(self, text: str) -> None:
+        """Note an error, and count it where it is the client's own."""
+        self.error = text
+        if is_own_error(text):
+            self.own_errors = self.own_errors.and_one(text)
+
     def count(self) -> AckCount:
         """The totals so far."""
-        return AckCount(acked=self.acked, failed=self.failed, error=self.error, throttled_s=self.throttled_s)
+        error = str(self.own_errors) if self.error and self.own_errors.count else self.error
+        return AckCount(self.acked, self.failed, error, self.throttled_s, self.own_errors)
 
     def outcomes(self) -> Sequence[PartitionOutcomes]:
         """What became of every record so far."""

@@ -105,7 +105,7 @@ class WireClient:
         self._retry(reason)
 
     def _retry(self, reason: str) -> None:
-        self.tally.error = reason
+        self.tally.note_error(reason)
         self._lookup.mark_stale()
         self.loop.call_at(time.monotonic() + self._back_off_s, self.reconnect)
         self._back_off_s = min(BACK_OFF_LAST_S, 2 * self._back_off_s)

@@ -377,7 +377,7 @@ class WirePublisher:
         leader = sender.leader
         self._senders.pop(leader, None)
         self._unsupported = sender.unsupported
-        self._ledger.error = reason
+        self._ledger.note_error(reason)
         self._lookup.mark_stale()
         # The back-off doubles until a connection was ready for requests.
         back_off_s = 0.0 if sender.ready else 2 * self._reconnect_s.get(leader, 0.0)

@@ -13,7 +13,7 @@ import time
 from hydra.clients.protocols import DEFAULT_MAX_BYTES, LOOKUP_CLIENT_ID, client_tallies
 from hydra.clients.record_batch import BatchCounter
 from hydra.clients.wire_client import Fetcher, FetchSettings, WireClient
-from hydra.clients.wire_connection import EventLoop
+from hydra.clients.wire_connection import MAX_REPLY_BYTES, EventLoop
 from hydra.clients.wire_group import GroupMember, leave_groups
 from hydra.clients.wire_leaders import LeaderLookup
 from hydra.endpoints import parse_endpoints
@@ -39,7 +39,7 @@ class WireSubscriber:
             order.topic,
             order.options.fetch_min_bytes,
             order.options.fetch_wait_max_ms,
-            order.options.consumer_max_buffer_size or DEFAULT_MAX_BYTES,
+            min(order.options.consumer_max_buffer_size or DEFAULT_MAX_BYTES, MAX_REPLY_BYTES // 2),
             BatchCounter(order.identity_prefix),
         )
         self._pace_s = order.pace_ms / 1000

@@ -12,6 +12,7 @@ from hydra.accounting.stats import (
     HostTraffic,
     LinkTraffic,
     MachineSample,
+    OwnErrors,
     ProcessUsage,
     PublisherSample,
     PublisherStats,
@@ -358,3 +359,54 @@ def test_a_little_of_a_quota_is_not_the_harness_and_still_not_the_broker():
     busy_machine = {"machine_cpu_percent": 99.0}
     assert limit_of_late(publisher=long_run, subscribers=held, totals=busy_machine).limit == "harness"
     assert limit_of_late(subscribers=quota_on(0.09)).limit == "broker"
+
+
+def clients(*facts):
+    """A subscriber whose clients have these facts each."""
+    made = tuple(
+        dataclasses.replace(ClientStats(f"c{number}", (), True, 1, 1, 1.0, 0, 0, 0, ""), **each)
+        for number, each in enumerate(facts)
+    )
+    return (dataclasses.replace(subscriber(), clients=made),)
+
+
+@pytest.mark.parametrize(
+    ("changes", "evidence", "advice"),
+    [
+        (
+            {"subscribers": clients({}, {"own_errors": OwnErrors(7, "Invalid frame length: 180")}, {})},
+            "1 of 3 clients had errors of their own, c1: Invalid frame length: 180 (7 times)",
+            "--sub_driver",
+        ),
+        (
+            {"publisher": dataclasses.replace(publisher(), own_errors=OwnErrors(1, "IO loop crashed"))},
+            "the publisher's own error: IO loop crashed",
+            "--pub_driver",
+        ),
+        (
+            {
+                "publisher": dataclasses.replace(
+                    publisher(), error="b:9092: MESSAGE_TOO_LARGE for partition 0 of topic t"
+                )
+            },
+            "brokers refused the publisher's records for good: MESSAGE_TOO_LARGE",
+            "max.message.bytes",
+        ),
+        (
+            {"subscribers": clients({"error": "Broker: Topic authorization failed"}, {})},
+            "brokers refused 1 of 2 clients for good, c0: TOPIC_AUTHORIZATION_FAILED",
+            "grant this user READ and DESCRIBE",
+        ),
+    ],
+)
+def test_errors_of_clients_and_refusals_for_good_are_not_the_brokers_limit(changes, evidence, advice):
+    found = limit_of_late(**changes)
+    assert (found.limit, found.harness_limited, found.evidence) == ("harness", True, (evidence,))
+    assert advice in found.advice
+
+
+@pytest.mark.parametrize(
+    "error", ["localhost:9092: Connection refused", "NOT_LEADER_OR_FOLLOWER for topic t", "UNKNOWN_SERVER_ERROR"]
+)
+def test_a_broker_that_is_gone_is_still_the_brokers_doing(error):
+    assert limit_of_late(subscribers=clients({"error": error})).limit == "broker"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -407,3 +408,44 @@ def test_a_quota_holds_back_the_client_that_has_its_name_and_no_other(
             describe=lambda: [tally.stats() for tally in reader.tallies],
         )
     assert free.throttled_s == 0
+
+
+LARGE = {"msg_size": 2_000_000, "batch_size": 2_000_000}
+"""Of a record; clients that ask for less get its batch all the same."""
+
+
+@pytest.mark.parametrize("driver", SUBSCRIBER_DRIVERS)
+def test_a_first_batch_above_the_buffer_is_read(broker, new_topic, publisher, subscriber, until, driver):
+    topic = new_topic(broker, max_message_bytes=4_000_000)
+    sender = publisher(broker, topic, driver="wire", **LARGE)
+    send_all(sender, 1, records=3)
+    assert sender.flush(20).acked == 3
+    reader = subscriber(broker, topic, driver=driver, consumer_max_buffer_size=1000)
+    (tally,) = reader.tallies
+    until(lambda: tally.received == 3, lambda: reader.poll(0.05), describe=tally.stats)
+    assert (tally.error, tally.own_errors.count) == ("", 0)
+
+
+@pytest.mark.parametrize(
+    ("driver", "module", "told"),
+    [
+        ("confluent", "confluent_subscriber", "Invalid response size"),
+        ("kafka-python", "kafka_python", "Invalid frame length"),
+    ],
+)
+def test_what_a_library_logs_is_the_clients_own_error(
+    broker, new_topic, publisher, subscriber, until, monkeypatch, driver, module, told
+):
+    """A limit of the library's own, set too low here: it says so in its log, and nowhere else."""
+    monkeypatch.setattr(f"hydra.clients.{module}.MOST_BYTES", 1_200_000)
+    topic = new_topic(broker, max_message_bytes=4_000_000)
+    sender = publisher(broker, topic, driver="wire", **LARGE)
+    send_all(sender, 1, records=3)
+    sender.flush(20)
+    reader = subscriber(broker, topic, driver=driver, positioned=False, consumer_max_buffer_size=1000)
+    (tally,) = reader.tallies
+    until(lambda: tally.own_errors.count > 2, lambda: reader.poll(0.05), describe=tally.stats)
+    found = tally.stats()
+    assert told in found.own_errors.last
+    assert re.fullmatch(rf".*{told}.* \(\d+ times\)", found.error)
+    assert found.received == 0
