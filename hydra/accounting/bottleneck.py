@@ -13,7 +13,7 @@ from statistics import fmean
 from typing import Literal
 
 from hydra.accounting.evidence import Evidence
-from hydra.accounting.own_limits import error_signs
+from hydra.accounting.own_limits import buffer_signs, error_signs, hold_ms, waiting_signs
 from hydra.accounting.stats import PublisherStats, SubscriberStats
 from hydra.accounting.timeline import TimelinePoint, longest_pause_s
 from hydra.accounting.totals import Latencies, ThresholdOutcome, Totals
@@ -83,6 +83,8 @@ def find_bottleneck(
         *_subscriber_signs(order, evidence, points),
         *_machine_signs(order, evidence, totals),
         *error_signs(evidence),
+        *buffer_signs(order, evidence),
+        *waiting_signs(order, totals, thresholds, symptoms=len(symptoms)),
     ]
     found: tuple[tuple[Limit, Sequence[tuple[str, str]]], ...] = (
         ("quota", _without_advice(_quotas(evidence, THROTTLED_RATIO))),
@@ -111,7 +113,7 @@ def _symptoms(
     """What gave way."""
     options = order.options
     symptoms = []
-    if latency.e2e.p99_ms > LATE_MS + options.linger_ms + order.pace_ms:
+    if latency.e2e.p99_ms > LATE_MS + options.linger_ms + order.pace_ms + hold_ms(order):
         symptoms.append(f"deliveries were late: end-to-end p99 {latency.e2e.p99_ms:,.0f} ms")
     if _fell_behind(latency):
         symptoms.append(f"records were sent late: p99 {latency.publisher_lag.p99_ms:,.0f} ms behind the plan")

@@ -198,7 +198,7 @@ class Fetcher:
         if throttled_ms:
             tally.throttled_s += throttled_ms / 1000
         now_s = time.monotonic()
-        size = 0
+        size, last = 0, None
         for partition, code, first, end in found:
             part = tally.partitions.get(partition)
             if code or part is None:
@@ -207,12 +207,14 @@ class Fetcher:
                     self._out_of_range = part
                 continue
             if end > first:
-                size += end - first
+                size, last = size + end - first, part
                 batch_error = client.settings.counter.count(buffer, first, end, part, tally, now_s)
                 if batch_error:
                     client.set_lasting_error(batch_error)
         if size:
             tally.arrived(now_s, size)
+        if last is not None and len(found) > 1 and self._request is not None:
+            self._request.begin_behind(last)
         if error:
             self._refused(error)
             return

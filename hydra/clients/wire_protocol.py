@@ -110,7 +110,7 @@ class FetchRequest:
     A reply holds ``max_bytes`` at most, but for a first batch that is larger.
     """
 
-    __slots__ = ("_head", "_places", "frame")
+    __slots__ = ("_begin", "_head", "_order", "_part_bytes", "_place", "frame")
 
     def __init__(
         self, client_id: str, version: int, topic: str, parts: Sequence[PartitionTally], max_bytes: int
@@ -120,17 +120,19 @@ class FetchRequest:
             # Session id 0 with epoch -1: no fetch session, so each request stands alone.
             body += struct.pack(">ii", 0, -1)
         body += INT32.pack(1) + string(topic.encode()) + INT32.pack(len(parts))
-        places: list[tuple[PartitionTally, int]] = []
+        begin = len(body)
         for part in parts:
             # Leader epoch -1 asks for no fencing; log start -1 is what a consumer gives.
             body += struct.pack(">ii", part.partition, -1) if version >= 9 else INT32.pack(part.partition)
-            places.append((part, len(body)))
             body += struct.pack(">qqi", 0, -1, max_bytes) if version >= 5 else struct.pack(">qi", 0, max_bytes)
+        self._order = list(parts)
+        self._part_bytes = (len(body) - begin) // max(1, len(parts))
+        self._place = 2 * INT32.size if version >= 9 else INT32.size
         if version >= 11:
             body += INT32.pack(0) + string(b"")
         self.frame = frame(client_id, FETCH, version, bytes(body))
         head = self._head = len(self.frame) - len(body)
-        self._places = tuple((part, head + place) for part, place in places)
+        self._begin = head + begin
 
     def set_wait(self, wait_max_ms: int, min_bytes: int) -> None:
         """Set how long the broker may hold the reply back, and how many bytes make it reply at once."""
@@ -138,8 +140,20 @@ class FetchRequest:
 
     def set_offsets(self) -> None:
         """Fetch each partition from its position."""
-        for part, place in self._places:
+        place = self._begin + self._place
+        for part in self._order:
             INT64.pack_into(self.frame, place, part.next_offset)
+            place += self._part_bytes
+
+    def begin_behind(self, part: PartitionTally) -> None:
+        """Let the partitions take turns: what a full reply had no room for comes first in the next one."""
+        order = self._order
+        if part not in order or part is order[-1]:
+            return
+        served = order.index(part) + 1
+        self._order = order[served:] + order[:served]
+        at, stop = self._begin + served * self._part_bytes, self._begin + len(order) * self._part_bytes
+        self.frame[self._begin : stop] = self.frame[at:stop] + self.frame[self._begin : at]
 
 
 def read_fetch_reply(

@@ -449,3 +449,18 @@ def test_what_a_library_logs_is_the_clients_own_error(
     assert told in found.own_errors.last
     assert re.fullmatch(rf".*{told}.* \(\d+ times\)", found.error)
     assert found.received == 0
+
+
+@pytest.mark.parametrize("driver", SUBSCRIBER_DRIVERS)
+def test_partitions_take_turns_with_a_small_buffer(broker, new_topic, publisher, subscriber, until, driver):
+    partitions, records = 3, 4000
+    topic = new_topic(broker, partitions)
+    sender = publisher(broker, topic, driver="wire", partitions=partitions, msg_size=100, batch_size=2000, linger_ms=0)
+    send_all(sender, partitions, records=records)
+    assert sender.flush(20).acked == partitions * records
+    reader = subscriber(
+        broker, topic, driver=driver, partitions=partitions, consumer_max_buffer_size=4096, positioned=False
+    )
+    (tally,) = reader.tallies
+    until(lambda: tally.received > partitions * records / 2, lambda: reader.poll(0.01), describe=tally.stats)
+    assert min(part.next_offset for part in tally.partitions.values()) > records / 4
