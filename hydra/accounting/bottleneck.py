@@ -13,7 +13,7 @@ from statistics import fmean
 from typing import Literal
 
 from hydra.accounting.evidence import Evidence
-from hydra.accounting.own_limits import buffer_signs, error_signs, hold_ms, waiting_signs
+from hydra.accounting.own_limits import buffer_signs, error_signs, hold_ms, refusals, waiting_signs
 from hydra.accounting.stats import PublisherStats, SubscriberStats
 from hydra.accounting.timeline import TimelinePoint, longest_pause_s
 from hydra.accounting.totals import Latencies, ThresholdOutcome, Totals
@@ -43,9 +43,9 @@ KEPT_PLAN_RATIO = 0.95
 QUOTA_S = 0.1
 """A client that a quota held back for less was not late because of it."""
 
-Limit = Literal["none", "unknown", "broker", "network", "quota", "harness"]
-"""``unknown``: who was the limit was not measured, since a publisher or all clients did not report. ``quota``: the
-broker held clients back on purpose."""
+Limit = Literal["none", "unknown", "broker", "network", "quota", "refusal", "harness"]
+"""``unknown``: who was the limit was not measured, since a publisher or all clients did not report, or there
+were no acks. ``quota``, ``refusal``: brokers held clients back, or refused something, on purpose."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,8 @@ def find_bottleneck(
     thresholds: Sequence[ThresholdOutcome],
 ) -> Bottleneck:
     """Name the limit; ``points`` are those of the time in which the publisher sent."""
-    symptoms = _symptoms(order, totals, latency, thresholds)
+    astray = records_astray(order, evidence, totals)
+    symptoms = _symptoms(order, totals, latency, thresholds, astray)
     if unmeasured := _unmeasured(evidence, totals):
         return Bottleneck("unknown", harness_limited=False, symptoms=symptoms, evidence=unmeasured)
     if not symptoms:
@@ -90,7 +91,9 @@ def find_bottleneck(
         ("quota", _without_advice(_quotas(evidence, THROTTLED_RATIO))),
         ("harness", signs),
         ("quota", _without_advice(_quotas(evidence, 0.0))),
+        ("refusal", _without_advice(refusals(evidence, totals))),
         ("network", _without_advice(_full_links(evidence))),
+        ("unknown", [("with acks=0 nobody is told why", "")] if astray and len(symptoms) == 1 else ()),
         ("broker", _without_advice(_broker(evidence, totals))),
     )
     limit, told = next((limit, told) for limit, told in found if told)
@@ -108,7 +111,7 @@ def _without_advice(evidence: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _symptoms(
-    order: RunOrder, totals: Totals, latency: Latencies, thresholds: Sequence[ThresholdOutcome]
+    order: RunOrder, totals: Totals, latency: Latencies, thresholds: Sequence[ThresholdOutcome], astray: int
 ) -> tuple[str, ...]:
     """What gave way."""
     options = order.options
@@ -119,12 +122,27 @@ def _symptoms(
         symptoms.append(f"records were sent late: p99 {latency.publisher_lag.p99_ms:,.0f} ms behind the plan")
     if text := plan_not_kept(order, totals):
         symptoms.append(text)
+    if totals.records_failed:
+        symptoms.append(f"{totals.records_failed:,} records were refused")
+    if totals.records_unknown and order.has_acks:
+        symptoms.append(f"{totals.records_unknown:,} records were never acknowledged")
+    if astray:
+        symptoms.append(f"{astray:,} records were sent and never reached the log")
     if totals.records_unread:
         symptoms.append(f"{totals.records_unread} deliveries were unread when the drain ended")
     if totals.records_expired:
         symptoms.append(f"{totals.records_expired} deliveries expired before they were read")
     symptoms += [f"{item.threshold} was broken: {item.value:,.5g} {item.unit}" for item in thresholds if not item.kept]
     return tuple(symptoms)
+
+
+def records_astray(order: RunOrder, evidence: Evidence, totals: Totals) -> int:
+    """Records that were sent without acks and are not in the log: nobody told the publisher what became of them."""
+    if order.has_acks or evidence.publisher is None:
+        return 0
+    foreign = evidence.audit.foreign if evidence.audit is not None else 0
+    in_log = totals.records_appended - totals.records_duplicated_in_log - foreign
+    return max(0, totals.records_unknown - in_log)
 
 
 def plan_not_kept(order: RunOrder, totals: Totals) -> str:
@@ -289,6 +307,11 @@ def _broker(evidence: Evidence, totals: Totals) -> tuple[str, ...]:
         facts.append("acks came so late that the publisher's queue was full")
     if totals.broker_cpu_percent is not None:
         facts.append(f"the broker used {totals.broker_cpu_percent:.0f} % of a core of {evidence.cores:.3g}")
+    if evidence.publisher is not None and evidence.publisher.error:
+        facts.append(f"the publisher's last error: {evidence.publisher.error}")
+    failing = [client for stats in evidence.subscribers for client in stats.clients if client.error]
+    if failing:
+        facts.append(f"{len(failing)} clients had errors, {failing[-1].name}: {failing[-1].error}")
     facts.append(
         f"the harness had room: publisher {totals.publisher_cpu_percent:.0f} %, busiest subscriber"
         f" {totals.subscriber_cpu_percent_max:.0f} % of a core"

@@ -32,7 +32,7 @@ _PUBLISHERS_RIGHTS, _CLIENTS_RIGHTS = "WRITE and DESCRIBE", "READ and DESCRIBE"
 
 
 def error_signs(evidence: Evidence) -> Signs:
-    """What went wrong in the clients themselves, and what brokers refuse for good: rights and settings."""
+    """What went wrong in the clients themselves."""
     publisher = evidence.publisher
     clients = [client for stats in evidence.subscribers for client in stats.clients]
     found = []
@@ -42,16 +42,27 @@ def error_signs(evidence: Evidence) -> Signs:
         worst = max(failing, key=lambda client: client.own_errors.count)
         who = f"{len(failing)} of {len(clients)} clients had errors of their own"
         found.append((f"{who}, {worst.name}: {worst.own_errors}", _own_advice("sub")))
+    return found
+
+
+def refusals(evidence: Evidence, totals: Totals) -> tuple[str, ...]:
+    """What brokers refused for good, and what would change that: rights and settings, however fast they are."""
+    publisher = evidence.publisher
+    clients = [client for stats in evidence.subscribers for client in stats.clients]
+    found = []
     if publisher is not None and (code := _rule(publisher.error)) is not None:
         hint = error_hint(code, _PUBLISHERS_RIGHTS)
-        found.append((f"brokers refused the publisher's records for good: {error_name(code)}", hint))
+        found.append(f"brokers refused the publisher's records for good: {error_name(code)} ({hint})")
+    elif totals.records_failed:
+        # Only what is proven never to come into the log counts as refused: that is a rule, and no want of speed.
+        reason = (publisher.error if publisher is not None else "") or "no reason is known"
+        found.append(f"brokers refused {totals.records_failed:,} records for good ({reason})")
     refused = [(client.name, code) for client in clients if (code := _rule(client.error)) is not None]
     if refused:
-        (name, code), count = refused[0], f"{len(refused)} of {len(clients)} clients"
-        found.append(
-            (f"brokers refused {count} for good, {name}: {error_name(code)}", error_hint(code, _CLIENTS_RIGHTS))
-        )
-    return found
+        name, code = refused[0]
+        told = f"{name}: {error_name(code)} ({error_hint(code, _CLIENTS_RIGHTS)})"
+        found.append(f"brokers refused {len(refused)} of {len(clients)} clients for good, {told}")
+    return tuple(found)
 
 
 def _rule(error: str) -> int | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from hydra.accounting.bottleneck import Bottleneck, plan_not_kept
+from hydra.accounting.bottleneck import Bottleneck, plan_not_kept, records_astray
 from hydra.accounting.evidence import Evidence
 from hydra.accounting.latency import LatencySummary
 from hydra.accounting.timeline import TimelinePoint
@@ -198,12 +198,9 @@ def _doubts(order: RunOrder, evidence: Evidence, totals: Totals) -> list[str]:
 def _publisher_doubts(order: RunOrder, evidence: Evidence, totals: Totals) -> list[str]:
     """What became of records that were sent and not acked."""
     doubts = []
-    foreign = evidence.audit.foreign if evidence.audit is not None else 0
-    in_log = totals.records_appended - totals.records_duplicated_in_log - foreign
     if totals.records_unknown and order.has_acks:
         doubts.append(f"{totals.records_unknown} records were never acknowledged: their fate is unknown")
-    elif evidence.publisher is not None and in_log < totals.records_unknown:
-        astray = totals.records_unknown - in_log
+    if astray := records_astray(order, evidence, totals):
         doubts.append(f"{astray} records were sent and never reached the log, which acks=0 does not tell the publisher")
     if totals.records_failed:
         doubts.append(f"{totals.records_failed} records were refused by the broker")

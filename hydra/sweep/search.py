@@ -118,7 +118,7 @@ def classify_run(run: RunRecord) -> tuple[Outcome, str]:
     if result.bottleneck.harness_limited:
         return "harness", reason
     absent = totals.clients_missing + totals.clients_never_started
-    if result.verdict != "pass" and result.bottleneck.limit in {"quota", "network", "unknown"}:
+    if result.verdict != "pass" and result.bottleneck.limit in {"quota", "refusal", "network", "unknown"}:
         return "unknown", "; ".join(result.bottleneck.evidence) or reason
     if result.verdict == "indeterminate" and absent:
         return "unknown", reason

@@ -1,6 +1,7 @@
 """Who was the limit: each symptom alone, and each sign of who is at fault."""
 
 import dataclasses
+import re
 
 import pytest
 
@@ -84,6 +85,7 @@ def limit_of(totals=FIGURES, latency=NO_LATENCY, points=(), thresholds=(), **cha
         "r",
         Options(
             msg_rate=100.0,
+            acks=changes.pop("acks", "1"),
             linger_ms=changes.pop("linger_ms", 0),
             test_duration=changes.pop("test_duration", 10.0),
             marathon_url=changes.pop("marathon_url", None),
@@ -121,6 +123,7 @@ def busy(**fields):
         ),
         ({"tx_rate_per_s": 94.9}, {}, "95 of 100 records/s were sent"),
         ({"records_unread": 3}, {}, "3 deliveries were unread when the drain ended"),
+        ({"records_unknown": 5000}, {}, "5,000 records were never acknowledged"),
         ({"records_expired": 4}, {}, "4 deliveries expired before they were read"),
     ],
 )
@@ -383,23 +386,9 @@ def clients(*facts):
             "the publisher's own error: IO loop crashed",
             "--pub_driver",
         ),
-        (
-            {
-                "publisher": dataclasses.replace(
-                    publisher(), error="b:9092: MESSAGE_TOO_LARGE for partition 0 of topic t"
-                )
-            },
-            "brokers refused the publisher's records for good: MESSAGE_TOO_LARGE",
-            "max.message.bytes",
-        ),
-        (
-            {"subscribers": clients({"error": "Broker: Topic authorization failed"}, {})},
-            "brokers refused 1 of 2 clients for good, c0: TOPIC_AUTHORIZATION_FAILED",
-            "grant this user READ and DESCRIBE",
-        ),
     ],
 )
-def test_errors_of_clients_and_refusals_for_good_are_not_the_brokers_limit(changes, evidence, advice):
+def test_errors_of_clients_are_not_the_brokers_limit(changes, evidence, advice):
     found = limit_of_late(**changes)
     assert (found.limit, found.harness_limited, found.evidence) == ("harness", True, (evidence,))
     assert advice in found.advice
@@ -410,3 +399,51 @@ def test_errors_of_clients_and_refusals_for_good_are_not_the_brokers_limit(chang
 )
 def test_a_broker_that_is_gone_is_still_the_brokers_doing(error):
     assert limit_of_late(subscribers=clients({"error": error})).limit == "broker"
+
+
+@pytest.mark.parametrize(
+    ("error", "evidence"),
+    [
+        (
+            "h:1: MESSAGE_TOO_LARGE for partition 0",
+            r"brokers refused the publisher's records for good: MESSAGE_TOO_LARGE \(.*max.message.bytes of topics\)",
+        ),
+        # The last error is another one.
+        ("h:1: Connection refused", r"brokers refused 3 records for good \(h:1: Connection refused\)"),
+        ("", r"brokers refused 3 records for good \(no reason is known\)"),
+    ],
+)
+def test_records_that_were_refused_met_a_rule_and_not_a_slow_broker(error, evidence):
+    refused = dataclasses.replace(FIGURES, records_failed=3)
+    found = limit_of(refused, publisher=dataclasses.replace(publisher(), error=error))
+    assert (found.limit, found.harness_limited, found.symptoms) == ("refusal", False, ("3 records were refused",))
+    (told,) = found.evidence
+    assert re.fullmatch(evidence, told)
+
+
+def test_a_client_that_may_not_read_met_a_rule():
+    found = limit_of_late(subscribers=clients({"error": "Broker: Topic authorization failed"}, {}))
+    assert found.limit == "refusal"
+    (told,) = found.evidence
+    assert told.startswith(
+        "brokers refused 1 of 2 clients for good, c0: TOPIC_AUTHORIZATION_FAILED (grant this user READ"
+    )
+
+
+def test_errors_are_among_the_brokers_evidence():
+    lost = dataclasses.replace(publisher(), error="h:1: no reply for 30 s")
+    found = limit_of_late(publisher=lost, subscribers=clients({}, {"error": "h:1: the broker closed the connection"}))
+    assert found.limit == "broker"
+    assert "the publisher's last error: h:1: no reply for 30 s" in found.evidence
+    assert "1 clients had errors, c1: h:1: the broker closed the connection" in found.evidence
+
+
+def test_where_records_went_without_acks_is_unknown():
+    sent = {"records_unknown": 1000, "records_acked": 0}
+    astray = dataclasses.replace(FIGURES, **sent, records_appended=990)
+    found = limit_of(astray, acks="0")
+    assert (found.limit, found.evidence) == ("unknown", ("with acks=0 nobody is told why",))
+    assert found.symptoms == ("10 records were sent and never reached the log",)
+    assert limit_of(dataclasses.replace(FIGURES, **sent, records_appended=1000), acks="0").limit == "none"
+    late = dataclasses.replace(NO_LATENCY, e2e=LATE)
+    assert limit_of(astray, acks="0", latency=late).limit == "broker"

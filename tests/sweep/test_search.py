@@ -204,7 +204,7 @@ def test_a_failed_run_is_indeterminate_and_a_machine_that_is_too_small_is_the_ha
     assert classify_run(run(error="too few descriptors", exit_code=2))[0] == "harness"
 
 
-@pytest.mark.parametrize("limit", ["quota", "network", "unknown"])
+@pytest.mark.parametrize("limit", ["quota", "refusal", "network", "unknown"])
 @pytest.mark.parametrize("verdict", ["fail", "indeterminate"])
 def test_what_something_else_than_the_broker_limited_tells_nothing_of_the_broker(limit, verdict):
     limited = Bottleneck(limit, harness_limited=False, symptoms=("late",), evidence=("a quota held c1 back",))
