@@ -88,7 +88,7 @@ _NETWORK_OR_BROKER = re.compile(
     r"Broker: |refused|reset|[Dd]isconnect|timed? ?out|[Tt]imeout|Broken pipe|No route to host|unreachable|resolve"
     r"|getaddrinfo|Name or service|are down|transport failure|closed the connection|no reply|no connection|no leader"
     r"|No brokers|NoBrokersAvailable|Bootstrap|[Cc]onnection (failed|setup)|KafkaConnectionError|Connection lost: None"
-    r"|[Aa]uthenticat|SSL|TLS|SASL|NodeNotReady|rebalanc|out of range|\berror \d"
+    r"|[Aa]uthenticat|SSL|TLS|SASL|NodeNotReady|rebalanc|out of range|network data|sending request data|\berror \d"
 )
 """How the client libraries and our own driver tell of a network or a broker that is not there, or says no."""
 

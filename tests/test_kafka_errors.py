@@ -91,6 +91,8 @@ def test_the_right_that_is_missing_is_named_with_its_resource():
         ("h:1: error 9999 for partition 0 of topic t", False),
         ("[Error 6] NotLeaderForPartitionError", False),
         ("<KafkaConnection node_id=1>: Connection lost: KafkaConnectionError: socket disconnected", False),
+        ("<KafkaTCPTransport [none]>: Error receiving network data closing socket", False),
+        ("<KafkaTCPTransport [h:1]>: Error sending request data: [Errno 32] Broken pipe", False),
         ("KafkaTimeoutError: Batch containing 9 record(s) expired due to timeout while waiting for broker", False),
         ("offset 5 of partition 0 is out of range: the log now starts at 9", False),
     ],
