@@ -66,12 +66,16 @@ _FINAL: Mapping[int, str] = {
 _NAMES = {**_RETRIABLE, **_ANSWERED, **_FINAL}
 _FINAL_BY_NAME = {name: code for code, name in _FINAL.items()} | {"TOPIC_EXCEPTION": 17, "MSG_SIZE_TOO_LARGE": 10}
 """librdkafka has a few names of its own."""
+_CODES_BY_NAME = {name: code for code, name in _NAMES.items()} | _FINAL_BY_NAME
 
 _NAMED = re.compile(r"\[Error (\d+)\]|\b[A-Z]+(?:_[A-Z]+)+\b")
 """A code as kafka-python writes it, or its name, as all others do."""
 
 _LIBRDKAFKA_TEXTS: Mapping[str, int] = {
-    "Broker: Invalid topic": 17, "Broker: Inconsistent group protocol": 23, "Broker: Invalid group.id": 24,
+    "Broker: Message size too large": 10, "Broker: Invalid topic": 17,
+    "Broker: Message batch larger than configured server segment size": 18,
+    "Broker: Broker failed to validate record": 87,
+    "Broker: Inconsistent group protocol": 23, "Broker: Invalid group.id": 24,
     "Broker: Invalid session timeout": 26, "Broker: Topic authorization failed": 29,
     "Broker: Group authorization failed": 30, "Broker: Cluster authorization failed": 31,
     "Broker: Unsupported SASL mechanism": 33, "Broker: API version not supported": 35,
@@ -79,6 +83,14 @@ _LIBRDKAFKA_TEXTS: Mapping[str, int] = {
     "Broker: Consumer group has reached maximum size": 81,
 }  # fmt: skip
 """Where librdkafka says what happened, it does not name the error."""
+
+_NETWORK_OR_BROKER = re.compile(
+    r"Broker: |refused|reset|[Dd]isconnect|timed? ?out|[Tt]imeout|Broken pipe|No route to host|unreachable|resolve"
+    r"|getaddrinfo|Name or service|are down|transport failure|closed the connection|no reply|no connection|no leader"
+    r"|No brokers|NoBrokersAvailable|Bootstrap|[Cc]onnection (failed|setup)|KafkaConnectionError|Connection lost: None"
+    r"|[Aa]uthenticat|SSL|TLS|SASL|NodeNotReady|rebalanc|out of range|network data|sending request data|\berror \d"
+)
+"""How the client libraries and our own driver tell of a network or a broker that is not there, or says no."""
 
 NAMES_PREFIX = "hydra-"
 """What the names of Hydra's topics and groups begin with."""
@@ -141,6 +153,18 @@ def final_error_in(text: str) -> int | None:
         if code is not None and is_final(code):
             return code
     return next((code for told, code in _LIBRDKAFKA_TEXTS.items() if told in text), None)
+
+
+def is_own_error(text: str) -> bool:
+    """Whether an error of a client, in the words of whichever library, is the client's own doing.
+
+    It is unless it tells of the network, or of what a broker answered: a limit of the library's own, a reply that it
+    does not understand, a thread of it that ended.
+    """
+    if _NETWORK_OR_BROKER.search(text):
+        return False
+    names = _NAMED.finditer(text)
+    return not any(match[1] or match[0] in _CODES_BY_NAME for match in names)
 
 
 def error_hint(code: int, topic_rights: str) -> str:

@@ -4,7 +4,7 @@ import kafka.errors
 import pytest
 from confluent_kafka import KafkaError
 
-from hydra.kafka_errors import error_hint, error_name, final_error_in, is_final
+from hydra.kafka_errors import error_hint, error_name, final_error_in, is_final, is_own_error
 
 LISTED = {
     kind.errno: kind
@@ -65,3 +65,37 @@ def test_a_final_error_is_found_in_librdkafkas_sentence(code):
 
 def test_the_right_that_is_missing_is_named_with_its_resource():
     assert "READ on topics whose names begin with hydra-" in error_hint(29, "READ")
+
+
+@pytest.mark.parametrize(
+    ("text", "own"),
+    [
+        ("127.0.0.1:9092/1: Receive failed: Invalid response size 18000175 (0..1148576): increase receive...", True),
+        ("Fetch to node 1 failed: InvalidReceiveError: Invalid frame length: 18000182", True),
+        ("IO loop crashed (client_id=c0)", True),
+        ("h:1: malformed reply: unpack_from requires a buffer of at least 8 bytes", True),
+        ("h:1: unexpected correlation id", True),
+        ("no file descriptor is left for a connection to h:1: Too many open files", True),
+        ("h:1/bootstrap: Connect to ipv4#127.0.0.1:1 failed: Connection refused (after 0ms in state CONNECT)", False),
+        ("h:1/1: Disconnected (after 3005ms in state UP)", False),
+        ("h:1/1: 1 request(s) timed out: disconnect (after 61ms in state UP)", False),
+        ("h:1/1: Receive failed: Connection reset by peer (after 2ms in state UP)", False),
+        ("h:1/1: Failed to resolve 'h:1': Name or service not known", False),
+        ("1/1 brokers are down", False),
+        ("Failed to acquire idempotence PID from broker h:1/1: Broker: Coordinator load in progress: retrying", False),
+        ("h:1: the broker closed the connection", False),
+        ("h:1: no reply for 30 s", False),
+        ("h:1: Connection refused", False),
+        ("partition 0 of t has no leader", False),
+        ("NOT_LEADER_OR_FOLLOWER for topic t", False),
+        ("h:1: error 9999 for partition 0 of topic t", False),
+        ("[Error 6] NotLeaderForPartitionError", False),
+        ("<KafkaConnection node_id=1>: Connection lost: KafkaConnectionError: socket disconnected", False),
+        ("<KafkaTCPTransport [none]>: Error receiving network data closing socket", False),
+        ("<KafkaTCPTransport [h:1]>: Error sending request data: [Errno 32] Broken pipe", False),
+        ("KafkaTimeoutError: Batch containing 9 record(s) expired due to timeout while waiting for broker", False),
+        ("offset 5 of partition 0 is out of range: the log now starts at 9", False),
+    ],
+)
+def test_what_is_a_clients_own_error(text, own):
+    assert is_own_error(text) is own

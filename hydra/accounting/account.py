@@ -162,6 +162,7 @@ def _publisher_totals(publisher: PublisherStats | None, counted: int) -> dict[st
         "publisher_cpu_percent": publisher.usage.cpu_percent if publisher else 0.0,
         "publisher_host_tx_bytes_per_s": publisher.traffic.tx_bytes_per_s if publisher else 0.0,
         "publisher_host_rx_bytes_per_s": publisher.traffic.rx_bytes_per_s if publisher else 0.0,
+        "publisher_throttled_s": publisher.throttled_s if publisher else 0.0,
     }
 
 
@@ -198,6 +199,7 @@ def _client_totals(clients: Sequence[ClientResult]) -> dict[str, Any]:
         "mean_rx_rate_per_s": _mean([client.rate_per_s for client in reporting]),
         "mean_loss_percent": _mean([client.loss_percent for client in expecting]),
         "mean_failing_rx_rate_per_s": _mean([client.rate_per_s for client in reporting if client.state == "failing"]),
+        "clients_throttled_s": sum(client.throttled_s for client in reporting),
         "records_per_fetch": _ratio(received, sums["fetches"]),
     }
 

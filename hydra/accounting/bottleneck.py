@@ -13,6 +13,7 @@ from statistics import fmean
 from typing import Literal
 
 from hydra.accounting.evidence import Evidence
+from hydra.accounting.own_limits import buffer_signs, error_signs, hold_ms, refusals, waiting_signs
 from hydra.accounting.stats import PublisherStats, SubscriberStats
 from hydra.accounting.timeline import TimelinePoint, longest_pause_s
 from hydra.accounting.totals import Latencies, ThresholdOutcome, Totals
@@ -39,8 +40,12 @@ PAUSE_S = 2.0
 KEPT_PLAN_RATIO = 0.95
 """Below this share of the asked rate the send plan was not kept: such a run, or trial of a search, is no pass."""
 
-Limit = Literal["none", "unknown", "broker", "network", "harness"]
-"""``unknown``: who was the limit was not measured, since a publisher or all clients did not report."""
+QUOTA_S = 0.1
+"""A client that a quota held back for less was not late because of it."""
+
+Limit = Literal["none", "unknown", "broker", "network", "quota", "refusal", "harness"]
+"""``unknown``: who was the limit was not measured, since a publisher or all clients did not report, or there
+were no acks. ``quota``, ``refusal``: brokers held clients back, or refused something, on purpose."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,8 @@ def find_bottleneck(
     thresholds: Sequence[ThresholdOutcome],
 ) -> Bottleneck:
     """Name the limit; ``points`` are those of the time in which the publisher sent."""
-    symptoms = _symptoms(order, totals, latency, thresholds)
+    astray = records_astray(order, evidence, totals)
+    symptoms = _symptoms(order, totals, latency, thresholds, astray)
     if unmeasured := _unmeasured(evidence, totals):
         return Bottleneck("unknown", harness_limited=False, symptoms=symptoms, evidence=unmeasured)
     if not symptoms:
@@ -77,38 +83,66 @@ def find_bottleneck(
         *_publisher_signs(order, evidence, latency, points),
         *_subscriber_signs(order, evidence, points),
         *_machine_signs(order, evidence, totals),
+        *error_signs(evidence),
+        *buffer_signs(order, evidence),
+        *waiting_signs(order, totals, thresholds, symptoms=len(symptoms)),
     ]
-    if signs:
-        return Bottleneck(
-            limit="harness",
-            harness_limited=True,
-            symptoms=symptoms,
-            evidence=tuple(text for text, _ in signs),
-            advice="; ".join(dict.fromkeys(advice for _, advice in signs)),
-        )
-    if full := _full_links(evidence):
-        return Bottleneck(limit="network", harness_limited=False, symptoms=symptoms, evidence=full)
-    return Bottleneck(limit="broker", harness_limited=False, symptoms=symptoms, evidence=_broker(evidence, totals))
+    found: tuple[tuple[Limit, Sequence[tuple[str, str]]], ...] = (
+        ("quota", _without_advice(_quotas(evidence, THROTTLED_RATIO))),
+        ("harness", signs),
+        ("quota", _without_advice(_quotas(evidence, 0.0))),
+        ("refusal", _without_advice(refusals(evidence, totals))),
+        ("network", _without_advice(_full_links(evidence))),
+        ("unknown", [("with acks=0 nobody is told why", "")] if astray and len(symptoms) == 1 else ()),
+        ("broker", _without_advice(_broker(evidence, totals))),
+    )
+    limit, told = next((limit, told) for limit, told in found if told)
+    return Bottleneck(
+        limit=limit,
+        harness_limited=limit == "harness",
+        symptoms=symptoms,
+        evidence=tuple(text for text, _ in told),
+        advice="; ".join(dict.fromkeys(advice for _, advice in told if advice)),
+    )
+
+
+def _without_advice(evidence: Sequence[str]) -> list[tuple[str, str]]:
+    return [(text, "") for text in evidence]
 
 
 def _symptoms(
-    order: RunOrder, totals: Totals, latency: Latencies, thresholds: Sequence[ThresholdOutcome]
+    order: RunOrder, totals: Totals, latency: Latencies, thresholds: Sequence[ThresholdOutcome], astray: int
 ) -> tuple[str, ...]:
     """What gave way."""
     options = order.options
     symptoms = []
-    if latency.e2e.p99_ms > LATE_MS + options.linger_ms + order.pace_ms:
+    if latency.e2e.p99_ms > LATE_MS + options.linger_ms + order.pace_ms + hold_ms(order):
         symptoms.append(f"deliveries were late: end-to-end p99 {latency.e2e.p99_ms:,.0f} ms")
     if _fell_behind(latency):
         symptoms.append(f"records were sent late: p99 {latency.publisher_lag.p99_ms:,.0f} ms behind the plan")
     if text := plan_not_kept(order, totals):
         symptoms.append(text)
+    if totals.records_failed:
+        symptoms.append(f"{totals.records_failed:,} records were refused")
+    if totals.records_unknown and order.has_acks:
+        symptoms.append(f"{totals.records_unknown:,} records were never acknowledged")
+    if astray:
+        symptoms.append(f"{astray:,} records were sent and never reached the log")
     if totals.records_unread:
         symptoms.append(f"{totals.records_unread} deliveries were unread when the drain ended")
     if totals.records_expired:
         symptoms.append(f"{totals.records_expired} deliveries expired before they were read")
     symptoms += [f"{item.threshold} was broken: {item.shown}" for item in thresholds if item.broken]
     return tuple(symptoms)
+
+
+def records_astray(order: RunOrder, evidence: Evidence, totals: Totals) -> int:
+    """Records that were sent without acks and are not in the log: nobody told the publisher what became of them."""
+    if order.has_acks or evidence.publisher is None:
+        return 0
+    foreign = evidence.audit.foreign if evidence.audit is not None else 0
+    in_log = totals.records_appended - totals.records_duplicated_in_log - foreign
+    return max(0, totals.records_unknown - in_log)
 
 
 def plan_not_kept(order: RunOrder, totals: Totals) -> str:
@@ -134,6 +168,27 @@ def _unmeasured(evidence: Evidence, totals: Totals) -> tuple[str, ...]:
     if not totals.clients_reporting:
         missing.append("no client reported what it received")
     return tuple(missing)
+
+
+def _quotas(evidence: Evidence, least_ratio: float) -> tuple[str, ...]:
+    """Whom brokers held back for more than this share of the run, and said so: that is a quota, however fast they are.
+
+    The time is summed over their replies, of which several may be under way at once.
+    """
+    publisher = evidence.publisher
+    if publisher is None:
+        return ()
+    least_s = max(QUOTA_S, least_ratio * publisher.send_window_s)
+    held = []
+    if publisher.throttled_s >= least_s:
+        held.append(f"a quota of the brokers held the publisher back for {publisher.throttled_s:,.1f} s in all")
+    clients = [client for stats in evidence.subscribers for client in stats.clients]
+    throttled = [client for client in clients if client.throttled_s >= least_s]
+    if throttled:
+        worst = max(throttled, key=lambda client: client.throttled_s)
+        who = f"{len(throttled)} of {len(clients)} clients back, {worst.name} for {worst.throttled_s:,.1f} s in all"
+        held.append(f"a quota of the brokers held {who}")
+    return tuple(held)
 
 
 def _fell_behind(latency: Latencies) -> bool:
@@ -252,6 +307,11 @@ def _broker(evidence: Evidence, totals: Totals) -> tuple[str, ...]:
         facts.append("acks came so late that the publisher's queue was full")
     if totals.broker_cpu_percent is not None:
         facts.append(f"the broker used {totals.broker_cpu_percent:.0f} % of a core of {evidence.cores:.3g}")
+    if evidence.publisher is not None and evidence.publisher.error:
+        facts.append(f"the publisher's last error: {evidence.publisher.error}")
+    failing = [client for stats in evidence.subscribers for client in stats.clients if client.error]
+    if failing:
+        facts.append(f"{len(failing)} clients had errors, {failing[-1].name}: {failing[-1].error}")
     facts.append(
         f"the harness had room: publisher {totals.publisher_cpu_percent:.0f} %, busiest subscriber"
         f" {totals.subscriber_cpu_percent_max:.0f} % of a core"

@@ -77,6 +77,7 @@ def _client_result(stats: ClientStats, task_id: str, counts: ClientCounts) -> Cl
         rate_per_s=_rate_per_s(stats, counts.distinct),
         e2e=stats.e2e,
         rebalances=stats.rebalances,
+        throttled_s=stats.throttled_s,
         error=stats.error,
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from hydra.accounting.bottleneck import Bottleneck, plan_not_kept
+from hydra.accounting.bottleneck import Bottleneck, plan_not_kept, records_astray
 from hydra.accounting.evidence import Evidence
 from hydra.accounting.latency import LatencySummary
 from hydra.accounting.timeline import TimelinePoint
@@ -55,6 +55,8 @@ class ClientResult:
     """Percentiles within 1 %, or half a millisecond."""
     rebalances: int = 0
     """How often its consumer group took its partitions away after the start."""
+    throttled_s: float = 0.0
+    """For how long the broker said that a quota held it back, summed over its replies."""
     error: str = ""
     """The client's last one, or why it did not report."""
 
@@ -216,8 +218,6 @@ def _most_frequent_error(evidence: Evidence) -> str:
 def _publisher_doubts(order: RunOrder, evidence: Evidence, totals: Totals) -> list[str]:
     """What became of records that were sent and not acked."""
     doubts = []
-    foreign = evidence.audit.foreign if evidence.audit is not None else 0
-    in_log = totals.records_appended - totals.records_duplicated_in_log - foreign
     if totals.records_failed:
         doubts.append(f"{totals.records_failed} records were refused by the broker")
     if order.has_acks:
@@ -228,8 +228,7 @@ def _publisher_doubts(order: RunOrder, evidence: Evidence, totals: Totals) -> li
             (totals.records_unknown - absent - in_log_unacked, "were never acknowledged: their fate is unknown"),
         )
         doubts += [f"{count} records {fate}" for count, fate in fates if count > 0]
-    elif evidence.publisher is not None and in_log < totals.records_unknown:
-        astray = totals.records_unknown - in_log
+    if astray := records_astray(order, evidence, totals):
         doubts.append(f"{astray} records were sent and never reached the log, which acks=0 does not tell the publisher")
     if doubts and (reason := refusal_text(evidence)):
         doubts[0] += f"; {reason}"

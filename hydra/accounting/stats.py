@@ -30,6 +30,21 @@ class PartitionStats:
 
 
 @dataclass(frozen=True)
+class OwnErrors:
+    """What went wrong in a client itself, or its library: no lost connection, and nothing that a broker answered."""
+
+    count: int = 0
+    last: str = ""
+
+    def and_one(self, text: str) -> OwnErrors:
+        """These and one more."""
+        return OwnErrors(self.count + 1, text)
+
+    def __str__(self) -> str:
+        return f"{self.last} ({self.count} times)" if self.count > 1 else self.last
+
+
+@dataclass(frozen=True)
 class ClientStats:
     """What one client received."""
 
@@ -55,6 +70,9 @@ class ClientStats:
     a millisecond."""
     rebalances: int = 0
     """How often its consumer group took its partitions away after the start."""
+    throttled_s: float = 0.0
+    """For how long the broker said that a quota held this client back, summed over its replies."""
+    own_errors: OwnErrors = field(default_factory=OwnErrors)
 
     @property
     def received(self) -> int:
@@ -200,6 +218,9 @@ class PublisherStats:
     """The last error, in the words of the client library; empty when there is none."""
     refusals: tuple[Refusal, ...] = ()
     """Why records were not acked, the most frequent reason first."""
+    throttled_s: float = 0.0
+    """For how long the broker said that a quota held the publisher back, summed over its replies."""
+    own_errors: OwnErrors = field(default_factory=OwnErrors)
 
 
 @dataclass(frozen=True)

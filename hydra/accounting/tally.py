@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from hydra.accounting.delivery_latency import DeliveryTiming
 from hydra.accounting.intervals import Span
 from hydra.accounting.latency import CLIENT_BITS, LatencySummary, SpacedLatencies
-from hydra.accounting.stats import ClientStats, PartitionStats
+from hydra.accounting.stats import ClientStats, OwnErrors, PartitionStats
+from hydra.kafka_errors import is_own_error
 from hydra.records.identity import IDENTITY_BYTES, SEQUENCE, SEQUENCE_OFFSET
 
 
@@ -106,8 +107,8 @@ class ClientTally:
 
     __slots__ = (
         "corrupt", "error", "fetches", "first_arrival_records", "first_received_s", "foreign", "held",
-        "last_received_s", "latencies", "name", "partitions", "positioned", "prefix", "rebalances",
-        "received_bytes", "timing",
+        "last_received_s", "latencies", "name", "own_errors", "partitions", "positioned", "prefix", "rebalances",
+        "received_bytes", "throttled_s", "timing",
     )  # fmt: skip
 
     def __init__(self, name: str, prefix: bytes, starts: Iterable[tuple[int, int]]) -> None:
@@ -129,9 +130,24 @@ class ClientTally:
         self.last_received_s = 0.0
         self.error = ""
         """The last error that this client had, in words; empty once it is over."""
+        self.own_errors = OwnErrors()
+        """Those of them that were no broker's doing; they stay."""
+        self.throttled_s = 0.0
+        """For how long the broker said that a quota held this client back, summed over its replies."""
         self.timing: DeliveryTiming | None = None
         """Knows the plan, once the start is known; shared by the clients of a task."""
         self.latencies: SpacedLatencies | None = None
+
+    def note_error(self, text: str) -> None:
+        """Note an error, and count it where it is the client's own."""
+        self.error = text
+        if is_own_error(text):
+            self.own_errors = self.own_errors.and_one(text)
+
+    @property
+    def reason(self) -> str:
+        """What keeps the client from reading: the last error of its own, if there was any; empty while nothing does."""
+        return str(self.own_errors) if self.error and self.own_errors.count else self.error
 
     def hold(self, offsets: Mapping[int, int]) -> list[PartitionTally]:
         """Its group has given it these partitions, and is at these offsets; where it has been further it stays there.
@@ -207,6 +223,8 @@ class ClientTally:
             e2e=self.latencies.fold().summary() if self.latencies is not None else LatencySummary(),
             foreign=self.foreign,
             corrupt=self.corrupt,
-            error=self.error,
+            error=self.reason,
             rebalances=self.rebalances,
+            throttled_s=self.throttled_s,
+            own_errors=self.own_errors,
         )

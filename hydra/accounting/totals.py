@@ -92,6 +92,10 @@ class Totals:
     """Of the unknown ones, those that are in the log."""
     records_unknown_absent: int = 0
     """Of the unknown ones, those that are not in the log: all of it was seen."""
+    publisher_throttled_s: float = 0.0
+    """For how long the broker said that a quota held the publisher back, summed over its replies."""
+    clients_throttled_s: float = 0.0
+    """The same of the clients, summed over all of them."""
 
 
 @dataclass(frozen=True)

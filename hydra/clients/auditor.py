@@ -31,7 +31,9 @@ class WireAuditor:
             subscriber.open()
             while not tally.reached(ends):
                 if time.monotonic() >= deadline_s:
-                    reason = f" ({tally.error})" if tally.error else ""
+                    throttled = f"a quota held it back for {tally.throttled_s:.1f} s" if tally.throttled_s else ""
+                    reason = tally.reason or throttled
+                    reason = f" ({reason})" if reason else ""
                     raise BrokerError(f"the auditor timed out after {timeout_s:g} s{reason}")
                 subscriber.poll(_POLL_S)
         finally:

@@ -8,21 +8,19 @@ all its records have reported without an error, the whole block is acked. Only r
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, ThrottleEvent
 
 from hydra.accounting.stats import PartitionOutcomes
 from hydra.clients.ledger import PROOFS_OF_REFUSAL, DeliveryLedger, RecordValues, queue_limit, sequence_of, timed_out
-from hydra.clients.protocols import AckCount
+from hydra.clients.library_log import librdkafka_logger
+from hydra.clients.protocols import PUBLISHER_CLIENT_ID, AckCount
 from hydra.errors import BrokerError
 from hydra.kafka_errors import UNKNOWN_SERVER_ERROR, error_name, is_final
 from hydra.options.order import RunOrder
-
-log = logging.getLogger(__name__)
 
 _BLOCK_RECORDS = 1000
 _QUEUE_BYTES = 1 << 30
@@ -81,8 +79,11 @@ class ConfluentPublisher:
             BrokerError: it took longer than ``deadline_s``, or the broker refused.
         """
         deadline = time.monotonic() + deadline_s
+        callbacks = {"error_cb": self._on_error, "throttle_cb": self._on_throttle}
         try:
-            producer = self._producer = Producer(settings(self._order, self._on_error), logger=log)
+            producer = self._producer = Producer(
+                {**settings(self._order), **callbacks}, logger=librdkafka_logger(self._ledger)
+            )
         except (KafkaException, ValueError) as error:
             raise BrokerError(f"librdkafka refused the publisher's settings: {error}") from error
         where = f"topic {self._topic} at {self._order.bootstrap_servers}"
@@ -201,18 +202,21 @@ class ConfluentPublisher:
         if error.code() in _CONNECTION_ERRORS:
             self._maybe_appended = True
 
+    def _on_throttle(self, event: ThrottleEvent) -> None:
+        self._ledger.throttled_s += event.throttle_time
+
 
 def queue_records(order: RunOrder) -> int:
     """How many records may wait for their acks, within 1 GiB."""
     return queue_limit(order.options.msg_rate, _QUEUE_BYTES // (order.options.msg_size + _RECORD_OVERHEAD_BYTES))
 
 
-def settings(order: RunOrder, on_error: Callable[[KafkaError], None]) -> dict[str, Any]:
+def settings(order: RunOrder) -> dict[str, Any]:
     """The settings of librdkafka for an order."""
     timeout_ms = max(round(order.options.delivery_timeout_s * 1000), order.options.linger_ms + 1)
     return {
         "bootstrap.servers": order.bootstrap_servers,
-        "client.id": "hydra-pub",
+        "client.id": PUBLISHER_CLIENT_ID,
         "acks": order.options.acks,
         # Kafka's producer is idempotent by default where acks allows it; without, a retry may duplicate records.
         "enable.idempotence": order.options.acks == "all",
@@ -229,5 +233,4 @@ def settings(order: RunOrder, on_error: Callable[[KafkaError], None]) -> dict[st
         "queue.buffering.max.kbytes": 2 * _QUEUE_BYTES // 1024 - 1,
         "reconnect.backoff.max.ms": 1000,
         "socket.nagle.disable": True,
-        "error_cb": on_error,
     }

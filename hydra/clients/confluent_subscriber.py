@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, ThrottleEvent, TopicPartition
 
 from hydra.accounting.tally import ClientTally
-from hydra.clients.protocols import DEFAULT_MAX_BYTES
+from hydra.clients.library_log import librdkafka_logger
+from hydra.clients.protocols import DEFAULT_MAX_BYTES, MOST_BYTES
 from hydra.clients.round_robin import PolledClient, RoundRobinSubscriber
 from hydra.errors import CapacityError
 from hydra.options.order import ClientAssignment, RunOrder
-
-log = logging.getLogger(__name__)
 
 _RECORDS_PER_POLL = 1000
 _LOOK_AGAIN_S = 1.0
@@ -41,8 +38,9 @@ class ConfluentClient(PolledClient):
         self._next_look_s = 0.0
         self._without_start = False
         """Whether the group assigned partitions, but their committed offsets could not be read."""
+        callbacks = {"error_cb": self._on_error, "throttle_cb": self._on_throttle}
         try:
-            self._consumer = Consumer(settings(assignment, order, self._on_error), logger=log)
+            self._consumer = Consumer({**settings(assignment, order), **callbacks}, logger=librdkafka_logger(tally))
         except KafkaException as error:
             raise CapacityError(
                 f"client {assignment.name} cannot be started: {error}",
@@ -136,8 +134,11 @@ class ConfluentClient(PolledClient):
             return
         self._next_look_s = now_s + _LOOK_AGAIN_S
         try:
-            for partition in self.tally.partitions:
-                self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), timeout=_LEADER_TIMEOUT_S)
+            for partition, part in self.tally.partitions.items():
+                place = TopicPartition(self._topic, partition)
+                _, end_offset = self._consumer.get_watermark_offsets(place, timeout=_LEADER_TIMEOUT_S)
+                if self.tally.own_errors.count and part.next_offset < end_offset:
+                    return  # the leader answers, and yet the library does not read
         except KafkaException:
             return
         self.clear_error()
@@ -168,6 +169,9 @@ class ConfluentClient(PolledClient):
     def _on_error(self, error: KafkaError) -> None:
         self.tally.error = error.str()
 
+    def _on_throttle(self, event: ThrottleEvent) -> None:
+        self.tally.throttled_s += event.throttle_time
+
 
 class ConfluentSubscriber(RoundRobinSubscriber):
     """All clients of a task on librdkafka, which connects in its own threads; a SubscriberDriver."""
@@ -177,7 +181,7 @@ class ConfluentSubscriber(RoundRobinSubscriber):
         return ConfluentClient(tally, assignment, self.order)
 
 
-def settings(assignment: ClientAssignment, order: RunOrder, on_error: Callable[[KafkaError], None]) -> dict[str, Any]:
+def settings(assignment: ClientAssignment, order: RunOrder) -> dict[str, Any]:
     """The settings of librdkafka for a client."""
     max_bytes = order.options.consumer_max_buffer_size or DEFAULT_MAX_BYTES
     in_group = order.options.group_mode == "group"
@@ -198,10 +202,10 @@ def settings(assignment: ClientAssignment, order: RunOrder, on_error: Callable[[
         "auto.offset.reset": "error",
         "fetch.min.bytes": max(1, order.options.fetch_min_bytes),
         "fetch.wait.max.ms": order.options.fetch_wait_max_ms,
-        "fetch.max.bytes": max(max_bytes, message_max_bytes),
-        "max.partition.fetch.bytes": max_bytes,
+        "fetch.max.bytes": min(max(max_bytes, message_max_bytes), MOST_BYTES - 512),
+        "max.partition.fetch.bytes": min(max_bytes, 1_000_000_000),
         "message.max.bytes": message_max_bytes,
-        "receive.message.max.bytes": max(max_bytes, message_max_bytes) + 1024 * 1024,
+        "receive.message.max.bytes": MOST_BYTES,
         # Its default buffers up to 64 MiB for each client.
         "queued.max.messages.kbytes": max(1, min(max_bytes, 1024 * 1024) // 1024),
         "queued.min.messages": 1000,
@@ -211,5 +215,4 @@ def settings(assignment: ClientAssignment, order: RunOrder, on_error: Callable[[
         "reconnect.backoff.max.ms": 1000,
         "socket.nagle.disable": True,
         "check.crcs": True,
-        "error_cb": on_error,
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +17,8 @@ from kafka.net.compat import KafkaNetClient
 from hydra.accounting.stats import PartitionOutcomes
 from hydra.accounting.tally import ClientTally
 from hydra.clients.ledger import PROOFS_OF_REFUSAL, DeliveryLedger, RecordValues, timed_out
-from hydra.clients.protocols import DEFAULT_MAX_BYTES, AckCount
+from hydra.clients.library_log import LibrarySink, listen_to_kafka_python
+from hydra.clients.protocols import DEFAULT_MAX_BYTES, MOST_BYTES, PUBLISHER_CLIENT_ID, AckCount
 from hydra.clients.round_robin import PolledClient, RoundRobinSubscriber
 from hydra.errors import BrokerError
 from hydra.options.order import ClientAssignment, RunOrder
@@ -38,15 +38,18 @@ three times: ten clients polled all the time would take a whole core. The librar
 _RECORDS_PER_POLL = 500
 
 
-def _connected(kind: Callable[..., Any], settings: Mapping[str, Any]) -> Any:  # noqa: ANN401  the library has no types
+def _connected(  # the library has no types
+    kind: Callable[..., Any], settings: Mapping[str, Any], sink: LibrarySink
+) -> Any:  # noqa: ANN401
     """A KafkaProducer or KafkaConsumer that has reached a broker within the settings' ``bootstrap_timeout_ms``.
+
+    ``sink`` is told of what it logs.
 
     Raises:
         KafkaError: (kafka-python's) no broker was reached. The library starts a thread before it tries and then
             forgets it; here it is ended.
     """
-    # Errors are in the counts already; the library would log them every second.
-    logging.getLogger("kafka").setLevel(logging.CRITICAL)
+    listen_to_kafka_python(settings["client_id"], sink)
     clients: list[Any] = []
 
     def remember(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401  passed through
@@ -87,7 +90,7 @@ class KafkaPythonPublisher:
         deadline = time.monotonic() + deadline_s
         where = f"topic {self._topic} at {self._order.bootstrap_servers}"
         try:
-            self._producer = _connected(KafkaProducer, publisher_settings(self._order, deadline_s))
+            self._producer = _connected(KafkaProducer, publisher_settings(self._order, deadline_s), self._ledger)
             partitions = self._producer.partitions_for(self._topic) or ()
             while len(partitions) < self._order.options.partitions and time.monotonic() < deadline:
                 time.sleep(_WAIT_S)
@@ -195,7 +198,7 @@ def publisher_settings(order: RunOrder, deadline_s: float) -> dict[str, Any]:
     delivery_ms = max(round(order.options.delivery_timeout_s * 1000), order.options.linger_ms + 1000)
     return {
         "bootstrap_servers": order.bootstrap_servers.split(","),
-        "client_id": "hydra-pub",
+        "client_id": PUBLISHER_CLIENT_ID,
         "acks": "all" if order.options.acks == "all" else int(order.options.acks),
         # Kafka's producer is idempotent by default where acks allows it; the library would switch it off silently.
         "enable_idempotence": order.options.acks == "all",
@@ -210,6 +213,7 @@ def publisher_settings(order: RunOrder, deadline_s: float) -> dict[str, Any]:
         "bootstrap_timeout_ms": round(deadline_s * 1000),
         "reconnect_backoff_max_ms": 1000,
         "metrics_enabled": False,
+        "receive_message_max_bytes": MOST_BYTES,
     }
 
 
@@ -246,7 +250,7 @@ class KafkaPythonClient(PolledClient):
             self._read_on(error)
             return False
         except KafkaError as error:
-            self.tally.error = str(error)
+            self.tally.note_error(str(error))
             self._next_try_s = time.monotonic() + _TRY_AGAIN_S
             return False
         arrived_s = time.monotonic()
@@ -276,7 +280,7 @@ class KafkaPythonClient(PolledClient):
             self.tally.error = self._backoff.reason
             return False
         try:
-            consumer = _connected(KafkaConsumer, subscriber_settings(self._assignment, self._order))
+            consumer = _connected(KafkaConsumer, subscriber_settings(self._assignment, self._order), self.tally)
         except KafkaError as error:
             self._backoff.until_s, self._backoff.reason = time.monotonic() + _TRY_AGAIN_S, str(error)
             raise
@@ -336,4 +340,5 @@ def subscriber_settings(assignment: ClientAssignment, order: RunOrder) -> dict[s
         "bootstrap_timeout_ms": round(_CONNECT_S * 1000),
         "reconnect_backoff_max_ms": 1000,
         "metrics_enabled": False,
+        "receive_message_max_bytes": MOST_BYTES,
     }

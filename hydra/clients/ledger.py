@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from hydra.accounting.intervals import IntervalSet
-from hydra.accounting.stats import PartitionOutcomes, Refusal
+from hydra.accounting.stats import OwnErrors, PartitionOutcomes, Refusal
 from hydra.clients.protocols import AckCount
-from hydra.kafka_errors import error_name
+from hydra.kafka_errors import error_name, is_own_error
 from hydra.options.order import RunOrder
 from hydra.records.identity import IDENTITY_BYTES, SEQUENCE, SEQUENCE_OFFSET
 
@@ -65,13 +65,19 @@ def sequence_of(value: bytes) -> int:
 class DeliveryLedger:
     """Counts records as attempted, acked and failed; those neither acked nor failed are unknown."""
 
-    __slots__ = ("_acked", "_attempted", "_failed", "_refusals", "acked", "error", "failed")
+    __slots__ = (
+        "_acked", "_attempted", "_failed", "_refusals", "acked", "error", "failed", "own_errors", "throttled_s",
+    )  # fmt: skip
 
     def __init__(self, partitions: int) -> None:
         self.acked = 0
         self.failed = 0
         self.error = ""
         """The last error, in the library's words."""
+        self.own_errors = OwnErrors()
+        """Those of them that were no broker's doing."""
+        self.throttled_s = 0.0
+        """For how long a quota held the publisher back, according to the broker's replies."""
         self._attempted = [0] * partitions
         self._acked = [IntervalSet() for _ in range(partitions)]
         self._failed = [IntervalSet() for _ in range(partitions)]
@@ -93,9 +99,27 @@ class DeliveryLedger:
         """Note why records, failed or unknown, will not be acked: Kafka's error code, or the library's words."""
         self._refusals[error] += records
 
+    def hold_back(self, throttled_ms: float) -> None:
+        """Count for how long a quota holds the publisher back, according to a reply."""
+        self.throttled_s += throttled_ms / 1000
+
+    def note_error(self, text: str) -> None:
+        """Note an error, and count it where it is the client's own."""
+        self.error = text
+        if is_own_error(text):
+            self.own_errors = self.own_errors.and_one(text)
+
     def count(self) -> AckCount:
         """The totals so far."""
-        return AckCount(acked=self.acked, failed=self.failed, error=self.error, refusals=self._reasons())
+        error = str(self.own_errors) if self.error and self.own_errors.count else self.error
+        return AckCount(
+            acked=self.acked,
+            failed=self.failed,
+            error=error,
+            refusals=self._reasons(),
+            throttled_s=self.throttled_s,
+            own_errors=self.own_errors,
+        )
 
     def _reasons(self) -> tuple[Refusal, ...]:
         return tuple(

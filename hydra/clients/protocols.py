@@ -5,19 +5,28 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol, runtime_checkable
 
-from hydra.accounting.stats import PartitionOutcomes, Refusal
+from hydra.accounting.stats import OwnErrors, PartitionOutcomes, Refusal
 from hydra.accounting.tally import ClientTally
 from hydra.errors import UsageError
 from hydra.options.order import RunOrder
 
 DEFAULT_MAX_BYTES = 50 * 1024 * 1024
 """Kafka's default of fetch.max.bytes."""
+
+MOST_BYTES = 2_147_483_647
+"""The most that a reply can have. No smaller limit of a client is right: where the first batch is larger than what a
+fetch asks for, as the topic's max.message.bytes allows, brokers send it all the same (KIP-74)."""
+
+PUBLISHER_CLIENT_ID = "hydra-pub"
+LOOKUP_CLIENT_ID = "hydra-leaders"
+"""Kafka's client.id of the publisher, and of a task's look-ups of leaders. Each client's is its own name: brokers keep
+a quota for each client.id."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +39,9 @@ class AckCount:
     """The last error in the library's words; empty when there was none."""
     refusals: tuple[Refusal, ...] = ()
     """Why records were not acked, the most frequent reason first."""
+    throttled_s: float = 0.0
+    """For how long the broker said that a quota held the publisher back, summed over its replies."""
+    own_errors: OwnErrors = field(default_factory=OwnErrors)
 
 
 class PublisherDriver(Protocol):

@@ -105,7 +105,7 @@ class WireClient:
         self._retry(reason)
 
     def _retry(self, reason: str) -> None:
-        self.tally.error = reason
+        self.tally.note_error(reason)
         self._lookup.mark_stale()
         self.loop.call_at(time.monotonic() + self._back_off_s, self.reconnect)
         self._back_off_s = min(BACK_OFF_LAST_S, 2 * self._back_off_s)
@@ -173,12 +173,12 @@ class Fetcher:
             self.connection.request(request.frame, self._take_fetch)
 
     def _ask_versions(self) -> None:
-        self.connection.request(protocol.api_versions_request(), self._take_versions)
+        self.connection.request(protocol.api_versions_request(self._client.tally.name), self._take_versions)
 
     def _take_versions(self, buffer: bytearray, start: int, _stop: int) -> None:
-        settings = self._client.settings
+        name, settings = self._client.tally.name, self._client.settings
         self._version = protocol.choose_version(protocol.FETCH, protocol.read_api_versions(buffer, start))
-        self._request = protocol.FetchRequest(self._version, settings.topic, self.parts, settings.max_bytes)
+        self._request = protocol.FetchRequest(name, self._version, settings.topic, self.parts, settings.max_bytes)
         self._set_wait()
         self.fetch()
 
@@ -193,10 +193,12 @@ class Fetcher:
         # Hot path: once for every reply.
         client = self._client
         tally = client.tally
-        error, found = protocol.read_fetch_reply(self._version, buffer, start, stop)
+        throttled_ms, error, found = protocol.read_fetch_reply(self._version, buffer, start, stop)
         tally.fetches += 1
+        if throttled_ms:
+            tally.throttled_s += throttled_ms / 1000
         now_s = time.monotonic()
-        size = 0
+        size, last = 0, None
         for partition, code, first, end in found:
             part = tally.partitions.get(partition)
             if code or part is None:
@@ -205,12 +207,14 @@ class Fetcher:
                     self._out_of_range = part
                 continue
             if end > first:
-                size += end - first
+                size, last = size + end - first, part
                 batch_error = client.settings.counter.count(buffer, first, end, part, tally, now_s)
                 if batch_error:
                     client.set_lasting_error(batch_error)
         if size:
             tally.arrived(now_s, size)
+        if last is not None and len(found) > 1 and self._request is not None:
+            self._request.begin_behind(last)
         if error:
             self._refused(error)
             return
@@ -234,7 +238,8 @@ class Fetcher:
 
     def _ask_offset(self, part: PartitionTally, timestamp: int, on_reply: OnReply) -> None:
         # A broker that refuses a fetch does not say where the log starts.
-        request = protocol.list_offsets_request(self._client.settings.topic, part.partition, timestamp)
+        client = self._client
+        request = protocol.list_offsets_request(client.tally.name, client.settings.topic, part.partition, timestamp)
         self.connection.request(request, on_reply)
 
     def _take_earliest(self, buffer: bytearray, start: int, _stop: int) -> None:

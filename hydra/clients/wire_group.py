@@ -49,6 +49,7 @@ class GroupMember:
         self.gone = False
         """Whether it has left, or lost the coordinator while it was leaving."""
         self._client = client
+        self._client_id = client.tally.name
         self._group_id = group_id
         self._servers = servers
         self._server_turn = number
@@ -93,7 +94,7 @@ class GroupMember:
             return
         self._leaving = True
         self._commit()
-        connection.request(protocol.leave_request(self._group_id, self._member_id), lambda *_: self.close())
+        connection.request(protocol.leave_request(self._membership), lambda *_: self.close())
 
     def close(self) -> None:
         """Close the connection; harmless the second time."""
@@ -101,8 +102,8 @@ class GroupMember:
         self._disconnect()
 
     @property
-    def _membership(self) -> tuple[str, int, str]:
-        return self._group_id, self._generation, self._member_id
+    def _membership(self) -> protocol.Membership:
+        return protocol.Membership(self._client_id, self._group_id, self._generation, self._member_id)
 
     def _schedule(self, due_s: float) -> None:
         """Have ``_step`` called then, and at no other time."""
@@ -127,7 +128,7 @@ class GroupMember:
             self._go_on()
         elif now_s >= self._heartbeat_s:
             self._heartbeat_s = now_s + self._heartbeat_every_s()
-            self._request(protocol.heartbeat_request(*self._membership), self._take_heartbeat)
+            self._request(protocol.heartbeat_request(self._membership), self._take_heartbeat)
         else:
             if now_s >= self._commit_s:
                 self._commit_s = now_s + COMMIT_S
@@ -167,16 +168,16 @@ class GroupMember:
     def _go_on(self) -> None:
         """Send the next request on the way to being a member."""
         if self._coordinator is None:
-            self._request(protocol.find_coordinator_request(self._group_id), self._take_coordinator)
+            self._request(protocol.find_coordinator_request(self._client_id, self._group_id), self._take_coordinator)
         elif self._generation < 0 or self._assigned is None:
             request = protocol.join_request(
-                self._group_id, self._member_id, self._topic,
+                self._client_id, self._group_id, self._member_id, self._topic,
                 session_timeout_ms=SESSION_TIMEOUT_MS, rebalance_timeout_ms=REBALANCE_TIMEOUT_MS,
             )  # fmt: skip
             # The reply waits for all other members.
             self._request(request, self._take_joined, REBALANCE_TIMEOUT_MS / 1000)
         elif not self._settled:
-            request = protocol.committed_request(self._group_id, self._topic, self._assigned)
+            request = protocol.committed_request(self._client_id, self._group_id, self._topic, self._assigned)
             self._request(request, self._take_committed)
         else:
             self._heartbeat_s = time.monotonic()
@@ -202,7 +203,7 @@ class GroupMember:
         self._generation, self._member_id, self._assigned = joined.generation, joined.member_id, None
         leads = joined.leader == joined.member_id
         assignment = protocol.range_assign(joined.members, self._partitions) if leads else {}
-        self._request(protocol.sync_request(*self._membership, self._topic, assignment), self._take_synced)
+        self._request(protocol.sync_request(self._membership, self._topic, assignment), self._take_synced)
 
     def _take_synced(self, buffer: bytearray, start: int) -> None:
         error, assigned = protocol.read_synced(buffer, start, self._topic)
@@ -248,7 +249,7 @@ class GroupMember:
         positions = {number: parts[number].next_offset for number in self._assigned or () if number in parts}
         if self._generation >= 0 and positions and positions != self._committed:
             self._committed = positions
-            self._request(protocol.commit_request(*self._membership, self._topic, positions), self._take_commit)
+            self._request(protocol.commit_request(self._membership, self._topic, positions), self._take_commit)
 
     def _take_commit(self, buffer: bytearray, start: int) -> None:
         error = protocol.read_commit(buffer, start)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from hydra.clients.wire_protocol import INT16, INT32, Buffer, Reader, frame, string
 from hydra.endpoints import Endpoint
@@ -22,6 +23,20 @@ ILLEGAL_GENERATION, UNKNOWN_MEMBER_ID, REBALANCE_IN_PROGRESS = 22, 25, 27
 
 _PROTOCOL_TYPE = b"consumer"
 _PROTOCOL = b"range"
+
+
+class Membership(NamedTuple):
+    """Who a member is, in each of its requests."""
+
+    client_id: str
+    group_id: str
+    generation: int
+    member_id: str
+
+    @property
+    def encoded(self) -> bytes:
+        """As the requests of a member begin."""
+        return string(self.group_id.encode()) + INT32.pack(self.generation) + string(self.member_id.encode())
 
 
 @dataclass(frozen=True)
@@ -39,64 +54,59 @@ def _bytes(content: bytes) -> bytes:
     return INT32.pack(len(content)) + content
 
 
-def find_coordinator_request(group_id: str) -> bytearray:
+def find_coordinator_request(client_id: str, group_id: str) -> bytearray:
     """Which broker coordinates the group (FindCoordinator 0)."""
-    return frame(FIND_COORDINATOR, 0, string(group_id.encode()))
+    return frame(client_id, FIND_COORDINATOR, 0, string(group_id.encode()))
 
 
 def join_request(
-    group_id: str, member_id: str, topic: str, *, session_timeout_ms: int, rebalance_timeout_ms: int
+    client_id: str, group_id: str, member_id: str, topic: str, *, session_timeout_ms: int, rebalance_timeout_ms: int
 ) -> bytearray:
     """Join, to read this topic (JoinGroup 2); the coordinator gives a member id in return for an empty one."""
     subscription = struct.pack(">hi", 0, 1) + string(topic.encode()) + INT32.pack(-1)
     body = string(group_id.encode()) + struct.pack(">ii", session_timeout_ms, rebalance_timeout_ms)
     body += string(member_id.encode()) + string(_PROTOCOL_TYPE)
     body += INT32.pack(1) + string(_PROTOCOL) + _bytes(subscription)
-    return frame(JOIN_GROUP, 2, body)
+    return frame(client_id, JOIN_GROUP, 2, body)
 
 
-def sync_request(
-    group_id: str, generation: int, member_id: str, topic: str, assignment: Mapping[str, Sequence[int]]
-) -> bytearray:
+def sync_request(member: Membership, topic: str, assignment: Mapping[str, Sequence[int]]) -> bytearray:
     """Ask for the assignment (SyncGroup 0); the group's leader sends it for all members, the others send nothing."""
-    body = _membership(group_id, generation, member_id) + INT32.pack(len(assignment))
-    for member, partitions in assignment.items():
+    body = member.encoded + INT32.pack(len(assignment))
+    for member_id, partitions in assignment.items():
         part = b""
         if partitions:
             part = string(topic.encode()) + struct.pack(f">i{len(partitions)}i", len(partitions), *partitions)
-        body += string(member.encode()) + _bytes(struct.pack(">hi", 0, 1 if partitions else 0) + part + INT32.pack(-1))
-    return frame(SYNC_GROUP, 0, body)
+        body += string(member_id.encode()) + _bytes(
+            struct.pack(">hi", 0, 1 if partitions else 0) + part + INT32.pack(-1)
+        )
+    return frame(member.client_id, SYNC_GROUP, 0, body)
 
 
-def heartbeat_request(group_id: str, generation: int, member_id: str) -> bytearray:
+def heartbeat_request(member: Membership) -> bytearray:
     """Stay a member (Heartbeat 0)."""
-    return frame(HEARTBEAT, 0, _membership(group_id, generation, member_id))
+    return frame(member.client_id, HEARTBEAT, 0, member.encoded)
 
 
-def leave_request(group_id: str, member_id: str) -> bytearray:
+def leave_request(member: Membership) -> bytearray:
     """Leave (LeaveGroup 0)."""
-    return frame(LEAVE_GROUP, 0, string(group_id.encode()) + string(member_id.encode()))
+    body = string(member.group_id.encode()) + string(member.member_id.encode())
+    return frame(member.client_id, LEAVE_GROUP, 0, body)
 
 
-def commit_request(
-    group_id: str, generation: int, member_id: str, topic: str, positions: Mapping[int, int]
-) -> bytearray:
+def commit_request(member: Membership, topic: str, positions: Mapping[int, int]) -> bytearray:
     """Commit positions (OffsetCommit 2), to be kept for as long as the broker keeps any."""
-    body = _membership(group_id, generation, member_id) + struct.pack(">qi", -1, 1) + string(topic.encode())
+    body = member.encoded + struct.pack(">qi", -1, 1) + string(topic.encode())
     body += INT32.pack(len(positions))
     for partition, offset in positions.items():
         body += struct.pack(">iq", partition, offset) + string(b"")
-    return frame(OFFSET_COMMIT, 2, body)
+    return frame(member.client_id, OFFSET_COMMIT, 2, body)
 
 
-def committed_request(group_id: str, topic: str, partitions: Sequence[int]) -> bytearray:
+def committed_request(client_id: str, group_id: str, topic: str, partitions: Sequence[int]) -> bytearray:
     """Ask for the group's committed offsets (OffsetFetch 1)."""
     body = string(group_id.encode()) + INT32.pack(1) + string(topic.encode())
-    return frame(OFFSET_FETCH, 1, body + struct.pack(f">i{len(partitions)}i", len(partitions), *partitions))
-
-
-def _membership(group_id: str, generation: int, member_id: str) -> bytes:
-    return string(group_id.encode()) + INT32.pack(generation) + string(member_id.encode())
+    return frame(client_id, OFFSET_FETCH, 1, body + struct.pack(f">i{len(partitions)}i", len(partitions), *partitions))
 
 
 def read_error(buffer: Buffer, start: int) -> int:

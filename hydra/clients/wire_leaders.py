@@ -24,11 +24,13 @@ class LeaderLookup:
     and the leaders that it knows, which are ``leaders`` at the start.
     """
 
-    def __init__(self, topic: str, leaders: dict[int, Endpoint], servers: Iterable[Endpoint], loop: EventLoop) -> None:
+    def __init__(
+        self, client_id: str, topic: str, leaders: dict[int, Endpoint], servers: Iterable[Endpoint], loop: EventLoop
+    ) -> None:
         self.leaders = leaders
         self.error = ""
         """Why the last look-up brought nothing; empty when it brought something."""
-        self._request = metadata_request(topic)
+        self._request = metadata_request(client_id, topic)
         self._servers = list(dict.fromkeys([*servers, *leaders.values()]))
         self._loop = loop
         self._attempts = 0

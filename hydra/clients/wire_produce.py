@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from hydra.clients import wire_protocol as protocol
+from hydra.clients.protocols import PUBLISHER_CLIENT_ID
 from hydra.clients.wire_batches import PendingBatch
 from hydra.clients.wire_connection import Connection, EventLoop
 from hydra.clients.wire_protocol import INIT_PRODUCER_ID, INT16, INT32, PRODUCE, Buffer, frame, string
@@ -48,8 +49,12 @@ _PARTITION_3 = struct.Struct(">ihqq")
 _PART_HEAD = struct.Struct(">ii")
 
 
-def read_produce_reply(version: int, buffer: Buffer, start: int) -> Sequence[tuple[int, int]]:
-    """(partition, error code) of each batch in the reply to a Produce request of this version."""
+def read_produce_reply(version: int, buffer: Buffer, start: int) -> tuple[int, Sequence[tuple[int, int]]]:
+    """Read the reply to a Produce request of this version.
+
+    Returns:
+        For how many milliseconds a quota holds the client back, and (partition, error code) of each batch.
+    """
     layout = _PARTITION_7 if version >= 5 else _PARTITION_3
     found = []
     at = start + 4
@@ -61,12 +66,12 @@ def read_produce_reply(version: int, buffer: Buffer, start: int) -> Sequence[tup
             fields = layout.unpack_from(buffer, at)
             at += layout.size
             found.append((fields[0], fields[1]))
-    return found
+    return INT32.unpack_from(buffer, at)[0], found
 
 
-def init_producer_id_request() -> bytearray:
+def init_producer_id_request(client_id: str) -> bytearray:
     """Ask for a producer id (InitProducerId 0, without a transaction)."""
-    return frame(INIT_PRODUCER_ID, 0, struct.pack(">hi", -1, 60_000))
+    return frame(client_id, INIT_PRODUCER_ID, 0, struct.pack(">hi", -1, 60_000))
 
 
 def read_init_producer_id(buffer: Buffer, start: int) -> tuple[int, int, int]:
@@ -90,7 +95,8 @@ class Sender:
     ``on_settled`` is called with (batch, code, leader) for the outcome of a batch: Kafka's error code, 0 for an ack;
     None when the batch was sent and will not be answered (acks=0). ``on_lost`` is called with (sender, reason, batches)
     when the connection failed; ``ready`` still says whether it was ready, the batches have no outcome, and their
-    ``maybe_appended`` says whether they may be in the log.
+    ``maybe_appended`` says whether they may be in the log. ``on_throttled`` is called with the milliseconds for which a
+    quota holds the publisher back.
     """
 
     def __init__(
@@ -98,6 +104,7 @@ class Sender:
         *,
         on_settled: Callable[[PendingBatch, int | None, Endpoint], None],
         on_lost: Callable[[Sender, str, Sequence[PendingBatch]], None],
+        on_throttled: Callable[[int], None],
     ) -> None:  # fmt: skip
         self.leader = leader
         self.unsupported: BrokerError | None = None
@@ -107,6 +114,7 @@ class Sender:
         self._timeout_ms = timeout_ms
         self._on_settled = on_settled
         self._on_lost = on_lost
+        self._on_throttled = on_throttled
         self._version = 0
         self._request_head = b""
         """Of each Produce request; empty until the version is known."""
@@ -174,7 +182,7 @@ class Sender:
         self.connection.abort()
 
     def _ask_versions(self) -> None:
-        self.connection.request(protocol.api_versions_request(), self._take_versions)
+        self.connection.request(protocol.api_versions_request(PUBLISHER_CLIENT_ID), self._take_versions)
 
     def _take_versions(self, buffer: bytearray, start: int, _stop: int) -> None:
         versions = protocol.read_api_versions(buffer, start)
@@ -188,12 +196,15 @@ class Sender:
         self._version = version
         # No transactional id; one topic.
         body = struct.pack(">hhii", -1, ACKS[self._acks], self._timeout_ms, 1) + string(self._topic.encode())
-        self._request_head = bytes(frame(PRODUCE, version, body))
+        self._request_head = bytes(frame(PUBLISHER_CLIENT_ID, PRODUCE, version, body))
 
     def _take_outcomes(self, buffer: bytearray, start: int, _stop: int) -> None:
         # Hot path: once for every request.
         batches = self._in_flight[0].batches
-        codes = dict(read_produce_reply(self._version, buffer, start))
+        throttled_ms, found = read_produce_reply(self._version, buffer, start)
+        codes = dict(found)
+        if throttled_ms:
+            self._on_throttled(throttled_ms)
         if codes.keys() != {batch.queue.partition for batch in batches}:
             raise IndexError("it names other partitions than the request")
         self._in_flight.popleft()

@@ -42,11 +42,9 @@ INT64 = struct.Struct(">q")
 CORRELATION_AT = 8
 """Where the correlation id is in a request: the number that the reply must carry, put in when it is sent."""
 
-_CLIENT_ID = b"hydra"
 _FETCH_SETTINGS = struct.Struct(">iiiib")
 _PARTITION_11 = struct.Struct(">ihqqqi")
 _PARTITION_4 = struct.Struct(">ihqqi")
-_MAX_WAIT_AT = 4 + 2 + 2 + 4 + 2 + len(_CLIENT_ID) + 4
 
 
 def string(text: bytes) -> bytes:
@@ -84,26 +82,26 @@ def read_varint(buffer: Buffer, at: int) -> tuple[int, int]:
             raise ValueError("a varint of more than 64 bits")
 
 
-def frame(api_key: int, version: int, body: bytes) -> bytearray:
-    """A whole request, with correlation id 0."""
-    header = struct.pack(">hhi", api_key, version, 0) + string(_CLIENT_ID)
+def frame(client_id: str, api_key: int, version: int, body: bytes) -> bytearray:
+    """A whole request, with correlation id 0; a broker's quotas and logs know the client by its id."""
+    header = struct.pack(">hhi", api_key, version, 0) + string(client_id.encode())
     return bytearray(INT32.pack(len(header) + len(body)) + header + body)
 
 
-def api_versions_request() -> bytearray:
+def api_versions_request(client_id: str) -> bytearray:
     """Which requests the broker takes (ApiVersions 0)."""
-    return frame(API_VERSIONS, 0, b"")
+    return frame(client_id, API_VERSIONS, 0, b"")
 
 
-def metadata_request(topic: str) -> bytearray:
+def metadata_request(client_id: str, topic: str) -> bytearray:
     """Which brokers lead the topic's partitions (Metadata 1)."""
-    return frame(METADATA, 1, INT32.pack(1) + string(topic.encode()))
+    return frame(client_id, METADATA, 1, INT32.pack(1) + string(topic.encode()))
 
 
-def list_offsets_request(topic: str, partition: int, timestamp: int) -> bytearray:
+def list_offsets_request(client_id: str, topic: str, partition: int, timestamp: int) -> bytearray:
     """Where the partition's log begins (``EARLIEST``) or ends (``LATEST``) (ListOffsets 1)."""
     body = struct.pack(">ii", -1, 1) + string(topic.encode()) + struct.pack(">iiq", 1, partition, timestamp)
-    return frame(LIST_OFFSETS, 1, body)
+    return frame(client_id, LIST_OFFSETS, 1, body)
 
 
 class FetchRequest:
@@ -112,44 +110,62 @@ class FetchRequest:
     A reply holds ``max_bytes`` at most, but for a first batch that is larger.
     """
 
-    __slots__ = ("_places", "frame")
+    __slots__ = ("_begin", "_head", "_order", "_part_bytes", "_place", "frame")
 
-    def __init__(self, version: int, topic: str, parts: Sequence[PartitionTally], max_bytes: int) -> None:
+    def __init__(
+        self, client_id: str, version: int, topic: str, parts: Sequence[PartitionTally], max_bytes: int
+    ) -> None:
         body = bytearray(_FETCH_SETTINGS.pack(-1, 0, 0, max_bytes, 0))
         if version >= 7:
             # Session id 0 with epoch -1: no fetch session, so each request stands alone.
             body += struct.pack(">ii", 0, -1)
         body += INT32.pack(1) + string(topic.encode()) + INT32.pack(len(parts))
-        places: list[tuple[PartitionTally, int]] = []
+        begin = len(body)
         for part in parts:
             # Leader epoch -1 asks for no fencing; log start -1 is what a consumer gives.
             body += struct.pack(">ii", part.partition, -1) if version >= 9 else INT32.pack(part.partition)
-            places.append((part, len(body)))
             body += struct.pack(">qqi", 0, -1, max_bytes) if version >= 5 else struct.pack(">qi", 0, max_bytes)
+        self._order = list(parts)
+        self._part_bytes = (len(body) - begin) // max(1, len(parts))
+        self._place = 2 * INT32.size if version >= 9 else INT32.size
         if version >= 11:
             body += INT32.pack(0) + string(b"")
-        self.frame = frame(FETCH, version, bytes(body))
-        head = len(self.frame) - len(body)
-        self._places = tuple((part, head + place) for part, place in places)
+        self.frame = frame(client_id, FETCH, version, bytes(body))
+        head = self._head = len(self.frame) - len(body)
+        self._begin = head + begin
 
     def set_wait(self, wait_max_ms: int, min_bytes: int) -> None:
         """Set how long the broker may hold the reply back, and how many bytes make it reply at once."""
-        struct.pack_into(">ii", self.frame, _MAX_WAIT_AT, wait_max_ms, min_bytes)
+        struct.pack_into(">ii", self.frame, self._head + INT32.size, wait_max_ms, min_bytes)
 
     def set_offsets(self) -> None:
         """Fetch each partition from its position."""
-        for part, place in self._places:
+        place = self._begin + self._place
+        for part in self._order:
             INT64.pack_into(self.frame, place, part.next_offset)
+            place += self._part_bytes
+
+    def begin_behind(self, part: PartitionTally) -> None:
+        """Let the partitions take turns: what a full reply had no room for comes first in the next one."""
+        order = self._order
+        if part not in order or part is order[-1]:
+            return
+        served = order.index(part) + 1
+        self._order = order[served:] + order[:served]
+        at, stop = self._begin + served * self._part_bytes, self._begin + len(order) * self._part_bytes
+        self.frame[self._begin : stop] = self.frame[at:stop] + self.frame[self._begin : at]
 
 
 def read_fetch_reply(
     version: int, buffer: Buffer, start: int, stop: int
-) -> tuple[int, Sequence[tuple[int, int, int, int]]]:
+) -> tuple[int, int, Sequence[tuple[int, int, int, int]]]:
     """Find the record batches in the reply to a Fetch of this version; nothing is copied.
 
     Returns:
-        The reply's own error code, and (partition, error code, start, stop) of each partition's records.
+        For how many milliseconds a quota holds the client back, the reply's own error code, and (partition, error code,
+        start, stop) of each partition's records.
     """
+    throttled_ms = INT32.unpack_from(buffer, start)[0]
     error = 0
     at = start + 4
     if version >= 7:
@@ -174,7 +190,7 @@ def read_fetch_reply(
             at += size
     if at > stop:
         raise struct.error("a partition's records end after the reply")
-    return error, found
+    return throttled_ms, error, found
 
 
 def read_api_versions(buffer: Buffer, start: int) -> dict[int, tuple[int, int]]:

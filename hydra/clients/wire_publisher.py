@@ -20,7 +20,7 @@ from functools import partial
 from hydra.accounting.stats import PartitionOutcomes
 from hydra.clients import wire_produce as produce
 from hydra.clients.ledger import PROOFS_OF_REFUSAL, DeliveryLedger, queue_limit
-from hydra.clients.protocols import AckCount
+from hydra.clients.protocols import PUBLISHER_CLIENT_ID, AckCount
 from hydra.clients.record_batch import HEADER_BYTES
 from hydra.clients.record_writer import RecordWriter
 from hydra.clients.wire_batches import PartitionQueue, PendingBatch
@@ -67,7 +67,9 @@ class WirePublisher:
             PartitionQueue(number, idempotent=self._idempotent) for number in range(order.options.partitions)
         ]
         self._loop = EventLoop()
-        self._lookup = LeaderLookup(self.topic, {}, parse_endpoints(order.bootstrap_servers), self._loop)
+        self._lookup = LeaderLookup(
+            PUBLISHER_CLIENT_ID, self.topic, {}, parse_endpoints(order.bootstrap_servers), self._loop
+        )
         self._senders: dict[Endpoint, Sender] = {}
         self._suspended: set[Endpoint] = set()
         """Brokers that were lost, until their reconnect back-off is over."""
@@ -119,7 +121,7 @@ class WirePublisher:
         ready = [sender for sender in senders if sender is not None and sender.ready]
         if ready and self._idempotent and self._producer_id < 0 and now_s >= self._ask_producer_id_s:
             self._ask_producer_id_s = now_s + BACK_OFF_LAST_S
-            ready[0].connection.request(produce.init_producer_id_request(), self._take_producer_id)
+            ready[0].connection.request(produce.init_producer_id_request(PUBLISHER_CLIENT_ID), self._take_producer_id)
         return len(ready) == len(senders) and (not self._idempotent or self._producer_id >= 0)
 
     def _take_producer_id(self, buffer: bytearray, start: int, _stop: int) -> None:
@@ -180,7 +182,7 @@ class WirePublisher:
             # No ack says that the broker has everything; the reply to a later request does.
             for sender in self._senders.values():
                 if sender.ready:
-                    sender.connection.request(api_versions_request(), lambda *_: None)
+                    sender.connection.request(api_versions_request(PUBLISHER_CLIENT_ID), lambda *_: None)
             self._step_until_settled(deadline)
         if self._busy:
             self._give_up(timeout_s)
@@ -292,7 +294,7 @@ class WirePublisher:
         if leader not in self._senders and leader not in self._suspended:
             sender = self._senders[leader] = Sender(
                 leader, self._loop, self.topic, self.acks, self.timeout_ms,
-                on_settled=self._settle, on_lost=self._sender_lost,
+                on_settled=self._settle, on_lost=self._sender_lost, on_throttled=self._ledger.hold_back,
             )  # fmt: skip
             sender.connect()
         return self._senders.get(leader)
@@ -377,7 +379,7 @@ class WirePublisher:
         leader = sender.leader
         self._senders.pop(leader, None)
         self._unsupported = sender.unsupported
-        self._ledger.error = reason
+        self._ledger.note_error(reason)
         self._lookup.mark_stale()
         # The back-off doubles until a connection was ready for requests.
         back_off_s = 0.0 if sender.ready else 2 * self._reconnect_s.get(leader, 0.0)

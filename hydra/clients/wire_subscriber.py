@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import time
 
-from hydra.clients.protocols import DEFAULT_MAX_BYTES, client_tallies
+from hydra.clients.protocols import DEFAULT_MAX_BYTES, LOOKUP_CLIENT_ID, client_tallies
 from hydra.clients.record_batch import BatchCounter
 from hydra.clients.wire_client import Fetcher, FetchSettings, WireClient
-from hydra.clients.wire_connection import EventLoop
+from hydra.clients.wire_connection import MAX_REPLY_BYTES, EventLoop
 from hydra.clients.wire_group import GroupMember, leave_groups
 from hydra.clients.wire_leaders import LeaderLookup
 from hydra.endpoints import parse_endpoints
@@ -39,7 +39,7 @@ class WireSubscriber:
             order.topic,
             order.options.fetch_min_bytes,
             order.options.fetch_wait_max_ms,
-            order.options.consumer_max_buffer_size or DEFAULT_MAX_BYTES,
+            min(order.options.consumer_max_buffer_size or DEFAULT_MAX_BYTES, MAX_REPLY_BYTES // 2),
             BatchCounter(order.identity_prefix),
         )
         self._pace_s = order.pace_ms / 1000
@@ -47,7 +47,7 @@ class WireSubscriber:
         leaders = {leader.partition: leader.endpoint for leader in order.leaders}
         self._partitions = tuple(sorted(leaders))
         self._servers = parse_endpoints(order.bootstrap_servers)
-        self._lookup = LeaderLookup(order.topic, leaders, self._servers, self._loop)
+        self._lookup = LeaderLookup(LOOKUP_CLIENT_ID, order.topic, leaders, self._servers, self._loop)
         self._order = order
         self._clients: list[WireClient] = []
         self._members: list[GroupMember] = []

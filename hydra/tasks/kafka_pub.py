@@ -214,6 +214,8 @@ class PublisherRun:
             samples=tuple(self._samples),
             error=self._error or self._acks.error,
             refusals=self._acks.refusals,
+            throttled_s=self._acks.throttled_s,
+            own_errors=self._acks.own_errors,
         )
 
     def close(self) -> None:

@@ -108,7 +108,7 @@ class SubscriberRun:
         """How far the clients are."""
         tallies = self._driver.tallies
         unpositioned = [tally.name for tally in tallies if not tally.positioned]
-        error = next((tally.error for tally in tallies if tally.error), "")
+        error = next((tally.reason for tally in tallies if tally.error), "")
         received = sum(tally.received for tally in tallies)
         if self._drain_to is None:
             phase = "connecting" if unpositioned else "receiving"

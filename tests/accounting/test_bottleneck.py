@@ -1,6 +1,7 @@
 """Who was the limit: each symptom alone, and each sign of who is at fault."""
 
 import dataclasses
+import re
 
 import pytest
 
@@ -8,9 +9,11 @@ from hydra.accounting.bottleneck import Bottleneck, find_bottleneck
 from hydra.accounting.evidence import Evidence
 from hydra.accounting.latency import LatencyCounts, LatencySummary
 from hydra.accounting.stats import (
+    ClientStats,
     HostTraffic,
     LinkTraffic,
     MachineSample,
+    OwnErrors,
     ProcessUsage,
     PublisherSample,
     PublisherStats,
@@ -82,6 +85,7 @@ def limit_of(totals=FIGURES, latency=NO_LATENCY, points=(), thresholds=(), **cha
         "r",
         Options(
             msg_rate=100.0,
+            acks=changes.pop("acks", "1"),
             linger_ms=changes.pop("linger_ms", 0),
             test_duration=changes.pop("test_duration", 10.0),
             marathon_url=changes.pop("marathon_url", None),
@@ -119,6 +123,7 @@ def busy(**fields):
         ),
         ({"tx_rate_per_s": 94.9}, {}, "95 of 100 records/s were sent"),
         ({"records_unread": 3}, {}, "3 deliveries were unread when the drain ended"),
+        ({"records_unknown": 5000}, {}, "5,000 records were never acknowledged"),
         ({"records_expired": 4}, {}, "4 deliveries expired before they were read"),
     ],
 )
@@ -325,3 +330,120 @@ def test_all_signs_are_told_and_each_advice_once():
 @pytest.mark.parametrize("lag", [LatencySummary(1, p99_ms=499.0, max_ms=499.0), LatencySummary(1, max_ms=5000.0)])
 def test_a_hiccup_of_the_publisher_is_no_symptom(lag):
     assert limit_of(latency=dataclasses.replace(NO_LATENCY, publisher_lag=lag)).limit == "none"
+
+
+def quota_on(*throttled_s):
+    """A subscriber whose clients were held back for so long each."""
+    clients = tuple(
+        ClientStats(f"c{number}", (), True, 1, 1, 1.0, 0, 0, 0, "", throttled_s=held_s)
+        for number, held_s in enumerate(throttled_s)
+    )
+    return (dataclasses.replace(subscriber(), clients=clients),)
+
+
+HELD_CLIENTS = "a quota of the brokers held 2 of 3 clients back, c2 for 1,234.5 s in all"
+HELD_PUBLISHER = "a quota of the brokers held the publisher back for 7.0 s in all"
+
+
+@pytest.mark.parametrize("machine", [{}, {"machine_cpu_percent": 99.0}])
+def test_a_quota_is_named_by_the_time_for_which_it_held_clients_back(machine):
+    found = limit_of_late(subscribers=quota_on(0.0, 3.0, 1234.5), totals=machine)
+    assert (found.limit, found.harness_limited, found.evidence) == ("quota", False, (HELD_CLIENTS,))
+    held = dataclasses.replace(publisher(queue_full=9), throttled_s=7.0)
+    assert limit_of_late(publisher=held, totals=machine).evidence == (HELD_PUBLISHER,)
+    both = limit_of_late(publisher=held, subscribers=quota_on(0.0, 3.0, 1234.5))
+    assert (both.limit, both.evidence) == ("quota", (HELD_PUBLISHER, HELD_CLIENTS))
+
+
+def test_a_little_of_a_quota_is_not_the_harness_and_still_not_the_broker():
+    long_run = dataclasses.replace(publisher(), send_window_s=60.0)
+    held = quota_on(1.0)
+    assert limit_of_late(publisher=long_run, subscribers=held).limit == "quota"
+    busy_machine = {"machine_cpu_percent": 99.0}
+    assert limit_of_late(publisher=long_run, subscribers=held, totals=busy_machine).limit == "harness"
+    assert limit_of_late(subscribers=quota_on(0.09)).limit == "broker"
+
+
+def clients(*facts):
+    """A subscriber whose clients have these facts each."""
+    made = tuple(
+        dataclasses.replace(ClientStats(f"c{number}", (), True, 1, 1, 1.0, 0, 0, 0, ""), **each)
+        for number, each in enumerate(facts)
+    )
+    return (dataclasses.replace(subscriber(), clients=made),)
+
+
+@pytest.mark.parametrize(
+    ("changes", "evidence", "advice"),
+    [
+        (
+            {"subscribers": clients({}, {"own_errors": OwnErrors(7, "Invalid frame length: 180")}, {})},
+            "1 of 3 clients had errors of their own, c1: Invalid frame length: 180 (7 times)",
+            "--sub_driver",
+        ),
+        (
+            {"publisher": dataclasses.replace(publisher(), own_errors=OwnErrors(1, "IO loop crashed"))},
+            "the publisher's own error: IO loop crashed",
+            "--pub_driver",
+        ),
+    ],
+)
+def test_errors_of_clients_are_not_the_brokers_limit(changes, evidence, advice):
+    found = limit_of_late(**changes)
+    assert (found.limit, found.harness_limited, found.evidence) == ("harness", True, (evidence,))
+    assert advice in found.advice
+
+
+@pytest.mark.parametrize(
+    "error", ["localhost:9092: Connection refused", "NOT_LEADER_OR_FOLLOWER for topic t", "UNKNOWN_SERVER_ERROR"]
+)
+def test_a_broker_that_is_gone_is_still_the_brokers_doing(error):
+    assert limit_of_late(subscribers=clients({"error": error})).limit == "broker"
+
+
+@pytest.mark.parametrize(
+    ("error", "evidence"),
+    [
+        (
+            "h:1: MESSAGE_TOO_LARGE for partition 0",
+            r"brokers refused the publisher's records for good: MESSAGE_TOO_LARGE \(.*max.message.bytes of topics\)",
+        ),
+        # The last error is another one.
+        ("h:1: Connection refused", r"brokers refused 3 records for good \(h:1: Connection refused\)"),
+        ("", r"brokers refused 3 records for good \(no reason is known\)"),
+    ],
+)
+def test_records_that_were_refused_met_a_rule_and_not_a_slow_broker(error, evidence):
+    refused = dataclasses.replace(FIGURES, records_failed=3)
+    found = limit_of(refused, publisher=dataclasses.replace(publisher(), error=error))
+    assert (found.limit, found.harness_limited, found.symptoms) == ("refusal", False, ("3 records were refused",))
+    (told,) = found.evidence
+    assert re.fullmatch(evidence, told)
+
+
+def test_a_client_that_may_not_read_met_a_rule():
+    found = limit_of_late(subscribers=clients({"error": "Broker: Topic authorization failed"}, {}))
+    assert found.limit == "refusal"
+    (told,) = found.evidence
+    assert told.startswith(
+        "brokers refused 1 of 2 clients for good, c0: TOPIC_AUTHORIZATION_FAILED (grant this user READ"
+    )
+
+
+def test_errors_are_among_the_brokers_evidence():
+    lost = dataclasses.replace(publisher(), error="h:1: no reply for 30 s")
+    found = limit_of_late(publisher=lost, subscribers=clients({}, {"error": "h:1: the broker closed the connection"}))
+    assert found.limit == "broker"
+    assert "the publisher's last error: h:1: no reply for 30 s" in found.evidence
+    assert "1 clients had errors, c1: h:1: the broker closed the connection" in found.evidence
+
+
+def test_where_records_went_without_acks_is_unknown():
+    sent = {"records_unknown": 1000, "records_acked": 0}
+    astray = dataclasses.replace(FIGURES, **sent, records_appended=990)
+    found = limit_of(astray, acks="0")
+    assert (found.limit, found.evidence) == ("unknown", ("with acks=0 nobody is told why",))
+    assert found.symptoms == ("10 records were sent and never reached the log",)
+    assert limit_of(dataclasses.replace(FIGURES, **sent, records_appended=1000), acks="0").limit == "none"
+    late = dataclasses.replace(NO_LATENCY, e2e=LATE)
+    assert limit_of(astray, acks="0", latency=late).limit == "broker"

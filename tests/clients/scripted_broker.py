@@ -40,6 +40,9 @@ class ScriptedBroker:
         self.fetch_versions = (4, 17)
         self.fetch = self.good_fetch
         self.asked = []
+        self.throttle_ms = 0
+        self.heard_from = {}
+        """Client id -> the requests that it sent."""
         self.connections = 0
         self.metadata_asked = self.versions_asked = 0
         self._stopping = threading.Event()
@@ -72,6 +75,7 @@ class ScriptedBroker:
             while head := connection.recv(4, socket.MSG_WAITALL):
                 body = connection.recv(struct.unpack(">i", head)[0], socket.MSG_WAITALL)
                 key, version, correlation, name_size = struct.unpack_from(">hhih", body)
+                self.heard_from.setdefault(body[10 : 10 + name_size].decode(), set()).add(key)
                 answer = self._answer(key, version, body[10 + name_size :])
                 send, content = answer if isinstance(answer, tuple) else (socket.socket.sendall, answer)
                 content = struct.pack(">i", correlation) + content
@@ -131,7 +135,7 @@ class ScriptedBroker:
         return self.response(found, version)
 
     def response(self, found, version=11):
-        out = struct.pack(">i", 0) + (struct.pack(">hi", 0, 0) if version >= 7 else b"")
+        out = struct.pack(">i", self.throttle_ms) + (struct.pack(">hi", 0, 0) if version >= 7 else b"")
         out += struct.pack(">i", 1) + text(self.topic) + struct.pack(">i", len(found))
         for partition, (error, data) in found.items():
             out += struct.pack(">ihqq", partition, error, -1, -1)

@@ -109,3 +109,12 @@ def test_a_broker_that_is_gone_is_named(scripted):
     broker.close()
     with pytest.raises(BrokerError, match=r"timed out after 0\.2 s \(.+"):
         WireAuditor().audit(order_of(endpoints=[Endpoint(where.host, where.port)]), {0: OffsetRange(0, 1)}, 0.2)
+
+
+def test_a_quota_that_holds_it_back_is_why_it_timed_out(scripted, run_batch):
+    broker = scripted()
+    broker.throttle_ms = 400
+    broker.append(run_batch(range(10)))
+    with pytest.raises(BrokerError, match=r"timed out after 0\.3 s \(a quota held it back for [0-9]+\.[0-9] s\)"):
+        read(broker, timeout_s=0.3, p0=(0, 20))
+    assert set(broker.heard_from) == {"auditor"}

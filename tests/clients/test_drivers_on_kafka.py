@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -20,6 +21,7 @@ from hydra.options.options import PUBLISHER_DRIVERS, SUBSCRIBER_DRIVERS, Options
 from hydra.options.order import PartitionLeader
 from tests.clients.conftest import RECORDS, START_TIMEOUT_S, TopicOrder, close_soon, endpoint_of, send_all
 from tests.facts import sequences
+from tests.quotas import client_quota
 
 pytestmark = [
     pytest.mark.integration,
@@ -372,3 +374,93 @@ def test_a_broker_that_is_gone_leaves_records_unknown(own_broker, new_topic, pub
         assert count.error, sender
         outcome = sender.outcomes()[0]
         assert (outcome.attempted, outcome.acked, outcome.failed) == (300, ((0, 100),), ()), sender
+
+
+def pause(sender):
+    """Let a little time pass, in which a publisher without a thread of its own works."""
+    getattr(sender, "pause", time.sleep)(0.01)
+
+
+@pytest.mark.parametrize("driver", PUBLISHER_DRIVERS)
+def test_a_quota_holds_a_publisher_back_and_it_knows_for_how_long(broker, new_topic, publisher, until, driver):
+    sender = publisher(broker, new_topic(broker), driver=driver, msg_size=100)
+    with client_quota(broker.bootstrap_servers, "hydra-pub", producer_byte_rate=20_000.0):
+        send_all(sender, 1, records=5 * RECORDS)
+        # 0.5 MB, where brokers average over 11 s: the first reply that says so is enough.
+        until(lambda: sender.poll().throttled_s > 0, lambda: pause(sender))
+    assert sender.flush(60).failed == 0
+
+
+@pytest.mark.parametrize("driver", SUBSCRIBER_DRIVERS)
+def test_a_quota_holds_back_the_client_that_has_its_name_and_no_other(
+    broker, new_topic, publisher, subscriber, until, driver
+):
+    topic = new_topic(broker)
+    sender = publisher(broker, topic, msg_size=100)
+    send_all(sender, 1, records=5 * RECORDS)
+    sender.flush(20)
+    with client_quota(broker.bootstrap_servers, "c0", consumer_byte_rate=20_000.0):
+        reader = subscriber(broker, topic, driver=driver, clients=2, positioned=False)
+        held, free = reader.tallies
+        until(
+            lambda: held.throttled_s > 0 and free.received >= 5 * RECORDS,
+            lambda: reader.poll(0.05),
+            describe=lambda: [tally.stats() for tally in reader.tallies],
+        )
+    assert free.throttled_s == 0
+
+
+LARGE = {"msg_size": 2_000_000, "batch_size": 2_000_000}
+"""Of a record; clients that ask for less get its batch all the same."""
+
+
+@pytest.mark.parametrize("driver", SUBSCRIBER_DRIVERS)
+def test_a_first_batch_above_the_buffer_is_read(broker, new_topic, publisher, subscriber, until, driver):
+    topic = new_topic(broker, max_message_bytes=4_000_000)
+    sender = publisher(broker, topic, driver="wire", **LARGE)
+    send_all(sender, 1, records=3)
+    assert sender.flush(20).acked == 3
+    reader = subscriber(broker, topic, driver=driver, consumer_max_buffer_size=1000)
+    (tally,) = reader.tallies
+    until(lambda: tally.received == 3, lambda: reader.poll(0.05), describe=tally.stats)
+    assert (tally.error, tally.own_errors.count) == ("", 0)
+
+
+@pytest.mark.parametrize(
+    ("driver", "module", "told"),
+    [
+        ("confluent", "confluent_subscriber", "Invalid response size"),
+        ("kafka-python", "kafka_python", "Invalid frame length"),
+    ],
+)
+def test_what_a_library_logs_is_the_clients_own_error(
+    broker, new_topic, publisher, subscriber, until, monkeypatch, driver, module, told
+):
+    """A limit of the library's own, set too low here: it says so in its log, and nowhere else."""
+    monkeypatch.setattr(f"hydra.clients.{module}.MOST_BYTES", 1_200_000)
+    topic = new_topic(broker, max_message_bytes=4_000_000)
+    sender = publisher(broker, topic, driver="wire", **LARGE)
+    send_all(sender, 1, records=3)
+    sender.flush(20)
+    reader = subscriber(broker, topic, driver=driver, positioned=False, consumer_max_buffer_size=1000)
+    (tally,) = reader.tallies
+    until(lambda: tally.own_errors.count > 2, lambda: reader.poll(0.05), describe=tally.stats)
+    found = tally.stats()
+    assert told in found.own_errors.last
+    assert re.fullmatch(rf".*{told}.* \(\d+ times\)", found.error)
+    assert found.received == 0
+
+
+@pytest.mark.parametrize("driver", SUBSCRIBER_DRIVERS)
+def test_partitions_take_turns_with_a_small_buffer(broker, new_topic, publisher, subscriber, until, driver):
+    partitions, records = 3, 4000
+    topic = new_topic(broker, partitions)
+    sender = publisher(broker, topic, driver="wire", partitions=partitions, msg_size=100, batch_size=2000, linger_ms=0)
+    send_all(sender, partitions, records=records)
+    assert sender.flush(20).acked == partitions * records
+    reader = subscriber(
+        broker, topic, driver=driver, partitions=partitions, consumer_max_buffer_size=4096, positioned=False
+    )
+    (tally,) = reader.tallies
+    until(lambda: tally.received > partitions * records / 2, lambda: reader.poll(0.01), describe=tally.stats)
+    assert min(part.next_offset for part in tally.partitions.values()) > records / 4

@@ -125,7 +125,7 @@ def test_no_time_out_and_no_local_error_is_a_proof():
 
 @pytest.mark.parametrize(("acks", "idempotent"), [("0", False), ("1", False), ("all", True)])
 def test_idempotence_follows_acks(sending, acks, idempotent):
-    made = librdkafka_settings(sending("h:1", "t", acks=acks), print)
+    made = librdkafka_settings(sending("h:1", "t", acks=acks))
     assert (made["acks"], made["enable.idempotence"]) == (acks, idempotent)
     assert made["batch.size"] == 1400
     assert made["message.timeout.ms"] == 20_000

@@ -20,7 +20,7 @@ from hydra.clients import wire_client, wire_connection, wire_subscriber
 from hydra.clients.wire_subscriber import WireSubscriber
 from hydra.endpoints import Endpoint
 from hydra.errors import CapacityError
-from tests.clients.scripted_broker import FETCH
+from tests.clients.scripted_broker import API_VERSIONS, FETCH, METADATA
 from tests.facts import duplicates, sequences
 
 
@@ -458,3 +458,75 @@ def test_a_task_without_errors_imports_no_client_library(scripted, run_batch):
     command = [sys.executable, "-c", _TASK, str(broker.endpoint.port)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert (done.stdout.split(), done.stderr) == (["7"], "")
+
+
+def test_each_client_has_its_own_name_to_the_broker_and_counts_for_how_long_a_quota_holds_it_back(
+    scripted, subscriber, run_batch, until
+):
+    broker, gone = scripted(), Endpoint("127.0.0.1", 1)
+    broker.leaders = {0: broker.endpoint}
+    broker.throttle_ms = 250
+    broker.append(run_batch(range(10)))
+    driver = subscriber(broker, clients=2, leaders={0: gone})
+    until(lambda: all(tally.received == 10 for tally in driver.tallies), lambda: driver.poll(0.05))
+    assert broker.heard_from == {"hydra-leaders": {METADATA}, "c0": {API_VERSIONS, FETCH}, "c1": {API_VERSIONS, FETCH}}
+    for tally in driver.tallies:
+        assert tally.stats().throttled_s == tally.fetches * 0.25
+
+
+@pytest.mark.parametrize("versions", [(0, 11), (0, 10)])
+def test_no_quota_no_time(scripted, subscriber, received, run_batch, versions):
+    broker = scripted()
+    broker.fetch_versions = versions
+    broker.append(run_batch(range(10)))
+    assert received(subscriber(broker), 10).stats().throttled_s == 0
+
+
+def test_partitions_take_turns_where_a_reply_has_no_room_for_all(scripted, subscriber, run_batch, until):
+    broker = scripted()
+    for partition in range(3):
+        for number in range(40):
+            broker.append(run_batch(range(10 * number, 10 * number + 10)), partition)
+
+    def room_for_one(asked, version):
+        """As a broker under fetch.max.bytes: the partitions in the order of the request, until it is used up."""
+        found = {}
+        room = 1
+        for partition, offset in asked.items():
+            rows = [data for base, count, data in broker.logs[partition] if base + count > offset][:room]
+            found[partition] = (0, b"".join(rows))
+            room -= len(rows)
+        return broker.response(found, version)
+
+    broker.fetch = room_for_one
+    driver = subscriber(broker, partitions=3)
+    (tally,) = driver.tallies
+
+    def spread():
+        read = [part.next_offset for part in tally.partitions.values()]
+        return max(read) - min(read)
+
+    widest = 0
+    while tally.received < 3 * 400:
+        driver.poll(0.05)
+        widest = max(widest, spread())
+    assert widest == 10
+    assert all(sequences(part) == [(0, 400)] for part in tally.partitions.values())
+    assert tally.error == ""
+
+
+@pytest.mark.parametrize("versions", [(0, 11), (0, 10), (0, 4)])
+def test_the_order_of_turns_changes_nothing_but_the_order(scripted, subscriber, run_batch, until, versions):
+    """Partitions that get records at different times: whichever was served last, each goes on where it was."""
+    broker = scripted()
+    broker.fetch_versions = versions
+    driver = subscriber(broker, partitions=4)
+    (tally,) = driver.tallies
+    for number, partition in enumerate([2, 0, 3, 3, 1, 0, 2, 1]):
+        before = tally.received
+        start = tally.partitions[partition].next_offset
+        broker.append(run_batch(range(start, start + 5)), partition)
+        until(lambda: tally.received == before + 5, lambda: driver.poll(0.05), describe=tally.stats)  # noqa: B023
+        assert tally.received == 5 * (number + 1)
+    assert [part.next_offset for part in tally.partitions.values()] == [10, 10, 10, 10]
+    assert all(sequences(part) == [(0, 10)] for part in tally.partitions.values())

@@ -350,7 +350,7 @@ def test_partitions_are_assigned_in_ranges():
 
 
 def test_what_is_assigned_is_read_back():
-    request = bytes(protocol.sync_request("g", 3, "m", "topic", {"m": (4, 5), "n": ()}))
+    request = bytes(protocol.sync_request(protocol.Membership("c", "g", 3, "m"), "topic", {"m": (4, 5), "n": ()}))
     assert request.count(b"topic") == 1
     at = request.index(b"\x00\x01m\x00\x00", request.index(b"\x00\x01m") + 3) + 3
     content = b"\x00\x00" + request[at : at + 4 + struct.unpack_from(">i", request, at)[0]]
@@ -358,3 +358,14 @@ def test_what_is_assigned_is_read_back():
     assert protocol.read_synced(content, 0, "other") == (0, ())
     with pytest.raises(MALFORMED):
         protocol.read_synced(content[:-12], 0, "topic")
+
+
+def test_all_requests_of_a_member_have_its_name(scripted, member, reads, until, run_batch):
+    broker = scripted()
+    broker.append(run_batch(range(10)))
+    driver = member(broker)
+    reads(driver, 10)
+    until(lambda: count(broker, "heartbeat") and count(broker, "commit"), lambda: driver.poll(0.02))
+    driver.close()
+    assert set(broker.heard_from) == {"c0"}
+    assert broker.heard_from["c0"] > set(NAMES)

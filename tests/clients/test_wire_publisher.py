@@ -122,7 +122,7 @@ class ScriptedLeader(ScriptedBroker):
         out = struct.pack(">i", 1) + body[12 : 14 + name_size] + struct.pack(">i", len(codes))
         for partition, code in codes.items():
             out += struct.pack(">ihqq", partition, code, -1, -1) + (struct.pack(">q", -1) if version >= 5 else b"")
-        return out + struct.pack(">i", 0)
+        return out + struct.pack(">i", self.throttle_ms)
 
 
 @pytest.fixture
@@ -560,3 +560,15 @@ def test_whatever_happens_the_ledger_says_what_is_in_the_log(cluster, publisher,
         assert len(acked) > 500
         if acks == "all":
             assert log == sorted(set(log))
+
+
+@pytest.mark.parametrize("versions", [(3, 13), (3, 6)])
+def test_it_has_a_name_to_the_broker_and_counts_for_how_long_a_quota_holds_it_back(cluster, publisher, versions):
+    broker = cluster()
+    broker.produce_versions = versions
+    broker.throttle_ms = 300
+    sender = publisher(broker, acks="all")
+    sender.send(0, 0, 5)
+    assert sender.flush(5).throttled_s == pytest.approx(0.3 * len(broker.requests))
+    assert broker.requests
+    assert set(broker.heard_from) == {"hydra-pub"}

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from tests.commands import skip_if_others_use_the_machine, suspend
+from tests.quotas import client_quota
 
 pytestmark = [pytest.mark.integration, pytest.mark.alone]
 
@@ -166,3 +167,29 @@ def test_a_broker_with_little_cpu_is_the_limit(hydra, place) -> None:
     assert any("e2e_p90<250ms was broken" in text for text in bottleneck["symptoms"])
     assert result["verdict"] == "fail"
     assert result["totals"]["records_lost"] == 0
+
+
+@pytest.mark.parametrize(
+    ("quota", "evidence"),
+    [
+        ("consumer_byte_rate", r"a quota of the brokers held 3 of 3 clients back, \S+ for [\d.]+ s in all"),
+        ("producer_byte_rate", r"a quota of the brokers held the publisher back for [\d.]+ s in all"),
+    ],
+)
+@pytest.mark.usefixtures("on_running_stack")
+def test_a_quota_is_the_limit_and_not_the_broker(hydra, place, external_kafka, quota, evidence) -> None:
+    """300 kB/s for each client, where each may have a tenth of that."""
+    with client_quota(external_kafka, **{quota: 30_000.0}):
+        command = hydra(
+            *SMALL,
+            "--test_duration=4",
+            "--msg_size=300",
+            "--drain_timeout=3",
+            "--threshold=e2e_p99<500ms",
+            "--audit=never",
+        )
+        command.end()
+    bottleneck = place.record()["result"]["bottleneck"]
+    assert bottleneck["limit"] == "quota", (bottleneck, command.text)
+    assert re.fullmatch(evidence, bottleneck["evidence"][0])
+    assert bottleneck["symptoms"]

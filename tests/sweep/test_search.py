@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hydra.accounting.bottleneck import Bottleneck
 from hydra.errors import UsageError
 from hydra.sweep.search import (
     NextTrial,
@@ -230,3 +231,12 @@ def test_a_failed_run_is_indeterminate_and_a_machine_that_is_too_small_is_the_ha
     assert classify_run(run(error="not ready", exit_code=3)) == ("unknown", "not ready")
     assert classify_run(run(error="broker died", exit_code=4)) == ("unknown", "broker died")
     assert classify_run(run(error="too few descriptors", exit_code=2))[0] == "harness"
+
+
+@pytest.mark.parametrize("limit", ["quota", "refusal", "network", "unknown"])
+@pytest.mark.parametrize("verdict", ["fail", "indeterminate"])
+def test_what_something_else_than_the_broker_limited_tells_nothing_of_the_broker(limit, verdict):
+    limited = Bottleneck(limit, harness_limited=False, symptoms=("late",), evidence=("a quota held c1 back",))
+    made = dataclasses.replace(result(verdict=verdict, lost=5), bottleneck=limited)
+    assert classify_run(run(made=made)) == ("unknown", "a quota held c1 back")
+    assert classify_run(run(made=dataclasses.replace(made, verdict="pass"))) == ("good", "")
