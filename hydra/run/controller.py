@@ -7,7 +7,7 @@ before every client had its time to read up to the end of the log.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TypeVar
@@ -77,6 +77,8 @@ class Run:
         self.error: BaseException | None = None
         """What ended the run before its result; its text is in the record."""
         self.result: Result | None = None
+        self.left_behind = False
+        """Whether its topic or its groups could not be removed."""
         self._context = context
         self._publisher = TaskRoster(publisher.app_id, (publisher,), context)
         self._subscribers = TaskRoster(subscribers[0].app_id, subscribers, context)
@@ -310,12 +312,28 @@ class Run:
             steps.callback(self._try, "the tasks could not be told to forget the run", self._forget)
 
     def _remove_topic(self) -> None:
-        if not self._context.broker_error():
-            self._context.admin.delete_topic(self.order.topic)
+        with self._removing() as broker_is_there:
+            if broker_is_there:
+                self._context.admin.delete_topic(self.order.topic)
 
     def _remove_groups(self) -> None:
-        if self.order.options.group_mode == "group" and not self._context.broker_error():
-            self._context.admin.delete_groups(sorted({client.group_id for client in self.order.clients}))
+        if self.order.options.group_mode == "group":
+            with self._removing() as broker_is_there:
+                if broker_is_there:
+                    self._context.admin.delete_groups(sorted({client.group_id for client in self.order.clients}))
+
+    @contextlib.contextmanager
+    def _removing(self) -> Iterator[bool]:
+        """Yields whether the broker is there; what is not removed in this block is left behind."""
+        there = not self._context.broker_error()
+        try:
+            yield there
+        except InterruptedRunError:  # it is done once more
+            raise
+        except BaseException:
+            self.left_behind = True
+            raise
+        self.left_behind |= not there
 
     def _forget(self) -> None:
         self._publisher.request_once(lambda _task: request("resetstats"))
