@@ -179,6 +179,30 @@ class KafkaTopicAdmin:
         """Log start and end offset of every partition; see the Protocol."""
         return self._call(f"read the offsets of the topic {topic}", lambda client: _offsets(client, topic))
 
+    def topics(self) -> Sequence[str]:
+        """The names of all topics that this user may see."""
+        return self._call("list the topics", lambda client: sorted(map(str, client.list_topics())))
+
+    def groups(self) -> Sequence[str]:
+        """The ids of all consumer groups that this user may see."""
+        return self._call("list the groups", lambda client: sorted(str(item["group_id"]) for item in _groups(client)))
+
+    def member_count(self, group_id: str) -> int:
+        """How many members a group has."""
+        what = f"describe the group {group_id}"
+        return self._call(what, lambda client: len(client.describe_groups([group_id])[group_id]["members"]))
+
+    def newest_record_s(self, topic: str) -> float | None:
+        """The latest timestamp of a topic's records, in seconds since the epoch; None where it has no records."""
+
+        def newest(client: KafkaAdminClient) -> float | None:
+            numbers = [partition["partition_index"] for partition in _topic(client, topic)["partitions"]]
+            partitions = [TopicPartition(topic, number) for number in numbers]
+            found = client.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.MAX_TIMESTAMP))
+            return max((at.timestamp / 1000 for at in found.values() if at.timestamp >= 0), default=None)
+
+        return self._call(f"read the timestamps of the topic {topic}", newest)
+
     def close(self) -> None:
         """Close all connections; harmless the second time."""
         client, self._client = self._client, None
@@ -282,6 +306,11 @@ def _empty_group(client: KafkaAdminClient, group_id: str) -> None:
     members = client.describe_groups([group_id])[group_id]["members"]
     if members:
         client.remove_group_members(group_id, [MemberToRemove(member_id=member["member_id"]) for member in members])
+
+
+def _groups(client: KafkaAdminClient) -> Sequence[Mapping[str, object]]:
+    found: Sequence[Mapping[str, object]] = client.list_groups()
+    return found
 
 
 def _topic(client: KafkaAdminClient, name: str) -> _Topic:

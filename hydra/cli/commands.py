@@ -20,6 +20,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "smoke": ("checks", "Tell by a small run whether Hydra works here."),
     "doctor": ("checks", "Check everything that a run needs, and say what to do."),
     "cli": ("cli", "List, stop and scale what runs on a Marathon; read its logs."),
+    "clean": ("clean", "List what runs that are over have left, and remove it."),
     "marathon": ("local", "Run a local Marathon, for trying Marathon apps on this machine."),
     "local": ("local", "Keep a local stack (Marathon and Kafka) up between runs."),
 }

@@ -115,11 +115,11 @@ def read_error(buffer: Buffer, start: int) -> int:
 
 
 def read_coordinator(buffer: Buffer, start: int) -> tuple[int, Endpoint]:
-    """(error code, the coordinator)."""
+    """(error code, the coordinator; meaningless with an error)."""
     reader = Reader(buffer, start)
     error = reader.int16()
     reader.int32()
-    return error, Endpoint(reader.string(), reader.int32())
+    return error, Endpoint("", 0) if error else reader.endpoint()
 
 
 def read_joined(buffer: Buffer, start: int) -> Joined:
@@ -131,7 +131,7 @@ def read_joined(buffer: Buffer, start: int) -> Joined:
     members = []
     for _ in range(reader.int32()):
         members.append(reader.string())
-        reader.skip(max(0, reader.int32()))
+        reader.skip(reader.int32())
     return Joined(error, generation, leader, member_id, tuple(members))
 
 

@@ -59,7 +59,7 @@ def read_produce_reply(version: int, buffer: Buffer, start: int) -> tuple[int, S
     found = []
     at = start + 4
     for _ in range(INT32.unpack_from(buffer, start)[0]):
-        at += 2 + INT16.unpack_from(buffer, at)[0]
+        at += 2 + max(0, INT16.unpack_from(buffer, at)[0])
         partitions = INT32.unpack_from(buffer, at)[0]
         at += 4
         for _ in range(partitions):

@@ -32,6 +32,8 @@ EARLIEST, LATEST = -2, -1
 
 OFFSET_OUT_OF_RANGE = 1
 
+MAX_PORT = 65535
+
 MALFORMED = (struct.error, IndexError, UnicodeDecodeError)
 """What reading a reply raises when its bytes do not fit the layout."""
 
@@ -176,7 +178,7 @@ def read_fetch_reply(
     topics = INT32.unpack_from(buffer, at)[0]
     at += 4
     for _ in range(topics):
-        at += 2 + INT16.unpack_from(buffer, at)[0]
+        at += 2 + max(0, INT16.unpack_from(buffer, at)[0])
         partitions = INT32.unpack_from(buffer, at)[0]
         at += 4
         for _ in range(partitions):
@@ -230,7 +232,7 @@ def choose_version(api_key: int, versions: Mapping[int, tuple[int, int]]) -> int
 def read_list_offsets(buffer: Buffer, start: int) -> tuple[int, int]:
     """(error code, offset) of the one partition of the request."""
     at = start + 4
-    at += 2 + INT16.unpack_from(buffer, at)[0] + 4
+    at += 2 + max(0, INT16.unpack_from(buffer, at)[0]) + 4
     _, error, _, offset = struct.unpack_from(">ihqq", buffer, at)
     return error, offset
 
@@ -240,9 +242,9 @@ def read_metadata(buffer: Buffer, start: int) -> dict[int, Endpoint]:
     reader = Reader(buffer, start)
     nodes = {}
     for _ in range(reader.int32()):
-        node_id, host, port = reader.int32(), reader.string(), reader.int32()
+        node_id = reader.int32()
+        nodes[node_id] = reader.endpoint()
         reader.string()
-        nodes[node_id] = Endpoint(host, port)
     reader.int32()
     leaders = {}
     for _ in range(reader.int32()):
@@ -260,15 +262,15 @@ def read_metadata(buffer: Buffer, start: int) -> dict[int, Endpoint]:
 
 
 class Reader:
-    """Walks through a reply whose fields have no fixed place."""
+    """Walks through a reply whose fields have no fixed place, and never back: else it could be read without end."""
 
     def __init__(self, buffer: Buffer, at: int) -> None:
         self._buffer = buffer
         self._at = at
 
     def skip(self, size: int) -> None:
-        """Pass over so many bytes."""
-        self._at += size
+        """Pass over so many bytes; none for a length that is negative, as that of null is."""
+        self._at += max(0, size)
 
     def int16(self) -> int:
         """The next two bytes, signed."""
@@ -291,3 +293,14 @@ class Reader:
         text = bytes(self._buffer[self._at : self._at + size]).decode()
         self._at += size
         return text
+
+    def endpoint(self) -> Endpoint:
+        """A host and a port.
+
+        Raises:
+            BrokerError: nobody can connect to that.
+        """
+        host, port = self.string(), self.int32()
+        if not 0 < port <= MAX_PORT or "\0" in host:
+            raise BrokerError(f"the broker names {host[:80]!r}, port {port}, as the address of a broker")
+        return Endpoint(host, port)

@@ -191,12 +191,18 @@ def staging_dir(folder: Path) -> Iterator[Path]:
         yield Path(staging)
 
 
+def _is_at(path: Path, descriptor: int) -> bool:
+    now = _status(path)
+    return now is not None and os.path.samestat(now, os.fstat(descriptor))
+
+
 @contextlib.contextmanager
 def try_lock(path: Path) -> Iterator[bool]:
     """Hold the lock of a file for as long as the block lasts, without waiting for it; the kernel releases it at last.
 
     Yields:
-        Whether we hold it; False while another holder does. The file is made if it is missing, and stays.
+        Whether we hold it; False while another holder does. The file is made if it is missing, and stays; only its
+        holder may remove it.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -205,6 +211,7 @@ def try_lock(path: Path) -> Iterator[bool]:
         except BlockingIOError:
             yield False
         else:
-            yield True
+            # A holder that removed the file meanwhile leaves us with the lock of one that nobody else finds.
+            yield _is_at(path, descriptor)
     finally:
         os.close(descriptor)

@@ -118,15 +118,21 @@ def remove_run_folder(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def reap_orphans() -> None:
-    """Remove this user's run folders whose owner was killed before it could remove them itself."""
+def orphans() -> Iterator[Path]:
+    """This user's run folders whose owner was killed before it could remove them itself."""
     for mark in temporary_folder().glob(f"{PREFIX}*/{OWNER}"):
         with contextlib.suppress(OSError, DecodeError):
             # Whatever anybody else has put there under such a name is neither read nor followed.
             if not _is_own_folder(mark.parent):
                 continue
             if not decode(read_bounded(mark, MAX_OWNER_BYTES, own=True), ProcessIdentity).alive():
-                remove_run_folder(mark.parent)
+                yield mark.parent
+
+
+def reap_orphans() -> None:
+    """Remove them."""
+    for folder in list(orphans()):
+        remove_run_folder(folder)
 
 
 def cache_folder() -> Path:

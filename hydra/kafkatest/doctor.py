@@ -20,6 +20,8 @@ from hydra.engine.marathon_launcher import MarathonLauncher
 from hydra.engine.mesos import Agent
 from hydra.errors import HydraError, InfrastructureError
 from hydra.kafkatest import running_stack
+from hydra.kafkatest.clean import Remains
+from hydra.kafkatest.leftovers import counted
 from hydra.kafkatest.preflight import TASK_DESCRIPTORS, check_capacity, descriptors_of_a_subscriber
 from hydra.options.options import Options
 from hydra.run.cgroups import usable_cpus, usable_memory_bytes
@@ -56,6 +58,14 @@ class Doctor:
 
     def examine(self) -> Iterator[Finding]:
         """Yield every finding as it is made; what depends on something that is missing is left out."""
+        failed = False
+        for finding in self._examine():
+            failed |= finding.status == "error"
+            yield finding
+        if not failed:
+            yield from self._left()
+
+    def _examine(self) -> Iterator[Finding]:
         yield from self._controller()
         yield from self._broker()
         if self._options.marathon_url is None and running_stack.find() is None:
@@ -79,6 +89,15 @@ class Doctor:
         yield Finding("controller", "ok", f"{limit} file descriptors a process")
         memory_mib = usable_memory_bytes()[0] // 2**20
         yield Finding("controller", "ok", f"may use {usable_cpus():.3g} CPUs and {memory_mib} MiB of memory")
+
+    def _left(self) -> Iterator[Finding]:
+        with contextlib.suppress(HydraError), Remains(self._options) as remains:
+            found = counted(remains.find())
+            runs = len(remains.elsewhere())
+            more = f"more elsewhere of {runs} run{'s' if runs > 1 else ''}" if runs else ""
+            text = f"left by runs that are over: {', '.join(filter(None, (found, more))) or 'nothing'}"
+            remedy = "see 'hydra clean', with the same flags"
+            yield _checked("controller", text, remedy, ok=not (found or more), otherwise="warning")
 
     def _broker(self) -> Iterator[Finding]:
         servers = self._options.bootstrap_servers

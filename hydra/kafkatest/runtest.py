@@ -165,6 +165,7 @@ class RunTestKAFKA:
             options = dataclasses.replace(self._options, test_duration=warmup_s)
             warm_up = self._run(options, WarmUpProgress(self._progress))
             record = warm_up.warm_up()
+            self._session.end_run(warm_up)
             if warm_up.error is not None:
                 order = dataclasses.replace(record.order, options=self._options)
                 self._keep_record(dataclasses.replace(record, order=order), warm_up.error)
@@ -173,6 +174,7 @@ class RunTestKAFKA:
             phases_s["warmup"] = record.phases_s["warmup"]
         run = self._run(self._options, self._progress)
         record = run.measure()
+        self._session.end_run(run)
         if run.error is None:
             self._session.ran()
         self._keep_record(dataclasses.replace(record, phases_s={**phases_s, **record.phases_s}), run.error)
@@ -197,6 +199,7 @@ class RunTestKAFKA:
             task_ids=[task.task_id for task in subscribers],
             cores=context.host.cores,
         )
+        self._session.begin_run(order)
         return Run(order, publisher, subscribers, context)
 
     def delete_all_launched_apps(self) -> None:
@@ -221,6 +224,9 @@ class RunTestKAFKA:
                     self.delete_all_launched_apps()
                 except InterruptedRunError:
                     self.delete_all_launched_apps()  # the apps must not stay; who asks again ends this at once
+                    raise
+                except HydraError:
+                    self._session.apps_are_left()
                     raise
         finally:
             session, self._session = self._session, None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,8 +20,10 @@ from hydra.errors import BrokerError, HydraError, InfrastructureError, MarathonE
 from hydra.files.atomic_write import try_lock
 from hydra.files.folders import state_folder
 from hydra.kafkatest import running_stack
+from hydra.kafkatest.leftovers import RunTrace
 from hydra.kafkatest.local_stack import FAILURE_TIMEOUT_S, LocalStack, stack_command
 from hydra.kafkatest.running_stack import RunningStack
+from hydra.kafkatest.traces import Trace, forget_stacks_that_ended
 from hydra.options.options import WARMUP_S, Options, check_record_size
 from hydra.run.clock import MonotonicClock
 from hydra.run.deployment import Deployment
@@ -31,6 +34,9 @@ from hydra.tasks.host import LocalHost
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from hydra.options.order import RunOrder
+    from hydra.run.controller import Run
 
 ADMIN_TIMEOUT_S = 15.0
 EMBEDDED_GRACE_S = 2.0
@@ -66,6 +72,7 @@ class Session:
         self._closing = contextlib.ExitStack()
         self._keep = False
         self._ran = False
+        self._trace: Trace | None = None
         self._clock = MonotonicClock()
         self._facts = ClusterFacts("")
 
@@ -92,6 +99,7 @@ class Session:
             except MarathonError as error:
                 raise self.failure() or error from error
             keys = self._signal_keys()
+            self._leave_trace(keys.owner)
             self.placement = self._placement(access.urls[0], keys)
             self._signals = self._closing.enter_context(contextlib.closing(ZmqSignals(keys)))
             self.deployment = Deployment(self.launcher, self._signals, self._clock, self._progress)
@@ -156,9 +164,42 @@ class Session:
         if not self._closing.enter_context(try_lock(file.with_suffix(".lock"))):
             text = f"another run of yours uses the apps in {self._options.app_prefix} on this Marathon"
             raise UsageError(text, hint="wait for its end, or choose another --app_prefix")
+        self._closing.callback(lambda: file.with_suffix(".lock").unlink(missing_ok=True))
         # Apps that are left up obey the controller that started them, and the next one has to have its key.
         self._closing.callback(lambda: None if self._keep else file.unlink(missing_ok=True))
         return keys_of_controller(file, keep=self._options.keep_running)
+
+    def _leave_trace(self, owner: str) -> None:
+        """Note what may outlive this process, and where; what is only on a stack of its own does not."""
+        stack_id = self._running.run_id if self._running is not None else self._run_id
+        stack = f"stack:{stack_id}" if self._running is not None or self._options.keep_running else ""
+        marathon, brokers = self._options.marathon_url or stack, self._options.bootstrap_servers or stack
+        forget_stacks_that_ended()
+        if not (marathon or brokers):
+            return
+        kept = self._options.keep_running
+        trace = RunTrace(self._run_id, os.getpid(), marathon, brokers, owner, self._options.app_prefix, kept)
+        try:
+            self._trace = Trace(trace)
+        except (OSError, HydraError) as error:
+            self._progress.note(f"'hydra clean' will not know of this run ({error})")
+        else:
+            self._closing.callback(self._trace.close)
+
+    def begin_run(self, order: RunOrder) -> None:
+        """A run is about to make its topic and its groups."""
+        if self._trace is not None:
+            self._trace.begin_topic(order.topic)
+
+    def end_run(self, run: Run) -> None:
+        """A run is over, and has removed them if it could."""
+        if self._trace is not None and not run.left_behind:
+            self._trace.end_topic(run.order.topic)
+
+    def apps_are_left(self) -> None:
+        """The apps could not be removed."""
+        if self._trace is not None:
+            self._trace.apps_are_left()
 
     def _placement(self, marathon_url: str, keys: SignalKeys) -> Placement:
         code_server = None

@@ -7,7 +7,7 @@ before every client had its time to read up to the end of the log.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TypeVar
@@ -79,6 +79,8 @@ class Run:
         self.error: BaseException | None = None
         """What ended the run before its result; its text is in the record."""
         self.result: Result | None = None
+        self.left_behind = False
+        """Whether its topic or its groups could not be removed."""
         self._context = context
         self._publisher = TaskRoster(publisher.app_id, (publisher,), context)
         self._subscribers = TaskRoster(subscribers[0].app_id, subscribers, context)
@@ -337,19 +339,38 @@ class Run:
             steps.callback(self._try, "the tasks could not be told to forget the run", self._forget)
 
     def _remove_topic(self) -> None:
-        if self._context.broker_error():
-            return
-        name, admin = self.order.topic, self._context.admin
+        with self._removing() as broker_is_there:
+            if broker_is_there and not self._is_somebody_elses_topic():
+                self._context.admin.delete_topic(self.order.topic)
+
+    def _is_somebody_elses_topic(self) -> bool:
+        """Whether the topic of this run's name is another one now."""
+        name = self.order.topic
         with contextlib.suppress(BrokerError):  # what it is about is told by deleting it
-            found = admin.look_at_topic(name)
+            found = self._context.admin.look_at_topic(name)
             if found is not None and not self.order.topic_facts.identity.is_same(found):
                 self._context.progress.note(f"topic {name} is left behind: somebody else made it")
-                return
-        admin.delete_topic(name)
+                return True
+        return False
 
     def _remove_groups(self) -> None:
-        if self.order.options.group_mode == "group" and not self._context.broker_error():
-            self._context.admin.delete_groups(sorted({client.group_id for client in self.order.clients}))
+        if self.order.options.group_mode == "group":
+            with self._removing() as broker_is_there:
+                if broker_is_there:
+                    self._context.admin.delete_groups(sorted({client.group_id for client in self.order.clients}))
+
+    @contextlib.contextmanager
+    def _removing(self) -> Iterator[bool]:
+        """Yields whether the broker is there; what is not removed in this block is left behind."""
+        there = not self._context.broker_error()
+        try:
+            yield there
+        except InterruptedRunError:  # it is done once more
+            raise
+        except BaseException:
+            self.left_behind = True
+            raise
+        self.left_behind |= not there
 
     def _forget(self) -> None:
         self._publisher.request_once(lambda _task: request("resetstats"))

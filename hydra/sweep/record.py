@@ -27,8 +27,8 @@ POINT_FORMAT = "hydra-point"
 
 SweepKind = Literal["sweep", "batchsize", "maxrate", "maxclients", "frontier", "tune"]
 
-EXIT_CODES_WORST_FIRST = (143, 130, 70, 4, 2, 1, 3)
-"""Interruptions and errors, then loss, then what is indeterminate."""
+EXIT_CODES_WORST_FIRST = (*range(192, 128, -1), 70, 4, 2, 1, 3, 0)
+"""Interruptions (128 + the signal's number) and errors, then loss, then what is indeterminate. A run has no others."""
 
 VERDICTS_WORST_FIRST = ("error", "fail", "indeterminate", "pass")
 
@@ -154,9 +154,18 @@ def read_saved(data: bytes, *, name: str) -> SavedRecord:
                 f"{name} has {head.format} version {head.format_version}, this Hydra reads version {FORMAT_VERSION}",
                 hint="use the Hydra that wrote it",
             )
-        return msgspec.json.decode(data, type=FORMATS[head.format])
+        return _checked(msgspec.json.decode(data, type=FORMATS[head.format]), name)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{name} is not a result file of Hydra ({error})") from error
+
+
+def _checked(saved: SavedRecord, name: str) -> SavedRecord:
+    """A record whose exit codes are those that a run can have: whoever prints it ends with one of them."""
+    points = saved.points if isinstance(saved, SweepRecord) else (saved,) if isinstance(saved, PointRecord) else ()
+    for run in (saved,) if isinstance(saved, RunRecord) else (run for point in points for run in point.runs):
+        if run.exit_code not in EXIT_CODES_WORST_FIRST:
+            raise UsageError(f"{name} is not a result file of Hydra (exit_code {run.exit_code})")
+    return saved
 
 
 class _Head(msgspec.Struct):

@@ -8,6 +8,7 @@ import pytest
 
 from hydra.accounting.evidence import Evidence
 from hydra.accounting.latency import LatencyHistogram
+from hydra.cli.terminal import END_SIGNALS
 from hydra.codec import encode
 from hydra.errors import UsageError
 from hydra.sweep.record import PointRecord, SearchResult, SweepRecord, compact_run, read_saved, worst_exit_code
@@ -47,6 +48,18 @@ def test_the_gravest_exit_code():
     assert worst_exit_code([0, 3, 1]) == 1
     assert worst_exit_code([1, 4]) == 4
     assert worst_exit_code([4, 130]) == 130
+    assert all(worst_exit_code([0, 128 + number]) == 128 + number for number in END_SIGNALS)
+
+
+@pytest.mark.parametrize("code", [-1, 5, 71, 255, 2**62])
+def test_an_exit_code_that_no_run_can_have_is_no_result(code):
+    """Whoever prints the file ends with it: 256 would be a pass to a shell."""
+    spoilt = run(error="x", exit_code=code)
+    point = PointRecord(1, {}, (run(), spoilt), 1.0)
+    whole = dataclasses.replace(sweep([{}]), points=(point,))
+    for saved in (spoilt, point, whole):
+        with pytest.raises(UsageError, match=rf"r\.json is not a result file of Hydra \(exit_code {code}\)"):
+            read_saved(encode(saved), name="r.json")
 
 
 def test_exit_codes_of_a_sweep_are_those_of_its_points():

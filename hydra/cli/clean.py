@@ -1,0 +1,99 @@
+"""``hydra clean``: what runs that are over have left, and its removal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from hydra.cli.flags import chosen_options, option_flags, parsed_by
+from hydra.cli.help_page import HelpPage
+from hydra.cli.terminal import interruptible, printable
+from hydra.errors import HydraError, InfrastructureError, UsageError
+from hydra.options.parsers import number
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hydra.kafkatest.clean import Remains
+    from hydra.kafkatest.leftovers import Judged
+
+HOUR_S = 3600.0
+
+
+@click.command(
+    cls=HelpPage,
+    examples={
+        "hydra clean": "on this machine and its local stack",
+        "hydra clean --bootstrap_servers=k1:9092 --marathon_url=http://m1:8080": "there, too",
+        "hydra clean --bootstrap_servers=k1:9092 --older_than=24": "also what was made from other machines, a day ago",
+    },
+    codes={"0": "nothing is left, or it was removed", "1": "", "3": "", "4": "something cannot be asked or removed"},
+)
+@click.option("--force", is_flag=True, help="remove it, without asking")
+@click.option(
+    "--older_than",
+    metavar="HOURS",
+    callback=parsed_by(number(1.0, 1e6)),
+    help="what no run known here has made is over from this age on  [default: never]",
+)
+@option_flags(
+    "bootstrap_servers", "marathon_url", "marathon_secrets", "marathon_ca_file", "marathon_timeout", "mesos_url"
+)
+@click.pass_context
+def clean(ctx: click.Context, /, *, force: bool, older_than: float | None, **_flags: object) -> int:
+    """List the apps, topics, groups, folders and files that runs have left, and remove those of runs that are over.
+
+    Looks at this machine, at its local stack, and at the Marathon and the brokers that are named. Nothing is removed
+    without --force or a yes, and never anything of a run that goes on, or that is not known to be Hydra's.
+    """
+    options = chosen_options(ctx, for_a_run=False)
+    from hydra.kafkatest.clean import Remains
+
+    with interruptible(), Remains(options, None if older_than is None else older_than * HOUR_S) as remains:
+        found = remains.find()
+        over = [each for each in found if each.state == "over"]
+        _show(found, remains)
+        removed = bool(over) and (force or _confirmed(len(over)))
+        left = [each for each in over if not (removed and _removed(remains, each))]
+        remains.forget((*left, *(each for each in found if each.state != "over")))
+    return InfrastructureError.exit_code if removed and left else 0
+
+
+def _show(found: Sequence[Judged], remains: Remains) -> None:
+    from hydra.run.clock import duration
+
+    now_s = time.time()
+    for each in found:
+        age = duration(now_s - each.found.last_sign_s)
+        mark = "left  " if each.state == "over" else "stays "
+        thing = f"{each.found.kind} {each.found.name}"
+        click.echo(printable(f"{mark}  {thing}  ({each.found.where}, {age} old): of {each.whose}"))
+    for trace in remains.elsewhere():
+        flags = [("marathon_url", trace.marathon), ("bootstrap_servers", trace.brokers if trace.topics else "")]
+        named = " ".join(f"--{flag}={place}" for flag, place in flags if place and not place.startswith("stack:"))
+        click.echo(printable(f"perhaps more of the run {trace.run_id}, which is over: hydra clean {named}"))
+    if not any(each.state == "over" for each in found):
+        click.echo("nothing is left by runs that are over")
+
+
+def _confirmed(count: int) -> bool:
+    """Whether somebody at a terminal says yes; where there is none, it is said how to."""
+    if not (sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()):
+        click.echo("nothing was removed: 'hydra clean --force', with the same flags, removes what is left")
+        return False
+    if not click.confirm(f"Remove these {count}?", err=True):
+        raise UsageError("nothing was removed")
+    return True
+
+
+def _removed(remains: Remains, judged: Judged) -> bool:
+    try:
+        remains.remove(judged)
+    except HydraError as error:
+        click.echo(printable(f"cannot be removed: {judged.found.kind} {judged.found.name} ({error})"), err=True)
+        return False
+    click.echo(printable(f"removed  {judged.found.kind} {judged.found.name}"))
+    return True

@@ -1,0 +1,231 @@
+"""Finds what runs have left on this machine, a Marathon and brokers, and removes it where the run is over."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+
+from hydra.accounting.evidence import OffsetRange
+from hydra.broker.admin import KafkaTopicAdmin
+from hydra.broker.first_values import first_values
+from hydra.engine.marathon_access import MarathonAccess, given_access, local_access
+from hydra.engine.marathon_launcher import MarathonLauncher
+from hydra.engine.marathon_responses import OWNER_LABEL, AppResponse
+from hydra.errors import HydraError, InfrastructureError
+from hydra.files.atomic_write import try_lock
+from hydra.files.folders import orphans, remove_run_folder, state_folder
+from hydra.kafkatest import running_stack
+from hydra.kafkatest.leftovers import Found, Judged, RunTrace, judged_in_order, run_id_in
+from hydra.kafkatest.traces import forget_stacks_that_ended, forget_trace, read_traces
+from hydra.options.options import Options
+from hydra.records.identity import identity_prefix
+from hydra.run.clock import MonotonicClock, poll_until
+from hydra.signals.keys import OWNER_DIGITS, read_keys
+
+ADMIN_TIMEOUT_S = 15.0
+REMOVE_TIMEOUT_S = 20.0
+HERE = "this machine"
+LABEL = "hydra"
+
+
+class Remains:
+    """What is left on this machine and on the Marathon and the brokers of the options; a context manager.
+
+    Args:
+        options: name the Marathon and the brokers.
+        older_than_s: from which age on that counts as left which no run known here has made; None: from none on.
+    """
+
+    def __init__(self, options: Options, older_than_s: float | None = None) -> None:
+        self._options = options
+        self._older_than_s = older_than_s
+        self._closing = contextlib.ExitStack()
+        self._launchers: dict[str, MarathonLauncher] = {}
+        self._admins: dict[str, KafkaTopicAdmin] = {}
+        self._names: dict[str, str] = {}
+        """How a trace calls a place, by the address that it is reached at."""
+        self._logs: dict[str, Mapping[int, OffsetRange]] = {}
+        """By the name of a topic, as it was when it was found."""
+        self._traces: Mapping[RunTrace, bool] = {}
+        self._apps: list[AppResponse] = []
+
+    def __enter__(self) -> Remains:  # noqa: PYI034  # typing has Self from 3.11 on
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._closing.close()
+
+    def find(self) -> tuple[Judged, ...]:
+        """All that is there, of runs that are over and of others.
+
+        Raises:
+            HydraError: the Marathon or the brokers cannot be asked.
+        """
+        forget_stacks_that_ended()
+        self._traces = read_traces()
+        self._open_places()
+        found = [*self._find_apps(), *self._find_on_brokers(), *_find_folders(), *self._find_files()]
+        return judged_in_order(found, self._traces, time.time(), self._older_than_s)
+
+    def elsewhere(self) -> tuple[RunTrace, ...]:
+        """The runs that are over and have left something where nobody has looked now."""
+        seen = set(self._names.values())
+        return tuple(
+            trace for trace, alive in self._traces.items() if not alive and not _places(trace, kept=False) <= seen
+        )
+
+    def remove(self, judged: Judged) -> None:
+        """Remove one thing of a run that is over.
+
+        Raises:
+            HydraError: it cannot be removed, or shows signs of life.
+        """
+        assert judged.state == "over"
+        found = judged.found
+        if judged.by_age and found.kind == "topic":
+            self._check_quiet(found)
+        removals: dict[str, Callable[[Found], None]] = {
+            "app": self._remove_app,
+            "topic": lambda topic: self._admins[topic.where].delete_topic(topic.name),
+            "group": lambda group: self._admins[group.where].delete_groups([group.name]),
+            "folder": lambda folder: remove_run_folder(Path(folder.name)),
+            "file": lambda file: Path(file.name).unlink(missing_ok=True),
+        }
+        removals[found.kind](found)
+
+    def forget(self, left: tuple[Judged, ...]) -> None:
+        """Remove the traces of runs that are over and have nothing left, but for ``left``."""
+        seen = set(self._names.values())
+        names = {run_id_in(each.found.name) for each in left} | {each.found.owner for each in left}
+        for trace, alive in self._traces.items():
+            nothing = _places(trace, kept=True) <= seen and not names & {trace.owner, *trace.topics}
+            if nothing and not alive and not (trace.kept and trace.owner in self._owners()):
+                forget_trace(trace)
+
+    def _open_places(self) -> None:
+        running = running_stack.find()
+        given, stack = self._options.marathon_url, running.run_id if running is not None else ""
+        if given is not None:
+            self._open_marathon(given, given, given_access(self._options))
+        if running is not None:
+            access = local_access(running.marathon_url, Path(running.folder))
+            self._open_marathon(running.marathon_url, f"stack:{stack}", access)
+            if running.bootstrap_servers:
+                self._open_brokers(running.bootstrap_servers, f"stack:{stack}")
+        if (servers := self._options.bootstrap_servers) is not None:
+            self._open_brokers(servers, servers)
+
+    def _open_marathon(self, url: str, name: str, access: MarathonAccess) -> None:
+        launcher = MarathonLauncher(access, mesos_url=self._options.mesos_url)
+        self._closing.callback(launcher.close)
+        launcher.facts()
+        self._launchers[url], self._names[f"Marathon {url}"] = launcher, name
+
+    def _open_brokers(self, servers: str, name: str) -> None:
+        admin = KafkaTopicAdmin(servers, timeout_s=ADMIN_TIMEOUT_S)
+        self._closing.callback(admin.close)
+        admin.check()
+        self._admins[servers], self._names[f"brokers {servers}"] = admin, name
+
+    def _owners(self) -> set[str]:
+        return {app.labels[OWNER_LABEL] for app in self._apps if OWNER_LABEL in app.labels}
+
+    def _find_apps(self) -> Iterator[Found]:
+        for url, launcher in self._launchers.items():
+            for app in launcher.apps():
+                if LABEL in app.labels:
+                    self._apps.append(app)
+                    in_use = "a deployment works on it" if app.deployments else ""
+                    yield Found("app", app.id, url, _seconds(app.version), app.labels.get(OWNER_LABEL, ""), in_use)
+
+    def _find_on_brokers(self) -> Iterator[Found]:
+        known = {topic for trace in self._traces for topic in trace.topics}
+        for servers, admin in self._admins.items():
+            for name in admin.topics():
+                if run_id_in(name) == name:
+                    yield self._topic(servers, admin, name, known=name in known)
+            for name in admin.groups():
+                if run_id := run_id_in(name):
+                    members = admin.member_count(name)
+                    in_use = f"{members} members" if members else ""
+                    yield Found("group", name, servers, _started_s(run_id), in_use=in_use)
+
+    def _topic(self, servers: str, admin: KafkaTopicAdmin, name: str, *, known: bool) -> Found:
+        """A topic, with its proof: the records of a run begin with a tag that is made of the run's name."""
+        log = self._logs[name] = admin.offsets(name)
+        newest_s = max(admin.newest_record_s(name) or 0.0, _started_s(name))
+        unproven = ""
+        if not known:
+            values = first_values(servers, name, log, ADMIN_TIMEOUT_S).values()
+            if not all(value.startswith(identity_prefix(name)) for value in values):
+                unproven = "its records are not of the run that it is named after"
+        return Found("topic", name, servers, newest_s, unproven=unproven)
+
+    def _find_files(self) -> Iterator[Found]:
+        """Keys of apps that are gone, and locks that nobody holds."""
+        seen = set(self._names.values())
+        kept = {trace.owner for trace, alive in self._traces.items() if not alive and trace.marathon in seen}
+        alive = {trace.owner for trace, alive in self._traces.items() if alive}
+        for lock in sorted(state_folder().glob("signals-*.lock")):
+            key = lock.with_suffix(".key")
+            with contextlib.suppress(HydraError, OSError), try_lock(lock) as free:
+                if not free:
+                    continue
+                if not key.exists():
+                    yield Found("file", str(lock), HERE, lock.stat().st_mtime, is_left=True)
+                elif (owner := read_keys(key).public[:OWNER_DIGITS]) in kept - alive - self._owners():
+                    yield Found("file", str(key), HERE, key.stat().st_mtime, owner, is_left=True)
+
+    def _remove_app(self, app: Found) -> None:
+        launcher = self._launchers[app.where]
+        if [now.labels.get(OWNER_LABEL, "") for now in launcher.apps() if now.id == app.name] not in ([], [app.owner]):
+            raise InfrastructureError(f"the app {app.name} is another one now, and stays")
+        deadline_s = time.monotonic() + REMOVE_TIMEOUT_S
+
+        def asked() -> bool:
+            try:
+                launcher.remove(app.name)
+            except HydraError as error:
+                if not error.retryable or time.monotonic() >= deadline_s:
+                    raise
+                return False
+            return True
+
+        clock = MonotonicClock()
+        poll_until(clock, asked, REMOVE_TIMEOUT_S, every_s=0.2)
+        if not poll_until(clock, lambda: launcher.removed(app.name), REMOVE_TIMEOUT_S):
+            raise InfrastructureError(f"the app {app.name} is still there {REMOVE_TIMEOUT_S:g} s after it was deleted")
+
+    def _check_quiet(self, topic: Found) -> None:
+        admin = self._admins[topic.where]
+        if topic.name in admin.topics() and admin.offsets(topic.name) != self._logs[topic.name]:
+            raise InfrastructureError(f"the topic {topic.name} has grown since it was found, and stays")
+
+
+def _places(trace: RunTrace, *, kept: bool) -> set[str]:
+    """Where a run may have left something; without its apps where they were to stay up, unless those count, too."""
+    marathon = trace.marathon if kept or not trace.kept else ""
+    return {place for place in (marathon, trace.brokers if trace.topics else "") if place}
+
+
+def _find_folders() -> Iterator[Found]:
+    for folder in orphans():
+        yield Found("folder", str(folder), HERE, folder.stat().st_mtime, is_left=True)
+
+
+def _started_s(run_id: str) -> float:
+    """When a run started, by its name."""
+    with contextlib.suppress(ValueError):
+        started = datetime.strptime(run_id[6:21], "%Y%m%d-%H%M%S")  # noqa: DTZ007  # it is UTC, as the next line says
+        return started.replace(tzinfo=timezone.utc).timestamp()
+    return 0.0
+
+
+def _seconds(version: str) -> float:
+    """A version of Marathon's, which is a time; now, where it is none: nothing is known of its age."""
+    with contextlib.suppress(ValueError):
+        return datetime.fromisoformat(version.replace("Z", "+00:00")).timestamp()
+    return time.time()

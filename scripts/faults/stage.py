@@ -1,0 +1,142 @@
+"""Where a fault is played: a place of its own each time, beside one stack that stays; and what is left afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+from hydra.broker.admin import KafkaTopicAdmin
+from hydra.broker.embedded import EmbeddedBroker
+from hydra.engine.marathon_access import local_access
+from hydra.engine.marathon_launcher import MarathonLauncher
+from hydra.kafkatest.leftovers import run_id_in
+from tests.commands import Command, Place, wait_until
+from tests.kafka_parts import kafka_parts
+
+LEFT_TIMEOUT_S = 8.0
+
+
+class Stage:
+    """One fault, once: commands in a place that is new, and what they find there."""
+
+    def __init__(self, place: Place, house: House) -> None:
+        self.place = place
+        self.house = house
+        self.commands: list[Command] = []
+
+    def hydra(self, *arguments: str, prefix: list[str] | None = None) -> Command:
+        """Start ``hydra``."""
+        self.commands.append(Command(self.place, list(arguments), prefix=prefix))
+        return self.commands[-1]
+
+    def on_stack(self) -> Stage:
+        """Have commands use the stack that stays."""
+        self.place.use(self.house.stack)
+        return self
+
+
+class House:
+    """What all faults share: the stack that stays, and a Kafka that may be stopped and killed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.stack = Place(_made(folder / "stack"))
+        self._closing = contextlib.ExitStack()
+        self._mortal: EmbeddedBroker | None = None
+
+    def open(self) -> None:
+        """Start the stack."""
+        up = Command(self.stack, ["local", "up"])
+        assert up.end(180) == 0, up.errors
+        (file,) = self.stack.state.rglob("stack.json")
+        self.record = json.loads(file.read_text())
+        self.kafka: str = self.record["bootstrap_servers"]
+        launcher = MarathonLauncher(local_access(self.record["marathon_url"], Path(self.record["folder"])))
+        self._closing.callback(launcher.close)
+        self.launcher = launcher
+        self.admin = KafkaTopicAdmin(self.kafka)
+        self._closing.callback(self.admin.close)
+
+    def mortal(self) -> EmbeddedBroker:
+        """A Kafka that a fault may end: it is started again for the next one."""
+        if self._mortal is None:
+            parts = kafka_parts(self.folder / "mortal")
+            broker = EmbeddedBroker(**parts, properties={"broker.session.timeout.ms": "2000"})
+            self._mortal = self._closing.enter_context(broker)
+        elif self._mortal.returncode() is not None:
+            self._mortal.start(60)
+        return self._mortal
+
+    def close(self) -> list[str]:
+        """End all of it. Returns what is left."""
+        self._closing.close()
+        down = Command(self.stack, ["local", "down", "--force"])
+        down.end(60)
+        left = _soon_empty(self.stack.left_behind)
+        self.stack.end_all()
+        return left
+
+    @contextlib.contextmanager
+    def stage(self) -> Iterator[Stage]:
+        """A place for one fault, whose processes are gone afterwards."""
+        with tempfile.TemporaryDirectory(dir=self.folder, ignore_cleanup_errors=True) as folder:
+            stage = Stage(Place(Path(folder)), self)
+            try:
+                yield stage
+            finally:
+                for command in stage.commands:
+                    with contextlib.suppress(Exception):
+                        command.process.kill()
+                        command.end(10)
+                stage.place.end_all()
+
+    def left_by(self, stage: Stage) -> list[str]:
+        """Processes (and with them their ports), folders, apps, topics and groups that are left after a while."""
+        return _soon_empty(lambda: [*stage.place.left_behind(), *self._left_on_stack(), *_traces(stage.place)])
+
+    def _left_on_stack(self) -> list[str]:
+        return [
+            *(f"app {app.id}" for app in self.launcher.apps()),
+            *(f"topic {name}" for name in self.admin.topics() if run_id_in(name)),
+            *(f"group {name}" for name in self.admin.groups() if run_id_in(name)),
+        ]
+
+    def clear(self) -> None:
+        """Remove from the stack what a fault has left, so that it counts once."""
+        self.admin.delete_groups([name for name in self.admin.groups() if run_id_in(name)])
+        for name in self.admin.topics():
+            if run_id_in(name):
+                self.admin.delete_topic(name)
+        for app in self.launcher.apps():
+            with contextlib.suppress(Exception):
+                self.launcher.delete(app.id, force=True)
+        for name in ("runs/*.json", "runs/*.lock"):
+            for file in self.stack.state.rglob(name):
+                file.unlink()
+
+
+def wait_dead(process: psutil.Process) -> None:
+    """See that a process that was killed is dead: the fault happened."""
+    wait_until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE, 5, f"{process} is dead")
+
+
+def _traces(place: Place) -> list[str]:
+    return [f"file {path.name}" for path in place.state.rglob("runs/*.json")]
+
+
+def _soon_empty(look) -> list[str]:  # noqa: ANN001
+    deadline_s = time.monotonic() + LEFT_TIMEOUT_S
+    while (left := look()) and time.monotonic() < deadline_s:
+        time.sleep(0.1)
+    return left
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
