@@ -10,8 +10,9 @@ Memory is bounded: what was proven longest ago is forgotten.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from hydra.accounting.delivery_latency import STEADY_MS
 from hydra.clients.wire_protocol import INT64
 
 STRETCHES = 4
@@ -25,14 +26,20 @@ TASK_BYTES = 4 * 1024 * 1024
 
 _CUTS = 256
 
-Batch = tuple[int, int, int, int, int]
-"""A proven batch: where it begins and ends in a buffer, its first offset, its first sequence, records."""
+_SURELY_STEADY_MS = STEADY_MS - 0.01
+"""Less than any rounding is off by: what keeps to this is steady however it is added up."""
+
+Sent = tuple[int, int, float, float]
+"""A proven batch, or several that were sent evenly: first offset, records, timestamp (ms) of the first and the last."""
+
+Batch = tuple[int, int, int, Sent]
+"""A proven batch: where it begins and ends in a buffer, its first sequence, and what is known of it."""
 
 
 class Stretch:
     """Proven batches that follow one another, with consecutive offsets and consecutive sequences."""
 
-    __slots__ = ("bounds", "data", "offsets", "shift", "used")
+    __slots__ = ("bounds", "data", "offsets", "phases", "sent", "shift", "used")
 
     def __init__(self, offset: int, shift: int) -> None:
         self.data = bytearray()
@@ -40,44 +47,61 @@ class Stretch:
         """Where in ``data`` each batch begins, and where the last one ends."""
         self.offsets = [offset]
         """The first offset of each batch, and the one after the last batch."""
+        self.sent: list[Sent] = []
+        """What is known of each batch."""
+        self.phases: list[float] = []
+        """Of each batch: when the record with offset 0 would have been sent; infinite where it was not sent evenly."""
         self.shift = shift
         """Sequence minus offset, of each record."""
         self.used = 0
         """The turn in which it was last of use."""
+
+    def add(self, data: memoryview, sent: Sent, interval_ms: float) -> None:
+        """Go on with one batch; ``interval_ms`` is the plan's, 0 where it is not known yet."""
+        offset, records, first_ms, last_ms = sent
+        self.data += data
+        self.bounds.append(len(self.data))
+        self.offsets.append(offset + records)
+        self.sent.append(sent)
+        off_ms = last_ms - first_ms - (records - 1) * interval_ms
+        steady = interval_ms and -_SURELY_STEADY_MS < off_ms < _SURELY_STEADY_MS
+        self.phases.append(first_ms - offset * interval_ms if steady else float("inf"))
 
     def forget_front(self, keep_bytes: int) -> None:
         """Keep the last batches that are no larger together."""
         first = bisect_left(self.bounds, len(self.data) - keep_bytes)
         begin = self.bounds[first]
         del self.data[:begin]
-        del self.offsets[:first]
+        for each in (self.offsets, self.sent, self.phases):
+            del each[:first]
         self.bounds = [bound - begin for bound in self.bounds[first:]]
 
 
 class Cut:
     """Some batches of a stretch, in a row: what a client has received if its bytes are equal."""
 
-    __slots__ = ("_begin", "_stretch", "even", "interval_ms", "offset", "records", "sequence",
-                 "size", "uneven")  # fmt: skip
+    __slots__ = ("_begin", "_first", "_stop", "_stretch", "offset", "records", "sequence", "size")
 
     def __init__(self, stretch: Stretch, first: int, stop: int) -> None:
-        self._stretch = stretch
+        self._stretch, self._first, self._stop = stretch, first, stop
         self._begin = stretch.bounds[first]
         self.size = stretch.bounds[stop] - self._begin
         """In bytes; 0 where nothing is equal."""
         self.offset = stretch.offsets[first]
         self.records = stretch.offsets[stop] - self.offset
         self.sequence = self.offset + stretch.shift
-        self.interval_ms = 0.0
-        """The plan's, by which ``even`` and ``uneven`` were told apart; 0 before they were."""
-        self.even: Iterable[tuple[int, int]] = ()
-        """(first timestamp, records) of batches that were sent evenly, one after the other."""
-        self.uneven: Iterable[tuple[int, ...]] = ()
-        """The heads of the other ones."""
 
-    def batches(self) -> bytearray:
-        """A copy of their bytes."""
-        return self._stretch.data[self._begin : self._begin + self.size]
+    def batches(self) -> Sequence[Sent]:
+        """What is known of each batch."""
+        return self._stretch.sent[self._first : self._stop]
+
+    def together(self, interval_ms: float) -> Sequence[Sent]:
+        """The same; as one where all of it was sent as evenly as the plan says."""
+        phases = self._stretch.phases[self._first : self._stop]
+        if max(phases) - phases[0] < _SURELY_STEADY_MS and phases[0] - min(phases) < _SURELY_STEADY_MS:
+            first_ms = self._stretch.sent[self._first][2]
+            return ((self.offset, self.records, first_ms, first_ms + (self.records - 1) * interval_ms),)
+        return self.batches()
 
     def equals(self, view: memoryview, turn: int) -> bool:
         """Whether these bytes are the same, all of them."""
@@ -143,17 +167,16 @@ class ProvenPartition:
                     return Cut(stretch, first, stop)
         return None
 
-    def keep(self, buffer: memoryview, batches: Iterable[Batch]) -> None:
-        """Remember batches that were proven."""
-        for at, end, offset, sequence, records in batches:
+    def keep(self, buffer: memoryview, batches: Iterable[Batch], interval_ms: float) -> None:
+        """Remember batches that were proven; ``interval_ms`` is the plan's: always the same, or 0 if not known yet."""
+        for at, end, sequence, sent in batches:
+            offset = sent[0]
             stretch = self._growing
             if stretch is None or stretch.offsets[-1] != offset or stretch.shift != sequence - offset:
                 stretch = self._growing = self._stretch_for(offset, sequence - offset)
                 if stretch is None:
                     continue
-            stretch.data += buffer[at:end]
-            stretch.bounds.append(len(stretch.data))
-            stretch.offsets.append(offset + records)
+            stretch.add(buffer[at:end], sent, interval_ms)
             if len(stretch.data) > self._stretch_bytes:
                 stretch.forget_front(self._stretch_bytes // 2)
                 self._cuts.clear()

@@ -30,7 +30,7 @@ record's value, which does not happen by chance. If one of the five fails, every
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from crc32c import crc32c
@@ -38,13 +38,10 @@ from crc32c import crc32c
 from hydra.accounting.delivery_latency import STEADY_MS, DeliveryTiming
 from hydra.accounting.tally import ClientTally, PartitionTally
 from hydra.clients.compression import decompress
-from hydra.clients.proven_log import Batch, Cut, ProvenLog, ProvenPartition
+from hydra.clients.proven_log import Batch, ProvenLog, ProvenPartition, Sent
 from hydra.clients.wire_protocol import Buffer, read_varint, varint
 from hydra.errors import BrokerError
 from hydra.records.identity import SEQUENCE, SEQUENCE_OFFSET
-
-Header = tuple[int, ...]
-"""The 13 fields of a batch, in the order above."""
 
 HEADER = struct.Struct(">qiibIhiqqqhii")
 HEADER_BYTES = HEADER.size
@@ -142,8 +139,9 @@ class BatchCounter:
             if cut is not None:
                 part.add(cut.offset, cut.sequence, cut.records)
                 part.next_offset = cut.offset + cut.records
-                if client.timing is not None:
-                    _time_cut(cut, buffer, start, client.timing, now_s)
+                timing = client.timing
+                if timing is not None:
+                    _time_sent(cut.together(timing.interval_ms), buffer, start, timing, now_s)
                 return ""
         return self._count_batches(buffer, start, stop, part, client, now_s, known)
 
@@ -153,7 +151,8 @@ class BatchCounter:
     ) -> str:  # fmt: skip
         # Hot path: one turn for every batch that a client receives, never one for every record.
         error, at, position, timing, shape = "", start, part.next_offset, client.timing, self._shape
-        proven: list[Header] = []
+        interval_ms = timing.interval_ms if timing is not None else 0.0
+        proven: list[Sent] = []
         fresh: list[Batch] = []
         view = memoryview(buffer)
         known_end = known.end if known is not None else -1
@@ -169,7 +168,7 @@ class BatchCounter:
                 if cut is not None and cut.size:
                     part.add(base, cut.sequence, cut.records)
                     part.next_offset = position = base + cut.records
-                    proven += _headers(cut.batches())
+                    proven += cut.batches() if proven else cut.together(interval_ms)
                     at += cut.size
                     continue
                 known_end = known_end if cut is None else -1  # something differs: this answer is not looked up further
@@ -189,8 +188,9 @@ class BatchCounter:
                 first = self._prove(buffer, at + HEADER_BYTES, end, count) if plain else -1
                 if first >= 0:
                     part.add(base, first, count)
-                    proven.append(head)
-                    fresh.append((at, end, base, first, count))
+                    sent = (base, count, first_ms, last_ms)
+                    proven.append(sent)
+                    fresh.append((at, end, first, sent))
                 elif not attributes & _CONTROL:
                     batch = BatchHead(base, count, first_ms, last_ms, now_s)
                     error = self._unpack(view[at + HEADER_BYTES : end], attributes, batch, part, client) or error
@@ -198,9 +198,9 @@ class BatchCounter:
             part.next_offset = position
             at = end
         if known is not None and shape is self._shape:
-            known.keep(view, fresh)
+            known.keep(view, fresh, interval_ms)
         if timing is not None and proven:
-            _time_groups(*_even_groups(proven, timing.interval_ms), buffer, start, timing, now_s)
+            _time_sent(proven, buffer, start, timing, now_s)
         return error
 
     def _prove(self, buffer: Buffer, start: int, end: int, count: int) -> int:
@@ -295,70 +295,39 @@ class Record(NamedTuple):
     """Whether key and headers are absent."""
 
 
-def _headers(batches: bytes | bytearray) -> list[Header]:
-    """The heads of whole batches, one after the other."""
-    headers, at = [], 0
-    while at < len(batches):
-        headers.append(HEADER.unpack_from(batches, at))
-        at += LENGTH_END + headers[-1][1]
-    return headers
-
-
-def _even_groups(headers: Sequence[Header], interval_ms: float) -> tuple[Sequence[tuple[int, int]], Sequence[Header]]:
-    """What batches that arrived together are timed by.
-
-    Returns (first timestamp, records) of what was sent evenly, together where it goes on evenly, and all other heads.
-    """
+def _time_sent(batches: Sequence[Sent], buffer: Buffer, start: int, timing: DeliveryTiming, now_s: float) -> None:
+    """Count the service latencies of batches that arrived together, which are among those that begin at ``start``."""
     # Hot path: one turn for every batch. Most continue evenly from the one before; those are counted together.
-    even: list[tuple[int, int]] = []
-    uneven: list[Header] = []
-    even_ms = even_records = 0
+    interval_ms = timing.interval_ms
+    unread: list[int] = []
+    even_ms, even_records = 0.0, 0
     next_ms = -2 * STEADY_MS
-    for header in headers:
-        first_ms, last_ms, records = header[7], header[8], header[12]
+    for offset, records, first_ms, last_ms in batches:
         if not -STEADY_MS < last_ms - first_ms - (records - 1) * interval_ms < STEADY_MS:
-            uneven.append(header)
+            if not timing.sent_unevenly(now_s, int(first_ms), int(last_ms), records):
+                unread.append(offset)
             continue
         if even_records and -STEADY_MS < next_ms - first_ms < STEADY_MS:
             even_records += records
         else:
             if even_records:
-                even.append((even_ms, even_records))
+                timing.sent_evenly(now_s, even_ms, even_records)
             even_ms, even_records = first_ms, records
         next_ms = even_ms + even_records * interval_ms
     if even_records:
-        even.append((even_ms, even_records))
-    return even, uneven
-
-
-def _time_cut(cut: Cut, buffer: Buffer, at: int, timing: DeliveryTiming, now_s: float) -> None:
-    """Count the service latencies of known batches; what they are timed by is told once for all clients."""
-    if cut.interval_ms != timing.interval_ms:
-        cut.even, cut.uneven = _even_groups(_headers(cut.batches()), timing.interval_ms)
-        cut.interval_ms = timing.interval_ms
-    _time_groups(cut.even, cut.uneven, buffer, at, timing, now_s)
-
-
-def _time_groups(  # noqa: PLR0917  # hot path: keywords cost
-    even: Iterable[tuple[int, int]], uneven: Iterable[Header], buffer: Buffer, at: int, timing: DeliveryTiming,
-    now_s: float,
-) -> None:  # fmt: skip
-    """Count the service latencies of batches that arrived together, of which the first begins at ``at``."""
-    for first_ms, records in even:
-        timing.sent_evenly(now_s, first_ms, records)
-    unread = [header for header in uneven if not timing.sent_unevenly(now_s, header[7], header[8], header[12])]
+        timing.sent_evenly(now_s, even_ms, even_records)
     if unread:
-        _time_records(buffer, at, unread, timing, now_s)
+        _time_records(buffer, start, unread, timing, now_s)
 
 
-def _time_records(buffer: Buffer, at: int, headers: Sequence[Header], timing: DeliveryTiming, now_s: float) -> None:
+def _time_records(buffer: Buffer, at: int, offsets: list[int], timing: DeliveryTiming, now_s: float) -> None:
     """Find these batches among those that begin at ``at``, and count the service latency of each record."""
-    wanted = list(headers)
-    while wanted:
+    # The first batch with an offset is the one that was counted: the position is behind it from then on.
+    while offsets:
         header = HEADER.unpack_from(buffer, at)
         end = at + LENGTH_END + header[1]
-        if header == wanted[0]:
-            del wanted[0]
+        if header[0] == offsets[0]:
+            del offsets[0]
             _time_each(buffer, (at + HEADER_BYTES, end), (header[7], header[12]), timing, now_s)
         at = end
 
