@@ -14,6 +14,7 @@ import time
 
 from hydra.accounting.stats import PartitionOutcomes
 from hydra.clients.confluent_publisher import ConfluentPublisher
+from hydra.clients.proven_log import ProvenLog
 from hydra.clients.record_batch import HEADER, HEADER_BYTES, LENGTH_END, BatchCounter
 from hydra.clients.wire_subscriber import WireSubscriber
 
@@ -89,8 +90,8 @@ def compensate(count, buffer, batches, part, client, now_s):
 class FaultyCounter(BatchCounter):
     """Counts right but for one answer of each client, with the faults in turn."""
 
-    def __init__(self, prefix, faults):
-        super().__init__(prefix)
+    def __init__(self, prefix, faults, partitions):
+        super().__init__(prefix, ProvenLog(partitions))
         self._faults = itertools.cycle(faults)
         self._fault_of = {}
         self._done = set()
@@ -127,7 +128,8 @@ class Lossless(WireSubscriber):
 
     def __init__(self, order):
         super().__init__(order)
-        self.settings = dataclasses.replace(self.settings, counter=FaultyCounter(order.identity_prefix, self.FAULTS))
+        counter = FaultyCounter(order.identity_prefix, self.FAULTS, len(order.leaders))
+        self.settings = dataclasses.replace(self.settings, counter=counter)
 
 
 class Lossy(Lossless):

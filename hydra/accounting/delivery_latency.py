@@ -86,7 +86,7 @@ class DeliveryTiming:
             sequence += count
             records -= count
 
-    def sent_evenly(self, now_s: float, first_ms: int, records: int) -> None:
+    def sent_evenly(self, now_s: float, first_ms: float, records: int) -> None:
         """Count the service latencies of records that were sent one plan interval apart, the first at ``first_ms``."""
         last_s = (first_ms + (records - 1) * self.interval_ms) / 1000
         self._even.add(_plausible(now_s - self._start_s - last_s + self._start_wall_s), records)

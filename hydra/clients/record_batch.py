@@ -37,27 +37,23 @@ from crc32c import crc32c
 
 from hydra.accounting.delivery_latency import STEADY_MS, DeliveryTiming
 from hydra.accounting.tally import ClientTally, PartitionTally
+from hydra.clients.compression import decompress
+from hydra.clients.proven_log import Batch, ProvenLog, ProvenPartition, Sent
 from hydra.clients.wire_protocol import Buffer, read_varint, varint
 from hydra.errors import BrokerError
 from hydra.records.identity import SEQUENCE, SEQUENCE_OFFSET
-
-Header = tuple[int, ...]
-"""The 13 fields of a batch, in the order above."""
 
 HEADER = struct.Struct(">qiibIhiqqqhii")
 HEADER_BYTES = HEADER.size
 LENGTH_END, MAGIC_AT, CRC_END = 12, 16, 21
 MAGIC = 2
 
-GZIP, SNAPPY, LZ4, ZSTD = 1, 2, 3, 4
 _CODEC_MASK = 0x07
-"""Of a batch's attributes: what these bits hold is one of the codecs above, 0 for none."""
+"""Of a batch's attributes: what these bits hold is one of the codecs (``compression.py``), 0 for none."""
 
 _CONTROL = 0x20
 _NOT_PLAIN = _CODEC_MASK | _CONTROL
 _TIMESTAMP_VARINT_BYTES = 10
-_XERIAL_MAGIC = b"\x82SNAPPY\x00"
-_XERIAL_HEADER_BYTES = 16
 
 
 class RecordShape:
@@ -110,15 +106,19 @@ class RecordShape:
 
 
 class BatchCounter:
-    """Counts record batches into the tallies of a task's clients; each value of the run begins with ``prefix``."""
+    """Counts record batches into the tallies of a task's clients; each value of the run begins with ``prefix``.
 
-    __slots__ = ("_prefix", "_shape")
+    What is in the ``log`` (``proven_log.py``) is not proven again; it counts the same without one.
+    """
 
-    def __init__(self, prefix: bytes) -> None:
+    __slots__ = ("_log", "_prefix", "_shape")
+
+    def __init__(self, prefix: bytes, log: ProvenLog | None = None) -> None:
         self._prefix = prefix
+        self._log = log
         self._shape: RecordShape | None = None
 
-    def count(  # noqa: PLR0912, PLR0917  # hot path: calls and keywords cost
+    def count(  # noqa: PLR0917  # hot path: keywords cost
         self, buffer: Buffer, start: int, stop: int, part: PartitionTally, client: ClientTally, now_s: float = 0.0
     ) -> str:
         """Count the batches between ``start`` and ``stop`` that arrived at ``now_s``; move the position past them.
@@ -131,11 +131,31 @@ class BatchCounter:
         Raises:
             BrokerError: this is no record batch, but a message set of a broker before 0.11, or garbage.
         """
+        # Hot path: once for every answer, with no turn for a batch where all of its bytes are known.
+        known = None
+        if self._log is not None and stop - start > MAGIC_AT:
+            known = self._log.of(part.partition)
+            cut = known.whole(memoryview(buffer)[start:stop], part.next_offset)
+            if cut is not None:
+                part.add(cut.offset, cut.sequence, cut.records)
+                part.next_offset = cut.offset + cut.records
+                timing = client.timing
+                if timing is not None:
+                    _time_sent(cut.together(timing.interval_ms), buffer, start, timing, now_s)
+                return ""
+        return self._count_batches(buffer, start, stop, part, client, now_s, known)
+
+    def _count_batches(  # noqa: C901, PLR0912, PLR0917  # hot path: calls and keywords cost
+        self, buffer: Buffer, start: int, stop: int, part: PartitionTally, client: ClientTally, now_s: float,
+        known: ProvenPartition | None,
+    ) -> str:  # fmt: skip
         # Hot path: one turn for every batch that a client receives, never one for every record.
-        error = ""
-        at, position, timing = start, part.next_offset, client.timing
-        proven: list[Header] = []
+        error, at, position, timing, shape = "", start, part.next_offset, client.timing, self._shape
+        interval_ms = timing.interval_ms if timing is not None else 0.0
+        proven: list[Sent] = []
+        fresh: list[Batch] = []
         view = memoryview(buffer)
+        known_end = known.end if known is not None else -1
         while stop - at > MAGIC_AT:
             if buffer[at + MAGIC_AT] != MAGIC:
                 raise _not_a_batch(part, buffer[at + MAGIC_AT])
@@ -143,6 +163,15 @@ class BatchCounter:
                 break
             head = HEADER.unpack_from(buffer, at)
             base, length, _, _, crc, attributes, last_delta, first_ms, last_ms, _, _, _, count = head
+            if position <= base < known_end and known is not None:
+                cut = known.beginning(view[at:stop], base)
+                if cut is not None and cut.size:
+                    part.add(base, cut.sequence, cut.records)
+                    part.next_offset = position = base + cut.records
+                    proven += cut.batches() if proven else cut.together(interval_ms)
+                    at += cut.size
+                    continue
+                known_end = known_end if cut is None else -1  # something differs: this answer is not looked up further
             if length < HEADER_BYTES - LENGTH_END:
                 raise BrokerError(f"partition {part.partition} has a record batch of {length} bytes at offset {base}")
             end = at + LENGTH_END + length
@@ -150,31 +179,28 @@ class BatchCounter:
                 break
             whole = count == last_delta + 1
             if crc32c(view[at + CRC_END : end]) != crc:
-                # If it is corrupt in the log, each new fetch would bring the same bytes and the client would be stuck.
-                # So it is passed over like any other batch; its records show as missing sequences.
+                # Each new fetch might bring the same bytes: it is passed over, its records show as missing sequences.
                 client.corrupt += 1
                 error = f"the record batch at offset {base} of partition {part.partition} has a wrong CRC-32C"
                 position = max(position + 1, base + (count if whole else 1))
             else:
-                if not attributes & _NOT_PLAIN and whole and base >= position:
-                    first = self._prove(buffer, at + HEADER_BYTES, end, count)
-                    if first >= 0:
-                        part.add(base, first, count)
-                        proven.append(head)
-                    else:
-                        batch = BatchHead(base, count, first_ms, last_ms, now_s)
-                        error = self._walk(buffer, (at + HEADER_BYTES, end), batch, part, client) or error
+                plain = not attributes & _NOT_PLAIN and whole and base >= position
+                first = self._prove(buffer, at + HEADER_BYTES, end, count) if plain else -1
+                if first >= 0:
+                    part.add(base, first, count)
+                    sent = (base, count, first_ms, last_ms)
+                    proven.append(sent)
+                    fresh.append((at, end, first, sent))
                 elif not attributes & _CONTROL:
-                    body = view[at + HEADER_BYTES : end]
                     batch = BatchHead(base, count, first_ms, last_ms, now_s)
-                    error = self._unpack(body, attributes, batch, part, client) or error
+                    error = self._unpack(view[at + HEADER_BYTES : end], attributes, batch, part, client) or error
                 position = max(position, base + last_delta + 1)
             part.next_offset = position
             at = end
+        if known is not None and shape is self._shape:
+            known.keep(view, fresh, interval_ms)
         if timing is not None and proven:
-            uneven = _time_batches(proven, timing, now_s)
-            if uneven:
-                _time_records(buffer, start, uneven, timing, now_s)
+            _time_sent(proven, buffer, start, timing, now_s)
         return error
 
     def _prove(self, buffer: Buffer, start: int, end: int, count: int) -> int:
@@ -237,6 +263,8 @@ class BatchCounter:
                     continue
                 if record.bare and (self._shape is None or self._shape.value_bytes != record.value_bytes):
                     self._shape = RecordShape(record.value_bytes)
+                    if self._log is not None:
+                        self._log.clear()  # it was proven by records of another shape
                 if timing is not None:
                     timing.sent_at(batch.now_s, batch.first_ms + record.timestamp_delta, 1)
         except (IndexError, ValueError) as error:
@@ -267,58 +295,17 @@ class Record(NamedTuple):
     """Whether key and headers are absent."""
 
 
-def decompress(codec: int, compressed: memoryview) -> bytes:
-    """The records of a batch as they were before compression; ``codec`` is from its attributes.
-
-    Raises:
-        ValueError: Kafka does not define the codec, or the bytes are not of that codec.
-    """
-    import cramjam  # most runs never see a compressed batch
-
-    try:
-        if codec == GZIP:
-            return bytes(cramjam.gzip.decompress(compressed))
-        if codec == SNAPPY:
-            return _decompress_snappy(compressed)
-        if codec == LZ4:
-            return bytes(cramjam.lz4.decompress(compressed))
-        if codec == ZSTD:
-            return bytes(cramjam.zstd.decompress(compressed))
-    except (cramjam.DecompressionError, struct.error, OSError) as error:
-        raise ValueError(f"the batch cannot be decompressed (codec {codec}): {error}") from error
-    raise ValueError(f"the batch has the unknown compression codec {codec}")
-
-
-def _decompress_snappy(compressed: memoryview) -> bytes:
-    """Java clients and the broker write xerial's framing (blocks with their lengths), librdkafka one bare block."""
-    from cramjam import snappy
-
-    if compressed[: len(_XERIAL_MAGIC)] != _XERIAL_MAGIC:
-        return bytes(snappy.decompress_raw(compressed))
-    blocks = []
-    at = _XERIAL_HEADER_BYTES
-    while at < len(compressed):
-        (size,) = struct.unpack_from(">i", compressed, at)
-        at += 4
-        if not 0 <= size <= len(compressed) - at:
-            raise ValueError(f"invalid snappy block: {size} bytes, {len(compressed) - at} are left")
-        blocks.append(bytes(snappy.decompress_raw(compressed[at : at + size])))
-        at += size
-    return b"".join(blocks)
-
-
-def _time_batches(headers: Sequence[Header], timing: DeliveryTiming, now_s: float) -> Sequence[Header]:
-    """Count the service latencies of batches that arrived together. Returns the batches whose records must be read."""
+def _time_sent(batches: Sequence[Sent], buffer: Buffer, start: int, timing: DeliveryTiming, now_s: float) -> None:
+    """Count the service latencies of batches that arrived together, which are among those that begin at ``start``."""
     # Hot path: one turn for every batch. Most continue evenly from the one before; those are counted together.
     interval_ms = timing.interval_ms
-    unread: list[Header] = []
-    even_ms = even_records = 0
+    unread: list[int] = []
+    even_ms, even_records = 0.0, 0
     next_ms = -2 * STEADY_MS
-    for header in headers:
-        first_ms, last_ms, records = header[7], header[8], header[12]
+    for offset, records, first_ms, last_ms in batches:
         if not -STEADY_MS < last_ms - first_ms - (records - 1) * interval_ms < STEADY_MS:
-            if not timing.sent_unevenly(now_s, first_ms, last_ms, records):
-                unread.append(header)
+            if not timing.sent_unevenly(now_s, int(first_ms), int(last_ms), records):
+                unread.append(offset)
             continue
         if even_records and -STEADY_MS < next_ms - first_ms < STEADY_MS:
             even_records += records
@@ -329,17 +316,18 @@ def _time_batches(headers: Sequence[Header], timing: DeliveryTiming, now_s: floa
         next_ms = even_ms + even_records * interval_ms
     if even_records:
         timing.sent_evenly(now_s, even_ms, even_records)
-    return unread
+    if unread:
+        _time_records(buffer, start, unread, timing, now_s)
 
 
-def _time_records(buffer: Buffer, at: int, headers: Sequence[Header], timing: DeliveryTiming, now_s: float) -> None:
+def _time_records(buffer: Buffer, at: int, offsets: list[int], timing: DeliveryTiming, now_s: float) -> None:
     """Find these batches among those that begin at ``at``, and count the service latency of each record."""
-    wanted = list(headers)
-    while wanted:
+    # The first batch with an offset is the one that was counted: the position is behind it from then on.
+    while offsets:
         header = HEADER.unpack_from(buffer, at)
         end = at + LENGTH_END + header[1]
-        if header == wanted[0]:
-            del wanted[0]
+        if header[0] == offsets[0]:
+            del offsets[0]
             _time_each(buffer, (at + HEADER_BYTES, end), (header[7], header[12]), timing, now_s)
         at = end
 

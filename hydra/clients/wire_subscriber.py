@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 
 from hydra.clients.protocols import DEFAULT_MAX_BYTES, LOOKUP_CLIENT_ID, client_tallies
+from hydra.clients.proven_log import ProvenLog
 from hydra.clients.record_batch import BatchCounter
 from hydra.clients.wire_client import Fetcher, FetchSettings, WireClient
 from hydra.clients.wire_connection import MAX_REPLY_BYTES, EventLoop
@@ -40,7 +41,7 @@ class WireSubscriber:
             order.options.fetch_min_bytes,
             order.options.fetch_wait_max_ms,
             min(order.options.consumer_max_buffer_size or DEFAULT_MAX_BYTES, MAX_REPLY_BYTES // 2),
-            BatchCounter(order.identity_prefix),
+            BatchCounter(order.identity_prefix, _shared_log(order)),
         )
         self._pace_s = order.pace_ms / 1000
         self._loop = EventLoop()
@@ -144,3 +145,10 @@ class WireSubscriber:
                     client.lost(fetcher, f"{fetcher.leader}: no reply for {silent_s:.0f} s")
                 elif silent_s > _SILENCE_S:
                     client.tally.error = f"{fetcher.leader}: no reply for {silent_s:.0f} s"
+
+
+def _shared_log(order: RunOrder) -> ProvenLog | None:
+    """What the clients of the task prove for one another; None where no two of them read the same partition."""
+    read = [start.partition for client in order.clients for start in client.starts]
+    distinct = len(set(read))
+    return ProvenLog(distinct) if len(read) > distinct else None

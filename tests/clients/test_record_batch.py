@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 
 from hydra.accounting.tally import ClientTally
-from hydra.clients.record_batch import HEADER_BYTES, BatchCounter, RecordShape, decompress
+from hydra.clients.compression import decompress
+from hydra.clients.record_batch import HEADER_BYTES, BatchCounter, RecordShape
 from hydra.clients.wire_protocol import read_varint, varint
 from hydra.errors import BrokerError
 from hydra.records.identity import IDENTITY, identity_prefix, run_tag

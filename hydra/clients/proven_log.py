@@ -1,0 +1,232 @@
+"""What a task has proven of the log: the clients of a task read the same bytes, and equal bytes are proven once.
+
+A client's own bytes are compared with those that another client had at the same offset, all of them. Where they are
+equal, CRC, identity and sequences are what they were found to be then. Whatever is not known here, or not equal to it,
+is looked at batch by batch as if this did not exist.
+
+Memory is bounded: what was proven longest ago is forgotten.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
+
+from hydra.accounting.delivery_latency import STEADY_MS
+from hydra.clients.wire_protocol import INT64
+
+STRETCHES = 4
+"""Of one partition. There is more than one where sequences have gaps, or where a client is far behind the others."""
+
+STRETCH_BYTES = 512 * 1024
+"""The longest stretch."""
+
+TASK_BYTES = 4 * 1024 * 1024
+"""All stretches of all partitions together hold no more."""
+
+_CUTS = 256
+
+_SURELY_STEADY_MS = STEADY_MS - 0.01
+"""Less than any rounding is off by: what keeps to this is steady however it is added up."""
+
+Sent = tuple[int, int, float, float]
+"""A proven batch, or several that were sent evenly: first offset, records, timestamp (ms) of the first and the last."""
+
+Batch = tuple[int, int, int, Sent]
+"""A proven batch: where it begins and ends in a buffer, its first sequence, and what is known of it."""
+
+
+class Stretch:
+    """Proven batches that follow one another, with consecutive offsets and consecutive sequences."""
+
+    __slots__ = ("bounds", "data", "offsets", "phases", "sent", "shift", "used")
+
+    def __init__(self, offset: int, shift: int) -> None:
+        self.data = bytearray()
+        self.bounds = [0]
+        """Where in ``data`` each batch begins, and where the last one ends."""
+        self.offsets = [offset]
+        """The first offset of each batch, and the one after the last batch."""
+        self.sent: list[Sent] = []
+        """What is known of each batch."""
+        self.phases: list[float] = []
+        """Of each batch: when the record with offset 0 would have been sent; infinite where it was not sent evenly."""
+        self.shift = shift
+        """Sequence minus offset, of each record."""
+        self.used = 0
+        """The turn in which it was last of use."""
+
+    def add(self, data: memoryview, sent: Sent, interval_ms: float) -> None:
+        """Go on with one batch; ``interval_ms`` is the plan's, 0 where it is not known yet."""
+        offset, records, first_ms, last_ms = sent
+        self.data += data
+        self.bounds.append(len(self.data))
+        self.offsets.append(offset + records)
+        self.sent.append(sent)
+        off_ms = last_ms - first_ms - (records - 1) * interval_ms
+        steady = interval_ms and -_SURELY_STEADY_MS < off_ms < _SURELY_STEADY_MS
+        self.phases.append(first_ms - offset * interval_ms if steady else float("inf"))
+
+    def forget_front(self, keep_bytes: int) -> None:
+        """Keep the last batches that are no larger together."""
+        first = bisect_left(self.bounds, len(self.data) - keep_bytes)
+        begin = self.bounds[first]
+        del self.data[:begin]
+        for each in (self.offsets, self.sent, self.phases):
+            del each[:first]
+        self.bounds = [bound - begin for bound in self.bounds[first:]]
+
+
+class Cut:
+    """Some batches of a stretch, in a row: what a client has received if its bytes are equal."""
+
+    __slots__ = ("_begin", "_first", "_stop", "_stretch", "offset", "records", "sequence", "size")
+
+    def __init__(self, stretch: Stretch, first: int, stop: int) -> None:
+        self._stretch, self._first, self._stop = stretch, first, stop
+        self._begin = stretch.bounds[first]
+        self.size = stretch.bounds[stop] - self._begin
+        """In bytes; 0 where nothing is equal."""
+        self.offset = stretch.offsets[first]
+        self.records = stretch.offsets[stop] - self.offset
+        self.sequence = self.offset + stretch.shift
+
+    def batches(self) -> Sequence[Sent]:
+        """What is known of each batch."""
+        return self._stretch.sent[self._first : self._stop]
+
+    def together(self, interval_ms: float) -> Sequence[Sent]:
+        """The same; as one where all of it was sent as evenly as the plan says."""
+        phases = self._stretch.phases[self._first : self._stop]
+        if max(phases) - phases[0] < _SURELY_STEADY_MS and phases[0] - min(phases) < _SURELY_STEADY_MS:
+            first_ms = self._stretch.sent[self._first][2]
+            return ((self.offset, self.records, first_ms, first_ms + (self.records - 1) * interval_ms),)
+        return self.batches()
+
+    def equals(self, view: memoryview, turn: int) -> bool:
+        """Whether these bytes are the same, all of them."""
+        # In place: a slice of either would be a copy, and memoryviews compare byte by byte as Python's numbers.
+        if not self._stretch.data.startswith(view, self._begin):
+            return False
+        self._stretch.used = turn
+        return True
+
+
+class ProvenPartition:
+    """What is proven of one partition, in stretches of at most ``stretch_bytes``."""
+
+    __slots__ = ("_cuts", "_growing", "_stretch_bytes", "_stretches", "_turn", "end")
+
+    def __init__(self, stretch_bytes: int) -> None:
+        self._stretch_bytes = stretch_bytes
+        self._stretches: list[Stretch] = []
+        self._growing: Stretch | None = None
+        self._cuts: dict[tuple[int, int], Cut] = {}
+        """By offset and size: clients that ask together get the same bytes."""
+        self._turn = 0
+        self.end = -1
+        """No offset from here on is known."""
+
+    def whole(self, view: memoryview, position: int) -> Cut | None:
+        """All of these bytes, if they are known batches from the position on or behind it; None if they are not."""
+        # Hot path: once for every answer with records.
+        offset: int = INT64.unpack_from(view)[0]
+        if not position <= offset < self.end:
+            return None
+        size = len(view)
+        cut = self._cuts.get((offset, size))
+        if cut is None:
+            cut = self._find(offset, size)
+            if cut is None or cut.size != size:
+                return None
+            if len(self._cuts) >= _CUTS:
+                self._cuts.clear()
+            self._cuts[offset, size] = cut
+        self._turn += 1
+        return cut if cut.equals(view, self._turn) else None
+
+    def beginning(self, view: memoryview, offset: int) -> Cut | None:
+        """The known batches with which these bytes begin, the first at ``offset``.
+
+        None where nothing is known of that offset; a cut of size 0 where the bytes differ from what is known.
+        """
+        cut = self._find(offset, len(view))
+        if cut is None:
+            return None
+        self._turn += 1
+        return cut if cut.equals(view[: cut.size], self._turn) else _NOTHING
+
+    def _find(self, offset: int, size: int) -> Cut | None:
+        """The most batches from the offset on that have no more than so many bytes."""
+        for stretch in self._stretches:
+            offsets, bounds = stretch.offsets, stretch.bounds
+            if offsets[0] <= offset < offsets[-1]:
+                first = bisect_left(offsets, offset)
+                stop = bisect_right(bounds, bounds[first] + size) - 1
+                if offsets[first] == offset and stop > first:
+                    return Cut(stretch, first, stop)
+        return None
+
+    def keep(self, buffer: memoryview, batches: Iterable[Batch], interval_ms: float) -> None:
+        """Remember batches that were proven; ``interval_ms`` is the plan's: always the same, or 0 if not known yet."""
+        for at, end, sequence, sent in batches:
+            offset = sent[0]
+            stretch = self._growing
+            if stretch is None or stretch.offsets[-1] != offset or stretch.shift != sequence - offset:
+                stretch = self._growing = self._stretch_for(offset, sequence - offset)
+                if stretch is None:
+                    continue
+            stretch.add(buffer[at:end], sent, interval_ms)
+            if len(stretch.data) > self._stretch_bytes:
+                stretch.forget_front(self._stretch_bytes // 2)
+                self._cuts.clear()
+        self.end = max((stretch.offsets[-1] for stretch in self._stretches), default=-1)
+
+    def _stretch_for(self, offset: int, shift: int) -> Stretch | None:
+        """The stretch that goes on at the offset, or a new one; None where other bytes are known at the offset."""
+        self._turn += 1
+        for stretch in self._stretches:
+            if stretch.offsets[-1] == offset and stretch.shift == shift:
+                stretch.used = self._turn
+                return stretch
+        if any(stretch.offsets[0] <= offset < stretch.offsets[-1] for stretch in self._stretches):
+            return None
+        if len(self._stretches) >= STRETCHES:
+            self._stretches.remove(min(self._stretches, key=lambda stretch: stretch.used))
+            self._cuts.clear()
+        stretch = Stretch(offset, shift)
+        stretch.used = self._turn
+        self._stretches.append(stretch)
+        return stretch
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._stretches.clear()
+        self._growing = None
+        self._cuts.clear()
+        self.end = -1
+
+
+class ProvenLog:
+    """What the clients of a task have proven of a topic with so many partitions. It belongs to one thread."""
+
+    __slots__ = ("_partitions", "_stretch_bytes")
+
+    def __init__(self, partitions: int) -> None:
+        self._stretch_bytes = min(STRETCH_BYTES, TASK_BYTES // (STRETCHES * max(1, partitions)))
+        self._partitions: dict[int, ProvenPartition] = {}
+
+    def of(self, partition: int) -> ProvenPartition:
+        """What is proven of this partition."""
+        found = self._partitions.get(partition)
+        if found is None:
+            found = self._partitions[partition] = ProvenPartition(self._stretch_bytes)
+        return found
+
+    def clear(self) -> None:
+        """Forget all."""
+        for partition in self._partitions.values():
+            partition.clear()
+
+
+_NOTHING = Cut(Stretch(0, 0), 0, 0)
