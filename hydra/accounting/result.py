@@ -261,6 +261,11 @@ def _notes(order: RunOrder, evidence: Evidence, totals: Totals, latency: Latenci
         notes.append(f"{idle} of {totals.clients_reporting} clients had no partition to read")
     if not order.has_acks:
         notes.append("acks=0: nothing is acknowledged; loss is judged against the broker's log")
+    if order.batch_bytes < order.options.batch_size_bytes:
+        notes.append(
+            f"batches were cut to {order.batch_bytes:,} bytes, since the topic takes no larger ones: batch.size is"
+            f" {order.options.batch_size_bytes:,}"
+        )
     if order.topic_facts.stamped_by_broker:
         notes.append(
             "the topic has its records stamped by the broker (message.timestamp.type=LogAppendTime): their actual send"

@@ -83,7 +83,7 @@ class Monitor:
         try:
             found = self._context.admin.look_at_topic(name)
         except BrokerError:
-            every_s = TOPIC_AGAIN_S
+            self._topic_absent, every_s = False, TOPIC_AGAIN_S
         else:
             if found is None and self._topic_absent:
                 self.topic_error = f"somebody else deleted the topic {name} while the run used it"
@@ -91,7 +91,7 @@ class Monitor:
                 self.topic_error = (
                     f"somebody else deleted the topic {name} and made another one under its name while the run used it"
                 )
-            # A broker that has just come back may not know its topics yet: only the second look counts.
+            # A broker that has just come back may not know its topics yet: only the second look in a row counts.
             self._topic_absent = found is None
         self._topic_due_s = self._context.clock.now_s() + every_s
 

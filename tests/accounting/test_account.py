@@ -439,6 +439,14 @@ def test_without_acks_somebody_elses_records_do_not_count_as_sent(audited):
     assert result.totals.tx_rate_per_s == 1.0
 
 
+def test_batches_that_the_topic_made_smaller_are_told():
+    order, known = evidence([client("a", {0: range(10)})])
+    cut = dataclasses.replace(order, topic_facts=TopicFacts(max_message_bytes=1000))
+    told = "batches were cut to 1,000 bytes, since the topic takes no larger ones: batch.size is 1,400"
+    assert account(order, known).notes == ()
+    assert account(cut, known).notes == (told,)
+
+
 NOT_IN_THE_LOG, IN_THE_LOG, UNKNOWN = (
     "were never acknowledged and are not in the log",
     "were never acknowledged and are in the log",

@@ -1,11 +1,13 @@
 """CSV and JUnit XML, as other programs read them, and the verdict in a sentence."""
 
 import csv
+import dataclasses
 import io
 from xml.etree import ElementTree as ET
 
 import pytest
 
+from hydra.accounting.latency import LatencySummary
 from hydra.options.options import Options
 from hydra.report.contents import collect
 from hydra.report.exports import csv_text, junit_xml
@@ -40,6 +42,17 @@ def test_a_row_for_each_run_with_what_varies_and_every_figure():
     assert rows[6]["average_rate"] == ""
     assert rows[6]["reason"] == "the broker died"
     assert None not in rows[0]
+
+
+def test_a_metric_that_nobody_measured_is_an_empty_cell_and_no_zero():
+    made = result()
+    made = dataclasses.replace(made, latency=dataclasses.replace(made.latency, service=LatencySummary()))
+    contents = collect([("", run(made=made))])
+    (row,) = csv.DictReader(io.StringIO(csv_text(contents)))
+    assert (row["service_p99"], row["e2e_p99"], row["loss"]) == ("", "8.0", "0")
+    assert contents.points[0].metric("service_p99") is None
+    (row,) = csv.DictReader(io.StringIO(csv_text(collect([("", run(missing=10))]))))
+    assert (row["loss"], row["rx_rate"], row["failing_clients"]) == ("", "", "10")
 
 
 def test_text_is_no_formula_in_a_spreadsheet():

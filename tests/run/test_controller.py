@@ -522,16 +522,18 @@ def test_a_topic_that_is_taken_away_before_the_result_ends_the_run(rehearsal, wa
 
 
 def test_a_broker_that_does_not_know_its_topics_for_a_moment_is_no_deletion(rehearsal):
-    stage = rehearsal(test_duration=20.0)
+    stage = rehearsal(test_duration=40.0)
     look, looks = stage.broker.look_at_topic, []
 
     def forgetful(name):
         looks.append(stage.clock.now_s())
-        return None if len(looks) in {2, 4} else look(name)
+        if len(looks) == 5:
+            raise BrokerError("down")
+        return None if len(looks) in {2, 4, 6} else look(name)
 
     stage.broker.look_at_topic = forgetful
     assert stage.measure().verdict == "pass"
-    assert len(looks) > 5
+    assert len(looks) > 7
 
 
 def test_a_look_that_nobody_answers_is_no_deletion_and_comes_less_often(rehearsal):
