@@ -124,10 +124,14 @@ def waiting_signs(order: RunOrder, totals: Totals, thresholds: Sequence[Threshol
         least_ms = longest_ms * _QUANTILES.get(item.metric.rpartition("_")[2], 0.0)
         if least_ms >= item.limit and not item.metric.startswith("pub_"):
             found.append((f"{item.threshold} cannot be kept: {name} alone makes it {least_ms:,.4g} ms", advice))
-    drain_ms = 1000 * order.options.drain_timeout
-    if totals.records_unread and drain_ms < sum(waits.values()):
-        text = f"the drain ended after {drain_ms:,.0f} ms, and records may wait for {sum(waits.values()):,.0f} ms"
+    all_ms, drain_ms, kept_ms = sum(waits.values()), 1000 * order.options.drain_timeout, order.options.retention_ms
+    may_wait = f"and records may wait for {all_ms:,.0f} ms"
+    if totals.records_unread and drain_ms < all_ms:
+        text = f"the drain ended after {drain_ms:,.0f} ms, {may_wait}"
         found.append((text, f"raise --drain_timeout, or lower {name}"))
+    if totals.records_expired and kept_ms is not None and kept_ms < all_ms:
+        text = f"the topic keeps records for {kept_ms:,.0f} ms, {may_wait}"
+        found.append((text, f"raise --retention_ms, or lower {name}"))
     return found if len(found) == symptoms else ()
 
 

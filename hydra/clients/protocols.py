@@ -112,7 +112,8 @@ class SubscriberDriver(Protocol):
     def poll(self, timeout_s: float) -> None:
         """Move all clients on: connect, fetch, count. Waits ``timeout_s`` at most when nothing is there.
 
-        A client's errors are never raised: they are in its tally's ``error``, and the client tries again.
+        A client's errors are never raised: they go to its tally (``note_error``), and the client tries again.
+        So does the time for which a quota holds it back (``throttled_s``).
         """
         ...
 

@@ -147,11 +147,22 @@ class Fetcher:
     out of range, it asks where the log begins and ends, and goes on there.
     """
 
-    __slots__ = ("_client", "_out_of_range", "_request", "_version", "connection", "leader", "parts")
+    __slots__ = (
+        "_client",
+        "_out_of_range",
+        "_request",
+        "_version",
+        "connection",
+        "leader",
+        "parts",
+        "throttled_until_s",
+    )
 
     def __init__(self, client: WireClient, leader: Endpoint, parts: Sequence[PartitionTally]) -> None:
         self.leader = leader
         self.parts = list(parts)
+        self.throttled_until_s = float("-inf")
+        """Until then a quota keeps the broker from reading the next request: it owes no reply."""
         self._client = client
         self._version = 0
         self._request: protocol.FetchRequest | None = None
@@ -195,9 +206,10 @@ class Fetcher:
         tally = client.tally
         throttled_ms, error, found = protocol.read_fetch_reply(self._version, buffer, start, stop)
         tally.fetches += 1
+        now_s = time.monotonic()
         if throttled_ms:
             tally.throttled_s += throttled_ms / 1000
-        now_s = time.monotonic()
+            self.throttled_until_s = now_s + throttled_ms / 1000
         size, last = 0, None
         for partition, code, first, end in found:
             part = tally.partitions.get(partition)

@@ -116,6 +116,8 @@ class Sender:
         self._on_lost = on_lost
         self._on_throttled = on_throttled
         self._version = 0
+        self._throttled_until_s = float("-inf")
+        """Until then a quota keeps the broker from reading the next request."""
         self._request_head = b""
         """Of each Produce request; empty until the version is known."""
         self._in_flight: deque[_InFlight] = deque()
@@ -133,10 +135,11 @@ class Sender:
 
     @property
     def waiting_since_s(self) -> float | None:
-        """As of a Connection; with acks=0 since when the oldest request waits to be sent."""
+        """As of a Connection, less the time of a quota; with acks=0 since when the oldest request waits to be sent."""
         if self._acks == "0" and self._in_flight:
             return self._in_flight[0].requested_s
-        return self.connection.waiting_since_s
+        since_s = self.connection.waiting_since_s
+        return None if since_s is None else max(since_s, self._throttled_until_s)
 
     def connect(self) -> None:
         """Begin to connect; ``on_lost`` is called at once when that fails."""
@@ -204,6 +207,7 @@ class Sender:
         throttled_ms, found = read_produce_reply(self._version, buffer, start)
         codes = dict(found)
         if throttled_ms:
+            self._throttled_until_s = time.monotonic() + throttled_ms / 1000
             self._on_throttled(throttled_ms)
         if codes.keys() != {batch.queue.partition for batch in batches}:
             raise IndexError("it names other partitions than the request")

@@ -134,7 +134,7 @@ class WireSubscriber:
                 since_s = fetcher.connection.waiting_since_s
                 if since_s is None:
                     continue
-                silent_s = now_s - since_s - self.settings.wait_max_ms / 1000
+                silent_s = now_s - max(since_s, fetcher.throttled_until_s) - self.settings.wait_max_ms / 1000
                 # Before the start, another try would go to the end of the queue of a broker that lets few in.
                 waits_to_get_in = client.tally.timing is None and not fetcher.let_in
                 starting_s = self._order.options.start_deadline_s if waits_to_get_in else 0.0

@@ -169,3 +169,15 @@ def test_a_drain_that_ends_before_what_is_held_back_can_come():
         ("the drain ended after 500 ms, and records may wait for 600 ms",),
     )
     assert limit_of(order_of(drain_timeout=0.7, **held), latency=NO_LATENCY, totals=unread).limit == "broker"
+
+
+def test_a_retention_shorter_than_what_is_held_back():
+    expired = dataclasses.replace(FIGURES, records_expired=7)
+    held = {"fetch_min_bytes": 10_000_000, "fetch_wait_max_ms": 5000}
+    found = limit_of(order_of(retention_ms=1000, **held), latency=NO_LATENCY, totals=expired)
+    assert (found.limit, found.evidence) == (
+        "harness",
+        ("the topic keeps records for 1,000 ms, and records may wait for 5,000 ms",),
+    )
+    assert limit_of(order_of(retention_ms=6000, **held), latency=NO_LATENCY, totals=expired).limit == "broker"
+    assert limit_of(order_of(**held), latency=NO_LATENCY, totals=expired).limit == "broker"

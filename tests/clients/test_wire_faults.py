@@ -20,7 +20,7 @@ from hydra.clients import wire_client, wire_connection, wire_subscriber
 from hydra.clients.wire_subscriber import WireSubscriber
 from hydra.endpoints import Endpoint
 from hydra.errors import CapacityError
-from tests.clients.scripted_broker import API_VERSIONS, FETCH, METADATA
+from tests.clients.scripted_broker import API_VERSIONS, FETCH, METADATA, silence
 from tests.facts import duplicates, sequences
 
 
@@ -530,3 +530,29 @@ def test_the_order_of_turns_changes_nothing_but_the_order(scripted, subscriber, 
         assert tally.received == 5 * (number + 1)
     assert [part.next_offset for part in tally.partitions.values()] == [10, 10, 10, 10]
     assert all(sequences(part) == [(0, 10)] for part in tally.partitions.values())
+
+
+@pytest.mark.parametrize("throttle_ms", [600_000, 0])
+def test_a_broker_that_holds_a_client_back_is_not_silent(
+    scripted, subscriber, received, run_batch, monkeypatch, throttle_ms
+):
+    """It says for how long it will not read the next request; without that, silence is what it looks like."""
+    monkeypatch.setattr(wire_subscriber, "_SILENCE_CHECK_S", 0.02)
+    monkeypatch.setattr(wire_subscriber, "_SILENCE_S", 0.1)
+    monkeypatch.setattr(wire_subscriber, "_REQUEST_TIMEOUT_S", 0.2)
+    broker = scripted()
+    broker.throttle_ms = throttle_ms
+    broker.append(run_batch(range(10)))
+
+    def once(asked, version):
+        broker.fetch = lambda _asked, _version: (silence, b"")
+        return broker.good_fetch(asked, version)
+
+    broker.fetch = once
+    driver = subscriber(broker, fetch_wait_max_ms=0)
+    tally = received(driver, 10)
+    looked = time.monotonic()
+    while time.monotonic() < looked + 0.6:
+        driver.poll(0.02)
+    assert bool(tally.error) == (not throttle_ms)
+    assert (broker.connections == 1) == bool(throttle_ms)

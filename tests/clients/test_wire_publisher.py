@@ -572,3 +572,18 @@ def test_it_has_a_name_to_the_broker_and_counts_for_how_long_a_quota_holds_it_ba
     assert sender.flush(5).throttled_s == pytest.approx(0.3 * len(broker.requests))
     assert broker.requests
     assert set(broker.heard_from) == {"hydra-pub"}
+
+
+@pytest.mark.parametrize("throttle_ms", [600_000, 0])
+def test_a_broker_that_holds_the_publisher_back_is_not_silent(cluster, publisher, until, monkeypatch, throttle_ms):
+    monkeypatch.setattr("hydra.clients.wire_publisher._REQUEST_TIMEOUT_S", 0.2)
+    broker = cluster(lambda broker, batches: "silent" if len(broker.requests) > 1 else 0)
+    broker.throttle_ms = throttle_ms
+    sender = publisher(broker, acks="1", linger_ms=0)
+    sender.send(0, 0, 5)
+    until(lambda: sender.poll().acked == 5, lambda: sender.pause(0.01))
+    sender.send(0, 5, 5)
+    until(lambda: len(broker.requests) > 1, lambda: sender.pause(0.01))
+    sender.pause(0.6)
+    assert (len(broker.requests) == 2) == bool(throttle_ms)
+    assert ("no reply for" in sender.poll().error) == (not throttle_ms)
