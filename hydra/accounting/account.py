@@ -25,7 +25,7 @@ from hydra.accounting.evidence import Evidence, within_plan
 from hydra.accounting.intervals import Span
 from hydra.accounting.latency import LatencyCounts, LatencyHistogram, LatencySummary
 from hydra.accounting.loss import PartitionLog
-from hydra.accounting.result import ClientResult, Result, find_verdict, refusal_text
+from hydra.accounting.result import ClientResult, Result, find_verdict
 from hydra.accounting.stats import PublisherStats
 from hydra.accounting.timeline import TimelinePoint
 from hydra.accounting.totals import Latencies, Totals, judge_thresholds
@@ -66,10 +66,6 @@ def account(order: RunOrder, evidence: Evidence) -> Result:
     bottleneck = find_bottleneck(order, evidence, totals, latency, points=sending, thresholds=thresholds)
     if evidence.topic_error:
         bottleneck = replace(bottleneck, limit="unknown", harness_limited=False, evidence=(evidence.topic_error,))
-    elif bottleneck.limit == "broker" and totals.records_failed:
-        # For good: settings, rights or the records themselves, whatever the load. That tells nothing of the limit.
-        refused = f"{totals.records_failed} records were refused; {refusal_text(evidence)}"
-        bottleneck = replace(bottleneck, limit="unknown", evidence=(refused,))
     verdict, reasons, notes = find_verdict(
         order, evidence, totals, latency, bottleneck=bottleneck, thresholds=thresholds
     )

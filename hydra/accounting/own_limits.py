@@ -45,6 +45,17 @@ def error_signs(evidence: Evidence) -> Signs:
     return found
 
 
+def refusal_text(evidence: Evidence) -> str:
+    """The most frequent reason why records were not acked, how many it was, and what to do; empty without any."""
+    refusals = evidence.publisher.refusals if evidence.publisher is not None else ()
+    if not refusals:
+        return ""
+    first = refusals[0]
+    others = f" (one of {len(refusals)} reasons)" if len(refusals) > 1 else ""
+    told = f"{first.error} for {first.records:,} records{others}"
+    return f"{told}: {error_hint(first.code, _PUBLISHERS_RIGHTS)}" if first.code else told
+
+
 def refusals(evidence: Evidence, totals: Totals) -> tuple[str, ...]:
     """What brokers refused for good, and what would change that: rights and settings, however fast they are."""
     publisher = evidence.publisher
@@ -55,7 +66,7 @@ def refusals(evidence: Evidence, totals: Totals) -> tuple[str, ...]:
         found.append(f"brokers refused the publisher's records for good: {error_name(code)} ({hint})")
     elif totals.records_failed:
         # Only what is proven never to come into the log counts as refused: that is a rule, and no want of speed.
-        reason = (publisher.error if publisher is not None else "") or "no reason is known"
+        reason = refusal_text(evidence) or (publisher.error if publisher is not None else "") or "no reason is known"
         found.append(f"brokers refused {totals.records_failed:,} records for good ({reason})")
     refused = [(client.name, code) for client in clients if (code := _rule(client.error)) is not None]
     if refused:
@@ -118,7 +129,7 @@ def waiting_signs(order: RunOrder, totals: Totals, thresholds: Sequence[Threshol
     advice = f"lower {name}, or ask for less"
     found = []
     for item in thresholds:
-        if item.kept or item.unit != "ms" or "<" not in item.threshold:
+        if not item.broken or item.unit != "ms" or "<" not in item.threshold:
             continue
         # Records come evenly, and each waits for the rest of the time: so is the part of it that a percentile waits.
         least_ms = longest_ms * _QUANTILES.get(item.metric.rpartition("_")[2], 0.0)
@@ -137,7 +148,7 @@ def waiting_signs(order: RunOrder, totals: Totals, thresholds: Sequence[Threshol
 
 def _share(order: RunOrder) -> float:
     """The share of all records that the client which reads most is to read."""
-    partitions = order.options.partitions
+    partitions = max(1, order.options.partitions)
     if order.group_assigns:
         return -(-partitions // max(1, len(order.clients))) / partitions
     return max((len(client.starts) for client in order.clients), default=partitions) / partitions

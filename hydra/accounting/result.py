@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from hydra.accounting.bottleneck import Bottleneck, plan_not_kept, records_astray
+from hydra.accounting.own_limits import refusal_text
 from hydra.accounting.evidence import Evidence
 from hydra.accounting.latency import LatencySummary
 from hydra.accounting.timeline import TimelinePoint
@@ -233,17 +234,6 @@ def _publisher_doubts(order: RunOrder, evidence: Evidence, totals: Totals) -> li
     if doubts and (reason := refusal_text(evidence)):
         doubts[0] += f"; {reason}"
     return doubts
-
-
-def refusal_text(evidence: Evidence) -> str:
-    """The most frequent reason why records were not acked, how many it was, and what to do; empty without any."""
-    refusals = evidence.publisher.refusals if evidence.publisher is not None else ()
-    if not refusals:
-        return ""
-    first = refusals[0]
-    others = f" (one of {len(refusals)} reasons)" if len(refusals) > 1 else ""
-    told = f"{first.error} for {first.records:,} records{others}"
-    return f"{told}: {error_hint(first.code, 'WRITE')}" if first.code else told
 
 
 def _notes(order: RunOrder, evidence: Evidence, totals: Totals, latency: Latencies) -> list[str]:

@@ -383,9 +383,9 @@ def test_what_was_refused_for_good_is_no_limit_of_the_brokers():
     order, known = evidence([client("a", {0: range(5)})], publisher=sent, ends={0: 5})
     order = dataclasses.replace(order, options=dataclasses.replace(order.options, threshold=("rx_rate>=1",)))
     result = account(order, known)
-    assert result.bottleneck.limit == "unknown"
+    assert result.bottleneck.limit == "refusal"
     (told,) = result.bottleneck.evidence
-    assert told.startswith("5 records were refused; MESSAGE_TOO_LARGE for 5 records: lower --batch_size")
+    assert told.startswith("brokers refused 5 records for good (MESSAGE_TOO_LARGE for 5 records: lower --batch_size")
 
 
 @pytest.mark.parametrize(("stamp", "measured"), [("CreateTime", True), ("", True), ("LogAppendTime", False)])

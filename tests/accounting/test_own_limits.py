@@ -23,7 +23,7 @@ BUFFER = "raise --consumer_max_buffer_size"
 def order_of(pace_ms=0.0, clients=(), leaders=(), **options):
     """A megabyte a second."""
     asked = Options(**{"msg_rate": 10_000.0, "msg_size": 93, "linger_ms": 0, **options})
-    return RunOrder("r", asked, "", clients, leaders, pace_ms)
+    return RunOrder("r", asked, "", clients, leaders, pace_ms=pace_ms)
 
 
 def fetching(fetches, received_bytes):

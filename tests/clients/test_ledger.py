@@ -141,7 +141,7 @@ def test_the_queue_is_bounded_in_bytes(sending):
 def test_every_driver_cuts_its_batches_to_what_the_topic_takes(sending, takes):
     order = dataclasses.replace(sending("h:1", "t", msg_size=100), topic_facts=TopicFacts(max_message_bytes=takes))
     limit = min(10_000, takes or 10_000)
-    assert librdkafka_settings(order, print)["batch.size"] == limit
+    assert librdkafka_settings(order)["batch.size"] == limit
     assert publisher_settings(order, 1.0)["batch_size"] == limit
     publisher = WirePublisher(order)
     batches = [PartitionQueue(0, idempotent=False)]
