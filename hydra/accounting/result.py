@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from hydra.accounting.bottleneck import Bottleneck, plan_not_kept, records_astray
-from hydra.accounting.own_limits import refusal_text
 from hydra.accounting.evidence import Evidence
 from hydra.accounting.latency import LatencySummary
+from hydra.accounting.own_limits import refusal_text
 from hydra.accounting.timeline import TimelinePoint
 from hydra.accounting.totals import Latencies, ThresholdOutcome, Totals
-from hydra.kafka_errors import error_hint
 from hydra.options.order import RunOrder
 
 Verdict = Literal["pass", "fail", "indeterminate"]

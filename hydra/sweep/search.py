@@ -125,6 +125,8 @@ def classify_run(run: RunRecord) -> tuple[Outcome, str]:
         return "harness", reason
     if result.verdict == "pass":
         return "good", ""
+    if limit not in {"none", "broker"}:
+        reason = "; ".join(result.bottleneck.evidence) or reason
     for other in _OTHER_LIMITS:
         if limit == other:
             return other, reason

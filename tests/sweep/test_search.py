@@ -238,5 +238,6 @@ def test_a_failed_run_is_indeterminate_and_a_machine_that_is_too_small_is_the_ha
 def test_what_something_else_than_the_broker_limited_tells_nothing_of_the_broker(limit, verdict):
     limited = Bottleneck(limit, harness_limited=False, symptoms=("late",), evidence=("a quota held c1 back",))
     made = dataclasses.replace(result(verdict=verdict, lost=5), bottleneck=limited)
-    assert classify_run(run(made=made)) == ("unknown", "a quota held c1 back")
+    outcome = limit if limit in {"quota", "network"} else "unknown"
+    assert classify_run(run(made=made)) == (outcome, "a quota held c1 back")
     assert classify_run(run(made=dataclasses.replace(made, verdict="pass"))) == ("good", "")
