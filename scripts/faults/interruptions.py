@@ -18,7 +18,7 @@ SMALL = ("--total_sub_apps=1", "--clients_per_app=2", "--msg_rate=100", "--warmu
 COMMANDS = {
     "run": ("kafka", *SMALL, "--test_duration=2", "--output=result.json"),
     "sweep": (
-        "kafka", "sweep", *SMALL, "--test_duration=1", "--client_set=1,2", "--msg_rate_set=100", "--results=results",
+        "kafka", "sweep", *SMALL, "--test_duration=1", "--client_set=2,4", "--msg_rate_set=100", "--results=results",
         "--output=sweep.json",
     ),
 }  # fmt: skip
