@@ -17,8 +17,15 @@ def main() -> None:
         from hydra.tasks.task import task
 
         sys.exit(task(sys.argv[2:]))
+    import signal
+
+    # As long as nothing is started, Ctrl-C ends this process as other signals do: at once, and without a traceback.
+    python_s = signal.getsignal(signal.SIGINT)
+    if python_s is signal.default_int_handler:  # else whoever started it has it ignored
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     from hydra.cli.main import run
 
+    signal.signal(signal.SIGINT, python_s)
     sys.exit(run(sys.argv[1:]))
 
 

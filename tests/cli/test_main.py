@@ -1,6 +1,8 @@
 """How a command ends: exit codes, one line, no traceback."""
 
 import dataclasses
+import signal
+import subprocess
 import sys
 
 import pytest
@@ -196,3 +198,27 @@ def test_a_dumb_terminal_gets_plain_lines(call, stand_in, monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     with shown_progress() as display:
         assert isinstance(display, TerminalProgress)
+
+
+CTRL_C_AT_IMPORT = """
+import os, signal, sys
+class Finder:
+    def find_spec(self, name, *_):
+        if name == "hydra.cli.main":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+sys.argv = ["hydra", "--version"]
+from hydra.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("prefix", "code"), [("", -signal.SIGINT), ("import signal; signal.signal(2, signal.SIG_IGN)", 0)]
+)
+def test_ctrl_c_before_anything_began_is_no_traceback(prefix, code):
+    """As for any command, it ends the process at once; below nohup and the like it is ignored."""
+    ended = subprocess.run(
+        [sys.executable, "-c", prefix + CTRL_C_AT_IMPORT], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (code, "")
