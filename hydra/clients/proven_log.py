@@ -13,6 +13,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 
 from hydra.accounting.delivery_latency import STEADY_MS
+from hydra.accounting.tally import PartitionTally
 from hydra.clients.wire_protocol import INT64
 
 STRETCHES = 4
@@ -24,10 +25,10 @@ STRETCH_BYTES = 512 * 1024
 TASK_BYTES = 4 * 1024 * 1024
 """All stretches of all partitions together hold no more."""
 
-_CUTS = 256
-
 _SURELY_STEADY_MS = STEADY_MS - 0.01
 """Less than any rounding is off by: what keeps to this is steady however it is added up."""
+
+_UNEVEN = float("inf")
 
 Sent = tuple[int, int, float, float]
 """A proven batch, or several that were sent evenly: first offset, records, timestamp (ms) of the first and the last."""
@@ -56,17 +57,6 @@ class Stretch:
         self.used = 0
         """The turn in which it was last of use."""
 
-    def add(self, data: memoryview, sent: Sent, interval_ms: float) -> None:
-        """Go on with one batch; ``interval_ms`` is the plan's, 0 where it is not known yet."""
-        offset, records, first_ms, last_ms = sent
-        self.data += data
-        self.bounds.append(len(self.data))
-        self.offsets.append(offset + records)
-        self.sent.append(sent)
-        off_ms = last_ms - first_ms - (records - 1) * interval_ms
-        steady = interval_ms and -_SURELY_STEADY_MS < off_ms < _SURELY_STEADY_MS
-        self.phases.append(first_ms - offset * interval_ms if steady else float("inf"))
-
     def forget_front(self, keep_bytes: int) -> None:
         """Keep the last batches that are no larger together."""
         first = bisect_left(self.bounds, len(self.data) - keep_bytes)
@@ -80,16 +70,20 @@ class Stretch:
 class Cut:
     """Some batches of a stretch, in a row: what a client has received if its bytes are equal."""
 
-    __slots__ = ("_begin", "_first", "_stop", "_stretch", "offset", "records", "sequence", "size")
+    __slots__ = ("_first", "_stop", "_stretch", "size")
 
     def __init__(self, stretch: Stretch, first: int, stop: int) -> None:
         self._stretch, self._first, self._stop = stretch, first, stop
-        self._begin = stretch.bounds[first]
-        self.size = stretch.bounds[stop] - self._begin
+        self.size = stretch.bounds[stop] - stretch.bounds[first]
         """In bytes; 0 where nothing is equal."""
-        self.offset = stretch.offsets[first]
-        self.records = stretch.offsets[stop] - self.offset
-        self.sequence = self.offset + stretch.shift
+
+    def count_into(self, part: PartitionTally) -> int:
+        """Count the records, and move the position behind them. Returns the position."""
+        stretch = self._stretch
+        offset, end = stretch.offsets[self._first], stretch.offsets[self._stop]
+        part.add(offset, offset + stretch.shift, end - offset)
+        part.next_offset = end
+        return end
 
     def batches(self) -> Sequence[Sent]:
         """What is known of each batch."""
@@ -99,87 +93,70 @@ class Cut:
         """The same; as one where all of it was sent as evenly as the plan says."""
         phases = self._stretch.phases[self._first : self._stop]
         if max(phases) - phases[0] < _SURELY_STEADY_MS and phases[0] - min(phases) < _SURELY_STEADY_MS:
-            first_ms = self._stretch.sent[self._first][2]
-            return ((self.offset, self.records, first_ms, first_ms + (self.records - 1) * interval_ms),)
+            offset, _, first_ms, _ = self._stretch.sent[self._first]
+            records = self._stretch.offsets[self._stop] - offset
+            return ((offset, records, first_ms, first_ms + (records - 1) * interval_ms),)
         return self.batches()
-
-    def equals(self, view: memoryview, turn: int) -> bool:
-        """Whether these bytes are the same, all of them."""
-        # In place: a slice of either would be a copy, and memoryviews compare byte by byte as Python's numbers.
-        if not self._stretch.data.startswith(view, self._begin):
-            return False
-        self._stretch.used = turn
-        return True
 
 
 class ProvenPartition:
     """What is proven of one partition, in stretches of at most ``stretch_bytes``."""
 
-    __slots__ = ("_cuts", "_growing", "_stretch_bytes", "_stretches", "_turn", "end")
+    __slots__ = ("_growing", "_stretch_bytes", "_stretches", "_turn", "end")
 
     def __init__(self, stretch_bytes: int) -> None:
         self._stretch_bytes = stretch_bytes
         self._stretches: list[Stretch] = []
         self._growing: Stretch | None = None
-        self._cuts: dict[tuple[int, int], Cut] = {}
-        """By offset and size: clients that ask together get the same bytes."""
         self._turn = 0
         self.end = -1
         """No offset from here on is known."""
 
-    def whole(self, view: memoryview, position: int) -> Cut | None:
-        """All of these bytes, if they are known batches from the position on or behind it; None if they are not."""
+    def beginning(self, view: memoryview, position: int) -> Cut | None:
+        """The known batches with which these bytes begin, if the first one is not before the position.
+
+        None where nothing is known of its offset; a cut of size 0 where the bytes differ from what is known.
+        """
         # Hot path: once for every answer with records.
         offset: int = INT64.unpack_from(view)[0]
         if not position <= offset < self.end:
             return None
-        size = len(view)
-        cut = self._cuts.get((offset, size))
-        if cut is None:
-            cut = self._find(offset, size)
-            if cut is None or cut.size != size:
-                return None
-            if len(self._cuts) >= _CUTS:
-                self._cuts.clear()
-            self._cuts[offset, size] = cut
-        self._turn += 1
-        return cut if cut.equals(view, self._turn) else None
-
-    def beginning(self, view: memoryview, offset: int) -> Cut | None:
-        """The known batches with which these bytes begin, the first at ``offset``.
-
-        None where nothing is known of that offset; a cut of size 0 where the bytes differ from what is known.
-        """
-        cut = self._find(offset, len(view))
-        if cut is None:
-            return None
-        self._turn += 1
-        return cut if cut.equals(view[: cut.size], self._turn) else _NOTHING
-
-    def _find(self, offset: int, size: int) -> Cut | None:
-        """The most batches from the offset on that have no more than so many bytes."""
         for stretch in self._stretches:
             offsets, bounds = stretch.offsets, stretch.bounds
             if offsets[0] <= offset < offsets[-1]:
                 first = bisect_left(offsets, offset)
-                stop = bisect_right(bounds, bounds[first] + size) - 1
-                if offsets[first] == offset and stop > first:
-                    return Cut(stretch, first, stop)
+                begin, size = bounds[first], len(view)
+                stop = bisect_right(bounds, begin + size) - 1
+                if offsets[first] != offset or stop <= first:
+                    continue
+                # In place: a slice of either would be a copy, and memoryviews compare as slowly as Python's numbers.
+                known = view if bounds[stop] - begin == size else view[: bounds[stop] - begin]
+                if not stretch.data.startswith(known, begin):
+                    return _NOTHING
+                self._turn += 1
+                stretch.used = self._turn
+                return Cut(stretch, first, stop)
         return None
 
     def keep(self, buffer: memoryview, batches: Iterable[Batch], interval_ms: float) -> None:
         """Remember batches that were proven; ``interval_ms`` is the plan's: always the same, or 0 if not known yet."""
         for at, end, sequence, sent in batches:
-            offset = sent[0]
+            offset, records, first_ms, last_ms = sent
             stretch = self._growing
             if stretch is None or stretch.offsets[-1] != offset or stretch.shift != sequence - offset:
                 stretch = self._growing = self._stretch_for(offset, sequence - offset)
                 if stretch is None:
                     continue
-            stretch.add(buffer[at:end], sent, interval_ms)
-            if len(stretch.data) > self._stretch_bytes:
+            stretch.data += buffer[at:end]
+            size = len(stretch.data)
+            stretch.bounds.append(size)
+            stretch.offsets.append(offset + records)
+            stretch.sent.append(sent)
+            off_ms = last_ms - first_ms - (records - 1) * interval_ms
+            steady = interval_ms and -_SURELY_STEADY_MS < off_ms < _SURELY_STEADY_MS
+            stretch.phases.append(first_ms - offset * interval_ms if steady else _UNEVEN)
+            if size > self._stretch_bytes:
                 stretch.forget_front(self._stretch_bytes // 2)
-                self._cuts.clear()
         self.end = max((stretch.offsets[-1] for stretch in self._stretches), default=-1)
 
     def _stretch_for(self, offset: int, shift: int) -> Stretch | None:
@@ -193,7 +170,6 @@ class ProvenPartition:
             return None
         if len(self._stretches) >= STRETCHES:
             self._stretches.remove(min(self._stretches, key=lambda stretch: stretch.used))
-            self._cuts.clear()
         stretch = Stretch(offset, shift)
         stretch.used = self._turn
         self._stretches.append(stretch)
@@ -203,7 +179,6 @@ class ProvenPartition:
         """Forget all."""
         self._stretches.clear()
         self._growing = None
-        self._cuts.clear()
         self.end = -1
 
 

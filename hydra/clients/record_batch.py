@@ -38,7 +38,7 @@ from crc32c import crc32c
 from hydra.accounting.delivery_latency import STEADY_MS, DeliveryTiming
 from hydra.accounting.tally import ClientTally, PartitionTally
 from hydra.clients.compression import decompress
-from hydra.clients.proven_log import Batch, ProvenLog, ProvenPartition, Sent
+from hydra.clients.proven_log import Batch, ProvenLog, Sent
 from hydra.clients.wire_protocol import Buffer, read_varint, varint
 from hydra.errors import BrokerError
 from hydra.records.identity import SEQUENCE, SEQUENCE_OFFSET
@@ -118,60 +118,40 @@ class BatchCounter:
         self._log = log
         self._shape: RecordShape | None = None
 
-    def count(  # noqa: PLR0917  # hot path: keywords cost
+    def count(  # noqa: C901, PLR0912, PLR0917  # hot path: calls and keywords cost
         self, buffer: Buffer, start: int, stop: int, part: PartitionTally, client: ClientTally, now_s: float = 0.0
     ) -> str:
         """Count the batches between ``start`` and ``stop`` that arrived at ``now_s``; move the position past them.
 
         A batch that is incomplete at the end is left for the next fetch. Records before the position are not counted:
-        a broker sends whole batches, also when the position is within one.
-
-        Returns what is wrong with a batch that was passed over; empty when nothing is.
+        a broker sends whole batches, also when the position is within one. Returns what is wrong with a batch that was
+        passed over; empty when nothing is.
 
         Raises:
             BrokerError: this is no record batch, but a message set of a broker before 0.11, or garbage.
         """
-        # Hot path: once for every answer, with no turn for a batch where all of its bytes are known.
-        known = None
-        if self._log is not None and stop - start > MAGIC_AT:
-            known = self._log.of(part.partition)
-            cut = known.whole(memoryview(buffer)[start:stop], part.next_offset)
-            if cut is not None:
-                part.add(cut.offset, cut.sequence, cut.records)
-                part.next_offset = cut.offset + cut.records
-                timing = client.timing
-                if timing is not None:
-                    _time_sent(cut.together(timing.interval_ms), buffer, start, timing, now_s)
-                return ""
-        return self._count_batches(buffer, start, stop, part, client, now_s, known)
-
-    def _count_batches(  # noqa: C901, PLR0912, PLR0917  # hot path: calls and keywords cost
-        self, buffer: Buffer, start: int, stop: int, part: PartitionTally, client: ClientTally, now_s: float,
-        known: ProvenPartition | None,
-    ) -> str:  # fmt: skip
-        # Hot path: one turn for every batch that a client receives, never one for every record.
+        # Hot path: one turn for all batches that are known, and for every other one; never one for a record.
         error, at, position, timing, shape = "", start, part.next_offset, client.timing, self._shape
         interval_ms = timing.interval_ms if timing is not None else 0.0
         proven: list[Sent] = []
         fresh: list[Batch] = []
         view = memoryview(buffer)
+        known = self._log.of(part.partition) if self._log is not None else None
         known_end = known.end if known is not None else -1
         while stop - at > MAGIC_AT:
-            if buffer[at + MAGIC_AT] != MAGIC:
-                raise _not_a_batch(part, buffer[at + MAGIC_AT])
-            if stop - at < HEADER_BYTES:
-                break
-            head = HEADER.unpack_from(buffer, at)
-            base, length, _, _, crc, attributes, last_delta, first_ms, last_ms, _, _, _, count = head
-            if position <= base < known_end and known is not None:
-                cut = known.beginning(view[at:stop], base)
+            if position < known_end and known is not None:
+                cut = known.beginning(view[at:stop], position)
                 if cut is not None and cut.size:
-                    part.add(base, cut.sequence, cut.records)
-                    part.next_offset = position = base + cut.records
+                    position = cut.count_into(part)
                     proven += cut.batches() if proven else cut.together(interval_ms)
                     at += cut.size
                     continue
                 known_end = known_end if cut is None else -1  # something differs: this answer is not looked up further
+            if buffer[at + MAGIC_AT] != MAGIC:
+                raise _not_a_batch(part, buffer[at + MAGIC_AT])
+            if stop - at < HEADER_BYTES:
+                break
+            base, length, _, _, crc, flags, last_delta, first_ms, last_ms, *_, count = HEADER.unpack_from(buffer, at)
             if length < HEADER_BYTES - LENGTH_END:
                 raise BrokerError(f"partition {part.partition} has a record batch of {length} bytes at offset {base}")
             end = at + LENGTH_END + length
@@ -179,25 +159,21 @@ class BatchCounter:
                 break
             whole = count == last_delta + 1
             if crc32c(view[at + CRC_END : end]) != crc:
-                # Each new fetch might bring the same bytes: it is passed over, its records show as missing sequences.
-                client.corrupt += 1
-                error = f"the record batch at offset {base} of partition {part.partition} has a wrong CRC-32C"
+                error = _corrupt(part, client, base)
                 position = max(position + 1, base + (count if whole else 1))
             else:
-                plain = not attributes & _NOT_PLAIN and whole and base >= position
+                plain = not flags & _NOT_PLAIN and whole and base >= position
                 first = self._prove(buffer, at + HEADER_BYTES, end, count) if plain else -1
                 if first >= 0:
                     part.add(base, first, count)
-                    sent = (base, count, first_ms, last_ms)
-                    proven.append(sent)
-                    fresh.append((at, end, first, sent))
-                elif not attributes & _CONTROL:
+                    proven.append((base, count, first_ms, last_ms))
+                    fresh.append((at, end, first, proven[-1]))
+                elif not flags & _CONTROL:
                     batch = BatchHead(base, count, first_ms, last_ms, now_s)
-                    error = self._unpack(view[at + HEADER_BYTES : end], attributes, batch, part, client) or error
+                    error = self._unpack(view[at + HEADER_BYTES : end], flags, batch, part, client) or error
                 position = max(position, base + last_delta + 1)
-            part.next_offset = position
-            at = end
-        if known is not None and shape is self._shape:
+            part.next_offset, at = position, end
+        if fresh and known is not None and shape is self._shape:
             known.keep(view, fresh, interval_ms)
         if timing is not None and proven:
             _time_sent(proven, buffer, start, timing, now_s)
@@ -357,6 +333,12 @@ def _read_record(buffer: Buffer, at: int, end: int) -> Record:
         raise ValueError(f"invalid value: {value_bytes} bytes, {stop - at} are left")
     headers, _ = read_varint(buffer, at + max(0, value_bytes))
     return Record(stop, timestamp_delta, offset_delta, at, value_bytes, key_bytes < 0 and not headers)
+
+
+def _corrupt(part: PartitionTally, client: ClientTally, offset: int) -> str:
+    # Each new fetch would bring the same bytes: the batch is passed over, and its records show as missing sequences.
+    client.corrupt += 1
+    return f"the record batch at offset {offset} of partition {part.partition} has a wrong CRC-32C"
 
 
 def _not_a_batch(part: PartitionTally, magic: int) -> BrokerError:

@@ -121,6 +121,8 @@ class MainThreadExecutor:
 
     def serve(self, wait_s: float) -> None:
         """Do what was asked for; waits ``wait_s`` at most for something to do."""
+        if wait_s <= 0 and self._work.empty():
+            return  # hot path: after each wake-up; an exception would cost more than all else here
         try:
             work, future = self._work.get(block=wait_s > 0, timeout=wait_s or None)
         except queue.Empty:
