@@ -225,7 +225,7 @@ class RunTestKAFKA:
                 except InterruptedRunError:
                     self.delete_all_launched_apps()  # the apps must not stay; who asks again ends this at once
                     raise
-                except HydraError:
+                except (HydraError, OSError):
                     self._session.apps_are_left()
                     raise
         finally:

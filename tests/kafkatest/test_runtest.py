@@ -49,7 +49,7 @@ class FakeStack:
     def __init__(self):
         self.measured, self.warmed_up, self.errors, self.apps = [], [], [], {}
         self.warm_up_s, self.loaded = 0.0, 0
-        self.ended = None
+        self.ended, self.traced = None, []
         self.launcher = self.deployment = self
 
     def connect_kafka(self):
@@ -87,6 +87,15 @@ class FakeStack:
 
     def failure(self, wait_s=0):
         return self.ended
+
+    def begin_run(self, order):
+        self.traced.append(order.topic)
+
+    def end_run(self, run):
+        self.traced.append("end")
+
+    def apps_are_left(self):
+        self.traced.append("apps are left")
 
     def apply(self, spec):
         self.apps[spec.app_id] = spec.instances
@@ -264,6 +273,7 @@ def test_a_clean_up_that_fails_is_a_note_and_hides_nothing(stack, monkeypatch, e
     ):
         runner.run_test()
     assert progress.notes == [f"not everything could be cleaned up: {error}"]
+    assert stack.traced[1:] == ["end", "apps are left"]
 
 
 def test_an_interrupted_clean_up_is_done_all_the_same_and_is_the_exit_code(stack, monkeypatch):
