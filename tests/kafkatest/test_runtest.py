@@ -67,15 +67,6 @@ class FakeStack:
     def ran(self):
         self.loaded += 1
 
-    def begin_run(self, _order):
-        return
-
-    def end_run(self, _run):
-        return
-
-    def apps_are_left(self):
-        return
-
     def cluster(self):
         return {"kafka": "embedded"}
 
