@@ -110,7 +110,8 @@ def test_a_run_in_which_nothing_gives_way_has_no_limit(hydra, place) -> None:
 
 @pytest.mark.usefixtures("on_running_stack")
 def test_a_broken_threshold_fails_the_run_and_a_missing_audit_is_told(hydra, place) -> None:
-    command = hydra(*SMALL, "--threshold=e2e_p50<0.001ms", "--audit=never")
+    # Without a linger and a pace: what we wait for ourselves would explain it.
+    command = hydra(*SMALL, "--linger_ms=0", "--fetch_pace_ms=0", "--threshold=e2e_p50<0.001ms", "--audit=never")
     code, result = command.end(), place.record()["result"]
     if code == 3:
         skip_if_others_use_the_machine(result["totals"])
