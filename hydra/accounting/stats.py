@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from hydra.accounting.intervals import Interval, Span
 from hydra.accounting.latency import LatencyCounts, LatencySummary
+from hydra.kafka_errors import is_own_error
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,13 @@ class OwnErrors:
     count: int = 0
     last: str = ""
 
-    def and_one(self, text: str) -> OwnErrors:
-        """These and one more."""
-        return OwnErrors(self.count + 1, text)
+    def with_noted(self, text: str) -> OwnErrors:
+        """These and, where it is the client's own, one more."""
+        return OwnErrors(self.count + 1, text) if is_own_error(text) else self
+
+    def instead_of(self, error: str) -> str:
+        """What to tell while a client has this error: the last one of its own, if there was any; empty without one."""
+        return str(self) if error and self.count else error
 
     def __str__(self) -> str:
         return f"{self.last} ({self.count} times)" if self.count > 1 else self.last

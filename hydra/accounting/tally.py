@@ -13,7 +13,6 @@ from hydra.accounting.delivery_latency import DeliveryTiming
 from hydra.accounting.intervals import Span
 from hydra.accounting.latency import CLIENT_BITS, LatencySummary, SpacedLatencies
 from hydra.accounting.stats import ClientStats, OwnErrors, PartitionStats
-from hydra.kafka_errors import is_own_error
 from hydra.records.identity import IDENTITY_BYTES, SEQUENCE, SEQUENCE_OFFSET
 
 
@@ -141,13 +140,12 @@ class ClientTally:
     def note_error(self, text: str) -> None:
         """Note an error, and count it where it is the client's own."""
         self.error = text
-        if is_own_error(text):
-            self.own_errors = self.own_errors.and_one(text)
+        self.own_errors = self.own_errors.with_noted(text)
 
     @property
     def reason(self) -> str:
         """What keeps the client from reading: the last error of its own, if there was any; empty while nothing does."""
-        return str(self.own_errors) if self.error and self.own_errors.count else self.error
+        return self.own_errors.instead_of(self.error)
 
     def hold(self, offsets: Mapping[int, int]) -> list[PartitionTally]:
         """Its group has given it these partitions, and is at these offsets; where it has been further it stays there.

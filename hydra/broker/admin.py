@@ -7,7 +7,6 @@ BrokerError. A port that refuses connections is given up after a few seconds.
 from __future__ import annotations
 
 import contextlib
-import socket
 import struct
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +30,7 @@ from kafka.net.compat import KafkaNetClient
 from kafka.protocol.metadata import MetadataRequest, MetadataResponse
 
 from hydra.accounting.evidence import OffsetRange
-from hydra.broker.connectivity import await_reachable, check_no_tls, connection_errors
+from hydra.broker.connectivity import ask, await_reachable, check_no_tls, connection_errors
 from hydra.endpoints import Endpoint, parse_endpoints
 from hydra.errors import BrokerError
 from hydra.kafka_errors import error_hint, error_name, is_final
@@ -349,18 +348,13 @@ def _settings(client: KafkaAdminClient, kind: str, name: str, wanted: Sequence[s
 
 
 def _topic_at(endpoint: Endpoint, name: str, version: int) -> _Topic:
-    """The topic in one broker's reply to a Metadata request; raises OSError, or ValueError for no such reply."""
+    """The topic in one broker's reply to a Metadata request; raises what ``ask`` raises."""
     wanted = MetadataRequest.MetadataRequestTopic(name=name)
     request = MetadataRequest(topics=[wanted], allow_auto_topic_creation=False)
     request.with_header(correlation_id=1, client_id="hydra-admin")
-    connection = socket.create_connection((endpoint.host, endpoint.port), timeout=_LOOK_TIMEOUT_S)
-    with connection, connection.makefile("rb") as stream:
-        connection.sendall(request.encode(version=version, header=True, framed=True))
-        (size,) = struct.unpack(">i", stream.read(4))
-        if not 0 < size <= _LARGEST_REPLY_BYTES:
-            raise ValueError(f"a reply of {size} bytes")
-        reply = MetadataResponse.decode(stream.read(size), version=version, header=True).to_dict()
-    topic: _Topic = reply["topics"][0]
+    framed = request.encode(version=version, header=True, framed=True)
+    reply = ask(endpoint, framed, _LOOK_TIMEOUT_S, _LARGEST_REPLY_BYTES)
+    topic: _Topic = MetadataResponse.decode(reply, version=version, header=True).to_dict()["topics"][0]
     return topic
 
 

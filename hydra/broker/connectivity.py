@@ -216,17 +216,31 @@ def is_ready(port: int, cluster_id: str, timeout_s: float) -> bool:
     """
     header = struct.pack(">hhih", _API_METADATA, _METADATA_VERSION, 1, len(_CLIENT_ID))
     request = header + _CLIENT_ID + struct.pack(">i", 0)
+    framed = struct.pack(">i", len(request)) + request
     try:
-        connection = socket.create_connection(("127.0.0.1", port), timeout=timeout_s)
-        with connection, connection.makefile("rb") as reply:
-            connection.sendall(struct.pack(">i", len(request)) + request)
-            (size,) = struct.unpack(">i", reply.read(4))
-            if not 0 < size <= _LARGEST_REPLY_BYTES:
-                return False
-            brokers, found_id = _decode(reply.read(size))
-    except (OSError, struct.error, UnicodeDecodeError):
+        brokers, found_id = _decode(ask(Endpoint("127.0.0.1", port), framed, timeout_s, _LARGEST_REPLY_BYTES))
+    except (OSError, struct.error, ValueError):
         return False
     return brokers > 0 and found_id == cluster_id
+
+
+def ask(endpoint: Endpoint, request: bytes, timeout_s: float, limit_bytes: int) -> bytes:
+    """The reply to one request, framed as the Kafka protocol guide says, on a connection of its own; without its size.
+
+    ``timeout_s`` is for each step of the exchange.
+
+    Raises:
+        OSError: there is no such connection, or it failed.
+        ValueError: the reply is empty, or larger than ``limit_bytes``.
+        struct.error: the connection was closed before the reply.
+    """
+    connection = socket.create_connection((endpoint.host, endpoint.port), timeout=timeout_s)
+    with connection, connection.makefile("rb") as stream:
+        connection.sendall(request)
+        (size,) = struct.unpack(">i", stream.read(4))
+        if not 0 < size <= limit_bytes:
+            raise ValueError(f"a reply of {size} bytes")
+        return stream.read(size)
 
 
 def _decode(reply: bytes) -> tuple[int, str]:

@@ -18,12 +18,15 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from hydra.clients.ledger import queue_limit
 from hydra.clients.record_batch import HEADER_BYTES
 from hydra.clients.record_writer import ProducerNumbers, RecordWriter, Stretch
+from hydra.options.order import RunOrder
 
 REMEMBERED_BATCHES = 5
 """How many of a producer's last batches in a partition a broker recognises; an earlier one it calls out of order."""
 
+_QUEUE_BYTES, _BATCH_OBJECT_BYTES = 1 << 29, 512
 _LAST_EPOCH = 0x7FFF
 _LAST_NUMBER = 0x7FFFFFFF
 
@@ -204,3 +207,9 @@ class PartitionQueue:
         self.in_flight.clear()
         self.waiting.clear()
         return batches
+
+
+def queue_records(order: RunOrder, writer: RecordWriter) -> int:
+    """How many records may wait for their outcome, within 512 MiB of batches."""
+    records_a_batch = max(1, writer.fit(order.batch_bytes - HEADER_BYTES, 1 << 31, 0, 0)[0])
+    return queue_limit(order.options.msg_rate, records_a_batch * _QUEUE_BYTES // _BATCH_OBJECT_BYTES)

@@ -19,11 +19,10 @@ from functools import partial
 
 from hydra.accounting.stats import PartitionOutcomes
 from hydra.clients import wire_produce as produce
-from hydra.clients.ledger import PROOFS_OF_REFUSAL, DeliveryLedger, queue_limit
+from hydra.clients.ledger import PROOFS_OF_REFUSAL, DeliveryLedger
 from hydra.clients.protocols import PUBLISHER_CLIENT_ID, AckCount
-from hydra.clients.record_batch import HEADER_BYTES
 from hydra.clients.record_writer import RecordWriter
-from hydra.clients.wire_batches import PartitionQueue, PendingBatch
+from hydra.clients.wire_batches import PartitionQueue, PendingBatch, queue_records
 from hydra.clients.wire_connection import EventLoop
 from hydra.clients.wire_leaders import LeaderLookup
 from hydra.clients.wire_produce import Sender
@@ -40,7 +39,6 @@ BACK_OFF_FIRST_S, BACK_OFF_LAST_S = 0.1, 1.0
 RECONNECT_FIRST_S, RECONNECT_LAST_S = 0.05, 1.0
 """Kafka's defaults of retry.backoff.ms and reconnect.backoff.ms, and of their maximums."""
 
-_QUEUE_BYTES, _BATCH_OBJECT_BYTES = 1 << 29, 512
 _REQUEST_TIMEOUT_S, _CONNECT_TIMEOUT_S = 30.0, 10.0
 _HOUSEKEEPING_S = 0.1
 _SELECTOR_TICK_S = 0.001
@@ -394,9 +392,3 @@ class WirePublisher:
                 self._retry(batch)
         for batch in batches:
             self._wake(batch.queue)
-
-
-def queue_records(order: RunOrder, writer: RecordWriter) -> int:
-    """How many records may wait for their outcome, within 512 MiB of batches."""
-    records_a_batch = max(1, writer.fit(order.batch_bytes - HEADER_BYTES, 1 << 31, 0, 0)[0])
-    return queue_limit(order.options.msg_rate, records_a_batch * _QUEUE_BYTES // _BATCH_OBJECT_BYTES)

@@ -12,7 +12,8 @@ from kafka.record.default_records import DefaultRecordBatch
 
 from hydra.accounting.stats import Refusal
 from hydra.clients.ledger import sequence_of
-from hydra.clients.wire_publisher import WirePublisher, queue_records
+from hydra.clients.wire_batches import queue_records
+from hydra.clients.wire_publisher import WirePublisher
 from hydra.errors import BrokerError
 from hydra.records.identity import IDENTITY
 from tests.clients.scripted_broker import ScriptedBroker, hang_up, silence
