@@ -253,6 +253,8 @@ class SubscriberStatus:
     waiting: tuple[str, ...] = field(default=())
     """Clients that are not positioned yet or, after teststop, not drained; twenty names at most."""
     error: str = ""
+    fetches: int = 0
+    """Of all clients together, since the start."""
 
 
 @dataclass(frozen=True)

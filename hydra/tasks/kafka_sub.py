@@ -125,6 +125,7 @@ class SubscriberRun:
             drained=drained,
             waiting=tuple(waiting[:MAX_NAMES]),
             error=error,
+            fetches=sum(tally.fetches for tally in tallies),
         )
 
     def stats(self, task_id: str, usage: ProcessUsage, traffic: HostTraffic) -> SubscriberStats:
