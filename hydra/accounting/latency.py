@@ -157,6 +157,14 @@ class LatencyHistogram:
         )
 
 
+def merged(histograms: Iterable[LatencyCounts]) -> LatencyHistogram:
+    """The sum of histograms of ``FINE_BITS``."""
+    whole = LatencyHistogram()
+    for histogram in histograms:
+        whole.merge(histogram)
+    return whole
+
+
 class Spacing:
     """The plan's interval, cut into ticks."""
 
