@@ -152,10 +152,10 @@ class SubscriberStats:
     """Every delivery's latency from the intended send time."""
     service: LatencyCounts = field(default_factory=LatencyCounts)
     """Every delivery's latency from the actual send time."""
-    unpaced: LatencyCounts = field(default_factory=LatencyCounts)
-    """``e2e`` of those clients alone that keep no pace of fetch rounds."""
     samples: tuple[SubscriberSample, ...] = ()
     traffic: HostTraffic = HostTraffic(0.0, 0.0)
+    unpaced: LatencyCounts = field(default_factory=LatencyCounts)
+    """``e2e`` of those clients alone that keep no pace of fetch rounds."""
 
 
 @dataclass(frozen=True)
