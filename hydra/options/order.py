@@ -218,7 +218,7 @@ def make_order(
     """The order of one run, without what is known of its topic, which is still to come; ``cores``: the controller's."""
     pace_ms = fetch_pace_ms(options, cores)
     clients = list(assign(run_id, options, task_ids))
-    for number in unpaced_readers(options, pace_ms):
+    for number in unpaced_readers(options, pace_ms, len(clients)):
         clients[number] = replace(clients[number], paced=False)
     return RunOrder(run_id, options, bootstrap_servers, tuple(clients), pace_ms=pace_ms)
 
@@ -266,15 +266,14 @@ def fetch_pace_ms(options: Options, cores: float) -> float:
     return round(1000 * options.client_count / (fetches_per_s_and_core * (cores or 1)), 3)
 
 
-def unpaced_readers(options: Options, pace_ms: float) -> range:
-    """The numbers of those clients that keep no pace, so that what the pace adds to a latency is measured.
+def unpaced_readers(options: Options, pace_ms: float, count: int) -> range:
+    """The numbers of those of ``count`` clients that keep no pace, so that what the pace adds to a latency is measured.
 
     One of fifty, two at least, spread over the apps. Each fetches after every append, so no more of them than cause a
     twentieth of the fetches of all others. None where the pace is too short to matter, where clients are so few that
     two are not a sample but the load, in a shared group, where a client is not like another, and with a driver of the
     user's own, of which nobody knows what it does.
     """
-    count = options.client_count
     if (
         options.sub_driver != "wire"
         or pace_ms < PACE_THAT_MATTERS_MS
