@@ -19,6 +19,7 @@ from hydra.clients.wire_group import GroupMember, leave_groups
 from hydra.clients.wire_leaders import LeaderLookup
 from hydra.endpoints import parse_endpoints
 from hydra.errors import CapacityError
+from hydra.kafka_errors import NOT_LET_IN
 from hydra.options.order import RunOrder
 
 _SILENCE_CHECK_S = 1.0
@@ -150,10 +151,12 @@ class WireSubscriber:
                 if fetcher.connection.connecting:
                     if silent_s > _CONNECT_TIMEOUT_S:
                         client.lost(fetcher, f"{fetcher.leader}: no connection after {silent_s:.0f} s")
-                elif silent_s > max(_REQUEST_TIMEOUT_S, starting_s):
-                    client.lost(fetcher, f"{fetcher.leader}: no reply for {silent_s:.0f} s")
+                    continue
+                silence = "no reply" if fetcher.let_in else NOT_LET_IN
+                if silent_s > max(_REQUEST_TIMEOUT_S, starting_s):
+                    client.lost(fetcher, f"{fetcher.leader}: {silence} for {silent_s:.0f} s")
                 elif silent_s > _SILENCE_S:
-                    client.tally.error = f"{fetcher.leader}: no reply for {silent_s:.0f} s"
+                    client.tally.error = f"{fetcher.leader}: {silence} for {silent_s:.0f} s"
 
 
 def _fetch_all(idle: list[Fetcher]) -> None:

@@ -24,6 +24,7 @@ from hydra.kafkatest.leftovers import RunTrace
 from hydra.kafkatest.local_stack import FAILURE_TIMEOUT_S, LocalStack, stack_command
 from hydra.kafkatest.running_stack import RunningStack
 from hydra.kafkatest.traces import Trace, forget_stacks_that_ended
+from hydra.options.connection_limits import check_connections
 from hydra.options.options import Options, check_record_size
 from hydra.run.clock import MonotonicClock
 from hydra.run.deployment import Deployment
@@ -92,6 +93,7 @@ class Session:
                 # Brokers of the user's own can be checked before anything is started on them.
                 facts = self._open_admin().check()
                 check_record_size(self._options, facts.max_message_bytes, "message.max.bytes")
+                self._check_connections(facts)
             access = given or self._stack_access()
             self.launcher = MarathonLauncher(access, mesos_url=self._options.mesos_url, clock=self._clock)
             self._closing.callback(self.launcher.close)
@@ -232,16 +234,22 @@ class Session:
         self._closing.callback(self._admin.close)
         return self._admin
 
+    def _check_connections(self, facts: ClusterFacts) -> None:
+        """See that the brokers let in as many clients, as far as their settings may be read."""
+        check_connections(self._options, self._admin.connection_limits(), len(facts.brokers))
+
     def connect_kafka(self) -> None:
         """Wait until Kafka is up and learn about it.
 
         Raises:
+            UsageError: its settings limit connections to fewer than the options need.
             BrokerError: it cannot be reached.
         """
         if self._embedded:
             self._progress.phase("starting", "waiting for the embedded Kafka")
             self._open_admin()
         self._facts = self._admin.check()
+        self._check_connections(self._facts)
         grace_s = EMBEDDED_GRACE_S if self._embedded else self._options.delivery_timeout_s
         probe = BrokerProbe(self.bootstrap_servers, grace_s=grace_s, note=self._progress.note)
         self._probe = self._closing.enter_context(probe)

@@ -199,6 +199,11 @@ class RunOrder:
         return self.options.group == "shared" and self.options.group_mode == "group"
 
     @property
+    def tasks_elsewhere(self) -> bool:
+        """Whether tasks may run on other machines than the controller's, or in other cgroups."""
+        return self.options.marathon_url is not None
+
+    @property
     def readers(self) -> int:
         """How many clients read each partition."""
         return 1 if self.options.group == "shared" else self.options.client_count

@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 from typing import TypeVar
 
 from hydra.accounting.account import account
+from hydra.accounting.connections import somebody_was_not_let_in
 from hydra.accounting.evidence import Audit, Evidence, OffsetRange
 from hydra.accounting.latency import LatencyCounts
 from hydra.accounting.result import Result
@@ -322,6 +323,10 @@ class Run:
         if self.order.topic_facts.stamped_by_broker:
             stats = [replace(each, service=LatencyCounts()) for each in stats]
         self._note(subscribers=tuple(stats))
+        if somebody_was_not_let_in(self._evidence):
+            with contextlib.suppress(BrokerError):
+                limits = self._context.admin.connection_limits()
+                self._note(connection_limits=None if limits is None else tuple(limits))
 
     def _final_log(self, end: Mapping[int, OffsetRange]) -> Mapping[int, OffsetRange]:
         """The log as it is now: its end as the clients were told, its start as far as retention has moved it since."""

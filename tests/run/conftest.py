@@ -111,6 +111,7 @@ class FakeBroker:
         self.topics = {}
         self.ids = {}
         self.facts = TopicFacts()
+        self.limits = ()
         self._made = 0
         self.configs = {}
         self.deleted = []
@@ -131,6 +132,10 @@ class FakeBroker:
 
     def check(self):
         return ClusterFacts("memory")
+
+    def connection_limits(self):
+        self._look()
+        return self.limits
 
     def create_topic(self, name, *, partitions, configs):
         self._look()
@@ -483,6 +488,8 @@ class FakeSubscriberTask(FakeTask):
         self.skip = set()
         self.positioned_s = None
         self.error = ""
+        self.driver_error = ""
+        """Of its first client, when it is asked what it received."""
 
     def updateconfig(self, arguments):
         order = decode(arguments, RunOrder)
@@ -525,6 +532,7 @@ class FakeSubscriberTask(FakeTask):
     def getstats(self, _arguments):
         if self.subscribing is None:
             return failure("not configured: send updateconfig first")
+        self.driver.tallies[0].error = self.driver_error
         return success(self.subscribing.stats(self.task.task_id, USAGE, TRAFFIC))
 
     def resetstats(self, _arguments):
