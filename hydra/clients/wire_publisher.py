@@ -1,10 +1,11 @@
 """The publisher that speaks the Kafka protocol itself, on plain sockets and on the thread of whoever calls it.
 
-It behaves as Kafka's own producer does with its defaults: batches by ``batch.size`` and ``linger.ms``, at most five
-requests in flight to a broker, retries with back-off until the delivery timeout; with acks=all it is idempotent, so
-that a retry never duplicates a record. With acks=1 a retry may, as it may there. It differs in what it does when its
-queue is full (``send`` takes fewer records and never waits), and in that a request carries only batches that are ready,
-not also those that still linger.
+It behaves as Kafka's own producer does with its defaults: batches by ``batch.size`` and ``linger.ms``, retries with
+back-off until the delivery timeout; with acks=all it is idempotent, with at most five requests in flight to a broker,
+so that a retry never duplicates a record. With acks=1 a retry may, as it may there. It differs in that it has more
+requests in flight where it is not idempotent, as librdkafka does, in what it does when its queue is full (``send``
+takes fewer records and never waits), and in that a request carries only batches that are ready, not also those that
+still linger.
 
 Outcomes are exact: *acked* is what the broker acked; *failed* is what it refused, with proof, in the first try that can
 have reached it; everything else is unknown. There is no thread: a caller who has nothing else to do calls ``pause``.
