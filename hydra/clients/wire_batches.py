@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from hydra.clients.ledger import queue_limit
+from hydra.clients.payload import payload_of
 from hydra.clients.record_batch import HEADER_BYTES
 from hydra.clients.record_writer import ProducerNumbers, RecordWriter, Stretch
 from hydra.options.order import RunOrder
@@ -222,6 +223,13 @@ class PartitionQueue:
 def most_in_flight(*, idempotent: bool) -> int:
     """How many batches of a partition, and requests to a broker, may be without an answer."""
     return REMEMBERED_BATCHES if idempotent else PIPELINED_BATCHES
+
+
+def record_writer(order: RunOrder) -> RecordWriter:
+    """What writes the batches of an order's publisher."""
+    options = order.options
+    payload = payload_of(order)
+    return RecordWriter(order.identity_prefix, options.msg_size, payload=payload, compression=options.compression)
 
 
 def queue_records(order: RunOrder, writer: RecordWriter) -> int:
