@@ -162,9 +162,9 @@ async def _serve(folder: Path, port: int, agents: tuple[AgentSpec, ...], token: 
             click.echo(
                 f"or:         hydra kafka --marathon_url={server.url} --marathon_secrets={shlex.quote(str(file))}"
             )
-        number = await asked_to_end
+        ended_by = await asked_to_end
         click.echo("ending the tasks; once more to kill them")
-    raise InterruptedRunError(number)
+    raise InterruptedRunError(ended_by)
 
 
 def _call(token_file: Path, url: str) -> str:
