@@ -99,6 +99,7 @@ class Sender:
     def __init__(
         self, leader: Endpoint, loop: EventLoop, topic: str, acks: str, timeout_ms: int,
         *,
+        idempotent: bool,
         on_settled: Callable[[PendingBatch, int | None, Endpoint], None],
         on_lost: Callable[[Sender, str, Sequence[PendingBatch]], None],
         on_throttled: Callable[[int], None],
@@ -108,7 +109,8 @@ class Sender:
         """Why this broker can never be written to."""
         self._topic = topic
         self._acks = acks
-        self._most_in_flight = most_in_flight(idempotent=acks == "all")
+        self._idempotent = idempotent
+        self._most_in_flight = most_in_flight(idempotent=idempotent)
         self._timeout_ms = timeout_ms
         self._on_settled = on_settled
         self._on_lost = on_lost
@@ -189,7 +191,7 @@ class Sender:
         versions = protocol.read_api_versions(buffer, start)
         try:
             version = protocol.choose_version(PRODUCE, versions)
-            if self._acks == "all":
+            if self._idempotent:
                 protocol.choose_version(INIT_PRODUCER_ID, versions)
         except BrokerError as unsupported:
             self.unsupported = unsupported
