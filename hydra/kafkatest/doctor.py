@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hydra.broker.admin import KafkaTopicAdmin
+from hydra.broker.given_access import access_to_brokers
 from hydra.endpoints import Endpoint
 from hydra.engine.agent_probe import ProbeResult, probe_agents
 from hydra.engine.code_server import CodeServer, is_wanted
@@ -105,7 +106,8 @@ class Doctor:
             yield from self._java()
             return
         try:
-            with contextlib.closing(KafkaTopicAdmin(servers, timeout_s=BROKER_TIMEOUT_S)) as admin:
+            access = access_to_brokers(self._options)
+            with contextlib.closing(KafkaTopicAdmin(servers, BROKER_TIMEOUT_S, access)) as admin:
                 facts = admin.check()
         except HydraError as error:
             yield _error("Kafka", error)

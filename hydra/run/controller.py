@@ -27,7 +27,7 @@ from hydra.run.monitor import Monitor, wait_until_positioned
 from hydra.run.protocols import Auditor, RunContext, Task
 from hydra.run.record import RunRecord, failed_record
 from hydra.run.task_roster import TaskRoster
-from hydra.signals.messages import DrainTo, Request, SignalReply, StopSending, request
+from hydra.signals.messages import DrainTo, Request, SignalReply, StopSending, TaskOrder, request
 
 CONFIGURE_TIMEOUT_S = 5.0
 STATS_TIMEOUT_S = 5.0
@@ -198,7 +198,7 @@ class Run:
         self._context.progress.phase("configuring", "telling every task what to do")
 
         def update(task: Task) -> Request:
-            return request("updateconfig", self.order.for_task(task.task_id))
+            return request("updateconfig", TaskOrder(self.order.for_task(task.task_id), self._context.access))
 
         replies = {
             **self._publisher.request_all(update, timeout_s=CONFIGURE_TIMEOUT_S),
