@@ -15,12 +15,14 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from hydra.clients.library_access import token_of
+from hydra.clients.tls_context import NO_TLS_REASON
 from hydra.clients.wire_connection import CLOSED, SPEAKS_TLS
 from hydra.clients.wire_protocol import INT32, METADATA, api_versions_request, frame, metadata_request
 from hydra.clients.wire_request import CLIENT_ID, ask, exchange
 from hydra.clients.wire_sasl import UNSUPPORTED_MECHANISM, handshake_request, read_handshake
 from hydra.endpoints import Endpoint, parse_endpoints
 from hydra.errors import BrokerError
+from hydra.kafka_errors import final_error_in
 from hydra.options.kafka_access import GSSAPI, NO_SECURITY, KafkaAccess
 
 if TYPE_CHECKING:
@@ -106,10 +108,10 @@ def await_reachable(endpoints: Sequence[Endpoint], timeout_s: float) -> None:
 def check_access(
     endpoints: Sequence[Endpoint], access: KafkaAccess = NO_SECURITY, timeout_s: float = _CONNECT_TIMEOUT_S
 ) -> None:
-    """See that the first of the endpoints that answers lets this client in; each is waited for ``timeout_s`` at most.
+    """See that one of the endpoints lets this client in; one is waited for ``timeout_s`` at most, all for twice that.
 
-    The client libraries say of most of this that no broker is available, and only after a while. An endpoint that says
-    nothing is left to them, unless there is TLS or SASL to begin with.
+    The client libraries say of most of this that no broker is available, and only after a while. A plain endpoint that
+    says nothing is left to them.
 
     Raises:
         BrokerError: none does; names each with its reason, in which no secret stands.
@@ -118,14 +120,20 @@ def check_access(
     token_of(access)
     if access.mechanism == GSSAPI:
         return  # only the libraries speak it
+    deadline_s = time.monotonic() + 2 * timeout_s
     reasons: list[str] = []
-    for endpoint in (*endpoints, *endpoints):  # twice: a broker that is starting may drop a connection
-        reason = _no_way_in(endpoint, access, timeout_s)
+    for number, endpoint in enumerate((*endpoints, *endpoints)):
+        if number == len(endpoints) and not any(CLOSED in reason for reason in reasons):
+            break  # asked again is only what a broker that is starting may do
+        left_s = deadline_s - time.monotonic()
+        if left_s <= 0:
+            break
+        reason = _no_way_in(endpoint, access, min(timeout_s, left_s))
         if not reason:
             return
         reasons.append(reason)
-        if not reason.endswith(CLOSED):
-            break
+        if final_error_in(reason) is not None:
+            break  # no need to be refused by all
     raise BrokerError(f"Kafka does not let this client in ({'; '.join(dict.fromkeys(reasons))})")
 
 
@@ -143,8 +151,11 @@ def _no_way_in(endpoint: Endpoint, access: KafkaAccess, timeout_s: float) -> str
                 wanted = f"SASL_{'SSL' if access.tls else 'PLAINTEXT'}"
                 offered = f"--sasl_mechanism={' or '.join(mechanisms)}"
                 return f"{endpoint}: the listener wants SASL: use --security_protocol={wanted} and {offered}"
-    if not access.tls and not replies and reason.endswith(CLOSED) and _greets_by_tls(endpoint, timeout_s):
-        return f"{endpoint}: {SPEAKS_TLS}"
+    if not replies and CLOSED in reason:
+        if not access.tls and _greets_by_tls(endpoint, timeout_s):
+            return f"{endpoint}: {SPEAKS_TLS}"
+        if access.tls and exchange(endpoint, requests[:1], timeout_s)[0]:
+            return f"{endpoint}: {NO_TLS_REASON}"
     return reason if access.secured or SPEAKS_TLS in reason else ""
 
 

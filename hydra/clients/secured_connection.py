@@ -16,12 +16,12 @@ from typing import Any
 
 from hydra.clients import wire_sasl as sasl
 from hydra.clients.access_token import shared_token
-from hydra.clients.tls_context import NO_TLS_REASON, shared_context, tls_reason
-from hydra.clients.wire_connection import Connection, ConnectionLostError, EventLoop, OnReply
+from hydra.clients.tls_context import shared_context, tls_reason
+from hydra.clients.wire_connection import CLOSED, Connection, ConnectionLostError, EventLoop, OnReply
 from hydra.clients.wire_protocol import api_versions_request, read_api_versions
 from hydra.endpoints import Endpoint
 from hydra.errors import BrokerError
-from hydra.kafka_errors import error_name
+from hydra.kafka_errors import TURNED_AWAY, error_name
 from hydra.options.kafka_access import KafkaAccess
 
 RENEW_FROM, RENEW_TO = 0.85, 0.95
@@ -152,7 +152,7 @@ class SecuredConnection(Connection):
         except ssl.SSLWantWriteError:
             done, events = False, selectors.EVENT_WRITE
         except (ssl.SSLEOFError, ConnectionError):
-            raise ConnectionLostError(f"it closed the connection in the TLS handshake: {NO_TLS_REASON}") from None
+            raise ConnectionLostError(f"{CLOSED} {TURNED_AWAY}") from None
         except OSError as error:
             raise ConnectionLostError(tls_reason(error, self.endpoint.host)) from None
         else:

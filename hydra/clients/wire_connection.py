@@ -22,6 +22,7 @@ from hydra.clients.wire_addresses import Address, Addresses
 from hydra.clients.wire_protocol import CORRELATION_AT, INT32, MALFORMED
 from hydra.endpoints import Endpoint
 from hydra.errors import BrokerError, CapacityError
+from hydra.kafka_errors import TURNED_AWAY
 from hydra.options.kafka_access import KafkaAccess
 
 MAX_REPLY_BYTES = 512 * 1024 * 1024
@@ -132,6 +133,10 @@ def loop_for(access: KafkaAccess) -> EventLoop:
     from hydra.clients.secured_connection import Security
 
     return EventLoop(Security(access).connection)
+
+
+_ENDS = {CLOSED, os.strerror(errno.ECONNRESET), os.strerror(errno.EPIPE)}
+"""How a broker that ends a connection looks from here."""
 
 
 class ConnectionLostError(Exception):
@@ -379,5 +384,7 @@ class Connection:
             self._partial = buffer[at:filled]
 
     def _fail(self, reason: str) -> None:
+        if reason in _ENDS and 0 < self._correlation_id == len(self._awaited):
+            reason = f"{CLOSED} {TURNED_AWAY}"
         self.close()
         self._on_lost(f"{self.endpoint}: {reason}")
