@@ -22,7 +22,7 @@ def local() -> None:
 
 
 @local.command()
-@option_flags("java", "broker_property", "broker_heap_mb", "local_agents")
+@option_flags("java", "broker_property", "broker_heap_mb", "kafka_security", "local_agents")
 @click.pass_context
 def up(ctx: click.Context, /, **_flags: object) -> None:
     """Start a local Marathon and an embedded Kafka, and leave them up."""
