@@ -178,7 +178,8 @@ def _greets_by_tls(endpoint: Endpoint, timeout_s: float) -> bool:
 class BrokerProbe:
     """Says why the brokers count as gone: none of them has taken a connection for ``grace_s``.
 
-    Connections are made on a thread of its own, so that asking never blocks, and only while somebody asks. A paused
+    Connections are plain, whatever the brokers ask for: they take no notice of one that ends before it says anything.
+    They are made on a thread of its own, so that asking never blocks, and only while somebody asks. A paused
     broker still takes connections (its kernel does), and a restarted one is back within the grace: neither ends a run.
 
     Args:

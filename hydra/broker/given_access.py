@@ -42,7 +42,6 @@ class _Given:
 
     properties: ClientProperties
     secrets: Mapping[str, str] = field(repr=False)
-    origin: str = "--kafka_config"
 
 
 def access_to_brokers(options: Options, environment: Mapping[str, str] = os.environ) -> KafkaAccess:
@@ -60,7 +59,8 @@ def access_to_brokers(options: Options, environment: Mapping[str, str] = os.envi
     if access.tls:
         access = _with_tls(access, given)
     if access.sasl:
-        access = _with_sasl(access, given, options.bootstrap_servers or properties.bootstrap_servers)
+        servers = options.bootstrap_servers or properties.bootstrap_servers
+        access = _with_sasl(access, given, aws_region(servers) or environment.get("AWS_REGION", ""))
     check_mechanism(access, (options.pub_driver, options.sub_driver))
     if access.tls:
         client_context(access)  # what cannot be used shows here, before anything is started
@@ -158,7 +158,7 @@ def _read_pair(properties: ClientProperties) -> KeyStore:
     ):
         if not path:
             raise UsageError(f"{name} is missing beside the other one of certificate and key")
-    check_private_key(properties.key_path)
+    _check_private_key(properties.key_path)
     both = b"\n".join(
         read_file(path, f"{name}={path}")
         for name, path in (
@@ -169,7 +169,7 @@ def _read_pair(properties: ClientProperties) -> KeyStore:
     return pem_store(both.decode("ascii", "replace"), f"ssl.key.location={properties.key_path}")
 
 
-def check_private_key(path: str) -> None:
+def _check_private_key(path: str) -> None:
     """See that a key's file can be read, and by its owner alone.
 
     Raises:
@@ -180,7 +180,7 @@ def check_private_key(path: str) -> None:
     check_private(path, origin)
 
 
-def _with_sasl(access: KafkaAccess, given: _Given, bootstrap_servers: str) -> KafkaAccess:
+def _with_sasl(access: KafkaAccess, given: _Given, region: str) -> KafkaAccess:
     properties = given.properties
     access = replace(
         access,
@@ -200,7 +200,6 @@ def _with_sasl(access: KafkaAccess, given: _Given, bootstrap_servers: str) -> Ka
     if properties.mechanism == OAUTHBEARER:
         return replace(access, tokens=_tokens(given), username="")
     if properties.mechanism == AWS_MSK_IAM:
-        region = aws_region(bootstrap_servers) or os.environ.get("AWS_REGION", "")
         if not region:
             raise UsageError("sasl.mechanism=AWS_MSK_IAM needs a region", hint="set AWS_REGION")
         return replace(access, aws_region=region, username="")

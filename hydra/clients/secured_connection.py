@@ -217,8 +217,8 @@ class SecuredConnection(Connection):
             self._on_open()
             return
         held, self._held = self._held or [], None
-        self.unsent_requests -= len(held)
         for frame, on_reply in held:
+            self.unsent_requests -= 1
             self.request(frame, on_reply)
 
     def _renew(self) -> None:
