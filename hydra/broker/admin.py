@@ -26,16 +26,18 @@ from kafka.errors import (
     UnknownTopicOrPartitionError,
     for_code,
 )
-from kafka.net.compat import KafkaNetClient
 from kafka.protocol.metadata import MetadataRequest, MetadataResponse
 
 from hydra.accounting.evidence import OffsetRange
-from hydra.broker.connectivity import ask, await_reachable, check_no_tls, connection_errors
+from hydra.broker.admin_client import open_client
+from hydra.broker.connectivity import await_reachable, check_access, connection_errors
 from hydra.broker.settings import read_connection_limits, read_settings
+from hydra.clients.wire_request import ask
 from hydra.endpoints import Endpoint, parse_endpoints
 from hydra.errors import BrokerError
 from hydra.kafka_errors import error_hint, error_name, is_final
 from hydra.options.connection_limits import ConnectionLimit
+from hydra.options.kafka_access import NO_SECURITY, KafkaAccess
 from hydra.options.order import PartitionLeader, TopicFacts, TopicIdentity
 from hydra.run.protocols import ClusterFacts
 
@@ -50,7 +52,6 @@ _ADVERTISED_TIMEOUT_S = 2.0
 _LOOK_TIMEOUT_S = 1.0
 _METADATA_WITH_IDS, _METADATA_BEFORE = 10, 7
 """Versions of the Metadata request: of brokers from 2.8 on, which give topics an id, and of those before (2.1)."""
-_LARGEST_REPLY_BYTES = 16 * 1024 * 1024
 
 _MAX_BYTES = "message.max.bytes"
 _TOPIC_SETTINGS = ("max.message.bytes", "message.timestamp.type", "min.insync.replicas")
@@ -77,16 +78,18 @@ class KafkaTopicAdmin:
     Args:
         bootstrap_servers: ``host:port``, comma separated; a UsageError if one is invalid.
         timeout_s: for each call, with all its retries.
+        access: how the cluster lets its clients in.
     """
 
-    def __init__(self, bootstrap_servers: str, timeout_s: float = 15.0) -> None:
+    def __init__(self, bootstrap_servers: str, timeout_s: float = 15.0, access: KafkaAccess = NO_SECURITY) -> None:
         self._endpoints = parse_endpoints(bootstrap_servers)
         self._where = ", ".join(map(str, self._endpoints))
         self._timeout_s = timeout_s
         # Two requests may run into this within one call.
         self._request_timeout_s = timeout_s / 3
         self._client: KafkaAdminClient | None = None
-        self._knows_no_tls = False
+        self._access = access
+        self._let_in = False
         self._has_topic_ids = True
         self._advertised: Sequence[Endpoint] = ()
 
@@ -142,7 +145,7 @@ class KafkaTopicAdmin:
         reason: Exception | None = None
         for endpoint in self._endpoints:
             try:
-                topic = _topic_at(endpoint, name, version)
+                topic = _topic_at(endpoint, name, version, self._access)
             # Whatever the codec raises for a reply that is cut off.
             except (OSError, ValueError, IndexError, struct.error) as error:
                 reason = error
@@ -242,8 +245,7 @@ class KafkaTopicAdmin:
 
     def _advertised_address_error(self) -> BrokerError | None:
         """The error if a broker advertises an address that cannot be reached from here."""
-        others = [endpoint for endpoint in self._advertised if endpoint not in self._endpoints]
-        for endpoint, error in connection_errors(others, _ADVERTISED_TIMEOUT_S).items():
+        for endpoint, error in connection_errors(self._other_addresses, _ADVERTISED_TIMEOUT_S).items():
             return BrokerError(
                 f"the Kafka cluster at {self._where} advertises {endpoint} to its clients, which cannot be reached"
                 f" from here ({error.strerror or error})",
@@ -252,15 +254,24 @@ class KafkaTopicAdmin:
             )
         return None
 
+    @property
+    def _other_addresses(self) -> Sequence[Endpoint]:
+        """Those that the brokers advertise and that were not given."""
+        return [endpoint for endpoint in self._advertised if endpoint not in self._endpoints]
+
     def _connected(self) -> KafkaAdminClient:
         if self._client is None:
             await_reachable(self._endpoints, self._timeout_s)
-            if not self._knows_no_tls:
-                check_no_tls(self._endpoints)
-                self._knows_no_tls = True
+            if not self._let_in:
+                check_access(self._endpoints, self._access)
             servers = [str(endpoint) for endpoint in self._endpoints]
-            self._client, connections = _open_client(servers, self._request_timeout_s)
+            self._client, connections = open_client(servers, self._request_timeout_s, self._access)
             self._advertised = [Endpoint(broker.host, broker.port) for broker in connections.cluster.brokers()]
+            if self._access.tls and not self._let_in:
+                # A certificate may be for the name that was given, and not for the one that the broker advertises.
+                for endpoint in self._other_addresses:
+                    check_access([endpoint], self._access, _ADVERTISED_TIMEOUT_S)
+            self._let_in = True
         return self._client
 
 
@@ -269,34 +280,6 @@ def _pause(deadline: float, error: str, hint: str) -> None:
     if time.monotonic() > deadline:
         raise BrokerError(error, hint=hint)
     time.sleep(_POLL_S)
-
-
-def _open_client(servers: Sequence[str], request_timeout_s: float) -> tuple[KafkaAdminClient, KafkaNetClient]:
-    """A client that knows the cluster's brokers, and the object that holds its connections."""
-    timeout_ms = int(request_timeout_s * 1000)
-    opened: list[KafkaNetClient] = []
-
-    def net_client(**configs: object) -> KafkaNetClient:
-        configs["socket_connection_setup_timeout_ms"] = timeout_ms
-        configs["socket_connection_setup_timeout_max_ms"] = timeout_ms
-        client = KafkaNetClient(**configs)
-        opened.append(client)
-        return client
-
-    try:
-        client = KafkaAdminClient(
-            bootstrap_servers=list(servers),
-            client_id="hydra-admin",
-            request_timeout_ms=timeout_ms,
-            bootstrap_timeout_ms=timeout_ms,
-            kafka_client=net_client,
-        )
-    except BaseException:
-        # A constructor that fails closes neither its thread nor its sockets.
-        for client in opened:
-            client.close()
-        raise
-    return client, opened[0]
 
 
 def _cluster_facts(client: KafkaAdminClient) -> ClusterFacts:
@@ -348,13 +331,13 @@ def _topic_facts(client: KafkaAdminClient, name: str) -> TopicFacts:
     )
 
 
-def _topic_at(endpoint: Endpoint, name: str, version: int) -> _Topic:
+def _topic_at(endpoint: Endpoint, name: str, version: int, access: KafkaAccess) -> _Topic:
     """The topic in one broker's reply to a Metadata request; raises what ``ask`` raises."""
     wanted = MetadataRequest.MetadataRequestTopic(name=name)
     request = MetadataRequest(topics=[wanted], allow_auto_topic_creation=False)
     request.with_header(correlation_id=1, client_id="hydra-admin")
     framed = request.encode(version=version, header=True, framed=True)
-    reply = ask(endpoint, framed, _LOOK_TIMEOUT_S, _LARGEST_REPLY_BYTES)
+    reply = ask(endpoint, bytearray(framed), _LOOK_TIMEOUT_S, access)
     topic: _Topic = MetadataResponse.decode(reply, version=version, header=True).to_dict()["topics"][0]
     return topic
 

@@ -12,6 +12,7 @@ from hydra.cli.flags import chosen_options, option_flags, parsed_by
 from hydra.cli.help_page import HelpPage
 from hydra.cli.terminal import interruptible, printable
 from hydra.errors import HydraError, InfrastructureError, UsageError
+from hydra.options.options import ACCESS_OPTIONS
 from hydra.options.parsers import number
 
 if TYPE_CHECKING:
@@ -45,7 +46,13 @@ HOUR_S = 3600.0
     help="with --older_than: remove that, too; a run of another machine that goes on for longer would lose it",
 )
 @option_flags(
-    "bootstrap_servers", "marathon_url", "marathon_secrets", "marathon_ca_file", "marathon_timeout", "mesos_url"
+    "bootstrap_servers",
+    *ACCESS_OPTIONS,
+    "marathon_url",
+    "marathon_secrets",
+    "marathon_ca_file",
+    "marathon_timeout",
+    "mesos_url",
 )
 @click.pass_context
 def clean(ctx: click.Context, /, *, force: bool, older_than: float | None, others: bool, **_flags: object) -> int:

@@ -22,7 +22,10 @@ GROUPED: Mapping[str, Mapping[str, str]] = {
         "msg_batch": "RECORDS", "payload": "[zeros|random|FILE]", "test_duration": "SECONDS", "warmup": "SECONDS",
     },
     "kafka": {
-        "bootstrap_servers": "HOST:PORT,...", "partitions": "N", "retention_ms": "MS", "acks": "[0|1|all]",
+        "bootstrap_servers": "HOST:PORT,...", "kafka_config": "FILE",
+        "security_protocol": "[PLAINTEXT|SSL|SASL_PLAINTEXT|SASL_SSL]", "kafka_ca_file": "FILE",
+        "sasl_mechanism": "MECHANISM", "sasl_username": "USER", "kafka_secrets": "FILE",
+        "partitions": "N", "retention_ms": "MS", "acks": "[0|1|all]",
         "linger_ms": "MS", "batch_size": "BYTES", "compression": "[none|gzip|snappy|lz4|zstd]",
         "idempotence": "[auto|yes|no]", "group": "[own|shared]", "group_mode": "[assign|group]",
         "fetch_min_bytes": "BYTES", "fetch_wait_max_ms": "MS", "consumer_max_buffer_size": "BYTES",
@@ -37,6 +40,7 @@ GROUPED: Mapping[str, Mapping[str, str]] = {
     },
     "broker": {
         "java": "FILE", "broker_property": "NAME=VALUE,...", "broker_heap_mb": "MIB",
+        "kafka_security": "PROTOCOL[:MECHANISM]",
         "keep_running": "[yes|no]",
     },
     "engine": {

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from hydra.clients import wire_protocol as protocol
 from hydra.clients.protocols import PUBLISHER_CLIENT_ID
 from hydra.clients.wire_batches import PendingBatch, most_in_flight
-from hydra.clients.wire_connection import Connection, EventLoop
+from hydra.clients.wire_connection import EventLoop
 from hydra.clients.wire_protocol import INIT_PRODUCER_ID, INT16, INT32, PRODUCE, Buffer, frame, string
 from hydra.endpoints import Endpoint
 from hydra.errors import BrokerError, CapacityError
@@ -121,7 +121,7 @@ class Sender:
         self._request_head = b""
         """Of each Produce request; empty until the version is known."""
         self._in_flight: deque[_InFlight] = deque()
-        self.connection = Connection(leader, loop, on_open=self._ask_versions, on_lost=self.lost)
+        self.connection = loop.connection(leader, PUBLISHER_CLIENT_ID, on_open=self._ask_versions, on_lost=self.lost)
 
     @property
     def ready(self) -> bool:

@@ -22,13 +22,14 @@ from hydra.clients import wire_produce as produce
 from hydra.clients.ledger import PROOFS_OF_REFUSAL, DeliveryLedger
 from hydra.clients.protocols import PUBLISHER_CLIENT_ID, AckCount
 from hydra.clients.wire_batches import PartitionQueue, PendingBatch, queue_records, record_writer
-from hydra.clients.wire_connection import EventLoop
+from hydra.clients.wire_connection import loop_for
 from hydra.clients.wire_leaders import LeaderLookup
 from hydra.clients.wire_produce import Sender
 from hydra.clients.wire_protocol import api_versions_request
 from hydra.endpoints import Endpoint, parse_endpoints
 from hydra.errors import BrokerError
 from hydra.kafka_errors import NOT_LET_IN, error_name, final_error_in
+from hydra.options.kafka_access import NO_SECURITY, KafkaAccess
 from hydra.options.order import RunOrder
 
 MAX_REQUEST_BYTES = 1024 * 1024
@@ -47,10 +48,11 @@ class WirePublisher:
     """One producer; a PublisherDriver that works in its caller's pauses.
 
     Raises:
-        UsageError: a bootstrap server is invalid.
+        BrokerError: this driver does not speak the mechanism of the access.
+        UsageError: a bootstrap server is invalid, or a certificate of the access.
     """
 
-    def __init__(self, order: RunOrder) -> None:
+    def __init__(self, order: RunOrder, access: KafkaAccess = NO_SECURITY) -> None:
         self.topic = order.topic
         self.acks = order.options.acks
         self.timeout_ms = round(min(_REQUEST_TIMEOUT_S, order.options.delivery_timeout_s) * 1000)
@@ -63,7 +65,7 @@ class WirePublisher:
         self._queues = [
             PartitionQueue(number, idempotent=self._idempotent) for number in range(order.options.partitions)
         ]
-        self._loop = EventLoop()
+        self._loop = loop_for(access)
         self._lookup = LeaderLookup(
             PUBLISHER_CLIENT_ID, self.topic, {}, parse_endpoints(order.bootstrap_servers), self._loop
         )

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from hydra.broker.admin import KafkaTopicAdmin
 from hydra.broker.connectivity import BrokerProbe
+from hydra.broker.given_access import access_to_brokers
+from hydra.broker.listener_security import kept_access
 from hydra.broker.server_properties import broker_settings
 from hydra.clients.auditor import WireAuditor
 from hydra.engine.apps import Placement
@@ -25,7 +27,8 @@ from hydra.kafkatest.local_stack import FAILURE_TIMEOUT_S, LocalStack, stack_com
 from hydra.kafkatest.running_stack import RunningStack
 from hydra.kafkatest.traces import Trace, forget_stacks_that_ended
 from hydra.options.connection_limits import check_connections
-from hydra.options.options import Options, check_record_size
+from hydra.options.kafka_access import NO_SECURITY
+from hydra.options.options import ACCESS_OPTIONS, Options, check_record_size
 from hydra.run.clock import MonotonicClock
 from hydra.run.deployment import Deployment
 from hydra.run.protocols import ClusterFacts, Progress, RunContext
@@ -47,7 +50,7 @@ EMBEDDED_GRACE_S = 2.0
 FIXED_OPTIONS = (
     "marathon_url", "marathon_secrets", "marathon_ca_file", "marathon_timeout", "mesos_url", "cluster0", "cluster1",
     "appserver", "appserver_address", "appserver_bind", "agent_python", "bootstrap_servers", "app_prefix", "java",
-    "broker_property", "broker_heap_mb",
+    "broker_property", "broker_heap_mb", "kafka_security", *ACCESS_OPTIONS,
 )  # fmt: skip
 """Options that cannot change within a session."""
 
@@ -77,6 +80,7 @@ class Session:
         self._trace: Trace | None = None
         self._clock = MonotonicClock()
         self._facts = ClusterFacts("")
+        self._access = NO_SECURITY
 
     def open(self) -> Self:
         """Attach to a stack or start one, and connect to Marathon; an embedded Kafka goes on to boot meanwhile.
@@ -88,6 +92,8 @@ class Session:
         """
         try:
             given = None if self._local else given_access(self._options)
+            if not self._embedded:
+                self._access = access_to_brokers(self._options)
             self._open_stack()
             if not self._embedded:
                 # Brokers of the user's own can be checked before anything is started on them.
@@ -227,10 +233,12 @@ class Session:
             self.bootstrap_servers = self._options.bootstrap_servers
         elif self._running is not None:
             self.bootstrap_servers = self._running.bootstrap_servers
+            self._access = kept_access(Path(self._running.folder))
         else:
             assert self._own is not None
             self.bootstrap_servers = self._own.wait_for_kafka()
-        self._admin = KafkaTopicAdmin(self.bootstrap_servers, timeout_s=ADMIN_TIMEOUT_S)
+            self._access = kept_access(self._own.folder)
+        self._admin = KafkaTopicAdmin(self.bootstrap_servers, timeout_s=ADMIN_TIMEOUT_S, access=self._access)
         self._closing.callback(self._admin.close)
         return self._admin
 
@@ -262,9 +270,10 @@ class Session:
             admin=self._admin,
             clock=self._clock,
             host=LocalHost(self._kafka_pid),
-            auditor=WireAuditor(),
+            auditor=WireAuditor(self._access),
             progress=progress,
             broker_error=self._broker_error,
+            access=self._access,
         )
 
     def warm_up_plan(self, options: Options) -> WarmUpPlan | None:
@@ -322,6 +331,7 @@ class Session:
             "marathon_version": self.marathon_version,
             "kafka": "embedded" if self._embedded else "external",
             **(settings if self._embedded else {}),
+            "kafka_security": str(self._access),
             "kafka_version": self._facts.version,
             "kafka_cluster_id": self._facts.cluster_id,
             "brokers": {str(node_id): str(endpoint) for node_id, endpoint in self._facts.brokers.items()},

@@ -29,7 +29,7 @@ from hydra.run.protocols import Auditor, RunContext, Task
 from hydra.run.record import RunRecord, failed_record
 from hydra.run.task_roster import TaskRoster
 from hydra.run.warm_up import Warmth
-from hydra.signals.messages import DrainTo, Request, SignalReply, StopSending, request
+from hydra.signals.messages import DrainTo, Request, SignalReply, StopSending, TaskOrder, request
 
 CONFIGURE_TIMEOUT_S = 5.0
 STATS_TIMEOUT_S = 5.0
@@ -209,7 +209,7 @@ class Run:
         self._context.progress.phase("configuring", "telling every task what to do")
 
         def update(task: Task) -> Request:
-            return request("updateconfig", self.order.for_task(task.task_id))
+            return request("updateconfig", TaskOrder(self.order.for_task(task.task_id), self._context.access))
 
         def update_publisher(task: Task) -> Request:
             return request("updateconfig", replace(self.order.for_task(task.task_id), payload=self._payload))

@@ -14,6 +14,7 @@ from hydra.accounting.evidence import Audit, OffsetRange
 from hydra.accounting.stats import HostCpu, MachineSample
 from hydra.endpoints import Endpoint
 from hydra.options.connection_limits import ConnectionLimit
+from hydra.options.kafka_access import NO_SECURITY, KafkaAccess
 from hydra.options.order import PartitionLeader, RunOrder, TopicFacts, TopicIdentity
 from hydra.run.clock import Clock
 from hydra.signals.messages import ClockReading, Signals
@@ -233,3 +234,5 @@ class RunContext:
     progress: Progress
     broker_error: Callable[[], str]
     """Why the broker counts as gone; empty while it does not. Cheap: it is called several times a second."""
+    access: KafkaAccess = NO_SECURITY
+    """How Kafka lets the tasks in."""

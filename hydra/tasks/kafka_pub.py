@@ -18,7 +18,7 @@ from hydra.errors import HydraError
 from hydra.options.order import RunOrder
 from hydra.run.clock import Clock, MonotonicClock
 from hydra.run.protocols import ProcessReading
-from hydra.signals.messages import Ping, Request, SignalError, SignalName, StartAt, StopSending, success
+from hydra.signals.messages import Ping, Request, SignalError, SignalName, StartAt, StopSending, TaskOrder, success
 from hydra.tasks.host import host_traffic, process_reader, process_usage, read_clock, read_usage
 from hydra.tasks.task import TaskPlace
 
@@ -297,10 +297,10 @@ class KafkaPub:
         return success(Ping(self._place.task_id, "kafka-pub", __version__, run_id, read_clock()))
 
     def _update_config(self, request: Request) -> bytes:
-        order = decode(request.arguments, RunOrder)
+        told = decode(request.arguments, TaskOrder)
         self._clean_up()
-        driver = publisher_driver(order, self._place.driver)
-        self._current = PublisherRun(order, driver, MonotonicClock(), process_reader(order))
+        driver = publisher_driver(told.order, told.access, self._place.driver)
+        self._current = PublisherRun(told.order, driver, MonotonicClock(), process_reader(told.order))
         self._orders.put(self._current)
         return success()
 

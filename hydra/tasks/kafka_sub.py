@@ -14,7 +14,7 @@ from hydra.codec import decode
 from hydra.options.order import RunOrder
 from hydra.run.clock import Clock, MonotonicClock
 from hydra.run.protocols import ProcessReading
-from hydra.signals.messages import DrainTo, Ping, Request, SignalError, SignalName, StartAt, success
+from hydra.signals.messages import DrainTo, Ping, Request, SignalError, SignalName, StartAt, TaskOrder, success
 from hydra.tasks.host import host_traffic, process_reader, process_usage, read_clock, read_usage
 from hydra.tasks.task import REPLY_TIMEOUT_S, STATS_TIMEOUT_S, MainThreadExecutor, TaskPlace
 
@@ -197,10 +197,10 @@ class KafkaSub:
                 self._main.serve(0)
 
     def _update_config(self, request: Request) -> bytes:
-        order = decode(request.arguments, RunOrder)
+        told = decode(request.arguments, TaskOrder)
         self._clean_up()
-        driver = subscriber_driver(order, self._place.driver)
-        run = SubscriberRun(order, driver, MonotonicClock(), process_reader(order))
+        driver = subscriber_driver(told.order, told.access, self._place.driver)
+        run = SubscriberRun(told.order, driver, MonotonicClock(), process_reader(told.order))
         run.open()
         self._current = run
         return success()

@@ -28,7 +28,7 @@ from hydra.codec import DecodeError, decode, encode
 from hydra.endpoints import Endpoint
 from hydra.errors import BrokerError
 from hydra.options.options import Options
-from hydra.options.order import PartitionLeader, RunOrder, TopicFacts, TopicIdentity, make_order
+from hydra.options.order import PartitionLeader, TopicFacts, TopicIdentity, make_order
 from hydra.run.controller import Run
 from hydra.run.protocols import ClusterFacts, ProcessReading, RunContext, Task, WaitingReason
 from hydra.signals.messages import (
@@ -38,6 +38,7 @@ from hydra.signals.messages import (
     SignalError,
     SignalReply,
     StartAt,
+    TaskOrder,
     decode_reply,
     decode_request,
     failure,
@@ -395,7 +396,7 @@ class FakePublisherTask(FakeTask):
 
     def updateconfig(self, arguments):
         self._reset()
-        self.order = self.told = decode(arguments, RunOrder)
+        self.order = self.told = decode(arguments, TaskOrder).order
         self.asked_s = self.clock.now_s()
         self.phase = "connecting"
         return success()
@@ -492,7 +493,7 @@ class FakeSubscriberTask(FakeTask):
         """Of its first client, when it is asked what it received."""
 
     def updateconfig(self, arguments):
-        order = decode(arguments, RunOrder)
+        order = decode(arguments, TaskOrder).order
         self.driver = FakeSubscriberDriver(order, self.broker)
         self.driver.may_position = False
         self.driver.limit, self.driver.skip = self.limit, self.skip
