@@ -212,7 +212,8 @@ class Run:
             return request("updateconfig", TaskOrder(self.order.for_task(task.task_id), self._context.access))
 
         def update_publisher(task: Task) -> Request:
-            return request("updateconfig", replace(self.order.for_task(task.task_id), payload=self._payload))
+            order = replace(self.order.for_task(task.task_id), payload=self._payload)
+            return request("updateconfig", TaskOrder(order, self._context.access))
 
         replies = {
             **self._publisher.request_all(update_publisher, timeout_s=CONFIGURE_TIMEOUT_S),

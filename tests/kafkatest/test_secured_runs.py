@@ -17,7 +17,8 @@ from hydra.kafkatest.running_stack import RunningStack
 from hydra.options.kafka_access import KafkaAccess
 from tests.commands import Command, Place
 
-pytestmark = pytest.mark.integration
+# The first one waits for the stack.
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
 LOAD = ("--clients=4", "--clients_per_app=2", "--msg_rate=100", "--warmup=0")
 FILES = ("output", "report", "csv", "junit", "live")

@@ -150,9 +150,7 @@ def test_records_that_the_embedded_kafka_was_told_not_to_take_are_refused():
     with pytest.raises(UsageError, match=words):
         resolved({"msg_size": 60_000, "broker_property": ("message.max.bytes=50000",)})
     resolved({"msg_size": 60_000, "broker_property": ("message.max.bytes=60072",)})
-    resolved(
-        {"msg_size": 60_000, "broker_property": ("message.max.bytes=soon",)}
-    )  # the broker has its own words for it
+    resolved({"msg_size": 60_000, "broker_property": ("message.max.bytes=soon",)})  # the broker has words for it
 
 
 def test_idempotence_needs_all_acks():
