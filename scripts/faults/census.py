@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from more_rows import ELSEWHERE
 from rows import ROWS, Row
 from stage import House
 
@@ -46,6 +47,9 @@ def run_census(times: int, only: str, seed: int) -> int:
         finally:
             left = house.close()
     _print_table(counts)
+    print("\nnot here:")
+    for what, why in ELSEWHERE.items():
+        print(f"  {what}: {why}")
     print(f"left by the stack: {left or 'nothing'}")
     wrong = sum(count.runs - count.right + sum(count.leaks.values()) for count in counts.values())
     return 1 if wrong or left else 0
