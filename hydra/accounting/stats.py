@@ -169,6 +169,8 @@ class SubscriberStats:
     """Every delivery's latency from the actual send time."""
     samples: tuple[SubscriberSample, ...] = ()
     traffic: HostTraffic = HostTraffic(0.0, 0.0)
+    unpaced: LatencyCounts = field(default_factory=LatencyCounts)
+    """``e2e`` of those clients alone that keep no pace of fetch rounds."""
 
 
 @dataclass(frozen=True)
@@ -272,6 +274,8 @@ class SubscriberStatus:
     waiting: tuple[str, ...] = field(default=())
     """Clients that are not positioned yet or, after teststop, not drained; twenty names at most."""
     error: str = ""
+    fetches: int = 0
+    """Of all clients together, since the start."""
 
 
 @dataclass(frozen=True)

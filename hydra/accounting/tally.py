@@ -222,7 +222,7 @@ class ClientTally:
             received_bytes=self.received_bytes,
             receive_window_s=window_s,
             first_arrival_records=self.first_arrival_records,
-            e2e=self.latencies.fold().summary() if self.latencies is not None else LatencySummary(),
+            e2e=self.latencies.summary() if self.latencies is not None else LatencySummary(),
             foreign=self.foreign,
             corrupt=self.corrupt,
             error=self.reason,

@@ -25,10 +25,11 @@ from hydra.kafkatest.local_stack import FAILURE_TIMEOUT_S, LocalStack, stack_com
 from hydra.kafkatest.running_stack import RunningStack
 from hydra.kafkatest.traces import Trace, forget_stacks_that_ended
 from hydra.options.connection_limits import check_connections
-from hydra.options.options import WARMUP_S, Options, check_record_size
+from hydra.options.options import Options, check_record_size
 from hydra.run.clock import MonotonicClock
 from hydra.run.deployment import Deployment
 from hydra.run.protocols import ClusterFacts, Progress, RunContext
+from hydra.run.warm_up import WarmUpPlan, until_warm
 from hydra.signals.keys import SignalKeys, keys_of_controller, stack_keys
 from hydra.signals.zmq_signals import ZmqSignals
 from hydra.tasks.host import LocalHost
@@ -266,13 +267,15 @@ class Session:
             broker_error=self._broker_error,
         )
 
-    def warmup_s(self, options: Options) -> float:
-        """How long to warm up before the next run; 0 if there has been load already."""
+    def warm_up_plan(self, options: Options) -> WarmUpPlan | None:
+        """How to warm up before the next run; None if there has been load already."""
         if self._ran:
-            return 0.0
+            return None
         if options.warmup is not None:
-            return options.warmup
-        return 0.0 if not self._embedded or self._warm_mark().exists() else WARMUP_S
+            return WarmUpPlan(options.warmup) if options.warmup else None
+        if not self._embedded or self._warm_mark().exists():
+            return None
+        return until_warm(options.msg_rate * options.msg_size)
 
     def ran(self) -> None:
         """Remember, for as long as the broker is up, that it has been under load."""

@@ -12,6 +12,7 @@ from hydra.options.order import RunOrder, TopicIdentity
 from hydra.run.clock import Headway, poll_until
 from hydra.run.protocols import LiveCounts, RunContext
 from hydra.run.task_roster import TaskRoster
+from hydra.run.warm_up import COST_EVERY_S, Warmth
 from hydra.signals.messages import request
 
 REPLACED = "its process ended and another one took its place"
@@ -38,6 +39,8 @@ class Monitor:
         self._subscribers = subscribers
         self._start_s: float | None = None
         self._subscribers_seen_s = 0.0
+        self._subscribers_every_s = SUBSCRIBERS_EVERY_S
+        self._warmth: Warmth | None = None
         self._publisher_status = PublisherStatus("idle")
         self._publisher_seen_s = 0.0
         self._counted: tuple[PublisherStatus, float, int] | None = None
@@ -53,6 +56,10 @@ class Monitor:
     def begin(self, start_s: float) -> None:
         """The plan starts then, on the controller's clock."""
         self._start_s = self._subscribers_seen_s = start_s
+
+    def watch_warmth(self, warmth: Warmth) -> None:
+        """While the publisher sends, note what a fetch costs the broker."""
+        self._warmth, self._subscribers_every_s = warmth, COST_EVERY_S
 
     @property
     def gone(self) -> Mapping[str, str]:
@@ -135,9 +142,13 @@ class Monitor:
         self.look_at_topic()
         status = self.publisher_status()
         now_s = self._context.clock.now_s()
-        if now_s - self._subscribers_seen_s >= SUBSCRIBERS_EVERY_S:
+        if now_s - self._subscribers_seen_s >= self._subscribers_every_s:
             self._subscribers_seen_s = now_s
-            self._count(self.subscriber_statuses())
+            statuses = self.subscriber_statuses()
+            self._count(statuses)
+            if self._warmth is not None and len(statuses) == len(self._subscribers.present):
+                broker_cpu_s = self._context.host.sample(now_s).broker_cpu_s
+                self._warmth.note(broker_cpu_s, sum(status.fetches for status in statuses))
         flushing = status.phase in {"flushing", "done", "failed"}
         self._show("flushing" if flushing else "sending", max(0.0, now_s - (self._start_s or now_s)))
         return status

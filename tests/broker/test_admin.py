@@ -152,6 +152,7 @@ def sockets_left_open(caplog):
         gc.collect()
 
 
+@pytest.mark.release
 @pytest.mark.integration
 @pytest.mark.usefixtures("sockets_left_open")
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
@@ -176,6 +177,7 @@ def test_a_broker_that_pauses_dies_and_returns(make_broker, tmp_path, eventually
         admin.close()
 
 
+@pytest.mark.release
 @pytest.mark.integration
 @pytest.mark.usefixtures("sockets_left_open")
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")

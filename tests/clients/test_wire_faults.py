@@ -392,6 +392,20 @@ def test_the_pace_is_kept(scripted, subscriber, run_batch, until):
         assert 3 <= tally.fetches - count <= rounds + 1
 
 
+def test_a_client_without_a_pace_fetches_as_soon_as_it_was_answered(scripted, subscriber, run_batch, until):
+    broker = scripted()
+    broker.append(run_batch(range(5)))
+    driver = subscriber(broker, clients=3, pace_ms=60_000.0, unpaced=(1,), fetch_wait_max_ms=10)
+    until(lambda: all(tally.positioned for tally in driver.tallies), lambda: driver.poll(0.05))
+    before = [tally.fetches for tally in driver.tallies]
+    until(lambda: driver.tallies[1].fetches >= before[1] + 20, lambda: driver.poll(0.05))
+    assert [tally.fetches - count <= 1 for tally, count in zip(driver.tallies, before, strict=True)] == [
+        True,
+        False,
+        True,
+    ]
+
+
 def test_the_first_fetch_does_not_wait(scripted, subscriber, until):
     broker = scripted()
     waits = []

@@ -206,12 +206,15 @@ class FakeHost:
 
     def __init__(self, clock):
         self._clock = clock
+        self.broker_cpu_s = None
+        """The CPU time of a broker at a time of the clock."""
 
     def clock(self):
         return ClockReading(self._clock.now_s(), 0.0, BOOT_ID)
 
     def sample(self, at_s):
-        return MachineSample(at_s, busy_cpu_s=0.1 * at_s, memory_available_bytes=1)
+        broker_cpu_s = None if self.broker_cpu_s is None else self.broker_cpu_s(self._clock.now_s())
+        return MachineSample(at_s, busy_cpu_s=0.1 * at_s, memory_available_bytes=1, broker_cpu_s=broker_cpu_s)
 
 
 class ClockAhead:
@@ -306,6 +309,7 @@ class FakeSubscriberDriver:
                     part.next_offset += 1
                     if sequence not in self.skip:
                         part.add(offset, sequence, 1)
+                        tally.fetches += 1
                         tally.arrived(self.now_s, 14)
 
     @property

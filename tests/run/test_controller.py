@@ -7,6 +7,7 @@ import pytest
 from hydra.errors import BrokerError, DegradedError, InterruptedRunError, MarathonError, NotReadyError, UsageError
 from hydra.options.connection_limits import ConnectionLimit
 from hydra.options.order import TopicFacts
+from hydra.run.warm_up import Warmth
 
 
 def test_a_run_delivers_every_record_to_every_client(rehearsal):
@@ -38,6 +39,36 @@ def test_a_warm_up_is_the_same_load_and_leaves_nothing(rehearsal):
         True,
     )
     assert stage.broker.deleted == ["run-1"]
+    stage.assert_let_go()
+
+
+def test_a_warm_up_ends_once_the_broker_is_warm(rehearsal):
+    stage = rehearsal(test_duration=60.0)
+    fallen_s = stage.clock.now_s() + 5
+    # A fetch costs less and less until then, and always the same from then on.
+    stage.context.host.broker_cpu_s = lambda now_s: (
+        now_s * 0.01 if now_s >= fallen_s else fallen_s * 0.01 - (2 ** (fallen_s - now_s) - 1)
+    )
+    warmth = Warmth()
+    record = stage.run.warm_up(warmth)
+    assert warmth.settled
+    assert max(warmth.costs_us[:2]) > 10 * warmth.costs_us[-1]
+    assert 5 < record.phases_s["warmup"] < 10
+    assert stage.publisher.received.count("teststop") == 1
+    assert (record.status, stage.broker.deleted) == ("complete", ["run-1"])
+    stage.assert_let_go()
+
+
+@pytest.mark.parametrize(
+    "broker_cpu_s", [None, lambda now_s: -(2 ** (1040 - now_s))], ids=["not known", "ever falling"]
+)
+def test_a_warm_up_is_bounded(rehearsal, broker_cpu_s):
+    stage = rehearsal(test_duration=8.0)
+    stage.context.host.broker_cpu_s = broker_cpu_s
+    warmth = Warmth()
+    record = stage.run.warm_up(warmth)
+    assert not warmth.settled
+    assert 8 < record.phases_s["warmup"] < 12
     stage.assert_let_go()
 
 
