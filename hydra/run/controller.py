@@ -13,7 +13,6 @@ from datetime import datetime, timezone
 from typing import TypeVar
 
 from hydra.accounting.account import account
-from hydra.accounting.connections import somebody_was_not_let_in
 from hydra.accounting.evidence import Audit, Evidence, OffsetRange
 from hydra.accounting.latency import LatencyCounts
 from hydra.accounting.result import Result
@@ -24,7 +23,7 @@ from hydra.options.options import check_record_size
 from hydra.options.order import RunOrder
 from hydra.run.clock import poll_until
 from hydra.run.host_clocks import HostClocks, start_together
-from hydra.run.monitor import Monitor, wait_until_positioned
+from hydra.run.monitor import Monitor, limits_met, wait_until_positioned
 from hydra.run.protocols import Auditor, RunContext, Task
 from hydra.run.record import RunRecord, failed_record
 from hydra.run.task_roster import TaskRoster
@@ -323,10 +322,7 @@ class Run:
         if self.order.topic_facts.stamped_by_broker:
             stats = [replace(each, service=LatencyCounts()) for each in stats]
         self._note(subscribers=tuple(stats))
-        if somebody_was_not_let_in(self._evidence):
-            with contextlib.suppress(BrokerError):
-                limits = self._context.admin.connection_limits()
-                self._note(connection_limits=None if limits is None else tuple(limits))
+        self._note(connection_limits=limits_met(self._context, self._evidence))
 
     def _final_log(self, end: Mapping[int, OffsetRange]) -> Mapping[int, OffsetRange]:
         """The log as it is now: its end as the clients were told, its start as far as retention has moved it since."""
