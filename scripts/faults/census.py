@@ -68,6 +68,7 @@ def _play(row: Row, house: House, count: Count, number: str) -> None:
             count.hangs += bool(HUNG.search(str(error)))
             if not isinstance(error, (AssertionError, pytest.fail.Exception)):
                 traceback.print_exc(file=sys.stdout)
+            stage.end_commands()
         left = house.left_by(stage)
     if left:
         count.leaks.update(each.partition(" ")[0] for each in left)
