@@ -19,11 +19,12 @@ GROUPS: Mapping[str, str] = {
 GROUPED: Mapping[str, Mapping[str, str]] = {
     "load": {
         "clients": "N", "total_sub_apps": "N", "clients_per_app": "N", "msg_rate": "RECORDS/S", "msg_size": "BYTES",
-        "msg_batch": "RECORDS", "test_duration": "SECONDS", "warmup": "SECONDS",
+        "msg_batch": "RECORDS", "payload": "[zeros|random|FILE]", "test_duration": "SECONDS", "warmup": "SECONDS",
     },
     "kafka": {
         "bootstrap_servers": "HOST:PORT,...", "partitions": "N", "retention_ms": "MS", "acks": "[0|1|all]",
-        "linger_ms": "MS", "batch_size": "BYTES", "group": "[own|shared]", "group_mode": "[assign|group]",
+        "linger_ms": "MS", "batch_size": "BYTES", "compression": "[none|gzip|snappy|lz4|zstd]",
+        "idempotence": "[auto|yes|no]", "group": "[own|shared]", "group_mode": "[assign|group]",
         "fetch_min_bytes": "BYTES", "fetch_wait_max_ms": "MS", "consumer_max_buffer_size": "BYTES",
     },
     "clients": {

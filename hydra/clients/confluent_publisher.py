@@ -219,9 +219,10 @@ def settings(order: RunOrder) -> dict[str, Any]:
         "client.id": PUBLISHER_CLIENT_ID,
         "acks": order.options.acks,
         # Kafka's producer is idempotent by default where acks allows it; without, a retry may duplicate records.
-        "enable.idempotence": order.options.acks == "all",
+        "enable.idempotence": order.is_idempotent,
         # Kafka's default, and the most that idempotence allows; librdkafka's own default is a million.
         "max.in.flight.requests.per.connection": 5,
+        "compression.type": order.options.compression,
         "linger.ms": order.options.linger_ms,
         "batch.size": order.batch_bytes,
         # Only batch.size is to limit a batch: no record takes less than 20 bytes in it.

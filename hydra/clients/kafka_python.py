@@ -201,8 +201,9 @@ def publisher_settings(order: RunOrder, deadline_s: float) -> dict[str, Any]:
         "client_id": PUBLISHER_CLIENT_ID,
         "acks": "all" if order.options.acks == "all" else int(order.options.acks),
         # Kafka's producer is idempotent by default where acks allows it; the library would switch it off silently.
-        "enable_idempotence": order.options.acks == "all",
+        "enable_idempotence": order.is_idempotent,
         "max_in_flight_requests_per_connection": 5,
+        "compression_type": None if order.options.compression == "none" else order.options.compression,
         "linger_ms": order.options.linger_ms,
         "batch_size": order.batch_bytes,
         "max_request_size": max(1_048_576, order.batch_bytes + 1024),

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from hydra.accounting.intervals import IntervalSet
 from hydra.accounting.stats import OwnErrors, PartitionOutcomes, Refusal
+from hydra.clients.payload import payload_of
 from hydra.clients.protocols import AckCount
 from hydra.kafka_errors import error_name, is_turned_away
 from hydra.options.order import RunOrder
-from hydra.records.identity import IDENTITY_BYTES, SEQUENCE, SEQUENCE_OFFSET
+from hydra.records.identity import SEQUENCE, SEQUENCE_OFFSET
 
 PROOFS_OF_REFUSAL = frozenset({10, 17, 18, 21, 29, 31, 32, 43, 87})
 """Kafka's error codes that prove that the broker did not append the record, and never would.
@@ -40,20 +41,20 @@ def queue_limit(msg_rate: float, most: int) -> int:
 
 
 class RecordValues:
-    """Makes the values of a publisher's records: identity, then zeros up to the record size."""
+    """Makes the values of a publisher's records: identity, then the payload up to the record size."""
 
-    __slots__ = ("_padding", "_prefix")
+    __slots__ = ("_payload", "_prefix")
 
     def __init__(self, order: RunOrder) -> None:
         self._prefix = order.identity_prefix
-        self._padding = bytes(max(0, order.options.msg_size - IDENTITY_BYTES))
+        self._payload = payload_of(order)
 
     def values(self, first_sequence: int, records: int) -> list[bytes]:
         """The values of ``records`` records with the sequences from ``first_sequence`` on."""
-        prefix, padding, pack = self._prefix, self._padding, SEQUENCE.pack
+        prefix, share, pack = self._prefix, self._payload.share, SEQUENCE.pack
         sequences = range(first_sequence, first_sequence + records)
-        if padding:
-            return [prefix + pack(sequence) + padding for sequence in sequences]
+        if self._payload.share_bytes:
+            return [prefix + pack(sequence) + share(sequence) for sequence in sequences]
         return [prefix + pack(sequence) for sequence in sequences]
 
 

@@ -71,6 +71,19 @@ class Options:
         kind.whole(IDENTITY_BYTES, 1_000_000, f"{IDENTITY_BYTES} bytes tell a record from all others"),
         "size of a record's value",
     )
+    compression: str = _kafka(
+        "none", kind.choice("none", "gzip", "snappy", "lz4", "zstd"), "codec that the publisher compresses batches with"
+    )
+    payload: str = _hydra(
+        "zeros",
+        kind.payload,
+        "what fills a record behind its first 14 bytes: zeros, random (incompressible), or the content of a file",
+    )
+    idempotence: str = _kafka(
+        "auto",
+        kind.choice("auto", "yes", "no"),
+        "whether brokers drop a batch that they get twice; auto: with acks=all, as Kafka's own producer",
+    )
     group: str = _kafka(
         "own",
         kind.choice("own", "shared"),
@@ -234,6 +247,8 @@ def checked(options: Options) -> Options:
         raise UsageError(
             "--group_mode=group does not go with --sub_driver=kafka-python", hint="use --sub_driver=wire or confluent"
         )
+    if options.idempotence == "yes" and options.acks != "all":
+        raise UsageError(f"--idempotence=yes does not go with --acks={options.acks}", hint="use --acks=all")
     if options.batch_size_bytes > 2_147_483_647:
         raise UsageError(
             f"--msg_size={options.msg_size} x --msg_batch={options.msg_batch} is a batch.size of"

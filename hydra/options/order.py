@@ -143,6 +143,9 @@ class RunOrder:
     pace_ms: float = 0.0
     """The least time between two fetch rounds of a client (see ``fetch_pace_ms``); 0: at once."""
 
+    payload: bytes = b""
+    """What a file of the user's own gives to fill the records with; only in the order that the publisher gets."""
+
     @property
     def topic(self) -> str:
         """Each run has a topic of its own."""
@@ -192,6 +195,12 @@ class RunOrder:
     def has_acks(self) -> bool:
         """Whether the broker acknowledges records."""
         return self.options.acks != "0"
+
+    @property
+    def is_idempotent(self) -> bool:
+        """Whether brokers recognise a batch that they get twice: unless told otherwise where acks=all allows it."""
+        options = self.options
+        return options.idempotence == "yes" or (options.idempotence == "auto" and options.acks == "all")
 
     @property
     def group_assigns(self) -> bool:

@@ -26,6 +26,9 @@ CPUS = 1000.0
 MEM_MIB = 1_000_000.0
 """More than a machine has: nothing holds a task to what it asked for, and an app asks for a whole CPU by default."""
 
+PAYLOADS = ("zeros", "random")
+"""What fills records, beside the content of files."""
+
 _ADDRESS = re.compile(r"(0|[1-9][0-9]{0,2})(\.(0|[1-9][0-9]{0,2})){3}", re.ASCII)
 
 
@@ -171,6 +174,12 @@ def driver(*names: str) -> Parse:
         return word
 
     return parse
+
+
+def payload(text: str) -> str:
+    """``zeros``, ``random``, or the path of a file."""
+    word = text.lower()
+    return word if word in PAYLOADS else path(text)
 
 
 def path(text: str) -> str:

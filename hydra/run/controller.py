@@ -76,7 +76,8 @@ class Run:
     """
 
     def __init__(self, order: RunOrder, publisher: Task, subscribers: Sequence[Task], context: RunContext) -> None:
-        self.order = order
+        self.order = replace(order, payload=b"")
+        self._payload = order.payload
         self.error: BaseException | None = None
         """What ended the run before its result; its text is in the record."""
         self.result: Result | None = None
@@ -209,8 +210,11 @@ class Run:
         def update(task: Task) -> Request:
             return request("updateconfig", self.order.for_task(task.task_id))
 
+        def update_publisher(task: Task) -> Request:
+            return request("updateconfig", replace(self.order.for_task(task.task_id), payload=self._payload))
+
         replies = {
-            **self._publisher.request_all(update, timeout_s=CONFIGURE_TIMEOUT_S),
+            **self._publisher.request_all(update_publisher, timeout_s=CONFIGURE_TIMEOUT_S),
             **self._subscribers.request_all(update, timeout_s=CONFIGURE_TIMEOUT_S),
         }
         if refusals := self._refusals(replies):

@@ -49,7 +49,7 @@ def test_options_are_what_the_table_says():
         ("marathon_url", "localhost:8080"), ("app_prefix", "G1"), ("marathon_url", "http://a,b"),
         ("marathon_timeout", "0"), ("marathon_timeout", "21"), ("mesos_url", "http://a,http://b"), ("cluster0", "x."),
         ("cluster1", ".x"), ("appserver", "perhaps"), ("appserver_address", "10.0.0.5:0"), ("appserver_bind", "a b"),
-        ("local_agents", "here rack:a"),
+        ("local_agents", "here rack:a"), ("compression", "brotli"), ("idempotence", "maybe"), ("payload", ""),
         ("marathon_secrets", ""), ("start_timeout", "0"), ("drain_timeout", "-1"),
         ("keep_running", "perhaps"), ("output", ""),
     ],
@@ -147,3 +147,9 @@ def test_records_that_the_embedded_kafka_was_told_not_to_take_are_refused():
         resolve({"msg_size": 60_000, "broker_property": ("message.max.bytes=50000",)})
     resolve({"msg_size": 60_000, "broker_property": ("message.max.bytes=60072",)})
     resolve({"msg_size": 60_000, "broker_property": ("message.max.bytes=soon",)})  # the broker has its own words for it
+
+
+def test_idempotence_needs_all_acks():
+    with pytest.raises(UsageError, match="--idempotence=yes does not go with --acks=1"):
+        resolve({"idempotence": "yes"})
+    assert resolve({"idempotence": "yes", "acks": "all"}).idempotence == "yes"

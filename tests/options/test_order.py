@@ -203,3 +203,11 @@ BIG = {"msg_size": 100_000, "msg_batch": 100}
 def test_batches_and_topic_follow_one_rule(options, topic_takes, topic_set, batch):
     order = RunOrder("r", Options(**options), topic_facts=TopicFacts(max_message_bytes=topic_takes))
     assert (order.topic_max_message_bytes, order.batch_bytes) == (topic_set, batch)
+
+
+@pytest.mark.parametrize(
+    ("acks", "idempotence", "is_idempotent"),
+    [("1", "auto", False), ("0", "no", False), ("all", "auto", True), ("all", "yes", True), ("all", "no", False)],
+)
+def test_a_publisher_is_idempotent_where_kafkas_own_is_unless_told_otherwise(acks, idempotence, is_idempotent):
+    assert RunOrder("run-1", Options(acks=acks, idempotence=idempotence)).is_idempotent is is_idempotent
