@@ -146,14 +146,14 @@ class KafkaTopicAdmin:
         for endpoint in self._endpoints:
             try:
                 topic = _topic_at(endpoint, name, version, self._access)
-            # Whatever the codec raises for a reply that is cut off.
-            except (OSError, ValueError, IndexError, struct.error) as error:
+                if topic["error_code"] == UnknownTopicOrPartitionError.errno:
+                    return None
+                if not topic["error_code"]:
+                    return _identity(topic)
+            # Whatever the codec raises for a reply that is cut off, or has a null where there must be none.
+            except (OSError, ValueError, LookupError, TypeError, struct.error) as error:
                 reason = error
                 continue
-            if topic["error_code"] == UnknownTopicOrPartitionError.errno:
-                return None
-            if not topic["error_code"]:
-                return _identity(topic)
             reason = for_code(topic["error_code"])(name)
         raise BrokerError(f"cannot look at the topic {name} on {self._where} ({reason})", hint=ALL_UP_HINT)
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 
+from hydra.accounting.connections import somebody_was_not_let_in
+from hydra.accounting.evidence import Evidence
 from hydra.accounting.stats import MachineSample, PublisherStatus, SubscriberStatus
 from hydra.codec import decode
 from hydra.errors import BrokerError, DegradedError, HydraError, NotReadyError
 from hydra.kafka_errors import error_hint, final_error_in, is_not_let_in
+from hydra.options.connection_limits import ConnectionLimit
 from hydra.options.order import RunOrder, TopicIdentity
 from hydra.run.clock import Headway, poll_until
 from hydra.run.protocols import LiveCounts, RunContext
@@ -233,6 +237,16 @@ def _check_nobody_is_refused(publisher: PublisherStatus, statuses: Sequence[Subs
         code = final_error_in(text)
         if code is not None:
             raise BrokerError(f"Kafka refused the load: {text}", hint=error_hint(code, topic_rights))
+
+
+def limits_met(context: RunContext, evidence: Evidence) -> tuple[ConnectionLimit, ...] | None:
+    """What limits connections where somebody was not let in; None where all were, or where nobody may know."""
+    if not somebody_was_not_let_in(evidence):
+        return None
+    with contextlib.suppress(BrokerError):
+        limits = context.admin.connection_limits()
+        return None if limits is None else tuple(limits)
+    return None
 
 
 def _check_there_is_room(context: RunContext, publisher: PublisherStatus, statuses: Sequence[SubscriberStatus]) -> None:

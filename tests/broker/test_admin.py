@@ -276,6 +276,17 @@ def test_a_look_tells_which_topic_is_there(metadata_broker, reply, found):
     assert KafkaTopicAdmin(metadata_broker(reply)).look_at_topic("t") == found
 
 
+@pytest.mark.parametrize("cut", [b"\x00", b"\x01"])
+def test_a_reply_with_nothing_where_topics_must_be_is_no_answer(metadata_broker, cut):
+    def nulled(_version):
+        body = struct.pack(">i", 1) + b"\0" + struct.pack(">i", 0) + b"\x01\x02c" + struct.pack(">i", 1) + cut
+        return struct.pack(">i", len(body) + 8) + body + bytes(8)
+
+    with contextlib.closing(KafkaTopicAdmin(metadata_broker(nulled), timeout_s=3)) as admin:
+        with pytest.raises(BrokerError, match="cannot look at the topic t"):
+            admin.look_at_topic("t")
+
+
 def test_a_broker_before_topic_ids_tells_of_its_leaders_epochs(metadata_broker):
     admin = KafkaTopicAdmin(metadata_broker(metadata()))
     admin._has_topic_ids = False

@@ -219,7 +219,7 @@ def test_what_a_killed_controller_left_goes_and_a_run_that_goes_on_keeps_its_own
     assert killed.end() == -9
     (trace,) = (json.loads(path.read_text()) for path in place.state.rglob("runs/*.json"))
     (topic_left,) = trace["topics"]
-    alive = hydra("kafka", *where, *load, "--test_duration=60", "--app_prefix=alive")
+    alive = hydra("kafka", *where, *load, "--test_duration=600", "--app_prefix=alive")
     alive.wait_for(r"delivered [1-9]")
     tasks = {task.pid for task in place.tasks("kafka-sub")}
     old = "hydra-20200101-000000-aaaaaa"
