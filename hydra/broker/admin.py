@@ -11,10 +11,10 @@ import struct
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypedDict, TypeVar
+from typing import TypedDict, TypeVar
 
 from kafka import KafkaAdminClient, OffsetSpec, TopicPartition
-from kafka.admin import ConfigResource, ConfigResourceType, MemberToRemove
+from kafka.admin import MemberToRemove
 from kafka.errors import (
     BrokerResponseError,
     GroupIdNotFoundError,
@@ -31,9 +31,11 @@ from kafka.protocol.metadata import MetadataRequest, MetadataResponse
 
 from hydra.accounting.evidence import OffsetRange
 from hydra.broker.connectivity import ask, await_reachable, check_no_tls, connection_errors
+from hydra.broker.settings import read_connection_limits, read_settings
 from hydra.endpoints import Endpoint, parse_endpoints
 from hydra.errors import BrokerError
 from hydra.kafka_errors import error_hint, error_name, is_final
+from hydra.options.connection_limits import ConnectionLimit
 from hydra.options.order import PartitionLeader, TopicFacts, TopicIdentity
 from hydra.run.protocols import ClusterFacts
 
@@ -93,9 +95,17 @@ class KafkaTopicAdmin:
         facts = self._call("describe the cluster", _cluster_facts)
         if not facts.brokers:
             return facts
-        broker = str(min(facts.brokers))
-        found = self._call("describe the cluster", lambda client: _settings(client, "broker", broker, [_MAX_BYTES]))
+        broker, wanted = str(min(facts.brokers)), [_MAX_BYTES]
+        found = self._call("describe the cluster", lambda client: read_settings(client, "broker", broker, wanted)) or {}
         return replace(facts, max_message_bytes=int(found[_MAX_BYTES]) if _MAX_BYTES in found else None)
+
+    def connection_limits(self) -> Sequence[ConnectionLimit] | None:
+        """What limits the connections to the brokers; see the Protocol."""
+
+        def read(client: KafkaAdminClient) -> Sequence[ConnectionLimit] | None:
+            return read_connection_limits(client, _cluster_facts(client).brokers)
+
+        return self._call("read what limits connections", read)
 
     def create_topic(self, name: str, *, partitions: int, configs: Mapping[str, str]) -> Sequence[PartitionLeader]:
         """Create a topic, with the cluster's default replication factor; see the Protocol."""
@@ -223,7 +233,7 @@ class KafkaTopicAdmin:
                 if not getattr(error, "retriable", True) or time.monotonic() >= retry_until:
                     raise self._advertised_address_error() or BrokerError(
                         f"cannot {what} on {self._where} ({_sentence(error)})",
-                        hint="check that the broker is up and allows this client to do that",
+                        hint="check that the broker is up, has connections left, and allows this client to do that",
                     ) from error
             # A client that lost its broker reconnects in a thread of its own, and leaves a socket open each time.
             self.close()
@@ -328,7 +338,7 @@ def _topic_facts(client: KafkaAdminClient, name: str) -> TopicFacts:
     topic = _topic(client, name)
     if topic["error_code"]:
         raise for_code(topic["error_code"])(name)
-    size, stamp, in_sync = map(_settings(client, "topic", name, _TOPIC_SETTINGS).get, _TOPIC_SETTINGS)
+    size, stamp, in_sync = map((read_settings(client, "topic", name, _TOPIC_SETTINGS) or {}).get, _TOPIC_SETTINGS)
     return TopicFacts(
         _identity(topic),
         max_message_bytes=int(size) if size else None,
@@ -336,15 +346,6 @@ def _topic_facts(client: KafkaAdminClient, name: str) -> TopicFacts:
         min_insync_replicas=int(in_sync) if in_sync else None,
         in_sync_replicas=min((len(partition["isr_nodes"]) for partition in topic["partitions"]), default=None),
     )
-
-
-def _settings(client: KafkaAdminClient, kind: str, name: str, wanted: Sequence[str]) -> Mapping[str, str]:
-    """Settings of a topic or broker, as far as this user may read them."""
-    resource = ConfigResource(ConfigResourceType[kind.upper()], name, dict.fromkeys(wanted))
-    found: dict[str, dict[str, Any]] = {}
-    with contextlib.suppress(BrokerResponseError):  # without the right to, or on a broker that is too old
-        found = client.describe_configs([resource], config_filter="all").get(kind, {}).get(name, {})
-    return {setting: found[setting]["value"] for setting in wanted if found.get(setting, {}).get("value")}
 
 
 def _topic_at(endpoint: Endpoint, name: str, version: int) -> _Topic:

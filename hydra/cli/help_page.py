@@ -54,9 +54,9 @@ METAVARS: Mapping[str, str] = {name: text for group in GROUPED.values() for name
 
 EXIT_CODES: Mapping[str, str] = {
     "0": "pass: every client got every record, every threshold was kept",
-    "1": "fail: records were lost, or a threshold was broken",
+    "1": "fail: records were lost, or the broker broke a threshold",
     "2": "usage: a flag, hydra.ini, or too many clients; nothing was started",
-    "3": "no answer (indeterminate): incomplete, low rate, or harness the limit",
+    "3": "no answer (indeterminate): incomplete, low rate, or a limit not the broker's",
     "4": "infrastructure: Kafka, Marathon, Java or an output file failed",
     "70": "bug of Hydra's own; a log file is named",
     "129, 130, 131, 143": "interrupted (SIGHUP, Ctrl-C, SIGQUIT, SIGTERM); what was started is gone",

@@ -9,7 +9,7 @@ from hydra.accounting.intervals import IntervalSet
 from hydra.accounting.stats import OwnErrors, PartitionOutcomes, Refusal
 from hydra.clients.payload import payload_of
 from hydra.clients.protocols import AckCount
-from hydra.kafka_errors import error_name
+from hydra.kafka_errors import error_name, is_turned_away
 from hydra.options.order import RunOrder
 from hydra.records.identity import SEQUENCE, SEQUENCE_OFFSET
 
@@ -68,6 +68,7 @@ class DeliveryLedger:
 
     __slots__ = (
         "_acked", "_attempted", "_failed", "_refusals", "acked", "error", "failed", "own_errors", "throttled_s",
+        "turned_away",
     )  # fmt: skip
 
     def __init__(self, partitions: int) -> None:
@@ -79,6 +80,8 @@ class DeliveryLedger:
         """Those of them that were no broker's doing."""
         self.throttled_s = 0.0
         """For how long a quota held the publisher back, according to the broker's replies."""
+        self.turned_away = 0
+        """How often a broker closed a connection before it had answered anything on it."""
         self._attempted = [0] * partitions
         self._acked = [IntervalSet() for _ in range(partitions)]
         self._failed = [IntervalSet() for _ in range(partitions)]
@@ -105,9 +108,10 @@ class DeliveryLedger:
         self.throttled_s += throttled_ms / 1000
 
     def note_error(self, text: str) -> None:
-        """Note an error, and count it where it is the client's own."""
+        """Note an error, and count it where it is the client's own, or where it was not let in."""
         self.error = text
         self.own_errors = self.own_errors.with_noted(text)
+        self.turned_away += is_turned_away(text)
 
     def count(self) -> AckCount:
         """The totals so far."""
@@ -118,6 +122,7 @@ class DeliveryLedger:
             refusals=self._reasons() if self._refusals else (),  # asked for a thousand times a second
             throttled_s=self.throttled_s,
             own_errors=self.own_errors,
+            turned_away=self.turned_away,
         )
 
     def _reasons(self) -> tuple[Refusal, ...]:

@@ -42,6 +42,8 @@ class AckCount:
     throttled_s: float = 0.0
     """For how long the broker said that a quota held the publisher back, summed over its replies."""
     own_errors: OwnErrors = field(default_factory=OwnErrors)
+    turned_away: int = 0
+    """How often a broker closed a connection before it had answered anything on it."""
 
 
 class PublisherDriver(Protocol):

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from hydra.clients.wire_protocol import CORRELATION_AT, INT32, MALFORMED
 from hydra.endpoints import Endpoint
 from hydra.errors import BrokerError, CapacityError
+from hydra.kafka_errors import TURNED_AWAY
 
 MAX_REPLY_BYTES = 512 * 1024 * 1024
 """A larger reply is another protocol's: the first four bytes of HTTP read as 1.2 GB."""
@@ -100,6 +101,11 @@ class EventLoop:
         """Forget the timers and close the selector; the connections must be closed already."""
         self._timers.clear()
         self.selector.close()
+
+
+_CLOSED = "the broker closed the connection"
+_ENDS = {_CLOSED, os.strerror(errno.ECONNRESET), os.strerror(errno.EPIPE)}
+"""How a broker that ends a connection looks from here."""
 
 
 class _ConnectionLostError(Exception):
@@ -333,9 +339,7 @@ class Connection:
         received = connection.recv_into(loop.view)
         if not received:
             beginning = bytes(self._partial[:2]) if self._partial is not None else b""
-            raise _ConnectionLostError(
-                _no_kafka(beginning) if beginning in TLS_RECORDS else "the broker closed the connection"
-            )
+            raise _ConnectionLostError(_no_kafka(beginning) if beginning in TLS_RECORDS else _CLOSED)
         buffer, filled = loop.buffer, received
         if self._partial is not None:
             # Slow path: only a reply that did not come in one piece is copied.
@@ -370,5 +374,7 @@ class Connection:
             self._partial = buffer[at:filled]
 
     def _fail(self, reason: str) -> None:
+        if reason in _ENDS and 0 < self._correlation_id == len(self._awaited):
+            reason = f"{_CLOSED} {TURNED_AWAY}"
         self.close()
         self._on_lost(f"{self.endpoint}: {reason}")

@@ -28,7 +28,7 @@ from hydra.clients.wire_produce import Sender
 from hydra.clients.wire_protocol import api_versions_request
 from hydra.endpoints import Endpoint, parse_endpoints
 from hydra.errors import BrokerError
-from hydra.kafka_errors import error_name, final_error_in
+from hydra.kafka_errors import NOT_LET_IN, error_name, final_error_in
 from hydra.options.order import RunOrder
 
 MAX_REQUEST_BYTES = 1024 * 1024
@@ -304,7 +304,8 @@ class WirePublisher:
             since_s = sender.waiting_since_s
             limit_s = min(self.timeout_ms / 1000, _REQUEST_TIMEOUT_S if sender.ready else self._connect_timeout_s)
             if since_s is not None and now_s - since_s > limit_s:
-                sender.lost(f"{sender.leader}: no reply for {now_s - since_s:.0f} s")
+                silence = "no reply" if sender.ready else NOT_LET_IN
+                sender.lost(f"{sender.leader}: {silence} for {now_s - since_s:.0f} s")
         for queue in self._queues:
             while queue.waiting and self._expired(queue.waiting[0], now_s):
                 self._drop(queue.waiting.popleft())

@@ -19,6 +19,7 @@ from hydra.clients.wire_group import GroupMember, leave_groups
 from hydra.clients.wire_leaders import LeaderLookup
 from hydra.endpoints import parse_endpoints
 from hydra.errors import CapacityError
+from hydra.kafka_errors import NOT_LET_IN
 from hydra.options.order import RunOrder
 
 _SILENCE_CHECK_S = 1.0
@@ -53,6 +54,9 @@ class WireSubscriber:
         self._clients: list[WireClient] = []
         self._members: list[GroupMember] = []
         self._idle: list[Fetcher] = []
+        """Those that wait for the next round."""
+        self._unpaced: list[Fetcher] = []
+        """Those that wait for no round."""
         self._next_round_s = 0.0
         self._closed = False
 
@@ -63,8 +67,14 @@ class WireSubscriber:
             CapacityError: the process may not open so many sockets.
         """
         self._clients = [
-            WireClient(tally, self.settings, self._lookup, self._loop, on_idle=self._idle.append)
-            for tally in self.tallies
+            WireClient(
+                tally,
+                self.settings,
+                self._lookup,
+                self._loop,
+                on_idle=self._idle.append if assignment.paced else self._unpaced.append,
+            )
+            for tally, assignment in zip(self.tallies, self._order.clients, strict=True)
         ]
         self._check_for_silence()
         if self._order.options.group_mode == "group":
@@ -98,6 +108,8 @@ class WireSubscriber:
         if self._idle:
             timeout_s = min(timeout_s, self._next_round_s - time.monotonic())
         self._loop.run_once(timeout_s)
+        if self._unpaced:
+            _fetch_all(self._unpaced)
         if self._idle:
             self._fetch_round()
 
@@ -112,6 +124,7 @@ class WireSubscriber:
         self._lookup.close()
         self._loop.close()
         self._idle.clear()
+        self._unpaced.clear()
 
     def _fetch_round(self) -> None:
         """All clients that may fetch do so together: one wake-up then serves many replies, which costs least."""
@@ -120,10 +133,7 @@ class WireSubscriber:
             if now_s < self._next_round_s:
                 return
             self._next_round_s = now_s + self._pace_s
-        fetchers = self._idle.copy()
-        self._idle.clear()
-        for fetcher in fetchers:
-            fetcher.fetch()
+        _fetch_all(self._idle)
 
     def _check_for_silence(self) -> None:
         """Name the brokers that owe a reply for long, and give them up in the end."""
@@ -141,10 +151,20 @@ class WireSubscriber:
                 if fetcher.connection.connecting:
                     if silent_s > _CONNECT_TIMEOUT_S:
                         client.lost(fetcher, f"{fetcher.leader}: no connection after {silent_s:.0f} s")
-                elif silent_s > max(_REQUEST_TIMEOUT_S, starting_s):
-                    client.lost(fetcher, f"{fetcher.leader}: no reply for {silent_s:.0f} s")
+                    continue
+                silence = "no reply" if fetcher.let_in else NOT_LET_IN
+                if silent_s > max(_REQUEST_TIMEOUT_S, starting_s):
+                    client.lost(fetcher, f"{fetcher.leader}: {silence} for {silent_s:.0f} s")
                 elif silent_s > _SILENCE_S:
-                    client.tally.error = f"{fetcher.leader}: no reply for {silent_s:.0f} s"
+                    client.tally.error = f"{fetcher.leader}: {silence} for {silent_s:.0f} s"
+
+
+def _fetch_all(idle: list[Fetcher]) -> None:
+    """Have all of these fetch, and take them off the list; a fetch may put one back."""
+    fetchers = idle.copy()
+    idle.clear()
+    for fetcher in fetchers:
+        fetcher.fetch()
 
 
 def _shared_log(order: RunOrder) -> ProvenLog | None:

@@ -10,9 +10,10 @@ import resource
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from hydra.errors import CapacityError
+from hydra.errors import CapacityError, UsageError
 from hydra.files.folders import temporary_folder
 from hydra.kafkatest.load import check_load
+from hydra.options.connection_limits import check_connections, embedded_connection_limits
 from hydra.options.options import Options
 from hydra.run.cgroups import limits, read_text, usable_memory_bytes
 
@@ -89,6 +90,7 @@ def shortages(options: Options, room: Room, present: Options | None = None) -> I
     yield from _descriptors(options, room)
     yield from _memory(options, room, present)
     yield from _processes(options, room, present)
+    yield from _connections(options)
     clients = options.client_count * (1 + _coordinator_connections(options))
     if room.ports is not None and clients > room.ports:
         yield (
@@ -143,6 +145,15 @@ def _descriptors(options: Options, room: Room) -> Iterator[tuple[str, str]]:
         if room.descriptors is not None and needed > room.descriptors:
             text = f"{what} needs {needed} file descriptors and a process may open {room.descriptors} here"
             yield text, "raise the hard limit (ulimit -Hn) or ask for fewer clients"
+
+
+def _connections(options: Options) -> Iterator[tuple[str, str]]:
+    """What the user asks of an embedded Kafka may be less than the run needs."""
+    try:
+        if _is_embedded(options):
+            check_connections(options, embedded_connection_limits(options), 1)
+    except UsageError as error:
+        yield error.message, error.hint
 
 
 def _tasks_mib(options: Options) -> float:

@@ -24,10 +24,12 @@ from hydra.kafkatest.leftovers import RunTrace
 from hydra.kafkatest.local_stack import FAILURE_TIMEOUT_S, LocalStack, stack_command
 from hydra.kafkatest.running_stack import RunningStack
 from hydra.kafkatest.traces import Trace, forget_stacks_that_ended
-from hydra.options.options import WARMUP_S, Options, check_record_size
+from hydra.options.connection_limits import check_connections
+from hydra.options.options import Options, check_record_size
 from hydra.run.clock import MonotonicClock
 from hydra.run.deployment import Deployment
 from hydra.run.protocols import ClusterFacts, Progress, RunContext
+from hydra.run.warm_up import WarmUpPlan, until_warm
 from hydra.signals.keys import SignalKeys, keys_of_controller, stack_keys
 from hydra.signals.zmq_signals import ZmqSignals
 from hydra.tasks.host import LocalHost
@@ -91,6 +93,7 @@ class Session:
                 # Brokers of the user's own can be checked before anything is started on them.
                 facts = self._open_admin().check()
                 check_record_size(self._options, facts.max_message_bytes, "message.max.bytes")
+                self._check_connections(facts)
             access = given or self._stack_access()
             self.launcher = MarathonLauncher(access, mesos_url=self._options.mesos_url, clock=self._clock)
             self._closing.callback(self.launcher.close)
@@ -231,16 +234,22 @@ class Session:
         self._closing.callback(self._admin.close)
         return self._admin
 
+    def _check_connections(self, facts: ClusterFacts) -> None:
+        """See that the brokers let in as many clients, as far as their settings may be read."""
+        check_connections(self._options, self._admin.connection_limits(), len(facts.brokers))
+
     def connect_kafka(self) -> None:
         """Wait until Kafka is up and learn about it.
 
         Raises:
+            UsageError: its settings limit connections to fewer than the options need.
             BrokerError: it cannot be reached.
         """
         if self._embedded:
             self._progress.phase("starting", "waiting for the embedded Kafka")
             self._open_admin()
         self._facts = self._admin.check()
+        self._check_connections(self._facts)
         grace_s = EMBEDDED_GRACE_S if self._embedded else self._options.delivery_timeout_s
         probe = BrokerProbe(self.bootstrap_servers, grace_s=grace_s, note=self._progress.note)
         self._probe = self._closing.enter_context(probe)
@@ -258,13 +267,15 @@ class Session:
             broker_error=self._broker_error,
         )
 
-    def warmup_s(self, options: Options) -> float:
-        """How long to warm up before the next run; 0 if there has been load already."""
+    def warm_up_plan(self, options: Options) -> WarmUpPlan | None:
+        """How to warm up before the next run; None if there has been load already."""
         if self._ran:
-            return 0.0
+            return None
         if options.warmup is not None:
-            return options.warmup
-        return 0.0 if not self._embedded or self._warm_mark().exists() else WARMUP_S
+            return WarmUpPlan(options.warmup) if options.warmup else None
+        if not self._embedded or self._warm_mark().exists():
+            return None
+        return until_warm(options.msg_rate * options.msg_size)
 
     def ran(self) -> None:
         """Remember, for as long as the broker is up, that it has been under load."""

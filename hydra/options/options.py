@@ -23,13 +23,6 @@ SELF_PACED_DRIVERS = ("confluent", "kafka-python")
 
 MIN_DELIVERY_TIMEOUT_S = 1.0
 
-WARMUP_S = 2.0
-"""Where nothing is said, for a Kafka that has just started.
-
-Until its code is compiled it answers several times slower: at 500 clients x 3,000/s the first second after a cold start
-had an e2e p99 of 377 ms, and each of the next nine 52 to 62 ms.
-"""
-
 T = TypeVar("T")
 
 
@@ -69,7 +62,7 @@ class Options:
     warmup: float | None = _hydra(
         None,
         kind.number(0, 3600),
-        f"the same load before the first run, not counted; unset: {WARMUP_S:g} for a Kafka just started",
+        "the same load before the first run, not counted; unset: until a Kafka just started is warm",
     )
     msg_rate: float = _hydra(1000.0, kind.number(0.1, 10_000_000), "rate of the publisher")
     msg_batch: int = _hydra(100, kind.whole(1, 1_000_000), "records that a producer batch has room for")

@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 from typing import TypeVar
 
 from hydra.accounting.account import account
+from hydra.accounting.connections import somebody_was_not_let_in
 from hydra.accounting.evidence import Audit, Evidence, OffsetRange
 from hydra.accounting.latency import LatencyCounts
 from hydra.accounting.result import Result
@@ -27,6 +28,7 @@ from hydra.run.monitor import Monitor, wait_until_positioned
 from hydra.run.protocols import Auditor, RunContext, Task
 from hydra.run.record import RunRecord, failed_record
 from hydra.run.task_roster import TaskRoster
+from hydra.run.warm_up import Warmth
 from hydra.signals.messages import DrainTo, Request, SignalReply, StopSending, request
 
 CONFIGURE_TIMEOUT_S = 5.0
@@ -97,9 +99,12 @@ class Run:
         """
         return self._recorded(self._measure)
 
-    def warm_up(self) -> RunRecord:
-        """The same load before a run that counts; of this one nothing is read."""
-        return self._recorded(lambda: self._phase("warmup", self._send_load))
+    def warm_up(self, warmth: Warmth | None = None) -> RunRecord:
+        """The same load before a run that counts; of this one nothing is read.
+
+        With ``warmth`` it ends as soon as the broker is warm.
+        """
+        return self._recorded(lambda: self._phase("warmup", lambda: self._send_load(warmth)))
 
     def _measure(self) -> None:
         self._prepare()
@@ -114,9 +119,14 @@ class Run:
         self._monitor.confirm_topic()
         self.result = account(self.order, self.evidence)
 
-    def _send_load(self) -> None:
+    def _send_load(self, warmth: Warmth | None) -> None:
         self._prepare()
-        self._send()
+        if warmth is None:
+            self._send()
+        else:
+            self._monitor.watch_warmth(warmth)
+            self._send(lambda: warmth.settled)
+            self._stop_publisher()
         if error := self._monitor.topic_error:
             raise DegradedError(error)
 
@@ -217,8 +227,8 @@ class Run:
             f"{task_id}: {reason}" for task_id, reason in self._monitor.gone.items()
         ]
 
-    def _send(self) -> None:
-        """Let the publisher walk its plan; watch everyone while it does."""
+    def _send(self, enough: Callable[[], bool] = lambda: False) -> None:
+        """Let the publisher walk its plan, or as much of it as is enough; watch everyone while it does."""
         clock = self._context.clock
         start_s, replies = start_together(clock, self._clocks, self._publisher, self._subscribers)
         if refusals := self._refusals(replies):
@@ -232,13 +242,13 @@ class Run:
             status = self._monitor.watch_sending()
             if status.phase == "failed":
                 self._note(publisher_error=status.error)
-            return status.phase in {"done", "failed"} or bool(self._monitor.topic_error)
+            return status.phase in {"done", "failed"} or bool(self._monitor.topic_error) or enough()
 
         if not poll_until(clock, sent, start_s + limit_s - clock.now_s()):
             self._note(publisher_error=f"it was not done {limit_s:g} s after its start")
 
-    def _collect_publisher(self) -> None:
-        """Stop the publisher and take what it counted; nothing where it is gone."""
+    def _stop_publisher(self) -> None:
+        """Have it send no more, and wait until it knows what became of what it sent."""
         lost = bool(self._monitor.topic_error)
         self._publisher.request_all(lambda _task: request("teststop", StopSending(await_acks=not lost)))
 
@@ -248,6 +258,10 @@ class Run:
 
         flush_s = 0.0 if lost else self.order.options.drain_timeout
         poll_until(self._context.clock, flushed, flush_s + PUBLISHER_GRACE_S)
+
+    def _collect_publisher(self) -> None:
+        """Stop the publisher and take what it counted; nothing where it is gone."""
+        self._stop_publisher()
         replies = self._publisher.request_all(lambda _task: request("getstats"), timeout_s=STATS_TIMEOUT_S)
         for reply in replies.values():
             if reply.ok:
@@ -313,6 +327,10 @@ class Run:
         if self.order.topic_facts.stamped_by_broker:
             stats = [replace(each, service=LatencyCounts()) for each in stats]
         self._note(subscribers=tuple(stats))
+        if somebody_was_not_let_in(self._evidence):
+            with contextlib.suppress(BrokerError):
+                limits = self._context.admin.connection_limits()
+                self._note(connection_limits=None if limits is None else tuple(limits))
 
     def _final_log(self, end: Mapping[int, OffsetRange]) -> Mapping[int, OffsetRange]:
         """The log as it is now: its end as the clients were told, its start as far as retention has moved it since."""

@@ -269,6 +269,7 @@ def kill(broker, until):
     assert broker.returncode() == -signal.SIGKILL
 
 
+@pytest.mark.release
 def test_a_broker_restart(own_broker, new_topic, publisher, subscriber, read_all, until, reconnects):
     """Killed and started on its port in mid-stream: all drivers read on, nothing is lost, nothing counted twice."""
     topic = new_topic(own_broker)
@@ -328,6 +329,7 @@ class Sending:
         self.publisher.pause(0.001)
 
 
+@pytest.mark.release
 def test_the_auditor_finds_what_the_wire_publisher_had_acked(own_broker, new_topic, publisher, until):
     """Records go out before, while and after the broker is killed and started again."""
     both = [Sending(own_broker, new_topic, publisher, acks) for acks in ("1", "all")]
@@ -357,6 +359,7 @@ def test_the_auditor_finds_what_the_wire_publisher_had_acked(own_broker, new_top
             assert appended == sum(each.sent)  # not one of them twice
 
 
+@pytest.mark.release
 def test_a_broker_that_is_gone_leaves_records_unknown(own_broker, new_topic, publisher, until):
     senders = [
         publisher(own_broker, new_topic(own_broker), driver=driver, drain_timeout=30.0) for driver in PUBLISHER_DRIVERS

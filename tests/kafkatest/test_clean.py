@@ -176,6 +176,7 @@ def test_a_trace_of_a_stack_that_ended_goes(in_place):
     assert read_traces() == {}
 
 
+@pytest.mark.release
 @pytest.mark.integration
 @pytest.mark.timeout(300)  # many commands, one after the other
 def test_what_a_killed_controller_left_goes_and_a_run_that_goes_on_keeps_its_own(

@@ -111,6 +111,7 @@ class FakeBroker:
         self.topics = {}
         self.ids = {}
         self.facts = TopicFacts()
+        self.limits = ()
         self._made = 0
         self.configs = {}
         self.deleted = []
@@ -131,6 +132,10 @@ class FakeBroker:
 
     def check(self):
         return ClusterFacts("memory")
+
+    def connection_limits(self):
+        self._look()
+        return self.limits
 
     def create_topic(self, name, *, partitions, configs):
         self._look()
@@ -201,12 +206,15 @@ class FakeHost:
 
     def __init__(self, clock):
         self._clock = clock
+        self.broker_cpu_s = None
+        """The CPU time of a broker at a time of the clock."""
 
     def clock(self):
         return ClockReading(self._clock.now_s(), 0.0, BOOT_ID)
 
     def sample(self, at_s):
-        return MachineSample(at_s, busy_cpu_s=0.1 * at_s, memory_available_bytes=1)
+        broker_cpu_s = None if self.broker_cpu_s is None else self.broker_cpu_s(self._clock.now_s())
+        return MachineSample(at_s, busy_cpu_s=0.1 * at_s, memory_available_bytes=1, broker_cpu_s=broker_cpu_s)
 
 
 class ClockAhead:
@@ -301,6 +309,7 @@ class FakeSubscriberDriver:
                     part.next_offset += 1
                     if sequence not in self.skip:
                         part.add(offset, sequence, 1)
+                        tally.fetches += 1
                         tally.arrived(self.now_s, 14)
 
     @property
@@ -479,6 +488,8 @@ class FakeSubscriberTask(FakeTask):
         self.skip = set()
         self.positioned_s = None
         self.error = ""
+        self.driver_error = ""
+        """Of its first client, when it is asked what it received."""
 
     def updateconfig(self, arguments):
         order = decode(arguments, RunOrder)
@@ -521,6 +532,7 @@ class FakeSubscriberTask(FakeTask):
     def getstats(self, _arguments):
         if self.subscribing is None:
             return failure("not configured: send updateconfig first")
+        self.driver.tallies[0].error = self.driver_error
         return success(self.subscribing.stats(self.task.task_id, USAGE, TRAFFIC))
 
     def resetstats(self, _arguments):
