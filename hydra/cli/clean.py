@@ -40,7 +40,13 @@ HOUR_S = 3600.0
     help="what no run known here has made is over from this age on  [default: never]",
 )
 @option_flags(
-    "bootstrap_servers", "marathon_url", "marathon_secrets", "marathon_ca_file", "marathon_timeout", "mesos_url"
+    "bootstrap_servers",
+    "marathon_url",
+    "marathon_secrets",
+    "marathon_ca_file",
+    "marathon_timeout",
+    "mesos_url",
+    "group_prefix",
 )
 @click.pass_context
 def clean(ctx: click.Context, /, *, force: bool, older_than: float | None, **_flags: object) -> int:

@@ -22,14 +22,15 @@ GROUPED: Mapping[str, Mapping[str, str]] = {
         "msg_batch": "RECORDS", "payload": "[zeros|random|FILE]", "test_duration": "SECONDS", "warmup": "SECONDS",
     },
     "kafka": {
-        "bootstrap_servers": "HOST:PORT,...", "partitions": "N", "retention_ms": "MS", "acks": "[0|1|all]",
-        "linger_ms": "MS", "batch_size": "BYTES", "compression": "[none|gzip|snappy|lz4|zstd]",
+        "bootstrap_servers": "HOST:PORT,...", "topic": "NAME", "partitions": "N", "retention_ms": "MS",
+        "acks": "[0|1|all]", "linger_ms": "MS", "batch_size": "BYTES", "compression": "[none|gzip|snappy|lz4|zstd]",
         "idempotence": "[auto|yes|no]", "group": "[own|shared]", "group_mode": "[assign|group]",
         "fetch_min_bytes": "BYTES", "fetch_wait_max_ms": "MS", "consumer_max_buffer_size": "BYTES",
     },
     "clients": {
         "pub_driver": "[confluent|kafka-python|wire|MODULE:CLASS]",
         "sub_driver": "[wire|confluent|kafka-python|MODULE:CLASS]", "fetch_pace_ms": "MS",
+        "client_id_prefix": "TEXT", "group_prefix": "TEXT",
     },
     "judging": {
         "threshold": "METRIC<VALUE,...", "audit": "[auto|always|never]", "start_timeout": "SECONDS",

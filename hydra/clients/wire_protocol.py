@@ -96,8 +96,8 @@ def api_versions_request(client_id: str) -> bytearray:
 
 
 def metadata_request(client_id: str, topic: str) -> bytearray:
-    """Which brokers lead the topic's partitions (Metadata 1)."""
-    return frame(client_id, METADATA, 1, INT32.pack(1) + string(topic.encode()))
+    """Which brokers lead the topic's partitions (Metadata 4: no broker makes a topic that is not there)."""
+    return frame(client_id, METADATA, 4, INT32.pack(1) + string(topic.encode()) + b"\x00")
 
 
 def list_offsets_request(client_id: str, topic: str, partition: int, timestamp: int) -> bytearray:
@@ -240,11 +240,13 @@ def read_list_offsets(buffer: Buffer, start: int) -> tuple[int, int]:
 def read_metadata(buffer: Buffer, start: int) -> dict[int, Endpoint]:
     """Partition -> its leader, for those that have one; the request was for one topic."""
     reader = Reader(buffer, start)
+    reader.int32()
     nodes = {}
     for _ in range(reader.int32()):
         node_id = reader.int32()
         nodes[node_id] = reader.endpoint()
         reader.string()
+    reader.string()
     reader.int32()
     leaders = {}
     for _ in range(reader.int32()):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ from hydra.kafkatest.running_stack import RunningStack
 from hydra.kafkatest.traces import Trace, forget_stacks_that_ended
 from hydra.options.connection_limits import check_connections
 from hydra.options.options import Options, check_record_size
+from hydra.options.topic_limits import check_topic
 from hydra.run.clock import MonotonicClock
 from hydra.run.deployment import Deployment
 from hydra.run.protocols import ClusterFacts, Progress, RunContext
@@ -46,8 +48,8 @@ EMBEDDED_GRACE_S = 2.0
 
 FIXED_OPTIONS = (
     "marathon_url", "marathon_secrets", "marathon_ca_file", "marathon_timeout", "mesos_url", "cluster0", "cluster1",
-    "appserver", "appserver_address", "appserver_bind", "agent_python", "bootstrap_servers", "app_prefix", "java",
-    "broker_property", "broker_heap_mb",
+    "appserver", "appserver_address", "appserver_bind", "agent_python", "bootstrap_servers", "app_prefix",
+    "group_prefix", "java", "broker_property", "broker_heap_mb",
 )  # fmt: skip
 """Options that cannot change within a session."""
 
@@ -94,6 +96,7 @@ class Session:
                 facts = self._open_admin().check()
                 check_record_size(self._options, facts.max_message_bytes, "message.max.bytes")
                 self._check_connections(facts)
+                self.fitted(self._options)
             access = given or self._stack_access()
             self.launcher = MarathonLauncher(access, mesos_url=self._options.mesos_url, clock=self._clock)
             self._closing.callback(self.launcher.close)
@@ -181,7 +184,10 @@ class Session:
         if not (marathon or brokers):
             return
         kept = self._options.keep_running
-        trace = RunTrace(self._run_id, os.getpid(), marathon, brokers, owner, self._options.app_prefix, kept)
+        app_prefix, group_prefix = self._options.app_prefix, self._options.group_prefix
+        trace = RunTrace(
+            self._run_id, os.getpid(), marathon, brokers, owner, app_prefix, kept, group_prefix=group_prefix
+        )
         try:
             self._trace = Trace(trace)
         except (OSError, HydraError) as error:
@@ -192,12 +198,12 @@ class Session:
     def begin_run(self, order: RunOrder) -> None:
         """A run is about to make its topic and its groups."""
         if self._trace is not None:
-            self._trace.begin_topic(order.topic)
+            self._trace.begin_topic(order.run_id)
 
     def end_run(self, run: Run) -> None:
         """A run is over, and has removed them if it could."""
         if self._trace is not None and not run.left_behind:
-            self._trace.end_topic(run.order.topic)
+            self._trace.end_topic(run.order.run_id)
 
     def apps_are_left(self) -> None:
         """The apps could not be removed."""
@@ -237,6 +243,18 @@ class Session:
     def _check_connections(self, facts: ClusterFacts) -> None:
         """See that the brokers let in as many clients, as far as their settings may be read."""
         check_connections(self._options, self._admin.connection_limits(), len(facts.brokers))
+
+    def fitted(self, options: Options) -> Options:
+        """The options as they are in the topic that they name: its partitions are theirs.
+
+        Raises:
+            UsageError: there is no such topic, or a run cannot be made in it.
+        """
+        if options.topic is None:
+            return options
+        partitions = len(self._admin.find_topic(options.topic))
+        check_topic(options, self._admin.describe_topic(options.topic), partitions)
+        return replace(options, partitions=partitions)
 
     def connect_kafka(self) -> None:
         """Wait until Kafka is up and learn about it.
