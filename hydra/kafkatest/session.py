@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from hydra.broker.admin import KafkaTopicAdmin
 from hydra.broker.connectivity import BrokerProbe
+from hydra.broker.rights import lacking
 from hydra.broker.server_properties import broker_settings
 from hydra.clients.auditor import WireAuditor
 from hydra.engine.apps import Placement
@@ -85,7 +86,7 @@ class Session:
 
         Raises:
             UsageError: the running stack is not what the options ask for, or Marathon's secrets cannot be used.
-            BrokerError: the running stack's Kafka has died.
+            BrokerError: the running stack's Kafka has died, or this user has not all the rights that a run needs.
             HydraError: something cannot be started or reached; everything is taken down again.
         """
         try:
@@ -95,6 +96,7 @@ class Session:
                 # Brokers of the user's own can be checked before anything is started on them.
                 facts = self._open_admin().check()
                 check_record_size(self._options, facts.max_message_bytes, "message.max.bytes")
+                self._check_rights(facts)
                 self._check_connections(facts)
                 self.fitted(self._options)
             access = given or self._stack_access()
@@ -239,6 +241,15 @@ class Session:
         self._admin = KafkaTopicAdmin(self.bootstrap_servers, timeout_s=ADMIN_TIMEOUT_S)
         self._closing.callback(self._admin.close)
         return self._admin
+
+    def _check_rights(self, facts: ClusterFacts) -> None:
+        """Name every right that is missing before anything is started; what cannot be asked for shows later."""
+        if missing := lacking(self._options, self._run_id, tuple(facts.brokers.values())):
+            named = "; ".join(f"{right} ({right.purpose})" for right in missing)
+            raise BrokerError(
+                f"the brokers at {self._options.bootstrap_servers} do not allow this user: {named}",
+                hint="add these ACLs; 'hydra doctor' with the same flags checks all that the run needs",
+            )
 
     def _check_connections(self, facts: ClusterFacts) -> None:
         """See that the brokers let in as many clients, as far as their settings may be read."""
