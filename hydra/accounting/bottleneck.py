@@ -273,21 +273,18 @@ def _machine_signs(order: RunOrder, evidence: Evidence, totals: Totals) -> list[
     from it. Tasks that may run elsewhere say themselves how their hosts were: the controller's machine tells nothing
     of them.
     """
-    elsewhere = order.tasks_elsewhere
-    if not elsewhere and (signs := _throttled(evidence)):
+    if order.tasks_elsewhere:
+        return host_signs(evidence)
+    if signs := _throttled(evidence):
         return signs
     cores, machine_percent, broker_percent = evidence.cores, totals.machine_cpu_percent, totals.broker_cpu_percent
     if machine_percent is None:
-        return host_signs(evidence) if elsewhere else []
+        return []
     free_cpus = cores * (1 - machine_percent / 100)
     ours = totals.subscriber_cpu_percent_sum + totals.publisher_cpu_percent
     others = max(0.0, cores * machine_percent - ours - (broker_percent or 0.0))
-    full = free_cpus < FREE_CPUS
-    if full and broker_percent is not None and broker_percent >= max(100.0, ours + others):
-        return []
-    if elsewhere:
-        return host_signs(evidence)
-    if not full:
+    broker_had_its_own = broker_percent is not None and broker_percent >= max(100.0, ours + others)
+    if free_cpus >= FREE_CPUS or broker_had_its_own:
         return []
     # Where Hydra does not run the broker, it may be among the others.
     who_else = "other programs" if broker_percent is not None else "others"

@@ -1,10 +1,10 @@
 """The publisher that speaks the Kafka protocol itself, on plain sockets and on the thread of whoever calls it.
 
-It behaves as Kafka's own producer does with its defaults: batches by ``batch.size`` and ``linger.ms``, at most five
-requests in flight to a broker, retries with back-off until the delivery timeout; where it is idempotent (with acks=all,
-unless told otherwise) a retry never duplicates a record. It differs in what it does when its queue is full (``send``
-takes fewer records and never waits), and in that a request carries only batches that are ready, not also those that
-still linger.
+It behaves as Kafka's own producer does with its defaults: batches by ``batch.size`` and ``linger.ms``, retries with
+back-off until the delivery timeout; where it is idempotent (with acks=all, unless told otherwise) at most five requests
+are in flight to a broker, and a retry never duplicates a record. It differs in that it has more requests in flight
+where it is not idempotent, as librdkafka does, in what it does when its queue is full (``send`` takes fewer records and
+never waits), and in that a request carries only batches that are ready, not also those that still linger.
 
 Outcomes are exact: *acked* is what the broker acked; *failed* is what it refused, with proof, in the first try that can
 have reached it; everything else is unknown. There is no thread: a caller who has nothing else to do calls ``pause``.
@@ -291,7 +291,8 @@ class WirePublisher:
             return None
         if leader not in self._senders and leader not in self._suspended:
             sender = self._senders[leader] = Sender(
-                leader, self._loop, self.topic, self.acks, self.timeout_ms, client_id=self._client_id,
+                leader, self._loop, self.topic, self.acks, self.timeout_ms,
+                client_id=self._client_id, idempotent=self._idempotent,
                 on_settled=self._settle, on_lost=self._sender_lost, on_throttled=self._ledger.hold_back,
             )  # fmt: skip
             sender.connect()

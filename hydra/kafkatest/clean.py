@@ -68,7 +68,7 @@ class Remains:
         self._traces = read_traces()
         self._open_places()
         found = [*self._find_apps(), *self._find_on_brokers(), *_find_folders(), *self._find_files()]
-        return judged_in_order(found, self._traces, time.time(), self._older_than_s)
+        return judged_in_order(found, self._traces, time.time(), self._older_than_s, brokers_seen=bool(self._admins))
 
     def elsewhere(self) -> tuple[RunTrace, ...]:
         """The runs that are over and have left something where nobody has looked now."""

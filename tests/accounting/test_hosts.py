@@ -60,12 +60,6 @@ def test_a_controller_without_a_free_cpu_says_nothing_of_tasks_elsewhere():
     assert limit(IDLE, IDLE, **changes).limit == "broker"
 
 
-def test_a_broker_that_has_its_own_cpu_beside_the_tasks_is_named():
-    totals = {"machine_cpu_percent": 99.0, "broker_cpu_percent": 120.0}
-    assert limit(used(2, 99), used(2, 99), totals=totals).limit == "broker"
-    assert limit(used(2, 99), used(2, 99)).limit == "harness"
-
-
 def test_what_was_not_measured_is_said():
     found = limit_of_late(**ELSEWHERE)
     assert found.evidence[-1] == "how busy the CPUs of the tasks' hosts were is not known"
