@@ -39,7 +39,7 @@ def read_settings(
 def read_topic_settings(client: KafkaAdminClient, name: str) -> TopicFacts:
     """What the settings of a topic say of it."""
     found = read_settings(client, "topic", name, _OF_A_TOPIC)
-    if found is None:
+    if not found:  # empty without the right to read them
         return TopicFacts()
     size, stamp, in_sync, kept_ms, kept_bytes, policy, compression = map(found.get, _OF_A_TOPIC)
     return TopicFacts(
