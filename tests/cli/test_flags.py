@@ -96,7 +96,7 @@ def test_a_flag_sets_its_option_and_no_other(options_of, name, form):
     arguments = [form.format(name=name, dashes=name.replace("_", "-"), text="VALUE").replace("VALUE", text)]
     if form.startswith("--{name} "):
         arguments = [f"--{name}", text]
-    needed = {"bootstrap_servers": "k:9092"} if name == "marathon_url" else {}
+    needed = {"bootstrap_servers": "k:9092"} if name in {"marathon_url", "topic"} else {}
     arguments += [f"--{other}={value}" for other, value in needed.items()]
     assert differing(options_of(*arguments)) == {name: value} | needed
 
