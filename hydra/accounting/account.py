@@ -89,6 +89,7 @@ def _logs(order: RunOrder, evidence: Evidence) -> dict[int, PartitionLog]:
             has_acks=order.has_acks,
             audit=audited.get(partition),
             seen=seen.get(partition, ()),
+            shared=order.options.topic is not None,
         )
         for partition, offsets in evidence.log.items()
     }

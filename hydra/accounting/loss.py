@@ -52,7 +52,8 @@ class PartitionLog:
     """Everything that the witnesses know of one partition's log.
 
     ``offsets`` is the log after the run, ``begin_offset`` its end before the run, ``seen`` what each client received.
-    ``outcomes`` and ``audit`` are None where the publisher did not report, or nobody audited.
+    ``outcomes`` and ``audit`` are None where the publisher did not report, or nobody audited. In a ``shared`` topic
+    others write, too: records that nobody can name are theirs.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class PartitionLog:
         has_acks: bool,
         audit: AuditedPartition | None,
         seen: Iterable[Sequence[Span]],
+        shared: bool = False,
     ) -> None:
         self._offsets = offsets
         self._begin_offset = begin_offset
@@ -79,6 +81,8 @@ class PartitionLog:
         known = self._map.values()
         self._offset_of, self.unnamed = self._locate(known)
         """Offsets that hold records nobody can name."""
+        if shared:
+            self.unnamed = IntervalSet()
         if outcomes is not None and has_acks:
             self.expected = IntervalSet(outcomes.acked)
             self.unnamed = IntervalSet()

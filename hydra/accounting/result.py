@@ -243,6 +243,13 @@ def _publisher_doubts(order: RunOrder, evidence: Evidence, totals: Totals) -> li
     return doubts
 
 
+def _foreign(evidence: Evidence, totals: Totals) -> tuple[int, str]:
+    """How many records of others there were; where nobody read the whole log, how often clients received one."""
+    if evidence.audit is not None:
+        return evidence.audit.foreign or totals.records_foreign, "records of someone else's were in the topic"
+    return totals.records_foreign, "deliveries were of records of someone else's"
+
+
 def _notes(order: RunOrder, evidence: Evidence, totals: Totals, latency: Latencies) -> list[str]:
     """What a reader should know beside the verdict."""
     notes: list[str] = []
@@ -272,7 +279,7 @@ def _notes(order: RunOrder, evidence: Evidence, totals: Totals, latency: Latenci
         (totals.records_duplicated, "duplicate deliveries"),
         (totals.records_duplicated_in_log, "records stand in the log twice"),
         (totals.records_reordered, "deliveries out of order"),
-        (totals.records_foreign, "records of someone else's were in the topic"),
+        _foreign(evidence, totals),
         (
             latency.e2e.negative + latency.service.negative,
             "latencies came out below zero and count as zero: two clocks do not agree",

@@ -31,10 +31,10 @@ from kafka.protocol.metadata import MetadataRequest, MetadataResponse
 from hydra.accounting.evidence import OffsetRange
 from hydra.broker.admin_client import open_client
 from hydra.broker.connectivity import await_reachable, check_access, connection_errors
-from hydra.broker.settings import read_connection_limits, read_settings
+from hydra.broker.settings import read_connection_limits, read_settings, read_topic_settings
 from hydra.clients.wire_request import ask
 from hydra.endpoints import Endpoint, parse_endpoints
-from hydra.errors import BrokerError
+from hydra.errors import BrokerError, UsageError
 from hydra.kafka_errors import error_hint, error_name, is_final
 from hydra.options.connection_limits import ConnectionLimit
 from hydra.options.kafka_access import NO_SECURITY, KafkaAccess
@@ -54,7 +54,6 @@ _METADATA_WITH_IDS, _METADATA_BEFORE = 10, 7
 """Versions of the Metadata request: of brokers from 2.8 on, which give topics an id, and of those before (2.1)."""
 
 _MAX_BYTES = "message.max.bytes"
-_TOPIC_SETTINGS = ("max.message.bytes", "message.timestamp.type", "min.insync.replicas")
 
 ALL_UP_HINT = "check that all brokers of the cluster are up"
 
@@ -126,8 +125,20 @@ class KafkaTopicAdmin:
                 return
             raise error(reason) if reason else error()
 
-        what = f"create the topic {name}"
-        self._call(what, create)
+        self._call(f"create the topic {name}", create)
+        return self._await_leaders(name, partitions, deadline)
+
+    def find_topic(self, name: str) -> Sequence[PartitionLeader]:
+        """The leaders of a topic that is there, once every partition has one; see the Protocol."""
+        deadline, what = time.monotonic() + self._timeout_s, f"find the topic {name}"
+        if not self._call(what, lambda client: _exists(client, name)):
+            hint = "create it first, or leave --topic out: then each run has a topic of its own"
+            raise UsageError(f"the topic {name} does not exist on {self._where}", hint=hint)
+        count = self._call(what, lambda client: len(_topic(client, name)["partitions"]))
+        return self._await_leaders(name, count, deadline)
+
+    def _await_leaders(self, name: str, partitions: int, deadline: float) -> Sequence[PartitionLeader]:
+        what = f"find the leaders of the topic {name}"
         while len(leaders := self._call(what, lambda client: _leaders(client, name))) != partitions:
             state = f"has {len(leaders)} leaders for {partitions} partitions after {self._timeout_s:g} s"
             _pause(deadline, f"the topic {name} on {self._where} {state}", ALL_UP_HINT)
@@ -197,7 +208,8 @@ class KafkaTopicAdmin:
 
     def groups(self) -> Sequence[str]:
         """The ids of all consumer groups that this user may see."""
-        return self._call("list the groups", lambda client: sorted(str(item["group_id"]) for item in _groups(client)))
+        found = self._call("list the groups", lambda client: client.list_groups())
+        return sorted(str(item["group_id"]) for item in found)
 
     def member_count(self, group_id: str) -> int:
         """How many members a group has."""
@@ -300,11 +312,6 @@ def _empty_group(client: KafkaAdminClient, group_id: str) -> None:
         client.remove_group_members(group_id, [MemberToRemove(member_id=member["member_id"]) for member in members])
 
 
-def _groups(client: KafkaAdminClient) -> Sequence[Mapping[str, object]]:
-    found: Sequence[Mapping[str, object]] = client.list_groups()
-    return found
-
-
 def _topic(client: KafkaAdminClient, name: str) -> _Topic:
     topic: _Topic = client.describe_topics([name])[0]
     return topic
@@ -321,14 +328,8 @@ def _topic_facts(client: KafkaAdminClient, name: str) -> TopicFacts:
     topic = _topic(client, name)
     if topic["error_code"]:
         raise for_code(topic["error_code"])(name)
-    size, stamp, in_sync = map((read_settings(client, "topic", name, _TOPIC_SETTINGS) or {}).get, _TOPIC_SETTINGS)
-    return TopicFacts(
-        _identity(topic),
-        max_message_bytes=int(size) if size else None,
-        timestamp_type=stamp or "",
-        min_insync_replicas=int(in_sync) if in_sync else None,
-        in_sync_replicas=min((len(partition["isr_nodes"]) for partition in topic["partitions"]), default=None),
-    )
+    in_sync = min((len(partition["isr_nodes"]) for partition in topic["partitions"]), default=None)
+    return replace(read_topic_settings(client, name), identity=_identity(topic), in_sync_replicas=in_sync)
 
 
 def _topic_at(endpoint: Endpoint, name: str, version: int, access: KafkaAccess) -> _Topic:

@@ -11,8 +11,14 @@ from kafka.errors import BrokerResponseError
 
 from hydra.endpoints import Endpoint, local_address_towards
 from hydra.options.connection_limits import ConnectionLimit, connection_limits
+from hydra.options.order import TopicFacts
 
 Settings = Mapping[str, str]
+
+_OF_A_TOPIC = (
+    "max.message.bytes", "message.timestamp.type", "min.insync.replicas", "retention.ms", "retention.bytes",
+    "cleanup.policy", "compression.type",
+)  # fmt: skip
 
 
 def read_settings(
@@ -28,6 +34,23 @@ def read_settings(
     if found is None:
         return None
     return {setting: str(facts["value"]) for setting, facts in found.items() if facts.get("value")}
+
+
+def read_topic_settings(client: KafkaAdminClient, name: str) -> TopicFacts:
+    """What the settings of a topic say of it."""
+    found = read_settings(client, "topic", name, _OF_A_TOPIC)
+    if not found:  # empty without the right to read them
+        return TopicFacts()
+    size, stamp, in_sync, kept_ms, kept_bytes, policy, compression = map(found.get, _OF_A_TOPIC)
+    return TopicFacts(
+        max_message_bytes=int(size) if size else None,
+        timestamp_type=stamp or "",
+        min_insync_replicas=int(in_sync) if in_sync else None,
+        retention_ms=int(kept_ms) if kept_ms else None,
+        retention_bytes=int(kept_bytes) if kept_bytes else None,
+        cleanup_policy=policy or "",
+        compression_type=compression or "",
+    )
 
 
 def read_connection_limits(

@@ -53,6 +53,7 @@ HOUR_S = 3600.0
     "marathon_ca_file",
     "marathon_timeout",
     "mesos_url",
+    "group_prefix",
 )
 @click.pass_context
 def clean(ctx: click.Context, /, *, force: bool, older_than: float | None, others: bool, **_flags: object) -> int:

@@ -25,7 +25,7 @@ GROUPED: Mapping[str, Mapping[str, str]] = {
         "bootstrap_servers": "HOST:PORT,...", "kafka_config": "FILE",
         "security_protocol": "[PLAINTEXT|SSL|SASL_PLAINTEXT|SASL_SSL]", "kafka_ca_file": "FILE",
         "sasl_mechanism": "MECHANISM", "sasl_username": "USER", "kafka_secrets": "FILE",
-        "partitions": "N", "retention_ms": "MS", "acks": "[0|1|all]",
+        "topic": "NAME", "partitions": "N", "retention_ms": "MS", "acks": "[0|1|all]",
         "linger_ms": "MS", "batch_size": "BYTES", "compression": "[none|gzip|snappy|lz4|zstd]",
         "idempotence": "[auto|yes|no]", "group": "[own|shared]", "group_mode": "[assign|group]",
         "fetch_min_bytes": "BYTES", "fetch_wait_max_ms": "MS", "consumer_max_buffer_size": "BYTES",
@@ -33,6 +33,7 @@ GROUPED: Mapping[str, Mapping[str, str]] = {
     "clients": {
         "pub_driver": "[confluent|kafka-python|wire|MODULE:CLASS]",
         "sub_driver": "[wire|confluent|kafka-python|MODULE:CLASS]", "fetch_pace_ms": "MS",
+        "client_id_prefix": "TEXT", "group_prefix": "TEXT",
     },
     "judging": {
         "threshold": "METRIC<VALUE,...", "audit": "[auto|always|never]", "start_timeout": "SECONDS",

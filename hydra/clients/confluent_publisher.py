@@ -220,7 +220,7 @@ def settings(order: RunOrder) -> dict[str, Any]:
     timeout_ms = max(round(order.options.delivery_timeout_s * 1000), order.options.linger_ms + 1)
     return {
         "bootstrap.servers": order.bootstrap_servers,
-        "client.id": PUBLISHER_CLIENT_ID,
+        "client.id": order.client_id(PUBLISHER_CLIENT_ID),
         "acks": order.options.acks,
         # Kafka's producer is idempotent by default where acks allows it; without, a retry may duplicate records.
         "enable.idempotence": order.is_idempotent,

@@ -37,6 +37,7 @@ class ConfluentClient(PolledClient):
     ) -> None:
         super().__init__(tally)
         self._topic = order.topic
+        self._begin_offsets = order.begin_offsets
         self._out_of_range: set[int] = set()
         """Partitions whose position is out of the log's range: librdkafka does not fetch them any more."""
         self._next_look_s = 0.0
@@ -78,8 +79,10 @@ class ConfluentClient(PolledClient):
             self._without_start = True
             consumer.assign([])
             return
-        # A run's topic is fresh: a partition that nobody has committed is read from its start.
-        parts = self.tally.hold({place.partition: max(0, place.offset) for place in committed})
+        # A partition that nobody has committed is read from where it ended before the run.
+        begin = self._begin_offsets
+        starts = ((place.partition, place.offset) for place in committed)
+        parts = self.tally.hold({part: offset if offset >= 0 else begin.get(part, 0) for part, offset in starts})
         self.unconfirmed = {part.partition for part in parts}
         consumer.assign(self._positions())
 
@@ -196,7 +199,7 @@ def settings(assignment: ClientAssignment, order: RunOrder) -> dict[str, Any]:
     message_max_bytes = min(1_000_000, max(1000, max_bytes))
     return {
         "bootstrap.servers": order.bootstrap_servers,
-        "client.id": assignment.name,
+        "client.id": order.client_id(assignment.name),
         "group.id": assignment.group_id,
         # Hydra tracks the offsets; commits of hundreds of groups would load the broker, so only group members commit.
         "enable.auto.commit": in_group,

@@ -205,7 +205,8 @@ def publisher_settings(order: RunOrder, deadline_s: float) -> dict[str, Any]:
     delivery_ms = max(round(order.options.delivery_timeout_s * 1000), order.options.linger_ms + 1000)
     return {
         "bootstrap_servers": order.bootstrap_servers.split(","),
-        "client_id": PUBLISHER_CLIENT_ID,
+        "client_id": order.client_id(PUBLISHER_CLIENT_ID),
+        "allow_auto_create_topics": False,
         "acks": "all" if order.options.acks == "all" else int(order.options.acks),
         # Kafka's producer is idempotent by default where acks allows it; the library would switch it off silently.
         "enable_idempotence": order.is_idempotent,
@@ -340,7 +341,9 @@ def subscriber_settings(assignment: ClientAssignment, order: RunOrder) -> dict[s
     request_timeout_ms = max(30_000, order.options.fetch_wait_max_ms + 5000)
     return {
         "bootstrap_servers": order.bootstrap_servers.split(","),
-        "client_id": assignment.name,
+        "client_id": order.client_id(assignment.name),
+        # A topic that somebody else deletes is not to come back by this.
+        "allow_auto_create_topics": False,
         "group_id": assignment.group_id,
         # Hydra tracks the offsets; commits of hundreds of groups would load the broker.
         "enable_auto_commit": False,

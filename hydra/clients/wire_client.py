@@ -29,6 +29,7 @@ class FetchSettings:
     wait_max_ms: int
     max_bytes: int
     counter: BatchCounter
+    client_id_prefix: str = ""
 
 
 class WireClient:
@@ -43,6 +44,7 @@ class WireClient:
         *, on_idle: Callable[[Fetcher], None],
     ) -> None:  # fmt: skip
         self.tally = tally
+        self.client_id = settings.client_id_prefix + tally.name
         self.settings = settings
         self.loop = loop
         self.on_idle = on_idle
@@ -184,10 +186,10 @@ class Fetcher:
             self.connection.request(request.frame, self._take_fetch)
 
     def _ask_versions(self) -> None:
-        self.connection.request(protocol.api_versions_request(self._client.tally.name), self._take_versions)
+        self.connection.request(protocol.api_versions_request(self._client.client_id), self._take_versions)
 
     def _take_versions(self, buffer: bytearray, start: int, _stop: int) -> None:
-        name, settings = self._client.tally.name, self._client.settings
+        name, settings = self._client.client_id, self._client.settings
         self._version = protocol.choose_version(protocol.FETCH, protocol.read_api_versions(buffer, start))
         self._request = protocol.FetchRequest(name, self._version, settings.topic, self.parts, settings.max_bytes)
         self._set_wait()
@@ -251,7 +253,7 @@ class Fetcher:
     def _ask_offset(self, part: PartitionTally, timestamp: int, on_reply: OnReply) -> None:
         # A broker that refuses a fetch does not say where the log starts.
         client = self._client
-        request = protocol.list_offsets_request(client.tally.name, client.settings.topic, part.partition, timestamp)
+        request = protocol.list_offsets_request(client.client_id, client.settings.topic, part.partition, timestamp)
         self.connection.request(request, on_reply)
 
     def _take_earliest(self, buffer: bytearray, start: int, _stop: int) -> None:

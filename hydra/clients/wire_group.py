@@ -44,12 +44,12 @@ class GroupMember:
 
     def __init__(
         self, client: WireClient, group_id: str, number: int,
-        *, servers: Sequence[Endpoint], partitions: Sequence[int], shared: bool,
+        *, servers: Sequence[Endpoint], partitions: Sequence[int], shared: bool, begin_offsets: Mapping[int, int],
     ) -> None:  # fmt: skip
         self.gone = False
         """Whether it has left, or lost the coordinator while it was leaving."""
         self._client = client
-        self._client_id = client.tally.name
+        self._client_id = client.client_id
         self._group_id = group_id
         self._servers = servers
         self._server_turn = number
@@ -57,6 +57,7 @@ class GroupMember:
         self._topic = client.settings.topic
         self._partitions = partitions
         self._shared = shared
+        self._begin_offsets = begin_offsets
         self._loop = client.loop
         self._connection: Connection | None = None
         self._coordinator: Endpoint | None = None
@@ -221,8 +222,9 @@ class GroupMember:
         if error:
             self._refused(error)
             return
-        # A run's topic is fresh: a partition that nobody has committed is read from its start.
-        self._settle({partition: committed.get(partition, 0) for partition in self._assigned or ()})
+        # A partition that nobody has committed is read from where it ended before the run.
+        begin = self._begin_offsets
+        self._settle({part: committed.get(part, begin.get(part, 0)) for part in self._assigned or ()})
 
     def _settle(self, offsets: Mapping[int, int]) -> None:
         self._settled = True

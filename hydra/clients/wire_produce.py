@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from hydra.clients import wire_protocol as protocol
-from hydra.clients.protocols import PUBLISHER_CLIENT_ID
 from hydra.clients.wire_batches import PendingBatch, most_in_flight
 from hydra.clients.wire_connection import EventLoop
 from hydra.clients.wire_protocol import INIT_PRODUCER_ID, INT16, INT32, PRODUCE, Buffer, frame, string
@@ -99,6 +98,7 @@ class Sender:
     def __init__(
         self, leader: Endpoint, loop: EventLoop, topic: str, acks: str, timeout_ms: int,
         *,
+        client_id: str,
         idempotent: bool,
         on_settled: Callable[[PendingBatch, int | None, Endpoint], None],
         on_lost: Callable[[Sender, str, Sequence[PendingBatch]], None],
@@ -107,6 +107,7 @@ class Sender:
         self.leader = leader
         self.unsupported: BrokerError | None = None
         """Why this broker can never be written to."""
+        self._client_id = client_id
         self._topic = topic
         self._acks = acks
         self._idempotent = idempotent
@@ -121,7 +122,7 @@ class Sender:
         self._request_head = b""
         """Of each Produce request; empty until the version is known."""
         self._in_flight: deque[_InFlight] = deque()
-        self.connection = loop.connection(leader, PUBLISHER_CLIENT_ID, on_open=self._ask_versions, on_lost=self.lost)
+        self.connection = loop.connection(leader, client_id, on_open=self._ask_versions, on_lost=self.lost)
 
     @property
     def ready(self) -> bool:
@@ -185,7 +186,7 @@ class Sender:
         self.connection.abort()
 
     def _ask_versions(self) -> None:
-        self.connection.request(protocol.api_versions_request(PUBLISHER_CLIENT_ID), self._take_versions)
+        self.connection.request(protocol.api_versions_request(self._client_id), self._take_versions)
 
     def _take_versions(self, buffer: bytearray, start: int, _stop: int) -> None:
         versions = protocol.read_api_versions(buffer, start)
@@ -199,7 +200,7 @@ class Sender:
         self._version = version
         # No transactional id; one topic.
         body = struct.pack(">hhii", -1, ACKS[self._acks], self._timeout_ms, 1) + string(self._topic.encode())
-        self._request_head = bytes(frame(PUBLISHER_CLIENT_ID, PRODUCE, version, body))
+        self._request_head = bytes(frame(self._client_id, PRODUCE, version, body))
 
     def _take_outcomes(self, buffer: bytearray, start: int, _stop: int) -> None:
         # Hot path: once for every request.

@@ -96,8 +96,12 @@ def api_versions_request(client_id: str) -> bytearray:
 
 
 def metadata_request(client_id: str, *topics: str) -> bytearray:
-    """Which brokers there are, and which lead the partitions of topics (Metadata 1)."""
-    return frame(client_id, METADATA, 1, INT32.pack(len(topics)) + b"".join(string(topic.encode()) for topic in topics))
+    """Which brokers there are, and which lead the partitions of topics.
+
+    Metadata 4: no broker makes a topic that is not there.
+    """
+    names = b"".join(string(topic.encode()) for topic in topics)
+    return frame(client_id, METADATA, 4, INT32.pack(len(topics)) + names + b"\x00")
 
 
 def list_offsets_request(client_id: str, topic: str, partition: int, timestamp: int) -> bytearray:
@@ -240,11 +244,13 @@ def read_list_offsets(buffer: Buffer, start: int) -> tuple[int, int]:
 def read_metadata(buffer: Buffer, start: int) -> dict[int, Endpoint]:
     """Partition -> its leader, for those that have one; the request was for one topic."""
     reader = Reader(buffer, start)
+    reader.int32()
     nodes = {}
     for _ in range(reader.int32()):
         node_id = reader.int32()
         nodes[node_id] = reader.endpoint()
         reader.string()
+    reader.string()
     reader.int32()
     leaders = {}
     for _ in range(reader.int32()):

@@ -54,6 +54,7 @@ class WirePublisher:
 
     def __init__(self, order: RunOrder, access: KafkaAccess = NO_SECURITY) -> None:
         self.topic = order.topic
+        self._client_id = order.client_id(PUBLISHER_CLIENT_ID)
         self.acks = order.options.acks
         self.timeout_ms = round(min(_REQUEST_TIMEOUT_S, order.options.delivery_timeout_s) * 1000)
         self._order = order
@@ -67,7 +68,7 @@ class WirePublisher:
         ]
         self._loop = loop_for(access)
         self._lookup = LeaderLookup(
-            PUBLISHER_CLIENT_ID, self.topic, {}, parse_endpoints(order.bootstrap_servers), self._loop
+            self._client_id, self.topic, {}, parse_endpoints(order.bootstrap_servers), self._loop
         )
         self._senders: dict[Endpoint, Sender] = {}
         self._suspended: set[Endpoint] = set()
@@ -120,7 +121,7 @@ class WirePublisher:
         ready = [sender for sender in senders if sender is not None and sender.ready]
         if ready and self._idempotent and self._producer_id < 0 and now_s >= self._ask_producer_id_s:
             self._ask_producer_id_s = now_s + BACK_OFF_LAST_S
-            ready[0].connection.request(produce.init_producer_id_request(PUBLISHER_CLIENT_ID), self._take_producer_id)
+            ready[0].connection.request(produce.init_producer_id_request(self._client_id), self._take_producer_id)
         return len(ready) == len(senders) and (not self._idempotent or self._producer_id >= 0)
 
     def _take_producer_id(self, buffer: bytearray, start: int, _stop: int) -> None:
@@ -181,7 +182,7 @@ class WirePublisher:
             # No ack says that the broker has everything; the reply to a later request does.
             for sender in self._senders.values():
                 if sender.ready:
-                    sender.connection.request(api_versions_request(PUBLISHER_CLIENT_ID), lambda *_: None)
+                    sender.connection.request(api_versions_request(self._client_id), lambda *_: None)
             self._step_until_settled(deadline)
         if self._busy:
             self._give_up(timeout_s)
@@ -292,7 +293,8 @@ class WirePublisher:
             return None
         if leader not in self._senders and leader not in self._suspended:
             sender = self._senders[leader] = Sender(
-                leader, self._loop, self.topic, self.acks, self.timeout_ms, idempotent=self._idempotent,
+                leader, self._loop, self.topic, self.acks, self.timeout_ms,
+                client_id=self._client_id, idempotent=self._idempotent,
                 on_settled=self._settle, on_lost=self._sender_lost, on_throttled=self._ledger.hold_back,
             )  # fmt: skip
             sender.connect()

@@ -45,13 +45,14 @@ class WireSubscriber:
             order.options.fetch_wait_max_ms,
             min(order.options.consumer_max_buffer_size or DEFAULT_MAX_BYTES, MAX_REPLY_BYTES // 2),
             BatchCounter(order.identity_prefix, _shared_log(order)),
+            order.options.client_id_prefix,
         )
         self._pace_s = order.pace_ms / 1000
         self._loop = loop_for(access)
         leaders = {leader.partition: leader.endpoint for leader in order.leaders}
         self._partitions = tuple(sorted(leaders))
         self._servers = parse_endpoints(order.bootstrap_servers)
-        self._lookup = LeaderLookup(LOOKUP_CLIENT_ID, order.topic, leaders, self._servers, self._loop)
+        self._lookup = LeaderLookup(order.client_id(LOOKUP_CLIENT_ID), order.topic, leaders, self._servers, self._loop)
         self._order = order
         self._clients: list[WireClient] = []
         self._members: list[GroupMember] = []
@@ -98,6 +99,7 @@ class WireSubscriber:
                 GroupMember(
                     client, assignment.group_id, number,
                     servers=self._servers, partitions=self._partitions, shared=not assignment.starts,
+                    begin_offsets=self._order.begin_offsets,
                 )
             )  # fmt: skip
         for member in self._members:

@@ -102,7 +102,7 @@ class Remains:
     def forget(self, left: tuple[Judged, ...]) -> None:
         """Remove the traces of runs that are over and have nothing left, but for ``left``."""
         seen = set(self._names.values())
-        names = {run_id_in(each.found.name) for each in left} | {each.found.owner for each in left}
+        names = {run_id_in(each.found.name, self._prefixes()) for each in left} | {each.found.owner for each in left}
         for trace, alive in self._traces.items():
             nothing = _places(trace, kept=True) <= seen and not names & {trace.owner, *trace.topics}
             if nothing and not alive and not (trace.kept and trace.owner in self._owners()):
@@ -133,6 +133,10 @@ class Remains:
         admin.check()
         self._admins[servers], self._names[f"brokers {servers}"] = admin, name
 
+    def _prefixes(self) -> set[str]:
+        """What the names of groups may begin with, before the run's."""
+        return {"", self._options.group_prefix, *(trace.group_prefix for trace in self._traces)}
+
     def _owners(self) -> set[str]:
         return {app.labels[OWNER_LABEL] for app in self._apps if OWNER_LABEL in app.labels}
 
@@ -151,7 +155,7 @@ class Remains:
                 if run_id_in(name) == name:
                     yield self._topic(servers, admin, name, known=name in known)
             for name in admin.groups():
-                if run_id := run_id_in(name):
+                if run_id := run_id_in(name, self._prefixes()):
                     members = admin.member_count(name)
                     in_use = f"{members} members" if members else ""
                     yield Found("group", name, servers, _started_s(run_id), in_use=in_use)

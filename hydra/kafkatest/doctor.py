@@ -8,12 +8,14 @@ import resource
 import secrets
 import sys
 import sysconfig
+import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from hydra.broker.admin import KafkaTopicAdmin
 from hydra.broker.given_access import access_to_brokers
+from hydra.broker.rights import check_rights
 from hydra.endpoints import Endpoint
 from hydra.engine.agent_probe import ProbeResult, probe_agents
 from hydra.engine.code_server import CodeServer, is_wanted
@@ -24,6 +26,7 @@ from hydra.kafkatest import running_stack
 from hydra.kafkatest.clean import Remains
 from hydra.kafkatest.leftovers import counted
 from hydra.kafkatest.preflight import TASK_DESCRIPTORS, check_capacity, descriptors_of_a_subscriber
+from hydra.options.kafka_access import KafkaAccess
 from hydra.options.options import Options
 from hydra.options.reader import read_client_properties
 from hydra.run.cgroups import usable_cpus, usable_memory_bytes
@@ -118,11 +121,25 @@ class Doctor:
         self._brokers = tuple(facts.brokers.values())
         listed = ", ".join(str(endpoint) for endpoint in self._brokers)
         yield Finding("Kafka", "ok", f"reached from here: {facts.version or 'unknown version'}, brokers {listed}")
+        yield from self._rights(servers, access)
         for endpoint in self._brokers:
             if self._options.marathon_url is not None and _is_loopback(endpoint.host):
                 text = f"a broker advertises {endpoint}, which on each agent is the agent itself"
                 remedy = "set advertised.listeners of the broker to an address that agents reach"
                 yield Finding("Kafka", "error", text, remedy)
+
+    def _rights(self, servers: str, access: KafkaAccess) -> Iterator[Finding]:
+        """Every right that the run needs, one by one, with requests that change nothing."""
+        run_id = f"hydra-{time.strftime('%Y%m%d-%H%M%S')}-d0c704"
+        for answer in check_rights(self._options, run_id, self._brokers, access):
+            right = answer.right
+            if answer.granted is None:
+                yield Finding("rights", "warning", f"{right}: cannot be asked for ({answer.reason})")
+                continue
+            remedy = f"add that ACL for this user on {servers}"
+            text = f"{right} ({right.purpose}): {'allowed' if answer.granted else 'missing'}"
+            otherwise: Literal["warning", "error"] = "warning" if right.optional else "error"
+            yield _checked("rights", text, remedy, ok=answer.granted, otherwise=otherwise)
 
     def _java(self) -> Iterator[Finding]:
         from hydra.broker.java import find_java

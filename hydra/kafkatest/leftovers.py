@@ -6,12 +6,11 @@ belong to a run of another user or machine: it is over only by its age, and only
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-RUN_ID = re.compile(r"hydra-\d{8}-\d{6}-[0-9a-f]{6}")
+from hydra.records.identity import RUN_ID
 
 Kind = Literal["app", "topic", "group", "folder", "file"]
 State = Literal["over", "alive", "kept", "unknown"]
@@ -34,7 +33,8 @@ class RunTrace:
     kept: bool = False
     """Its apps were to stay up (--keep_running)."""
     topics: tuple[str, ...] = ()
-    """Its topics, which are named as its runs; names of groups begin with them."""
+    """Its topics, which are named as its runs; names of groups begin with them, behind ``group_prefix``."""
+    group_prefix: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,9 @@ class Judged:
     """Nothing but its age tells that its run is over: a sign of life tells otherwise."""
 
 
-def run_id_in(name: str) -> str:
-    """The run that a topic or group is named after; empty if its name is none of Hydra's."""
-    match = RUN_ID.match(name)
+def run_id_in(name: str, prefixes: Iterable[str] = ("",)) -> str:
+    """The run that a topic or group is named after, behind a prefix; empty if its name is none of Hydra's."""
+    match = next(filter(None, (RUN_ID.match(name, len(each)) for each in prefixes if name.startswith(each))), None)
     rest = name[match.end() :] if match else ""
     return match[0] if match and (not rest or rest[0] == "-") else ""
 
@@ -151,4 +151,5 @@ def counted(judged: Iterable[Judged]) -> str:
 def _made_by(found: Found, trace: RunTrace) -> bool:
     if found.kind == "app":
         return bool(found.owner) and found.owner == trace.owner
-    return run_id_in(found.name) in trace.topics if found.kind in {"topic", "group"} else False
+    prefixes = {"", trace.group_prefix} if found.kind == "group" else {""}
+    return run_id_in(found.name, prefixes) in trace.topics if found.kind in {"topic", "group"} else False

@@ -201,6 +201,7 @@ class RunTestKAFKA:
         assert self._session is not None
         from hydra.run.controller import Run
 
+        options = self._session.fitted(options)
         as_many = len(self._tasks.get(SUBSCRIBER, ())) == options.total_sub_apps
         if not as_many or own_drivers(options) != self._own_drivers or not self._tasks_present():
             self._deploy()

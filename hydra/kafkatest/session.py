@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from hydra.broker.admin import KafkaTopicAdmin
 from hydra.broker.connectivity import BrokerProbe
 from hydra.broker.given_access import access_to_brokers
 from hydra.broker.listener_security import kept_access
+from hydra.broker.rights import lacking
 from hydra.broker.server_properties import broker_settings
 from hydra.clients.auditor import WireAuditor
 from hydra.engine.apps import Placement
@@ -29,6 +31,7 @@ from hydra.kafkatest.traces import Trace, forget_stacks_that_ended
 from hydra.options.connection_limits import check_connections
 from hydra.options.kafka_access import NO_SECURITY
 from hydra.options.options import ACCESS_OPTIONS, Options, check_record_size
+from hydra.options.topic_limits import check_topic
 from hydra.run.clock import MonotonicClock
 from hydra.run.deployment import Deployment
 from hydra.run.protocols import ClusterFacts, Progress, RunContext
@@ -49,8 +52,8 @@ EMBEDDED_GRACE_S = 2.0
 
 FIXED_OPTIONS = (
     "marathon_url", "marathon_secrets", "marathon_ca_file", "marathon_timeout", "mesos_url", "cluster0", "cluster1",
-    "appserver", "appserver_address", "appserver_bind", "agent_python", "bootstrap_servers", "app_prefix", "java",
-    "broker_property", "broker_heap_mb", "kafka_security", *ACCESS_OPTIONS,
+    "appserver", "appserver_address", "appserver_bind", "agent_python", "bootstrap_servers", "app_prefix",
+    "group_prefix", "java", "broker_property", "broker_heap_mb", "kafka_security", *ACCESS_OPTIONS,
 )  # fmt: skip
 """Options that cannot change within a session."""
 
@@ -87,7 +90,7 @@ class Session:
 
         Raises:
             UsageError: the running stack is not what the options ask for, or Marathon's secrets cannot be used.
-            BrokerError: the running stack's Kafka has died.
+            BrokerError: the running stack's Kafka has died, or this user has not all the rights that a run needs.
             HydraError: something cannot be started or reached; everything is taken down again.
         """
         try:
@@ -99,7 +102,9 @@ class Session:
                 # Brokers of the user's own can be checked before anything is started on them.
                 facts = self._open_admin().check()
                 check_record_size(self._options, facts.max_message_bytes, "message.max.bytes")
+                self._check_rights(facts)
                 self._check_connections(facts)
+                self.fitted(self._options)
             access = given or self._stack_access()
             self.launcher = MarathonLauncher(access, mesos_url=self._options.mesos_url, clock=self._clock)
             self._closing.callback(self.launcher.close)
@@ -187,7 +192,10 @@ class Session:
         if not (marathon or brokers):
             return
         kept = self._options.keep_running
-        trace = RunTrace(self._run_id, os.getpid(), marathon, brokers, owner, self._options.app_prefix, kept)
+        app_prefix, group_prefix = self._options.app_prefix, self._options.group_prefix
+        trace = RunTrace(
+            self._run_id, os.getpid(), marathon, brokers, owner, app_prefix, kept, group_prefix=group_prefix
+        )
         try:
             self._trace = Trace(trace)
         except (OSError, HydraError) as error:
@@ -198,12 +206,12 @@ class Session:
     def begin_run(self, order: RunOrder) -> None:
         """A run is about to make its topic and its groups."""
         if self._trace is not None:
-            self._trace.begin_topic(order.topic)
+            self._trace.begin_topic(order.run_id)
 
     def end_run(self, run: Run) -> None:
         """A run is over, and has removed them if it could."""
         if self._trace is not None and not run.left_behind:
-            self._trace.end_topic(run.order.topic)
+            self._trace.end_topic(run.order.run_id)
 
     def apps_are_left(self) -> None:
         """The apps could not be removed."""
@@ -242,9 +250,30 @@ class Session:
         self._closing.callback(self._admin.close)
         return self._admin
 
+    def _check_rights(self, facts: ClusterFacts) -> None:
+        """Name every right that is missing before anything is started; what cannot be asked for shows later."""
+        if missing := lacking(self._options, self._run_id, tuple(facts.brokers.values()), self._access):
+            named = "; ".join(f"{right} ({right.purpose})" for right in missing)
+            raise BrokerError(
+                f"the brokers at {self._options.bootstrap_servers} do not allow this user: {named}",
+                hint="add these ACLs; 'hydra doctor' with the same flags checks all that the run needs",
+            )
+
     def _check_connections(self, facts: ClusterFacts) -> None:
         """See that the brokers let in as many clients, as far as their settings may be read."""
         check_connections(self._options, self._admin.connection_limits(), len(facts.brokers))
+
+    def fitted(self, options: Options) -> Options:
+        """The options as they are in the topic that they name: its partitions are theirs.
+
+        Raises:
+            UsageError: there is no such topic, or a run cannot be made in it.
+        """
+        if options.topic is None:
+            return options
+        partitions = len(self._admin.find_topic(options.topic))
+        check_topic(options, self._admin.describe_topic(options.topic), partitions)
+        return replace(options, partitions=partitions)
 
     def connect_kafka(self) -> None:
         """Wait until Kafka is up and learn about it.

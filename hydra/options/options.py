@@ -94,6 +94,11 @@ class Options:
         kind.choice("assign", "group"),
         "assign: partitions are assigned to the clients; group: each client joins its group, heartbeats and commits",
     )
+    topic: str | None = _kafka(
+        None,
+        kind.topic,
+        "topic that is there, to be measured as it is; unset: a new one for each run, deleted after it",
+    )
     partitions: int = _kafka(1, kind.whole(1, 10_000), "partitions of the topic")
     acks: str = _kafka("1", kind.choice("0", "1", "all"), "acks that the publisher waits for")
     linger_ms: int = _kafka(5, kind.whole(0, 900_000), "how long the publisher holds a batch back to fill it")
@@ -135,6 +140,8 @@ class Options:
     kafka_security: str | None = _kafka(
         None, kind.kafka_security, "what the embedded Kafka asks of clients, such as sasl_ssl:scram-sha-512"
     )
+    client_id_prefix: str = _kafka("", kind.prefix, "what the client.id of each Kafka client begins with")
+    group_prefix: str = _kafka("", kind.prefix, "what the name of each consumer group begins with")
     java: str | None = _kafka(
         None, kind.path, "java (>= 17) that runs the embedded Kafka; unset: the one that came with Hydra"
     )
@@ -259,6 +266,7 @@ def checked(options: Options) -> Options:
             hint="tasks on other machines cannot reach an embedded Kafka",
         )
     _check_broker_settings(options)
+    _check_topic(options)
     check_record_size(options, embedded_max_message_bytes(options), "message.max.bytes")
     if options.group_mode == "group" and options.sub_driver == "kafka-python":
         raise UsageError(
@@ -296,6 +304,23 @@ def check_record_size(options: Options, max_message_bytes: int | None, setting: 
             f"--msg_size={options.msg_size} makes record batches of {needed} bytes at least, and the brokers take"
             f" {max_message_bytes} ({setting})",
             hint=f"lower --msg_size, or raise {setting}",
+        )
+
+
+def _check_topic(options: Options) -> None:
+    if options.topic is None:
+        return
+    if options.bootstrap_servers is None:
+        raise UsageError(f"--topic={options.topic} needs --bootstrap_servers", hint="an embedded Kafka has no topics")
+    if options.retention_ms is not None:
+        raise UsageError(
+            f"--retention_ms={options.retention_ms} does not go with --topic={options.topic}, which stays as it is",
+            hint="leave one of the two out",
+        )
+    if options.acks == "0" and options.audit == "never":
+        raise UsageError(
+            f"--acks=0 and --audit=never do not go with --topic={options.topic}",
+            hint="without acks nobody but the auditor can tell the run's records from those of others",
         )
 
 

@@ -5,8 +5,8 @@ Each option stands in ``order.options`` and nowhere else; what follows from opti
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from hydra.endpoints import Endpoint
 from hydra.options.options import SELF_PACED_DRIVERS, Options, embedded_max_message_bytes
@@ -113,6 +113,14 @@ class TopicFacts:
     """How many replicas have to be in sync for acks=all."""
     in_sync_replicas: int | None = None
     """Of the partition that has fewest."""
+    cleanup_policy: str | None = None
+    """Whether old records are deleted, or compacted by their keys."""
+    retention_ms: int | None = None
+    """How long records are kept at least; -1: for ever."""
+    retention_bytes: int | None = None
+    """How many bytes of a partition are kept at least; -1: all."""
+    compression_type: str = ""
+    """What brokers compress batches with; ``producer``: they leave them as they are."""
 
     @property
     def stamped_by_broker(self) -> bool:
@@ -139,17 +147,23 @@ class RunOrder:
     leaders: tuple[PartitionLeader, ...] = ()
     """Spares every client of the wire driver a metadata request; looked up again when a leader moves."""
     topic_facts: TopicFacts = TopicFacts()
-    """Of the topic as it was made for this run."""
+    """Of the topic as it was when the run began."""
     pace_ms: float = 0.0
     """The least time between two fetch rounds of a client (see ``fetch_pace_ms``); 0: at once."""
 
+    begin_offsets: Mapping[int, int] = field(default_factory=dict)
+    """Where each partition ended before the run; empty for a topic of the run's own, which begins empty."""
     payload: bytes = b""
     """What a file of the user's own gives to fill the records with; only in the order that the publisher gets."""
 
     @property
     def topic(self) -> str:
-        """Each run has a topic of its own."""
-        return self.run_id
+        """The one that the options name; otherwise each run has a topic of its own, named after it."""
+        return self.options.topic or self.run_id
+
+    def client_id(self, name: str) -> str:
+        """Kafka's client.id of the run's client of that name."""
+        return self.options.client_id_prefix + name
 
     @property
     def identity_prefix(self) -> bytes:
@@ -195,6 +209,11 @@ class RunOrder:
     def has_acks(self) -> bool:
         """Whether the broker acknowledges records."""
         return self.options.acks != "0"
+
+    @property
+    def needs_audit(self) -> bool:
+        """Whether nobody but an auditor can tell which records of the log are the run's."""
+        return self.options.topic is not None and not self.has_acks
 
     @property
     def is_idempotent(self) -> bool:
@@ -255,7 +274,7 @@ def assign(run_id: str, options: Options, task_ids: Sequence[str]) -> tuple[Clie
             if shared:
                 place = task_number * options.clients_per_app + client_number
                 starts = () if options.group_mode == "group" else every_partition[place::client_count]
-            group_id = run_id if shared else f"{run_id}-{name}"
+            group_id = options.group_prefix + (run_id if shared else f"{run_id}-{name}")
             clients.append(ClientAssignment(name, group_id, starts, task_id))
     return tuple(clients)
 

@@ -18,6 +18,7 @@ from hydra.options.kafka_access import (
     SSL,
 )
 from hydra.options.thresholds import parse_threshold
+from hydra.records.identity import RUN_ID
 
 Parse = Callable[[str], object]
 """Text to value; raises ValueError with the rest of the sentence 'NAME=TEXT ...'."""
@@ -30,6 +31,8 @@ _CLASS_IN_FILE = re.compile(r".*\.py:[^\W\d]\w*")
 _IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 _PLACE = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:(?P<port>[0-9]{1,5}))?", re.ASCII)
 _PROPERTY = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)[ \t]*=[ \t]*([^\0]*)", re.ASCII)
+_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}", re.ASCII)
+_PREFIX = re.compile(r"[A-Za-z0-9._:-]{0,100}", re.ASCII)
 _SEGMENT = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", re.ASCII)
 
 CPUS = 1000.0
@@ -184,6 +187,22 @@ def driver(*names: str) -> Parse:
         return word
 
     return parse
+
+
+def topic(text: str) -> str:
+    """The name of a topic that is not one which Hydra makes, and deletes."""
+    if not _TOPIC.fullmatch(text) or text in {".", ".."}:
+        raise ValueError("must be the name of a topic: letters, digits, dots, dashes and underscores, 249 at most")
+    if RUN_ID.fullmatch(text):
+        raise ValueError("must be a topic of your own: one of that name is a run's, and 'hydra clean' deletes it")
+    return text
+
+
+def prefix(text: str) -> str:
+    """What the names of clients or groups begin with."""
+    if not _PREFIX.fullmatch(text):
+        raise ValueError("must be letters, digits, dots, dashes, colons and underscores, 100 at most")
+    return text
 
 
 def payload(text: str) -> str:

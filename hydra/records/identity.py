@@ -12,6 +12,7 @@ A larger ``msg_size`` is padded behind these 14 bytes.
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 
@@ -22,6 +23,9 @@ IDENTITY = struct.Struct(">IHQ")
 
 SEQUENCE = struct.Struct(">Q")
 SEQUENCE_OFFSET = 6
+
+RUN_ID = re.compile(r"hydra-\d{8}-\d{6}-[0-9a-f]{6}")
+"""The name of a run, of its own topic, and what the names of its groups begin with."""
 
 BATCH_HEADER_BYTES = 61
 """Of a record batch (magic 2), before its first record."""

@@ -90,6 +90,12 @@ def headline(options: Options) -> str:
     )
 
 
+def _where(options: Options) -> str:
+    if options.topic is not None:
+        return f"your topic {options.topic}, where the records stay until it has them expire"
+    return f"a topic hydra-... of {options.partitions} partitions that is deleted afterwards"
+
+
 def _filling(options: Options) -> str:
     """What is in the records, and what they are compressed with, as far as it is not the default."""
     found = [] if options.payload == Options.payload else [options.payload]
@@ -105,8 +111,7 @@ def load_line(options: Options) -> str:
         f"load on {options.bootstrap_servers}: {options.client_count:,} clients,"
         f" {options.msg_rate:,.10g} records/s in ({three_digits(mb_per_s)} MB/s),"
         f" {options.msg_rate * copies:,.10g} deliveries/s out ({three_digits(mb_per_s * copies)} MB/s)"
-        f" for {options.test_duration:g} s, in a topic hydra-... of {options.partitions} partitions that is deleted"
-        " afterwards"
+        f" for {options.test_duration:g} s, in {_where(options)}"
     )
 
 

@@ -26,7 +26,7 @@ def audit_log(auditor: Auditor, order: RunOrder, log: Mapping[int, OffsetRange])
     log_bytes = records * (order.options.msg_size + RECORD_OVERHEAD_BYTES)
     if order.options.audit == "never":
         return None, "--audit=never"
-    if order.options.audit == "auto" and (records > AUTO_RECORDS or log_bytes > AUTO_BYTES):
+    if order.options.audit == "auto" and not order.needs_audit and (records > AUTO_RECORDS or log_bytes > AUTO_BYTES):
         return None, f"{records} records are more than --audit=auto reads; --audit=always would"
     try:
         return auditor.audit(order, log, BASE_TIMEOUT_S + log_bytes / SLOW_BYTES_PER_S), ""

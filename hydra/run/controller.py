@@ -19,7 +19,6 @@ from hydra.accounting.result import Result
 from hydra.accounting.stats import PublisherStats, SubscriberStats
 from hydra.codec import decode
 from hydra.errors import BrokerError, DegradedError, HydraError, InterruptedRunError, NotReadyError
-from hydra.options.options import check_record_size
 from hydra.options.order import RunOrder
 from hydra.run.audit import audit_log
 from hydra.run.clock import poll_until
@@ -28,6 +27,7 @@ from hydra.run.monitor import Monitor, limits_met, wait_until_positioned
 from hydra.run.protocols import RunContext, Task
 from hydra.run.record import RunRecord, failed_record
 from hydra.run.task_roster import TaskRoster
+from hydra.run.topics import check_records_fit, delete_own_topic, with_topic
 from hydra.run.warm_up import Warmth
 from hydra.signals.messages import DrainTo, Request, SignalReply, StopSending, TaskOrder, request
 
@@ -84,7 +84,8 @@ class Run:
 
     def _measure(self) -> None:
         self._prepare()
-        self._note(begin_offsets={partition: offsets.end for partition, offsets in self._log_offsets().items()})
+        ends = {partition: offsets.end for partition, offsets in self._log_offsets().items()}
+        self._note(begin_offsets=self.order.begin_offsets or ends)
         self._phase("send", self._send)
         self._collect_publisher()
         end = self._settled_offsets()
@@ -108,7 +109,7 @@ class Run:
 
     def _prepare(self) -> None:
         """Have a topic, and every task ready for the first record."""
-        self._phase("topic", self._create_topic)
+        self._phase("topic", self._prepare_topic)
         self._phase("configure", self._configure)
         self._phase("barrier", lambda: wait_until_positioned(self.order, self._context, self._monitor))
 
@@ -165,20 +166,11 @@ class Run:
         finally:
             self._phases_s[name] = round(self._context.clock.now_s() - started_s, 3)
 
-    def _create_topic(self) -> None:
-        order, options = self.order, self.order.options
-        self._context.progress.phase("configuring", f"topic {order.topic}")
-        configs: dict[str, str] = {}
-        if options.retention_ms is not None:
-            # A segment expires by its newest record: without short segments nothing would expire within a run.
-            configs = {"retention.ms": str(options.retention_ms), "segment.ms": "1000"}
-        if (max_message_bytes := order.topic_max_message_bytes) is not None:
-            configs["max.message.bytes"] = str(max_message_bytes)
-        leaders = self._context.admin.create_topic(order.topic, partitions=options.partitions, configs=configs)
-        facts = self._context.admin.describe_topic(order.topic)
-        self.order = replace(order, leaders=tuple(leaders), topic_facts=facts)
-        self._monitor.watch_topic(facts.identity)
-        check_record_size(options, facts.max_message_bytes, "max.message.bytes of the topic")
+    def _prepare_topic(self) -> None:
+        self._context.progress.phase("configuring", f"topic {self.order.topic}")
+        self.order = with_topic(self.order, self._context.admin, self._context.progress.note)
+        self._monitor.watch_topic(self.order.topic_facts.identity)
+        check_records_fit(self.order)
 
     def _configure(self) -> None:
         """Give every task the order, each with its own clients; all at once."""
@@ -307,10 +299,13 @@ class Run:
         self._note(connection_limits=limits_met(self._context, self._evidence))
 
     def _final_log(self, end: Mapping[int, OffsetRange]) -> Mapping[int, OffsetRange]:
-        """The log as it is now: its end as the clients were told, its start as far as retention has moved it since."""
-        now = self._log_offsets()
+        """The log as it is now: its end as the clients were told, its start as far as retention has moved it since.
+
+        What was in the topic before the run is none of its log.
+        """
+        now, begin = self._log_offsets(), self.order.begin_offsets
         return {
-            partition: OffsetRange(min(offsets.end, now[partition].start), offsets.end)
+            partition: OffsetRange(min(offsets.end, max(begin.get(partition, 0), now[partition].start)), offsets.end)
             for partition, offsets in end.items()
             if partition in now
         }
@@ -335,19 +330,10 @@ class Run:
             steps.callback(self._try, "the tasks could not be told to forget the run", self._forget)
 
     def _remove_topic(self) -> None:
-        with self._removing() as broker_is_there:
-            if broker_is_there and not self._is_somebody_elses_topic():
-                self._context.admin.delete_topic(self.order.topic)
-
-    def _is_somebody_elses_topic(self) -> bool:
-        """Whether the topic of this run's name is another one now."""
-        name = self.order.topic
-        with contextlib.suppress(BrokerError):  # what it is about is told by deleting it
-            found = self._context.admin.look_at_topic(name)
-            if found is not None and not self.order.topic_facts.identity.is_same(found):
-                self._context.progress.note(f"topic {name} is left behind: somebody else made it")
-                return True
-        return False
+        if self.order.options.topic is None:
+            with self._removing() as broker_is_there:
+                if broker_is_there:
+                    delete_own_topic(self.order, self._context.admin, self._context.progress.note)
 
     def _remove_groups(self) -> None:
         if self.order.options.group_mode == "group":

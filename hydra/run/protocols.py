@@ -171,6 +171,9 @@ class TopicAdmin(Protocol):
     def create_topic(self, name: str, *, partitions: int, configs: Mapping[str, str]) -> Sequence[PartitionLeader]:
         """Create a topic; returns once every partition has a leader, with the leaders."""
 
+    def find_topic(self, name: str) -> Sequence[PartitionLeader]:
+        """The leaders of a topic that is there; a UsageError if there is none."""
+
     def describe_topic(self, name: str) -> TopicFacts:
         """What the cluster tells of a topic; its settings only where this user may read them."""
 

@@ -25,6 +25,7 @@ EXAMPLES = {
     "idempotence": ("no", "no"),
     "group": ("shared", "shared"),
     "group_mode": ("Group", "group"),
+    "topic": ("orders.v1", "orders.v1"),
     "partitions": ("12", 12),
     "acks": ("ALL", "all"),
     "linger_ms": ("0", 0),
@@ -44,6 +45,8 @@ EXAMPLES = {
     "sasl_username": ("load test", "load test"),
     "kafka_secrets": ("kafka.secrets", "kafka.secrets"),
     "kafka_security": ("SASL_SSL:scram-sha-512", "sasl_ssl:scram-sha-512"),
+    "client_id_prefix": ("team-a-", "team-a-"),
+    "group_prefix": ("team-a.", "team-a."),
     "java": ("/usr/bin/java", "/usr/bin/java"),
     "broker_property": ("num.io.threads = 4, a=x,y", ("num.io.threads=4", "a=x,y")),
     "broker_heap_mb": ("512", 512),
@@ -101,7 +104,7 @@ def test_a_flag_sets_its_option_and_no_other(options_of, name, form):
     arguments = [form.format(name=name, dashes=name.replace("_", "-"), text="VALUE").replace("VALUE", text)]
     if form.startswith("--{name} "):
         arguments = [f"--{name}", text]
-    needed = {"bootstrap_servers": "k:9092"} if name in {"marathon_url", *ACCESS_OPTIONS} else {}
+    needed = {"bootstrap_servers": "k:9092"} if name in {"marathon_url", "topic", *ACCESS_OPTIONS} else {}
     arguments += [f"--{other}={value}" for other, value in needed.items()]
     assert differing(options_of(*arguments)) == {name: value} | needed
 

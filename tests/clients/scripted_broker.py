@@ -119,10 +119,10 @@ class ScriptedBroker:
 
     def _metadata(self, body):
         nodes = sorted(set(self.leaders.values()), key=str)
-        out = struct.pack(">i", len(nodes))
+        out = struct.pack(">ii", 0, len(nodes))
         for number, node in enumerate(nodes):
             out += struct.pack(">i", number) + text(node.host) + struct.pack(">ih", node.port, -1)
-        out += struct.pack(">ii", 0, 1) + struct.pack(">h", 0) + body[4:] + b"\x00"
+        out += struct.pack(">hii", -1, 0, 1) + struct.pack(">h", 0) + body[4:-1] + b"\x00"
         out += struct.pack(">i", len(self.leaders))
         for partition, leader in self.leaders.items():
             out += struct.pack(">hii", 0, partition, nodes.index(leader)) + struct.pack(">ii", 0, 0)

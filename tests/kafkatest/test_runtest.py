@@ -64,6 +64,9 @@ class FakeStack:
     def context(self, _progress):
         return SimpleNamespace(host=SimpleNamespace(cores=2))
 
+    def fitted(self, options):
+        return options
+
     def warm_up_plan(self, _options):
         return self.warm_up_plan_is
 

@@ -146,6 +146,10 @@ class FakeBroker:
         self.configs[name] = dict(configs)
         return [PartitionLeader(number, 1, Endpoint("127.0.0.1", 9092)) for number in range(partitions)]
 
+    def find_topic(self, name):
+        self._look()
+        return [PartitionLeader(number, 1, Endpoint("127.0.0.1", 9092)) for number in range(len(self.topics[name]))]
+
     def describe_topic(self, name):
         self._look()
         return dataclasses.replace(self.facts, identity=TopicIdentity(self.ids[name]))

@@ -1,0 +1,68 @@
+"""The topic of a run: one of its own, or one that is there, of which nothing is changed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import replace
+
+from hydra.errors import BrokerError
+from hydra.options.options import check_record_size
+from hydra.options.order import PartitionStart, RunOrder
+from hydra.options.topic_limits import check_topic, doubts
+from hydra.run.protocols import TopicAdmin
+
+
+def with_topic(order: RunOrder, admin: TopicAdmin, note: Callable[[str], None]) -> RunOrder:
+    """The order with all that is known of its topic: it is made, or is the one that the options name.
+
+    Raises:
+        UsageError: the run cannot be made in it.
+        BrokerError: it cannot be made, or looked at.
+    """
+    if order.options.topic is None:
+        return _made(order, admin)
+    return _found(order, admin, note)
+
+
+def _made(order: RunOrder, admin: TopicAdmin) -> RunOrder:
+    options = order.options
+    configs: dict[str, str] = {}
+    if options.retention_ms is not None:
+        # A segment expires by its newest record: without short segments nothing would expire within a run.
+        configs = {"retention.ms": str(options.retention_ms), "segment.ms": "1000"}
+    if (max_message_bytes := order.topic_max_message_bytes) is not None:
+        configs["max.message.bytes"] = str(max_message_bytes)
+    leaders = admin.create_topic(order.topic, partitions=options.partitions, configs=configs)
+    return replace(order, leaders=tuple(leaders), topic_facts=admin.describe_topic(order.topic))
+
+
+def _found(order: RunOrder, admin: TopicAdmin, note: Callable[[str], None]) -> RunOrder:
+    """The same for a topic of somebody else's: all that the run reads of it begins where it ends now."""
+    leaders, facts = admin.find_topic(order.topic), admin.describe_topic(order.topic)
+    check_topic(order.options, facts, len(leaders))
+    for doubt in doubts(order.options, facts):
+        note(doubt)
+    ends = {partition: offsets.end for partition, offsets in admin.offsets(order.topic).items()}
+    clients = tuple(
+        replace(client, starts=tuple(PartitionStart(start.partition, ends[start.partition]) for start in client.starts))
+        for client in order.clients
+    )
+    return replace(order, leaders=tuple(leaders), topic_facts=facts, begin_offsets=ends, clients=clients)
+
+
+def check_records_fit(order: RunOrder) -> None:
+    """Raise UsageError if the run's topic does not take records as large as the run's."""
+    check_record_size(order.options, order.topic_facts.max_message_bytes, "max.message.bytes of the topic")
+
+
+def delete_own_topic(order: RunOrder, admin: TopicAdmin, note: Callable[[str], None]) -> None:
+    """Delete the topic that was made for the run, unless the one of its name is another one now."""
+    assert order.options.topic is None
+    name = order.topic
+    with contextlib.suppress(BrokerError):  # what it is about is told by deleting it
+        found = admin.look_at_topic(name)
+        if found is not None and not order.topic_facts.identity.is_same(found):
+            note(f"topic {name} is left behind: somebody else made it")
+            return
+    admin.delete_topic(name)
