@@ -49,7 +49,7 @@ class ForkedTasks:
         self._control, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control.settimeout(0)
         self._numbers = itertools.count(1)
-        self._waiting: dict[int, asyncio.Future[ForkAnswer]] = {}
+        self._waiting: dict[int, asyncio.Future[tuple[ForkAnswer, asyncio.Future[int]]]] = {}
         self._exits: dict[int, asyncio.Future[int]] = {}
         self._is_read = False
         self._is_gone = False
@@ -76,20 +76,20 @@ class ForkedTasks:
             loop.add_reader(self._control, self._read)
             self._is_read = True
         number = next(self._numbers)
-        answer: asyncio.Future[ForkAnswer] = loop.create_future()
+        answer: asyncio.Future[tuple[ForkAnswer, asyncio.Future[int]]] = loop.create_future()
         self._waiting[number] = answer
         request = encode(ForkRequest(number, role, environment, str(sandbox)))
         try:
             with output_files(sandbox) as (stdout, stderr):
                 await self._send(request, [stdout.fileno(), stderr.fileno()])
-            started = await answer
+            started, exited = await answer
         except ConnectionError:
             return await self._others.start(argv, environment, sandbox)
         finally:
             self._waiting.pop(number, None)
         if not started.pid:
             raise OSError(started.error_number, os.strerror(started.error_number))
-        return StartedProcess(started.pid, self._exits[started.pid])
+        return StartedProcess(started.pid, exited)
 
     async def close(self) -> None:
         """End the fork server, whose tasks have ended."""
@@ -135,11 +135,13 @@ class ForkedTasks:
             if answer.exit_code is not None:
                 self._exits.pop(answer.pid).set_result(answer.exit_code)
                 continue
+            exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
             if answer.pid:
-                self._exits[answer.pid] = asyncio.get_running_loop().create_future()
+                self._exits[answer.pid] = exited
             waiting = self._waiting.get(answer.number)
             if waiting is not None and not waiting.done():
-                waiting.set_result(answer)
+                # With its exit, which may be among the answers that are read now: the process is forgotten then.
+                waiting.set_result((answer, exited))
 
     def _end_all(self) -> None:
         """The fork server has gone: so have its tasks, and the next ones start without it."""

@@ -5,7 +5,7 @@ Each option stands in ``order.options`` and nowhere else; what follows from opti
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from hydra.endpoints import Endpoint
@@ -151,7 +151,7 @@ class RunOrder:
     pace_ms: float = 0.0
     """The least time between two fetch rounds of a client (see ``fetch_pace_ms``); 0: at once."""
 
-    begin_offsets: Mapping[int, int] = field(default_factory=dict)
+    begin_offsets: dict[int, int] = field(default_factory=dict)
     """Where each partition ended before the run; empty for a topic of the run's own, which begins empty."""
     payload: bytes = b""
     """What a file of the user's own gives to fill the records with; only in the order that the publisher gets."""

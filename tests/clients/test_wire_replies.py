@@ -52,7 +52,7 @@ def test_a_length_below_nothing_is_that_of_nothing():
 def test_an_address_that_cannot_be_is_not_connected_to(host, port):
     """The system would take port 70,000 for 4,464."""
     address = string(host) + struct.pack(">i", port)
-    metadata = struct.pack(">ii", 1, 1) + address + string(b"") + bytes(8)
+    metadata = struct.pack(">iii", 0, 1, 1) + address + string(b"") + bytes(8)
     with pytest.raises(BrokerError, match=f"port {port}, as the address of a broker"):
         read_metadata(metadata, 0)
     with pytest.raises(BrokerError, match="as the address of a broker"):

@@ -11,11 +11,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from hydra.codec import encode
 from hydra.engine.apps import local_command
 from hydra.kafkatest.forked_tasks import IS_SUPPORTED, KILLED, ForkedTasks
 from hydra.localmarathon.processes import TASK_MARK, StartedProcess
 from hydra.localmarathon.task import inherited_environment
 from hydra.signals.keys import CONTROLLER_KEY, new_key_pair
+from hydra.tasks.fork_server import ForkAnswer
 from tests.commands import wait_until
 
 pytestmark = pytest.mark.skipif(not IS_SUPPORTED, reason="tasks are forked on Linux only")
@@ -108,6 +110,22 @@ def test_a_hundred_at_once(tmp_path) -> None:
         assert all((sandbox / "stderr").stat().st_size for _, sandbox in started)
 
     play(tmp_path, scene)
+
+
+def test_a_task_may_have_ended_before_anybody_hears_that_it_has_started(tmp_path) -> None:
+    async def scene() -> None:
+        tasks = ForkedTasks()
+        starting = asyncio.create_task(tasks.start(SUBSCRIBER, inherited_environment(os.environ), tmp_path))
+        while not tasks._waiting:
+            await asyncio.sleep(0)
+        for answer in (ForkAnswer(1, pid=77), ForkAnswer(pid=77, exit_code=2)):  # read in one go
+            tasks._theirs.send(encode(answer))
+        started = await asyncio.wait_for(starting, 10)
+        assert (started.pid, await asyncio.wait_for(started.exited, 10)) == (77, 2)
+        tasks._theirs.close()
+        await tasks.close()
+
+    asyncio.run(scene())
 
 
 @pytest.mark.parametrize(
