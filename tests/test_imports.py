@@ -42,6 +42,7 @@ PURE = [
         ("sweep", "plan.py"),
         ("sweep", "search.py"),
         ("sweep", "comparison.py"),
+        ("sweep", "judgement.py"),
         ("sweep", "tuning.py"),
         ("kafkatest", "leftovers.py"),
     }
