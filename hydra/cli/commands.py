@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 KAFKA_COMMANDS: Mapping[str, tuple[str, str]] = {
     "sweep": ("kafka_sweep", "Runs over clients x rates, or over any other options."),
     "batchsize": ("kafka_sweep", "Runs over the size of the publisher's batches."),
+    "ab": ("kafka_ab", "Two settings in turns: is B better than A?"),
     "maxrate": ("kafka_search", "The highest rate that passes, for the clients asked for."),
     "maxclients": ("kafka_search", "The most clients that pass, at the rate asked for."),
     "frontier": ("kafka_search", "The highest rate that passes, for each number of clients."),

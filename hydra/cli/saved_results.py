@@ -22,6 +22,7 @@ def show(file: str) -> int:
     """Print a result FILE of a run, or a file or folder of a sweep, as its command did. Exit code: the command's."""
     from hydra.cli.show_results import print_record, print_sweep
     from hydra.run.record import RunRecord
+    from hydra.sweep.comparison import saved_exit_code
     from hydra.sweep.folder import load_results
     from hydra.sweep.record import SweepRecord
 
@@ -31,7 +32,7 @@ def show(file: str) -> int:
     else:
         for record in (saved,) if isinstance(saved, RunRecord) else saved.runs:
             print_record(record)
-    return saved.exit_code
+    return saved_exit_code(saved)
 
 
 @click.command(

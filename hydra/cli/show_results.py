@@ -8,7 +8,7 @@ from hydra.cli.terminal import Column, print_lines, print_table, stdout_console
 from hydra.report import text
 from hydra.report.contents import collect
 from hydra.run.record import RunRecord
-from hydra.sweep.comparison import Comparison, MetricChange
+from hydra.sweep.comparison import Comparison, MetricChange, compare_sides
 from hydra.sweep.record import SweepRecord
 from hydra.sweep.search import answer_sentence
 from hydra.sweep.tuning import tuning_sentence
@@ -72,6 +72,20 @@ def print_sweep(sweep: SweepRecord) -> None:
     print_lines([f"{found.question}: {answer_sentence(found.answer, unit=found.unit)}" for found in sweep.answers])
     if sweep.tuned is not None:
         print_lines([tuning_sentence(sweep.tuned)])
+    if sweep.kind == "ab":
+        _print_sides(sweep)
+
+
+def _print_sides(sweep: SweepRecord) -> None:
+    """Print what the machine does to A, then what B is against A."""
+    assert sweep.plan is not None
+    found = compare_sides(sweep)
+    for heading, compared in (("A against A: the machine", found.machine), ("B against A", found.effect)):
+        print_lines([heading], style="bold")
+        print_comparison(compared, tolerance_percent=sweep.plan.tolerance_percent)
+    if found.unsteady:
+        told = f"NO ANSWER: A differs from A in {', '.join(found.unsteady)}: the machine is not steady enough"
+        print_lines([told], style="bold yellow")
 
 
 def _shown(mean: float | None) -> str:

@@ -29,8 +29,16 @@ from hydra.sweep.judgement import (
     shift_interval,
     shown_shift,
 )
-from hydra.sweep.plan import changes_text, format_value
-from hydra.sweep.record import PointRecord, SavedRecord, SearchResult, SweepRecord, run_verdict, worst_verdict
+from hydra.sweep.plan import SIDE, SIDES, changes_text, format_value
+from hydra.sweep.record import (
+    EXIT_CODES_WORST_FIRST,
+    PointRecord,
+    SavedRecord,
+    SearchResult,
+    SweepRecord,
+    run_verdict,
+    worst_verdict,
+)
 
 COMPARED_METRICS: Mapping[str, Literal["high", "low"]] = {
     "tx_rate": "high", "rx_rate": "high", "loss": "low", "failing_clients": "low",
@@ -113,7 +121,9 @@ class Comparison:
         """1: something is worse; 3: nothing could be judged, or a point has no result any more; 0: nothing is worse."""
         if self.regressions:
             return 1
-        judged = any(item.state in {"better", "no difference shown"} for item in self.differences)
+        # That two runs lost nothing is good to know, and says nothing about how fast they were.
+        figures = [item.state for item in self.differences if item.metric not in LOSSES]
+        judged = "better" in figures or "no difference shown" in figures
         return 0 if judged and not self.unmeasured else 3
 
     @property
@@ -165,6 +175,52 @@ def compare_points(
         unmeasured=tuple(name for name in common if _has_result(old[name]) and not _has_result(new[name])),
         family=sum(found is not None for found in tested),
     )
+
+
+@dataclass(frozen=True)
+class SidesCompared:
+    """What ``hydra kafka ab`` found."""
+
+    machine: Comparison
+    """A again against A: what differs here is the machine's."""
+    effect: Comparison
+    """B against A."""
+
+    @property
+    def unsteady(self) -> tuple[str, ...]:
+        """The metrics in which A differs from A: such a machine tells nothing of B."""
+        return tuple(item.metric for item in self.machine.differences if item.state in {"worse", "better"})
+
+    @property
+    def exit_code(self) -> int:
+        """1: B is worse; 3: nothing could be judged, or A differs from A; 0: B is not shown to be worse."""
+        return 3 if self.unsteady else self.effect.exit_code
+
+
+def compare_sides(sweep: SweepRecord) -> SidesCompared:
+    """Compare the points of a comparison of two settings, as far as they were measured."""
+    assert sweep.plan is not None
+    runs = {str(point.changes[SIDE]): point.runs for point in sweep.points}
+    first, second, again = (runs.get(side, ()) for side in SIDES)
+    tolerance = sweep.plan.tolerance_percent
+
+    def against(name: str, others: Sequence[RunRecord]) -> Comparison:
+        if not (first and others):
+            return Comparison((), (), (), (), ())
+        return compare_points({name: first}, {name: others}, tolerance_percent=tolerance)
+
+    return SidesCompared(against("A again / A", again), against("B / A", second))
+
+
+def saved_exit_code(saved: SavedRecord) -> int:
+    """The exit code of the command that made this: of a comparison of two settings that of its judgement.
+
+    An interruption and an error are worse than any judgement.
+    """
+    if not isinstance(saved, SweepRecord) or saved.kind != "ab":
+        return saved.exit_code
+    broken = EXIT_CODES_WORST_FIRST[: EXIT_CODES_WORST_FIRST.index(1)]
+    return saved.exit_code if saved.exit_code in broken else compare_sides(saved).exit_code
 
 
 def _has_result(runs: Sequence[RunRecord]) -> bool:
