@@ -23,6 +23,7 @@ def test_it_is_kept_without_outputs():
     assert all(not cell.get("outputs") for cell in cells)
 
 
+@pytest.mark.release
 @pytest.mark.integration
 @pytest.mark.timeout(240)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::pytest.PytestUnraisableExceptionWarning")

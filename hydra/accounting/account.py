@@ -23,7 +23,7 @@ from hydra.accounting.bottleneck import find_bottleneck
 from hydra.accounting.client_accounting import client_results
 from hydra.accounting.evidence import Evidence, within_plan
 from hydra.accounting.intervals import Span
-from hydra.accounting.latency import LatencyCounts, LatencyHistogram, LatencySummary
+from hydra.accounting.latency import merged
 from hydra.accounting.loss import PartitionLog
 from hydra.accounting.result import ClientResult, Result, find_verdict
 from hydra.accounting.stats import PublisherStats
@@ -107,22 +107,16 @@ def _latency(order: RunOrder, evidence: Evidence, clients: Sequence[ClientResult
     p99s = [p99_ms for p99_ms, _ in by_p99] or [0.0]
     lag = [evidence.publisher.lag] if evidence.publisher else []
     return Latencies(
-        e2e=_merged([stats.e2e for stats in evidence.subscribers]),
-        service=_merged(service),
-        publisher_lag=_merged(lag),
+        e2e=merged(stats.e2e for stats in evidence.subscribers).summary(),
+        service=merged(service).summary(),
+        publisher_lag=merged(lag).summary(),
+        unpaced=merged(stats.unpaced for stats in evidence.subscribers).summary(),
         client_p99_min_ms=p99s[0],
         client_p99_median_ms=p99s[len(p99s) // 2],
         client_p99_max_ms=p99s[-1],
         slowest_client=by_p99[-1][1] if by_p99 else "",
         clock_error_ms=evidence.clock_error_s * 1000,
     )
-
-
-def _merged(histograms: Sequence[LatencyCounts]) -> LatencySummary:
-    whole = LatencyHistogram()
-    for histogram in histograms:
-        whole.merge(histogram)
-    return whole.summary()
 
 
 def _totals(

@@ -8,7 +8,7 @@ got; and the member that got furthest, which read the partition last, answers fo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 
 from hydra.accounting.evidence import Evidence
 from hydra.accounting.intervals import IntervalSet, received
@@ -42,12 +42,7 @@ def client_results(order: RunOrder, evidence: Evidence, logs: Mapping[int, Parti
     if order.group_assigns:
         counts = _count_members(clients, logs, members_missing=bool(evidence.missing))
     else:
-        counts = {
-            client.name: sum(
-                (count_alone(client.name, part, logs.get(part.partition)) for part in client.partitions), ClientCounts()
-            )
-            for client in clients
-        }
+        counts = _count_each(clients, logs)
     results: list[ClientResult] = []
     for client in order.clients:
         if client.name in reported:
@@ -62,14 +57,14 @@ def client_results(order: RunOrder, evidence: Evidence, logs: Mapping[int, Parti
 
 
 def _client_result(stats: ClientStats, task_id: str, counts: ClientCounts) -> ClientResult:
-    counted = {item.name: getattr(counts, item.name) for item in fields(counts) if item.name != "losses"}
+    counted = {name: value for name, value in vars(counts).items() if name != "losses"}
     return ClientResult(
         name=stats.name,
         task_id=task_id,
         state="failing" if counts.losses.lost else "ok",
         **counted,
         lost=counts.losses.lost,
-        **asdict(counts.losses),
+        **vars(counts.losses),
         foreign=stats.foreign,
         corrupt=stats.corrupt,
         fetches=stats.fetches,
@@ -87,6 +82,20 @@ def _rate_per_s(stats: ClientStats, distinct: int) -> float:
     if stats.receive_window_s <= 0:
         return 0.0
     return max(0, distinct - stats.first_arrival_records) / stats.receive_window_s
+
+
+def _count_each(clients: Sequence[ClientStats], logs: Mapping[int, PartitionLog]) -> dict[str, ClientCounts]:
+    """What each client that reads by itself received, over all its partitions, by name."""
+    counted: dict[PartitionStats, ClientCounts] = {}
+    """Most of thousands of clients have seen the very same: what that comes to is found once."""
+    counts: dict[str, ClientCounts] = {}
+    for client in clients:
+        for part in client.partitions:
+            if part not in counted:
+                counted[part] = count_alone(client.name, part, logs.get(part.partition))
+        first, *others = client.partitions or (None,)
+        counts[client.name] = sum((counted[part] for part in others), counted[first] if first else ClientCounts())
+    return counts
 
 
 def _count_members(

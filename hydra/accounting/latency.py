@@ -15,7 +15,7 @@ buckets are filled from these counts afterwards, over the distinct latencies ins
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -89,6 +89,15 @@ PERCENTS: Mapping[str, float] = {
 """Percent by the field of LatencySummary."""
 
 
+def rank_of(percent: float, total: int) -> int:
+    """Which of so many latencies, counted from 1, is that percentile; 0 of none.
+
+    It is rounded up: the 50th percentile of three latencies is the second one.
+    """
+    # In whole thousandths of a percent: 99.9 is none that a float holds, and 21 million times it are too many.
+    return -(-total * round(percent * 1000) // 100_000)
+
+
 class LatencyHistogram:
     """Counts of latencies by bucket; histograms of the same significant bits can be added up."""
 
@@ -129,9 +138,7 @@ class LatencyHistogram:
         found: list[int] = []
         reached, buckets, end_us = 0, iter(sorted(self.counts)), 1
         for percent in percents:
-            # The rank is rounded up: the 50th percentile of three latencies is the second one.
-            # In whole thousandths of a percent: 99.9 is none that a float holds, and 21 million times it are too many.
-            wanted = -(-total * round(percent * 1000) // 100_000)
+            wanted = rank_of(percent, total)
             while reached < wanted:
                 bucket = next(buckets)
                 reached += self.counts[bucket]
@@ -155,6 +162,14 @@ class LatencyHistogram:
         return LatencyCounts(
             self.bits, buckets, tuple(self.counts[bucket] for bucket in buckets), self.max_us, self.negative
         )
+
+
+def merged(histograms: Iterable[LatencyCounts]) -> LatencyHistogram:
+    """The sum of histograms of ``FINE_BITS``."""
+    whole = LatencyHistogram()
+    for histogram in histograms:
+        whole.merge(histogram)
+    return whole
 
 
 class Spacing:
@@ -229,6 +244,25 @@ class SpacedLatencies:
         self._highest = max(self._highest, other._highest)
         self.negative += other.negative
 
+    def summary(self) -> LatencySummary:
+        """What a histogram of all latencies would say; percentiles are exact but for the bits that were not kept.
+
+        Takes time for each arrival, and none for its records.
+        """
+        times = self._arrivals.items()
+        progressions = [_Progression(key, occurs, self._bits, self._interval_ticks) for key, occurs in times]
+        deliveries = sum(each.records * each.occurs for each in progressions)
+        ranks = [rank_of(percent, deliveries) for percent in PERCENTS.values()]
+        us_per_tick = self._spacing.us_per_tick
+        highest_us = int(self._highest * us_per_tick)
+        values_us = [int(tick * us_per_tick) for tick in _ticks_at(ranks, progressions, self._interval_ticks)]
+        return LatencySummary(
+            deliveries=deliveries,
+            **{name: min(us, highest_us) / 1000 for name, us in zip(PERCENTS, values_us, strict=False)},
+            max_ms=highest_us / 1000,
+            negative=self.negative,
+        )
+
     def fold(self, bits: int | None = None) -> LatencyHistogram:
         """The histogram of all latencies, in buckets of so many bits: of all that were kept unless given."""
         kept = self._bits if bits is None else bits
@@ -293,3 +327,63 @@ class SpacedLatencies:
                 place = until
             times += row[mark]
             place = mark
+
+
+class _Progression:
+    """Latencies one interval apart, in ticks, as an arrival that occurred so many times has them."""
+
+    __slots__ = ("end", "low", "occurs", "records")
+
+    def __init__(self, key: int, occurs: int, bits: int, interval: int) -> None:
+        low, self.records = key >> _RECORDS_BITS, key & _RECORDS_MASK
+        # In the middle of what the bits that were cut off may have been.
+        self.low = low + (1 << max(0, low.bit_length() - bits) >> 1)
+        self.end = self.low + self.records * interval
+        self.occurs = occurs
+
+
+def _ticks_at(ranks: Sequence[int], progressions: Sequence[_Progression], interval: int) -> list[int]:
+    """The latencies of these ranks (rising, counted from 1) among those of all progressions.
+
+    Between two ticks at which no progression begins or ends, each interval holds one latency of each progression that
+    goes on there. So how many latencies are below a tick is known but for one of each, without a look at any of them.
+    """
+    marks: dict[int, list[_Progression]] = {}
+    for each in progressions:
+        marks.setdefault(each.low, []).append(each)
+        marks.setdefault(each.end, []).append(each)
+    found: list[int] = []
+    active: dict[_Progression, None] = {}
+    width, whole, done, begin = 0, 0, 0, 0
+    for tick in sorted(marks):
+        while len(found) < len(ranks) and done + width * (tick // interval + 1) - whole >= ranks[len(found)]:
+            below = [done + sum(_below(at, each, interval) for each in active) for at in (begin, tick)]
+            if below[1] < ranks[len(found)]:
+                break
+            turn, place = divmod(ranks[len(found)] - below[0] - 1, width)
+            found.append(begin + turn * interval + _phase(place, begin, active, interval))
+        for each in marks[tick]:
+            sign = -1 if each in active else 1
+            if sign < 0:
+                del active[each]
+                done += each.records * each.occurs
+            else:
+                active[each] = None
+            width += sign * each.occurs
+            whole += sign * each.occurs * (each.low // interval)
+        begin = tick
+    return found
+
+
+def _below(tick: int, progression: _Progression, interval: int) -> int:
+    """How many latencies of a progression are below a tick that is neither before its first one nor after its end."""
+    return progression.occurs * -((progression.low - tick) // interval)
+
+
+def _phase(place: int, begin: int, active: Iterable[_Progression], interval: int) -> int:
+    """How far behind ``begin`` the latency is that so many others of its interval come before."""
+    for phase, occurs in sorted(((each.low - begin) % interval, each.occurs) for each in active):
+        if place < occurs:
+            return phase
+        place -= occurs
+    raise AssertionError("an interval holds one latency of each")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hydra.accounting.latency import LatencySummary
 from hydra.options.options import Options
@@ -115,7 +115,12 @@ class Latencies:
     slowest_client: str
     clock_error_ms: float
     """How far the clocks of hosts may be apart after correction; 0 where all tasks ran on one host."""
+    unpaced: LatencySummary = field(default_factory=LatencySummary)
+    """``e2e`` of those clients alone that keep no pace of fetch rounds: without what the pace adds."""
 
+
+LATENCIES = ("e2e", "service", "unpaced")
+"""Those fields of ``Latencies`` that are of deliveries."""
 
 Value = Callable[[Totals, Latencies], float]
 
@@ -134,7 +139,7 @@ _VALUES: Mapping[str, Value] = {
     "failing_clients": lambda totals, _: totals.clients_failing + totals.clients_missing + totals.clients_never_started,
     "tx_rate": lambda totals, _: totals.tx_rate_per_s,
     "rx_rate": lambda totals, _: totals.mean_rx_rate_per_s,
-    **{f"{of}_{name}": _percentile(of, name) for of in ("e2e", "service") for name in PERCENTILES},
+    **{f"{of}_{name}": _percentile(of, name) for of in LATENCIES for name in PERCENTILES},
     "worst_client_p99": lambda _, latency: latency.client_p99_max_ms,
     "pub_lag_p99": lambda _, latency: latency.publisher_lag.p99_ms,
     "pub_lag_max": lambda _, latency: latency.publisher_lag.max_ms,
@@ -167,7 +172,7 @@ _MEASURED: Mapping[str, Measured] = {
     **dict.fromkeys(("loss", "loss_percent", "expired", "unread"), _by_expecting),
     **dict.fromkeys(("duplicates", "reordered", "rx_rate", "sub_cpu_max", "fetch_rate"), _by_clients),
     **dict.fromkeys(("tx_rate", "pub_cpu"), _by_publisher),
-    **{f"{of}_{name}": _counted(of) for of in ("e2e", "service") for name in PERCENTILES},
+    **{f"{of}_{name}": _counted(of) for of in LATENCIES for name in PERCENTILES},
     "worst_client_p99": _counted("e2e"),
     **dict.fromkeys(("pub_lag_p99", "pub_lag_max"), _counted("publisher_lag")),
     "failing_clients": lambda _totals, _latency: True,

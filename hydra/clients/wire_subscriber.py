@@ -14,11 +14,13 @@ from hydra.clients.protocols import DEFAULT_MAX_BYTES, LOOKUP_CLIENT_ID, client_
 from hydra.clients.proven_log import ProvenLog
 from hydra.clients.record_batch import BatchCounter
 from hydra.clients.wire_client import Fetcher, FetchSettings, WireClient
-from hydra.clients.wire_connection import MAX_REPLY_BYTES, EventLoop
+from hydra.clients.wire_connection import MAX_REPLY_BYTES, loop_for
 from hydra.clients.wire_group import GroupMember, leave_groups
 from hydra.clients.wire_leaders import LeaderLookup
 from hydra.endpoints import parse_endpoints
 from hydra.errors import CapacityError
+from hydra.kafka_errors import NOT_LET_IN
+from hydra.options.kafka_access import NO_SECURITY, KafkaAccess
 from hydra.options.order import RunOrder
 
 _SILENCE_CHECK_S = 1.0
@@ -31,10 +33,11 @@ class WireSubscriber:
     """All clients of a task; a SubscriberDriver.
 
     Raises:
-        UsageError: a bootstrap server is invalid.
+        BrokerError: this driver does not speak the mechanism of the access.
+        UsageError: a bootstrap server is invalid, or a certificate of the access.
     """
 
-    def __init__(self, order: RunOrder) -> None:
+    def __init__(self, order: RunOrder, access: KafkaAccess = NO_SECURITY) -> None:
         self.tallies = client_tallies(order)
         self.settings = FetchSettings(
             order.topic,
@@ -44,7 +47,7 @@ class WireSubscriber:
             BatchCounter(order.identity_prefix, _shared_log(order)),
         )
         self._pace_s = order.pace_ms / 1000
-        self._loop = EventLoop()
+        self._loop = loop_for(access)
         leaders = {leader.partition: leader.endpoint for leader in order.leaders}
         self._partitions = tuple(sorted(leaders))
         self._servers = parse_endpoints(order.bootstrap_servers)
@@ -53,6 +56,9 @@ class WireSubscriber:
         self._clients: list[WireClient] = []
         self._members: list[GroupMember] = []
         self._idle: list[Fetcher] = []
+        """Those that wait for the next round."""
+        self._unpaced: list[Fetcher] = []
+        """Those that wait for no round."""
         self._next_round_s = 0.0
         self._closed = False
 
@@ -63,8 +69,14 @@ class WireSubscriber:
             CapacityError: the process may not open so many sockets.
         """
         self._clients = [
-            WireClient(tally, self.settings, self._lookup, self._loop, on_idle=self._idle.append)
-            for tally in self.tallies
+            WireClient(
+                tally,
+                self.settings,
+                self._lookup,
+                self._loop,
+                on_idle=self._idle.append if assignment.paced else self._unpaced.append,
+            )
+            for tally, assignment in zip(self.tallies, self._order.clients, strict=True)
         ]
         self._check_for_silence()
         if self._order.options.group_mode == "group":
@@ -98,6 +110,8 @@ class WireSubscriber:
         if self._idle:
             timeout_s = min(timeout_s, self._next_round_s - time.monotonic())
         self._loop.run_once(timeout_s)
+        if self._unpaced:
+            _fetch_all(self._unpaced)
         if self._idle:
             self._fetch_round()
 
@@ -112,6 +126,7 @@ class WireSubscriber:
         self._lookup.close()
         self._loop.close()
         self._idle.clear()
+        self._unpaced.clear()
 
     def _fetch_round(self) -> None:
         """All clients that may fetch do so together: one wake-up then serves many replies, which costs least."""
@@ -120,10 +135,7 @@ class WireSubscriber:
             if now_s < self._next_round_s:
                 return
             self._next_round_s = now_s + self._pace_s
-        fetchers = self._idle.copy()
-        self._idle.clear()
-        for fetcher in fetchers:
-            fetcher.fetch()
+        _fetch_all(self._idle)
 
     def _check_for_silence(self) -> None:
         """Name the brokers that owe a reply for long, and give them up in the end."""
@@ -141,10 +153,20 @@ class WireSubscriber:
                 if fetcher.connection.connecting:
                     if silent_s > _CONNECT_TIMEOUT_S:
                         client.lost(fetcher, f"{fetcher.leader}: no connection after {silent_s:.0f} s")
-                elif silent_s > max(_REQUEST_TIMEOUT_S, starting_s):
-                    client.lost(fetcher, f"{fetcher.leader}: no reply for {silent_s:.0f} s")
+                    continue
+                silence = "no reply" if fetcher.let_in else NOT_LET_IN
+                if silent_s > max(_REQUEST_TIMEOUT_S, starting_s):
+                    client.lost(fetcher, f"{fetcher.leader}: {silence} for {silent_s:.0f} s")
                 elif silent_s > _SILENCE_S:
-                    client.tally.error = f"{fetcher.leader}: no reply for {silent_s:.0f} s"
+                    client.tally.error = f"{fetcher.leader}: {silence} for {silent_s:.0f} s"
+
+
+def _fetch_all(idle: list[Fetcher]) -> None:
+    """Have all of these fetch, and take them off the list; a fetch may put one back."""
+    fetchers = idle.copy()
+    idle.clear()
+    for fetcher in fetchers:
+        fetcher.fetch()
 
 
 def _shared_log(order: RunOrder) -> ProvenLog | None:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 from hydra.engine.apps import PUBLISHER, SUBSCRIBER, app_id, app_spec, own_drivers
 from hydra.errors import DegradedError, HydraError, InfrastructureError, InterruptedRunError, OutputError
 from hydra.files.atomic_write import check_output, write_json
+from hydra.kafkatest.load import read_payload
 from hydra.kafkatest.machine import machine, versions
 from hydra.kafkatest.preflight import check_capacity
 from hydra.options.options import Options
@@ -37,6 +38,7 @@ from hydra.run.record import RunRecord
 if TYPE_CHECKING:
     from hydra.kafkatest.session import Session
     from hydra.run.controller import Run
+    from hydra.run.warm_up import WarmUpPlan
 
 REMOVE_TIMEOUT_S = 20.0
 
@@ -160,18 +162,8 @@ class RunTestKAFKA:
         self.start_appserver()
         assert self._session is not None
         phases_s: dict[str, float] = {}
-        if warmup_s := self._session.warmup_s(self._options):
-            self._progress.phase("warming up", f"{warmup_s:g} s of the same load, not counted")
-            options = dataclasses.replace(self._options, test_duration=warmup_s)
-            warm_up = self._run(options, WarmUpProgress(self._progress))
-            record = warm_up.warm_up()
-            self._session.end_run(warm_up)
-            if warm_up.error is not None:
-                order = dataclasses.replace(record.order, options=self._options)
-                self._keep_record(dataclasses.replace(record, order=order), warm_up.error)
-                raise warm_up.error
-            self._session.ran()
-            phases_s["warmup"] = record.phases_s["warmup"]
+        if (plan := self._session.warm_up_plan(self._options)) is not None:
+            phases_s["warmup"] = self._warm_up(plan)
         run = self._run(self._options, self._progress)
         record = run.measure()
         self._session.end_run(run)
@@ -181,6 +173,28 @@ class RunTestKAFKA:
         if run.error is not None:
             raise run.error
         return dict(record.seed_keys)
+
+    def _warm_up(self, plan: WarmUpPlan) -> float:
+        """Have the broker carry the load of the next run. Returns how long that took, in seconds."""
+        assert self._session is not None
+        from hydra.run.warm_up import Warmth
+
+        warmth = Warmth() if plan.until_warm else None
+        how_long = f"{plan.max_s:g} s" if warmth is None else f"until the broker is warm, at most {plan.max_s:g} s"
+        self._progress.phase("warming up", f"{how_long} of the same load, not counted")
+        options = dataclasses.replace(self._options, test_duration=plan.max_s)
+        warm_up = self._run(options, WarmUpProgress(self._progress))
+        record = warm_up.warm_up(warmth)
+        self._session.end_run(warm_up)
+        if warm_up.error is not None:
+            order = dataclasses.replace(record.order, options=self._options)
+            self._keep_record(dataclasses.replace(record, order=order), warm_up.error)
+            raise warm_up.error
+        self._session.ran()
+        took_s = record.phases_s["warmup"]
+        if warmth is not None and (costs := str(warmth)):
+            self._progress.note(f"the warm-up took {took_s:.1f} s: {costs}")
+        return took_s
 
     def _run(self, options: Options, progress: Progress) -> Run:
         """A run of the tasks that are there; first there are as many as the options ask for."""
@@ -199,6 +213,7 @@ class RunTestKAFKA:
             task_ids=[task.task_id for task in subscribers],
             cores=context.host.cores,
         )
+        order = dataclasses.replace(order, payload=read_payload(options))
         self._session.begin_run(order)
         return Run(order, publisher, subscribers, context)
 

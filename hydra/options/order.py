@@ -46,6 +46,11 @@ Measured on two cores with 10,000 clients x 1,000/s: at 8,000/s in all e2e p99 w
 """
 
 
+PACE_THAT_MATTERS_MS = 5.0
+UNPACED_OF, MIN_UNPACED, UNPACED_FETCHES_SHARE = 50, 2, 0.05
+"""See ``unpaced_readers``."""
+
+
 @dataclass(frozen=True)
 class PartitionStart:
     """Where a client begins to read one partition."""
@@ -66,6 +71,8 @@ class ClientAssignment:
     starts: tuple[PartitionStart, ...]
     task_id: str = ""
     """The subscriber task that hosts it."""
+    paced: bool = True
+    """Whether it keeps the pace of fetch rounds; the others fetch as a plain consumer does."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +143,9 @@ class RunOrder:
     pace_ms: float = 0.0
     """The least time between two fetch rounds of a client (see ``fetch_pace_ms``); 0: at once."""
 
+    payload: bytes = b""
+    """What a file of the user's own gives to fill the records with; only in the order that the publisher gets."""
+
     @property
     def topic(self) -> str:
         """Each run has a topic of its own."""
@@ -187,9 +197,20 @@ class RunOrder:
         return self.options.acks != "0"
 
     @property
+    def is_idempotent(self) -> bool:
+        """Whether brokers recognise a batch that they get twice: unless told otherwise where acks=all allows it."""
+        options = self.options
+        return options.idempotence == "yes" or (options.idempotence == "auto" and options.acks == "all")
+
+    @property
     def group_assigns(self) -> bool:
         """Whether all clients are members of one group that assigns the partitions among them."""
         return self.options.group == "shared" and self.options.group_mode == "group"
+
+    @property
+    def tasks_elsewhere(self) -> bool:
+        """Whether tasks may run on other machines than the controller's, or in other cgroups."""
+        return self.options.marathon_url is not None
 
     @property
     def readers(self) -> int:
@@ -210,7 +231,10 @@ def make_order(
 ) -> RunOrder:
     """The order of one run, without what is known of its topic, which is still to come; ``cores``: the controller's."""
     pace_ms = fetch_pace_ms(options, cores)
-    return RunOrder(run_id, options, bootstrap_servers, assign(run_id, options, task_ids), pace_ms=pace_ms)
+    clients = list(assign(run_id, options, task_ids))
+    for number in unpaced_readers(options, pace_ms, len(clients)):
+        clients[number] = replace(clients[number], paced=False)
+    return RunOrder(run_id, options, bootstrap_servers, tuple(clients), pace_ms=pace_ms)
 
 
 def assign(run_id: str, options: Options, task_ids: Sequence[str]) -> tuple[ClientAssignment, ...]:
@@ -254,6 +278,28 @@ def fetch_pace_ms(options: Options, cores: float) -> float:
         many = options.client_count > MANY_CLIENTS
         fetches_per_s_and_core = FETCHES_PER_S_AND_CORE_MANY_CLIENTS if many else FETCHES_PER_S_AND_CORE_LARGE_APPS
     return round(1000 * options.client_count / (fetches_per_s_and_core * (cores or 1)), 3)
+
+
+def unpaced_readers(options: Options, pace_ms: float, count: int) -> range:
+    """The numbers of those of ``count`` clients that keep no pace, so that what the pace adds to a latency is measured.
+
+    One of fifty, two at least, spread over the apps. Each fetches after every append, so no more of them than cause a
+    twentieth of the fetches of all others. None where the pace is too short to matter, where clients are so few that
+    two are not a sample but the load, in a shared group, where a client is not like another, and with a driver of the
+    user's own, of which nobody knows what it does.
+    """
+    if (
+        options.sub_driver != "wire"
+        or pace_ms < PACE_THAT_MATTERS_MS
+        or count < UNPACED_OF
+        or options.group == "shared"
+    ):
+        return range(0)
+    batch_records = max(1, options.batch_size_bytes // options.msg_size)
+    appends_per_s = max(options.msg_rate / batch_records, min(options.msg_rate, 1000 / max(1.0, options.linger_ms)))
+    affordable = UNPACED_FETCHES_SHARE * count * 1000 / pace_ms / appends_per_s
+    readers = max(MIN_UNPACED, int(min(count / UNPACED_OF, affordable)))
+    return range(0, count, -(-count // readers))
 
 
 def on_one_machine(options: Options) -> bool:

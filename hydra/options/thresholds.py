@@ -42,6 +42,7 @@ METRICS: Mapping[str, Metric] = {
     "rx_rate": Metric("records/s", "received, mean over clients"),
     **_percentiles("e2e", "latency from the intended send time"),
     **_percentiles("service", "latency from the actual send time"),
+    **_percentiles("unpaced", "e2e of the clients that keep no pace"),
     "worst_client_p99": Metric("ms", "e2e_p99 of the slowest client"),
     "pub_lag_p99": Metric("ms", "publisher behind its plan"),
     "pub_lag_max": Metric("ms", "publisher behind its plan, highest"),

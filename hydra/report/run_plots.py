@@ -55,6 +55,7 @@ def _percentiles(result: Result) -> Figure | None:
     summaries = {
         "end to end, from the intended send time": latency.e2e,
         "service, from the actual send time": latency.service,
+        "end to end of unpaced readers": latency.unpaced,
         "publisher behind its plan": latency.publisher_lag,
     }
     traces = [

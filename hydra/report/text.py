@@ -53,7 +53,10 @@ def verdict_line(result: Result, order: RunOrder, refusals: Sequence[Refusal] = 
     if latency.e2e.deliveries:
         own = {"pace": order.pace_ms, "linger": options.linger_ms}
         told = ", ".join(f"{name} <= {three_digits(value)} ms" for name, value in own.items() if value)
-        parts.append(f"p99 {three_digits(latency.e2e.p99_ms)} ms{told and f' (of which harness: {told})'}")
+        told = told and f" (of which harness: {told})"
+        parts.append(f"p99 {three_digits(latency.e2e.p99_ms)} ms{told}")
+        if latency.unpaced.deliveries:
+            parts.append(f"p99 without the pace {three_digits(latency.unpaced.p99_ms)} ms")
     return f"{result.verdict.upper()}  {', '.join(parts)}"
 
 
@@ -82,9 +85,16 @@ def headline(options: Options) -> str:
     """What was asked, in a line."""
     return (
         f"{options.client_count:,} clients ({options.total_sub_apps:,} apps x {options.clients_per_app}),"
-        f" {options.msg_rate:,.10g} records/s of {options.msg_size} bytes for {options.test_duration:g} s,"
-        f" acks {options.acks}, {options.pub_driver} -> {options.sub_driver}"
+        f" {options.msg_rate:,.10g} records/s of {options.msg_size} bytes{_filling(options)} for"
+        f" {options.test_duration:g} s, acks {options.acks}, {options.pub_driver} -> {options.sub_driver}"
     )
+
+
+def _filling(options: Options) -> str:
+    """What is in the records, and what they are compressed with, as far as it is not the default."""
+    found = [] if options.payload == Options.payload else [options.payload]
+    found += [] if options.compression == Options.compression else [options.compression]
+    return f" ({', '.join(found)})" if found else ""
 
 
 def load_line(options: Options) -> str:
@@ -128,7 +138,7 @@ def key_rows(result: Result, options: Options) -> list[tuple[str, str, str, str]
 def latency_rows(result: Result) -> list[tuple[str, ...]]:
     """(what, p50, p90, p99, p99.9, p99.99, max), in milliseconds."""
     latency = result.latency
-    rows = (("end to end", latency.e2e), ("service", latency.service))
+    rows = (("end to end", latency.e2e), ("service", latency.service), ("unpaced readers", latency.unpaced))
     return [
         (name, *(three_digits(getattr(summary, field)) for field in PERCENTILES.values()))
         for name, summary in rows
@@ -148,6 +158,8 @@ def latency_lines(result: Result) -> list[str]:
         f"end to end: from the intended send time{service}",
         f"p99 of clients: {lowest} to {highest} ms, median {median} ms",
     ]
+    if latency.unpaced.deliveries:
+        lines.insert(1, "unpaced readers: end to end of a few clients that fetch at once, as a plain consumer does")
     if latency.clock_error_ms:
         lines.append(f"clocks of the hosts agree within {latency.clock_error_ms:.3g} ms")
     return lines

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 
+from hydra.accounting.connections import somebody_was_not_let_in
+from hydra.accounting.evidence import Evidence
 from hydra.accounting.stats import MachineSample, PublisherStatus, SubscriberStatus
 from hydra.codec import decode
-from hydra.errors import BrokerError, DegradedError, NotReadyError
-from hydra.kafka_errors import error_hint, final_error_in
+from hydra.errors import BrokerError, DegradedError, HydraError, NotReadyError
+from hydra.kafka_errors import error_hint, final_error_in, is_not_let_in
+from hydra.options.connection_limits import ConnectionLimit
 from hydra.options.order import RunOrder, TopicIdentity
 from hydra.run.clock import Headway, poll_until
 from hydra.run.protocols import LiveCounts, RunContext
 from hydra.run.task_roster import TaskRoster
+from hydra.run.warm_up import COST_EVERY_S, Warmth
 from hydra.signals.messages import request
 
 REPLACED = "its process ended and another one took its place"
@@ -38,6 +43,8 @@ class Monitor:
         self._subscribers = subscribers
         self._start_s: float | None = None
         self._subscribers_seen_s = 0.0
+        self._subscribers_every_s = SUBSCRIBERS_EVERY_S
+        self._warmth: Warmth | None = None
         self._publisher_status = PublisherStatus("idle")
         self._publisher_seen_s = 0.0
         self._counted: tuple[PublisherStatus, float, int] | None = None
@@ -53,6 +60,10 @@ class Monitor:
     def begin(self, start_s: float) -> None:
         """The plan starts then, on the controller's clock."""
         self._start_s = self._subscribers_seen_s = start_s
+
+    def watch_warmth(self, warmth: Warmth) -> None:
+        """While the publisher sends, note what a fetch costs the broker."""
+        self._warmth, self._subscribers_every_s = warmth, COST_EVERY_S
 
     @property
     def gone(self) -> Mapping[str, str]:
@@ -135,9 +146,13 @@ class Monitor:
         self.look_at_topic()
         status = self.publisher_status()
         now_s = self._context.clock.now_s()
-        if now_s - self._subscribers_seen_s >= SUBSCRIBERS_EVERY_S:
+        if now_s - self._subscribers_seen_s >= self._subscribers_every_s:
             self._subscribers_seen_s = now_s
-            self._count(self.subscriber_statuses())
+            statuses = self.subscriber_statuses()
+            self._count(statuses)
+            if self._warmth is not None and len(statuses) == len(self._subscribers.present):
+                broker_cpu_s = self._context.host.sample(now_s).broker_cpu_s
+                self._warmth.note(broker_cpu_s, sum(status.fetches for status in statuses))
         flushing = status.phase in {"flushing", "done", "failed"}
         self._show("flushing" if flushing else "sending", max(0.0, now_s - (self._start_s or now_s)))
         return status
@@ -187,10 +202,10 @@ def wait_until_positioned(order: RunOrder, context: RunContext, monitor: Monitor
     publisher = PublisherStatus("idle")
     statuses: list[SubscriberStatus] = []
     clock, headway, clients = context.clock, Headway(context.clock), order.options.client_count
-    began_s = clock.now_s()
+    began_s, asked = clock.now_s(), False
 
     def all_ready() -> bool:
-        nonlocal publisher, statuses
+        nonlocal publisher, statuses, asked
         monitor.check_broker()
         if error := monitor.look_at_topic():
             raise DegradedError(error)
@@ -205,6 +220,9 @@ def wait_until_positioned(order: RunOrder, context: RunContext, monitor: Monitor
         context.progress.phase("configuring", told)
         _check_nobody_is_refused(publisher, statuses)
         _check_nobody_failed(publisher, statuses, monitor)
+        if waited_s >= SLOWLY_S and not headway.moving and not asked:
+            asked = True
+            _check_there_is_room(context, publisher, statuses)
         return positioned == clients and publisher.phase == "ready"
 
     if not poll_until(clock, all_ready, order.options.start_deadline_s):
@@ -219,6 +237,36 @@ def _check_nobody_is_refused(publisher: PublisherStatus, statuses: Sequence[Subs
         code = final_error_in(text)
         if code is not None:
             raise BrokerError(f"Kafka refused the load: {text}", hint=error_hint(code, topic_rights))
+
+
+def limits_met(context: RunContext, evidence: Evidence) -> tuple[ConnectionLimit, ...] | None:
+    """What limits connections where somebody was not let in; None where all were, or where nobody may know."""
+    if not somebody_was_not_let_in(evidence):
+        return None
+    with contextlib.suppress(BrokerError):
+        limits = context.admin.connection_limits()
+        return None if limits is None else tuple(limits)
+    return None
+
+
+def _check_there_is_room(context: RunContext, publisher: PublisherStatus, statuses: Sequence[SubscriberStatus]) -> None:
+    """Raise BrokerError where nobody gets any further, and a setting of the brokers limits connections."""
+    told = [text for text in (publisher.error, *(status.error for status in statuses)) if is_not_let_in(text)]
+    if not told:
+        return
+    try:
+        limits = context.admin.connection_limits()
+    except HydraError:
+        return
+    lasting = [limit for limit in limits or () if limit.of != "a second"]
+    if lasting:
+        positioned = sum(status.positioned for status in statuses)
+        clients = sum(status.clients for status in statuses)
+        raise BrokerError(
+            f"the brokers let no more connections in than those of {positioned} of {clients} clients:"
+            f" {', '.join(map(str, lasting))} ({told[0]})",
+            hint="raise that setting of the brokers, see what else is connected, or ask for fewer clients",
+        )
 
 
 def _check_nobody_failed(publisher: PublisherStatus, statuses: Sequence[SubscriberStatus], monitor: Monitor) -> None:

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from hydra.accounting.evidence import Audit, OffsetRange
-from hydra.accounting.stats import MachineSample
+from hydra.accounting.stats import HostCpu, MachineSample
 from hydra.endpoints import Endpoint
+from hydra.options.connection_limits import ConnectionLimit
+from hydra.options.kafka_access import NO_SECURITY, KafkaAccess
 from hydra.options.order import PartitionLeader, RunOrder, TopicFacts, TopicIdentity
 from hydra.run.clock import Clock
 from hydra.signals.messages import ClockReading, Signals
@@ -163,6 +165,9 @@ class TopicAdmin(Protocol):
     def check(self) -> ClusterFacts:
         """Reach the cluster and learn about it."""
 
+    def connection_limits(self) -> Sequence[ConnectionLimit] | None:
+        """What limits the connections to any of the brokers; None where this user may not read it."""
+
     def create_topic(self, name: str, *, partitions: int, configs: Mapping[str, str]) -> Sequence[PartitionLeader]:
         """Create a topic; returns once every partition has a leader, with the leaders."""
 
@@ -198,6 +203,8 @@ class ProcessReading:
 
     cpu_s: float
     rss_bytes: int
+    host_cpu: HostCpu | None = None
+    """Where the process is not on the controller's machine."""
 
 
 class Host(Protocol):
@@ -227,3 +234,5 @@ class RunContext:
     progress: Progress
     broker_error: Callable[[], str]
     """Why the broker counts as gone; empty while it does not. Cheap: it is called several times a second."""
+    access: KafkaAccess = NO_SECURITY
+    """How Kafka lets the tasks in."""

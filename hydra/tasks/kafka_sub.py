@@ -7,15 +7,15 @@ from dataclasses import replace
 
 from hydra import __version__
 from hydra.accounting.delivery_latency import DeliveryTiming
-from hydra.accounting.latency import SAMPLE_BITS, LatencyCounts, SpacedLatencies
+from hydra.accounting.latency import SAMPLE_BITS, LatencyCounts, SpacedLatencies, merged
 from hydra.accounting.stats import HostTraffic, ProcessUsage, SubscriberSample, SubscriberStats, SubscriberStatus
 from hydra.clients.protocols import SubscriberDriver, subscriber_driver
 from hydra.codec import decode
 from hydra.options.order import RunOrder
 from hydra.run.clock import Clock, MonotonicClock
 from hydra.run.protocols import ProcessReading
-from hydra.signals.messages import DrainTo, Ping, Request, SignalError, SignalName, StartAt, success
-from hydra.tasks.host import host_traffic, process_usage, read_clock, read_process, read_usage
+from hydra.signals.messages import DrainTo, Ping, Request, SignalError, SignalName, StartAt, TaskOrder, success
+from hydra.tasks.host import host_traffic, process_reader, process_usage, read_clock, read_usage
 from hydra.tasks.task import REPLY_TIMEOUT_S, STATS_TIMEOUT_S, MainThreadExecutor, TaskPlace
 
 MAX_UNFOLDED = 120
@@ -42,6 +42,8 @@ class SubscriberRun:
         self._usage = usage
         self._drain_to: dict[int, int] | None = None
         self._timing: DeliveryTiming | None = None
+        self._unpaced: DeliveryTiming | None = None
+        """Of the clients that keep no pace."""
         self._start_s = 0.0
         self._next_sample_s = float("inf")
         self._samples: list[SubscriberSample] = []
@@ -55,9 +57,11 @@ class SubscriberRun:
     def start(self, start: StartAt) -> None:
         """Learn when the plan starts; what arrives from now on is timed by it. Told again, the last start counts."""
         order = self.order
-        self._timing = DeliveryTiming(order.send_plan, order.partitioner, start.start_s, start.start_wall_s)
-        for tally in self._driver.tallies:
-            tally.time_by(self._timing)
+        self._timing, self._unpaced = (
+            DeliveryTiming(order.send_plan, order.partitioner, start.start_s, start.start_wall_s) for _ in range(2)
+        )
+        for tally, client in zip(self._driver.tallies, order.clients, strict=True):
+            tally.time_by(self._timing if client.paced else self._unpaced)
         self._start_s = self._next_sample_s = start.start_s
         self._samples.clear()
         self._unfolded.clear()
@@ -75,8 +79,10 @@ class SubscriberRun:
         used = self._usage()
         at_s = now_s - self._start_s
         received = [tally.received for tally in tallies]
-        if self._timing is not None:
-            self._unfolded[len(self._samples)] = self._timing.take_sample()
+        if self._timing is not None and self._unpaced is not None:
+            sample = self._timing.take_sample()
+            sample.take(self._unpaced.take_sample())
+            self._unfolded[len(self._samples)] = sample
         if len(self._unfolded) > MAX_UNFOLDED:
             self._fold_oldest()
         self._samples.append(
@@ -89,6 +95,7 @@ class SubscriberRun:
                 cpu_s=used.cpu_s,
                 rss_bytes=used.rss_bytes,
                 e2e=LatencyCounts(SAMPLE_BITS),
+                host_cpu=used.host_cpu,
             )
         )
         # The next full second, also after one that was missed.
@@ -125,12 +132,13 @@ class SubscriberRun:
             drained=drained,
             waiting=tuple(waiting[:MAX_NAMES]),
             error=error,
+            fetches=sum(tally.fetches for tally in tallies),
         )
 
     def stats(self, task_id: str, usage: ProcessUsage, traffic: HostTraffic) -> SubscriberStats:
         """What every client received so far, and how late, with what this task and its host used meanwhile."""
-        timing = self._timing
-        if timing is not None:
+        timings = [timing for timing in (self._timing, self._unpaced) if timing is not None]
+        if timings:
             self._sample(self._clock.now_s())
         while self._unfolded:
             self._fold_oldest()
@@ -139,7 +147,9 @@ class SubscriberRun:
             task_id=task_id,
             clients=tuple(tally.stats() for tally in self._driver.tallies),
             usage=usage,
-            **({} if timing is None else {"e2e": timing.e2e(), "service": timing.service()}),
+            e2e=merged(timing.e2e() for timing in timings).fact(),
+            service=merged(timing.service() for timing in timings).fact(),
+            unpaced=merged(timing.e2e() for timing in timings[1:]).fact(),
             samples=tuple(self._samples),
             traffic=traffic,
         )
@@ -187,9 +197,10 @@ class KafkaSub:
                 self._main.serve(0)
 
     def _update_config(self, request: Request) -> bytes:
-        order = decode(request.arguments, RunOrder)
+        told = decode(request.arguments, TaskOrder)
         self._clean_up()
-        run = SubscriberRun(order, subscriber_driver(order, self._place.driver), MonotonicClock(), read_process)
+        driver = subscriber_driver(told.order, told.access, self._place.driver)
+        run = SubscriberRun(told.order, driver, MonotonicClock(), process_reader(told.order))
         run.open()
         self._current = run
         return success()

@@ -19,6 +19,7 @@ from hydra.accounting.latency import (
     Spacing,
     bucket_end,
     bucket_of,
+    rank_of,
 )
 from hydra.codec import decode, encode
 
@@ -305,3 +306,45 @@ def test_what_is_kept_grows_with_different_arrivals_and_not_with_records():
         spaced.add(0.004 + (number % 1000) * 1e-6, 500)
     assert len(spaced._arrivals) < 200
     assert len(spaced.fold()) == 10_000_000
+
+
+@given(
+    RATES,
+    st.lists(st.tuples(st.floats(-0.01, 3.0), st.integers(1, 300), st.integers(1, 3)), max_size=30),
+    st.sampled_from([CLIENT_BITS, FINE_BITS]),
+)
+def test_a_summary_without_a_histogram_is_that_of_all_latencies(rate, arrivals, bits):
+    spacing = Spacing(1 / rate)
+    spaced = SpacedLatencies(spacing, bits)
+    for lowest_s, records, times in arrivals:
+        for _ in range(times):
+            spaced.add(lowest_s, records)
+    summary = spaced.summary()
+    interval_us = spacing.interval_ticks * spacing.us_per_tick
+    latencies_us = sorted(
+        max(0.0, lowest_s * 1e6 + number * interval_us)
+        for lowest_s, records, times in arrivals
+        for number in range(records)
+        for _ in range(times)
+    )
+    assert summary.deliveries == len(latencies_us)
+    assert summary.negative == sum(
+        lowest_s * 1e6 + number * interval_us < 0
+        for lowest_s, records, times in arrivals
+        for number in range(records)
+        for _ in range(times)
+    )
+    for name, percent in PERCENTS.items():
+        true_us = latencies_us[rank_of(percent, len(latencies_us)) - 1] if latencies_us else 0.0
+        # Half of what the bits that are not kept may have been of the latency itself or of its arrival's lowest one.
+        assert getattr(summary, name) * 1000 == pytest.approx(true_us, rel=2.0**-bits, abs=3)
+
+
+def test_an_arrival_costs_the_same_however_many_records_it_has():
+    """The 99.99th percentile of 16 million latencies, of two arrivals."""
+    spaced = SpacedLatencies(Spacing(0.001), FINE_BITS)
+    spaced.add(0.001, 8_000_000)
+    spaced.add(0.0015, 8_000_000)
+    assert spaced.summary() == LatencySummary(
+        16_000_000, 4_000_000.5, 7_200_000.5, 7_920_000.5, 7_992_000.5, 7_999_200.5, 8_000_000.5
+    )

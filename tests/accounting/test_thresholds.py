@@ -184,7 +184,9 @@ def test_metrics_of_the_worst_client_and_of_the_publishers_lag():
 
 def test_every_metric_is_tested_and_explained():
     latencies = {
-        f"{name}_{point}" for name in ("e2e", "service") for point in ("p50", "p90", "p99", "p999", "p9999", "max")
+        f"{name}_{point}"
+        for name in ("e2e", "service", "unpaced")
+        for point in ("p50", "p90", "p99", "p999", "p9999", "max")
     }
     others = {"loss", "failing_clients", "worst_client_p99", "pub_lag_p99", "pub_lag_max"}
     assert set(METRICS) == set(FIELDS) | latencies | others

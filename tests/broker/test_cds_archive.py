@@ -68,6 +68,7 @@ def test_it_is_made_once_and_a_broker_maps_it(make, make_broker, tmp_path):
         assert not [line for line in broker.last_lines(50) if "[warning]" in line]
 
 
+@pytest.mark.release
 def test_a_broker_does_without_one_that_does_not_fit(make_broker, tmp_path):
     wrong = tmp_path / "wrong.jsa"
     wrong.write_bytes(b"no archive" * 1000)
@@ -93,6 +94,7 @@ def test_a_java_that_cannot_make_or_use_one_is_asked_once_and_told_of(make, java
     assert make(chosen) == (None, [])
 
 
+@pytest.mark.release
 def test_a_broker_that_does_not_boot_is_not_remembered(make, java, tmp_path):
     script = java_that(tmp_path, java, "*kafka.Kafka*) exit 1;;")
     chosen = dataclasses.replace(java, path=script)

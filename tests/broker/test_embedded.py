@@ -62,6 +62,7 @@ def test_records_go_in_and_come_out(broker):
     assert broker.returncode() is None
 
 
+@pytest.mark.release
 def test_what_the_first_start_formats_serves_the_next_one_and_a_port_that_is_taken_is_replaced(
     make_broker, tmp_path, monkeypatch
 ):
@@ -154,6 +155,7 @@ def test_a_folder_of_someone_else_is_refused_and_kept(make_broker, tmp_path):
     assert (tmp_path / "mine").read_text() == "keep"
 
 
+@pytest.mark.release
 def test_a_killed_broker_is_seen_and_comes_back_with_its_data(make_broker, tmp_path, eventually):
     # The controller takes the broker back only when its session before is over.
     with make_broker(tmp_path / "broker", properties={"broker.session.timeout.ms": "2000"}) as broker:
@@ -236,6 +238,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.release
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's parent-death signal is Linux's")
 def test_a_killed_parent_takes_the_broker_with_it(tmp_path, eventually):
     command = [sys.executable, "-c", PARENT, str(tmp_path / "broker")]

@@ -15,6 +15,7 @@ integration = pytest.mark.integration
 RUN = ("kafka", "--total_sub_apps=1", "--clients_per_app=2", "--test_duration=1", "--warmup=0")
 
 
+@pytest.mark.release
 @integration
 def test_a_kept_stack_has_what_was_asked_for_and_nothing_else_is_taken(hydra, place) -> None:
     try:
@@ -63,6 +64,7 @@ def test_hydras_own_properties_are_refused_before_anything_starts(hydra, place) 
     assert not place.left_behind()
 
 
+@pytest.mark.release
 @integration
 def test_a_property_that_kafka_refuses_is_told_in_kafkas_words(hydra, place) -> None:
     command = hydra(*RUN, "--broker_property=num.io.threads=many")
@@ -72,6 +74,7 @@ def test_a_property_that_kafka_refuses_is_told_in_kafkas_words(hydra, place) -> 
     wait_until(lambda: not place.left_behind(), 10, "nothing is left")
 
 
+@pytest.mark.release
 @integration
 def test_a_heap_that_is_too_small_is_told(hydra, place) -> None:
     command = hydra(*RUN, "--broker_property=log.cleaner.dedupe.buffer.size=1000000000", "--broker_heap_mb=64")

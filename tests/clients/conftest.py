@@ -199,7 +199,17 @@ def reading() -> Callable[..., TopicOrder]:
     """What a subscriber task is told: ``clients`` clients that all read all partitions."""
 
     def make(
-        servers, topic, *, driver="wire", clients=1, partitions=1, leaders=None, starts=None, pace_ms=0.0, **settings
+        servers,
+        topic,
+        *,
+        driver="wire",
+        clients=1,
+        partitions=1,
+        leaders=None,
+        starts=None,
+        pace_ms=0.0,
+        unpaced=(),
+        **settings,
     ):
         begin = tuple(PartitionStart(part, (starts or {}).get(part, 0)) for part in range(partitions))
         leaders = leaders if leaders is not None else {part: endpoint_of(servers) for part in range(partitions)}
@@ -210,7 +220,10 @@ def reading() -> Callable[..., TopicOrder]:
             options=Options(**asked),
             bootstrap_servers=servers,
             pace_ms=pace_ms,
-            clients=tuple(ClientAssignment(f"c{number}", f"g{number}", begin) for number in range(clients)),
+            clients=tuple(
+                ClientAssignment(f"c{number}", f"g{number}", begin, paced=number not in unpaced)
+                for number in range(clients)
+            ),
             leaders=tuple(PartitionLeader(part, 1, where) for part, where in leaders.items()),
         )
 

@@ -235,14 +235,14 @@ def test_unknown_drivers(reading, sending):
 
 def test_a_task_imports_the_driver_that_it_was_launched_with_and_no_other(reading, sending, tmp_path):
     file = tmp_path / "mine.py"
-    file.write_text("class Driver:\n    def __init__(self, order):\n        self.order = order\nraised = 1\n")
+    file.write_text("class Driver:\n    def __init__(self, order, access):\n        self.order = order\nraised = 1\n")
     own = f"{file}:Driver"
     asked = reading("h:1", "t", driver=own, leaders={})
-    assert subscriber_driver(asked, own).order is asked
-    assert publisher_driver(sending("h:1", "t", driver=own), own).order.options.pub_driver == own
+    assert subscriber_driver(asked, own=own).order is asked
+    assert publisher_driver(sending("h:1", "t", driver=own), own=own).order.options.pub_driver == own
     for launched_with in ("", "os:system", f"{file}:Other"):
         with pytest.raises(UsageError, match="is not the one that this task was launched with"):
-            subscriber_driver(asked, launched_with)
+            subscriber_driver(asked, own=launched_with)
     for name in (f"{tmp_path}/gone.py:Driver", f"{file}:Gone", "no.such.module:Driver"):
         with pytest.raises(UsageError, match=r"cannot be imported \(.*give its file"):
             subscriber_driver(reading("h:1", "t", driver=name, leaders={}), name)
@@ -269,6 +269,7 @@ def kill(broker, until):
     assert broker.returncode() == -signal.SIGKILL
 
 
+@pytest.mark.release
 def test_a_broker_restart(own_broker, new_topic, publisher, subscriber, read_all, until, reconnects):
     """Killed and started on its port in mid-stream: all drivers read on, nothing is lost, nothing counted twice."""
     topic = new_topic(own_broker)
@@ -328,6 +329,7 @@ class Sending:
         self.publisher.pause(0.001)
 
 
+@pytest.mark.release
 def test_the_auditor_finds_what_the_wire_publisher_had_acked(own_broker, new_topic, publisher, until):
     """Records go out before, while and after the broker is killed and started again."""
     both = [Sending(own_broker, new_topic, publisher, acks) for acks in ("1", "all")]
@@ -357,6 +359,7 @@ def test_the_auditor_finds_what_the_wire_publisher_had_acked(own_broker, new_top
             assert appended == sum(each.sent)  # not one of them twice
 
 
+@pytest.mark.release
 def test_a_broker_that_is_gone_leaves_records_unknown(own_broker, new_topic, publisher, until):
     senders = [
         publisher(own_broker, new_topic(own_broker), driver=driver, drain_timeout=30.0) for driver in PUBLISHER_DRIVERS

@@ -181,6 +181,7 @@ def test_members_get_every_record_once_and_the_broker_knows_them(
     assert not names & listed()
 
 
+@pytest.mark.release
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_members_that_come_and_go_lose_and_duplicate_nothing(broker, new_topic, members, send, until, driver):
     partitions = 4

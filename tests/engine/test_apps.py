@@ -70,6 +70,7 @@ def run(command, sandbox, **environment):
     )
 
 
+@pytest.mark.release
 def test_it_runs_where_there_is_python_and_nothing_else(code, sandbox, bare_python):
     ended = run(code.command("task kafka-sub", None), sandbox, PATH=str(bare_python.parent), SHIV_ROOT="/nowhere")
     assert (ended.returncode, ended.stdout) == (2, "")
@@ -77,6 +78,7 @@ def test_it_runs_where_there_is_python_and_nothing_else(code, sandbox, bare_pyth
     assert {path.name.partition("_")[0] for path in sandbox.iterdir()} <= {FILE_NAME, f".{FILE_NAME}"}, "in its sandbox"
 
 
+@pytest.mark.release
 def test_every_driver_and_its_library_is_in_it(code, sandbox, bare_python):
     script = sandbox / "imports.py"
     run(code.command("task x", str(bare_python)), sandbox)  # unpacks it
@@ -199,6 +201,7 @@ TYPES = {
 """Of the fields that Marathon's schema of an app knows, those that Hydra sends; the schema takes no others."""
 
 
+@pytest.mark.release
 @pytest.mark.parametrize("role", ["kafka-pub", "kafka-sub"])
 def test_a_definition_is_what_marathon_takes(code_server, role):
     document = sent(app_spec(dataclasses.replace(CLUSTERS, app_prefix="team-a/g1"), role, 3, Placement(code_server)))

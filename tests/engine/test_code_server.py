@@ -173,6 +173,7 @@ def listening(process: psutil.Process) -> set[str]:
     return {item.laddr.ip for item in process.net_connections("tcp") if item.status == psutil.CONN_LISTEN}
 
 
+@pytest.mark.release
 @pytest.mark.integration
 def test_the_main_job_on_agents_without_hydra_that_their_attributes_are_for(hydra, place, bare_agents, external_kafka):
     command = hydra(
@@ -198,6 +199,7 @@ def test_the_main_job_on_agents_without_hydra_that_their_attributes_are_for(hydr
     place.assert_nothing_left()
 
 
+@pytest.mark.release
 @pytest.mark.integration
 def test_an_agent_that_cannot_run_the_code_says_why(hydra, place, bare_agents, external_kafka):
     command = hydra(
@@ -212,6 +214,7 @@ def test_an_agent_that_cannot_run_the_code_says_why(hydra, place, bare_agents, e
     place.assert_nothing_left()
 
 
+@pytest.mark.release
 @pytest.mark.integration
 def test_a_port_of_the_code_server_that_is_taken_is_told_with_its_owner(hydra, place, bare_agents, external_kafka):
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -19,6 +19,7 @@ def kill(kafka) -> None:
     wait_until(lambda: kafka.returncode() is not None, 5, "the broker is dead")
 
 
+@pytest.mark.release
 @pytest.mark.usefixtures("on_running_stack")
 def test_one_subscriber_killed_and_one_suspended_for_a_while(hydra, place) -> None:
     command = hydra("kafka", "--total_sub_apps=3", "--test_duration=6", "--output=result.json")
@@ -47,6 +48,7 @@ def test_one_subscriber_killed_and_one_suspended_for_a_while(hydra, place) -> No
     assert result["verdict"] == "indeterminate"
 
 
+@pytest.mark.release
 @pytest.mark.usefixtures("on_running_stack")
 def test_all_subscribers_killed(hydra, place) -> None:
     command = hydra("kafka", "--total_sub_apps=2", "--test_duration=60", "--output=result.json")
@@ -89,8 +91,13 @@ def test_embedded_kafka_killed(hydra, place) -> None:
 
 
 @pytest.mark.usefixtures("on_running_stack")
-@pytest.mark.parametrize("made_again", [False, True])
-@pytest.mark.parametrize("publisher", ["confluent", "wire"])
+@pytest.mark.parametrize(
+    ("publisher", "made_again"),
+    [
+        ("wire", True),
+        *(pytest.param(*case, marks=pytest.mark.release) for case in (("wire", False), ("confluent", True))),
+    ],
+)
 def test_topic_deleted_by_somebody_else(hydra, place, external_kafka, publisher, made_again) -> None:
     command = hydra(
         "kafka", f"--pub_driver={publisher}", "--clients=2", "--clients_per_app=2", "--msg_rate=200",
@@ -115,6 +122,7 @@ def test_topic_deleted_by_somebody_else(hydra, place, external_kafka, publisher,
     assert result["bottleneck"]["limit"] == "unknown"
 
 
+@pytest.mark.release
 def test_external_kafka_killed(hydra, mortal_kafka) -> None:
     command = hydra(
         "kafka", f"--bootstrap_servers={mortal_kafka.bootstrap_servers}", "--total_sub_apps=2", "--test_duration=60",
@@ -129,6 +137,7 @@ def test_external_kafka_killed(hydra, mortal_kafka) -> None:
     assert f"Kafka at {mortal_kafka.bootstrap_servers} is gone (Connection refused)" in command.complaint
 
 
+@pytest.mark.release
 @pytest.mark.usefixtures("on_running_stack")
 def test_external_kafka_restarted(hydra, place, mortal_kafka) -> None:
     """Beneath two runs at once, one of each publisher."""

@@ -52,6 +52,7 @@ def test_every_client_is_a_member_and_every_record_counts(hydra, place, groups, 
     assert groups() == {}
 
 
+@pytest.mark.release
 @pytest.mark.usefixtures("on_running_stack")
 def test_a_member_that_is_killed_is_missing_and_its_group_goes_all_the_same(hydra, place, groups) -> None:
     command = hydra(*RUN, "--group=shared", "--test_duration=5", "--drain_timeout=2", "--output=result.json")
@@ -67,6 +68,7 @@ def test_a_member_that_is_killed_is_missing_and_its_group_goes_all_the_same(hydr
     assert groups() == {}
 
 
+@pytest.mark.release
 @pytest.mark.usefixtures("on_running_stack")
 def test_somebody_else_in_the_group_costs_a_rebalance_that_is_told(hydra, place, external_kafka, groups) -> None:
     from confluent_kafka import Consumer

@@ -13,9 +13,10 @@ import pytest
 from tests.commands import skip_if_others_use_the_machine, suspend
 from tests.quotas import client_quota
 
-pytestmark = [pytest.mark.integration, pytest.mark.alone]
+pytestmark = pytest.mark.integration
 
 
+@pytest.mark.alone
 def test_a_delay_of_100_ms_on_the_way_moves_the_median_by_100_ms(hydra, place, kafka_behind_proxy) -> None:
     e2e, service = {}, {}
     for delay_ms, warmup_s in ((0, 4), (100, 0.5)):  # a broker that is cold would be slow in the first run alone
@@ -35,6 +36,7 @@ def test_a_delay_of_100_ms_on_the_way_moves_the_median_by_100_ms(hydra, place, k
     assert service[100] - service[0] == pytest.approx(100, abs=10)
 
 
+@pytest.mark.alone
 @pytest.mark.usefixtures("on_running_stack")
 def test_a_publisher_that_stood_still_is_charged_end_to_end_and_not_in_service(hydra, place) -> None:
     command = hydra("kafka", "--total_sub_apps=1", "--clients_per_app=3", "--test_duration=5", "--output=result.json")
@@ -61,6 +63,7 @@ def test_a_publisher_that_stood_still_is_charged_end_to_end_and_not_in_service(h
     assert result["totals"]["records_lost"] == 0
 
 
+@pytest.mark.alone
 @pytest.mark.usefixtures("on_running_stack")
 def test_clients_that_cannot_keep_up_are_the_limit_and_not_the_broker(hydra, place) -> None:
     command = hydra(
@@ -91,6 +94,7 @@ SMALL = (
 )
 
 
+@pytest.mark.alone
 @pytest.mark.usefixtures("on_running_stack")
 def test_a_run_in_which_nothing_gives_way_has_no_limit(hydra, place) -> None:
     command = hydra(*SMALL, "--threshold=loss==0,e2e_p50<5000ms,tx_rate>=0.9*asked")
@@ -108,6 +112,7 @@ def test_a_run_in_which_nothing_gives_way_has_no_limit(hydra, place) -> None:
     assert sum(point["sent"] for point in result["points"]) == 1500
 
 
+@pytest.mark.alone
 @pytest.mark.usefixtures("on_running_stack")
 def test_a_broken_threshold_fails_the_run_and_a_missing_audit_is_told(hydra, place) -> None:
     # Without a linger and a pace: what we wait for ourselves would explain it.
@@ -148,6 +153,7 @@ class Quota:
         self._process.send_signal(signal.SIGCONT)
 
 
+@pytest.mark.alone
 @pytest.mark.usefixtures("on_running_stack")
 def test_a_broker_with_little_cpu_is_the_limit(hydra, place) -> None:
     command = hydra(

@@ -55,6 +55,7 @@ def listening(process: psutil.Process) -> set[str]:
     return {item.laddr.ip for item in process.net_connections("tcp") if item.status == psutil.CONN_LISTEN}
 
 
+@pytest.mark.release
 def test_tasks_kafka_and_controller_at_different_addresses(hydra, place, marathon, external_kafka):
     command = hydra(
         "kafka",
@@ -80,6 +81,7 @@ def test_tasks_kafka_and_controller_at_different_addresses(hydra, place, maratho
     assert [*place.tasks("kafka-pub"), *place.tasks("kafka-sub")] == []
 
 
+@pytest.mark.release
 def test_a_second_run_takes_nothing_from_the_first_one(hydra, place, marathon, external_kafka):
     """Both on one Marathon, with the same prefix; and who leaves apps up finds them again."""
     given = (

@@ -206,6 +206,7 @@ def listening(pid: int) -> set[str]:
     return {socket.inet_ntoa(struct.pack("=I", int(address, 16))) for address in addresses}
 
 
+@pytest.mark.release
 def test_nothing_takes_another_host_for_its_own(namespaces, kafka, marathon, agent_python, hydra, place):
     server, url = marathon
     command = hydra(

@@ -38,6 +38,7 @@ def warmed_up(run) -> bool:
     return any(line.startswith("hydra: warming up") for line in run.errors)
 
 
+@pytest.mark.release
 @pytest.mark.timeout(300)  # many commands, one after the other
 def test_it_serves_runs_until_it_is_killed_and_the_next_one_until_it_is_told_to_end(
     hydra, place, down_at_the_end

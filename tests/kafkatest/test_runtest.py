@@ -15,6 +15,7 @@ from hydra.options.order import RunOrder
 from hydra.run import controller
 from hydra.run.protocols import AppSpec, SilentProgress, Task
 from hydra.run.record import RunRecord, failed_record
+from hydra.run.warm_up import WarmUpPlan
 from tests.facts import made_result
 
 
@@ -28,8 +29,10 @@ class FakeRun:
         self.stack.measured.append(self.order)
         return self._record({"send": 1.0})
 
-    def warm_up(self):
+    def warm_up(self, warmth):
         self.stack.warmed_up.append(self.order)
+        for fetches in range(6 if warmth is not None else 0):
+            warmth.note(fetches * 100e-6, fetches)
         return self._record({"warmup": 2.0})
 
     def _record(self, phases_s):
@@ -48,7 +51,7 @@ class FakeStack:
 
     def __init__(self):
         self.measured, self.warmed_up, self.errors, self.apps = [], [], [], {}
-        self.warm_up_s, self.loaded = 0.0, 0
+        self.warm_up_plan_is, self.loaded = None, 0
         self.ended, self.traced = None, []
         self.launcher = self.deployment = self
 
@@ -61,8 +64,8 @@ class FakeStack:
     def context(self, _progress):
         return SimpleNamespace(host=SimpleNamespace(cores=2))
 
-    def warmup_s(self, _options):
-        return self.warm_up_s
+    def warm_up_plan(self, _options):
+        return self.warm_up_plan_is
 
     def ran(self):
         self.loaded += 1
@@ -180,7 +183,7 @@ def test_a_failed_run_raises_its_error_and_leaves_its_record(stack):
 
 
 def test_a_warm_up_is_the_same_load_and_its_time_is_a_phase(stack):
-    stack.warm_up_s = 2.0
+    stack.warm_up_plan_is = WarmUpPlan(2.0)
     runner = RunTestKAFKA(Options(total_sub_apps=1, msg_rate=50.0), False)
     assert runner.run_test() == {"packet_tx": 7}
     (before,), (run,) = stack.warmed_up, stack.measured
@@ -189,8 +192,18 @@ def test_a_warm_up_is_the_same_load_and_its_time_is_a_phase(stack):
     assert runner.record.phases_s == {"warmup": 2.0, "send": 1.0}
 
 
+def test_what_came_of_a_warm_up_until_the_broker_is_warm_is_told(stack):
+    stack.warm_up_plan_is = WarmUpPlan(15.0, until_warm=True)
+    told = []
+    progress = SilentProgress()
+    progress.note = told.append
+    RunTestKAFKA(Options(total_sub_apps=1), False, progress=progress).run_test()
+    assert told == ["the warm-up took 2.0 s: a fetch cost the broker 100 us of CPU at first and 100 us in the end"]
+    assert stack.loaded == 2
+
+
 def test_a_warm_up_that_fails_is_the_run_that_failed(stack):
-    stack.warm_up_s, stack.errors = 2.0, [BrokerError("gone")]
+    stack.warm_up_plan_is, stack.errors = WarmUpPlan(2.0), [BrokerError("gone")]
     runner = RunTestKAFKA(Options(total_sub_apps=1), False)
     with pytest.raises(BrokerError):
         runner.run_test()

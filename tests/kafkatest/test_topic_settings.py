@@ -18,6 +18,7 @@ from hydra.broker.admin import KafkaTopicAdmin
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("on_running_stack")]
 
+EVERY_DRIVER = ["wire", *(pytest.param(driver, marks=pytest.mark.release) for driver in ("confluent", "kafka-python"))]
 LOAD = ("--clients=2", "--clients_per_app=2", "--test_duration=2", "--warmup=0", "--output=result.json")
 
 
@@ -43,7 +44,7 @@ def new_topics_with(mortal_kafka):
     return changed
 
 
-@pytest.mark.parametrize("publisher", ["confluent", "wire", "kafka-python"])
+@pytest.mark.parametrize("publisher", EVERY_DRIVER)
 def test_a_refusal_is_told_in_the_brokers_words(hydra, place, new_topics_with, publisher) -> None:
     with new_topics_with("log.cleanup.policy", "compact") as kafka:
         command = hydra(
@@ -59,7 +60,7 @@ def test_a_refusal_is_told_in_the_brokers_words(hydra, place, new_topics_with, p
         assert told in " ".join(text.split())
 
 
-@pytest.mark.parametrize("publisher", ["confluent", "wire", "kafka-python"])
+@pytest.mark.parametrize("publisher", EVERY_DRIVER)
 def test_batches_are_cut_to_what_the_topic_takes(hydra, place, new_topics_with, publisher) -> None:
     with new_topics_with("message.max.bytes", "30000") as kafka:
         command = hydra(
@@ -76,7 +77,7 @@ def test_records_that_no_topic_takes_are_refused_before_anything_starts(hydra, n
     assert "30072 bytes at least, and the brokers take 30000 (message.max.bytes)" in command.complaint
 
 
-@pytest.mark.parametrize("publisher", ["confluent", "wire", "kafka-python"])
+@pytest.mark.parametrize("publisher", EVERY_DRIVER)
 def test_large_batches_go_into_an_embedded_kafka(hydra, place, publisher) -> None:
     command = hydra(
         "kafka", *LOAD, f"--pub_driver={publisher}", "--msg_size=100000", "--msg_rate=100", "--linger_ms=200"
@@ -85,7 +86,7 @@ def test_large_batches_go_into_an_embedded_kafka(hydra, place, publisher) -> Non
     assert place.record()["order"]["topic_facts"]["max_message_bytes"] == 10_000_000
 
 
-@pytest.mark.parametrize("subscriber", ["wire", "confluent", "kafka-python"])
+@pytest.mark.parametrize("subscriber", EVERY_DRIVER)
 def test_what_the_broker_stamps_is_no_service_latency(hydra, place, new_topics_with, subscriber) -> None:
     with new_topics_with("log.message.timestamp.type", "LogAppendTime") as kafka:
         command = hydra(

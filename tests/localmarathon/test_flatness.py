@@ -22,6 +22,7 @@ def footprint(process):
     return len(gc.get_objects()), threading.active_count(), process.num_fds()
 
 
+@pytest.mark.release
 def test_hundreds_of_cycles_leave_nothing_behind(start_marathon, poll):
     server = start_marathon(staging_s=0)
     process = psutil.Process()
@@ -49,6 +50,7 @@ def test_hundreds_of_cycles_leave_nothing_behind(start_marathon, poll):
     assert objects_after - objects < CYCLES / 2
 
 
+@pytest.mark.release
 def test_hundreds_of_tasks_start_are_listed_and_gone(start_marathon, poll):
     server = start_marathon(agents=[AgentSpec(host) for host in HOSTS])
     begun_s = time.monotonic()

@@ -119,6 +119,28 @@ def test_a_pace_that_is_asked_for_holds_on_any_machines():
     assert fetch_pace_ms(options, 2) == 7.5
 
 
+@pytest.mark.parametrize(
+    ("options", "unpaced"),
+    [
+        (Options(), [0, 500]),  # of 8,000 fetches a second a twentieth is 400, and there are 200 appends
+        (Options(total_sub_apps=10, clients_per_app=10, linger_ms=500.0), [0, 50]),
+        (Options(total_sub_apps=20, clients_per_app=500, linger_ms=500.0), list(range(0, 10_000, 113))),
+        (Options(total_sub_apps=50, msg_rate=3000.0), [0, 250]),  # two, however many fetches they cause
+        (Options(total_sub_apps=20, clients_per_app=50, msg_rate=1.0), list(range(0, 1000, 50))),  # one of fifty
+        (Options(total_sub_apps=50, fetch_pace_ms=0.0), []),
+        (Options(total_sub_apps=3), []),
+        (Options(total_sub_apps=49, clients_per_app=1, fetch_pace_ms=50.0), []),
+        (Options(sub_driver="confluent"), []),
+        (Options(sub_driver="mine.py:Driver"), []),
+        (Options(group="shared"), []),
+    ],
+)
+def test_a_few_clients_keep_no_pace(options, unpaced):
+    task_ids = [f"t.{number}" for number in range(options.total_sub_apps)]
+    order = make_order("run-1", options, bootstrap_servers="127.0.0.1:9092", task_ids=task_ids, cores=2)
+    assert [number for number, client in enumerate(order.clients) if not client.paced] == unpaced
+
+
 def test_an_order_holds_the_options_once_and_what_follows_from_them():
     options = Options(
         total_sub_apps=2, clients_per_app=3, msg_rate=250.0, test_duration=4.0, partitions=6, msg_batch=7,
@@ -181,3 +203,11 @@ BIG = {"msg_size": 100_000, "msg_batch": 100}
 def test_batches_and_topic_follow_one_rule(options, topic_takes, topic_set, batch):
     order = RunOrder("r", Options(**options), topic_facts=TopicFacts(max_message_bytes=topic_takes))
     assert (order.topic_max_message_bytes, order.batch_bytes) == (topic_set, batch)
+
+
+@pytest.mark.parametrize(
+    ("acks", "idempotence", "is_idempotent"),
+    [("1", "auto", False), ("0", "no", False), ("all", "auto", True), ("all", "yes", True), ("all", "no", False)],
+)
+def test_a_publisher_is_idempotent_where_kafkas_own_is_unless_told_otherwise(acks, idempotence, is_idempotent):
+    assert RunOrder("run-1", Options(acks=acks, idempotence=idempotence)).is_idempotent is is_idempotent

@@ -139,6 +139,7 @@ def test_nothing_but_errors(look, measured):
     assert complaints == []
 
 
+@pytest.mark.release
 def test_two_hundred_points_fit_into_twelve_megabytes_and_only_what_is_seen_is_drawn_at_first(look, tmp_path):
     record = grid_of(clients=range(10, 210, 10), rates=range(1000, 11_000, 1000), options=Options(test_duration=60))
     assert len(record.points) == 200
@@ -265,6 +266,7 @@ def contrast(one, other):
     return (high + 0.05) / (low + 0.05)
 
 
+@pytest.mark.release
 def test_on_paper_every_plot_is_drawn_in_ink(look, tmp_path):
     async def scenario(opened, _seconds):
         await opened.paper(tmp_path / "report.pdf")

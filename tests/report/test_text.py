@@ -144,6 +144,11 @@ LATE = LatencySummary(7, 1.0, 2.0, 32.1, 4.0, 5.0, 678.9)
         ),
         ({}, {"e2e": LATE, "linger_ms": 5}, "lost 0, p99 32.1 ms (of which harness: linger <= 5 ms)"),
         ({}, {"e2e": LATE}, "lost 0, p99 32.1 ms"),
+        (
+            {},
+            {"e2e": LATE, "pace_ms": 25.0, "unpaced": dataclasses.replace(LATE, p99_ms=9.87)},
+            "p99 32.1 ms (of which harness: pace <= 25 ms), p99 without the pace 9.87 ms",
+        ),
         ({"records_lost": 1234, "records_unread": 1000}, {}, "records/s, lost 234, unread 1,000"),
         ({"clients_missing": 2, "clients_never_started": 1}, {}, "PASS  17 of 20 clients, sent"),
     ],
@@ -151,7 +156,8 @@ LATE = LatencySummary(7, 1.0, 2.0, 32.1, 4.0, 5.0, 678.9)
 def test_the_first_line_says_it_all(totals, latency, line):
     made = result(clients_asked=20, tx_rate_per_s=999.94, **totals)
     order = RunOrder("r", Options(linger_ms=latency.get("linger_ms", 0)), pace_ms=latency.get("pace_ms", 0.0))
-    made = dataclasses.replace(made, latency=dataclasses.replace(NO_LATENCY, e2e=latency.get("e2e", NO_LATENCY.e2e)))
+    seen = {name: latency[name] for name in ("e2e", "unpaced") if name in latency}
+    made = dataclasses.replace(made, latency=dataclasses.replace(NO_LATENCY, **seen))
     found = verdict_line(made, order)
     assert line in found
     assert found.endswith(line) or not line.endswith(("ms", ")", "0"))

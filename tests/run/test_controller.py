@@ -5,7 +5,9 @@ from itertools import pairwise
 import pytest
 
 from hydra.errors import BrokerError, DegradedError, InterruptedRunError, MarathonError, NotReadyError, UsageError
+from hydra.options.connection_limits import ConnectionLimit
 from hydra.options.order import TopicFacts
+from hydra.run.warm_up import Warmth
 
 
 def test_a_run_delivers_every_record_to_every_client(rehearsal):
@@ -37,6 +39,36 @@ def test_a_warm_up_is_the_same_load_and_leaves_nothing(rehearsal):
         True,
     )
     assert stage.broker.deleted == ["run-1"]
+    stage.assert_let_go()
+
+
+def test_a_warm_up_ends_once_the_broker_is_warm(rehearsal):
+    stage = rehearsal(test_duration=60.0)
+    fallen_s = stage.clock.now_s() + 5
+    # A fetch costs less and less until then, and always the same from then on.
+    stage.context.host.broker_cpu_s = lambda now_s: (
+        now_s * 0.01 if now_s >= fallen_s else fallen_s * 0.01 - (2 ** (fallen_s - now_s) - 1)
+    )
+    warmth = Warmth()
+    record = stage.run.warm_up(warmth)
+    assert warmth.settled
+    assert max(warmth.costs_us[:2]) > 10 * warmth.costs_us[-1]
+    assert 5 < record.phases_s["warmup"] < 10
+    assert stage.publisher.received.count("teststop") == 1
+    assert (record.status, stage.broker.deleted) == ("complete", ["run-1"])
+    stage.assert_let_go()
+
+
+@pytest.mark.parametrize(
+    "broker_cpu_s", [None, lambda now_s: -(2 ** (1040 - now_s))], ids=["not known", "ever falling"]
+)
+def test_a_warm_up_is_bounded(rehearsal, broker_cpu_s):
+    stage = rehearsal(test_duration=8.0)
+    stage.context.host.broker_cpu_s = broker_cpu_s
+    warmth = Warmth()
+    record = stage.run.warm_up(warmth)
+    assert not warmth.settled
+    assert 8 < record.phases_s["warmup"] < 12
     stage.assert_let_go()
 
 
@@ -331,6 +363,45 @@ def test_a_final_refusal_of_the_publisher_ends_the_wait_at_once(rehearsal):
     stage.publisher.fail_with = "topic run-1 at b:9092: no producer id: CLUSTER_AUTHORIZATION_FAILED"
     with pytest.raises(BrokerError, match="IDEMPOTENT_WRITE"):
         stage.measure()
+
+
+NOT_LET_IN = "b:9092: not let in: no reply for 9 s"
+TURNED_AWAY = "b:9092: the broker closed the connection before it had answered anything"
+
+
+@pytest.mark.parametrize("error", [NOT_LET_IN, TURNED_AWAY])
+def test_a_limit_on_connections_ends_the_wait_and_is_named(rehearsal, error):
+    stage = rehearsal(start_timeout=60.0)
+    stage.broker.limits = (ConnectionLimit("max.connections.per.ip", 3, "one address"),)
+    stage.subscribers[1].position_after_s = 1000
+    stage.subscribers[1].error = error
+    with pytest.raises(BrokerError) as caught:
+        stage.measure()
+    assert "those of 2 of 4 clients: max.connections.per.ip=3" in str(caught.value)
+    assert error in str(caught.value)
+    assert 10 <= stage.elapsed_s < 25
+    stage.assert_let_go()
+
+
+@pytest.mark.parametrize("limits", [(), None, (ConnectionLimit("max.connection.creation.rate", 3, "a second"),)])
+def test_without_such_a_limit_the_wait_goes_on(rehearsal, limits):
+    stage = rehearsal(start_timeout=30.0)
+    stage.broker.limits = limits
+    stage.subscribers[1].position_after_s = 20.0
+    stage.subscribers[1].error = NOT_LET_IN
+    assert stage.measure().totals.clients_ok == 4
+
+
+def test_the_limits_are_asked_for_where_a_client_was_not_let_in(rehearsal):
+    stage = rehearsal()
+    stage.broker.limits = (ConnectionLimit("max.connections", 3, "all"),)
+    stage.measure()
+    assert stage.record.evidence.connection_limits is None
+    stage = rehearsal()
+    stage.broker.limits = (ConnectionLimit("max.connections", 3, "all"),)
+    stage.subscribers[0].driver_error = NOT_LET_IN
+    stage.measure()
+    assert stage.record.evidence.connection_limits == stage.broker.limits
 
 
 @pytest.mark.parametrize("name", ["LEADER_NOT_AVAILABLE", "REBALANCE_IN_PROGRESS", "COORDINATOR_NOT_AVAILABLE"])

@@ -176,6 +176,7 @@ def test_facts_as_plain_values():
         "group_id": "g",
         "starts": [{"partition": 0, "offset": 3}],
         "task_id": "",
+        "paced": True,
     }
     leader = PartitionLeader(0, 1, Endpoint("h", 2))
     assert to_builtins(leader) == {"partition": 0, "node_id": 1, "endpoint": {"host": "h", "port": 2}}

@@ -15,6 +15,7 @@ DURATION_S = 2
 LONGEST_P50_S = 0.2
 
 
+@pytest.mark.release
 @pytest.mark.alone
 def test_maxrate_finds_the_rate_of_a_proxy_in_front_of_the_broker(hydra, place, kafka_behind_proxy):
     """At r records/s through a proxy for w the middle one of a run of d seconds waits for d/2 x (r/w - 1) seconds."""

@@ -66,6 +66,7 @@ def assert_report_shows_the_originals_plots(report, look_at):
     assert {url.partition(":")[0] for url in requests} <= {"file", "data", "blob"}
 
 
+@pytest.mark.release
 def test_a_killed_sweep_goes_on_and_has_every_point_once(hydra, place):
     """SIGKILL at random moments of it, with a real broker; then to the end."""
     chance = random.Random(6)

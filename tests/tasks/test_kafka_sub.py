@@ -5,7 +5,7 @@ import pytest
 from hydra.accounting.stats import HostTraffic, ProcessUsage
 from hydra.options.options import Options
 from hydra.options.order import ClientAssignment, PartitionStart, RunOrder
-from hydra.signals.messages import DrainTo
+from hydra.signals.messages import DrainTo, StartAt
 from hydra.tasks.kafka_sub import MAX_NAMES, SubscriberRun
 
 FROM_THE_START = (PartitionStart(0, 0),)
@@ -16,8 +16,11 @@ USAGE = ProcessUsage(cpu_percent=1.0, rss_bytes=1, window_s=1.0)
 
 @pytest.fixture
 def make(clock, twins):
-    def make(clients=2, starts=FROM_THE_START):
-        assigned = tuple(ClientAssignment(f"c{number}", f"g{number}", tuple(starts)) for number in range(clients))
+    def make(clients=2, starts=FROM_THE_START, unpaced=()):
+        assigned = tuple(
+            ClientAssignment(f"c{number}", f"g{number}", tuple(starts), paced=number not in unpaced)
+            for number in range(clients)
+        )
         order = RunOrder("run-1", Options(msg_rate=100.0, msg_batch=10), "127.0.0.1:9092", assigned)
         broker = twins.Broker(clock)
         broker.create_topic("run-1", partitions=1, configs={})
@@ -55,6 +58,22 @@ def test_drained_means_read_up_to_the_end_offsets(make):
     status = run.status()
     assert (status.phase, status.drained, status.waiting) == ("drained", 2, ())
     assert [client.received for client in run.stats("t", USAGE, TRAFFIC).clients] == [5, 5]
+
+
+@pytest.mark.parametrize("unpaced", [(), (1,), (0, 2)])
+def test_the_latencies_of_unpaced_clients_are_among_all_and_by_themselves(make, clock, unpaced):
+    run, driver, broker = make(clients=3, unpaced=unpaced)
+    run.start(StartAt(clock.now_s(), 0.0))
+    for last in (5, 9):  # in two samples
+        broker.append("run-1", 0, range(last - 4, last))
+        clock.sleep(1.5)
+        driver.now_s = clock.now_s()
+        run.poll(0)
+    stats = run.stats("t", USAGE, TRAFFIC)
+    assert sum(stats.e2e.counts) == sum(sum(sample.e2e.counts) for sample in stats.samples) == 3 * 8
+    assert sum(stats.unpaced.counts) == len(unpaced) * 8
+    if unpaced:
+        assert (stats.unpaced.max_us, stats.unpaced.buckets) == (stats.e2e.max_us, stats.e2e.buckets)
 
 
 def test_clients_with_nothing_to_read_are_positioned_and_drained(make):
