@@ -17,6 +17,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "show": ("saved_results", "Print a result file."),
     "report": ("saved_results", "Make a page with plots of results."),
     "compare": ("saved_results", "Put two results side by side."),
+    "trend": ("trend", "Say when results of one plan changed."),
     "smoke": ("checks", "Tell by a small run whether Hydra works here."),
     "doctor": ("checks", "Check everything that a run needs, and say what to do."),
     "cli": ("cli", "List, stop and scale what runs on a Marathon; read its logs."),

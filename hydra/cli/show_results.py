@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from hydra.cli.terminal import Column, print_lines, print_table, stdout_console
 from hydra.report import text
@@ -11,6 +12,7 @@ from hydra.run.record import RunRecord
 from hydra.sweep.comparison import Comparison, MetricChange, compare_sides
 from hydra.sweep.record import SweepRecord
 from hydra.sweep.search import answer_sentence
+from hydra.sweep.trend import Series
 from hydra.sweep.tuning import tuning_sentence
 
 VERDICT_STYLES = {"pass": "green", "fail": "red", "indeterminate": "yellow", "error": "bold red"}
@@ -133,3 +135,33 @@ def _beside(item: MetricChange) -> str:
         return item.why or "so few runs could not have shown one"
     least = f"{text.three_digits(item.smallest)} {item.unit} would have been" if item.smallest else ""
     return "; ".join(filter(None, (least, item.why)))
+
+
+def print_trend(found: Sequence[Series]) -> None:
+    """Print a row for each change, and how much did not change."""
+    changed = [(series, change) for series in found for change in series.changes]
+    if changed:
+        numbers = [Column(name, numbers=True) for name in ("before", "after", "change")]
+        print_table(
+            [Column("since"), Column("point"), Column("metric"), *numbers, Column("unit"), Column("")],
+            [
+                (
+                    change.at[:16],
+                    series.point,
+                    series.metric,
+                    text.number(change.before),
+                    text.number(change.after),
+                    f"{100 * (change.after / change.before - 1):+.1f} %" if change.before else "new",
+                    series.unit,
+                    change.state,
+                )
+                for series, change in sorted(changed, key=lambda each: each[1].at)
+            ],
+            styles=[CHANGE_STYLES[change.state] for _, change in sorted(changed, key=lambda each: each[1].at)],
+        )
+    steady = sum(not series.changes for series in found)
+    print_lines([f"{steady} of {len(found)} series did not change; the longest has {max(map(_length, found))} results"])
+
+
+def _length(series: Series) -> int:
+    return len(series.values)
