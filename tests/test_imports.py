@@ -42,6 +42,7 @@ PURE = [
         ("sweep", "plan.py"),
         ("sweep", "search.py"),
         ("sweep", "comparison.py"),
+        ("sweep", "judgement.py"),
         ("sweep", "tuning.py"),
         ("kafkatest", "leftovers.py"),
     }
@@ -50,8 +51,8 @@ PURE = [
 """What decides: nothing in here knows a socket, a file, a process, a thread, a clock, a log or chance."""
 
 PURE_MAY_IMPORT = {
-    "__future__", "bisect", "collections", "configparser", "dataclasses", "difflib", "enum", "functools", "itertools",
-    "json", "math", "msgspec", "operator", "re", "statistics", "struct", "types", "typing", "zlib",
+    "__future__", "bisect", "collections", "configparser", "dataclasses", "difflib", "enum", "functools", "hashlib",
+    "itertools", "json", "math", "msgspec", "operator", "re", "statistics", "struct", "types", "typing", "zlib",
 }  # fmt: skip
 
 IMPURE_CALLS = {"open", "print", "input", "eval", "exec", "compile", "__import__", "breakpoint"}

@@ -17,6 +17,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "show": ("saved_results", "Print a result file."),
     "report": ("saved_results", "Make a page with plots of results."),
     "compare": ("saved_results", "Put two results side by side."),
+    "trend": ("trend", "Say when results of one plan changed."),
     "smoke": ("checks", "Tell by a small run whether Hydra works here."),
     "doctor": ("checks", "Check everything that a run needs, and say what to do."),
     "cli": ("cli", "List, stop and scale what runs on a Marathon; read its logs."),
@@ -29,6 +30,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 KAFKA_COMMANDS: Mapping[str, tuple[str, str]] = {
     "sweep": ("kafka_sweep", "Runs over clients x rates, or over any other options."),
     "batchsize": ("kafka_sweep", "Runs over the size of the publisher's batches."),
+    "ab": ("kafka_ab", "Two settings in turns: is B better than A?"),
     "maxrate": ("kafka_search", "The highest rate that passes, for the clients asked for."),
     "maxclients": ("kafka_search", "The most clients that pass, at the rate asked for."),
     "frontier": ("kafka_search", "The highest rate that passes, for each number of clients."),

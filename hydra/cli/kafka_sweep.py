@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -107,7 +108,9 @@ def batchsize(ctx: click.Context, /, **_flags: object) -> int:
 
 
 def _planned(kind: SweepKind, options: Options, changes: Sequence[dict[str, object]], repeats: int) -> SweepRecord:
-    plan = SweepPlan(make_points(options, changes), repeats=repeats)
+    # One round is in the order in which it was asked for.
+    seed = secrets.randbits(32) if repeats > 1 else None
+    plan = SweepPlan(make_points(options, changes), repeats=repeats, seed=seed)
     check_capacity_of(point.options for point in plan.points)
     return new_sweep(kind, options, plan=plan)
 

@@ -22,6 +22,7 @@ def show(file: str) -> int:
     """Print a result FILE of a run, or a file or folder of a sweep, as its command did. Exit code: the command's."""
     from hydra.cli.show_results import print_record, print_sweep
     from hydra.run.record import RunRecord
+    from hydra.sweep.comparison import saved_exit_code
     from hydra.sweep.folder import load_results
     from hydra.sweep.record import SweepRecord
 
@@ -31,7 +32,7 @@ def show(file: str) -> int:
     else:
         for record in (saved,) if isinstance(saved, RunRecord) else saved.runs:
             print_record(record)
-    return saved.exit_code
+    return saved_exit_code(saved)
 
 
 @click.command(
@@ -60,10 +61,10 @@ def report(ctx: click.Context, /, results: tuple[str, ...], **_files: str | None
     cls=HelpPage,
     examples={"hydra compare yesterday/ today/ --tolerance=15": "has anything become worse by more than 15 %?"},
     codes={
-        "0": "nothing is worse",
+        "0": "nothing is shown to be worse",
         "1": "something is worse",
         "2": "usage: a flag, or a file that is not a result",
-        "3": "no answer: the two have no point in common",
+        "3": "no answer: no point in common, or nothing that could be judged",
     },
 )
 @click.argument("before", metavar="A")
@@ -77,8 +78,9 @@ def report(ctx: click.Context, /, results: tuple[str, ...], **_files: str | None
 def compare(ctx: click.Context, /, before: str, after: str, tolerance: float, **_files: str | None) -> int:
     """Compare B with A: two runs, or two sweeps or searches, point by point.
 
-    A difference counts beyond --tolerance, if the repeats of the two sides do not overlap. Below a millisecond no
-    latency counts; any loss does where there was none.
+    A difference counts beyond --tolerance, if a rank test over the runs shows it among all that were compared: that
+    takes 4 repeats a side, and more for many points. Below a millisecond no latency counts; any loss does where there
+    was none.
     """
     outputs = parse_outputs(ctx)
     from hydra.cli.show_results import print_comparison
@@ -93,7 +95,7 @@ def compare(ctx: click.Context, /, before: str, after: str, tolerance: float, **
     with told_beside(outputs):
         print_comparison(found, tolerance_percent=tolerance)
     _write(found, outputs)
-    return 1 if found.regressions else 0
+    return found.exit_code
 
 
 def _write(found: Comparison, outputs: Outputs) -> None:
@@ -102,7 +104,7 @@ def _write(found: Comparison, outputs: Outputs) -> None:
 
     body = to_builtins(found)
     assert isinstance(body, dict)
-    head = {"format": "hydra-comparison", "format_version": 1}
+    head = {"format": "hydra-comparison", "format_version": 2}
     errors = OutputErrors()
     make: Callable[[], str | bytes]
     for flag, make in (

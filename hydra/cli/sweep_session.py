@@ -123,6 +123,7 @@ def _resumed(ctx: click.Context, kind: SweepKind) -> SweepFolder:
 def _measure(folder: SweepFolder, outputs: Outputs) -> int:
     from hydra.cli.progress import shown_progress
     from hydra.run.clock import MonotonicClock
+    from hydra.sweep.comparison import saved_exit_code
     from hydra.sweep.runner import StackRunner, SweepRunner
 
     with shown_progress(outputs.live) as progress, StackRunner(progress) as stack:
@@ -140,7 +141,7 @@ def _measure(folder: SweepFolder, outputs: Outputs) -> int:
         progress.hide()
         sweep = folder.whole()
         _tell(sweep, outputs)  # before the clean-up, which may fail, or be interrupted
-        return sweep.exit_code
+        return saved_exit_code(sweep)
 
 
 def forecast_lines(sweep: SweepRecord) -> list[str]:

@@ -66,8 +66,8 @@ class ReportPoint:
         return ", ".join([*words.values(), *others, *([self.source] if self.source else [])])
 
     def option(self, name: str) -> str:
-        """The value of an option as it is written in a flag; ``unset`` if there is no such option."""
-        return format_value(getattr(self.options, name, None))
+        """The value of an option, or of another change of the point, as it is written in a flag; else ``unset``."""
+        return format_value(getattr(self.options, name, self.changes.get(name)))
 
     def mean(self, key: str) -> float | None:
         """The mean of one of the seed's keys over the runs that have a result."""

@@ -51,12 +51,18 @@ def _row(point: ReportPoint, number: int, index: int, changed: list[str]) -> lis
 
 
 def comparison_csv(found: Comparison) -> str:
-    """A row for each difference; ``noise`` is empty if one side has a single run."""
+    """A row for each difference; what is not known is empty: p below 4 runs a side, the interval below 6."""
     rows = (
-        [item.point, item.metric, item.unit, item.before, item.after, item.change_percent, item.noise, item.state]
+        [item.point, item.metric, item.unit, *map(_known, (item.before, item.after, item.change_percent)), *item.runs,
+         item.state, *map(_known, (item.p, *(item.interval or (None, None)), item.smallest)), item.why]
         for item in found.differences
-    )
-    return _csv(["point", "metric", "unit", "before", "after", "change_percent", "noise", "state"], rows)
+    )  # fmt: skip
+    head = ["point", "metric", "unit", "before", "after", "change_percent", "runs_before", "runs_after", "state"]
+    return _csv([*head, "p", "difference_low", "difference_high", "smallest", "why"], rows)
+
+
+def _known(value: float | None) -> object:
+    return "" if value is None else value
 
 
 def _csv(head: list[str], rows: Iterable[Sequence[object]]) -> str:

@@ -7,8 +7,9 @@ A point is a set of options; a sweep changes some of them from point to point. T
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -59,6 +60,26 @@ class SweepPlan:
     points: tuple[SweepPoint, ...]
     repeats: int = 1
     """Runs of each point."""
+    seed: int | None = None
+    """Of the order within each round; None: the order of the points."""
+    tolerance_percent: float = 10.0
+    """Of a comparison of two settings: a change of less counts as none."""
+
+    def turns(self) -> Iterator[tuple[int, SweepPoint]]:
+        """(number of the round from 1, point) for each run: all points once, then again, each round in its own order.
+
+        So a machine that becomes slower does so for all points alike.
+        """
+        for number in range(1, self.repeats + 1):
+            yield from ((number, point) for point in self._round(number))
+
+    def _round(self, number: int) -> Sequence[SweepPoint]:
+        if self.seed is None:
+            return self.points
+        return sorted(
+            self.points,
+            key=lambda point: hashlib.sha256(f"{self.seed} {number} {point.number}".encode()).digest(),
+        )
 
 
 def changes_text(changes: Mapping[str, object]) -> str:
@@ -188,6 +209,52 @@ def make_points(options: Options, changes: Sequence[Mapping[str, object]]) -> tu
     return points
 
 
+SIDES = ("A", "B", "A again")
+"""The points of a comparison of two settings. The third one measures the machine."""
+
+SIDE = "side"
+"""Among the changes of its points, which differ in nothing else where A is run against A."""
+
+NOT_COMPARED = frozenset({"total_sub_apps", "output", "keep_running", "threshold"})
+
+
+def parse_settings(texts: Iterable[str], *, origin: str) -> dict[str, object]:
+    """The changes in some ``OPTION=VALUE``, of any option, the stack's too.
+
+    Raises:
+        UsageError: names the text that is not one.
+    """
+    changes = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        name = name.strip().replace("-", "_")
+        if not equals:
+            raise UsageError(f"{origin}={text[:80]!r} must be OPTION=VALUE")
+        if name == CLIENTS:
+            changes[name] = parse_value(name, value, origin=origin)
+        elif name not in OPTION_KINDS or name in NOT_COMPARED:
+            reason = "cannot be compared" if name in NOT_COMPARED else "is not an option"
+            raise UsageError(f"{origin}: {name[:80]!r} {reason}", hint="see 'hydra kafka --help-all' for the options")
+        else:
+            changes[name] = parse_option(name, value, origin=f"{origin}: {name}")
+    return changes
+
+
+def sides(options: Options, first: Mapping[str, object], second: Mapping[str, object]) -> tuple[SweepPoint, ...]:
+    """The points of a comparison of two settings: A, B, and A again.
+
+    Raises:
+        UsageError: both are the same, or one is invalid.
+    """
+    common = dataclasses.replace(options, output=None)
+    if with_changes(common, first) == with_changes(common, second):
+        raise UsageError("--a and --b are the same setting", hint="name an option in which they differ")
+    return tuple(
+        SweepPoint(number, {SIDE: side, **changes}, with_changes(common, changes))
+        for number, (side, changes) in enumerate(zip(SIDES, (first, second, first), strict=True), 1)
+    )
+
+
 def parse_points(text: str, *, origin: str) -> list[dict[str, object]]:
     """The changes of each point in ``CLIENTSxRATE,CLIENTSxRATE,...``.
 
@@ -204,13 +271,15 @@ def parse_points(text: str, *, origin: str) -> list[dict[str, object]]:
     return points
 
 
-def seconds_left(plan: SweepPlan, took_s: Mapping[int, float]) -> float | None:
-    """About how many seconds the rest of a sweep will take; None until a point has finished: its overhead is not known.
+def seconds_left(plan: SweepPlan, done: Mapping[int, tuple[int, float]]) -> float | None:
+    """About how many seconds the rest of a sweep will take; None until a run has ended: its overhead is not known.
 
-    ``took_s`` says for each finished point how long it took with all repeats.
+    ``done`` has for each point that was begun how many runs have ended and how long they took together.
     """
-    if not took_s:
+    if not done:
         return None
-    sending_s = {point.number: point.options.test_duration * plan.repeats for point in plan.points}
-    overhead_s = fmean(max(0.0, taken_s - sending_s[number]) for number, taken_s in took_s.items())
-    return sum(sending_s[point.number] + overhead_s for point in plan.points if point.number not in took_s)
+    sending_s = {point.number: point.options.test_duration for point in plan.points}
+    overhead_s = fmean(max(0.0, took_s / runs - sending_s[number]) for number, (runs, took_s) in done.items())
+    return sum(
+        (plan.repeats - done.get(number, (0, 0.0))[0]) * (seconds + overhead_s) for number, seconds in sending_s.items()
+    )

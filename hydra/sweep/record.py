@@ -25,7 +25,7 @@ from hydra.sweep.tuning import TuningResult
 SWEEP_FORMAT = "hydra-sweep"
 POINT_FORMAT = "hydra-point"
 
-SweepKind = Literal["sweep", "batchsize", "maxrate", "maxclients", "frontier", "tune"]
+SweepKind = Literal["sweep", "batchsize", "ab", "maxrate", "maxclients", "frontier", "tune"]
 
 EXIT_CODES_WORST_FIRST = (*range(192, 128, -1), 70, 4, 2, 1, 3, 0)
 """Interruptions (128 + the signal's number) and errors, then loss, then what is indeterminate. A run has no others."""
@@ -40,9 +40,9 @@ class PointRecord:
     number: int
     changes: dict[str, object]
     runs: tuple[RunRecord, ...]
-    """One for each repeat, compact; a run that ended with an error has no result."""
+    """One for each repeat so far, compact; a run that ended with an error has no result."""
     took_s: float
-    """From the start of its first run to the end of its last one."""
+    """Of all its runs together."""
     format: str = POINT_FORMAT
     format_version: int = FORMAT_VERSION
 
@@ -53,8 +53,13 @@ class PointRecord:
 
     @property
     def unmeasured(self) -> bool:
-        """Whether the stack was unusable: such a point is measured again when its sweep is resumed."""
+        """Whether the stack was unusable: such a run is made again when its sweep is resumed."""
         return any(run.exit_code == InfrastructureError.exit_code for run in self.runs)
+
+    def without_unmeasured(self) -> PointRecord:
+        """The point without the runs for which the stack was unusable."""
+        kept = tuple(run for run in self.runs if run.exit_code != InfrastructureError.exit_code)
+        return dataclasses.replace(self, runs=kept, took_s=self.took_s * len(kept) / max(1, len(self.runs)))
 
 
 @dataclass(frozen=True)

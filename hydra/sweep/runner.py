@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from hydra.kafkatest.runtest import RunTestKAFKA
 
 MAX_FAILED_IN_A_ROW = 2
-"""Points in a row for which the stack was unusable: a third one would tell nothing new."""
+"""Runs in a row for which the stack was unusable: a third one would tell nothing new."""
 
 OUTCOMES = {
     "good": "good", "bad": "too much", "harness": "the harness was the limit", "network": "the network was the limit",
@@ -52,15 +52,16 @@ class SweepRunner:
         self._folder = folder
         self._clock = clock
         self._progress = progress
-        self._finished = {number: record for number, record in folder.finished().items() if not record.unmeasured}
-        """By number. A point without a result counts, unless the stack was unusable."""
+        usable = ((number, record.without_unmeasured()) for number, record in folder.finished().items())
+        self._finished = {number: record for number, record in usable if record.runs}
+        """By number, with the runs so far. A run without a result counts, unless the stack was unusable."""
         self._failed_in_a_row = 0
 
     def run(self, sweep: SweepRecord) -> SweepRecord:
         """Measure what is not measured yet; returns the sweep with its points and answers.
 
         Raises:
-            InfrastructureError: two points in a row could not be measured at all.
+            InfrastructureError: two runs in a row could not be measured at all.
         """
         if sweep.plan is not None:
             self._run_plan(sweep.plan)
@@ -76,12 +77,17 @@ class SweepRunner:
 
     def _run_plan(self, plan: SweepPlan) -> None:
         if self._finished:
-            self._progress.note(f"{len(self._finished)} of {len(plan.points)} points are finished already")
-        for point in plan.points:
-            if point.number not in self._finished:
-                left_s = seconds_left(plan, {number: record.took_s for number, record in self._finished.items()})
-                left = "" if left_s is None else f", about {duration(left_s)} left"
-                self._measure(point, f"point {point.number} of {len(plan.points)}{left}", repeats=plan.repeats)
+            done = sum(len(record.runs) >= plan.repeats for record in self._finished.values())
+            self._progress.note(f"{done} of {len(plan.points)} points are finished already")
+        for round_number, point in plan.turns():
+            record = self._finished.get(point.number)
+            if record is not None and len(record.runs) >= round_number:
+                continue
+            left_s = seconds_left(plan, {each.number: (len(each.runs), each.took_s) for each in self._records()})
+            left = "" if left_s is None else f", about {duration(left_s)} left"
+            repeat = f" (run {round_number} of {plan.repeats})" if plan.repeats > 1 else ""
+            place = f"point {point.number} of {len(plan.points)}{left}"
+            self._measure(point, f"{place}: {changes_text(point.changes)}{repeat}")
 
     def _find_limits(self, sweep: SweepRecord) -> SweepRecord:
         sweep = dataclasses.replace(sweep, answers=())
@@ -129,24 +135,24 @@ class SweepRunner:
     def _try(self, options: Options, changes: dict[str, object], place: str) -> PointRecord:
         """Measure one more point, which a search has chosen."""
         number = max(self._finished, default=0) + 1
-        return self._measure(SweepPoint(number, changes, with_changes(options, changes)), place, repeats=1)
+        point = SweepPoint(number, changes, with_changes(options, changes))
+        return self._measure(point, f"{place}: {changes_text(changes)}")
 
-    def _measure(self, point: SweepPoint, place: str, *, repeats: int) -> PointRecord:
-        """Measure a point with its repeats, and keep it; no repeat follows one that the stack was unusable for."""
+    def _measure(self, point: SweepPoint, place: str) -> PointRecord:
+        """Measure a point once, and keep the run with those before."""
+        self._progress.note(place)
         began_s = self._clock.now_s()
-        runs: list[RunRecord] = []
-        while len(runs) < repeats and not (runs and runs[-1].exit_code == InfrastructureError.exit_code):
-            repeat = f" (run {len(runs) + 1} of {repeats})" if repeats > 1 else ""
-            self._progress.note(f"{place}: {changes_text(point.changes)}{repeat}")
-            runs.append(self._measure_run(point.options))
-        took_s = round(self._clock.now_s() - began_s, 3)
-        record = PointRecord(point.number, point.changes, tuple(map(compact_run, runs)), took_s)
+        run = compact_run(self._measure_run(point.options))
+        took_s = self._clock.now_s() - began_s
+        before = self._finished.get(point.number, PointRecord(point.number, point.changes, (), 0.0))
+        record = dataclasses.replace(before, runs=(*before.runs, run), took_s=round(before.took_s + took_s, 3))
         self._folder.keep(record)
         self._finished[point.number] = record
-        self._failed_in_a_row = self._failed_in_a_row + 1 if record.unmeasured else 0
+        unusable = run.exit_code == InfrastructureError.exit_code
+        self._failed_in_a_row = self._failed_in_a_row + 1 if unusable else 0
         if self._failed_in_a_row >= MAX_FAILED_IN_A_ROW:
             raise InfrastructureError(
-                f"{self._failed_in_a_row} points in a row could not be measured: {runs[-1].error}",
+                f"{self._failed_in_a_row} runs in a row could not be measured: {run.error}",
                 hint="fix the cause, then continue with --resume",
             )
         return record
@@ -205,6 +211,7 @@ class StackRunner:
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._runner: RunTestKAFKA | None = None
+        self._options: Options | None = None
 
     def __enter__(self) -> StackRunner:  # noqa: PYI034  # typing has Self from 3.11 on
         return self
@@ -225,7 +232,13 @@ class StackRunner:
         """
         from hydra.kafkatest import runtest
         from hydra.kafkatest.machine import machine, versions
+        from hydra.kafkatest.session import FIXED_OPTIONS
 
+        if self._options is not None and any(
+            getattr(options, name) != getattr(self._options, name) for name in FIXED_OPTIONS
+        ):
+            self.__exit__()  # these need a stack of their own
+        self._options = options
         started_at = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
         try:
             if self._runner is None:

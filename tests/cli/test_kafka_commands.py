@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import shlex
@@ -15,6 +16,8 @@ import pytest
 from hydra.cli.commands import KAFKA_COMMANDS
 from hydra.errors import BrokerError, InterruptedRunError, NotReadyError
 from hydra.options.options import Options
+from hydra.sweep.comparison import compare_sides
+from hydra.sweep.record import read_saved
 from tests.samples import result, run
 
 
@@ -126,7 +129,7 @@ def test_a_plan_file(call, runs):
     )
     code, _out, err = call("kafka", "sweep", "--plan=plan.toml", "--results=s", "--test_duration=2")
     assert code == 0, err
-    assert loads(runs) == [(5, 1000)] * 2 + [(10, 1000)] * 2 + [(20, 50)] * 2
+    assert sorted(loads(runs)) == [(5, 1000)] * 2 + [(10, 1000)] * 2 + [(20, 50)] * 2
     assert {options.test_duration for options in runs.asked} == {2.0}
 
 
@@ -200,6 +203,7 @@ def test_help(call, command):
 OWN_FLAGS = {
     "sweep": ["--client_set", "--msg_rate_set", "--sweep", "--zip", "--points", "--plan", "--repeats"],
     "batchsize": ["--msg_batch_set", "--repeats"],
+    "ab": ["--a", "--b", "--repeats", "--tolerance"],
     "maxrate": ["--start", "--lowest", "--highest", "--precision", "--max_runs"],
     "maxclients": ["--start", "--lowest", "--highest", "--precision", "--max_runs"],
     "frontier": ["--client_set", "--start", "--lowest", "--highest", "--precision", "--max_runs"],
@@ -341,7 +345,7 @@ def test_a_stack_that_stays_broken_ends_the_sweep_with_what_there_is(call, runs)
     code, out, err = call("kafka", "sweep", "--client_set=10", "--results=s")
     assert code == 4
     assert len(runs.asked) == 2
-    assert "2 points in a row could not be measured: the broker died: fix the cause, then continue with --resume" in err
+    assert "2 runs in a row could not be measured: the broker died: fix the cause, then continue with --resume" in err
     assert out.count("error") >= 2
 
 
@@ -434,13 +438,13 @@ def test_a_search_that_cannot_be_is_one_line(call, runs, arguments, words):
 
 
 def test_compare(call, runs):
-    sweep = ("kafka", "sweep", "--client_set=10", "--msg_rate_set=10,20")
+    sweep = ("kafka", "sweep", "--client_set=10", "--msg_rate_set=10,20", "--repeats=6")
     call(*sweep, "--results=a")
     runs.of = lambda options: run(options, p50_ms=9.0)
     call(*sweep, "--results=b", "--linger_ms=20")
     code, out, err = call("compare", "a", "a")
     assert (code, err) == (0, "")
-    assert "nothing is worse by more than 10 %" in out
+    assert "nothing is shown to be worse by more than 10 %" in out
     code, out, _err = call("compare", "a", "b", "--output=c.json", "--csv=c.csv", "--junit=c.xml")
     assert code == 1
     assert "WORSE clients=10 msg_rate=10: e2e_p99 8 -> 18 ms" in out
@@ -450,6 +454,53 @@ def test_compare(call, runs):
     assert ET.parse("c.xml").getroot().find("testsuite").get("failures") == "2"
     assert call("compare", "b", "a")[0] == 0
     assert call("compare", "a", "b", "--tolerance=200")[0] == 0
+
+
+def test_two_settings_in_turns(call, runs):
+    runs.of = lambda options: run(options, p50_ms=4.0 if options.linger_ms == 5 else 9.0)
+    command = ("kafka", "ab", "--clients=10", "--a", "linger_ms=5", "--b", "linger_ms=20", "--results=s")
+    code, out, _err = call(*command)
+    assert code == 1
+    assert [sum(asked.linger_ms == ms for asked in runs.asked) for ms in (5, 20)] == [18, 9]
+    assert all(sum(asked.linger_ms == 20 for asked in runs.asked[at : at + 3]) == 1 for at in range(0, 27, 3))
+    assert runs.started == 1
+    assert "WORSE B / A: e2e_p99 8 -> 18 ms" in out
+    assert call("show", "s") == (1, out, "")
+    code, _out, _err = call("kafka", "ab", "--clients=10", "--a", "linger_ms=20", "--b", "linger_ms=5", "--results=t")
+    assert code == 0
+
+
+def test_two_settings_that_no_stack_serves_both_have_a_stack_each(call, runs):
+    options = ("--clients=10", "--repeats=2", "--results=s")
+    code, _out, _err = call("kafka", "ab", "--a=broker_heap_mb=256", "--b=broker_heap_mb=512", *options)
+    assert code == 3  # two runs a side are not judged
+    assert 3 <= runs.started <= 5
+
+
+def test_a_machine_on_which_a_differs_from_a_gives_no_answer(call, runs):
+    call("kafka", "ab", "--clients=10", "--a", "linger_ms=5", "--b", "linger_ms=20", "--results=s", "--output=s.json")
+    saved = read_saved(Path("s.json").read_bytes(), name="s.json")
+    slow = dataclasses.replace(saved.points[2], runs=tuple(run(p50_ms=9.0) for _ in range(9)))
+    unsteady = dataclasses.replace(saved, points=(*saved.points[:2], slow))
+    assert compare_sides(saved).exit_code == 0
+    assert compare_sides(unsteady).exit_code == 3
+    assert "e2e_p99" in compare_sides(unsteady).unsteady
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "neither --a nor --b is given"),
+        (["--a", "linger_ms=5", "--b", "linger_ms=5"], "are the same setting"),
+        (["--a", "linger_ms"], "--a='linger_ms' must be OPTION=VALUE"),
+        (["--a", "x=1"], "--a: 'x' is not an option"),
+        (["--b", "output=x"], "--b: 'output' cannot be compared"),
+    ],
+)
+def test_settings_that_cannot_be_compared(call, runs, arguments, words):
+    code, out, err = call("kafka", "ab", *arguments)
+    assert (code, out, err.count("\n"), runs.asked) == (2, "", 1, [])
+    assert words in err
 
 
 def test_show_prints_a_sweep_as_it_was_printed(call, runs):

@@ -128,9 +128,9 @@ def test_fixed_points():
 def test_time_left_follows_what_points_took_beside_their_sending():
     plan = SweepPlan(make_points(Options(), [{"msg_rate": float(rate)} for rate in range(1, 5)]), repeats=2)
     assert seconds_left(plan, {}) is None
-    assert seconds_left(plan, {1: 26.0}) == 3 * (20 + 6)
-    assert seconds_left(plan, {1: 26.0, 2: 24.0, 3: 25.0}) == 25
-    assert seconds_left(plan, {1: 26.0, 2: 24.0, 3: 25.0, 4: 25.0}) == 0
+    assert seconds_left(plan, {1: (2, 26.0)}) == 6 * (10 + 3)
+    assert seconds_left(plan, {1: (2, 26.0), 2: (2, 24.0), 3: (1, 12.5)}) == 3 * 12.5
+    assert seconds_left(plan, dict.fromkeys(range(1, 5), (2, 25.0))) == 0
 
 
 @pytest.mark.parametrize(
@@ -149,3 +149,15 @@ def test_a_plan_survives_its_file():
     again = msgspec.json.decode(msgspec.json.encode(plan), type=SweepPlan)
     assert again == plan
     assert math.isclose(again.points[0].options.test_duration, 10)
+
+
+def test_each_round_has_all_points_in_an_order_of_its_own_that_the_seed_decides():
+    points = make_points(Options(), [{"msg_rate": float(rate)} for rate in range(1, 9)])
+    plan = SweepPlan(points, repeats=3, seed=7)
+    turns = list(plan.turns())
+    rounds = [[point.number for number, point in turns if number == wanted] for wanted in (1, 2, 3)]
+    assert [number for number, _point in turns] == [1] * 8 + [2] * 8 + [3] * 8
+    assert all(sorted(order) == list(range(1, 9)) for order in rounds)
+    assert len({tuple(order) for order in rounds}) == 3
+    assert list(SweepPlan(points, repeats=3, seed=7).turns()) == turns
+    assert list(SweepPlan(points, repeats=3, seed=8).turns()) != turns

@@ -46,7 +46,8 @@ class Store:
         return dict(self.records)
 
     def keep(self, record):
-        assert record.number not in self.records or self.records[record.number].unmeasured
+        before = self.records.get(record.number)
+        assert before is None or before.unmeasured or record.runs[:-1] == before.runs
         self.records[record.number] = record
 
     def save(self, sweep):
@@ -99,9 +100,21 @@ def test_every_point_is_run_in_order_and_kept():
 def test_repeats_belong_to_a_point():
     made_up = MadeUp()
     records = made_up.run(plan(10, 20, repeats=3)).points
-    assert made_up.rates == [10, 10, 10, 20, 20, 20]
+    assert made_up.rates == [10, 20, 10, 20, 10, 20]
     assert [len(record.runs) for record in records] == [3, 3]
-    assert "point 2 of 2, about 36 s left: msg_rate=20 (run 1 of 3)" in made_up.notes.texts
+    assert "point 2 of 2, about 1 min left: msg_rate=20 (run 1 of 3)" in made_up.notes.texts
+
+
+def test_a_sweep_goes_on_within_a_round():
+    store = Store()
+    first = MadeUp(lambda options, number: InterruptedRunError(2) if number == 5 else run(options), store)
+    with pytest.raises(InterruptedRunError):
+        first.run(plan(10, 20, 30, repeats=2))
+    second = MadeUp(store=store)
+    records = second.run(plan(10, 20, 30, repeats=2)).points
+    assert second.rates == [20, 30]
+    assert [len(record.runs) for record in records] == [2, 2, 2]
+    assert second.notes.texts[0] == "1 of 3 points are finished already"
 
 
 def test_what_is_kept_is_not_run_again():
@@ -136,7 +149,7 @@ def test_an_unusable_stack_costs_a_point_once_and_the_sweep_when_it_stays():
     store = Store()
     made_up = MadeUp(of, store)
     with pytest.raises(
-        InfrastructureError, match=r"2 points in a row could not be measured: the broker died: .*--resume"
+        InfrastructureError, match=r"2 runs in a row could not be measured: the broker died: .*--resume"
     ):
         made_up.run(plan(10, 20, 30, 40, 50, 60))
     assert made_up.rates == [10, 20, 30, 40, 50]
@@ -145,10 +158,14 @@ def test_an_unusable_stack_costs_a_point_once_and_the_sweep_when_it_stays():
     assert again.rates == [20, 40, 50, 60]
 
 
-def test_no_further_repeat_on_a_stack_that_is_unusable():
-    made_up = MadeUp(lambda options, number: run(options, error="gone", exit_code=4) if number == 1 else run(options))
-    records = made_up.run(plan(10, 20, repeats=3)).points
-    assert [len(record.runs) for record in records] == [1, 3]
+def test_a_run_on_a_stack_that_was_unusable_is_made_again_by_the_next_sweep():
+    store = Store()
+    of = lambda options, number: run(options, error="gone", exit_code=4) if number == 3 else run(options)  # noqa: E731
+    MadeUp(of, store).run(plan(10, 20, repeats=3))
+    again = MadeUp(store=store)
+    records = again.run(plan(10, 20, repeats=3)).points
+    assert again.rates == [10]
+    assert [[each.exit_code for each in record.runs] for record in records] == [[0] * 3] * 2
 
 
 def settings(**given):

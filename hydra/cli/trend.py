@@ -1,0 +1,50 @@
+"""``hydra trend``: when the results of one plan changed."""
+
+from __future__ import annotations
+
+import click
+
+from hydra.cli.flags import parse_outputs, parsed_by, told_beside, write_output
+from hydra.cli.help_page import HelpPage
+from hydra.errors import DegradedError, UsageError
+from hydra.options.parsers import number
+
+
+@click.command(
+    cls=HelpPage,
+    examples={"hydra trend nightly/": "all result files and sweep folders in this folder, by their time"},
+    codes={
+        "0": "nothing changed for the worse, or it was mended since",
+        "1": "a metric changed for the worse and has stayed so",
+        "2": "usage: a flag, or a file that is not a result",
+        "3": "no answer: fewer than 6 results of any point",
+    },
+)
+@click.argument("results", nargs=-1, metavar="RESULT...")
+@click.option("--tolerance", metavar="PERCENT", default="10", show_default=True, help="a change of less counts as none",
+              callback=parsed_by(number(0, 1_000_000)))  # fmt: skip
+@click.option("--output", metavar="FILE", help="write all series and their changes to this file (JSON)")
+@click.pass_context
+def trend(ctx: click.Context, /, results: tuple[str, ...], tolerance: float, **_files: str | None) -> int:
+    """Say when RESULTs of one plan changed: files, folders of sweeps, or folders with either in them.
+
+    A change needs 3 results before and after it.
+    """
+    if not results:
+        raise UsageError("no RESULT", hint="name result files, or a folder of them")
+    outputs = parse_outputs(ctx)
+    from hydra.cli.show_results import print_trend
+    from hydra.codec import encode, to_builtins
+    from hydra.sweep.change_points import MIN_RESULTS
+    from hydra.sweep.trend import load_history
+    from hydra.sweep.trend import trend as series_of
+
+    found = series_of(load_history(results), tolerance_percent=tolerance)
+    if max((len(series.values) for series in found), default=0) < MIN_RESULTS:
+        raise DegradedError(f"no point has {MIN_RESULTS} results", hint="a change needs 3 results before and after it")
+    with told_beside(outputs):
+        print_trend(found)
+    if outputs.output is not None:
+        head = {"format": "hydra-trend", "format_version": 1}
+        write_output("output", outputs.output, encode({**head, "series": [to_builtins(series) for series in found]}))
+    return 1 if any(series.worse for series in found) else 0

@@ -1,0 +1,103 @@
+"""Results of one plan over time: a series for each point and metric, and where it changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Literal
+
+from hydra.accounting.totals import metric_value
+from hydra.errors import UsageError
+from hydra.options.thresholds import METRICS
+from hydra.run.record import RunRecord
+from hydra.sweep.change_points import change_points, step
+from hydra.sweep.comparison import COMPARED_METRICS, FLOORS, LOSSES, points_by_name, unjudged_reason
+from hydra.sweep.folder import SWEEP_FILE, load_results
+from hydra.sweep.record import PointRecord, SavedRecord
+
+
+@dataclass(frozen=True)
+class Change:
+    """Where a series changed."""
+
+    at: str
+    """When the first result after the change was started."""
+    before: float
+    """The median of the results before, back to the change before."""
+    after: float
+    state: Literal["worse", "better"]
+
+
+@dataclass(frozen=True)
+class Series:
+    """One metric of one point over all results, in order of time."""
+
+    point: str
+    metric: str
+    unit: str
+    times: tuple[str, ...]
+    values: tuple[float, ...]
+    """The median over the runs of a result that say something about the broker."""
+    changes: tuple[Change, ...]
+
+    @property
+    def worse(self) -> bool:
+        """Whether the last change was for the worse: one that was mended since is history."""
+        return bool(self.changes) and self.changes[-1].state == "worse"
+
+
+def started_at(saved: SavedRecord) -> str:
+    """When a result was begun; ISO 8601, UTC."""
+    return saved.runs[0].started_at if isinstance(saved, PointRecord) else saved.started_at
+
+
+def load_history(paths: Sequence[str]) -> list[SavedRecord]:
+    """The results that paths name, the oldest first: files, folders of sweeps, and folders of either.
+
+    Raises:
+        UsageError: a path is not a result, or a folder has none in it.
+    """
+    found: list[SavedRecord] = []
+    for path in map(Path, paths):
+        if not path.is_dir() or (path / SWEEP_FILE).is_file():
+            found.append(load_results(str(path)))
+            continue
+        within = [each for each in sorted(path.iterdir()) if each.suffix == ".json" or (each / SWEEP_FILE).is_file()]
+        if not within:
+            raise UsageError(
+                f"{str(path)!r} holds no results", hint="name a folder of result files or of sweep folders"
+            )
+        found += [load_results(str(each)) for each in within]
+    return sorted(found, key=started_at)
+
+
+def trend(history: Sequence[SavedRecord], *, tolerance_percent: float) -> list[Series]:
+    """The series of all points and metrics; a change counts beyond the tolerance and the floor of its unit."""
+    gathered: dict[tuple[str, str], list[tuple[str, float]]] = {}
+    for saved in history:
+        for point, runs in points_by_name(saved).items():
+            for metric in COMPARED_METRICS:
+                if values := _values(runs, metric):
+                    gathered.setdefault((point, metric), []).append((started_at(saved), median(values)))
+    return [_series(point, metric, found, tolerance_percent) for (point, metric), found in gathered.items()]
+
+
+def _values(runs: Sequence[RunRecord], metric: str) -> list[float]:
+    judged = [run for run in runs if not unjudged_reason(run) or (metric in LOSSES and run.result is not None)]
+    results = [run.result for run in judged if run.result is not None]
+    values = (metric_value(metric, result.totals, result.latency) for result in results)
+    return [value for value in values if value is not None]
+
+
+def _series(point: str, metric: str, found: Sequence[tuple[str, float]], tolerance_percent: float) -> Series:
+    times, values = [at for at, _ in found], [value for _, value in found]
+    unit, changes = METRICS[metric].unit, []
+    indices = change_points(values)
+    for index in indices:
+        before, after = step(values, index, indices)
+        if abs(after - before) > max(FLOORS.get(unit, 0.0), abs(before) * tolerance_percent / 100):
+            better = (after > before) == (COMPARED_METRICS[metric] == "high")
+            changes.append(Change(times[index], before, after, "better" if better else "worse"))
+    return Series(point, metric, unit, tuple(times), tuple(values), tuple(changes))

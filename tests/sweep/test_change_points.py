@@ -1,0 +1,62 @@
+"""Where a series changes, and where it does not."""
+
+import random
+
+import pytest
+
+from hydra.sweep.change_points import best_split, change_points, step
+
+
+def noise(chance, middle, count, by=0.05):
+    return [middle * (1 + chance.gauss(0, by)) for _ in range(count)]
+
+
+def energy_distance(first, second):
+    """By its definition."""
+
+    def mean(ours, theirs):
+        others = len(theirs) - (ours is theirs)
+        return sum(abs(a - b) for a in ours for b in theirs) / (len(ours) * others)
+
+    weight = len(first) * len(second) / (len(first) + len(second))
+    return weight * (2 * mean(first, second) - mean(first, first) - mean(second, second))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_split_is_that_of_the_largest_distance(seed):
+    chance = random.Random(seed)
+    values = noise(chance, 10, 8) + noise(chance, 12, 7)
+    distances = {split: energy_distance(values[:split], values[split:]) for split in range(3, 13)}
+    split, distance = best_split(values)
+    assert distance == pytest.approx(max(distances.values()))
+    assert distances[split] == pytest.approx(distance)
+
+
+def test_a_step_is_found_where_it_is():
+    chance = random.Random(1)
+    values = noise(chance, 10, 15) + noise(chance, 13, 15)
+    assert change_points(values) == [15]
+    before, after = step(values, 15, [15])
+    assert before == pytest.approx(10, rel=0.05)
+    assert after == pytest.approx(13, rel=0.05)
+
+
+def test_steps_up_and_down_are_two_changes_and_the_answer_is_the_same_each_time():
+    chance = random.Random(2)
+    values = noise(chance, 10, 25) + noise(chance, 14, 25) + noise(chance, 10, 25)
+    assert change_points(values) == [25, 50]
+    assert change_points(values) == [25, 50]
+
+
+def test_noise_seldom_changes():
+    chance = random.Random(3)
+    assert sum(bool(change_points(noise(chance, 10, 20))) for _ in range(100)) <= 4
+
+
+@pytest.mark.parametrize("values", [[], [1.0] * 5, [7.0] * 30, [1.0, 1, 1, 9, 9]])
+def test_too_few_values_and_equal_ones_do_not_change(values):
+    assert change_points(values) == []
+
+
+def test_one_outlier_is_no_change():
+    assert change_points([10.0, 10.1, 9.9, 10.2, 9.8, 10.1, 99.0, 10.0, 9.9, 10.1, 10.2, 9.8, 10.0]) == []
