@@ -245,7 +245,7 @@ def test_a_task_imports_the_driver_that_it_was_launched_with_and_no_other(readin
             subscriber_driver(asked, own=launched_with)
     for name in (f"{tmp_path}/gone.py:Driver", f"{file}:Gone", "no.such.module:Driver"):
         with pytest.raises(UsageError, match=r"cannot be imported \(.*give its file"):
-            subscriber_driver(reading("h:1", "t", driver=name, leaders={}), name)
+            subscriber_driver(reading("h:1", "t", driver=name, leaders={}), own=name)
 
 
 @pytest.fixture(scope="module")
