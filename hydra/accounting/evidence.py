@@ -59,6 +59,8 @@ class Evidence:
     """Each partition's log after the run."""
     topic_error: str = ""
     """What somebody else did to the topic while the run used it; empty where nobody did anything."""
+    brokers_lost: tuple[str, ...] = ()
+    """Which of several brokers died while the others went on, and why."""
     audit: Audit | None = None
     audit_error: str = ""
     """Why the log was not audited."""

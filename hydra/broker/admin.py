@@ -97,10 +97,12 @@ class KafkaTopicAdmin:
         found = self._call("describe the cluster", lambda client: _settings(client, "broker", broker, [_MAX_BYTES]))
         return replace(facts, max_message_bytes=int(found[_MAX_BYTES]) if _MAX_BYTES in found else None)
 
-    def create_topic(self, name: str, *, partitions: int, configs: Mapping[str, str]) -> Sequence[PartitionLeader]:
-        """Create a topic, with the cluster's default replication factor; see the Protocol."""
+    def create_topic(
+        self, name: str, *, partitions: int, replicas: int | None = None, configs: Mapping[str, str]
+    ) -> Sequence[PartitionLeader]:
+        """Create a topic; see the Protocol."""
         deadline = time.monotonic() + self._timeout_s
-        topic = {name: {"num_partitions": partitions, "replication_factor": -1, "configs": dict(configs)}}
+        topic = {name: {"num_partitions": partitions, "replication_factor": replicas or -1, "configs": dict(configs)}}
         tries = 0
 
         def create(client: KafkaAdminClient) -> None:

@@ -208,20 +208,21 @@ class BrokerProbe:
             self._closed.wait(PROBE_EVERY_S)
 
 
-def is_ready(port: int, cluster_id: str, timeout_s: float) -> bool:
-    """Whether the embedded broker serves its cluster, by a Metadata request (version 2, of the Kafka protocol guide).
+def is_ready(port: int, cluster_id: str, timeout_s: float, brokers: int = 1) -> bool:
+    """Whether the embedded broker serves its cluster of so many.
 
-    A broker that still starts refuses connections, or leaves its own id out of the list of brokers; another broker that
-    took the port has another cluster id. ``timeout_s`` is for each step of the exchange.
+    Asked by a Metadata request (version 2, of the Kafka protocol guide). A broker that still starts refuses
+    connections, or leaves its own id out of the list of brokers; another broker that took the port has another cluster
+    id. ``timeout_s`` is for each step of the exchange.
     """
     header = struct.pack(">hhih", _API_METADATA, _METADATA_VERSION, 1, len(_CLIENT_ID))
     request = header + _CLIENT_ID + struct.pack(">i", 0)
     framed = struct.pack(">i", len(request)) + request
     try:
-        brokers, found_id = _decode(ask(Endpoint("127.0.0.1", port), framed, timeout_s, _LARGEST_REPLY_BYTES))
+        found, found_id = _decode(ask(Endpoint("127.0.0.1", port), framed, timeout_s, _LARGEST_REPLY_BYTES))
     except (OSError, struct.error, ValueError):
         return False
-    return brokers > 0 and found_id == cluster_id
+    return found >= brokers and found_id == cluster_id
 
 
 def ask(endpoint: Endpoint, request: bytes, timeout_s: float, limit_bytes: int) -> bytes:

@@ -24,6 +24,7 @@ GROUPED: Mapping[str, Mapping[str, str]] = {
     "kafka": {
         "bootstrap_servers": "HOST:PORT,...", "partitions": "N", "retention_ms": "MS", "acks": "[0|1|all]",
         "linger_ms": "MS", "batch_size": "BYTES", "group": "[own|shared]", "group_mode": "[assign|group]",
+        "replication_factor": "N", "min_insync_replicas": "N",
         "fetch_min_bytes": "BYTES", "fetch_wait_max_ms": "MS", "consumer_max_buffer_size": "BYTES",
     },
     "clients": {
@@ -35,7 +36,7 @@ GROUPED: Mapping[str, Mapping[str, str]] = {
         "drain_timeout": "SECONDS",
     },
     "broker": {
-        "java": "FILE", "broker_property": "NAME=VALUE,...", "broker_heap_mb": "MIB",
+        "java": "FILE", "broker_property": "NAME=VALUE,...", "broker_heap_mb": "MIB", "brokers": "N",
         "keep_running": "[yes|no]",
     },
     "engine": {

@@ -5,11 +5,12 @@ Each option stands in ``order.options`` and nowhere else; what follows from opti
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hydra.endpoints import Endpoint
-from hydra.options.options import SELF_PACED_DRIVERS, Options, embedded_max_message_bytes
+from hydra.errors import UsageError
+from hydra.options.options import SELF_PACED_DRIVERS, Options, check_record_size, embedded_max_message_bytes
 from hydra.records.identity import identity_prefix, one_record_batch_bytes
 from hydra.records.send_plan import Partitioner, SendPlan
 
@@ -167,6 +168,34 @@ class RunOrder:
     def sample_every_s(self) -> float:
         """How often tasks and controller note their counts: once a second, or less often in a very long run."""
         return float(max(1, -(-int(self.options.test_duration) // MAX_SAMPLES)))
+
+    @property
+    def topic_configs(self) -> Mapping[str, str]:
+        """The settings that the topic is made with; the brokers' defaults hold for all others."""
+        options = self.options
+        asked = {
+            "retention.ms": options.retention_ms,
+            # A segment expires by its newest record: without short segments nothing would expire within a run.
+            "segment.ms": None if options.retention_ms is None else 1000,
+            "max.message.bytes": self.topic_max_message_bytes,
+            "min.insync.replicas": options.min_insync_replicas,
+        }
+        return {name: str(value) for name, value in asked.items() if value is not None}
+
+    def check_topic(self) -> None:
+        """Refuse a topic that takes no record of this run: as large as they are, or with as few replicas in sync.
+
+        Raises:
+            UsageError: names the setting.
+        """
+        options, facts = self.options, self.topic_facts
+        check_record_size(options, facts.max_message_bytes, "max.message.bytes of the topic")
+        if options.acks == "all" and facts.lacks_replicas:
+            raise UsageError(
+                f"--acks=all: a partition of the topic has {facts.in_sync_replicas} replicas in sync and"
+                f" min.insync.replicas is {facts.min_insync_replicas}: no record would be acknowledged",
+                hint="see which brokers are down, raise --replication_factor, or lower --min_insync_replicas",
+            )
 
     @property
     def topic_max_message_bytes(self) -> int | None:

@@ -19,7 +19,6 @@ from hydra.accounting.result import Result
 from hydra.accounting.stats import PublisherStats, SubscriberStats
 from hydra.codec import decode
 from hydra.errors import BrokerError, DegradedError, HydraError, InterruptedRunError, NotReadyError
-from hydra.options.options import check_record_size
 from hydra.options.order import RunOrder
 from hydra.run.clock import poll_until
 from hydra.run.host_clocks import HostClocks, start_together
@@ -141,6 +140,7 @@ class Run:
             self._evidence,
             missing=dict(self._subscribers.gone),
             topic_error=self._monitor.topic_error,
+            brokers_lost=tuple(self._context.brokers_lost()),
             machine=tuple(self._monitor.machine),
             clock_error_s=self._clocks.error_s,
         )
@@ -190,17 +190,16 @@ class Run:
     def _create_topic(self) -> None:
         order, options = self.order, self.order.options
         self._context.progress.phase("configuring", f"topic {order.topic}")
-        configs: dict[str, str] = {}
-        if options.retention_ms is not None:
-            # A segment expires by its newest record: without short segments nothing would expire within a run.
-            configs = {"retention.ms": str(options.retention_ms), "segment.ms": "1000"}
-        if (max_message_bytes := order.topic_max_message_bytes) is not None:
-            configs["max.message.bytes"] = str(max_message_bytes)
-        leaders = self._context.admin.create_topic(order.topic, partitions=options.partitions, configs=configs)
+        leaders = self._context.admin.create_topic(
+            order.topic,
+            partitions=options.partitions,
+            replicas=options.replication_factor,
+            configs=order.topic_configs,
+        )
         facts = self._context.admin.describe_topic(order.topic)
         self.order = replace(order, leaders=tuple(leaders), topic_facts=facts)
         self._monitor.watch_topic(facts.identity)
-        check_record_size(options, facts.max_message_bytes, "max.message.bytes of the topic")
+        self.order.check_topic()
 
     def _configure(self) -> None:
         """Give every task the order, each with its own clients; all at once."""

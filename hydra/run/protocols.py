@@ -163,8 +163,13 @@ class TopicAdmin(Protocol):
     def check(self) -> ClusterFacts:
         """Reach the cluster and learn about it."""
 
-    def create_topic(self, name: str, *, partitions: int, configs: Mapping[str, str]) -> Sequence[PartitionLeader]:
-        """Create a topic; returns once every partition has a leader, with the leaders."""
+    def create_topic(
+        self, name: str, *, partitions: int, replicas: int | None = None, configs: Mapping[str, str]
+    ) -> Sequence[PartitionLeader]:
+        """Create a topic; returns once every partition has a leader, with the leaders.
+
+        ``replicas`` of each partition; None: as many as the brokers make by default.
+        """
 
     def describe_topic(self, name: str) -> TopicFacts:
         """What the cluster tells of a topic; its settings only where this user may read them."""
@@ -227,3 +232,5 @@ class RunContext:
     progress: Progress
     broker_error: Callable[[], str]
     """Why the broker counts as gone; empty while it does not. Cheap: it is called several times a second."""
+    brokers_lost: Callable[[], Sequence[str]] = tuple
+    """Which of several brokers that Hydra started have died, and why, also while the run goes on. Cheap, too."""

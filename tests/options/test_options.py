@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from hydra.errors import UsageError
-from hydra.options.options import OPTION_KINDS, Options, checked, parse_option, resolve
+from hydra.options.options import OPTION_KINDS, Options, check_broker_count, checked, parse_option, resolve
 
 SECTIONS = {"marathon", "mesos", "kafka", "hydra"}
 
@@ -147,3 +147,27 @@ def test_records_that_the_embedded_kafka_was_told_not_to_take_are_refused():
         resolve({"msg_size": 60_000, "broker_property": ("message.max.bytes=50000",)})
     resolve({"msg_size": 60_000, "broker_property": ("message.max.bytes=60072",)})
     resolve({"msg_size": 60_000, "broker_property": ("message.max.bytes=soon",)})  # the broker has its own words for it
+
+
+@pytest.mark.parametrize(
+    ("asked", "named"),
+    [
+        ({"replication_factor": 3}, r"--replication_factor=3 .*there is 1 broker.*--brokers=3"),
+        ({"replication_factor": 3, "brokers": 2}, r"--replication_factor=3 .*there are 2 brokers"),
+        ({"min_insync_replicas": 2}, r"--min_insync_replicas=2 is more than the 1"),
+        ({"min_insync_replicas": 3, "replication_factor": 2, "brokers": 3}, r"--min_insync_replicas=3 .*the 2"),
+        ({"min_insync_replicas": 3, "replication_factor": 2, "bootstrap_servers": "a:1"}, r"=3 .*the 2"),
+        ({"brokers": 3, "bootstrap_servers": "a:1"}, r"--brokers=3 is a setting of the embedded Kafka"),
+    ],
+)
+def test_replicas_that_cannot_be_are_refused(asked, named):
+    with pytest.raises(UsageError, match=named):
+        resolve(asked)
+
+
+def test_replicas_on_brokers_that_are_not_known_yet_are_taken():
+    options = resolve({"replication_factor": 3, "min_insync_replicas": 2, "bootstrap_servers": "a:1"})
+    check_broker_count(options, 3)
+    with pytest.raises(UsageError, match=r"there are 2 brokers.*start the other"):
+        check_broker_count(options, 2)
+    assert resolve({"min_insync_replicas": 2, "bootstrap_servers": "a:1"}).min_insync_replicas == 2

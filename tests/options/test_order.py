@@ -1,11 +1,14 @@
 """The order of a run: which client reads what, and what follows from the options."""
 
+import contextlib
+import dataclasses
 from collections import Counter
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hydra.errors import UsageError
 from hydra.options.options import Options
 from hydra.options.order import (
     MAX_BATCH_BYTES,
@@ -203,3 +206,20 @@ BIG = {"msg_size": 100_000, "msg_batch": 100}
 def test_batches_and_topic_follow_one_rule(options, topic_takes, topic_set, batch):
     order = RunOrder("r", Options(**options), topic_facts=TopicFacts(max_message_bytes=topic_takes))
     assert (order.topic_max_message_bytes, order.batch_bytes) == (topic_set, batch)
+
+
+@pytest.mark.parametrize(
+    ("acks", "in_sync", "wanted", "refused"),
+    [("all", 1, 2, True), ("all", 2, 2, False), ("1", 1, 2, False), ("all", None, None, False)],
+)
+def test_a_topic_that_would_acknowledge_nothing_is_refused(acks, in_sync, wanted, refused):
+    facts = TopicFacts(min_insync_replicas=wanted, in_sync_replicas=in_sync)
+    order = RunOrder("r", dataclasses.replace(Options(), acks=acks), topic_facts=facts)
+    with pytest.raises(UsageError, match=r"1 replicas in sync.*2") if refused else contextlib.nullcontext():
+        order.check_topic()
+
+
+def test_a_topic_is_made_with_what_was_asked_for_and_nothing_else():
+    assert RunOrder("r", Options()).topic_configs == {}
+    asked = RunOrder("r", dataclasses.replace(Options(), retention_ms=5000, min_insync_replicas=2)).topic_configs
+    assert asked == {"retention.ms": "5000", "segment.ms": "1000", "min.insync.replicas": "2"}

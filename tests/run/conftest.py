@@ -132,7 +132,7 @@ class FakeBroker:
     def check(self):
         return ClusterFacts("memory")
 
-    def create_topic(self, name, *, partitions, configs):
+    def create_topic(self, name, *, partitions, replicas=None, configs):
         self._look()
         self.topics[name] = [[] for _ in range(partitions)]
         self._made += 1
