@@ -85,12 +85,20 @@ _LIBRDKAFKA_TEXTS: Mapping[str, int] = {
 """Where librdkafka says what happened, it does not name the error."""
 
 _NETWORK_OR_BROKER = re.compile(
-    r"Broker: |refused|reset|[Dd]isconnect|timed? ?out|[Tt]imeout|Broken pipe|No route to host|unreachable|resolve"
+    r"Broker: |refused|reset|connection abort|[Dd]isconnect|timed? ?out|[Tt]imeout|Broken pipe|No route to host"
+    r"|unreachable|resolve|Network is down"
     r"|getaddrinfo|Name or service|are down|transport failure|closed the connection|no reply|no connection|no leader"
     r"|No brokers|NoBrokersAvailable|Bootstrap|[Cc]onnection (failed|setup)|KafkaConnectionError|Connection lost: None"
     r"|[Aa]uthenticat|SSL|TLS|SASL|NodeNotReady|rebalanc|out of range|network data|sending request data|\berror \d"
 )
 """How the client libraries and our own driver tell of a network or a broker that is not there, or says no."""
+
+TURNED_AWAY = "before it had answered anything"
+NOT_LET_IN = "not let in: no reply"
+"""How our own driver tells of a connection that a broker closed at once, and of one that it leaves in its queue."""
+
+_TURNED_AWAY = re.compile(rf"{TURNED_AWAY}|APIVERSION_QUERY|requesting ApiVersion")
+"""librdkafka asks for the API versions first, too; kafka-python does not tell how far a connection came."""
 
 NAMES_PREFIX = "hydra-"
 """What the names of Hydra's topics and groups begin with."""
@@ -165,6 +173,16 @@ def is_own_error(text: str) -> bool:
         return False
     names = _NAMED.finditer(text)
     return not any(match[1] or match[0] in _CODES_BY_NAME for match in names)
+
+
+def is_turned_away(text: str) -> bool:
+    """Whether an error tells of a connection that a broker closed before it had answered anything on it."""
+    return bool(_TURNED_AWAY.search(text))
+
+
+def is_not_let_in(text: str) -> bool:
+    """The same, or whether it was left without any answer."""
+    return NOT_LET_IN in text or is_turned_away(text)
 
 
 def error_hint(code: int, topic_rights: str) -> str:

@@ -17,6 +17,7 @@ from hydra.clients.confluent_publisher import ConfluentPublisher
 from hydra.clients.proven_log import ProvenLog
 from hydra.clients.record_batch import HEADER, HEADER_BYTES, LENGTH_END, BatchCounter
 from hydra.clients.wire_subscriber import WireSubscriber
+from hydra.options.kafka_access import NO_SECURITY
 
 LOG = "faults.log"
 FROM_OFFSET = 200
@@ -126,8 +127,8 @@ class Lossless(WireSubscriber):
 
     FAULTS = (repeat, swap)
 
-    def __init__(self, order):
-        super().__init__(order)
+    def __init__(self, order, access=NO_SECURITY):
+        super().__init__(order, access)
         counter = FaultyCounter(order.identity_prefix, self.FAULTS, len(order.leaders))
         self.settings = dataclasses.replace(self.settings, counter=counter)
 
@@ -141,8 +142,8 @@ class Lossy(Lossless):
 class Slow(WireSubscriber):
     """Takes its time, and no more than a little at once."""
 
-    def __init__(self, order):
-        super().__init__(order)
+    def __init__(self, order, access=NO_SECURITY):
+        super().__init__(order, access)
         self.settings = dataclasses.replace(self.settings, max_bytes=2000)
 
     def poll(self, timeout_s):

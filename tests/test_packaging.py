@@ -6,6 +6,7 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,8 +33,15 @@ def normalised(distribution: str) -> str:
 
 
 def declared_dependencies() -> set[str]:
-    requirements = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    return {normalised(re.split(r"[^\w.-]", requirement, maxsplit=1)[0]) for requirement in requirements}
+    return {normalised(re.split(r"[^\w.-]", requirement, maxsplit=1)[0]) for requirement in project()["dependencies"]}
+
+
+def project() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+EXTRAS = {"aws_msk_iam_sasl_signer": "aws", "gssapi": "kerberos"}
+"""Packages that few need, by what declares them: they are not installed here."""
 
 
 def distributions_of_packages() -> dict[str, set[str]]:
@@ -94,10 +102,11 @@ def test_every_import_of_hydra_is_declared():
     undeclared = {
         f"{path.relative_to(ROOT)} imports {package}"
         for path in (ROOT / "hydra").rglob("*.py")
-        for package in imported_packages(path.read_text()) - set(sys.stdlib_module_names) - {"hydra"}
+        for package in imported_packages(path.read_text()) - set(sys.stdlib_module_names) - {"hydra", *EXTRAS}
         if not distributions.get(package, {package}) & declared
     }
     assert undeclared == set()
+    assert set(EXTRAS.values()) == set(project()["optional-dependencies"])
 
 
 def test_every_declared_dependency_is_locked_with_a_hash():

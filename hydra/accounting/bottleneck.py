@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
 
+from hydra.accounting.connections import not_let_in
 from hydra.accounting.evidence import Evidence
+from hydra.accounting.hosts import THROTTLED_RATIO, host_signs, hosts_are_known
 from hydra.accounting.own_limits import buffer_signs, error_signs, hold_ms, refusals, waiting_signs
 from hydra.accounting.stats import PublisherStats, SubscriberStats
 from hydra.accounting.timeline import TimelinePoint, longest_pause_s
@@ -32,8 +34,6 @@ NEAR_FULL_MACHINE_PERCENT = 92.0
 FREE_CPUS = 0.5
 """With less of a CPU free, a task that had work to do waited for its turn."""
 
-THROTTLED_RATIO = 0.05
-"""A CPU quota that ran out in more than this share of a run slowed whatever it covers."""
 PAUSE_S = 2.0
 """A task that stood still for longer was stopped, or starved."""
 
@@ -62,6 +62,11 @@ class Bottleneck:
     advice: str = ""
     """What to change, where the harness was the limit."""
 
+    @property
+    def tells_of_broker(self) -> bool:
+        """Whether what the run met is what the broker carries: only then can it break a threshold."""
+        return self.limit in {"none", "broker"}
+
 
 def find_bottleneck(
     order: RunOrder,
@@ -87,14 +92,18 @@ def find_bottleneck(
         *buffer_signs(order, evidence),
         *waiting_signs(order, totals, thresholds, symptoms=len(symptoms)),
     ]
+    kept_out = not_let_in(evidence)
     found: tuple[tuple[Limit, Sequence[tuple[str, str]]], ...] = (
         ("quota", _without_advice(_quotas(evidence, THROTTLED_RATIO))),
+        # No want of CPU makes a broker that has a limit on connections close them at once.
+        kept_out if kept_out[0] == "refusal" else ("refusal", ()),
         ("harness", signs),
         ("quota", _without_advice(_quotas(evidence, 0.0))),
         ("refusal", _without_advice(refusals(evidence, totals))),
         ("network", _without_advice(_full_links(evidence))),
         ("unknown", [("with acks=0 nobody is told why", "")] if astray and len(symptoms) == 1 else ()),
-        ("broker", _without_advice(_broker(evidence, totals))),
+        kept_out,
+        ("broker", _without_advice(_broker(order, evidence, totals))),
     )
     limit, told = next((limit, told) for limit, told in found if told)
     return Bottleneck(
@@ -261,8 +270,11 @@ def _machine_signs(order: RunOrder, evidence: Evidence, totals: Totals) -> list[
     """What all of Hydra's processes share: a CPU quota that ran out, and CPUs of which less than half of one was free.
 
     A broker among them is named all the same if it had a whole CPU, and more than everything else: nobody kept that
-    from it. A controller whose tasks run elsewhere tells only what is certainly not the broker.
+    from it. Tasks that may run elsewhere say themselves how their hosts were: the controller's machine tells nothing
+    of them.
     """
+    if order.tasks_elsewhere:
+        return host_signs(evidence)
     if signs := _throttled(evidence):
         return signs
     cores, machine_percent, broker_percent = evidence.cores, totals.machine_cpu_percent, totals.broker_cpu_percent
@@ -271,12 +283,8 @@ def _machine_signs(order: RunOrder, evidence: Evidence, totals: Totals) -> list[
     free_cpus = cores * (1 - machine_percent / 100)
     ours = totals.subscriber_cpu_percent_sum + totals.publisher_cpu_percent
     others = max(0.0, cores * machine_percent - ours - (broker_percent or 0.0))
-    if order.options.marathon_url is not None:
-        at_limit = machine_percent >= NEAR_FULL_MACHINE_PERCENT and ours >= cores * 50
-    else:
-        broker_had_its_own = broker_percent is not None and broker_percent >= max(100.0, ours + others)
-        at_limit = free_cpus < FREE_CPUS and not broker_had_its_own
-    if not at_limit:
+    broker_had_its_own = broker_percent is not None and broker_percent >= max(100.0, ours + others)
+    if free_cpus >= FREE_CPUS or broker_had_its_own:
         return []
     # Where Hydra does not run the broker, it may be among the others.
     who_else = "other programs" if broker_percent is not None else "others"
@@ -301,7 +309,7 @@ def _throttled(evidence: Evidence) -> list[tuple[str, str]]:
     return [(text, "raise the CPU quota of Hydra's cgroup (a container's CPU limit), or ask for less load")]
 
 
-def _broker(evidence: Evidence, totals: Totals) -> tuple[str, ...]:
+def _broker(order: RunOrder, evidence: Evidence, totals: Totals) -> tuple[str, ...]:
     facts = list(evidence.brokers_lost)
     if totals.publisher_queue_full:
         facts.append("acks came so late that the publisher's queue was full")
@@ -316,4 +324,6 @@ def _broker(evidence: Evidence, totals: Totals) -> tuple[str, ...]:
         f"the harness had room: publisher {totals.publisher_cpu_percent:.0f} %, busiest subscriber"
         f" {totals.subscriber_cpu_percent_max:.0f} % of a core"
     )
+    if order.tasks_elsewhere and not hosts_are_known(evidence):
+        facts.append("how busy the CPUs of the tasks' hosts were is not known")
     return tuple(facts)

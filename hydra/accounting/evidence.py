@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from hydra.accounting.intervals import Span
 from hydra.accounting.stats import ClientStats, MachineSample, PublisherStats, SubscriberStats
+from hydra.options.connection_limits import ConnectionLimit
 from hydra.options.order import RunOrder
 
 
@@ -61,6 +62,9 @@ class Evidence:
     """What somebody else did to the topic while the run used it; empty where nobody did anything."""
     brokers_lost: tuple[str, ...] = ()
     """Which of several brokers died while the others went on, and why."""
+    connection_limits: tuple[ConnectionLimit, ...] | None = None
+    """What the brokers' settings limit connections to, where a client was not let in; None: it was not asked for, or
+    may not be read."""
     audit: Audit | None = None
     audit_error: str = ""
     """Why the log was not audited."""

@@ -117,9 +117,9 @@ def find_verdict(
 ) -> tuple[Verdict, tuple[str, ...], tuple[str, ...]]:
     """(verdict, reasons, notes).
 
-    Loss is a fact, whoever was the limit, and fails a run. A broken threshold fails it only where the harness was not
-    the limit: otherwise the run says nothing about the broker. Where somebody else took the topic away, nothing that
-    was seen of its log says anything.
+    Loss is a fact, whoever was the limit, and fails a run. A broken threshold fails it only where the broker was the
+    limit: what the harness, a network, a quota or a rule broke, or nobody knows who, says nothing about what the broker
+    carries. Where somebody else took the topic away, nothing that was seen of its log says anything.
     """
     if evidence.topic_error:
         reasons = (evidence.topic_error, *_task_doubts(order, evidence, totals))
@@ -127,18 +127,26 @@ def find_verdict(
     failures, doubts = _failures(order, evidence, totals), _doubts(order, evidence, totals)
     broken = [f"{item.threshold} is broken: it was {item.shown}" for item in thresholds if item.broken]
     doubts += [f"{item.threshold} was not judged: it was not measured" for item in thresholds if item.kept is None]
-    if bottleneck.harness_limited:
-        told = "; ".join(bottleneck.evidence)
-        limited = f"the harness was the limit, not the broker: {told} ({bottleneck.advice})"
-        doubts = [limited, *broken, *doubts]
-    else:
+    if bottleneck.tells_of_broker:
         failures += broken
+    elif bottleneck.harness_limited or broken:
+        doubts = [_not_the_broker(bottleneck), *broken, *doubts]
     notes = tuple(_notes(order, evidence, totals, latency))
     if failures:
         return "fail", (*failures, *doubts), notes
     if doubts:
         return "indeterminate", tuple(doubts), notes
     return "pass", (_praise(totals),), notes
+
+
+def _not_the_broker(bottleneck: Bottleneck) -> str:
+    """Who was the limit instead."""
+    told = "; ".join(bottleneck.evidence)
+    if bottleneck.limit == "unknown":
+        return f"who was the limit is not known: {told}"
+    who = {"quota": "a quota", "refusal": "a refusal by the brokers"}.get(bottleneck.limit, f"the {bottleneck.limit}")
+    advice = f" ({bottleneck.advice})" if bottleneck.advice else ""
+    return f"{who} was the limit, not the broker: {told}{advice}"
 
 
 def _praise(totals: Totals) -> str:

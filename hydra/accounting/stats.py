@@ -78,6 +78,8 @@ class ClientStats:
     throttled_s: float = 0.0
     """For how long the broker said that a quota held this client back, summed over its replies."""
     own_errors: OwnErrors = field(default_factory=OwnErrors)
+    turned_away: int = 0
+    """How often a broker closed a connection before it had answered anything on it."""
 
     @property
     def received(self) -> int:
@@ -122,6 +124,17 @@ class HostTraffic:
 
 
 @dataclass(frozen=True)
+class HostCpu:
+    """What has been used, up to a moment, of the CPUs that a task may use where it runs (affinity, quota)."""
+
+    cpus: float
+    busy_s: float
+    """CPU time that was not idle, of whoever used it; differences count."""
+    throttled_s: float | None = None
+    """Length of the scheduler's periods in which a CPU quota ran out; differences count. None without a quota."""
+
+
+@dataclass(frozen=True)
 class SubscriberSample:
     """A subscriber at one moment, about once a second; counts are since the start."""
 
@@ -138,6 +151,8 @@ class SubscriberSample:
     rss_bytes: int
     e2e: LatencyCounts
     """Latencies of what arrived since the sample before."""
+    host_cpu: HostCpu | None = None
+    """None for a task on the controller's machine, which is looked at as a whole."""
 
 
 @dataclass(frozen=True)
@@ -194,6 +209,8 @@ class PublisherSample:
     rss_bytes: int
     lag_max_s: float
     """The most that a record was behind its intended time when it was handed over, since the sample before."""
+    host_cpu: HostCpu | None = None
+    """None for a task on the controller's machine, which is looked at as a whole."""
 
 
 @dataclass(frozen=True)
@@ -228,6 +245,8 @@ class PublisherStats:
     throttled_s: float = 0.0
     """For how long the broker said that a quota held the publisher back, summed over its replies."""
     own_errors: OwnErrors = field(default_factory=OwnErrors)
+    turned_away: int = 0
+    """How often a broker closed a connection before it had answered anything on it."""
 
 
 @dataclass(frozen=True)

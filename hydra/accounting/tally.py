@@ -13,6 +13,7 @@ from hydra.accounting.delivery_latency import DeliveryTiming
 from hydra.accounting.intervals import Span
 from hydra.accounting.latency import CLIENT_BITS, LatencySummary, SpacedLatencies
 from hydra.accounting.stats import ClientStats, OwnErrors, PartitionStats
+from hydra.kafka_errors import is_turned_away
 from hydra.records.identity import IDENTITY_BYTES, SEQUENCE, SEQUENCE_OFFSET
 
 
@@ -107,7 +108,7 @@ class ClientTally:
     __slots__ = (
         "corrupt", "error", "fetches", "first_arrival_records", "first_received_s", "foreign", "held",
         "last_received_s", "latencies", "name", "own_errors", "partitions", "positioned", "prefix", "rebalances",
-        "received_bytes", "throttled_s", "timing",
+        "received_bytes", "throttled_s", "timing", "turned_away",
     )  # fmt: skip
 
     def __init__(self, name: str, prefix: bytes, starts: Iterable[tuple[int, int]]) -> None:
@@ -133,14 +134,17 @@ class ClientTally:
         """Those of them that were no broker's doing; they stay."""
         self.throttled_s = 0.0
         """For how long the broker said that a quota held this client back, summed over its replies."""
+        self.turned_away = 0
+        """How often a broker closed a connection before it had answered anything on it."""
         self.timing: DeliveryTiming | None = None
         """Knows the plan, once the start is known; shared by the clients of a task."""
         self.latencies: SpacedLatencies | None = None
 
     def note_error(self, text: str) -> None:
-        """Note an error, and count it where it is the client's own."""
+        """Note an error, and count it where it is the client's own, or where it was not let in."""
         self.error = text
         self.own_errors = self.own_errors.with_noted(text)
+        self.turned_away += is_turned_away(text)
 
     @property
     def reason(self) -> str:
@@ -225,4 +229,5 @@ class ClientTally:
             rebalances=self.rebalances,
             throttled_s=self.throttled_s,
             own_errors=self.own_errors,
+            turned_away=self.turned_away,
         )

@@ -11,10 +11,10 @@ import struct
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypedDict, TypeVar
+from typing import TypedDict, TypeVar
 
 from kafka import KafkaAdminClient, OffsetSpec, TopicPartition
-from kafka.admin import ConfigResource, ConfigResourceType, MemberToRemove
+from kafka.admin import MemberToRemove
 from kafka.errors import (
     BrokerResponseError,
     GroupIdNotFoundError,
@@ -26,14 +26,18 @@ from kafka.errors import (
     UnknownTopicOrPartitionError,
     for_code,
 )
-from kafka.net.compat import KafkaNetClient
 from kafka.protocol.metadata import MetadataRequest, MetadataResponse
 
 from hydra.accounting.evidence import OffsetRange
-from hydra.broker.connectivity import ask, await_reachable, check_no_tls, connection_errors
+from hydra.broker.admin_client import open_client
+from hydra.broker.connectivity import await_reachable, check_access, connection_errors
+from hydra.broker.settings import read_connection_limits, read_settings
+from hydra.clients.wire_request import ask
 from hydra.endpoints import Endpoint, parse_endpoints
 from hydra.errors import BrokerError
 from hydra.kafka_errors import error_hint, error_name, is_final
+from hydra.options.connection_limits import ConnectionLimit
+from hydra.options.kafka_access import NO_SECURITY, KafkaAccess
 from hydra.options.order import PartitionLeader, TopicFacts, TopicIdentity
 from hydra.run.protocols import ClusterFacts
 
@@ -48,7 +52,6 @@ _ADVERTISED_TIMEOUT_S = 2.0
 _LOOK_TIMEOUT_S = 1.0
 _METADATA_WITH_IDS, _METADATA_BEFORE = 10, 7
 """Versions of the Metadata request: of brokers from 2.8 on, which give topics an id, and of those before (2.1)."""
-_LARGEST_REPLY_BYTES = 16 * 1024 * 1024
 
 _MAX_BYTES = "message.max.bytes"
 _TOPIC_SETTINGS = ("max.message.bytes", "message.timestamp.type", "min.insync.replicas")
@@ -75,16 +78,18 @@ class KafkaTopicAdmin:
     Args:
         bootstrap_servers: ``host:port``, comma separated; a UsageError if one is invalid.
         timeout_s: for each call, with all its retries.
+        access: how the cluster lets its clients in.
     """
 
-    def __init__(self, bootstrap_servers: str, timeout_s: float = 15.0) -> None:
+    def __init__(self, bootstrap_servers: str, timeout_s: float = 15.0, access: KafkaAccess = NO_SECURITY) -> None:
         self._endpoints = parse_endpoints(bootstrap_servers)
         self._where = ", ".join(map(str, self._endpoints))
         self._timeout_s = timeout_s
         # Two requests may run into this within one call.
         self._request_timeout_s = timeout_s / 3
         self._client: KafkaAdminClient | None = None
-        self._knows_no_tls = False
+        self._access = access
+        self._let_in = False
         self._has_topic_ids = True
         self._advertised: Sequence[Endpoint] = ()
 
@@ -93,9 +98,17 @@ class KafkaTopicAdmin:
         facts = self._call("describe the cluster", _cluster_facts)
         if not facts.brokers:
             return facts
-        broker = str(min(facts.brokers))
-        found = self._call("describe the cluster", lambda client: _settings(client, "broker", broker, [_MAX_BYTES]))
+        broker, wanted = str(min(facts.brokers)), [_MAX_BYTES]
+        found = self._call("describe the cluster", lambda client: read_settings(client, "broker", broker, wanted)) or {}
         return replace(facts, max_message_bytes=int(found[_MAX_BYTES]) if _MAX_BYTES in found else None)
+
+    def connection_limits(self) -> Sequence[ConnectionLimit] | None:
+        """What limits the connections to the brokers; see the Protocol."""
+
+        def read(client: KafkaAdminClient) -> Sequence[ConnectionLimit] | None:
+            return read_connection_limits(client, _cluster_facts(client).brokers)
+
+        return self._call("read what limits connections", read)
 
     def create_topic(
         self, name: str, *, partitions: int, replicas: int | None = None, configs: Mapping[str, str]
@@ -134,15 +147,15 @@ class KafkaTopicAdmin:
         reason: Exception | None = None
         for endpoint in self._endpoints:
             try:
-                topic = _topic_at(endpoint, name, version)
-            # Whatever the codec raises for a reply that is cut off.
-            except (OSError, ValueError, IndexError, struct.error) as error:
+                topic = _topic_at(endpoint, name, version, self._access)
+                if topic["error_code"] == UnknownTopicOrPartitionError.errno:
+                    return None
+                if not topic["error_code"]:
+                    return _identity(topic)
+            # Whatever the codec raises for a reply that is cut off, or has a null where there must be none.
+            except (OSError, ValueError, LookupError, TypeError, struct.error) as error:
                 reason = error
                 continue
-            if topic["error_code"] == UnknownTopicOrPartitionError.errno:
-                return None
-            if not topic["error_code"]:
-                return _identity(topic)
             reason = for_code(topic["error_code"])(name)
         raise BrokerError(f"cannot look at the topic {name} on {self._where} ({reason})", hint=ALL_UP_HINT)
 
@@ -225,7 +238,7 @@ class KafkaTopicAdmin:
                 if not getattr(error, "retriable", True) or time.monotonic() >= retry_until:
                     raise self._advertised_address_error() or BrokerError(
                         f"cannot {what} on {self._where} ({_sentence(error)})",
-                        hint="check that the broker is up and allows this client to do that",
+                        hint="check that the broker is up, has connections left, and allows this client to do that",
                     ) from error
             # A client that lost its broker reconnects in a thread of its own, and leaves a socket open each time.
             self.close()
@@ -234,8 +247,7 @@ class KafkaTopicAdmin:
 
     def _advertised_address_error(self) -> BrokerError | None:
         """The error if a broker advertises an address that cannot be reached from here."""
-        others = [endpoint for endpoint in self._advertised if endpoint not in self._endpoints]
-        for endpoint, error in connection_errors(others, _ADVERTISED_TIMEOUT_S).items():
+        for endpoint, error in connection_errors(self._other_addresses, _ADVERTISED_TIMEOUT_S).items():
             return BrokerError(
                 f"the Kafka cluster at {self._where} advertises {endpoint} to its clients, which cannot be reached"
                 f" from here ({error.strerror or error})",
@@ -244,15 +256,24 @@ class KafkaTopicAdmin:
             )
         return None
 
+    @property
+    def _other_addresses(self) -> Sequence[Endpoint]:
+        """Those that the brokers advertise and that were not given."""
+        return [endpoint for endpoint in self._advertised if endpoint not in self._endpoints]
+
     def _connected(self) -> KafkaAdminClient:
         if self._client is None:
             await_reachable(self._endpoints, self._timeout_s)
-            if not self._knows_no_tls:
-                check_no_tls(self._endpoints)
-                self._knows_no_tls = True
+            if not self._let_in:
+                check_access(self._endpoints, self._access)
             servers = [str(endpoint) for endpoint in self._endpoints]
-            self._client, connections = _open_client(servers, self._request_timeout_s)
+            self._client, connections = open_client(servers, self._request_timeout_s, self._access)
             self._advertised = [Endpoint(broker.host, broker.port) for broker in connections.cluster.brokers()]
+            if self._access.tls and not self._let_in:
+                # A certificate may be for the name that was given, and not for the one that the broker advertises.
+                for endpoint in self._other_addresses:
+                    check_access([endpoint], self._access, _ADVERTISED_TIMEOUT_S)
+            self._let_in = True
         return self._client
 
 
@@ -261,34 +282,6 @@ def _pause(deadline: float, error: str, hint: str) -> None:
     if time.monotonic() > deadline:
         raise BrokerError(error, hint=hint)
     time.sleep(_POLL_S)
-
-
-def _open_client(servers: Sequence[str], request_timeout_s: float) -> tuple[KafkaAdminClient, KafkaNetClient]:
-    """A client that knows the cluster's brokers, and the object that holds its connections."""
-    timeout_ms = int(request_timeout_s * 1000)
-    opened: list[KafkaNetClient] = []
-
-    def net_client(**configs: object) -> KafkaNetClient:
-        configs["socket_connection_setup_timeout_ms"] = timeout_ms
-        configs["socket_connection_setup_timeout_max_ms"] = timeout_ms
-        client = KafkaNetClient(**configs)
-        opened.append(client)
-        return client
-
-    try:
-        client = KafkaAdminClient(
-            bootstrap_servers=list(servers),
-            client_id="hydra-admin",
-            request_timeout_ms=timeout_ms,
-            bootstrap_timeout_ms=timeout_ms,
-            kafka_client=net_client,
-        )
-    except BaseException:
-        # A constructor that fails closes neither its thread nor its sockets.
-        for client in opened:
-            client.close()
-        raise
-    return client, opened[0]
 
 
 def _cluster_facts(client: KafkaAdminClient) -> ClusterFacts:
@@ -330,7 +323,7 @@ def _topic_facts(client: KafkaAdminClient, name: str) -> TopicFacts:
     topic = _topic(client, name)
     if topic["error_code"]:
         raise for_code(topic["error_code"])(name)
-    size, stamp, in_sync = map(_settings(client, "topic", name, _TOPIC_SETTINGS).get, _TOPIC_SETTINGS)
+    size, stamp, in_sync = map((read_settings(client, "topic", name, _TOPIC_SETTINGS) or {}).get, _TOPIC_SETTINGS)
     return TopicFacts(
         _identity(topic),
         max_message_bytes=int(size) if size else None,
@@ -340,22 +333,13 @@ def _topic_facts(client: KafkaAdminClient, name: str) -> TopicFacts:
     )
 
 
-def _settings(client: KafkaAdminClient, kind: str, name: str, wanted: Sequence[str]) -> Mapping[str, str]:
-    """Settings of a topic or broker, as far as this user may read them."""
-    resource = ConfigResource(ConfigResourceType[kind.upper()], name, dict.fromkeys(wanted))
-    found: dict[str, dict[str, Any]] = {}
-    with contextlib.suppress(BrokerResponseError):  # without the right to, or on a broker that is too old
-        found = client.describe_configs([resource], config_filter="all").get(kind, {}).get(name, {})
-    return {setting: found[setting]["value"] for setting in wanted if found.get(setting, {}).get("value")}
-
-
-def _topic_at(endpoint: Endpoint, name: str, version: int) -> _Topic:
+def _topic_at(endpoint: Endpoint, name: str, version: int, access: KafkaAccess) -> _Topic:
     """The topic in one broker's reply to a Metadata request; raises what ``ask`` raises."""
     wanted = MetadataRequest.MetadataRequestTopic(name=name)
     request = MetadataRequest(topics=[wanted], allow_auto_topic_creation=False)
     request.with_header(correlation_id=1, client_id="hydra-admin")
     framed = request.encode(version=version, header=True, framed=True)
-    reply = ask(endpoint, framed, _LOOK_TIMEOUT_S, _LARGEST_REPLY_BYTES)
+    reply = ask(endpoint, bytearray(framed), _LOOK_TIMEOUT_S, access)
     topic: _Topic = MetadataResponse.decode(reply, version=version, header=True).to_dict()["topics"][0]
     return topic
 

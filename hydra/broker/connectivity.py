@@ -1,4 +1,4 @@
-"""Whether brokers can be reached: plain TCP connections, and one Metadata request for the embedded broker."""
+"""Whether brokers can be reached, by plain TCP connections, and whether they let a client in."""
 
 from __future__ import annotations
 
@@ -14,9 +14,16 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from hydra.clients.wire_connection import TLS_RECORDS
+from hydra.clients.library_access import token_of
+from hydra.clients.tls_context import NO_TLS_REASON
+from hydra.clients.wire_connection import CLOSED, SPEAKS_TLS
+from hydra.clients.wire_protocol import INT32, METADATA, api_versions_request, frame, metadata_request
+from hydra.clients.wire_request import CLIENT_ID, ask, exchange
+from hydra.clients.wire_sasl import UNSUPPORTED_MECHANISM, handshake_request, read_handshake
 from hydra.endpoints import Endpoint, parse_endpoints
 from hydra.errors import BrokerError
+from hydra.kafka_errors import final_error_in
+from hydra.options.kafka_access import GSSAPI, NO_SECURITY, KafkaAccess
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -31,10 +38,7 @@ PROBE_EVERY_S = 1.0
 PROBE_TIMEOUT_S = 0.5
 _JOIN_TIMEOUT_S = 2.0
 
-_API_METADATA, _API_VERSIONS = 3, 18
 _METADATA_VERSION = 2
-_CLIENT_ID = b"hydra"
-_LARGEST_REPLY_BYTES = 1 << 20
 
 
 def connection_errors(
@@ -101,38 +105,58 @@ def await_reachable(endpoints: Sequence[Endpoint], timeout_s: float) -> None:
         time.sleep(_PAUSE_S)
 
 
-def check_no_tls(endpoints: Sequence[Endpoint], timeout_s: float = _CONNECT_TIMEOUT_S) -> None:
-    """See that the first of the endpoints that answers a plain request does so in plain words; waits for one at most.
+def check_access(
+    endpoints: Sequence[Endpoint], access: KafkaAccess = NO_SECURITY, timeout_s: float = _CONNECT_TIMEOUT_S
+) -> None:
+    """See that one of the endpoints lets this client in; one is waited for ``timeout_s`` at most, all for twice that.
 
-    A client that is not told so waits for an answer that cannot come.
+    The client libraries say of most of this that no broker is available, and only after a while. A plain endpoint that
+    says nothing is left to them.
 
     Raises:
-        BrokerError: it speaks TLS.
+        BrokerError: none does; names each with its reason, in which no secret stands.
+        UsageError: certificates or key of the access cannot be used.
     """
-    deadline_s = time.monotonic() + timeout_s
-    for endpoint in endpoints:
+    token_of(access)
+    if access.mechanism == GSSAPI:
+        return  # only the libraries speak it
+    deadline_s = time.monotonic() + 2 * timeout_s
+    reasons: list[str] = []
+    for number, endpoint in enumerate((*endpoints, *endpoints)):
+        if number == len(endpoints) and not any(CLOSED in reason for reason in reasons):
+            break  # asked again is only what a broker that is starting may do
         left_s = deadline_s - time.monotonic()
         if left_s <= 0:
+            break
+        reason = _no_way_in(endpoint, access, min(timeout_s, left_s))
+        if not reason:
             return
-        beginning = _first_bytes(endpoint, left_s / 2)
-        if beginning in TLS_RECORDS or (beginning == b"" and _greets_by_tls(endpoint, left_s / 2)):
-            hint = "give the address of a listener without TLS (PLAINTEXT)"
-            raise BrokerError(f"the port {endpoint} speaks TLS, which Hydra's Kafka clients do not", hint=hint)
-        if beginning:
-            return
+        reasons.append(reason)
+        if final_error_in(reason) is not None:
+            break  # no need to be refused by all
+    raise BrokerError(f"Kafka does not let this client in ({'; '.join(dict.fromkeys(reasons))})")
 
 
-def _first_bytes(endpoint: Endpoint, timeout_s: float) -> bytes | None:
-    """The first two bytes of the answer to an ApiVersions request; empty: the connection was closed; None: nothing."""
-    request = struct.pack(">hhih", _API_VERSIONS, 0, 1, len(_CLIENT_ID)) + _CLIENT_ID
-    try:
-        with socket.create_connection((endpoint.host, endpoint.port), timeout=timeout_s) as connection:
-            connection.sendall(struct.pack(">i", len(request)) + request)
-            return connection.recv(2)
-    except ConnectionError:
-        return b""
-    except (OSError, UnicodeError):
-        return None
+def _no_way_in(endpoint: Endpoint, access: KafkaAccess, timeout_s: float) -> str:
+    """Why this endpoint does not let the client in; empty where it does, or where nothing can be said."""
+    requests = [api_versions_request(CLIENT_ID), metadata_request(CLIENT_ID)]
+    replies, reason = exchange(endpoint, requests, timeout_s, access)
+    if not reason:
+        return ""
+    if replies and not access.sasl:
+        answered, _ = exchange(endpoint, [handshake_request(CLIENT_ID, "NONE")], timeout_s, access)
+        if answered:
+            code, mechanisms = read_handshake(answered[0], INT32.size)
+            if code == UNSUPPORTED_MECHANISM:
+                wanted = f"SASL_{'SSL' if access.tls else 'PLAINTEXT'}"
+                offered = f"--sasl_mechanism={' or '.join(mechanisms)}"
+                return f"{endpoint}: the listener wants SASL: use --security_protocol={wanted} and {offered}"
+    if not replies and CLOSED in reason:
+        if not access.tls and _greets_by_tls(endpoint, timeout_s):
+            return f"{endpoint}: {SPEAKS_TLS}"
+        if access.tls and exchange(endpoint, requests[:1], timeout_s)[0]:
+            return f"{endpoint}: {NO_TLS_REASON}"
+    return reason if access.secured or SPEAKS_TLS in reason else ""
 
 
 def _greets_by_tls(endpoint: Endpoint, timeout_s: float) -> bool:
@@ -154,7 +178,8 @@ def _greets_by_tls(endpoint: Endpoint, timeout_s: float) -> bool:
 class BrokerProbe:
     """Says why the brokers count as gone: none of them has taken a connection for ``grace_s``.
 
-    Connections are made on a thread of its own, so that asking never blocks, and only while somebody asks. A paused
+    Connections are plain, whatever the brokers ask for: they take no notice of one that ends before it says anything.
+    They are made on a thread of its own, so that asking never blocks, and only while somebody asks. A paused
     broker still takes connections (its kernel does), and a restarted one is back within the grace: neither ends a run.
 
     Args:
@@ -208,40 +233,19 @@ class BrokerProbe:
             self._closed.wait(PROBE_EVERY_S)
 
 
-def is_ready(port: int, cluster_id: str, timeout_s: float, brokers: int = 1) -> bool:
+def is_ready(port: int, cluster_id: str, timeout_s: float, access: KafkaAccess = NO_SECURITY, brokers: int = 1) -> bool:
     """Whether the embedded broker serves its cluster of so many.
 
     Asked by a Metadata request (version 2, of the Kafka protocol guide). A broker that still starts refuses
     connections, or leaves its own id out of the list of brokers; another broker that took the port has another cluster
-    id. ``timeout_s`` is for each step of the exchange.
+    id.
     """
-    header = struct.pack(">hhih", _API_METADATA, _METADATA_VERSION, 1, len(_CLIENT_ID))
-    request = header + _CLIENT_ID + struct.pack(">i", 0)
-    framed = struct.pack(">i", len(request)) + request
+    request = frame(CLIENT_ID, METADATA, _METADATA_VERSION, INT32.pack(0))
     try:
-        found, found_id = _decode(ask(Endpoint("127.0.0.1", port), framed, timeout_s, _LARGEST_REPLY_BYTES))
+        found, found_id = _decode(ask(Endpoint("127.0.0.1", port), request, timeout_s, access))
     except (OSError, struct.error, ValueError):
         return False
     return found >= brokers and found_id == cluster_id
-
-
-def ask(endpoint: Endpoint, request: bytes, timeout_s: float, limit_bytes: int) -> bytes:
-    """The reply to one request, framed as the Kafka protocol guide says, on a connection of its own; without its size.
-
-    ``timeout_s`` is for each step of the exchange.
-
-    Raises:
-        OSError: there is no such connection, or it failed.
-        ValueError: the reply is empty, or larger than ``limit_bytes``.
-        struct.error: the connection was closed before the reply.
-    """
-    connection = socket.create_connection((endpoint.host, endpoint.port), timeout=timeout_s)
-    with connection, connection.makefile("rb") as stream:
-        connection.sendall(request)
-        (size,) = struct.unpack(">i", stream.read(4))
-        if not 0 < size <= limit_bytes:
-            raise ValueError(f"a reply of {size} bytes")
-        return stream.read(size)
 
 
 def _decode(reply: bytes) -> tuple[int, str]:

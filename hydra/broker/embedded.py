@@ -16,8 +16,10 @@ from hydra.broker.connectivity import is_ready
 from hydra.broker.formatting import keep_format, random_id, restore_format
 from hydra.broker.java import KAFKA_FLAGS, SHORT_RUN_FLAGS, Java, broker_flags, end_jvm, java_command, start_jvm
 from hydra.broker.jvm_exit import exit_hint, exit_reason, recent_errors
-from hydra.broker.server_properties import Place, Ports, properties_text, server_properties
+from hydra.broker.listener_security import ListenerSecurity, write_settings
+from hydra.broker.server_properties import Place, Ports, server_properties
 from hydra.errors import BrokerError
+from hydra.options.kafka_access import NO_SECURITY, KafkaAccess
 from hydra.run.cgroups import limits, usable_cores
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ class EmbeddedBroker:
         performance_flags: of the broker's JVM, in place of Kafka's own.
         jvm_flags: more flags, also of the JVM that formats its folder.
         kept_format: a file with what that JVM writes (formatting.py); made by the first one.
+        security: what it asks of its clients; None: nothing.
         place: in a cluster of several, which ``EmbeddedCluster`` starts.
         cluster_id: of that cluster.
     """
@@ -74,6 +77,7 @@ class EmbeddedBroker:
         performance_flags: Sequence[str] = KAFKA_FLAGS,
         jvm_flags: Sequence[str] = (),
         kept_format: Path | None = None,
+        security: ListenerSecurity | None = None,
         place: Place = _ALONE,
         cluster_id: str | None = None,
     ) -> None:
@@ -91,7 +95,9 @@ class EmbeddedBroker:
         self._settings = self._folder / "server.properties"
         self._data = self._folder / "data"
         # Its own properties may have the tool write something else.
-        self._kept_format = None if self._properties else kept_format
+        users = security is not None and security.is_formatted_in
+        self._kept_format = None if self._properties or users else kept_format
+        self._security = security
         self._place = place
         self._cluster_id = cluster_id or random_id()
         self._ports: Ports | None = None
@@ -113,6 +119,10 @@ class EmbeddedBroker:
         if self._ports is None:
             raise BrokerError("the embedded Kafka is not started")
         return f"{_ADDRESS}:{self._ports.broker}"
+
+    @property
+    def _access(self) -> KafkaAccess:
+        return NO_SECURITY if self._security is None else self._security.access
 
     @property
     def pid(self) -> int:
@@ -216,16 +226,24 @@ class EmbeddedBroker:
                 hint="set TMPDIR to a folder without ','",
             )
         properties = server_properties(ports, str(self._data), usable_cores(), self._properties, self._place)
+        security = self._security
+        arguments: Sequence[str] = ()
+        if security is not None:
+            properties = security.secured(properties, self._folder)
+            arguments = security.format_arguments(self._folder)
         try:
             self._folder.mkdir(parents=True)
             self._made_folder = True
-            self._settings.write_text(properties_text(properties), encoding="ascii")
+            write_settings(self._settings, properties)
+            if security is not None:
+                security.write_files(self._folder)
             kept, node_id = self._kept_format, self._place.node_id
             if kept is not None and restore_format(self._data, kept, self._cluster_id, node_id):
                 return
         except OSError as error:
             raise BrokerError(f"the embedded broker's folder {self._folder} cannot be written ({error})") from error
         tool = ["kafka.tools.StorageTool", "format", f"--cluster-id={self._cluster_id}", f"--config={self._settings}"]
+        tool += arguments
         self._process = self._jvm(SHORT_RUN_FLAGS, tool)
         try:
             status = self._process.wait(timeout=max(0.0, deadline - time.monotonic()))
@@ -255,7 +273,8 @@ class EmbeddedBroker:
             if left_s <= 0:
                 end_jvm(self._process)
                 raise self._failure(f"on {self.bootstrap_servers} timed out during its start")
-            if is_ready(self._ports.broker, self._cluster_id, min(left_s, _PROBE_TIMEOUT_S), self._place.brokers):
+            probe_s, brokers = min(left_s, _PROBE_TIMEOUT_S), self._place.brokers
+            if is_ready(self._ports.broker, self._cluster_id, probe_s, self._access, brokers):
                 return
             time.sleep(_POLL_S)
 
@@ -267,7 +286,8 @@ class EmbeddedBroker:
 
     def _jvm(self, flags: Sequence[str], main: Sequence[str]) -> subprocess.Popen[bytes]:
         self._oom_kills = limits().oom_kills
-        command = java_command(self._java, (*flags, *self._jvm_flags), self._classpath, self._folder, main)
+        flags = (*flags, *self._jvm_flags, *(self._security.jvm_flags(self._folder) if self._security else ()))
+        command = java_command(self._java, flags, self._classpath, self._folder, main)
         return start_jvm(command, self._folder, self._log, self._env)
 
     def _ended_at_start(self, status: int) -> BrokerError:

@@ -83,6 +83,8 @@ class BrokerSettings:
     """NAME=VALUE; they override Hydra's own."""
     heap_mb: int = Options.broker_heap_mb
     jvm_flags: tuple[str, ...] = KAFKA_FLAGS
+    security: str | None = None
+    """As ``--kafka_security`` says it."""
     brokers: int = Options.brokers
 
     def by_name(self) -> Mapping[str, str]:
@@ -97,6 +99,8 @@ class BrokerSettings:
                 return f"--broker_property={name}={value}, and it has {there.get(name, 'its own default')}"
         if self.heap_mb not in {Options.broker_heap_mb, other.heap_mb}:
             return f"--broker_heap_mb={self.heap_mb}, and it has {other.heap_mb}"
+        if self.security is not None and self.security != (other.security or "plaintext"):
+            return f"--kafka_security={self.security}, and it has {other.security or 'plaintext'}"
         if self.brokers not in {Options.brokers, other.brokers}:
             return f"--brokers={self.brokers}, and it has {other.brokers}"
         if self.jvm_flags not in {KAFKA_FLAGS, other.jvm_flags}:
@@ -115,7 +119,9 @@ def broker_settings(options: Options, environment: Mapping[str, str] = os.enviro
         jvm_flags = tuple(shlex.split(flags)) or KAFKA_FLAGS
     except ValueError as error:
         raise UsageError(f"{JVM_FLAGS_VARIABLE} = {flags!r} is no list of JVM flags ({error})") from None
-    settings = BrokerSettings(options.broker_property, options.broker_heap_mb, jvm_flags, brokers=options.brokers)
+    settings = BrokerSettings(
+        options.broker_property, options.broker_heap_mb, jvm_flags, options.kafka_security, options.brokers
+    )
     _check_overrides(settings.by_name())
     return settings
 

@@ -23,7 +23,7 @@ SMALL = {
 }  # fmt: skip
 """The options of a smoke test, where no flag says otherwise."""
 
-WHERE = ("bootstrap_servers", "marathon_url")
+WHERE = ("bootstrap_servers", "kafka_config", "marathon_url")
 ON_YOUR_BROKERS = "--bootstrap_servers=k1:9092,k2:9092"
 
 

@@ -20,7 +20,7 @@ from hydra.files.own_descriptor import descriptor_of
 from hydra.files.write_in_place import STDOUT
 from hydra.options.options import OPTION_KINDS, Options, merged, parse_option
 from hydra.options.parsers import Parse, switch, whole
-from hydra.options.reader import read_settings
+from hydra.options.reader import read_settings, with_kafka_config
 from hydra.options.thresholds import METRICS
 from hydra.sweep.plan import CLIENTS, MAX_CLIENTS, with_changes
 
@@ -152,7 +152,7 @@ def chosen_options(ctx: click.Context, *, under: Mapping[str, object] | None = N
     if CLIENTS in given and "total_sub_apps" in given:
         raise UsageError("--clients and --total_sub_apps are both set", hint="keep one")
     values = {name: value for name, value in given.items() if name in OPTION_KINDS}
-    options = merged(read_settings(ctx.params["config_file"]).options, under or {}, values)
+    options = with_kafka_config(merged(read_settings(ctx.params["config_file"]).options, under or {}, values))
     changes = {CLIENTS: given[CLIENTS]} if CLIENTS in given else {}
     return with_changes(options, changes) if for_a_run else options
 

@@ -19,12 +19,16 @@ GROUPS: Mapping[str, str] = {
 GROUPED: Mapping[str, Mapping[str, str]] = {
     "load": {
         "clients": "N", "total_sub_apps": "N", "clients_per_app": "N", "msg_rate": "RECORDS/S", "msg_size": "BYTES",
-        "msg_batch": "RECORDS", "test_duration": "SECONDS", "warmup": "SECONDS",
+        "msg_batch": "RECORDS", "payload": "[zeros|random|FILE]", "test_duration": "SECONDS", "warmup": "SECONDS",
     },
     "kafka": {
-        "bootstrap_servers": "HOST:PORT,...", "partitions": "N", "retention_ms": "MS", "acks": "[0|1|all]",
-        "linger_ms": "MS", "batch_size": "BYTES", "group": "[own|shared]", "group_mode": "[assign|group]",
-        "replication_factor": "N", "min_insync_replicas": "N",
+        "bootstrap_servers": "HOST:PORT,...", "kafka_config": "FILE",
+        "security_protocol": "[PLAINTEXT|SSL|SASL_PLAINTEXT|SASL_SSL]", "kafka_ca_file": "FILE",
+        "sasl_mechanism": "MECHANISM", "sasl_username": "USER", "kafka_secrets": "FILE",
+        "partitions": "N", "replication_factor": "N", "min_insync_replicas": "N", "retention_ms": "MS",
+        "acks": "[0|1|all]",
+        "linger_ms": "MS", "batch_size": "BYTES", "compression": "[none|gzip|snappy|lz4|zstd]",
+        "idempotence": "[auto|yes|no]", "group": "[own|shared]", "group_mode": "[assign|group]",
         "fetch_min_bytes": "BYTES", "fetch_wait_max_ms": "MS", "consumer_max_buffer_size": "BYTES",
     },
     "clients": {
@@ -37,6 +41,7 @@ GROUPED: Mapping[str, Mapping[str, str]] = {
     },
     "broker": {
         "java": "FILE", "broker_property": "NAME=VALUE,...", "broker_heap_mb": "MIB", "brokers": "N",
+        "kafka_security": "PROTOCOL[:MECHANISM]",
         "keep_running": "[yes|no]",
     },
     "engine": {
@@ -54,9 +59,9 @@ METAVARS: Mapping[str, str] = {name: text for group in GROUPED.values() for name
 
 EXIT_CODES: Mapping[str, str] = {
     "0": "pass: every client got every record, every threshold was kept",
-    "1": "fail: records were lost, or a threshold was broken",
+    "1": "fail: records were lost, or the broker broke a threshold",
     "2": "usage: a flag, hydra.ini, or too many clients; nothing was started",
-    "3": "no answer (indeterminate): incomplete, low rate, or harness the limit",
+    "3": "no answer (indeterminate): incomplete, low rate, or a limit not the broker's",
     "4": "infrastructure: Kafka, Marathon, Java or an output file failed",
     "70": "bug of Hydra's own; a log file is named",
     "129, 130, 131, 143": "interrupted (SIGHUP, Ctrl-C, SIGQUIT, SIGTERM); what was started is gone",

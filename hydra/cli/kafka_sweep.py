@@ -35,7 +35,7 @@ MSG_BATCH_SET = "1,10,50,100,500,1000"
 
 CODES = {
     "0": "pass: every point passed",
-    "1": "fail: at a point records were lost, or a threshold was broken",
+    "1": "fail: at a point records were lost, or the broker broke a threshold",
     "3": "no answer (indeterminate) at a point, and no point failed",
 }
 

@@ -12,7 +12,7 @@ import click
 
 from hydra.cli.flags import chosen_options, option_flags
 from hydra.cli.terminal import ASKED_BY_A_USER, end_signals, interruptible
-from hydra.errors import UsageError
+from hydra.errors import InterruptedRunError, UsageError
 from hydra.options.parsers import AgentSpec
 
 
@@ -22,7 +22,7 @@ def local() -> None:
 
 
 @local.command()
-@option_flags("java", "broker_property", "broker_heap_mb", "brokers", "local_agents")
+@option_flags("java", "broker_property", "broker_heap_mb", "brokers", "kafka_security", "local_agents")
 @click.pass_context
 def up(ctx: click.Context, /, **_flags: object) -> None:
     """Start a local Marathon and an embedded Kafka, and leave them up."""
@@ -94,6 +94,8 @@ def _show_status() -> None:
         click.echo(f"  broker      process {pid}")
     for died in running_stack.deaths(running):
         click.echo(f"  died        {died}")
+    if running.settings.security is not None:
+        click.echo(f"  security    {running.settings.security}")
     for text in running.settings.properties:
         click.echo(f"  setting     {text}")
     click.echo(f"  folder      {folder}")
@@ -120,7 +122,8 @@ def marathon(ctx: click.Context, /, port: int, token: str | None, *, no_auth: bo
     """Run a local Marathon until Ctrl-C: Marathon's v2 API, with tasks that are processes of this machine.
 
     It listens on 127.0.0.1 alone and wants a token, since whoever may call it may run commands as you: it prints how
-    to call it. Its tasks end with it.
+    to call it. Its tasks end with it. It has no end of its own: it always ends with 128 and the number of the signal
+    (130 after Ctrl-C).
     """
     from hydra.engine.marathon_access import TOKEN_FILE, new_token, read_token
     from hydra.files.folders import reap_orphans, run_folder
@@ -143,12 +146,13 @@ def marathon(ctx: click.Context, /, port: int, token: str | None, *, no_auth: bo
 async def _serve(folder: Path, port: int, agents: tuple[AgentSpec, ...], token: str, file: Path | None) -> None:
     from hydra.localmarathon.server import LocalMarathon, own_user
 
-    asked_to_end = asyncio.Event()
+    asked_to_end: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     def on_signal(number: int) -> None:
-        if asked_to_end.is_set() and number in ASKED_BY_A_USER:
+        if not asked_to_end.done():
+            asked_to_end.set_result(number)
+        elif number in ASKED_BY_A_USER:
             os._exit(128 + number)  # the watchdog ends the tasks and removes their folder
-        asked_to_end.set()
 
     for number in end_signals():
         asyncio.get_running_loop().add_signal_handler(number, on_signal, number)
@@ -164,8 +168,9 @@ async def _serve(folder: Path, port: int, agents: tuple[AgentSpec, ...], token: 
             click.echo(
                 f"or:         hydra kafka --marathon_url={server.url} --marathon_secrets={shlex.quote(str(file))}"
             )
-        await asked_to_end.wait()
+        ended_by = await asked_to_end
         click.echo("ending the tasks; once more to kill them")
+    raise InterruptedRunError(ended_by)
 
 
 def _call(token_file: Path, url: str) -> str:

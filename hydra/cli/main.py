@@ -14,7 +14,7 @@ import click
 from hydra.cli.commands import COMMANDS, hydra
 from hydra.cli.streams import tolerant_streams
 from hydra.cli.terminal import printable
-from hydra.errors import AccountingError, HydraError
+from hydra.errors import AccountingError, HydraError, InterruptedRunError
 from hydra.files.atomic_write import file_errors
 from hydra.files.folders import write_bug_log
 
@@ -59,8 +59,16 @@ def _run(arguments: Sequence[str]) -> int:  # noqa: PLR0911  # one return for ea
     except SystemExit:
         return 0  # click has completed a word for a shell
     except Exception as error:  # noqa: BLE001  # whatever was not expected is a bug of ours
-        return _bug(error)
+        return _interrupted(error) or _bug(error)
     return code if isinstance(code, int) else 0
+
+
+def _interrupted(error: BaseException) -> int:
+    """The exit code where a signal came while a class was made, of which older Pythons make a RuntimeError; else 0."""
+    cause = error.__cause__
+    if isinstance(cause, KeyboardInterrupt):
+        return _say("interrupted", 130)
+    return _say(str(cause), cause.exit_code) if isinstance(cause, InterruptedRunError) else 0
 
 
 def _say(text: str, code: int) -> int:

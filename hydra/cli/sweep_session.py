@@ -90,16 +90,17 @@ def run_sweep(ctx: click.Context, kind: SweepKind, make: Callable[[], SweepRecor
         HydraError: what could be measured is shown and written all the same.
     """
     outputs = parse_outputs(ctx)
-    if ctx.params["resume"] is not None:
-        folder = _resumed(ctx, kind)
-    else:
-        from hydra.sweep.folder import SweepFolder
+    with interruptible():  # a folder is begun as a whole, too
+        if ctx.params["resume"] is not None:
+            folder = _resumed(ctx, kind)
+        else:
+            from hydra.sweep.folder import SweepFolder
 
-        sweep = make()
-        name = ctx.params["results"] or f"hydra-{kind}-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}"
-        folder = SweepFolder.begin(Path(name), sweep)
-    with contextlib.closing(folder):
-        return _measure(folder, outputs)
+            sweep = make()
+            name = ctx.params["results"] or f"hydra-{kind}-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}"
+            folder = SweepFolder.begin(Path(name), sweep)
+        with contextlib.closing(folder):
+            return _measure(folder, outputs)
 
 
 def _resumed(ctx: click.Context, kind: SweepKind) -> SweepFolder:
@@ -124,7 +125,7 @@ def _measure(folder: SweepFolder, outputs: Outputs) -> int:
     from hydra.run.clock import MonotonicClock
     from hydra.sweep.runner import StackRunner, SweepRunner
 
-    with interruptible(), shown_progress(outputs.live) as progress, StackRunner(progress) as stack:
+    with shown_progress(outputs.live) as progress, StackRunner(progress) as stack:
         for line in forecast_lines(folder.sweep):
             progress.note(line)
         progress.note(f"results go to {folder.path}; an interruption costs the point that runs (--resume)")

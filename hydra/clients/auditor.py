@@ -9,6 +9,7 @@ from dataclasses import replace
 from hydra.accounting.evidence import Audit, AuditedPartition, OffsetRange
 from hydra.clients.wire_subscriber import WireSubscriber
 from hydra.errors import BrokerError
+from hydra.options.kafka_access import NO_SECURITY, KafkaAccess
 from hydra.options.order import ClientAssignment, PartitionStart, RunOrder
 
 _POLL_S = 0.1
@@ -17,6 +18,9 @@ _POLL_S = 0.1
 class WireAuditor:
     """Reads with the wire driver, many times as fast as the log was written; an Auditor."""
 
+    def __init__(self, access: KafkaAccess = NO_SECURITY) -> None:
+        self._access = access
+
     def audit(self, order: RunOrder, log: Mapping[int, OffsetRange], timeout_s: float) -> Audit:
         """Read every partition from its start to its end.
 
@@ -24,7 +28,7 @@ class WireAuditor:
             BrokerError: that took longer, or the log cannot be read.
         """
         deadline_s = time.monotonic() + timeout_s
-        subscriber = WireSubscriber(_auditors_order(order, log))
+        subscriber = WireSubscriber(_auditors_order(order, log), self._access)
         (tally,) = subscriber.tallies
         ends = {partition: offsets.end for partition, offsets in log.items()}
         try:

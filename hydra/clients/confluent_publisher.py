@@ -16,10 +16,12 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer, Throt
 
 from hydra.accounting.stats import PartitionOutcomes
 from hydra.clients.ledger import PROOFS_OF_REFUSAL, DeliveryLedger, RecordValues, queue_limit, sequence_of, timed_out
+from hydra.clients.library_access import librdkafka_settings
 from hydra.clients.library_log import librdkafka_logger
 from hydra.clients.protocols import PUBLISHER_CLIENT_ID, AckCount
 from hydra.errors import BrokerError
 from hydra.kafka_errors import UNKNOWN_SERVER_ERROR, error_name, is_final
+from hydra.options.kafka_access import NO_SECURITY, KafkaAccess
 from hydra.options.order import RunOrder
 
 _BLOCK_RECORDS = 1000
@@ -62,8 +64,9 @@ class _Block:
 class ConfluentPublisher:
     """One librdkafka producer; a PublisherDriver."""
 
-    def __init__(self, order: RunOrder) -> None:
+    def __init__(self, order: RunOrder, access: KafkaAccess = NO_SECURITY) -> None:
         self._order = order
+        self._access = access
         self._topic = order.topic
         self._values = RecordValues(order)
         self._ledger = DeliveryLedger(order.options.partitions)
@@ -82,7 +85,8 @@ class ConfluentPublisher:
         callbacks = {"error_cb": self._on_error, "throttle_cb": self._on_throttle}
         try:
             producer = self._producer = Producer(
-                {**settings(self._order), **callbacks}, logger=librdkafka_logger(self._ledger)
+                {**settings(self._order), **librdkafka_settings(self._access), **callbacks},
+                logger=librdkafka_logger(self._ledger),
             )
         except (KafkaException, ValueError) as error:
             raise BrokerError(f"librdkafka refused the publisher's settings: {error}") from error
@@ -219,9 +223,10 @@ def settings(order: RunOrder) -> dict[str, Any]:
         "client.id": PUBLISHER_CLIENT_ID,
         "acks": order.options.acks,
         # Kafka's producer is idempotent by default where acks allows it; without, a retry may duplicate records.
-        "enable.idempotence": order.options.acks == "all",
+        "enable.idempotence": order.is_idempotent,
         # Kafka's default, and the most that idempotence allows; librdkafka's own default is a million.
         "max.in.flight.requests.per.connection": 5,
+        "compression.type": order.options.compression,
         "linger.ms": order.options.linger_ms,
         "batch.size": order.batch_bytes,
         # Only batch.size is to limit a batch: no record takes less than 20 bytes in it.

@@ -8,10 +8,12 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, ThrottleEvent, TopicPartition
 
 from hydra.accounting.tally import ClientTally
+from hydra.clients.library_access import librdkafka_settings
 from hydra.clients.library_log import librdkafka_logger
 from hydra.clients.protocols import DEFAULT_MAX_BYTES, MOST_BYTES
 from hydra.clients.round_robin import PolledClient, RoundRobinSubscriber
 from hydra.errors import CapacityError
+from hydra.options.kafka_access import NO_SECURITY, KafkaAccess
 from hydra.options.order import ClientAssignment, RunOrder
 
 _RECORDS_PER_POLL = 1000
@@ -30,7 +32,9 @@ class ConfluentClient(PolledClient):
         CapacityError: the consumer's threads cannot be started.
     """
 
-    def __init__(self, tally: ClientTally, assignment: ClientAssignment, order: RunOrder) -> None:
+    def __init__(
+        self, tally: ClientTally, assignment: ClientAssignment, order: RunOrder, access: KafkaAccess = NO_SECURITY
+    ) -> None:
         super().__init__(tally)
         self._topic = order.topic
         self._out_of_range: set[int] = set()
@@ -40,7 +44,10 @@ class ConfluentClient(PolledClient):
         """Whether the group assigned partitions, but their committed offsets could not be read."""
         callbacks = {"error_cb": self._on_error, "throttle_cb": self._on_throttle}
         try:
-            self._consumer = Consumer({**settings(assignment, order), **callbacks}, logger=librdkafka_logger(tally))
+            self._consumer = Consumer(
+                {**settings(assignment, order), **librdkafka_settings(access), **callbacks},
+                logger=librdkafka_logger(tally),
+            )
         except KafkaException as error:
             raise CapacityError(
                 f"client {assignment.name} cannot be started: {error}",
@@ -178,7 +185,7 @@ class ConfluentSubscriber(RoundRobinSubscriber):
 
     def make_client(self, tally: ClientTally, assignment: ClientAssignment) -> PolledClient:
         """A client and its consumer."""
-        return ConfluentClient(tally, assignment, self.order)
+        return ConfluentClient(tally, assignment, self.order, self.access)
 
 
 def settings(assignment: ClientAssignment, order: RunOrder) -> dict[str, Any]:

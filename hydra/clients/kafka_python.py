@@ -17,10 +17,12 @@ from kafka.net.compat import KafkaNetClient
 from hydra.accounting.stats import PartitionOutcomes
 from hydra.accounting.tally import ClientTally
 from hydra.clients.ledger import PROOFS_OF_REFUSAL, DeliveryLedger, RecordValues, timed_out
+from hydra.clients.library_access import kafka_python_settings
 from hydra.clients.library_log import LibrarySink, listen_to_kafka_python
 from hydra.clients.protocols import DEFAULT_MAX_BYTES, MOST_BYTES, PUBLISHER_CLIENT_ID, AckCount
 from hydra.clients.round_robin import PolledClient, RoundRobinSubscriber
 from hydra.errors import BrokerError
+from hydra.options.kafka_access import NO_SECURITY, KafkaAccess
 from hydra.options.order import ClientAssignment, RunOrder
 
 _QUEUE_RECORDS = 50_000
@@ -70,8 +72,9 @@ class KafkaPythonPublisher:
     Only the futures of the single records are trusted: the library's ``flush`` logs what failed and returns normally.
     """
 
-    def __init__(self, order: RunOrder) -> None:
+    def __init__(self, order: RunOrder, access: KafkaAccess = NO_SECURITY) -> None:
         self._order = order
+        self._access = access
         self._topic = order.topic
         self._values = RecordValues(order)
         self._ledger = DeliveryLedger(order.options.partitions)
@@ -90,7 +93,11 @@ class KafkaPythonPublisher:
         deadline = time.monotonic() + deadline_s
         where = f"topic {self._topic} at {self._order.bootstrap_servers}"
         try:
-            self._producer = _connected(KafkaProducer, publisher_settings(self._order, deadline_s), self._ledger)
+            self._producer = _connected(
+                KafkaProducer,
+                publisher_settings(self._order, deadline_s) | kafka_python_settings(self._access),
+                self._ledger,
+            )
             partitions = self._producer.partitions_for(self._topic) or ()
             while len(partitions) < self._order.options.partitions and time.monotonic() < deadline:
                 time.sleep(_WAIT_S)
@@ -201,8 +208,9 @@ def publisher_settings(order: RunOrder, deadline_s: float) -> dict[str, Any]:
         "client_id": PUBLISHER_CLIENT_ID,
         "acks": "all" if order.options.acks == "all" else int(order.options.acks),
         # Kafka's producer is idempotent by default where acks allows it; the library would switch it off silently.
-        "enable_idempotence": order.options.acks == "all",
+        "enable_idempotence": order.is_idempotent,
         "max_in_flight_requests_per_connection": 5,
+        "compression_type": None if order.options.compression == "none" else order.options.compression,
         "linger_ms": order.options.linger_ms,
         "batch_size": order.batch_bytes,
         "max_request_size": max(1_048_576, order.batch_bytes + 1024),
@@ -229,12 +237,18 @@ class KafkaPythonClient(PolledClient):
     """One client on one KafkaConsumer, which is made by the first poll: its constructor waits for a broker."""
 
     def __init__(
-        self, tally: ClientTally, assignment: ClientAssignment, order: RunOrder, backoff: ConnectBackoff
+        self,
+        tally: ClientTally,
+        assignment: ClientAssignment,
+        order: RunOrder,
+        backoff: ConnectBackoff,
+        access: KafkaAccess = NO_SECURITY,
     ) -> None:
         super().__init__(tally)
         self._assignment = assignment
         self._order = order
         self._backoff = backoff
+        self._access = access
         self._consumer: Any = None
         self._next_try_s = 0.0
 
@@ -280,7 +294,8 @@ class KafkaPythonClient(PolledClient):
             self.tally.error = self._backoff.reason
             return False
         try:
-            consumer = _connected(KafkaConsumer, subscriber_settings(self._assignment, self._order), self.tally)
+            settings = subscriber_settings(self._assignment, self._order) | kafka_python_settings(self._access)
+            consumer = _connected(KafkaConsumer, settings, self.tally)
         except KafkaError as error:
             self._backoff.until_s, self._backoff.reason = time.monotonic() + _TRY_AGAIN_S, str(error)
             raise
@@ -310,13 +325,13 @@ class KafkaPythonClient(PolledClient):
 class KafkaPythonSubscriber(RoundRobinSubscriber):
     """All clients of a task on kafka-python; a SubscriberDriver."""
 
-    def __init__(self, order: RunOrder) -> None:
-        super().__init__(order)
+    def __init__(self, order: RunOrder, access: KafkaAccess = NO_SECURITY) -> None:
+        super().__init__(order, access)
         self._backoff = ConnectBackoff()
 
     def make_client(self, tally: ClientTally, assignment: ClientAssignment) -> PolledClient:
         """A client that makes its consumer when it is polled."""
-        return KafkaPythonClient(tally, assignment, self.order, self._backoff)
+        return KafkaPythonClient(tally, assignment, self.order, self._backoff, self.access)
 
 
 def subscriber_settings(assignment: ClientAssignment, order: RunOrder) -> dict[str, Any]:

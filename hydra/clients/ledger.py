@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from hydra.accounting.intervals import IntervalSet
 from hydra.accounting.stats import OwnErrors, PartitionOutcomes, Refusal
+from hydra.clients.payload import payload_of
 from hydra.clients.protocols import AckCount
-from hydra.kafka_errors import error_name
+from hydra.kafka_errors import error_name, is_turned_away
 from hydra.options.order import RunOrder
-from hydra.records.identity import IDENTITY_BYTES, SEQUENCE, SEQUENCE_OFFSET
+from hydra.records.identity import SEQUENCE, SEQUENCE_OFFSET
 
 PROOFS_OF_REFUSAL = frozenset({10, 17, 18, 21, 29, 31, 32, 43, 87})
 """Kafka's error codes that prove that the broker did not append the record, and never would.
@@ -40,20 +41,20 @@ def queue_limit(msg_rate: float, most: int) -> int:
 
 
 class RecordValues:
-    """Makes the values of a publisher's records: identity, then zeros up to the record size."""
+    """Makes the values of a publisher's records: identity, then the payload up to the record size."""
 
-    __slots__ = ("_padding", "_prefix")
+    __slots__ = ("_payload", "_prefix")
 
     def __init__(self, order: RunOrder) -> None:
         self._prefix = order.identity_prefix
-        self._padding = bytes(max(0, order.options.msg_size - IDENTITY_BYTES))
+        self._payload = payload_of(order)
 
     def values(self, first_sequence: int, records: int) -> list[bytes]:
         """The values of ``records`` records with the sequences from ``first_sequence`` on."""
-        prefix, padding, pack = self._prefix, self._padding, SEQUENCE.pack
+        prefix, share, pack = self._prefix, self._payload.share, SEQUENCE.pack
         sequences = range(first_sequence, first_sequence + records)
-        if padding:
-            return [prefix + pack(sequence) + padding for sequence in sequences]
+        if self._payload.share_bytes:
+            return [prefix + pack(sequence) + share(sequence) for sequence in sequences]
         return [prefix + pack(sequence) for sequence in sequences]
 
 
@@ -67,6 +68,7 @@ class DeliveryLedger:
 
     __slots__ = (
         "_acked", "_attempted", "_failed", "_refusals", "acked", "error", "failed", "own_errors", "throttled_s",
+        "turned_away",
     )  # fmt: skip
 
     def __init__(self, partitions: int) -> None:
@@ -78,6 +80,8 @@ class DeliveryLedger:
         """Those of them that were no broker's doing."""
         self.throttled_s = 0.0
         """For how long a quota held the publisher back, according to the broker's replies."""
+        self.turned_away = 0
+        """How often a broker closed a connection before it had answered anything on it."""
         self._attempted = [0] * partitions
         self._acked = [IntervalSet() for _ in range(partitions)]
         self._failed = [IntervalSet() for _ in range(partitions)]
@@ -104,9 +108,10 @@ class DeliveryLedger:
         self.throttled_s += throttled_ms / 1000
 
     def note_error(self, text: str) -> None:
-        """Note an error, and count it where it is the client's own."""
+        """Note an error, and count it where it is the client's own, or where it was not let in."""
         self.error = text
         self.own_errors = self.own_errors.with_noted(text)
+        self.turned_away += is_turned_away(text)
 
     def count(self) -> AckCount:
         """The totals so far."""
@@ -117,6 +122,7 @@ class DeliveryLedger:
             refusals=self._reasons() if self._refusals else (),  # asked for a thousand times a second
             throttled_s=self.throttled_s,
             own_errors=self.own_errors,
+            turned_away=self.turned_away,
         )
 
     def _reasons(self) -> tuple[Refusal, ...]:

@@ -14,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 from hydra.accounting.stats import OwnErrors, PartitionOutcomes, Refusal
 from hydra.accounting.tally import ClientTally
 from hydra.errors import UsageError
+from hydra.options.kafka_access import NO_SECURITY, KafkaAccess
 from hydra.options.order import RunOrder
 
 DEFAULT_MAX_BYTES = 50 * 1024 * 1024
@@ -42,6 +43,8 @@ class AckCount:
     throttled_s: float = 0.0
     """For how long the broker said that a quota held the publisher back, summed over its replies."""
     own_errors: OwnErrors = field(default_factory=OwnErrors)
+    turned_away: int = 0
+    """How often a broker closed a connection before it had answered anything on it."""
 
 
 class PublisherDriver(Protocol):
@@ -148,23 +151,27 @@ _SUBSCRIBERS = {
 }
 
 
-def publisher_driver(order: RunOrder, own: str = "") -> PublisherDriver:
+def publisher_driver(order: RunOrder, access: KafkaAccess = NO_SECURITY, own: str = "") -> PublisherDriver:
     """A new publisher on the client library that the order names; ``own`` is the user's driver of this task, if any.
 
+    ``access`` is how Kafka lets it in.
+
     Raises:
-        UsageError: the driver is unknown, cannot be imported, or is another one of the user's than ``own``.
+        BrokerError: the driver does not speak the mechanism of the access.
+        UsageError: the driver is unknown, cannot be imported, or is another one of the user's than ``own``; or a
+            certificate of the access cannot be used.
     """
-    driver: PublisherDriver = _driver_class("publisher", order.options.pub_driver, _PUBLISHERS, own)(order)
+    driver: PublisherDriver = _driver_class("publisher", order.options.pub_driver, _PUBLISHERS, own)(order, access)
     return driver
 
 
-def subscriber_driver(order: RunOrder, own: str = "") -> SubscriberDriver:
+def subscriber_driver(order: RunOrder, access: KafkaAccess = NO_SECURITY, own: str = "") -> SubscriberDriver:
     """The clients of a subscriber task on the client library that the order names; see ``publisher_driver``.
 
     Raises:
         UsageError: as ``publisher_driver``.
     """
-    driver: SubscriberDriver = _driver_class("subscriber", order.options.sub_driver, _SUBSCRIBERS, own)(order)
+    driver: SubscriberDriver = _driver_class("subscriber", order.options.sub_driver, _SUBSCRIBERS, own)(order, access)
     return driver
 
 

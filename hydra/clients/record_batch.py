@@ -162,8 +162,11 @@ class BatchCounter:
                 error = _corrupt(part, client, base)
                 position = max(position + 1, base + (count if whole else 1))
             else:
-                plain = not flags & _NOT_PLAIN and whole and base >= position
-                first = self._prove(buffer, at + HEADER_BYTES, end, count) if plain else -1
+                first = -1
+                if whole and base >= position and not flags & _NOT_PLAIN:
+                    first = self._prove(buffer, at + HEADER_BYTES, end, count)
+                elif whole and base >= position and not flags & _CONTROL:
+                    first = self._prove_compressed(view[at + HEADER_BYTES : end], flags & _CODEC_MASK, count)
                 if first >= 0:
                     part.add(base, first, count)
                     proven.append((base, count, first_ms, last_ms))
@@ -200,26 +203,26 @@ class BatchCounter:
         last: int = SEQUENCE.unpack_from(buffer, last_value_at + SEQUENCE_OFFSET)[0]
         return first if last - first + 1 == count else -1
 
+    def _prove_compressed(self, body: memoryview, codec: int, count: int) -> int:
+        """The same for records that are compressed."""
+        if self._shape is None:
+            return -1
+        try:
+            records = decompress(codec, body)
+        except ValueError:
+            return -1  # who counts it by its records says why
+        return self._prove(records, 0, len(records), count)
+
     def _unpack(
         self, body: memoryview, attributes: int, batch: BatchHead, part: PartitionTally, client: ClientTally
     ) -> str:
-        """Count a batch that is compressed, compacted, or has the position within it."""
+        """Count a batch by its records: one that is not proven, is compacted, or has the position within it."""
         codec = attributes & _CODEC_MASK
         try:
             records = decompress(codec, body) if codec else bytes(body)
         except ValueError as error:
             client.corrupt += 1
             return f"offset {batch.base} of partition {part.partition}: {error}"
-        if batch.base >= part.next_offset:
-            first = self._prove(records, 0, len(records), batch.records)
-            if first >= 0:
-                part.add(batch.base, first, batch.records)
-                timing = client.timing
-                if timing is not None and not timing.sent_unevenly(
-                    batch.now_s, batch.first_ms, batch.last_ms, batch.records
-                ):
-                    _time_each(records, (0, len(records)), (batch.first_ms, batch.records), timing, batch.now_s)
-                return ""
         return self._walk(records, (0, len(records)), batch, part, client)
 
     def _walk(
@@ -304,7 +307,10 @@ def _time_records(buffer: Buffer, at: int, offsets: list[int], timing: DeliveryT
         end = at + LENGTH_END + header[1]
         if header[0] == offsets[0]:
             del offsets[0]
-            _time_each(buffer, (at + HEADER_BYTES, end), (header[7], header[12]), timing, now_s)
+            codec = header[5] & _CODEC_MASK
+            records = decompress(codec, memoryview(buffer)[at + HEADER_BYTES : end]) if codec else buffer
+            span = (0, len(records)) if codec else (at + HEADER_BYTES, end)
+            _time_each(records, span, (header[7], header[12]), timing, now_s)
         at = end
 
 

@@ -8,6 +8,7 @@ from abc import abstractmethod
 from hydra.accounting.tally import ClientTally
 from hydra.clients.protocols import client_tallies
 from hydra.errors import CapacityError
+from hydra.options.kafka_access import NO_SECURITY, KafkaAccess
 from hydra.options.order import ClientAssignment, RunOrder
 
 _NAP_S = 0.002
@@ -89,8 +90,9 @@ class PolledClient:
 class RoundRobinSubscriber:
     """Polls clients in turn; a SubscriberDriver once a subclass says which clients."""
 
-    def __init__(self, order: RunOrder) -> None:
+    def __init__(self, order: RunOrder, access: KafkaAccess = NO_SECURITY) -> None:
         self.order = order
+        self.access = access
         self.tallies = client_tallies(order)
         self._clients: list[PolledClient] = []
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from hydra.accounting.tally import ClientTally, PartitionTally
 from hydra.clients import wire_protocol as protocol
 from hydra.clients.record_batch import BatchCounter
-from hydra.clients.wire_connection import Connection, EventLoop, OnReply
+from hydra.clients.wire_connection import EventLoop, OnReply
 from hydra.clients.wire_leaders import LeaderLookup
 from hydra.endpoints import Endpoint
 from hydra.errors import BrokerError, CapacityError
@@ -167,8 +167,8 @@ class Fetcher:
         self._version = 0
         self._request: protocol.FetchRequest | None = None
         self._out_of_range: PartitionTally | None = None
-        self.connection = Connection(
-            leader, client.loop, on_open=self._ask_versions, on_lost=lambda reason: client.lost(self, reason)
+        self.connection = client.loop.connection(
+            leader, client.tally.name, on_open=self._ask_versions, on_lost=lambda reason: client.lost(self, reason)
         )
 
     @property

@@ -16,10 +16,14 @@ import struct
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
+from hydra.clients.wire_addresses import Address, Addresses
 from hydra.clients.wire_protocol import CORRELATION_AT, INT32, MALFORMED
 from hydra.endpoints import Endpoint
 from hydra.errors import BrokerError, CapacityError
+from hydra.kafka_errors import TURNED_AWAY
+from hydra.options.kafka_access import KafkaAccess
 
 MAX_REPLY_BYTES = 512 * 1024 * 1024
 """A larger reply is another protocol's: the first four bytes of HTTP read as 1.2 GB."""
@@ -32,14 +36,11 @@ _HEAD = struct.Struct(">ii")
 
 _RESET = struct.pack("ii", 1, 0)
 
-_Address = tuple[int, tuple[object, ...]]
-"""(address family, socket address)."""
-
-_ASK_AGAIN_S = 1.0
-"""How long the addresses of a name are good for: hundreds of clients connect at once."""
-
 TLS_RECORDS = (b"\x15\x03", b"\x16\x03")
 """How a TLS server answers what is no TLS: with an alert, or with a record of the handshake."""
+
+SPEAKS_TLS = "this port speaks TLS: use --security_protocol=SSL or SASL_SSL, or a listener without TLS (PLAINTEXT)"
+CLOSED = "the broker closed the connection"
 
 OnReply = Callable[[bytearray, int, int], None]
 """Handles a reply: (buffer, start, stop) of what follows the correlation id. The buffer is valid during the call only.
@@ -48,21 +49,39 @@ The handler may raise BrokerError or one of MALFORMED; the connection is then lo
 """
 
 
+class MakeConnection(Protocol):
+    """What makes a connection: its class, or a function that does."""
+
+    def __call__(
+        self, endpoint: Endpoint, loop: EventLoop, client_id: str,
+        *, on_open: Callable[[], None], on_lost: Callable[[str], None],
+    ) -> Connection:  # fmt: skip
+        """A new connection that has not begun to connect."""
+
+
 class EventLoop:
     """What the connections of a driver share: selector, receive buffer and timers.
 
-    A receive buffer for each connection would take gigabytes at 10,000 clients.
+    A receive buffer for each connection would take gigabytes at 10,000 clients. ``make_connection`` makes those that
+    are more than plain.
     """
 
-    __slots__ = ("_timer_numbers", "_timers", "addresses", "buffer", "selector", "view")
+    __slots__ = ("_make_connection", "_timer_numbers", "_timers", "addresses", "buffer", "selector", "view")
 
-    def __init__(self) -> None:
+    def __init__(self, make_connection: MakeConnection | None = None) -> None:
+        self._make_connection = make_connection or Connection
         self.selector = selectors.DefaultSelector()
-        self.addresses = _Addresses()
+        self.addresses = Addresses()
         self.buffer = bytearray(_FIRST_BUFFER_BYTES)
         self.view = memoryview(self.buffer)
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._timer_numbers = itertools.count()
+
+    def connection(
+        self, endpoint: Endpoint, client_id: str, *, on_open: Callable[[], None], on_lost: Callable[[str], None]
+    ) -> Connection:
+        """A new connection of the kind that this loop serves: in plain words, or secured (secured_connection.py)."""
+        return self._make_connection(endpoint, self, client_id, on_open=on_open, on_lost=on_lost)
 
     def call_at(self, due_s: float, callback: Callable[[], None]) -> None:
         """Have ``run_once`` call this at ``due_s`` (monotonic clock). A timer cannot be cancelled."""
@@ -102,43 +121,33 @@ class EventLoop:
         self.selector.close()
 
 
-class _ConnectionLostError(Exception):
+def loop_for(access: KafkaAccess) -> EventLoop:
+    """A loop whose connections are let in by this access.
+
+    Raises:
+        BrokerError: the wire driver does not speak the mechanism.
+        UsageError: certificates or key cannot be used.
+    """
+    if not access.secured:
+        return EventLoop()
+    from hydra.clients.secured_connection import Security
+
+    return EventLoop(Security(access).connection)
+
+
+_ENDS = {CLOSED, os.strerror(errno.ECONNRESET), os.strerror(errno.EPIPE)}
+"""How a broker that ends a connection looks from here."""
+
+
+class ConnectionLostError(Exception):
     """The connection cannot be used any more; the text says why."""
 
 
 def _no_kafka(beginning: bytes) -> str:
     """What it is that answers so, instead of a Kafka broker."""
     if beginning in TLS_RECORDS:
-        return "this port speaks TLS: give the address of a listener without it (PLAINTEXT)"
+        return SPEAKS_TLS
     return "the reply is not Kafka's protocol"
-
-
-class _Addresses:
-    """The addresses of the endpoints of a driver, asked for again and again: a broker may come back at another one."""
-
-    __slots__ = ("_found", "_turns")
-
-    def __init__(self) -> None:
-        self._found: dict[Endpoint, tuple[float, list[_Address]]] = {}
-        self._turns: dict[Endpoint, int] = {}
-        """Which address of an endpoint is the first to try: the one after the last that did not connect."""
-
-    def of(self, endpoint: Endpoint) -> list[_Address]:
-        """All of them, in the order in which to try them; raises OSError, UnicodeError where there is none."""
-        now_s = time.monotonic()
-        asked_s, found = self._found.get(endpoint, (float("-inf"), []))
-        if now_s - asked_s >= _ASK_AGAIN_S:
-            infos = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
-            found = list(dict.fromkeys((info[0], info[4]) for info in infos))
-            self._found[endpoint] = now_s, found
-        turn = self._turns.get(endpoint, 0) % len(found)
-        return found[turn:] + found[:turn]
-
-    def failed(self, endpoint: Endpoint, address: _Address) -> None:
-        """This one did not connect: it is the last to be tried next time."""
-        found = self._found.get(endpoint, (0.0, []))[1]
-        if address in found:
-            self._turns[endpoint] = found.index(address) + 1
 
 
 class Connection:
@@ -146,19 +155,21 @@ class Connection:
 
     Kafka answers the requests of a connection one after the other, in the order in which they came.
 
-    ``on_open`` is called when the connection is established, ``on_lost`` with the reason when it failed, after it was
-    closed; ``close`` calls neither.
+    ``on_open`` is called when the connection may be used, ``on_lost`` with the reason when it failed, after it was
+    closed; ``close`` calls neither. ``client_id`` is whose requests it carries.
     """
 
     __slots__ = (
         "_address", "_awaited", "_backlog", "_begun_s", "_correlation_id", "_loop", "_on_lost", "_on_open", "_partial",
-        "_socket", "_unsent", "_untried", "connecting", "endpoint", "unsent_requests",
+        "_socket", "_unsent", "_untried", "client_id", "connecting", "endpoint", "unsent_requests",
     )  # fmt: skip
 
     def __init__(
-        self, endpoint: Endpoint, loop: EventLoop, *, on_open: Callable[[], None], on_lost: Callable[[str], None]
-    ) -> None:
+        self, endpoint: Endpoint, loop: EventLoop, client_id: str,
+        *, on_open: Callable[[], None], on_lost: Callable[[str], None],
+    ) -> None:  # fmt: skip
         self.endpoint = endpoint
+        self.client_id = client_id
         self.connecting = True
         self.unsent_requests = 0
         """How many of the last requests the system has not taken as a whole: the broker cannot act on those."""
@@ -175,9 +186,9 @@ class Connection:
         """The rest of a request that the system has taken in part; the requests behind it wait in the backlog."""
         self._backlog: deque[bytearray] = deque()
         self._socket: socket.socket | None = None
-        self._address: _Address | None = None
+        self._address: Address | None = None
         """The one that is being tried."""
-        self._untried: deque[_Address] = deque()
+        self._untried: deque[Address] = deque()
 
     @property
     def waiting_since_s(self) -> float | None:
@@ -292,19 +303,20 @@ class Connection:
             return  # closed by an earlier event of the same round
         try:
             if self.connecting:
-                self._finish_connect(self._socket)
+                self._go_on_connecting(self._socket, mask)
             elif mask & selectors.EVENT_WRITE:
                 self._send_rest(self._socket)
             elif mask & selectors.EVENT_READ:
                 self._receive(self._socket)
-        except _ConnectionLostError as error:
+        except ConnectionLostError as error:
             self._fail(str(error))
         except BlockingIOError:
             return
         except OSError as error:
             self._fail(error.strerror or str(error))
 
-    def _finish_connect(self, connection: socket.socket) -> None:
+    def _go_on_connecting(self, connection: socket.socket, _mask: int) -> None:
+        """The socket is ready, and the connection may not be used yet."""
         code = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
             self._drop_socket()
@@ -313,8 +325,12 @@ class Connection:
             with contextlib.suppress(CapacityError):  # that it is lost was told
                 self._connect_next(os.strerror(code))
             return
-        self.connecting = False
         self._loop.selector.modify(connection, selectors.EVENT_READ, self._serve)
+        self._connected(connection)
+
+    def _connected(self, _connection: socket.socket) -> None:
+        """The broker has taken the connection."""
+        self.connecting = False
         self._on_open()
 
     def _send_rest(self, connection: socket.socket) -> None:
@@ -333,9 +349,7 @@ class Connection:
         received = connection.recv_into(loop.view)
         if not received:
             beginning = bytes(self._partial[:2]) if self._partial is not None else b""
-            raise _ConnectionLostError(
-                _no_kafka(beginning) if beginning in TLS_RECORDS else "the broker closed the connection"
-            )
+            raise ConnectionLostError(_no_kafka(beginning) if beginning in TLS_RECORDS else CLOSED)
         buffer, filled = loop.buffer, received
         if self._partial is not None:
             # Slow path: only a reply that did not come in one piece is copied.
@@ -348,19 +362,19 @@ class Connection:
         while filled - at >= _HEAD.size:
             size, correlation_id = _HEAD.unpack_from(buffer, at)
             if not INT32.size <= size <= MAX_REPLY_BYTES:
-                raise _ConnectionLostError(_no_kafka(bytes(buffer[at : at + 2])))
+                raise ConnectionLostError(_no_kafka(bytes(buffer[at : at + 2])))
             stop = at + INT32.size + size
             if stop > filled:
                 break
             if not awaited or correlation_id != awaited[0][0]:
-                raise _ConnectionLostError("unexpected correlation id")
+                raise ConnectionLostError("unexpected correlation id")
             _, on_reply, _ = awaited.popleft()
             try:
                 on_reply(buffer, at + _HEAD.size, stop)
             except MALFORMED as error:
-                raise _ConnectionLostError(f"malformed reply: {error}") from error
+                raise ConnectionLostError(f"malformed reply: {error}") from error
             except BrokerError as error:
-                raise _ConnectionLostError(str(error)) from error
+                raise ConnectionLostError(str(error)) from error
             if self._socket is None:
                 return  # the handler closed the connection
             at = stop
@@ -370,5 +384,7 @@ class Connection:
             self._partial = buffer[at:filled]
 
     def _fail(self, reason: str) -> None:
+        if reason in _ENDS and 0 < self._correlation_id == len(self._awaited):
+            reason = f"{CLOSED} {TURNED_AWAY}"
         self.close()
         self._on_lost(f"{self.endpoint}: {reason}")

@@ -82,7 +82,7 @@ class GroupMember:
         if endpoint is None:
             endpoint = self._servers[self._server_turn % len(self._servers)]
             self._server_turn += 1
-        self._connection = Connection(endpoint, self._loop, on_open=self._go_on, on_lost=self._lost)
+        self._connection = self._loop.connection(endpoint, self._client_id, on_open=self._go_on, on_lost=self._lost)
         self._await_reply()
         self._connection.connect()
 

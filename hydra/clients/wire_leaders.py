@@ -30,6 +30,7 @@ class LeaderLookup:
         self.leaders = leaders
         self.error = ""
         """Why the last look-up brought nothing; empty when it brought something."""
+        self._client_id = client_id
         self._request = metadata_request(client_id, topic)
         self._servers = list(dict.fromkeys([*servers, *leaders.values()]))
         self._loop = loop
@@ -55,7 +56,9 @@ class LeaderLookup:
         server = self._servers[self._attempts % len(self._servers)]
         self._attempts += 1
         self._begun_s = time.monotonic()
-        connection = self._connection = Connection(server, self._loop, on_open=self._ask, on_lost=self._fail)
+        connection = self._connection = self._loop.connection(
+            server, self._client_id, on_open=self._ask, on_lost=self._fail
+        )
         self._loop.call_at(self._begun_s + _TIMEOUT_S, partial(self._time_out, connection))
         with contextlib.suppress(CapacityError):
             connection.connect()

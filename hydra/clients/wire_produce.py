@@ -15,16 +15,13 @@ from typing import NamedTuple
 
 from hydra.clients import wire_protocol as protocol
 from hydra.clients.protocols import PUBLISHER_CLIENT_ID
-from hydra.clients.wire_batches import PendingBatch
-from hydra.clients.wire_connection import Connection, EventLoop
+from hydra.clients.wire_batches import PendingBatch, most_in_flight
+from hydra.clients.wire_connection import EventLoop
 from hydra.clients.wire_protocol import INIT_PRODUCER_ID, INT16, INT32, PRODUCE, Buffer, frame, string
 from hydra.endpoints import Endpoint
 from hydra.errors import BrokerError, CapacityError
 
 ACKS = {"0": 0, "1": 1, "all": -1}
-
-IN_FLIGHT_LIMIT = 5
-"""Kafka's default of max.in.flight.requests.per.connection, and the most that idempotence allows."""
 
 MESSAGE_TOO_LARGE, DUPLICATE_SEQUENCE = 10, 46
 
@@ -102,6 +99,7 @@ class Sender:
     def __init__(
         self, leader: Endpoint, loop: EventLoop, topic: str, acks: str, timeout_ms: int,
         *,
+        idempotent: bool,
         on_settled: Callable[[PendingBatch, int | None, Endpoint], None],
         on_lost: Callable[[Sender, str, Sequence[PendingBatch]], None],
         on_throttled: Callable[[int], None],
@@ -111,6 +109,8 @@ class Sender:
         """Why this broker can never be written to."""
         self._topic = topic
         self._acks = acks
+        self._idempotent = idempotent
+        self._most_in_flight = most_in_flight(idempotent=idempotent)
         self._timeout_ms = timeout_ms
         self._on_settled = on_settled
         self._on_lost = on_lost
@@ -121,7 +121,7 @@ class Sender:
         self._request_head = b""
         """Of each Produce request; empty until the version is known."""
         self._in_flight: deque[_InFlight] = deque()
-        self.connection = Connection(leader, loop, on_open=self._ask_versions, on_lost=self.lost)
+        self.connection = loop.connection(leader, PUBLISHER_CLIENT_ID, on_open=self._ask_versions, on_lost=self.lost)
 
     @property
     def ready(self) -> bool:
@@ -131,7 +131,7 @@ class Sender:
     @property
     def has_room(self) -> bool:
         """Whether one more Produce request may be sent."""
-        return self.ready and len(self._in_flight) < IN_FLIGHT_LIMIT
+        return self.ready and len(self._in_flight) < self._most_in_flight
 
     @property
     def waiting_since_s(self) -> float | None:
@@ -191,7 +191,7 @@ class Sender:
         versions = protocol.read_api_versions(buffer, start)
         try:
             version = protocol.choose_version(PRODUCE, versions)
-            if self._acks == "all":
+            if self._idempotent:
                 protocol.choose_version(INIT_PRODUCER_ID, versions)
         except BrokerError as unsupported:
             self.unsupported = unsupported

@@ -95,9 +95,9 @@ def api_versions_request(client_id: str) -> bytearray:
     return frame(client_id, API_VERSIONS, 0, b"")
 
 
-def metadata_request(client_id: str, topic: str) -> bytearray:
-    """Which brokers lead the topic's partitions (Metadata 1)."""
-    return frame(client_id, METADATA, 1, INT32.pack(1) + string(topic.encode()))
+def metadata_request(client_id: str, *topics: str) -> bytearray:
+    """Which brokers there are, and which lead the partitions of topics (Metadata 1)."""
+    return frame(client_id, METADATA, 1, INT32.pack(len(topics)) + b"".join(string(topic.encode()) for topic in topics))
 
 
 def list_offsets_request(client_id: str, topic: str, partition: int, timestamp: int) -> bytearray:
@@ -293,6 +293,12 @@ class Reader:
         text = bytes(self._buffer[self._at : self._at + size]).decode()
         self._at += size
         return text
+
+    def octets(self) -> bytes:
+        """Bytes behind their length; empty for null."""
+        size = max(0, self.int32())
+        self._at += size
+        return bytes(self._buffer[self._at - size : self._at])
 
     def endpoint(self) -> Endpoint:
         """A host and a port.

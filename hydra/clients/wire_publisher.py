@@ -1,10 +1,10 @@
 """The publisher that speaks the Kafka protocol itself, on plain sockets and on the thread of whoever calls it.
 
-It behaves as Kafka's own producer does with its defaults: batches by ``batch.size`` and ``linger.ms``, at most five
-requests in flight to a broker, retries with back-off until the delivery timeout; with acks=all it is idempotent, so
-that a retry never duplicates a record. With acks=1 a retry may, as it may there. It differs in what it does when its
-queue is full (``send`` takes fewer records and never waits), and in that a request carries only batches that are ready,
-not also those that still linger.
+It behaves as Kafka's own producer does with its defaults: batches by ``batch.size`` and ``linger.ms``, retries with
+back-off until the delivery timeout; where it is idempotent (with acks=all, unless told otherwise) at most five requests
+are in flight to a broker, and a retry never duplicates a record. It differs in that it has more requests in flight
+where it is not idempotent, as librdkafka does, in what it does when its queue is full (``send`` takes fewer records and
+never waits), and in that a request carries only batches that are ready, not also those that still linger.
 
 Outcomes are exact: *acked* is what the broker acked; *failed* is what it refused, with proof, in the first try that can
 have reached it; everything else is unknown. There is no thread: a caller who has nothing else to do calls ``pause``.
@@ -21,15 +21,15 @@ from hydra.accounting.stats import PartitionOutcomes
 from hydra.clients import wire_produce as produce
 from hydra.clients.ledger import PROOFS_OF_REFUSAL, DeliveryLedger
 from hydra.clients.protocols import PUBLISHER_CLIENT_ID, AckCount
-from hydra.clients.record_writer import RecordWriter
-from hydra.clients.wire_batches import PartitionQueue, PendingBatch, queue_records
-from hydra.clients.wire_connection import EventLoop
+from hydra.clients.wire_batches import PartitionQueue, PendingBatch, queue_records, record_writer
+from hydra.clients.wire_connection import loop_for
 from hydra.clients.wire_leaders import LeaderLookup
 from hydra.clients.wire_produce import Sender
 from hydra.clients.wire_protocol import api_versions_request
 from hydra.endpoints import Endpoint, parse_endpoints
 from hydra.errors import BrokerError
-from hydra.kafka_errors import error_name, final_error_in
+from hydra.kafka_errors import NOT_LET_IN, error_name, final_error_in
+from hydra.options.kafka_access import NO_SECURITY, KafkaAccess
 from hydra.options.order import RunOrder
 
 MAX_REQUEST_BYTES = 1024 * 1024
@@ -48,23 +48,24 @@ class WirePublisher:
     """One producer; a PublisherDriver that works in its caller's pauses.
 
     Raises:
-        UsageError: a bootstrap server is invalid.
+        BrokerError: this driver does not speak the mechanism of the access.
+        UsageError: a bootstrap server is invalid, or a certificate of the access.
     """
 
-    def __init__(self, order: RunOrder) -> None:
+    def __init__(self, order: RunOrder, access: KafkaAccess = NO_SECURITY) -> None:
         self.topic = order.topic
         self.acks = order.options.acks
         self.timeout_ms = round(min(_REQUEST_TIMEOUT_S, order.options.delivery_timeout_s) * 1000)
         self._order = order
         self._linger_s = order.options.linger_ms / 1000
         self._batch_bytes = order.batch_bytes
-        self._idempotent = self.acks == "all"
+        self._idempotent = order.is_idempotent
         self._ledger = DeliveryLedger(order.options.partitions)
-        self._writer = RecordWriter(order.identity_prefix, order.options.msg_size)
+        self._writer = record_writer(order)
         self._queues = [
             PartitionQueue(number, idempotent=self._idempotent) for number in range(order.options.partitions)
         ]
-        self._loop = EventLoop()
+        self._loop = loop_for(access)
         self._lookup = LeaderLookup(
             PUBLISHER_CLIENT_ID, self.topic, {}, parse_endpoints(order.bootstrap_servers), self._loop
         )
@@ -291,7 +292,7 @@ class WirePublisher:
             return None
         if leader not in self._senders and leader not in self._suspended:
             sender = self._senders[leader] = Sender(
-                leader, self._loop, self.topic, self.acks, self.timeout_ms,
+                leader, self._loop, self.topic, self.acks, self.timeout_ms, idempotent=self._idempotent,
                 on_settled=self._settle, on_lost=self._sender_lost, on_throttled=self._ledger.hold_back,
             )  # fmt: skip
             sender.connect()
@@ -305,7 +306,8 @@ class WirePublisher:
             since_s = sender.waiting_since_s
             limit_s = min(self.timeout_ms / 1000, _REQUEST_TIMEOUT_S if sender.ready else self._connect_timeout_s)
             if since_s is not None and now_s - since_s > limit_s:
-                sender.lost(f"{sender.leader}: no reply for {now_s - since_s:.0f} s")
+                silence = "no reply" if sender.ready else NOT_LET_IN
+                sender.lost(f"{sender.leader}: {silence} for {now_s - since_s:.0f} s")
         for queue in self._queues:
             while queue.waiting and self._expired(queue.waiting[0], now_s):
                 self._drop(queue.waiting.popleft())

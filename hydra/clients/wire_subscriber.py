@@ -14,11 +14,13 @@ from hydra.clients.protocols import DEFAULT_MAX_BYTES, LOOKUP_CLIENT_ID, client_
 from hydra.clients.proven_log import ProvenLog
 from hydra.clients.record_batch import BatchCounter
 from hydra.clients.wire_client import Fetcher, FetchSettings, WireClient
-from hydra.clients.wire_connection import MAX_REPLY_BYTES, EventLoop
+from hydra.clients.wire_connection import MAX_REPLY_BYTES, loop_for
 from hydra.clients.wire_group import GroupMember, leave_groups
 from hydra.clients.wire_leaders import LeaderLookup
 from hydra.endpoints import parse_endpoints
 from hydra.errors import CapacityError
+from hydra.kafka_errors import NOT_LET_IN
+from hydra.options.kafka_access import NO_SECURITY, KafkaAccess
 from hydra.options.order import RunOrder
 
 _SILENCE_CHECK_S = 1.0
@@ -31,10 +33,11 @@ class WireSubscriber:
     """All clients of a task; a SubscriberDriver.
 
     Raises:
-        UsageError: a bootstrap server is invalid.
+        BrokerError: this driver does not speak the mechanism of the access.
+        UsageError: a bootstrap server is invalid, or a certificate of the access.
     """
 
-    def __init__(self, order: RunOrder) -> None:
+    def __init__(self, order: RunOrder, access: KafkaAccess = NO_SECURITY) -> None:
         self.tallies = client_tallies(order)
         self.settings = FetchSettings(
             order.topic,
@@ -44,7 +47,7 @@ class WireSubscriber:
             BatchCounter(order.identity_prefix, _shared_log(order)),
         )
         self._pace_s = order.pace_ms / 1000
-        self._loop = EventLoop()
+        self._loop = loop_for(access)
         leaders = {leader.partition: leader.endpoint for leader in order.leaders}
         self._partitions = tuple(sorted(leaders))
         self._servers = parse_endpoints(order.bootstrap_servers)
@@ -150,10 +153,12 @@ class WireSubscriber:
                 if fetcher.connection.connecting:
                     if silent_s > _CONNECT_TIMEOUT_S:
                         client.lost(fetcher, f"{fetcher.leader}: no connection after {silent_s:.0f} s")
-                elif silent_s > max(_REQUEST_TIMEOUT_S, starting_s):
-                    client.lost(fetcher, f"{fetcher.leader}: no reply for {silent_s:.0f} s")
+                    continue
+                silence = "no reply" if fetcher.let_in else NOT_LET_IN
+                if silent_s > max(_REQUEST_TIMEOUT_S, starting_s):
+                    client.lost(fetcher, f"{fetcher.leader}: {silence} for {silent_s:.0f} s")
                 elif silent_s > _SILENCE_S:
-                    client.tally.error = f"{fetcher.leader}: no reply for {silent_s:.0f} s"
+                    client.tally.error = f"{fetcher.leader}: {silence} for {silent_s:.0f} s"
 
 
 def _fetch_all(idle: list[Fetcher]) -> None:

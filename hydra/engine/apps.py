@@ -22,7 +22,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import hydra
-from hydra.environment import without_python_settings
+from hydra.environment import for_own_processes
 from hydra.errors import InfrastructureError
 from hydra.options.options import Options
 from hydra.run.protocols import AppSpec
@@ -168,7 +168,7 @@ def build_task_bundle(folder: Path) -> TaskBundle:
         ended = subprocess.run(
             [sys.executable, "-W", "ignore", "-m", "shiv.cli", *command, *options],
             cwd=folder,
-            env=without_python_settings(os.environ),
+            env=for_own_processes(os.environ),
             capture_output=True,
             text=True,
             timeout=BUILD_TIMEOUT_S,

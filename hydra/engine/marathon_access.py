@@ -8,15 +8,15 @@ from __future__ import annotations
 import os
 import re
 import ssl
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from secrets import token_urlsafe
 
 from hydra.errors import MarathonError, UsageError
-from hydra.files.atomic_write import reason_of, write_secret
+from hydra.files.atomic_write import write_secret
 from hydra.files.bounded_read import read_bounded
+from hydra.files.private_file import check_private, read_file
 from hydra.options.options import Options
 
 SECRET_NAMES = ("user", "password", "authorization")
@@ -125,12 +125,8 @@ def given_access(options: Options, environment: Mapping[str, str] = os.environ) 
 def _read_secrets(path: Path, flag: str = "--marathon_secrets") -> dict[str, str]:
     """Read lines ``name = value``, or a header, from a file that only its owner may read; no error shows a value."""
     origin = f"{flag}={path}"
-    try:
-        content, status = read_bounded(path, MAX_SECRETS_BYTES), path.stat()
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{origin} cannot be read ({reason_of(error)})") from error
-    if stat.S_IMODE(status.st_mode) & 0o077:
-        raise UsageError(f"{origin} may be read by others", hint=f"chmod 600 {path}")
+    content = read_file(str(path), origin)
+    check_private(str(path), origin)
     secrets: dict[str, str] = {}
     for number, line in enumerate(content.decode(errors="replace").splitlines(), start=1):
         if not line.strip() or line.lstrip().startswith("#"):

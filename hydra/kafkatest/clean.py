@@ -11,6 +11,8 @@ from pathlib import Path
 from hydra.accounting.evidence import OffsetRange
 from hydra.broker.admin import KafkaTopicAdmin
 from hydra.broker.first_values import first_values
+from hydra.broker.given_access import access_to_brokers
+from hydra.broker.listener_security import kept_access
 from hydra.engine.marathon_access import MarathonAccess, given_access, local_access
 from hydra.engine.marathon_launcher import MarathonLauncher
 from hydra.engine.marathon_responses import OWNER_LABEL, AppResponse
@@ -20,6 +22,7 @@ from hydra.files.folders import orphans, remove_run_folder, state_folder
 from hydra.kafkatest import running_stack
 from hydra.kafkatest.leftovers import Found, Judged, RunTrace, judged_in_order, run_id_in
 from hydra.kafkatest.traces import forget_stacks_that_ended, forget_trace, read_traces
+from hydra.options.kafka_access import KafkaAccess
 from hydra.options.options import Options
 from hydra.records.identity import identity_prefix
 from hydra.run.clock import MonotonicClock, poll_until
@@ -68,7 +71,7 @@ class Remains:
         self._traces = read_traces()
         self._open_places()
         found = [*self._find_apps(), *self._find_on_brokers(), *_find_folders(), *self._find_files()]
-        return judged_in_order(found, self._traces, time.time(), self._older_than_s)
+        return judged_in_order(found, self._traces, time.time(), self._older_than_s, brokers_seen=bool(self._admins))
 
     def elsewhere(self) -> tuple[RunTrace, ...]:
         """The runs that are over and have left something where nobody has looked now."""
@@ -114,9 +117,9 @@ class Remains:
             access = local_access(running.marathon_url, Path(running.folder))
             self._open_marathon(running.marathon_url, f"stack:{stack}", access)
             if running.bootstrap_servers:
-                self._open_brokers(running.bootstrap_servers, f"stack:{stack}")
+                self._open_brokers(running.bootstrap_servers, f"stack:{stack}", kept_access(Path(running.folder)))
         if (servers := self._options.bootstrap_servers) is not None:
-            self._open_brokers(servers, servers)
+            self._open_brokers(servers, servers, access_to_brokers(self._options))
 
     def _open_marathon(self, url: str, name: str, access: MarathonAccess) -> None:
         launcher = MarathonLauncher(access, mesos_url=self._options.mesos_url)
@@ -124,8 +127,8 @@ class Remains:
         launcher.facts()
         self._launchers[url], self._names[f"Marathon {url}"] = launcher, name
 
-    def _open_brokers(self, servers: str, name: str) -> None:
-        admin = KafkaTopicAdmin(servers, timeout_s=ADMIN_TIMEOUT_S)
+    def _open_brokers(self, servers: str, name: str, access: KafkaAccess) -> None:
+        admin = KafkaTopicAdmin(servers, ADMIN_TIMEOUT_S, access)
         self._closing.callback(admin.close)
         admin.check()
         self._admins[servers], self._names[f"brokers {servers}"] = admin, name

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hydra.broker.admin import KafkaTopicAdmin
+from hydra.broker.given_access import access_to_brokers
 from hydra.endpoints import Endpoint
 from hydra.engine.agent_probe import ProbeResult, probe_agents
 from hydra.engine.code_server import CodeServer, is_wanted
@@ -24,6 +25,7 @@ from hydra.kafkatest.clean import Remains
 from hydra.kafkatest.leftovers import counted
 from hydra.kafkatest.preflight import TASK_DESCRIPTORS, check_capacity, descriptors_of_a_subscriber
 from hydra.options.options import Options
+from hydra.options.reader import read_client_properties
 from hydra.run.cgroups import usable_cpus, usable_memory_bytes
 
 BROKER_TIMEOUT_S = 10.0
@@ -105,11 +107,14 @@ class Doctor:
             yield from self._java()
             return
         try:
-            with contextlib.closing(KafkaTopicAdmin(servers, timeout_s=BROKER_TIMEOUT_S)) as admin:
+            access = access_to_brokers(self._options)
+            with contextlib.closing(KafkaTopicAdmin(servers, BROKER_TIMEOUT_S, access)) as admin:
                 facts = admin.check()
         except HydraError as error:
             yield _error("Kafka", error)
             return
+        if (config := self._options.kafka_config) and (ignored := read_client_properties(config).ignored):
+            yield Finding("Kafka", "ok", f"settings of {config} that have no effect on runs: {', '.join(ignored)}")
         self._brokers = tuple(facts.brokers.values())
         listed = ", ".join(str(endpoint) for endpoint in self._brokers)
         yield Finding("Kafka", "ok", f"reached from here: {facts.version or 'unknown version'}, brokers {listed}")

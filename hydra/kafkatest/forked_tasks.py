@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hydra.codec import decode, encode
 from hydra.engine.apps import local_command
-from hydra.environment import without_python_settings
+from hydra.environment import for_own_processes
 from hydra.localmarathon.processes import TASK_MARK, ChildProcesses, StartedProcess, output_files
 from hydra.localmarathon.task import inherited_environment
 from hydra.tasks.fork_server import FORKING, MESSAGE_LIMIT_BYTES, ForkAnswer, ForkRequest
@@ -59,7 +59,7 @@ class ForkedTasks:
         with self._theirs as theirs:
             self._server = subprocess.Popen(
                 [*self._program],
-                env={**without_python_settings(self._environment), TASK_MARK: f"{framework_id}/{MARK}"},
+                env={**for_own_processes(self._environment), TASK_MARK: f"{framework_id}/{MARK}"},
                 cwd="/",
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,

@@ -106,12 +106,37 @@ def _mine(found: Found, alive: Sequence[RunTrace], mine: Sequence[RunTrace]) -> 
 
 
 def judged_in_order(
-    found: Iterable[Found], traces: Mapping[RunTrace, bool], now_s: float, older_than_s: float | None
+    found: Iterable[Found],
+    traces: Mapping[RunTrace, bool],
+    now_s: float,
+    older_than_s: float | None,
+    *,
+    brokers_seen: bool = False,
 ) -> tuple[Judged, ...]:
-    """All of them: apps first, since tasks write to topics and are in groups."""
+    """All of them: apps first, since tasks write to topics and are in groups.
+
+    An app that a run works with does not change for as long as it goes on: only brokers show that one does. So age
+    judges apps only where brokers were looked at, and where nothing on them may be of another one's run.
+    """
     order = {"app": 0, "topic": 1, "group": 2, "folder": 3, "file": 4}
-    judged = (judge(each, traces, now_s, older_than_s) for each in found)
+    judged = [judge(each, traces, now_s, older_than_s) for each in found]
+    others = [each for each in judged if each.found.kind in {"topic", "group"} and not _is_of_mine(each, traces)]
+    lively = next((each.found for each in others if each.state != "over"), None)
+    if not brokers_seen:
+        why = "old, but nobody looked at the brokers of its runs, which is where life shows"
+    elif lively is not None:
+        why = f"old, but the {lively.kind} {lively.name} may be of a run of it that goes on"
+    else:
+        why = ""
+    if why:
+        judged = [
+            Judged(each.found, "unknown", why) if each.by_age and each.found.kind == "app" else each for each in judged
+        ]
     return tuple(sorted(judged, key=lambda each: (order[each.found.kind], each.found.where, each.found.name)))
+
+
+def _is_of_mine(judged: Judged, traces: Mapping[RunTrace, bool]) -> bool:
+    return any(_made_by(judged.found, trace) for trace in traces)
 
 
 def counted(judged: Iterable[Judged]) -> str:

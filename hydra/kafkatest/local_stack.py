@@ -20,7 +20,7 @@ from typing import Literal
 
 from hydra.broker.server_properties import BrokerSettings, broker_settings
 from hydra.codec import DecodeError, decode, encode
-from hydra.environment import without_python_settings
+from hydra.environment import for_own_processes
 from hydra.errors import BrokerError, DegradedError, HydraError, InfrastructureError, UsageError
 from hydra.files.folders import make_run_folder, new_run_folder, reap_orphans, remove_run_folder
 from hydra.options.options import Options
@@ -138,7 +138,7 @@ class LocalStack:
                 start_new_session=True,
                 # Python looks for modules in the working folder first, and the user's may have a folder "hydra".
                 cwd=self.folder,
-                env={**without_python_settings(os.environ), "HYDRA_RUN_ID": self._command.run_id},
+                env={**for_own_processes(os.environ), "HYDRA_RUN_ID": self._command.run_id},
             )
 
     def wait_for_marathon(self) -> str:

@@ -111,9 +111,13 @@ class StackProcess:
         from hydra.broker.embedded import EmbeddedBroker
         from hydra.broker.formatting import kept_format
         from hydra.broker.java import find_java
+        from hydra.broker.listener_security import keep_access, listener_security
         from hydra.broker.server_properties import Place
 
         settings = self._command.settings
+        security = listener_security(settings.security)
+        if security is not None:
+            keep_access(self._folder, security.access)
         java = find_java(self._command.java)
         classpath = resolve_classpath(progress=_tell_note)
         archive = cds_archive(java, classpath, self._folder / "classes", note=_tell_note)
@@ -129,6 +133,7 @@ class StackProcess:
                 env={"HYDRA_RUN_ID": self._command.run_id},
                 jvm_flags=archive_flags(archive),
                 kept_format=kept_format(archive),
+                security=security,
                 place=place,
                 cluster_id=cluster_id,
             )

@@ -10,8 +10,10 @@ import resource
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from hydra.errors import CapacityError
+from hydra.errors import CapacityError, UsageError
 from hydra.files.folders import temporary_folder
+from hydra.kafkatest.load import check_load
+from hydra.options.connection_limits import check_connections, embedded_connection_limits
 from hydra.options.options import Options
 from hydra.run.cgroups import limits, read_text, usable_memory_bytes
 
@@ -69,13 +71,15 @@ class Room:
 
 
 def check_capacity(options: Options, present: Options | None = None) -> None:
-    """Refuse a run that does not fit on this machine; one on a Marathon that the options name is not checked.
+    """Refuse a run that cannot be made, or that does not fit here; one on a Marathon of the user's own need not fit.
 
     ``present``: the options of the stack and the tasks that are up already, and whose needs are met.
 
     Raises:
+        UsageError: its records cannot be made.
         CapacityError: names each number that is needed, and the number that is available.
     """
+    check_load(options)
     if options.marathon_url is not None:
         return
     found = list(shortages(options, read_room(), present))
@@ -89,6 +93,7 @@ def shortages(options: Options, room: Room, present: Options | None = None) -> I
     yield from _descriptors(options, room)
     yield from _memory(options, room, present)
     yield from _processes(options, room, present)
+    yield from _connections(options)
     clients = options.client_count * (1 + _coordinator_connections(options))
     if room.ports is not None and clients > room.ports:
         yield (
@@ -96,10 +101,10 @@ def shortages(options: Options, room: Room, present: Options | None = None) -> I
             "widen net.ipv4.ip_local_port_range, or ask for fewer clients",
         )
     compression = _compression(options)
-    if compression in NATIVE_COMPRESSION and not room.executable_folder:
+    if compression and not room.executable_folder:
         yield (
             (
-                f"compression.type={compression} needs native code, and nothing in the temporary folder may be executed"
+                f"{compression} needs native code, and nothing in the temporary folder may be executed"
                 " (it is mounted noexec)"
             ),
             "set TMPDIR to a folder without noexec, or use gzip or lz4",
@@ -127,9 +132,12 @@ def _is_embedded(options: Options) -> bool:
 
 
 def _compression(options: Options) -> str:
-    """Of the embedded broker's topics; empty where nothing is compressed here."""
+    """The setting that has the embedded broker compress, or read what is compressed; empty where there is none."""
+    if not _is_embedded(options):
+        return ""
     named = dict(text.partition("=")[::2] for text in options.broker_property)
-    return named.get("compression.type", "") if _is_embedded(options) else ""
+    found = (f"compression.type={named.get('compression.type')}", f"--compression={options.compression}")
+    return next((text for text in found if text.partition("=")[2] in NATIVE_COMPRESSION), "")
 
 
 def _descriptors(options: Options, room: Room) -> Iterator[tuple[str, str]]:
@@ -145,6 +153,15 @@ def _descriptors(options: Options, room: Room) -> Iterator[tuple[str, str]]:
         if room.descriptors is not None and needed > room.descriptors:
             text = f"{what} needs {needed} file descriptors and a process may open {room.descriptors} here"
             yield text, "raise the hard limit (ulimit -Hn) or ask for fewer clients"
+
+
+def _connections(options: Options) -> Iterator[tuple[str, str]]:
+    """What the user asks of an embedded Kafka may be less than the run needs."""
+    try:
+        if _is_embedded(options):
+            check_connections(options, embedded_connection_limits(options), 1)
+    except UsageError as error:
+        yield error.message, error.hint
 
 
 def _tasks_mib(options: Options) -> float:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 from hydra.engine.apps import PUBLISHER, SUBSCRIBER, app_id, app_spec, own_drivers
 from hydra.errors import DegradedError, HydraError, InfrastructureError, InterruptedRunError, OutputError
 from hydra.files.atomic_write import check_output, write_json
+from hydra.kafkatest.load import read_payload
 from hydra.kafkatest.machine import machine, versions
 from hydra.kafkatest.preflight import check_capacity
 from hydra.options.options import Options
@@ -212,6 +213,7 @@ class RunTestKAFKA:
             task_ids=[task.task_id for task in subscribers],
             cores=context.host.cores,
         )
+        order = dataclasses.replace(order, payload=read_payload(options))
         self._session.begin_run(order)
         return Run(order, publisher, subscribers, context)
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from hydra.broker.admin import KafkaTopicAdmin
 from hydra.broker.connectivity import BrokerProbe
+from hydra.broker.given_access import access_to_brokers
+from hydra.broker.listener_security import kept_access
 from hydra.broker.server_properties import broker_settings
 from hydra.clients.auditor import WireAuditor
 from hydra.engine.apps import Placement
@@ -25,7 +27,9 @@ from hydra.kafkatest.leftovers import RunTrace
 from hydra.kafkatest.local_stack import FAILURE_TIMEOUT_S, LocalStack, stack_command
 from hydra.kafkatest.running_stack import RunningStack
 from hydra.kafkatest.traces import Trace, forget_stacks_that_ended
-from hydra.options.options import Options, check_broker_count, check_record_size
+from hydra.options.connection_limits import check_connections
+from hydra.options.kafka_access import NO_SECURITY
+from hydra.options.options import ACCESS_OPTIONS, Options, check_broker_count, check_record_size
 from hydra.run.clock import MonotonicClock
 from hydra.run.deployment import Deployment
 from hydra.run.protocols import ClusterFacts, Progress, RunContext
@@ -47,7 +51,7 @@ EMBEDDED_GRACE_S = 2.0
 FIXED_OPTIONS = (
     "marathon_url", "marathon_secrets", "marathon_ca_file", "marathon_timeout", "mesos_url", "cluster0", "cluster1",
     "appserver", "appserver_address", "appserver_bind", "agent_python", "bootstrap_servers", "app_prefix", "java",
-    "broker_property", "broker_heap_mb", "brokers",
+    "broker_property", "broker_heap_mb", "brokers", "kafka_security", *ACCESS_OPTIONS,
 )  # fmt: skip
 """Options that cannot change within a session."""
 
@@ -78,6 +82,7 @@ class Session:
         self._clock = MonotonicClock()
         self._facts = ClusterFacts("")
         self._deaths_told = 0
+        self._access = NO_SECURITY
 
     def open(self) -> Self:
         """Attach to a stack or start one, and connect to Marathon; an embedded Kafka goes on to boot meanwhile.
@@ -89,12 +94,15 @@ class Session:
         """
         try:
             given = None if self._local else given_access(self._options)
+            if not self._embedded:
+                self._access = access_to_brokers(self._options)
             self._open_stack()
             if not self._embedded:
                 # Brokers of the user's own can be checked before anything is started on them.
                 facts = self._open_admin().check()
                 check_broker_count(self._options, len(facts.brokers))
                 check_record_size(self._options, facts.max_message_bytes, "message.max.bytes")
+                self._check_connections(facts)
             access = given or self._stack_access()
             self.launcher = MarathonLauncher(access, mesos_url=self._options.mesos_url, clock=self._clock)
             self._closing.callback(self.launcher.close)
@@ -229,23 +237,31 @@ class Session:
             self.bootstrap_servers = self._options.bootstrap_servers
         elif self._running is not None:
             self.bootstrap_servers = self._running.bootstrap_servers
+            self._access = kept_access(Path(self._running.folder))
         else:
             assert self._own is not None
             self.bootstrap_servers = self._own.wait_for_kafka()
-        self._admin = KafkaTopicAdmin(self.bootstrap_servers, timeout_s=ADMIN_TIMEOUT_S)
+            self._access = kept_access(self._own.folder)
+        self._admin = KafkaTopicAdmin(self.bootstrap_servers, timeout_s=ADMIN_TIMEOUT_S, access=self._access)
         self._closing.callback(self._admin.close)
         return self._admin
+
+    def _check_connections(self, facts: ClusterFacts) -> None:
+        """See that the brokers let in as many clients, as far as their settings may be read."""
+        check_connections(self._options, self._admin.connection_limits(), len(facts.brokers))
 
     def connect_kafka(self) -> None:
         """Wait until Kafka is up and learn about it.
 
         Raises:
+            UsageError: its settings limit connections to fewer than the options need.
             BrokerError: it cannot be reached.
         """
         if self._embedded:
             self._progress.phase("starting", "waiting for the embedded Kafka")
             self._open_admin()
         self._facts = self._admin.check()
+        self._check_connections(self._facts)
         grace_s = EMBEDDED_GRACE_S if self._embedded else self._options.delivery_timeout_s
         probe = BrokerProbe(self.bootstrap_servers, grace_s=grace_s, note=self._progress.note)
         self._probe = self._closing.enter_context(probe)
@@ -259,10 +275,11 @@ class Session:
             admin=self._admin,
             clock=self._clock,
             host=LocalHost(self._kafka_pids),
-            auditor=WireAuditor(),
+            auditor=WireAuditor(self._access),
             progress=progress,
             broker_error=lambda: self._broker_error(replicas),
             brokers_lost=self._deaths,
+            access=self._access,
         )
 
     def warm_up_plan(self, options: Options) -> WarmUpPlan | None:
@@ -331,6 +348,7 @@ class Session:
             "marathon_version": self.marathon_version,
             "kafka": "embedded" if self._embedded else "external",
             **(settings if self._embedded else {}),
+            "kafka_security": str(self._access),
             "kafka_version": self._facts.version,
             "kafka_cluster_id": self._facts.cluster_id,
             "brokers": {str(node_id): str(endpoint) for node_id, endpoint in self._facts.brokers.items()},

@@ -71,6 +71,19 @@ class Options:
         kind.whole(IDENTITY_BYTES, 1_000_000, f"{IDENTITY_BYTES} bytes tell a record from all others"),
         "size of a record's value",
     )
+    compression: str = _kafka(
+        "none", kind.choice("none", "gzip", "snappy", "lz4", "zstd"), "codec that the publisher compresses batches with"
+    )
+    payload: str = _hydra(
+        "zeros",
+        kind.payload,
+        "what fills a record behind its first 14 bytes: zeros, random (incompressible), or the content of a file",
+    )
+    idempotence: str = _kafka(
+        "auto",
+        kind.choice("auto", "yes", "no"),
+        "whether brokers drop a batch that they get twice; auto: with acks=all, as Kafka's own producer",
+    )
     group: str = _kafka(
         "own",
         kind.choice("own", "shared"),
@@ -105,6 +118,23 @@ class Options:
         "wire", kind.driver(*SUBSCRIBER_DRIVERS), "client library of the subscribers, or your own class"
     )
     bootstrap_servers: str | None = _kafka(None, kind.host_ports, "brokers under test; unset: an embedded Kafka")
+    kafka_config: str | None = _kafka(
+        None, kind.path, "client properties file, as Kafka's own tools and librdkafka read it; mode 0600 with a secret"
+    )
+    security_protocol: str | None = _kafka(
+        None, kind.security_protocol, "how the brokers let clients in; unset: as --kafka_config says, or PLAINTEXT"
+    )
+    kafka_ca_file: str | None = _kafka(
+        None, kind.path, "CA certificates (PEM) that the brokers' are checked against; unset: the system's"
+    )
+    sasl_mechanism: str | None = _kafka(None, kind.sasl_mechanism, "how clients say who they are")
+    sasl_username: str | None = _kafka(None, kind.words, "the user, for PLAIN and SCRAM")
+    kafka_secrets: str | None = _kafka(
+        None, kind.path, "file of mode 0600 with password, key_password or client_secret, for Kafka"
+    )
+    kafka_security: str | None = _kafka(
+        None, kind.kafka_security, "what the embedded Kafka asks of clients, such as sasl_ssl:scram-sha-512"
+    )
     java: str | None = _kafka(
         None, kind.path, "java (>= 17) that runs the embedded Kafka; unset: the one that came with Hydra"
     )
@@ -196,6 +226,11 @@ class Options:
         return max(MIN_DELIVERY_TIMEOUT_S, self.drain_timeout)
 
 
+ACCESS_OPTIONS = (
+    "kafka_config", "security_protocol", "kafka_ca_file", "sasl_mechanism", "sasl_username", "kafka_secrets",
+)  # fmt: skip
+"""How brokers of the user's own let clients in (broker/given_access.py)."""
+
 OPTION_KINDS: Mapping[str, OptionKind] = {item.name: item.metadata["kind"] for item in dataclasses.fields(Options)}
 """By the option's name, in the order of the help."""
 
@@ -215,13 +250,8 @@ def parse_option(name: str, text: str, *, origin: str) -> object:
         raise UsageError(f"{origin} = {shown!r} {error}") from error
 
 
-def resolve(*layers: Mapping[str, object]) -> Options:
-    """Options out of layers of values by name, the later ones first, then defaults; raises as ``checked``."""
-    return checked(merged(*layers))
-
-
 def merged(*layers: Mapping[str, object]) -> Options:
-    """The same, without a look at whether they go together."""
+    """Options out of layers of values by name, the later ones first, then defaults; whether they fit is ``checked``."""
     values: dict[str, object] = {}
     for layer in layers:
         values.update(layer)
@@ -242,6 +272,8 @@ def checked(options: Options) -> Options:
         raise UsageError(
             "--group_mode=group does not go with --sub_driver=kafka-python", hint="use --sub_driver=wire or confluent"
         )
+    if options.idempotence == "yes" and options.acks != "all":
+        raise UsageError(f"--idempotence=yes does not go with --acks={options.acks}", hint="use --acks=all")
     if options.batch_size_bytes > 2_147_483_647:
         raise UsageError(
             f"--msg_size={options.msg_size} x --msg_batch={options.msg_batch} is a batch.size of"
@@ -277,11 +309,18 @@ def check_record_size(options: Options, max_message_bytes: int | None, setting: 
 
 def _check_broker_settings(options: Options) -> None:
     if options.bootstrap_servers is None:
+        for name in ACCESS_OPTIONS:
+            if (given := getattr(options, name)) is not None:
+                raise UsageError(
+                    f"--{name}={given} needs --bootstrap_servers",
+                    hint="what the embedded Kafka asks of its clients is --kafka_security",
+                )
         return
     for name, value in (
         ("broker_property", ",".join(options.broker_property)),
         ("broker_heap_mb", options.broker_heap_mb if options.broker_heap_mb != Options.broker_heap_mb else ""),
         ("brokers", options.brokers if options.brokers != Options.brokers else ""),
+        ("kafka_security", options.kafka_security or ""),
     ):
         if value:
             raise UsageError(
@@ -296,6 +335,11 @@ def _check_replicas(options: Options) -> None:
     copies = options.replication_factor or (1 if embedded else None)
     if embedded:
         check_broker_count(options, options.brokers)
+    if options.brokers > 1 and options.kafka_security not in {None, "plaintext"}:
+        raise UsageError(
+            f"--brokers={options.brokers} does not go with --kafka_security={options.kafka_security}",
+            hint="only an embedded Kafka of one broker can ask that of its clients; leave one of the two out",
+        )
     if in_sync is not None and copies is not None and in_sync > copies:
         raise UsageError(
             f"--min_insync_replicas={in_sync} is more than the {copies} that --replication_factor makes of each"

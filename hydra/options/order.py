@@ -144,6 +144,9 @@ class RunOrder:
     pace_ms: float = 0.0
     """The least time between two fetch rounds of a client (see ``fetch_pace_ms``); 0: at once."""
 
+    payload: bytes = b""
+    """What a file of the user's own gives to fill the records with; only in the order that the publisher gets."""
+
     @property
     def topic(self) -> str:
         """Each run has a topic of its own."""
@@ -223,9 +226,20 @@ class RunOrder:
         return self.options.acks != "0"
 
     @property
+    def is_idempotent(self) -> bool:
+        """Whether brokers recognise a batch that they get twice: unless told otherwise where acks=all allows it."""
+        options = self.options
+        return options.idempotence == "yes" or (options.idempotence == "auto" and options.acks == "all")
+
+    @property
     def group_assigns(self) -> bool:
         """Whether all clients are members of one group that assigns the partitions among them."""
         return self.options.group == "shared" and self.options.group_mode == "group"
+
+    @property
+    def tasks_elsewhere(self) -> bool:
+        """Whether tasks may run on other machines than the controller's, or in other cgroups."""
+        return self.options.marathon_url is not None
 
     @property
     def readers(self) -> int:

@@ -7,6 +7,16 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from hydra.options.kafka_access import (
+    AWS_MSK_IAM,
+    EMBEDDED_MECHANISMS,
+    MECHANISMS,
+    PLAINTEXT,
+    PROTOCOLS,
+    SASL_PLAINTEXT,
+    SASL_SSL,
+    SSL,
+)
 from hydra.options.thresholds import parse_threshold
 
 Parse = Callable[[str], object]
@@ -25,6 +35,9 @@ _SEGMENT = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", re.ASCII)
 CPUS = 1000.0
 MEM_MIB = 1_000_000.0
 """More than a machine has: nothing holds a task to what it asked for, and an app asks for a whole CPU by default."""
+
+PAYLOADS = ("zeros", "random")
+"""What fills records, beside the content of files."""
 
 _ADDRESS = re.compile(r"(0|[1-9][0-9]{0,2})(\.(0|[1-9][0-9]{0,2})){3}", re.ASCII)
 
@@ -173,6 +186,12 @@ def driver(*names: str) -> Parse:
     return parse
 
 
+def payload(text: str) -> str:
+    """``zeros``, ``random``, or the path of a file."""
+    word = text.lower()
+    return word if word in PAYLOADS else path(text)
+
+
 def path(text: str) -> str:
     """A path in the file system."""
     if not text or "\0" in text:
@@ -203,6 +222,56 @@ def http_url(text: str) -> str:
     if not match or not 1 <= int(match["port"] or 80) <= 65535:
         raise ValueError("must be a URL such as http://10.0.0.2:8080")
     return text.rstrip("/")
+
+
+def kafka_security(text: str) -> str:
+    """What an embedded Kafka asks of its clients, such as ``sasl_ssl:scram-sha-512``."""
+    word = text.lower()
+    split_security(word)
+    return word
+
+
+def split_security(text: str) -> tuple[str, str, bool]:
+    """(security.protocol, sasl.mechanism or nothing, whether clients need a certificate) of ``--kafka_security``.
+
+    Raises:
+        ValueError: with the rest of the sentence 'NAME=TEXT ...'.
+    """
+    protocol, _, rest = text.partition(":")
+    protocol, mechanism = protocol.upper().replace("-", "_"), rest.upper().replace("_", "-")
+    if protocol in {PLAINTEXT, SSL} and mechanism in ({"", "MTLS"} if protocol == SSL else {""}):
+        return protocol, "", bool(mechanism)
+    if protocol in {SASL_PLAINTEXT, SASL_SSL} and mechanism in EMBEDDED_MECHANISMS:
+        return protocol, mechanism, False
+    mechanisms = ", ".join(name.lower() for name in EMBEDDED_MECHANISMS)
+    raise ValueError(
+        f"must be plaintext, ssl, ssl:mtls, or sasl_plaintext or sasl_ssl with a mechanism, such as"
+        f" sasl_ssl:scram-sha-512; mechanisms are {mechanisms}"
+    )
+
+
+def security_protocol(text: str) -> str:
+    """Kafka's security.protocol."""
+    word = text.upper().replace("-", "_")
+    if word not in PROTOCOLS:
+        raise ValueError(f"must be {', '.join(PROTOCOLS[:-1])} or {PROTOCOLS[-1]}")
+    return word
+
+
+def sasl_mechanism(text: str) -> str:
+    """Kafka's sasl.mechanism."""
+    word = text.upper()
+    word = word if word == AWS_MSK_IAM else word.replace("_", "-")
+    if word not in MECHANISMS:
+        raise ValueError(f"must be {', '.join(MECHANISMS[:-1])} or {MECHANISMS[-1]}")
+    return word
+
+
+def words(text: str) -> str:
+    """Any text that can be printed in a line."""
+    if not text or not text.isprintable():
+        raise ValueError("must be a text that can be printed")
+    return text
 
 
 def app_group(text: str) -> str:

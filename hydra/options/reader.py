@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from hydra.errors import ConfigurationError, UsageError
 from hydra.files.bounded_read import read_bounded
+from hydra.files.private_file import check_private, read_file
+from hydra.options.client_properties import ClientProperties, parse_client_properties
 from hydra.options.ini import Settings, parse_ini
-from hydra.options.options import OPTION_KINDS, Options, parse_option, resolve
+from hydra.options.options import OPTION_KINDS, Options, checked, merged, parse_option
 
 DEFAULT_CONFIG_FILE = "hydra.ini"
 MAX_CONFIG_BYTES = 1024 * 1024
@@ -52,6 +55,35 @@ def read_text(path: Path, *, kind: str) -> str:
         raise ConfigurationError(f"{path}:{line_number}: not UTF-8 text") from error
 
 
+def read_client_properties(path: str) -> ClientProperties:
+    """The file that ``--kafka_config`` names.
+
+    Raises:
+        UsageError: it cannot be read, may be read by others although it holds secrets, or is wrong.
+    """
+    origin = f"--kafka_config={path}"
+    try:
+        text = read_file(path, origin).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{origin} is not UTF-8 text", hint="is it a client properties file?") from error
+    found = parse_client_properties(text, name=path)
+    if found.has_secrets:
+        check_private(path, origin)
+    return found
+
+
+def with_kafka_config(options: Options) -> Options:
+    """The same options, on the brokers that ``kafka_config`` names where nothing else names any.
+
+    Raises:
+        UsageError: as ``read_client_properties``.
+    """
+    if options.kafka_config is None or options.bootstrap_servers is not None:
+        return options
+    servers = read_client_properties(options.kafka_config).bootstrap_servers
+    return replace(options, bootstrap_servers=servers or None)
+
+
 def options_from_attributes(source: object) -> Options:
     """A snapshot of the batch API's options object: its attributes, over hydra.ini, over defaults.
 
@@ -77,4 +109,4 @@ def options_from_attributes(source: object) -> Options:
     config_file = getattr(source, "config_file", None)
     # The notebook names hydra.ini as a matter of course: it may be missing, as on a command line without the flag.
     named = str(config_file) if config_file and str(config_file) != DEFAULT_CONFIG_FILE else None
-    return resolve(read_settings(named).options, values)
+    return checked(with_kafka_config(merged(read_settings(named).options, values)))

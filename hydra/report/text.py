@@ -85,9 +85,16 @@ def headline(options: Options) -> str:
     """What was asked, in a line."""
     return (
         f"{options.client_count:,} clients ({options.total_sub_apps:,} apps x {options.clients_per_app}),"
-        f" {options.msg_rate:,.10g} records/s of {options.msg_size} bytes for {options.test_duration:g} s,"
-        f" acks {options.acks}, {options.pub_driver} -> {options.sub_driver}"
+        f" {options.msg_rate:,.10g} records/s of {options.msg_size} bytes{_filling(options)} for"
+        f" {options.test_duration:g} s, acks {options.acks}, {options.pub_driver} -> {options.sub_driver}"
     )
+
+
+def _filling(options: Options) -> str:
+    """What is in the records, and what they are compressed with, as far as it is not the default."""
+    found = [] if options.payload == Options.payload else [options.payload]
+    found += [] if options.compression == Options.compression else [options.compression]
+    return f" ({', '.join(found)})" if found else ""
 
 
 def load_line(options: Options) -> str:

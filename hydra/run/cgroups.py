@@ -77,21 +77,15 @@ class _Mount:
 
 def read_limits(read: ReadText) -> CgroupLimits:
     """The limits of the process whose ``/proc/self`` and ``/sys/fs/cgroup`` are read."""
-    mounts = _mounts(read("/proc/self/mountinfo") or "")
     quotas: list[CpuQuota] = []
     memory: list[tuple[int, int]] = []
     processes: list[tuple[int, int]] = []
     oom_kills = 0
-    for controllers, path in _memberships(read("/proc/self/cgroup") or ""):
-        mount = _mount_of(mounts, controllers)
-        if mount is None:
-            continue
-        for folder in _levels(mount, path):
-            at = _Level(read, folder, mount.version, mounts)
-            quotas += at.quota()
-            memory += at.memory()
-            processes += at.processes()
-            oom_kills = max(oom_kills, at.oom_kills())
+    for at in _all_levels(read):
+        quotas += at.quota()
+        memory += at.memory()
+        processes += at.processes()
+        oom_kills = max(oom_kills, at.oom_kills())
     return CgroupLimits(
         quotas=tuple(quotas),
         memory_bytes=min((limit for limit, _ in memory), default=None),
@@ -100,6 +94,21 @@ def read_limits(read: ReadText) -> CgroupLimits:
         processes_free=min((max(0, limit - used) for limit, used in processes), default=None),
         oom_kills=oom_kills,
     )
+
+
+def quota_reader(read: ReadText) -> Callable[[], tuple[CpuQuota, ...]]:
+    """Reads the quotas of those cgroups that have one now: for every second, where all limits would cost too much."""
+    limited = [at for at in _all_levels(read) if at.quota()]
+    return lambda: tuple(quota for at in limited for quota in at.quota())
+
+
+def _all_levels(read: ReadText) -> Iterator[_Level]:
+    """The cgroups of this process, and those around them."""
+    mounts = _mounts(read("/proc/self/mountinfo") or "")
+    for controllers, path in _memberships(read("/proc/self/cgroup") or ""):
+        mount = _mount_of(mounts, controllers)
+        if mount is not None:
+            yield from (_Level(read, folder, mount.version, mounts) for folder in _levels(mount, path))
 
 
 def _mounts(mountinfo: str) -> tuple[_Mount, ...]:

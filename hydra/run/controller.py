@@ -13,21 +13,22 @@ from datetime import datetime, timezone
 from typing import TypeVar
 
 from hydra.accounting.account import account
-from hydra.accounting.evidence import Audit, Evidence, OffsetRange
+from hydra.accounting.evidence import Evidence, OffsetRange
 from hydra.accounting.latency import LatencyCounts
 from hydra.accounting.result import Result
 from hydra.accounting.stats import PublisherStats, SubscriberStats
 from hydra.codec import decode
 from hydra.errors import BrokerError, DegradedError, HydraError, InterruptedRunError, NotReadyError
 from hydra.options.order import RunOrder
+from hydra.run.audit import audit_log
 from hydra.run.clock import poll_until
 from hydra.run.host_clocks import HostClocks, start_together
-from hydra.run.monitor import Monitor, wait_until_positioned
-from hydra.run.protocols import Auditor, RunContext, Task
+from hydra.run.monitor import Monitor, limits_met, wait_until_positioned
+from hydra.run.protocols import RunContext, Task
 from hydra.run.record import RunRecord, failed_record
 from hydra.run.task_roster import TaskRoster
 from hydra.run.warm_up import Warmth
-from hydra.signals.messages import DrainTo, Request, SignalReply, StopSending, request
+from hydra.signals.messages import DrainTo, Request, SignalReply, StopSending, TaskOrder, request
 
 CONFIGURE_TIMEOUT_S = 5.0
 STATS_TIMEOUT_S = 5.0
@@ -41,31 +42,7 @@ SETTLE_TIMEOUT_S = 5.0
 SETTLE_POLLS = 3
 """Without acks the log's end is taken once it has not moved for this many polls."""
 
-AUTO_RECORDS = 20_000_000
-AUTO_BYTES = 1024**3
-"""``--audit=auto`` reads logs of no more records, and of no more bytes of values, than this: a matter of seconds."""
-
-BASE_TIMEOUT_S = 15.0
-SLOW_BYTES_PER_S = 20_000_000
-"""No broker that anybody tests is slower than this."""
-
-RECORD_OVERHEAD_BYTES = 10
-
 T = TypeVar("T")
-
-
-def audit_log(auditor: Auditor, order: RunOrder, log: Mapping[int, OffsetRange]) -> tuple[Audit | None, str]:
-    """(what the auditor found, why there is nothing)."""
-    records = sum(offsets.end - offsets.start for offsets in log.values())
-    log_bytes = records * (order.options.msg_size + RECORD_OVERHEAD_BYTES)
-    if order.options.audit == "never":
-        return None, "--audit=never"
-    if order.options.audit == "auto" and (records > AUTO_RECORDS or log_bytes > AUTO_BYTES):
-        return None, f"{records} records are more than --audit=auto reads; --audit=always would"
-    try:
-        return auditor.audit(order, log, BASE_TIMEOUT_S + log_bytes / SLOW_BYTES_PER_S), ""
-    except BrokerError as error:
-        return None, str(error)
 
 
 class Run:
@@ -75,7 +52,8 @@ class Run:
     """
 
     def __init__(self, order: RunOrder, publisher: Task, subscribers: Sequence[Task], context: RunContext) -> None:
-        self.order = order
+        self.order = replace(order, payload=b"")
+        self._payload = order.payload
         self.error: BaseException | None = None
         """What ended the run before its result; its text is in the record."""
         self.result: Result | None = None
@@ -206,10 +184,14 @@ class Run:
         self._context.progress.phase("configuring", "telling every task what to do")
 
         def update(task: Task) -> Request:
-            return request("updateconfig", self.order.for_task(task.task_id))
+            return request("updateconfig", TaskOrder(self.order.for_task(task.task_id), self._context.access))
+
+        def update_publisher(task: Task) -> Request:
+            order = replace(self.order.for_task(task.task_id), payload=self._payload)
+            return request("updateconfig", TaskOrder(order, self._context.access))
 
         replies = {
-            **self._publisher.request_all(update, timeout_s=CONFIGURE_TIMEOUT_S),
+            **self._publisher.request_all(update_publisher, timeout_s=CONFIGURE_TIMEOUT_S),
             **self._subscribers.request_all(update, timeout_s=CONFIGURE_TIMEOUT_S),
         }
         if refusals := self._refusals(replies):
@@ -321,6 +303,7 @@ class Run:
         if self.order.topic_facts.stamped_by_broker:
             stats = [replace(each, service=LatencyCounts()) for each in stats]
         self._note(subscribers=tuple(stats))
+        self._note(connection_limits=limits_met(self._context, self._evidence))
 
     def _final_log(self, end: Mapping[int, OffsetRange]) -> Mapping[int, OffsetRange]:
         """The log as it is now: its end as the clients were told, its start as far as retention has moved it since."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 
+from hydra.accounting.connections import somebody_was_not_let_in
+from hydra.accounting.evidence import Evidence
 from hydra.accounting.stats import MachineSample, PublisherStatus, SubscriberStatus
 from hydra.codec import decode
-from hydra.errors import BrokerError, DegradedError, NotReadyError
-from hydra.kafka_errors import error_hint, final_error_in
+from hydra.errors import BrokerError, DegradedError, HydraError, NotReadyError
+from hydra.kafka_errors import error_hint, final_error_in, is_not_let_in
+from hydra.options.connection_limits import ConnectionLimit
 from hydra.options.order import RunOrder, TopicIdentity
 from hydra.run.clock import Headway, poll_until
 from hydra.run.protocols import LiveCounts, RunContext
@@ -198,10 +202,10 @@ def wait_until_positioned(order: RunOrder, context: RunContext, monitor: Monitor
     publisher = PublisherStatus("idle")
     statuses: list[SubscriberStatus] = []
     clock, headway, clients = context.clock, Headway(context.clock), order.options.client_count
-    began_s = clock.now_s()
+    began_s, asked = clock.now_s(), False
 
     def all_ready() -> bool:
-        nonlocal publisher, statuses
+        nonlocal publisher, statuses, asked
         monitor.check_broker()
         if error := monitor.look_at_topic():
             raise DegradedError(error)
@@ -216,6 +220,9 @@ def wait_until_positioned(order: RunOrder, context: RunContext, monitor: Monitor
         context.progress.phase("configuring", told)
         _check_nobody_is_refused(publisher, statuses)
         _check_nobody_failed(publisher, statuses, monitor)
+        if waited_s >= SLOWLY_S and not headway.moving and not asked:
+            asked = True
+            _check_there_is_room(context, publisher, statuses)
         return positioned == clients and publisher.phase == "ready"
 
     if not poll_until(clock, all_ready, order.options.start_deadline_s):
@@ -230,6 +237,36 @@ def _check_nobody_is_refused(publisher: PublisherStatus, statuses: Sequence[Subs
         code = final_error_in(text)
         if code is not None:
             raise BrokerError(f"Kafka refused the load: {text}", hint=error_hint(code, topic_rights))
+
+
+def limits_met(context: RunContext, evidence: Evidence) -> tuple[ConnectionLimit, ...] | None:
+    """What limits connections where somebody was not let in; None where all were, or where nobody may know."""
+    if not somebody_was_not_let_in(evidence):
+        return None
+    with contextlib.suppress(BrokerError):
+        limits = context.admin.connection_limits()
+        return None if limits is None else tuple(limits)
+    return None
+
+
+def _check_there_is_room(context: RunContext, publisher: PublisherStatus, statuses: Sequence[SubscriberStatus]) -> None:
+    """Raise BrokerError where nobody gets any further, and a setting of the brokers limits connections."""
+    told = [text for text in (publisher.error, *(status.error for status in statuses)) if is_not_let_in(text)]
+    if not told:
+        return
+    try:
+        limits = context.admin.connection_limits()
+    except HydraError:
+        return
+    lasting = [limit for limit in limits or () if limit.of != "a second"]
+    if lasting:
+        positioned = sum(status.positioned for status in statuses)
+        clients = sum(status.clients for status in statuses)
+        raise BrokerError(
+            f"the brokers let no more connections in than those of {positioned} of {clients} clients:"
+            f" {', '.join(map(str, lasting))} ({told[0]})",
+            hint="raise that setting of the brokers, see what else is connected, or ask for fewer clients",
+        )
 
 
 def _check_nobody_failed(publisher: PublisherStatus, statuses: Sequence[SubscriberStatus], monitor: Monitor) -> None:

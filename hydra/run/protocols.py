@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from hydra.accounting.evidence import Audit, OffsetRange
-from hydra.accounting.stats import MachineSample
+from hydra.accounting.stats import HostCpu, MachineSample
 from hydra.endpoints import Endpoint
+from hydra.options.connection_limits import ConnectionLimit
+from hydra.options.kafka_access import NO_SECURITY, KafkaAccess
 from hydra.options.order import PartitionLeader, RunOrder, TopicFacts, TopicIdentity
 from hydra.run.clock import Clock
 from hydra.signals.messages import ClockReading, Signals
@@ -163,6 +165,9 @@ class TopicAdmin(Protocol):
     def check(self) -> ClusterFacts:
         """Reach the cluster and learn about it."""
 
+    def connection_limits(self) -> Sequence[ConnectionLimit] | None:
+        """What limits the connections to any of the brokers; None where this user may not read it."""
+
     def create_topic(
         self, name: str, *, partitions: int, replicas: int | None = None, configs: Mapping[str, str]
     ) -> Sequence[PartitionLeader]:
@@ -203,6 +208,8 @@ class ProcessReading:
 
     cpu_s: float
     rss_bytes: int
+    host_cpu: HostCpu | None = None
+    """Where the process is not on the controller's machine."""
 
 
 class Host(Protocol):
@@ -234,3 +241,5 @@ class RunContext:
     """Why the broker counts as gone; empty while it does not. Cheap: it is called several times a second."""
     brokers_lost: Callable[[], Sequence[str]] = tuple
     """Which of several brokers that Hydra started have died, and why, also while the run goes on. Cheap, too."""
+    access: KafkaAccess = NO_SECURITY
+    """How Kafka lets the tasks in."""

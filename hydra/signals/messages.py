@@ -16,6 +16,8 @@ import msgspec
 from hydra.codec import decode, encode
 from hydra.endpoints import Endpoint
 from hydra.errors import HydraError
+from hydra.options.kafka_access import NO_SECURITY, KafkaAccess
+from hydra.options.order import RunOrder
 
 SignalName = Literal["ping", "teststart", "teststop", "teststatus", "getstats", "resetstats", "updateconfig"]
 SIGNAL_NAMES: tuple[SignalName, ...] = get_args(SignalName)
@@ -95,6 +97,15 @@ class Ping(msgspec.Struct, frozen=True):
     run_id: str = ""
     """The run that the task has the order of; empty before the first ``updateconfig``."""
     clock: ClockReading = ClockReading()
+
+
+@dataclass(frozen=True)
+class TaskOrder:
+    """The arguments of ``updateconfig``: what to do, and how Kafka lets the task in."""
+
+    order: RunOrder
+    access: KafkaAccess = NO_SECURITY
+    """Here alone, and in memory, are its secrets on a load host: the connection is encrypted."""
 
 
 class StartAt(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from hydra.errors import UsageError
-from hydra.options.options import OPTION_KINDS, Options, checked, parse_option
+from hydra.options.options import ACCESS_OPTIONS, OPTION_KINDS, Options, checked, parse_option
 from hydra.options.parsers import whole
 
 CLIENTS = "clients"
@@ -22,6 +22,7 @@ NOT_SWEPT = frozenset(
     {
         "total_sub_apps", "bootstrap_servers", "java", "appserver", "appserver_address", "appserver_bind",
         "agent_python", "keep_running", "output", "threshold", "broker_property", "broker_heap_mb", "brokers", "warmup",
+        "kafka_security", *ACCESS_OPTIONS,
     }
     | {name for name, known in OPTION_KINDS.items() if known.section in {"marathon", "mesos"}}
 )  # fmt: skip

@@ -7,17 +7,19 @@ import os
 import resource
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from hydra.accounting.stats import HostTraffic, LinkTraffic, MachineSample, ProcessUsage
+from hydra.accounting.stats import HostCpu, HostTraffic, LinkTraffic, MachineSample, ProcessUsage
+from hydra.options.order import RunOrder
 from hydra.run.cgroups import (
     CpuQuota,
     ReadText,
     affinity,
     busy_ticks,
     cpus_within,
+    quota_reader,
     read_limits,
     read_text,
     usable_memory_bytes,
@@ -68,57 +70,20 @@ class _CpuReading:
     quotas: tuple[CpuQuota, ...]
 
 
-class LocalHost:
-    """The controller's machine, as far as this process tree may use it; a Host.
+class CpuMeter:
+    """What is used of the CPUs that this process tree may use, from the first reading on."""
 
-    ``broker_pids`` tells the process ids of the brokers that Hydra started.
-    """
-
-    def __init__(self, broker_pids: Callable[[], Sequence[int]], read: ReadText = read_text) -> None:
-        self._broker_pids = broker_pids
-        self._broker_cpu_s: dict[int, float] = {}
-        """What each broker has used, also one that has ended: their sum never falls."""
+    def __init__(self, read: ReadText = read_text) -> None:
         self._read = read
         self._cpus = affinity()
         self._busy_s = 0.0
         self._throttled_s: float | None = None
         self._last: _CpuReading | None = None
 
-    @property
-    def cores(self) -> float:
-        """How many CPUs this process tree may use; a quota may allow a part of one."""
-        return cpus_within(self._cpus, read_limits(self._read).quotas)
-
-    def clock(self) -> ClockReading:
-        """The clocks of this host, now."""
-        return read_clock()
-
-    def sample(self, at_s: float) -> MachineSample:
-        """What was used up to now of what this process tree may use, and by the brokers that Hydra started."""
-        limits = read_limits(self._read)
-        self._count(self._read_cpus(limits.quotas))
-        broker_cpu_s, broker_rss_bytes = self._read_brokers()
-        return MachineSample(
-            at_s=at_s,
-            busy_cpu_s=self._busy_s,
-            memory_available_bytes=usable_memory_bytes(limits)[1],
-            broker_cpu_s=broker_cpu_s,
-            broker_rss_bytes=broker_rss_bytes,
-            throttled_s=self._throttled_s,
-        )
-
-    def _read_brokers(self) -> tuple[float | None, int | None]:
-        """(CPU seconds, resident bytes) of all brokers together; None where none of them is there."""
-        import psutil
-
-        rss_bytes = 0
-        for pid in self._broker_pids():
-            with contextlib.suppress(psutil.Error):
-                broker = psutil.Process(pid)
-                used = broker.cpu_times()
-                rss_bytes += broker.memory_info().rss
-                self._broker_cpu_s[pid] = used.user + used.system
-        return (sum(self._broker_cpu_s.values()), rss_bytes) if rss_bytes else (None, None)
+    def reading(self, quotas: tuple[CpuQuota, ...]) -> HostCpu:
+        """What was used up to now, where these are the quotas now."""
+        self._count(self._read_cpus(quotas))
+        return HostCpu(cpus_within(self._cpus, quotas), self._busy_s, self._throttled_s)
 
     def _read_cpus(self, quotas: tuple[CpuQuota, ...]) -> _CpuReading:
         ticks, named = busy_ticks(self._read(_STAT) or "", self._cpus)
@@ -148,6 +113,56 @@ class LocalHost:
         self._busy_s += max(0.0, min(1.0, max(shares))) * cpus_within(self._cpus, now.quotas) * window_s
         if self._throttled_s is not None:
             self._throttled_s += min(throttled_s, window_s)
+
+
+class LocalHost:
+    """The controller's machine, as far as this process tree may use it; a Host.
+
+    ``broker_pids`` tells the process ids of the brokers that Hydra started.
+    """
+
+    def __init__(self, broker_pids: Callable[[], Sequence[int]], read: ReadText = read_text) -> None:
+        self._broker_pids = broker_pids
+        self._broker_cpu_s: dict[int, float] = {}
+        """What each broker has used, also one that has ended: their sum never falls."""
+        self._read = read
+        self._meter = CpuMeter(read)
+
+    @property
+    def cores(self) -> float:
+        """How many CPUs this process tree may use; a quota may allow a part of one."""
+        return cpus_within(affinity(), read_limits(self._read).quotas)
+
+    def clock(self) -> ClockReading:
+        """The clocks of this host, now."""
+        return read_clock()
+
+    def sample(self, at_s: float) -> MachineSample:
+        """What was used up to now of what this process tree may use, and by the brokers that Hydra started."""
+        limits = read_limits(self._read)
+        used = self._meter.reading(limits.quotas)
+        broker_cpu_s, broker_rss_bytes = self._read_brokers()
+        return MachineSample(
+            at_s=at_s,
+            busy_cpu_s=used.busy_s,
+            memory_available_bytes=usable_memory_bytes(limits)[1],
+            broker_cpu_s=broker_cpu_s,
+            broker_rss_bytes=broker_rss_bytes,
+            throttled_s=used.throttled_s,
+        )
+
+    def _read_brokers(self) -> tuple[float | None, int | None]:
+        """(CPU seconds, resident bytes) of all brokers together; None where none of them is there."""
+        import psutil
+
+        rss_bytes = 0
+        for pid in self._broker_pids():
+            with contextlib.suppress(psutil.Error):
+                broker = psutil.Process(pid)
+                used = broker.cpu_times()
+                rss_bytes += broker.memory_info().rss
+                self._broker_cpu_s[pid] = used.user + used.system
+        return (sum(self._broker_cpu_s.values()), rss_bytes) if rss_bytes else (None, None)
 
 
 @dataclass(frozen=True)
@@ -216,6 +231,14 @@ def read_process() -> ProcessReading:
     """What this process has used up to now."""
     times = resource.getrusage(resource.RUSAGE_SELF)
     return ProcessReading(times.ru_utime + times.ru_stime, _rss_bytes())
+
+
+def process_reader(order: RunOrder) -> Callable[[], ProcessReading]:
+    """Reads what this task has used and, where its controller does not see it, what its host has."""
+    if not order.tasks_elsewhere:
+        return read_process
+    meter, quotas = CpuMeter(), quota_reader(read_text)
+    return lambda: replace(read_process(), host_cpu=meter.reading(quotas()))
 
 
 def _rss_bytes() -> int:

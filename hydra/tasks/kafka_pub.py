@@ -18,8 +18,8 @@ from hydra.errors import HydraError
 from hydra.options.order import RunOrder
 from hydra.run.clock import Clock, MonotonicClock
 from hydra.run.protocols import ProcessReading
-from hydra.signals.messages import Ping, Request, SignalError, SignalName, StartAt, StopSending, success
-from hydra.tasks.host import host_traffic, process_usage, read_clock, read_process, read_usage
+from hydra.signals.messages import Ping, Request, SignalError, SignalName, StartAt, StopSending, TaskOrder, success
+from hydra.tasks.host import host_traffic, process_reader, process_usage, read_clock, read_usage
 from hydra.tasks.task import TaskPlace
 
 TICK_S = 0.001
@@ -155,6 +155,7 @@ class PublisherRun:
                 cpu_s=used.cpu_s,
                 rss_bytes=used.rss_bytes,
                 lag_max_s=self._sample_lag_max_s,
+                host_cpu=used.host_cpu,
             )
         )
         self._sample_lag_max_s = 0.0
@@ -216,6 +217,7 @@ class PublisherRun:
             refusals=self._acks.refusals,
             throttled_s=self._acks.throttled_s,
             own_errors=self._acks.own_errors,
+            turned_away=self._acks.turned_away,
         )
 
     def close(self) -> None:
@@ -295,9 +297,10 @@ class KafkaPub:
         return success(Ping(self._place.task_id, "kafka-pub", __version__, run_id, read_clock()))
 
     def _update_config(self, request: Request) -> bytes:
-        order = decode(request.arguments, RunOrder)
+        told = decode(request.arguments, TaskOrder)
         self._clean_up()
-        self._current = PublisherRun(order, publisher_driver(order, self._place.driver), MonotonicClock(), read_process)
+        driver = publisher_driver(told.order, told.access, self._place.driver)
+        self._current = PublisherRun(told.order, driver, MonotonicClock(), process_reader(told.order))
         self._orders.put(self._current)
         return success()
 

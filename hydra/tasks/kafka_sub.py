@@ -14,8 +14,8 @@ from hydra.codec import decode
 from hydra.options.order import RunOrder
 from hydra.run.clock import Clock, MonotonicClock
 from hydra.run.protocols import ProcessReading
-from hydra.signals.messages import DrainTo, Ping, Request, SignalError, SignalName, StartAt, success
-from hydra.tasks.host import host_traffic, process_usage, read_clock, read_process, read_usage
+from hydra.signals.messages import DrainTo, Ping, Request, SignalError, SignalName, StartAt, TaskOrder, success
+from hydra.tasks.host import host_traffic, process_reader, process_usage, read_clock, read_usage
 from hydra.tasks.task import REPLY_TIMEOUT_S, STATS_TIMEOUT_S, MainThreadExecutor, TaskPlace
 
 MAX_UNFOLDED = 120
@@ -95,6 +95,7 @@ class SubscriberRun:
                 cpu_s=used.cpu_s,
                 rss_bytes=used.rss_bytes,
                 e2e=LatencyCounts(SAMPLE_BITS),
+                host_cpu=used.host_cpu,
             )
         )
         # The next full second, also after one that was missed.
@@ -196,9 +197,10 @@ class KafkaSub:
                 self._main.serve(0)
 
     def _update_config(self, request: Request) -> bytes:
-        order = decode(request.arguments, RunOrder)
+        told = decode(request.arguments, TaskOrder)
         self._clean_up()
-        run = SubscriberRun(order, subscriber_driver(order, self._place.driver), MonotonicClock(), read_process)
+        driver = subscriber_driver(told.order, told.access, self._place.driver)
+        run = SubscriberRun(told.order, driver, MonotonicClock(), process_reader(told.order))
         run.open()
         self._current = run
         return success()

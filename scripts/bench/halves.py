@@ -8,6 +8,7 @@ from hydra.accounting.delivery_latency import DeliveryTiming
 from hydra.accounting.tally import ClientTally
 from hydra.clients.record_batch import BatchCounter
 from hydra.clients.wire_subscriber import WireSubscriber
+from hydra.options.kafka_access import KafkaAccess
 from hydra.options.order import RunOrder
 
 
@@ -23,8 +24,8 @@ class UntimedTally(ClientTally):
 class HalfTimed(WireSubscriber):
     """The wire driver; in every second task it counts alone."""
 
-    def __init__(self, order: RunOrder) -> None:
-        super().__init__(order)
+    def __init__(self, order: RunOrder, access: KafkaAccess) -> None:
+        super().__init__(order, access)
         if goes_without(order.clients[0].name):
             for tally in self.tallies:
                 tally.__class__ = UntimedTally
@@ -33,8 +34,8 @@ class HalfTimed(WireSubscriber):
 class HalfShared(WireSubscriber):
     """The wire driver; in every second task each client proves all of its bytes itself."""
 
-    def __init__(self, order: RunOrder) -> None:
-        super().__init__(order)
+    def __init__(self, order: RunOrder, access: KafkaAccess) -> None:
+        super().__init__(order, access)
         if goes_without(order.clients[0].name):
             self.settings = dataclasses.replace(self.settings, counter=BatchCounter(order.identity_prefix))
 

@@ -4,6 +4,8 @@
     scripts/python scripts/faults signals --points=100         INT, TERM and HUP at so many points of runs and of sweeps
     scripts/python scripts/faults soak --runs=1000              short runs on one stack that stays: does it grow?
     scripts/python scripts/faults inputs --count=150000 [--seed=N]                          bad input, in this process
+    scripts/python scripts/faults strangers --count=10000 [--seed=N]         commands by strangers to a stack at work
+    scripts/python scripts/faults limits --times=20 [--only=PATTERN]     planted limits: is the right one named?
 
 Ends with 0 if all was right. A machine that is busy with other things makes honest runs indeterminate, and no more.
 """
@@ -32,7 +34,12 @@ def main() -> int:
     inputs = parts.add_parser("inputs")
     inputs.add_argument("--count", type=int, default=150_000)
     inputs.add_argument("--only", default="", metavar="PATTERN", help="a regular expression for names of doors")
-    for part in (census, signals, inputs):
+    strangers = parts.add_parser("strangers")
+    strangers.add_argument("--count", type=int, default=10_000)
+    limits = parts.add_parser("limits")
+    limits.add_argument("--times", type=int, default=1)
+    limits.add_argument("--only", default="", metavar="PATTERN", help="a regular expression for names of limits")
+    for part in (census, signals, inputs, strangers, limits):
         part.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
     arguments = parser.parse_args()
     if arguments.part == "census":
@@ -47,6 +54,14 @@ def main() -> int:
         from soak import run_soak  # noqa: PLC0415  # only what is asked for
 
         return run_soak(arguments.runs)
+    if arguments.part == "strangers":
+        from strangers import run_strangers  # noqa: PLC0415  # only what is asked for
+
+        return run_strangers(arguments.count, arguments.seed)
+    if arguments.part == "limits":
+        from limits import run_limits  # noqa: PLC0415  # only what is asked for
+
+        return run_limits(arguments.times, arguments.only, arguments.seed)
     from inputs import run_inputs  # noqa: PLC0415  # only what is asked for
 
     return run_inputs(arguments.count, arguments.only, arguments.seed)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from more_rows import ELSEWHERE
 from rows import ROWS, Row
 from stage import House
 
@@ -46,6 +47,9 @@ def run_census(times: int, only: str, seed: int) -> int:
         finally:
             left = house.close()
     _print_table(counts)
+    print("\nnot here:")
+    for what, why in ELSEWHERE.items():
+        print(f"  {what}: {why}")
     print(f"left by the stack: {left or 'nothing'}")
     wrong = sum(count.runs - count.right + sum(count.leaks.values()) for count in counts.values())
     return 1 if wrong or left else 0
@@ -64,6 +68,7 @@ def _play(row: Row, house: House, count: Count, number: str) -> None:
             count.hangs += bool(HUNG.search(str(error)))
             if not isinstance(error, (AssertionError, pytest.fail.Exception)):
                 traceback.print_exc(file=sys.stdout)
+            stage.end_commands()
         left = house.left_by(stage)
     if left:
         count.leaks.update(each.partition(" ")[0] for each in left)

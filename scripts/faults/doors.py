@@ -26,9 +26,18 @@ from hydra.localmarathon.errors import RequestRefusedError
 from hydra.localmarathon.guard import RequestGuard
 from hydra.options.ini import parse_ini
 from hydra.options.options import OPTION_KINDS, Options
-from hydra.options.order import RunOrder, make_order
+from hydra.options.order import make_order
 from hydra.records.identity import IDENTITY, identity_prefix, run_tag
-from hydra.signals.messages import SIGNAL_NAMES, DrainTo, SignalError, StartAt, decode_reply, decode_request, request
+from hydra.signals.messages import (
+    SIGNAL_NAMES,
+    DrainTo,
+    SignalError,
+    StartAt,
+    TaskOrder,
+    decode_reply,
+    decode_request,
+    request,
+)
 from hydra.sweep.plan_file import read_plan_file
 from hydra.sweep.record import read_saved
 from tests import samples
@@ -275,8 +284,8 @@ DOORS += [
 # Signals
 
 ORDER = make_order(RUN_ID, Options(), bootstrap_servers="127.0.0.1:9", task_ids=["a", "b"], cores=2)
-SIGNALS = [encode(request(name)) for name in SIGNAL_NAMES] + [encode(request("updateconfig", ORDER))]
-KINDS: dict[str, type] = {"updateconfig": RunOrder, "teststart": StartAt, "teststop": DrainTo}
+SIGNALS = [encode(request(name)) for name in SIGNAL_NAMES] + [encode(request("updateconfig", TaskOrder(ORDER)))]
+KINDS: dict[str, type] = {"updateconfig": TaskOrder, "teststart": StartAt, "teststop": DrainTo}
 
 
 def _signal(chance: Chance) -> object:

@@ -35,6 +35,13 @@ class Stage:
         self.commands.append(Command(self.place, list(arguments), prefix=prefix))
         return self.commands[-1]
 
+    def end_commands(self) -> None:
+        """Kill those that have not ended: what they leave then is what a kill leaves."""
+        for command in self.commands:
+            with contextlib.suppress(Exception):
+                command.process.kill()
+                command.end(10)
+
     def on_stack(self) -> Stage:
         """Have commands use the stack that stays."""
         self.place.use(self.house.stack)
@@ -90,10 +97,7 @@ class House:
             try:
                 yield stage
             finally:
-                for command in stage.commands:
-                    with contextlib.suppress(Exception):
-                        command.process.kill()
-                        command.end(10)
+                stage.end_commands()
                 stage.place.end_all()
 
     def left_by(self, stage: Stage) -> list[str]:

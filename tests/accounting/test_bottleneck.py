@@ -269,7 +269,7 @@ def test_each_sign_of_the_harness_alone(changes, evidence, advice):
 def test_a_harness_with_room_names_the_broker(changes):
     found = limit_of_late(**changes)
     assert (found.limit, found.harness_limited, found.advice) == ("broker", False, "")
-    assert found.evidence[-1] == "the harness had room: publisher 20 %, busiest subscriber 30 % of a core"
+    assert "the harness had room: publisher 20 %, busiest subscriber 30 % of a core" in found.evidence
 
 
 @pytest.mark.parametrize("late", [True, False])

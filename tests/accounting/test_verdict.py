@@ -31,6 +31,7 @@ FIGURES = dataclasses.replace(
 BROKEN = ThresholdOutcome("e2e_p99<50ms", "e2e_p99", 75.0, 50.0, "ms", kept=False)
 KEPT = ThresholdOutcome("loss==0", "loss", 0.0, 0.0, "deliveries", kept=True)
 HARNESS = Bottleneck("harness", True, ("late",), ("the publisher used 99 % of a core",), "ask for a lower rate")
+BROKER = Bottleneck("broker", False, ("late",), ("the harness had room",))
 PASSED_OVER = "were passed over while they were in the log"
 REBALANCED = (
     "2 of 2 clients had their partitions taken away by a rebalance of their group during the run, up to 3 times, and"
@@ -97,7 +98,7 @@ def test_a_clean_run_passes():
         ({"offsets_contradicted": 3}, {}, "at 3 offsets a client received another record than others did"),
         ({}, {"audit": Audit({}, corrupt=2)}, "2 record batches in the log are corrupt"),
         ({"records_appended": 98}, {}, "100 records were acked, and the log grew by 98 only"),
-        ({}, {"thresholds": (KEPT, BROKEN)}, "e2e_p99<50ms is broken: it was 75 ms"),
+        ({}, {"thresholds": (KEPT, BROKEN), "bottleneck": BROKER}, "e2e_p99<50ms is broken: it was 75 ms"),
     ],
 )
 def test_each_failure_alone_fails_a_run(totals, changes, reason):
@@ -188,6 +189,23 @@ def test_a_broken_threshold_of_a_limited_harness_says_nothing_of_the_broker():
         "the harness was the limit, not the broker: the publisher used 99 % of a core (ask for a lower rate)",
         "e2e_p99<50ms is broken: it was 75 ms",
     )
+
+
+@pytest.mark.parametrize(
+    ("limit", "told"),
+    [
+        ("quota", "a quota was the limit, not the broker: why"),
+        ("refusal", "a refusal by the brokers was the limit, not the broker: why"),
+        ("network", "the network was the limit, not the broker: why"),
+        ("unknown", "who was the limit is not known: why"),
+    ],
+)
+def test_a_threshold_that_the_broker_did_not_break_is_no_failure(limit, told):
+    bottleneck = Bottleneck(limit, False, ("late",), ("why",))
+    verdict, reasons, _ = verdict_of(bottleneck=bottleneck, thresholds=(KEPT, BROKEN))
+    assert (verdict, reasons) == ("indeterminate", (told, "e2e_p99<50ms is broken: it was 75 ms"))
+    assert verdict_of(bottleneck=bottleneck)[0] == "pass"  # none is broken
+    assert verdict_of(LOSS, bottleneck=bottleneck, thresholds=(BROKEN,))[0] == "fail"
 
 
 def test_a_threshold_that_nobody_measured_keeps_a_run_from_being_an_answer():

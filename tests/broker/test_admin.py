@@ -17,6 +17,8 @@ import warnings
 import psutil
 import pytest
 from confluent_kafka import Producer
+from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.protocol.metadata import MetadataResponse
 
 from hydra.accounting.evidence import OffsetRange
@@ -39,6 +41,17 @@ def endpoint(broker) -> Endpoint:
     return Endpoint(host, int(port))
 
 
+@contextlib.contextmanager
+def broker_setting(servers, name, value):
+    """While it lasts, the broker has this dynamic setting."""
+    with contextlib.closing(KafkaAdminClient(bootstrap_servers=servers)) as client:
+        client.alter_configs([ConfigResource(ConfigResourceType.BROKER, "1", {name: value})])
+        try:
+            yield
+        finally:
+            client.alter_configs([ConfigResource(ConfigResourceType.BROKER, "1", {name: ("DELETE", None)})])
+
+
 @pytest.mark.integration
 class TestARealBroker:
     def test_it_is_what_the_harness_asks_for(self, admin):
@@ -52,6 +65,11 @@ class TestARealBroker:
         assert len(facts.cluster_id) == 22
         assert facts.brokers == {1: endpoint(broker)}
         assert facts.version.startswith("4.")
+
+    def test_limits_on_connections_are_read_as_they_are_now(self, broker, admin, eventually):
+        assert admin.connection_limits() == ()
+        with broker_setting(broker.bootstrap_servers, "max.connections.per.ip", "200"):
+            eventually(lambda: [*map(str, admin.connection_limits())] == ["max.connections.per.ip=200"])
 
     def test_a_topic_lives_and_dies(self, broker, admin):
         leaders = admin.create_topic("short-lived", partitions=3, configs={"retention.ms": "5000"})
@@ -256,6 +274,17 @@ def metadata(error=0, epochs=(4, 2)):
 )
 def test_a_look_tells_which_topic_is_there(metadata_broker, reply, found):
     assert KafkaTopicAdmin(metadata_broker(reply)).look_at_topic("t") == found
+
+
+@pytest.mark.parametrize("cut", [b"\x00", b"\x01"])
+def test_a_reply_with_nothing_where_topics_must_be_is_no_answer(metadata_broker, cut):
+    def nulled(_version):
+        body = struct.pack(">i", 1) + b"\0" + struct.pack(">i", 0) + b"\x01\x02c" + struct.pack(">i", 1) + cut
+        return struct.pack(">i", len(body) + 8) + body + bytes(8)
+
+    with contextlib.closing(KafkaTopicAdmin(metadata_broker(nulled), timeout_s=3)) as admin:
+        with pytest.raises(BrokerError, match="cannot look at the topic t"):
+            admin.look_at_topic("t")
 
 
 def test_a_broker_before_topic_ids_tells_of_its_leaders_epochs(metadata_broker):

@@ -2,12 +2,13 @@
 
 import codecs
 import dataclasses
+import os
 
 import pytest
 
 from hydra.cli.flags import FIRST_RUN, KAFKA_NAMES
 from hydra.cli.help_page import GROUPS, METAVARS
-from hydra.options.options import OPTION_KINDS, Options, parse_option
+from hydra.options.options import ACCESS_OPTIONS, OPTION_KINDS, Options, parse_option
 from hydra.options.thresholds import METRICS
 from tests.facts import made_result
 
@@ -19,6 +20,9 @@ EXAMPLES = {
     "msg_rate": ("1e4", 10_000.0),
     "msg_batch": ("7", 7),
     "msg_size": ("100", 100),
+    "compression": ("LZ4", "lz4"),
+    "payload": ("/tmp/Records.json", "/tmp/Records.json"),
+    "idempotence": ("no", "no"),
     "group": ("shared", "shared"),
     "group_mode": ("Group", "group"),
     "partitions": ("12", 12),
@@ -33,9 +37,19 @@ EXAMPLES = {
     "pub_driver": ("kafka_python", "kafka-python"),
     "sub_driver": ("confluent", "confluent"),
     "bootstrap_servers": ("10.0.0.2:9092, 10.0.0.3:9092", "10.0.0.2:9092,10.0.0.3:9092"),
+    "kafka_config": (os.devnull, os.devnull),
+    "security_protocol": ("sasl_ssl", "SASL_SSL"),
+    "kafka_ca_file": ("ca.pem", "ca.pem"),
+    "sasl_mechanism": ("scram-sha-512", "SCRAM-SHA-512"),
+    "sasl_username": ("load test", "load test"),
+    "kafka_secrets": ("kafka.secrets", "kafka.secrets"),
+    "kafka_security": ("SASL_SSL:scram-sha-512", "sasl_ssl:scram-sha-512"),
     "java": ("/usr/bin/java", "/usr/bin/java"),
     "broker_property": ("num.io.threads = 4, a=x,y", ("num.io.threads=4", "a=x,y")),
     "broker_heap_mb": ("512", 512),
+    "brokers": ("3", 3),
+    "replication_factor": ("1", 1),
+    "min_insync_replicas": ("1", 1),
     "marathon_url": ("http://m.lab:8080/", "http://m.lab:8080"),
     "app_prefix": ("/lab/g2", "lab/g2"),
     "marathon_secrets": ("m.secrets", "m.secrets"),
@@ -90,7 +104,7 @@ def test_a_flag_sets_its_option_and_no_other(options_of, name, form):
     arguments = [form.format(name=name, dashes=name.replace("_", "-"), text="VALUE").replace("VALUE", text)]
     if form.startswith("--{name} "):
         arguments = [f"--{name}", text]
-    needed = {"bootstrap_servers": "k:9092"} if name == "marathon_url" else {}
+    needed = {"bootstrap_servers": "k:9092"} if name in {"marathon_url", *ACCESS_OPTIONS} else {}
     arguments += [f"--{other}={value}" for other, value in needed.items()]
     assert differing(options_of(*arguments)) == {name: value} | needed
 

@@ -108,6 +108,27 @@ def test_a_keyboard_interrupt_outside_of_a_run(call, stand_in):
     assert (code, out, err.strip()) == (130, "", "hydra: interrupted")
 
 
+class Interrupting:
+    """A field whose class is interrupted while it is made."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def __set_name__(self, owner, name):
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(KeyboardInterrupt(), 130), (errors.InterruptedRunError(15), 143), (ValueError("x"), 70)]
+)
+def test_a_signal_while_a_class_is_made_is_a_signal(call, stand_in, error, code):
+    try:
+        type("Half", (), {"field": Interrupting(error)})
+    except BaseException as raised:  # noqa: BLE001  # Python 3.11 and older: a RuntimeError
+        stand_in.error = raised
+    assert call("kafka")[0] == code
+
+
 def test_an_error_ends_with_its_hint(call, stand_in):
     stand_in.error = errors.BrokerError("10.0.0.2:9092 refused the connection", hint="is Kafka up?")
     assert call("kafka")[2] == "hydra: 10.0.0.2:9092 refused the connection: is Kafka up?\n"

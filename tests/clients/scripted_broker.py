@@ -47,6 +47,8 @@ class ScriptedBroker:
         self.metadata_asked = self.versions_asked = 0
         self._stopping = threading.Event()
         self._sockets = []
+        self.turns_away = False
+        """Whether it closes what it has just accepted, as beyond max.connections.per.ip."""
         self._threads = []
         self._listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -67,6 +69,9 @@ class ScriptedBroker:
             except OSError:
                 return
             self.connections += 1
+            if self.turns_away:
+                connection.close()
+                continue
             self._sockets.append(connection)
             self._run(self._serve, connection)
 

@@ -235,14 +235,14 @@ def test_unknown_drivers(reading, sending):
 
 def test_a_task_imports_the_driver_that_it_was_launched_with_and_no_other(reading, sending, tmp_path):
     file = tmp_path / "mine.py"
-    file.write_text("class Driver:\n    def __init__(self, order):\n        self.order = order\nraised = 1\n")
+    file.write_text("class Driver:\n    def __init__(self, order, access):\n        self.order = order\nraised = 1\n")
     own = f"{file}:Driver"
     asked = reading("h:1", "t", driver=own, leaders={})
-    assert subscriber_driver(asked, own).order is asked
-    assert publisher_driver(sending("h:1", "t", driver=own), own).order.options.pub_driver == own
+    assert subscriber_driver(asked, own=own).order is asked
+    assert publisher_driver(sending("h:1", "t", driver=own), own=own).order.options.pub_driver == own
     for launched_with in ("", "os:system", f"{file}:Other"):
         with pytest.raises(UsageError, match="is not the one that this task was launched with"):
-            subscriber_driver(asked, launched_with)
+            subscriber_driver(asked, own=launched_with)
     for name in (f"{tmp_path}/gone.py:Driver", f"{file}:Gone", "no.such.module:Driver"):
         with pytest.raises(UsageError, match=r"cannot be imported \(.*give its file"):
             subscriber_driver(reading("h:1", "t", driver=name, leaders={}), name)

@@ -251,6 +251,24 @@ def test_beginnings_ends_and_continuations_are_known_too():
     assert [pair.received(number) for number in range(4)] == 4 * [[(0, 120)]]
 
 
+def test_known_batches_behind_others_of_one_fetch_are_timed_one_by_one():
+    """Each of them continues the one before evenly enough, and the last one not the fetch's first batch."""
+    late = [run_of(10 * number, 10, first_ms=first_ms) for number, first_ms in enumerate((0, 6, 11))]
+    task, alone = Task(ProvenLog(1), range(3), 1), Task(None, range(3), 1)
+    task.counter = SpiedCounter(PREFIX, ProvenLog(1))
+    found = []
+    for each in (task, alone):
+        each.start()
+        each.read(2, 0, late[0], 0.02)  # teaches it the shape
+        each.read(0, 0, b"".join(late[1:]), 0.02)
+        task.counter.proofs = 0
+        each.read(1, 0, b"".join(late), 0.02)
+        found.append(each.facts())
+        assert each is not task or task.counter.proofs == 1  # the last two are known
+    assert found[0] == found[1]
+    assert [client.partitions[0].received for client in found[0][0]] == [20, 30, 10]
+
+
 def test_a_gap_in_the_sequences_makes_another_stretch():
     pair = Pair()
     log = [*BATCHES[:3], run_of(95, 10, 30), run_of(105, 10, 40)]

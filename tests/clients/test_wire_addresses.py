@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from hydra.clients import wire_connection
+from hydra.clients import wire_addresses
 from hydra.clients.wire_connection import TLS_RECORDS
 from hydra.clients.wire_subscriber import WireSubscriber
 from hydra.endpoints import Endpoint
@@ -25,8 +25,8 @@ def names(monkeypatch):
             return resolve(host, port, *arguments, **settings)
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in known[host]]
 
-    monkeypatch.setattr(wire_connection.socket, "getaddrinfo", getaddrinfo)
-    monkeypatch.setattr(wire_connection, "_ASK_AGAIN_S", 0.0)
+    monkeypatch.setattr(wire_addresses.socket, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(wire_addresses, "_ASK_AGAIN_S", 0.0)
     return known
 
 
@@ -55,7 +55,7 @@ def test_every_address_is_tried_in_turn(scripted, subscriber, names, until, run_
 
 
 def test_an_address_that_failed_is_the_last_to_be_tried_again():
-    addresses = wire_connection._Addresses()
+    addresses = wire_addresses.Addresses()
     both = [(socket.AF_INET, ("127.0.0.1", 1)), (socket.AF_INET, ("127.0.0.2", 1))]
     addresses._found[Endpoint(NAME, 1)] = (float("inf"), both)
     assert addresses.of(Endpoint(NAME, 1)) == both

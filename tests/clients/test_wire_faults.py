@@ -339,6 +339,47 @@ def test_a_silent_broker_is_named_and_left(scripted, subscriber, until, received
     assert tally.error == ""
 
 
+def test_a_broker_that_turns_a_client_away_is_told_from_one_that_is_gone(
+    scripted, subscriber, until, received, run_batch
+):
+    broker = scripted()
+    broker.leaders = {0: broker.endpoint}
+    broker.append(run_batch(range(3)))
+    broker.turns_away = True
+    driver = subscriber(broker)
+    tally = driver.tallies[0]
+    until(lambda: tally.turned_away >= 3, lambda: driver.poll(0.05))
+    assert "the broker closed the connection before it had answered anything" in tally.error
+    broker.turns_away = False
+    received(driver, 3)
+    turned_away = tally.turned_away
+    broker.close()
+    until(lambda: tally.error, lambda: driver.poll(0.05))
+    until(lambda: "refused" in tally.error, lambda: driver.poll(0.05))
+    assert tally.turned_away == turned_away  # it had been answered, and then there was nobody
+    assert tally.stats().turned_away == turned_away
+    assert tally.own_errors.count == 0
+
+
+def test_a_connection_that_a_broker_leaves_in_its_queue_is_told(scripted, subscriber, until, monkeypatch):
+    monkeypatch.setattr(wire_subscriber, "_SILENCE_CHECK_S", 0.02)
+    monkeypatch.setattr(wire_subscriber, "_SILENCE_S", 0.2)
+    broker, hold = scripted(), threading.Event()
+    answer = broker.apis
+
+    def apis():
+        hold.wait(10)
+        return answer()
+
+    broker.apis = apis
+    driver = subscriber(broker, fetch_wait_max_ms=10)
+    tally = driver.tallies[0]
+    until(lambda: "not let in: no reply for" in tally.error, lambda: driver.poll(0.05))
+    assert broker.connections == 1
+    hold.set()
+    until(lambda: not tally.error, lambda: driver.poll(0.05))
+
+
 def test_the_pace_is_kept(scripted, subscriber, run_batch, until):
     broker = scripted()
     broker.append(run_batch(range(5)))

@@ -351,19 +351,20 @@ def test_several_partitions_on_several_leaders(cluster, publisher):
     assert max(len(batches) for _, batches in broker.requests) == 3  # one batch each of several in one request
 
 
-def test_five_requests_are_in_flight_and_no_more(cluster, publisher, until):
+@pytest.mark.parametrize(("acks", "limit"), [("1", 32), ("all", 5)])
+def test_so_many_requests_are_in_flight_and_no_more(cluster, publisher, until, acks, limit):
     broker = cluster()
-    sender = publisher(broker, acks="1")
+    sender = publisher(broker, acks=acks)
     broker.log.lock.acquire()
     try:
-        sender.send(0, 0, 63 * 20)
-        for _ in range(20):
+        sender.send(0, 0, 63 * 40)
+        for _ in range(40):
             sender.pause(0.005)
-        assert len(sender._senders[broker.endpoint]._in_flight) == 5
-        assert len(sender._queues[0].in_flight) == 5
+        assert len(sender._senders[broker.endpoint]._in_flight) == limit
+        assert len(sender._queues[0].in_flight) == limit
     finally:
         broker.log.lock.release()
-    assert sender.flush(10).acked == 63 * 20
+    assert sender.flush(10).acked == 63 * 40
 
 
 def test_linger_holds_a_batch_back_until_it_is_over_or_the_batch_is_full(cluster, publisher, until):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -75,6 +76,28 @@ def test_a_name_tells_the_run(name, run_id):
 )
 def test_what_is_over(found, traces, older_than_s, state):
     assert judge(found, traces, NOW_S, older_than_s).state == state
+
+
+@pytest.mark.parametrize(
+    ("beside", "brokers_seen", "state", "told"),
+    [
+        ([], True, "over", "too old"),
+        ([], False, "unknown", "nobody looked at the brokers"),
+        ([topic(OTHER)], True, "over", "too old"),
+        ([topic()], True, "over", "too old"),  # mine, and it goes on
+        ([topic(OTHER, in_use="2 members")], True, "unknown", f"the topic {OTHER} may be of a run of it"),
+        ([dataclasses.replace(topic(OTHER), last_sign_s=NOW_S)], True, "unknown", f"the topic {OTHER} may be"),
+    ],
+)
+def test_an_old_app_is_left_only_where_no_run_of_others_shows(beside, brokers_seen, state, told):
+    judged = judged_in_order([app("bb" * 8), *beside], {TRACE: True}, NOW_S, 60.0, brokers_seen=brokers_seen)
+    assert judged[0].found.kind == "app"
+    assert (judged[0].state, told in judged[0].whose) == (state, True)
+
+
+def test_an_app_of_mine_needs_no_brokers():
+    (judged,) = judged_in_order([app()], {TRACE: False}, NOW_S, 60.0)
+    assert (judged.state, judged.by_age) == ("over", False)
 
 
 def test_apps_come_first_and_what_is_over_is_counted():
@@ -196,7 +219,7 @@ def test_what_a_killed_controller_left_goes_and_a_run_that_goes_on_keeps_its_own
     assert killed.end() == -9
     (trace,) = (json.loads(path.read_text()) for path in place.state.rglob("runs/*.json"))
     (topic_left,) = trace["topics"]
-    alive = hydra("kafka", *where, *load, "--test_duration=60", "--app_prefix=alive")
+    alive = hydra("kafka", *where, *load, "--test_duration=600", "--app_prefix=alive")
     alive.wait_for(r"delivered [1-9]")
     tasks = {task.pid for task in place.tasks("kafka-sub")}
     old = "hydra-20200101-000000-aaaaaa"
@@ -220,7 +243,11 @@ def test_what_a_killed_controller_left_goes_and_a_run_that_goes_on_keeps_its_own
         )
         assert "hydra clean" in examined.text
 
-        forced = hydra("clean", *where, "--force", "--older_than=24")
+        aged = hydra("clean", *where, "--older_than=24")
+        assert aged.end() == 0, aged.errors
+        assert any(line.startswith("stays") and old in line and "too old" in line for line in aged.output), aged.text
+        assert "--others removes it" in aged.text
+        forced = hydra("clean", *where, "--force", "--older_than=24", "--others")
         assert forced.end() == 0, (forced.errors, forced.output)
         assert topic_left not in admin.topics()
         assert old not in admin.topics()
@@ -252,7 +279,7 @@ def test_a_topic_of_somebody_else_stays_whatever_its_name_and_age(hydra, externa
         producer = Producer({"bootstrap.servers": external_kafka})
         producer.produce(name, b"precious", timestamp=int((time.time() - 2 * DAY_S) * 1000))
         assert producer.flush(20) == 0
-        command = hydra("clean", f"--bootstrap_servers={external_kafka}", "--older_than=1", "--force")
+        command = hydra("clean", f"--bootstrap_servers={external_kafka}", "--older_than=1", "--others", "--force")
         assert command.end() == 0, command.errors
         assert "its records are not of the run that it is named after" in command.text
         assert admin.offsets(name) == {0: OffsetRange(0, 1)}

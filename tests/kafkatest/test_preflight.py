@@ -49,6 +49,7 @@ def test_where_there_is_enough_nothing_is_short():
         (HUNDRED, {"processes_free": 100, "processes_limit": "pids.max is 120"}, "pids.max is 120"),
         (HUNDRED, {"ports": 999}, "1000 clients need 1000 local ports and the system has 999"),
         (ZSTD, {"executable_folder": False}, "compression.type=zstd needs native code"),
+        (Options(compression="snappy"), {"executable_folder": False}, "--compression=snappy needs native code"),
     ],
 )  # fmt: skip
 def test_each_limit_is_named_with_its_numbers(options, room, text):
@@ -61,6 +62,8 @@ def test_each_limit_is_named_with_its_numbers(options, room, text):
         (ELSEWHERE, {}),
         (Options(), {"executable_folder": False}),
         (Options(broker_property=("compression.type=gzip",)), {"executable_folder": False}),
+        (Options(compression="lz4"), {"executable_folder": False}),
+        (Options(compression="zstd", bootstrap_servers="h:1"), {"executable_folder": False}),
     ],
 )
 def test_what_the_run_does_not_need_is_not_looked_at(options, room):

@@ -5,9 +5,13 @@ import dataclasses
 import pytest
 
 from hydra.errors import UsageError
-from hydra.options.options import OPTION_KINDS, Options, check_broker_count, checked, parse_option, resolve
+from hydra.options.options import OPTION_KINDS, Options, check_broker_count, checked, merged, parse_option
 
 SECTIONS = {"marathon", "mesos", "kafka", "hydra"}
+
+
+def resolved(*layers):
+    return checked(merged(*layers))
 
 
 def test_defaults_are_the_originals():
@@ -49,7 +53,7 @@ def test_options_are_what_the_table_says():
         ("marathon_url", "localhost:8080"), ("app_prefix", "G1"), ("marathon_url", "http://a,b"),
         ("marathon_timeout", "0"), ("marathon_timeout", "21"), ("mesos_url", "http://a,http://b"), ("cluster0", "x."),
         ("cluster1", ".x"), ("appserver", "perhaps"), ("appserver_address", "10.0.0.5:0"), ("appserver_bind", "a b"),
-        ("local_agents", "here rack:a"),
+        ("local_agents", "here rack:a"), ("compression", "brotli"), ("idempotence", "maybe"), ("payload", ""),
         ("marathon_secrets", ""), ("start_timeout", "0"), ("drain_timeout", "-1"),
         ("keep_running", "perhaps"), ("output", ""),
     ],
@@ -79,9 +83,9 @@ def test_a_hostile_value_is_shown_written_out():
 
 
 def test_a_later_layer_wins():
-    options = resolve({"msg_rate": 1.0, "acks": "0"}, {"msg_rate": 2.0}, {})
+    options = resolved({"msg_rate": 1.0, "acks": "0"}, {"msg_rate": 2.0}, {})
     assert (options.msg_rate, options.acks, options.msg_size) == (2.0, "0", 14)
-    assert resolve() == Options()
+    assert resolved() == Options()
 
 
 @pytest.mark.parametrize(
@@ -94,7 +98,7 @@ def test_a_later_layer_wins():
 )
 def test_combinations_that_cannot_be(asked, named):
     with pytest.raises(UsageError) as caught:
-        resolve(asked)
+        resolved(asked)
     assert all(name in str(caught.value) for name in named)
     assert caught.value.hint
 
@@ -130,23 +134,29 @@ def test_more_than_a_hundred_apps_have_more_time_to_start(apps, deadline_s):
     ],
 )
 def test_a_broker_of_ones_own_has_its_own_settings(settings, words):
-    assert resolve(settings).bootstrap_servers is None
+    assert resolved(settings).bootstrap_servers is None
     with pytest.raises(UsageError, match=words):
-        resolve({"bootstrap_servers": "127.0.0.1:9092"}, settings)
+        resolved({"bootstrap_servers": "127.0.0.1:9092"}, settings)
 
 
 def test_a_group_needs_a_driver_that_can_be_told_where_to_begin():
-    assert resolve({"group_mode": "group"}).sub_driver == "wire"
+    assert resolved({"group_mode": "group"}).sub_driver == "wire"
     with pytest.raises(UsageError, match="--group_mode=group does not go with --sub_driver=kafka-python"):
-        resolve({"group_mode": "group", "sub_driver": "kafka-python"})
+        resolved({"group_mode": "group", "sub_driver": "kafka-python"})
 
 
 def test_records_that_the_embedded_kafka_was_told_not_to_take_are_refused():
     words = r"--msg_size=60000 makes record batches of 60072 bytes at least, and the brokers take 50000"
     with pytest.raises(UsageError, match=words):
-        resolve({"msg_size": 60_000, "broker_property": ("message.max.bytes=50000",)})
-    resolve({"msg_size": 60_000, "broker_property": ("message.max.bytes=60072",)})
-    resolve({"msg_size": 60_000, "broker_property": ("message.max.bytes=soon",)})  # the broker has its own words for it
+        resolved({"msg_size": 60_000, "broker_property": ("message.max.bytes=50000",)})
+    resolved({"msg_size": 60_000, "broker_property": ("message.max.bytes=60072",)})
+    resolved({"msg_size": 60_000, "broker_property": ("message.max.bytes=soon",)})  # the broker has words for it
+
+
+def test_idempotence_needs_all_acks():
+    with pytest.raises(UsageError, match="--idempotence=yes does not go with --acks=1"):
+        resolved({"idempotence": "yes"})
+    assert resolved({"idempotence": "yes", "acks": "all"}).idempotence == "yes"
 
 
 @pytest.mark.parametrize(
@@ -157,17 +167,18 @@ def test_records_that_the_embedded_kafka_was_told_not_to_take_are_refused():
         ({"min_insync_replicas": 2}, r"--min_insync_replicas=2 is more than the 1"),
         ({"min_insync_replicas": 3, "replication_factor": 2, "brokers": 3}, r"--min_insync_replicas=3 .*the 2"),
         ({"min_insync_replicas": 3, "replication_factor": 2, "bootstrap_servers": "a:1"}, r"=3 .*the 2"),
+        ({"brokers": 3, "kafka_security": "ssl"}, r"--brokers=3 does not go with --kafka_security=ssl"),
         ({"brokers": 3, "bootstrap_servers": "a:1"}, r"--brokers=3 is a setting of the embedded Kafka"),
     ],
 )
 def test_replicas_that_cannot_be_are_refused(asked, named):
     with pytest.raises(UsageError, match=named):
-        resolve(asked)
+        resolved(asked)
 
 
 def test_replicas_on_brokers_that_are_not_known_yet_are_taken():
-    options = resolve({"replication_factor": 3, "min_insync_replicas": 2, "bootstrap_servers": "a:1"})
+    options = resolved({"replication_factor": 3, "min_insync_replicas": 2, "bootstrap_servers": "a:1"})
     check_broker_count(options, 3)
     with pytest.raises(UsageError, match=r"there are 2 brokers.*start the other"):
         check_broker_count(options, 2)
-    assert resolve({"min_insync_replicas": 2, "bootstrap_servers": "a:1"}).min_insync_replicas == 2
+    assert resolved({"min_insync_replicas": 2, "bootstrap_servers": "a:1"}).min_insync_replicas == 2

@@ -209,6 +209,14 @@ def test_batches_and_topic_follow_one_rule(options, topic_takes, topic_set, batc
 
 
 @pytest.mark.parametrize(
+    ("acks", "idempotence", "is_idempotent"),
+    [("1", "auto", False), ("0", "no", False), ("all", "auto", True), ("all", "yes", True), ("all", "no", False)],
+)
+def test_a_publisher_is_idempotent_where_kafkas_own_is_unless_told_otherwise(acks, idempotence, is_idempotent):
+    assert RunOrder("run-1", Options(acks=acks, idempotence=idempotence)).is_idempotent is is_idempotent
+
+
+@pytest.mark.parametrize(
     ("acks", "in_sync", "wanted", "refused"),
     [("all", 1, 2, True), ("all", 2, 2, False), ("1", 1, 2, False), ("all", None, None, False)],
 )

@@ -28,7 +28,7 @@ from hydra.codec import DecodeError, decode, encode
 from hydra.endpoints import Endpoint
 from hydra.errors import BrokerError
 from hydra.options.options import Options
-from hydra.options.order import PartitionLeader, RunOrder, TopicFacts, TopicIdentity, make_order
+from hydra.options.order import PartitionLeader, TopicFacts, TopicIdentity, make_order
 from hydra.run.controller import Run
 from hydra.run.protocols import ClusterFacts, ProcessReading, RunContext, Task, WaitingReason
 from hydra.signals.messages import (
@@ -38,6 +38,7 @@ from hydra.signals.messages import (
     SignalError,
     SignalReply,
     StartAt,
+    TaskOrder,
     decode_reply,
     decode_request,
     failure,
@@ -111,6 +112,7 @@ class FakeBroker:
         self.topics = {}
         self.ids = {}
         self.facts = TopicFacts()
+        self.limits = ()
         self._made = 0
         self.configs = {}
         self.deleted = []
@@ -131,6 +133,10 @@ class FakeBroker:
 
     def check(self):
         return ClusterFacts("memory")
+
+    def connection_limits(self):
+        self._look()
+        return self.limits
 
     def create_topic(self, name, *, partitions, replicas=None, configs):
         self._look()
@@ -390,7 +396,7 @@ class FakePublisherTask(FakeTask):
 
     def updateconfig(self, arguments):
         self._reset()
-        self.order = self.told = decode(arguments, RunOrder)
+        self.order = self.told = decode(arguments, TaskOrder).order
         self.asked_s = self.clock.now_s()
         self.phase = "connecting"
         return success()
@@ -483,9 +489,11 @@ class FakeSubscriberTask(FakeTask):
         self.skip = set()
         self.positioned_s = None
         self.error = ""
+        self.driver_error = ""
+        """Of its first client, when it is asked what it received."""
 
     def updateconfig(self, arguments):
-        order = decode(arguments, RunOrder)
+        order = decode(arguments, TaskOrder).order
         self.driver = FakeSubscriberDriver(order, self.broker)
         self.driver.may_position = False
         self.driver.limit, self.driver.skip = self.limit, self.skip
@@ -525,6 +533,7 @@ class FakeSubscriberTask(FakeTask):
     def getstats(self, _arguments):
         if self.subscribing is None:
             return failure("not configured: send updateconfig first")
+        self.driver.tallies[0].error = self.driver_error
         return success(self.subscribing.stats(self.task.task_id, USAGE, TRAFFIC))
 
     def resetstats(self, _arguments):

@@ -7,7 +7,7 @@ import pytest
 from hydra.accounting.evidence import Audit, OffsetRange
 from hydra.options.options import Options
 from hydra.options.order import RunOrder
-from hydra.run.controller import AUTO_BYTES, AUTO_RECORDS, BASE_TIMEOUT_S, RECORD_OVERHEAD_BYTES, audit_log
+from hydra.run.audit import AUTO_BYTES, AUTO_RECORDS, BASE_TIMEOUT_S, RECORD_OVERHEAD_BYTES, audit_log
 
 
 class Auditor:

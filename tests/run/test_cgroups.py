@@ -2,7 +2,16 @@
 
 import pytest
 
-from hydra.run.cgroups import CgroupLimits, CpuQuota, affinity, busy_ticks, read_limits, usable_cores, usable_cpus
+from hydra.run.cgroups import (
+    CgroupLimits,
+    CpuQuota,
+    affinity,
+    busy_ticks,
+    quota_reader,
+    read_limits,
+    usable_cores,
+    usable_cpus,
+)
 
 V2 = "29 23 0:26 / /sys/fs/cgroup rw,nosuid,nodev,noexec,relatime shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
 V1 = (
@@ -47,6 +56,20 @@ burst_usec 0
 def test_a_quota_of_version_2():
     found = v2(run__cpu_max="60000 100000\n", run__cpu_stat=CPU_STAT)
     assert found == CgroupLimits(quotas=(CpuQuota(0.6, 0.1, 2.5, 40, 30),))
+
+
+def test_quotas_that_are_there_are_read_again_and_again():
+    files = {
+        "/proc/self/mountinfo": OTHERS + V2,
+        "/proc/self/cgroup": "0::/a/b\n",
+        "/sys/fs/cgroup/a/cpu.max": "60000 100000\n",
+        "/sys/fs/cgroup/a/cpu.stat": CPU_STAT,
+    }
+    read = quota_reader(files.get)
+    assert read() == (CpuQuota(0.6, 0.1, 2.5, 40, 30),)
+    files["/sys/fs/cgroup/a/cpu.stat"] = CPU_STAT.replace("nr_throttled 30", "nr_throttled 31")
+    del files["/proc/self/mountinfo"]
+    assert read() == (CpuQuota(0.6, 0.1, 2.5, 40, 31),)
 
 
 def test_max_is_no_limit():

@@ -5,6 +5,7 @@ from itertools import pairwise
 import pytest
 
 from hydra.errors import BrokerError, DegradedError, InterruptedRunError, MarathonError, NotReadyError, UsageError
+from hydra.options.connection_limits import ConnectionLimit
 from hydra.options.order import TopicFacts
 from hydra.run.warm_up import Warmth
 
@@ -362,6 +363,45 @@ def test_a_final_refusal_of_the_publisher_ends_the_wait_at_once(rehearsal):
     stage.publisher.fail_with = "topic run-1 at b:9092: no producer id: CLUSTER_AUTHORIZATION_FAILED"
     with pytest.raises(BrokerError, match="IDEMPOTENT_WRITE"):
         stage.measure()
+
+
+NOT_LET_IN = "b:9092: not let in: no reply for 9 s"
+TURNED_AWAY = "b:9092: the broker closed the connection before it had answered anything"
+
+
+@pytest.mark.parametrize("error", [NOT_LET_IN, TURNED_AWAY])
+def test_a_limit_on_connections_ends_the_wait_and_is_named(rehearsal, error):
+    stage = rehearsal(start_timeout=60.0)
+    stage.broker.limits = (ConnectionLimit("max.connections.per.ip", 3, "one address"),)
+    stage.subscribers[1].position_after_s = 1000
+    stage.subscribers[1].error = error
+    with pytest.raises(BrokerError) as caught:
+        stage.measure()
+    assert "those of 2 of 4 clients: max.connections.per.ip=3" in str(caught.value)
+    assert error in str(caught.value)
+    assert 10 <= stage.elapsed_s < 25
+    stage.assert_let_go()
+
+
+@pytest.mark.parametrize("limits", [(), None, (ConnectionLimit("max.connection.creation.rate", 3, "a second"),)])
+def test_without_such_a_limit_the_wait_goes_on(rehearsal, limits):
+    stage = rehearsal(start_timeout=30.0)
+    stage.broker.limits = limits
+    stage.subscribers[1].position_after_s = 20.0
+    stage.subscribers[1].error = NOT_LET_IN
+    assert stage.measure().totals.clients_ok == 4
+
+
+def test_the_limits_are_asked_for_where_a_client_was_not_let_in(rehearsal):
+    stage = rehearsal()
+    stage.broker.limits = (ConnectionLimit("max.connections", 3, "all"),)
+    stage.measure()
+    assert stage.record.evidence.connection_limits is None
+    stage = rehearsal()
+    stage.broker.limits = (ConnectionLimit("max.connections", 3, "all"),)
+    stage.subscribers[0].driver_error = NOT_LET_IN
+    stage.measure()
+    assert stage.record.evidence.connection_limits == stage.broker.limits
 
 
 @pytest.mark.parametrize("name", ["LEADER_NOT_AVAILABLE", "REBALANCE_IN_PROGRESS", "COORDINATOR_NOT_AVAILABLE"])

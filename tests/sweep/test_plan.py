@@ -53,7 +53,8 @@ def test_zipped_lists_of_unequal_length_are_refused_with_their_lengths():
 def test_every_other_option_can_be_swept(name):
     values = {"group": "own,shared", "group_mode": "assign,group",
               "acks": "0,1,all", "pub_driver": "confluent,kafka-python", "audit": "never,always",
-              "sub_driver": "wire,confluent", "msg_size": "14,100", "retention_ms": "2000,5000"}  # fmt: skip
+              "sub_driver": "wire,confluent", "msg_size": "14,100", "retention_ms": "2000,5000",
+              "compression": "none,lz4", "idempotence": "auto,no", "payload": "zeros,random"}  # fmt: skip
     axis = parse_axis(f"{name}={values.get(name, '3,4')}", origin="--sweep")
     points = make_points(Options(brokers=4, replication_factor=4), grid([axis]))
     assert [getattr(point.options, name) for point in points] == list(axis.values)

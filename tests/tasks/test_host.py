@@ -12,12 +12,15 @@ import psutil
 import pytest
 
 from hydra.accounting.stats import LinkTraffic
+from hydra.options.options import Options
+from hydra.options.order import RunOrder
 from hydra.run.cgroups import affinity, usable_cpus
 from hydra.tasks.host import (
     LinkReading,
     LocalHost,
     Reading,
     host_traffic,
+    process_reader,
     process_usage,
     read_clock,
     read_links,
@@ -110,6 +113,18 @@ def test_within_a_quota_cpus_that_others_keep_busy_are_busy(monkeypatch):
     second = host.sample(2.0)
     assert second.busy_cpu_s - first.busy_cpu_s == pytest.approx(0.5 * 2)
     assert second.throttled_s == 0.0
+
+
+def test_a_task_looks_at_its_host_where_its_controller_may_be_elsewhere():
+    here, there = (RunOrder("r", Options(marathon_url=url)) for url in (None, "http://m:8080"))
+    assert process_reader(here)().host_cpu is None
+    read = process_reader(there)
+    first, used = read().host_cpu, time.process_time()
+    while time.process_time() < used + 0.2:
+        pass
+    second = read().host_cpu
+    assert second.cpus == LocalHost(tuple).cores
+    assert second.busy_s > first.busy_s == 0.0
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux binds a process to CPUs")
