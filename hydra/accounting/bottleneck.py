@@ -310,7 +310,7 @@ def _throttled(evidence: Evidence) -> list[tuple[str, str]]:
 
 
 def _broker(order: RunOrder, evidence: Evidence, totals: Totals) -> tuple[str, ...]:
-    facts = []
+    facts = list(evidence.brokers_lost)
     if totals.publisher_queue_full:
         facts.append("acks came so late that the publisher's queue was full")
     if totals.broker_cpu_percent is not None:

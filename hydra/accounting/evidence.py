@@ -60,6 +60,8 @@ class Evidence:
     """Each partition's log after the run."""
     topic_error: str = ""
     """What somebody else did to the topic while the run used it; empty where nobody did anything."""
+    brokers_lost: tuple[str, ...] = ()
+    """Which of several brokers died while the others went on, and why."""
     connection_limits: tuple[ConnectionLimit, ...] | None = None
     """What the brokers' settings limit connections to, where a client was not let in; None: it was not asked for, or
     may not be read."""

@@ -252,7 +252,7 @@ def _foreign(evidence: Evidence, totals: Totals) -> tuple[int, str]:
 
 def _notes(order: RunOrder, evidence: Evidence, totals: Totals, latency: Latencies) -> list[str]:
     """What a reader should know beside the verdict."""
-    notes: list[str] = []
+    notes = list(evidence.brokers_lost)
     rebalances = [client.rebalances for stats in evidence.subscribers for client in stats.clients if client.rebalances]
     if rebalances:
         notes.append(

@@ -109,10 +109,12 @@ class KafkaTopicAdmin:
 
         return self._call("read what limits connections", read)
 
-    def create_topic(self, name: str, *, partitions: int, configs: Mapping[str, str]) -> Sequence[PartitionLeader]:
-        """Create a topic, with the cluster's default replication factor; see the Protocol."""
+    def create_topic(
+        self, name: str, *, partitions: int, replicas: int | None = None, configs: Mapping[str, str]
+    ) -> Sequence[PartitionLeader]:
+        """Create a topic; see the Protocol."""
         deadline = time.monotonic() + self._timeout_s
-        topic = {name: {"num_partitions": partitions, "replication_factor": -1, "configs": dict(configs)}}
+        topic = {name: {"num_partitions": partitions, "replication_factor": replicas or -1, "configs": dict(configs)}}
         tries = 0
 
         def create(client: KafkaAdminClient) -> None:

@@ -233,18 +233,19 @@ class BrokerProbe:
             self._closed.wait(PROBE_EVERY_S)
 
 
-def is_ready(port: int, cluster_id: str, timeout_s: float, access: KafkaAccess = NO_SECURITY) -> bool:
-    """Whether the embedded broker serves its cluster, by a Metadata request (version 2, of the Kafka protocol guide).
+def is_ready(port: int, cluster_id: str, timeout_s: float, access: KafkaAccess = NO_SECURITY, brokers: int = 1) -> bool:
+    """Whether the embedded broker serves its cluster of so many.
 
-    A broker that still starts refuses connections, or leaves its own id out of the list of brokers; another broker that
-    took the port has another cluster id.
+    Asked by a Metadata request (version 2, of the Kafka protocol guide). A broker that still starts refuses
+    connections, or leaves its own id out of the list of brokers; another broker that took the port has another cluster
+    id.
     """
     request = frame(CLIENT_ID, METADATA, _METADATA_VERSION, INT32.pack(0))
     try:
-        brokers, found_id = _decode(ask(Endpoint("127.0.0.1", port), request, timeout_s, access))
+        found, found_id = _decode(ask(Endpoint("127.0.0.1", port), request, timeout_s, access))
     except (OSError, struct.error, ValueError):
         return False
-    return brokers > 0 and found_id == cluster_id
+    return found >= brokers and found_id == cluster_id
 
 
 def _decode(reply: bytes) -> tuple[int, str]:

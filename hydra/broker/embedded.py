@@ -1,4 +1,4 @@
-"""A real Apache Kafka of one node (KRaft, broker and controller in one process) in a child JVM."""
+"""A real Apache Kafka broker (KRaft, where needed with the controller in the same process) in a child JVM."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hydra.broker.formatting import keep_format, random_id, restore_format
 from hydra.broker.java import KAFKA_FLAGS, SHORT_RUN_FLAGS, Java, broker_flags, end_jvm, java_command, start_jvm
 from hydra.broker.jvm_exit import exit_hint, exit_reason, recent_errors
 from hydra.broker.listener_security import ListenerSecurity, write_settings
-from hydra.broker.server_properties import Ports, server_properties
+from hydra.broker.server_properties import Place, Ports, server_properties
 from hydra.errors import BrokerError
 from hydra.options.kafka_access import NO_SECURITY, KafkaAccess
 from hydra.run.cgroups import limits, usable_cores
@@ -29,7 +29,7 @@ _ADDRESS = "127.0.0.1"
 # Below the ephemeral port range: no outgoing connection of a load takes our port between two starts of the broker, or
 # between our choice and its bind.
 _PORTS = range(15000, 32000)
-_PORT_TRIES = 5
+PORT_TRIES = 5
 _PORT_TAKEN = ("Address already in use", "java.net.BindException")
 _POLL_S = 0.02
 _PROBE_TIMEOUT_S = 1.0
@@ -37,6 +37,7 @@ _LOG_TAIL_BYTES = 64 * 1024
 _QUOTED_LINES = 6
 _SEARCHED_LINES = 400
 _STACK_FRAME = ("\t", "    ")
+_ALONE = Place()
 
 
 class EmbeddedBroker:
@@ -58,6 +59,8 @@ class EmbeddedBroker:
         jvm_flags: more flags, also of the JVM that formats its folder.
         kept_format: a file with what that JVM writes (formatting.py); made by the first one.
         security: what it asks of its clients; None: nothing.
+        place: in a cluster of several, which ``EmbeddedCluster`` starts.
+        cluster_id: of that cluster.
     """
 
     def __init__(
@@ -75,6 +78,8 @@ class EmbeddedBroker:
         jvm_flags: Sequence[str] = (),
         kept_format: Path | None = None,
         security: ListenerSecurity | None = None,
+        place: Place = _ALONE,
+        cluster_id: str | None = None,
     ) -> None:
         self._folder = folder.absolute()
         self._java = java
@@ -93,7 +98,8 @@ class EmbeddedBroker:
         users = security is not None and security.is_formatted_in
         self._kept_format = None if self._properties or users else kept_format
         self._security = security
-        self._cluster_id = random_id()
+        self._place = place
+        self._cluster_id = cluster_id or random_id()
         self._ports: Ports | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._made_folder = False
@@ -154,7 +160,8 @@ class EmbeddedBroker:
         errors = recent_errors(self.last_lines(_SEARCHED_LINES), of_day_s)
         reason = exit_reason(status, oom_killed=oom_killed, heap_mb=self._heap_mb)
         logged = f"; it logged: {' | '.join(errors)}" if errors else ""
-        return BrokerError(f"the embedded Kafka died: {reason}{logged}", hint=exit_hint(status, oom_killed=oom_killed))
+        hint = exit_hint(status, oom_killed=oom_killed)
+        return BrokerError(f"{self._place.name} died: {reason}{logged}", hint=hint)
 
     def start(self, timeout_s: float = 30.0) -> None:
         """Start it and wait until it serves. After a crash it starts again with its data and its port.
@@ -171,7 +178,8 @@ class EmbeddedBroker:
             if self._ports is None:
                 self._start_fresh(deadline)
             else:
-                self._launch(self._ports, deadline)
+                self._launch(self._ports)
+                self.await_ready(deadline)
         except BaseException:
             self.stop()
             raise
@@ -185,20 +193,30 @@ class EmbeddedBroker:
 
     def _start_fresh(self, deadline: float) -> None:
         # Another program may take a port between our check and the broker's bind: try again with other ports.
-        for last in (False,) * (_PORT_TRIES - 1) + (True,):
-            broker, controller = _free_ports(2)
+        for last in (False,) * (PORT_TRIES - 1) + (True,):
+            broker, controller = free_ports(2)
             ports = Ports(broker, controller, self._advertised_port)
             self._remove_folder()
             try:
-                self._format(ports, deadline)
-                self._launch(ports, deadline)
+                self.boot(ports, deadline)
+                self.await_ready(deadline)
             except BrokerError:
-                if last or not any(sign in line for line in self.last_lines(200) for sign in _PORT_TAKEN):
+                if last or not self.port_was_taken:
                     if self._kept_format is not None:
                         self._kept_format.unlink(missing_ok=True)  # should it be the cause, the next start does without
                     raise
             else:
                 return
+
+    @property
+    def port_was_taken(self) -> bool:
+        """Whether its log says that a port was not free."""
+        return any(sign in line for line in self.last_lines(200) for sign in _PORT_TAKEN)
+
+    def boot(self, ports: Ports, deadline: float) -> None:
+        """Format its folder and start the JVM; ``await_ready`` waits until it serves. Raises as ``start``."""
+        self._format(ports, deadline)
+        self._launch(ports)
 
     def _format(self, ports: Ports, deadline: float) -> None:
         """Write the settings, and format the data folder, by Kafka's own tool if nothing is kept of it."""
@@ -207,7 +225,7 @@ class EmbeddedBroker:
                 f"the embedded broker's folder {self._folder} has ',' in its path, which separates Kafka's log.dirs",
                 hint="set TMPDIR to a folder without ','",
             )
-        properties = server_properties(ports, str(self._data), usable_cores(), self._properties)
+        properties = server_properties(ports, str(self._data), usable_cores(), self._properties, self._place)
         security = self._security
         arguments: Sequence[str] = ()
         if security is not None:
@@ -219,7 +237,8 @@ class EmbeddedBroker:
             write_settings(self._settings, properties)
             if security is not None:
                 security.write_files(self._folder)
-            if self._kept_format is not None and restore_format(self._data, self._kept_format, self._cluster_id):
+            kept, node_id = self._kept_format, self._place.node_id
+            if kept is not None and restore_format(self._data, kept, self._cluster_id, node_id):
                 return
         except OSError as error:
             raise BrokerError(f"the embedded broker's folder {self._folder} cannot be written ({error})") from error
@@ -237,10 +256,15 @@ class EmbeddedBroker:
             keep_format(self._data, self._kept_format)
         self._log.unlink(missing_ok=True)
 
-    def _launch(self, ports: Ports, deadline: float) -> None:
-        """Start the broker on a formatted folder and wait until it answers."""
+    def _launch(self, ports: Ports) -> None:
+        """Start the broker on a formatted folder."""
         self._process = self._jvm(self._broker_flags, ["kafka.Kafka", str(self._settings)])
         self._ports = ports
+
+    def await_ready(self, deadline: float) -> None:
+        """Wait until it serves, and knows all brokers of its cluster; raises as ``start``."""
+        if self._process is None or self._ports is None:
+            raise BrokerError(f"{self._place.name} is not started")
         while True:
             status = self._process.poll()
             if status is not None:
@@ -249,7 +273,8 @@ class EmbeddedBroker:
             if left_s <= 0:
                 end_jvm(self._process)
                 raise self._failure(f"on {self.bootstrap_servers} timed out during its start")
-            if is_ready(ports.broker, self._cluster_id, min(left_s, _PROBE_TIMEOUT_S), self._access):
+            probe_s, brokers = min(left_s, _PROBE_TIMEOUT_S), self._place.brokers
+            if is_ready(self._ports.broker, self._cluster_id, probe_s, self._access, brokers):
                 return
             time.sleep(_POLL_S)
 
@@ -274,13 +299,14 @@ class EmbeddedBroker:
         """A BrokerError with the last lines of the log, without stack frames."""
         lines = [line for line in self.last_lines(200) if line.strip() and not line.startswith(_STACK_FRAME)]
         quoted = " | ".join(lines[-_QUOTED_LINES:]) or "none"
+        who = "the embedded broker" if self._place.brokers == 1 else self._place.name
         return BrokerError(
-            f"the embedded broker (Java {self._java.major}) {what}; last log lines: {quoted}",
+            f"{who} (Java {self._java.major}) {what}; last log lines: {quoted}",
             hint="check the broker properties, free memory and disk space, or use another --java",
         )
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Different loopback ports that are free now."""
     found: list[int] = []
     for port in random.sample(_PORTS, len(_PORTS)):

@@ -11,7 +11,6 @@ import contextlib
 import uuid
 from pathlib import Path
 
-from hydra.broker.server_properties import NODE_ID
 from hydra.errors import OutputError
 from hydra.files.atomic_write import atomic_write
 
@@ -38,7 +37,7 @@ def keep_format(data: Path, kept: Path) -> None:
         atomic_write(kept, (data / _FEATURES).read_bytes())
 
 
-def restore_format(data: Path, kept: Path, cluster_id: str) -> bool:
+def restore_format(data: Path, kept: Path, cluster_id: str, node_id: int = 1) -> bool:
     """Make a data folder as the tool would; False if nothing is kept.
 
     Raises:
@@ -50,6 +49,6 @@ def restore_format(data: Path, kept: Path, cluster_id: str) -> bool:
         return False
     (data / _FEATURES).parent.mkdir(parents=True)
     (data / _FEATURES).write_bytes(features)
-    owner = {"version": 1, "cluster.id": cluster_id, "node.id": NODE_ID, "directory.id": random_id()}
+    owner = {"version": 1, "cluster.id": cluster_id, "node.id": node_id, "directory.id": random_id()}
     (data / _OWNER).write_text("".join(f"{name}={value}\n" for name, value in owner.items()), encoding="ascii")
     return True

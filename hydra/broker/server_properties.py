@@ -1,4 +1,4 @@
-"""The embedded broker's server.properties: those of a one-node cluster for load tests, and the user's on top."""
+"""The server.properties of an embedded broker: those of a small cluster for load tests, and the user's on top."""
 
 from __future__ import annotations
 
@@ -13,28 +13,22 @@ from hydra.broker.java import KAFKA_FLAGS
 from hydra.errors import UsageError
 from hydra.options.options import Options
 
-NODE_ID = 1
 JVM_FLAGS_VARIABLE = "KAFKA_JVM_PERFORMANCE_OPTS"
 
 _OURS = {
     "process.roles", "node.id", "broker.id", "listeners", "advertised.listeners", "controller.listener.names",
     "controller.quorum.voters", "controller.quorum.bootstrap.servers", "log.dir", "log.dirs", "metadata.log.dir",
 }  # fmt: skip
-_ONE_NODE = {
-    "default.replication.factor": "1",
-    "min.insync.replicas": "1",
-    "offsets.topic.replication.factor": "1",
-    "offsets.topic.num.partitions": "8",
-    "transaction.state.log.replication.factor": "1",
-    "transaction.state.log.min.isr": "1",
-    "transaction.state.log.num.partitions": "4",
-    "share.coordinator.state.topic.replication.factor": "1",
-    "share.coordinator.state.topic.min.isr": "1",
-    "share.coordinator.state.topic.num.partitions": "4",
+_READMITTED_SOON = {
     # After a kill the controller readmits the broker only once its former session has timed out.
     "broker.heartbeat.interval.ms": "1000",
     "broker.session.timeout.ms": "6000",
 }
+_QUORUM = 3
+"""Controllers of a cluster that has as many brokers: it survives the loss of any one of them."""
+
+_COPIES = 3
+"""Of Kafka's own topics, as by its defaults."""
 _SHORT_LIVED = {
     "auto.create.topics.enable": "false",
     "delete.topic.enable": "true",
@@ -58,6 +52,30 @@ class Ports:
 
 
 @dataclass(frozen=True)
+class Place:
+    """Which broker of how many it is, and where the controllers are."""
+
+    node_id: int = 1
+    """From 1 on."""
+    brokers: int = 1
+    quorum: tuple[int, ...] = ()
+    """The controllers' ports, by node from node 1 on; empty where the broker is its own controller."""
+
+    @property
+    def name(self) -> str:
+        """What an error calls it."""
+        return "the embedded Kafka" if self.brokers == 1 else f"broker {self.node_id} of the embedded Kafka"
+
+
+_ALONE = Place()
+
+
+def quorum_size(brokers: int) -> int:
+    """How many of so many brokers are controllers, too: a quorum of two would not survive the loss of either."""
+    return _QUORUM if brokers >= _QUORUM else 1
+
+
+@dataclass(frozen=True)
 class BrokerSettings:
     """What the user asks of an embedded Kafka."""
 
@@ -67,6 +85,7 @@ class BrokerSettings:
     jvm_flags: tuple[str, ...] = KAFKA_FLAGS
     security: str | None = None
     """As ``--kafka_security`` says it."""
+    brokers: int = Options.brokers
 
     def by_name(self) -> Mapping[str, str]:
         """The values of the properties."""
@@ -82,6 +101,8 @@ class BrokerSettings:
             return f"--broker_heap_mb={self.heap_mb}, and it has {other.heap_mb}"
         if self.security is not None and self.security != (other.security or "plaintext"):
             return f"--kafka_security={self.security}, and it has {other.security or 'plaintext'}"
+        if self.brokers not in {Options.brokers, other.brokers}:
+            return f"--brokers={self.brokers}, and it has {other.brokers}"
         if self.jvm_flags not in {KAFKA_FLAGS, other.jvm_flags}:
             return f"{JVM_FLAGS_VARIABLE}={shlex.join(self.jvm_flags)}, and it has {shlex.join(other.jvm_flags)}"
         return ""
@@ -98,7 +119,9 @@ def broker_settings(options: Options, environment: Mapping[str, str] = os.enviro
         jvm_flags = tuple(shlex.split(flags)) or KAFKA_FLAGS
     except ValueError as error:
         raise UsageError(f"{JVM_FLAGS_VARIABLE} = {flags!r} is no list of JVM flags ({error})") from None
-    settings = BrokerSettings(options.broker_property, options.broker_heap_mb, jvm_flags, options.kafka_security)
+    settings = BrokerSettings(
+        options.broker_property, options.broker_heap_mb, jvm_flags, options.kafka_security, options.brokers
+    )
     _check_overrides(settings.by_name())
     return settings
 
@@ -111,26 +134,49 @@ def _check_overrides(names: Iterable[str]) -> None:
             raise UsageError(text, hint="leave it out, or use a broker of your own with --bootstrap_servers")
 
 
-def server_properties(ports: Ports, data_folder: str, cores: int, overrides: Mapping[str, str]) -> dict[str, str]:
+def server_properties(
+    ports: Ports, data_folder: str, cores: int, overrides: Mapping[str, str], place: Place = _ALONE
+) -> dict[str, str]:
     """All settings of a broker that listens on 127.0.0.1, on a machine with that many cores; the overrides win.
 
     Raises:
         UsageError: an override is a property that Hydra sets itself.
     """
     _check_overrides(overrides)
-    controller = f"127.0.0.1:{ports.controller}"
+    quorum = dict(enumerate(place.quorum or (ports.controller,), 1))
+    is_controller = place.node_id in quorum
+    controller = f",CONTROLLER://127.0.0.1:{ports.controller}" if is_controller else ""
     reachable = {
-        "process.roles": "broker,controller",
-        "node.id": str(NODE_ID),
-        "listeners": f"PLAINTEXT://127.0.0.1:{ports.broker},CONTROLLER://{controller}",
+        "process.roles": "broker,controller" if is_controller else "broker",
+        "node.id": str(place.node_id),
+        "listeners": f"PLAINTEXT://127.0.0.1:{ports.broker}{controller}",
         "advertised.listeners": f"PLAINTEXT://127.0.0.1:{ports.advertised or ports.broker}",
         "controller.listener.names": "CONTROLLER",
-        "controller.quorum.voters": f"{NODE_ID}@{controller}",
+        "controller.quorum.voters": ",".join(f"{node_id}@127.0.0.1:{port}" for node_id, port in quorum.items()),
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
         "inter.broker.listener.name": "PLAINTEXT",
         "log.dirs": data_folder,
     }
-    return {**reachable, **_ONE_NODE, **_many_clients(cores), **_SHORT_LIVED, **overrides}
+    alone = _READMITTED_SOON if place.brokers == 1 else {}
+    return {**reachable, **_copies(place.brokers), **alone, **_many_clients(cores), **_SHORT_LIVED, **overrides}
+
+
+def _copies(brokers: int) -> dict[str, str]:
+    """How often Kafka's own topics are there, and in how many parts; other topics are there once if not told else."""
+    copies = str(min(_COPIES, brokers))
+    in_sync = "2" if brokers >= _COPIES else "1"
+    return {
+        "default.replication.factor": "1",
+        "min.insync.replicas": "1",
+        "offsets.topic.replication.factor": copies,
+        "offsets.topic.num.partitions": "8",
+        "transaction.state.log.replication.factor": copies,
+        "transaction.state.log.min.isr": in_sync,
+        "transaction.state.log.num.partitions": "4",
+        "share.coordinator.state.topic.replication.factor": copies,
+        "share.coordinator.state.topic.min.isr": in_sync,
+        "share.coordinator.state.topic.num.partitions": "4",
+    }
 
 
 def _many_clients(cores: int) -> dict[str, str]:

@@ -22,7 +22,7 @@ def local() -> None:
 
 
 @local.command()
-@option_flags("java", "broker_property", "broker_heap_mb", "kafka_security", "local_agents")
+@option_flags("java", "broker_property", "broker_heap_mb", "brokers", "kafka_security", "local_agents")
 @click.pass_context
 def up(ctx: click.Context, /, **_flags: object) -> None:
     """Start a local Marathon and an embedded Kafka, and leave them up."""
@@ -89,7 +89,11 @@ def _show_status() -> None:
     click.echo(f"local stack   process {running.process.pid}, up since {running.since}, Hydra {running.version}")
     click.echo(f"  in use      {'by a run' if running_stack.in_use() else 'no'}")
     click.echo(f"  Marathon    {running.marathon_url}")
-    click.echo(f"  Kafka       {running_stack.death(running) or running.bootstrap_servers or 'none'}")
+    click.echo(f"  Kafka       {running.bootstrap_servers or 'none'}")
+    for pid in running.kafka_pids:
+        click.echo(f"  broker      process {pid}")
+    for died in running_stack.deaths(running):
+        click.echo(f"  died        {died}")
     if running.settings.security is not None:
         click.echo(f"  security    {running.settings.security}")
     for text in running.settings.properties:

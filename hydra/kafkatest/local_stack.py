@@ -29,6 +29,7 @@ MARATHON_TIMEOUT_S = 30.0
 KAFKA_TIMEOUT_S = 90.0
 """Since the last message: a first download reports its progress."""
 
+BROKER_ALLOWANCE_S = 20.0
 KEEP_TIMEOUT_S = 5.0
 END_TIMEOUT_S = 20.0
 FAILURE_TIMEOUT_S = 0.5
@@ -65,13 +66,18 @@ class StackEvent:
 
     event: Literal["note", "marathon", "kafka", "kept", "kafka_died", "failed"]
     text: str = ""
-    """A note; the URL of Marathon; Kafka's bootstrap servers; why the broker died; an error's message."""
-    pid: int = 0
-    """Kafka's process, with its bootstrap servers."""
+    """A note; the URL of Marathon; Kafka's bootstrap servers; why a broker died; an error's message."""
+    pids: tuple[int, ...] = ()
+    """Kafka's processes, with its bootstrap servers."""
     exit_code: int = 0
     """Of an error."""
     hint: str = ""
     """Of an error."""
+
+
+def start_allowance_s(brokers: int) -> float:
+    """How much longer so many brokers may take to start than one does: they start at the same time."""
+    return BROKER_ALLOWANCE_S * (brokers - 1)
 
 
 def stack_command(options: Options, run_id: str, *, kafka: bool) -> StackCommand:
@@ -98,9 +104,9 @@ class LocalStack:
         self._note = note
         self.folder = new_run_folder(command.run_id)
         self.settings = command.settings
-        self.kafka_pid = 0
-        self.kafka_died = ""
-        """Why the broker died, once it has."""
+        self.kafka_pids: tuple[int, ...] = ()
+        self.kafka_deaths: tuple[str, ...] = ()
+        """Why brokers died, a text for each that has."""
         self._events: queue.SimpleQueue[StackEvent | None] = queue.SimpleQueue()
         self._failure: HydraError | None = None
         self._ended = threading.Event()
@@ -141,7 +147,7 @@ class LocalStack:
 
     def wait_for_kafka(self) -> str:
         """Wait until the embedded Kafka is up, if there is one; returns its bootstrap servers."""
-        return self._wait_for("kafka", KAFKA_TIMEOUT_S)
+        return self._wait_for("kafka", KAFKA_TIMEOUT_S + start_allowance_s(self.settings.brokers))
 
     def keep(self) -> None:
         """Have the stack stay when this process ends, and let go of it.
@@ -194,9 +200,9 @@ class LocalStack:
             except DecodeError:
                 continue
             if event.event == "kafka":
-                self.kafka_pid = event.pid
+                self.kafka_pids = event.pids
             elif event.event == "kafka_died":
-                self.kafka_died = str(BrokerError(event.text, hint=event.hint))
+                self.kafka_deaths += (str(BrokerError(event.text, hint=event.hint)),)
             elif event.event == "failed":
                 self._failure = ERROR_BRANCHES.get(event.exit_code, HydraError)(event.text, hint=event.hint)
                 self._ended.set()

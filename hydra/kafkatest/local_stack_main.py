@@ -28,7 +28,7 @@ from hydra.errors import HydraError
 from hydra.files.atomic_write import file_errors
 from hydra.files.folders import own, remove_run_folder, this_process, write_bug_log
 from hydra.kafkatest import running_stack
-from hydra.kafkatest.local_stack import KEEP, StackCommand, StackEvent
+from hydra.kafkatest.local_stack import KEEP, StackCommand, StackEvent, start_allowance_s
 from hydra.kafkatest.running_stack import RunningStack
 from hydra.options.parsers import parse_agents
 from hydra.run.cgroups import raise_descriptor_limit
@@ -64,7 +64,7 @@ class StackProcess:
         self._folder = folder
         self._marathon_url = ""
         self._bootstrap_servers = ""
-        self._kafka_pid = 0
+        self._kafka_pids: tuple[int, ...] = ()
         self._kept = threading.Event()
 
     def run(self) -> None:
@@ -104,40 +104,52 @@ class StackProcess:
             time.sleep(END_REPEAT_S)
 
     def _serve_kafka(self, parts: contextlib.ExitStack) -> None:
-        """Start Kafka and wait until it dies."""
+        """Start Kafka and wait until the last of its brokers dies."""
         from hydra.broker.cds_archive import archive_flags, cds_archive
         from hydra.broker.classpath import resolve_classpath
+        from hydra.broker.cluster import EmbeddedCluster
         from hydra.broker.embedded import EmbeddedBroker
         from hydra.broker.formatting import kept_format
         from hydra.broker.java import find_java
         from hydra.broker.listener_security import keep_access, listener_security
+        from hydra.broker.server_properties import Place
 
-        security = listener_security(self._command.settings.security)
+        settings = self._command.settings
+        security = listener_security(settings.security)
         if security is not None:
             keep_access(self._folder, security.access)
         java = find_java(self._command.java)
         classpath = resolve_classpath(progress=_tell_note)
         archive = cds_archive(java, classpath, self._folder / "classes", note=_tell_note)
-        broker = EmbeddedBroker(
-            folder=self._folder / "kafka",
-            java=java,
-            classpath=classpath,
-            properties=self._command.settings.by_name(),
-            heap_mb=self._command.settings.heap_mb,
-            performance_flags=self._command.settings.jvm_flags,
-            env={"HYDRA_RUN_ID": self._command.run_id},
-            jvm_flags=archive_flags(archive),
-            kept_format=kept_format(archive),
-            security=security,
-        )
-        parts.callback(broker.stop)
-        broker.start(timeout_s=KAFKA_START_TIMEOUT_S)
-        self._bootstrap_servers, self._kafka_pid = broker.bootstrap_servers, broker.pid
-        _tell(StackEvent("kafka", self._bootstrap_servers, pid=broker.pid))
-        while (died := broker.death()) is None:
+
+        def make(folder: Path, place: Place, cluster_id: str) -> EmbeddedBroker:
+            return EmbeddedBroker(
+                folder=folder,
+                java=java,
+                classpath=classpath,
+                properties=settings.by_name(),
+                heap_mb=settings.heap_mb,
+                performance_flags=settings.jvm_flags,
+                env={"HYDRA_RUN_ID": self._command.run_id},
+                jvm_flags=archive_flags(archive),
+                kept_format=kept_format(archive),
+                security=security,
+                place=place,
+                cluster_id=cluster_id,
+            )
+
+        cluster = EmbeddedCluster(self._folder / "kafka", settings.brokers, make)
+        parts.callback(cluster.stop)
+        cluster.start(KAFKA_START_TIMEOUT_S + start_allowance_s(settings.brokers))
+        self._bootstrap_servers, self._kafka_pids = cluster.bootstrap_servers, cluster.pids
+        _tell(StackEvent("kafka", self._bootstrap_servers, pids=cluster.pids))
+        told = 0
+        while told < settings.brokers:
+            for died in cluster.deaths():
+                told += 1
+                _tell(StackEvent("kafka_died", died.message, hint=died.hint))
+                running_stack.note_death(self._folder, str(died))
             time.sleep(KAFKA_POLL_S)
-        _tell(StackEvent("kafka_died", died.message, hint=died.hint))
-        running_stack.note_death(self._folder, str(died))
 
     def _watch_lease(self) -> None:
         """Read stdin to its end."""
@@ -155,7 +167,7 @@ class StackProcess:
                 folder=str(self._folder),
                 marathon_url=self._marathon_url,
                 bootstrap_servers=self._bootstrap_servers,
-                kafka_pid=self._kafka_pid,
+                kafka_pids=self._kafka_pids,
                 version=__version__,
                 settings=self._command.settings,
                 since=datetime.now(timezone.utc).isoformat(timespec="seconds"),

@@ -42,6 +42,9 @@ STACK_MIB = 900
 BESIDE_HEAP_MIB = 400
 """What the broker's JVM takes beside its heap, with the local Marathon and the publisher."""
 
+BROKER_MIB, BROKER_BESIDE_HEAP_MIB = 600, 250
+"""The same of each further broker, which shares nothing with the first one."""
+
 TASK_THREADS, STACK_THREADS, BROKER_THREADS = 5, 40, 120
 CLIENT_THREADS = {"wire": 0, "confluent": 5, "kafka-python": 1}
 
@@ -111,12 +114,17 @@ def shortages(options: Options, room: Room, present: Options | None = None) -> I
 def descriptors_of_a_subscriber(options: Options) -> int:
     """The most file descriptors that a subscriber task has open."""
     for_each = _coordinator_connections(options) + DESCRIPTORS_PER_CLIENT.get(options.sub_driver, 8)
-    return TASK_DESCRIPTORS + options.clients_per_app * for_each
+    return TASK_DESCRIPTORS + options.clients_per_app * for_each * _leaders(options)
 
 
 def _coordinator_connections(options: Options) -> int:
     """Connections of a client to its group coordinator, where DESCRIPTORS_PER_CLIENT does not include them."""
     return 1 if options.sub_driver == "wire" and options.group_mode == "group" else 0
+
+
+def _leaders(options: Options) -> int:
+    """With how many brokers a client may have connections, as far as that is Hydra's to say."""
+    return min(options.brokers, options.partitions)
 
 
 def _is_embedded(options: Options) -> bool:
@@ -163,7 +171,8 @@ def _tasks_mib(options: Options) -> float:
 
 def _memory(options: Options, room: Room, present: Options | None) -> Iterator[tuple[str, str]]:
     tasks_mib = _tasks_mib(options)
-    needed_mib = round(tasks_mib + (STACK_MIB if _is_embedded(options) else 0))
+    more = options.brokers - 1
+    needed_mib = round(tasks_mib + (STACK_MIB + more * BROKER_MIB if _is_embedded(options) else 0))
     if present is not None:
         needed_mib = round(tasks_mib - _tasks_mib(present))
     who = f"{options.total_sub_apps} apps of {options.clients_per_app} clients"
@@ -174,14 +183,15 @@ def _memory(options: Options, room: Room, present: Options | None) -> Iterator[t
         )
     elif _is_embedded(options):
         heap_mib = options.broker_heap_mb
-        most_mib = round(tasks_mib + heap_mib + BESIDE_HEAP_MIB)
+        most_mib = round(tasks_mib + heap_mib + BESIDE_HEAP_MIB + more * (heap_mib + BROKER_BESIDE_HEAP_MIB))
+        kafka = "an embedded Kafka" if not more else f"an embedded Kafka of {options.brokers} brokers, each"
         if most_mib > room.memory_mib:
             yield (
                 (
-                    f"{who} and an embedded Kafka with a heap of {heap_mib} MiB may take {most_mib} MiB of memory, and"
+                    f"{who} and {kafka} with a heap of {heap_mib} MiB may take {most_mib} MiB of memory, and"
                     f" Hydra may have {room.memory_mib} MiB here"
                 ),
-                "lower --broker_heap_mb, raise the memory limit, or ask for fewer apps",
+                f"lower --broker_heap_mb, raise the memory limit, or ask for fewer {'brokers or ' * bool(more)}apps",
             )
 
 
@@ -191,7 +201,7 @@ def _threads(options: Options) -> int:
 
 
 def _processes(options: Options, room: Room, present: Options | None) -> Iterator[tuple[str, str]]:
-    needed = _threads(options) + STACK_THREADS + (BROKER_THREADS if _is_embedded(options) else 0)
+    needed = _threads(options) + STACK_THREADS + (options.brokers * BROKER_THREADS if _is_embedded(options) else 0)
     if present is not None:
         needed = _threads(options) - _threads(present)
     if room.processes_free is not None and needed > room.processes_free:

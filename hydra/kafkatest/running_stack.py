@@ -35,7 +35,8 @@ class RunningStack:
     version: str
     since: str
     """ISO 8601, UTC."""
-    kafka_pid: int = 0
+    kafka_pids: tuple[int, ...] = ()
+    """Of its brokers, by node id."""
     settings: BrokerSettings = field(default_factory=BrokerSettings)
     """Of its Kafka."""
 
@@ -50,19 +51,24 @@ def find() -> RunningStack | None:
 
 
 def note_death(folder: Path, reason: str) -> None:
-    """Note in a stack's folder why its Kafka is not there any more, for whoever uses the stack now or later.
+    """Note in a stack's folder why a broker is not there any more, for whoever uses the stack now or later.
 
     Raises:
         OSError: the note cannot be written.
     """
-    atomic_write(folder / DEATH_NOTE, reason.encode())
+    atomic_write(folder / DEATH_NOTE, "\n".join((*_deaths(folder), reason.replace("\n", " "))).encode())
 
 
-def death(running: RunningStack) -> str:
-    """Why the stack's Kafka is not there any more; empty while it is."""
+def deaths(running: RunningStack) -> tuple[str, ...]:
+    """Why brokers of the stack are not there any more, a text for each; empty while all are."""
+    return _deaths(Path(running.folder))
+
+
+def _deaths(folder: Path) -> tuple[str, ...]:
     with contextlib.suppress(OSError):
-        return read_bounded(Path(running.folder) / DEATH_NOTE, MAX_RECORD_BYTES, own=True).decode(errors="replace")
-    return ""
+        noted = read_bounded(folder / DEATH_NOTE, MAX_RECORD_BYTES, own=True).decode(errors="replace")
+        return tuple(noted.split("\n"))
+    return ()
 
 
 def access_to_marathon(options: Options) -> MarathonAccess:

@@ -206,7 +206,7 @@ class RunTestKAFKA:
         if not as_many or own_drivers(options) != self._own_drivers or not self._tasks_present():
             self._deploy()
         publisher, subscribers = self._tasks[PUBLISHER][0], self._tasks[SUBSCRIBER]
-        context = self._session.context(progress)
+        context = self._session.context(options, progress)
         order = make_order(
             new_run_id(),
             options,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +31,7 @@ from hydra.kafkatest.running_stack import RunningStack
 from hydra.kafkatest.traces import Trace, forget_stacks_that_ended
 from hydra.options.connection_limits import check_connections
 from hydra.options.kafka_access import NO_SECURITY
-from hydra.options.options import ACCESS_OPTIONS, Options, check_record_size
+from hydra.options.options import ACCESS_OPTIONS, Options, check_broker_count, check_record_size
 from hydra.options.topic_limits import check_topic
 from hydra.run.clock import MonotonicClock
 from hydra.run.deployment import Deployment
@@ -53,7 +54,8 @@ EMBEDDED_GRACE_S = 2.0
 FIXED_OPTIONS = (
     "marathon_url", "marathon_secrets", "marathon_ca_file", "marathon_timeout", "mesos_url", "cluster0", "cluster1",
     "appserver", "appserver_address", "appserver_bind", "agent_python", "bootstrap_servers", "app_prefix",
-    "group_prefix", "java", "broker_property", "broker_heap_mb", "kafka_security", *ACCESS_OPTIONS,
+    "group_prefix", "java", "broker_property", "broker_heap_mb", "brokers",
+    "kafka_security", *ACCESS_OPTIONS,
 )  # fmt: skip
 """Options that cannot change within a session."""
 
@@ -83,6 +85,7 @@ class Session:
         self._trace: Trace | None = None
         self._clock = MonotonicClock()
         self._facts = ClusterFacts("")
+        self._deaths_told = 0
         self._access = NO_SECURITY
 
     def open(self) -> Self:
@@ -101,6 +104,7 @@ class Session:
             if not self._embedded:
                 # Brokers of the user's own can be checked before anything is started on them.
                 facts = self._open_admin().check()
+                check_broker_count(self._options, len(facts.brokers))
                 check_record_size(self._options, facts.max_message_bytes, "message.max.bytes")
                 self._check_rights(facts)
                 self._check_connections(facts)
@@ -146,9 +150,10 @@ class Session:
         if self._embedded and (difference := self._settings.difference(running.settings)):
             text = f"a local stack with other settings is up: asked for is {difference}"
             raise UsageError(text, hint="end it with 'hydra local down', or leave the setting out")
-        if self._embedded and (died := running_stack.death(running)):
+        if self._embedded and (died := running_stack.deaths(running)):
+            lost = "no Kafka any more" if len(died) == len(running.kafka_pids) else "lost brokers of its Kafka"
             raise BrokerError(
-                f"the local stack that is up has no Kafka any more: {died}", hint="end it with 'hydra local down'"
+                f"the local stack that is up has {lost}: {'; '.join(died)}", hint="end it with 'hydra local down'"
             )
         self._settings = running.settings
         return running
@@ -291,17 +296,19 @@ class Session:
         probe = BrokerProbe(self.bootstrap_servers, grace_s=grace_s, note=self._progress.note)
         self._probe = self._closing.enter_context(probe)
 
-    def context(self, progress: Progress) -> RunContext:
-        """What a run is given, with its progress told to ``progress``."""
+    def context(self, options: Options, progress: Progress) -> RunContext:
+        """What a run with these options is given, with its progress told to ``progress``."""
+        replicas = options.replication_factor or 1
         return RunContext(
             launcher=self.launcher,
             signals=self._signals,
             admin=self._admin,
             clock=self._clock,
-            host=LocalHost(self._kafka_pid),
+            host=LocalHost(self._kafka_pids),
             auditor=WireAuditor(self._access),
             progress=progress,
-            broker_error=self._broker_error,
+            broker_error=lambda: self._broker_error(replicas),
+            brokers_lost=self._deaths,
             access=self._access,
         )
 
@@ -336,17 +343,28 @@ class Session:
         text = f"the local stack (process {self._running.process.pid}) was ended while it was in use"
         return InfrastructureError(text, hint="see who ran 'hydra local down', or ended that process")
 
-    def _kafka_pid(self) -> int:
-        """The process of an embedded Kafka; 0 for any other."""
+    def _kafka_pids(self) -> Sequence[int]:
+        """The processes of an embedded Kafka; none for any other."""
         stack = self._running or self._own
-        return stack.kafka_pid if stack is not None and self._embedded else 0
+        return stack.kafka_pids if stack is not None and self._embedded else ()
 
-    def _broker_error(self) -> str:
-        died = self._own.kafka_died if self._own is not None else ""
+    def _deaths(self) -> Sequence[str]:
+        """Why brokers of an embedded Kafka are not there any more; each is told once."""
+        died = self._own.kafka_deaths if self._own is not None else ()
         if self._running is not None and self._embedded:
-            died = running_stack.death(self._running)
+            died = running_stack.deaths(self._running)
+        for text in died[self._deaths_told :]:
+            if len(self._kafka_pids()) > 1:
+                self._progress.note(text)
+        self._deaths_told = len(died)
+        return died
+
+    def _broker_error(self, replicas: int) -> str:
+        """Why Kafka counts as gone: nobody restarts an embedded broker, and what had so many replicas may be lost."""
+        died = self._deaths()
+        gone = "; ".join(died) if len(died) >= replicas else ""
         failure = None if died else self.failure(wait_s=0)
-        return died or (str(failure) if failure is not None else self._probe())
+        return gone or (str(failure) if failure is not None else self._probe())
 
     def cluster(self) -> dict[str, object]:
         """What a result says of Marathon and Kafka."""

@@ -148,7 +148,14 @@ class Options:
     broker_property: tuple[str, ...] = _kafka(
         (), kind.properties, "setting of the embedded Kafka; several: again, or commas"
     )
-    broker_heap_mb: int = _kafka(1024, kind.whole(64, 1_048_576), "heap of the embedded Kafka")
+    broker_heap_mb: int = _kafka(1024, kind.whole(64, 1_048_576), "heap of the embedded Kafka, of each of its brokers")
+    brokers: int = _kafka(1, kind.whole(1, 9), "brokers of the embedded Kafka, each a process of its own")
+    replication_factor: int | None = _kafka(
+        None, kind.whole(1, 100), "replicas of each partition of the topic; unset: the brokers' default (embedded: 1)"
+    )
+    min_insync_replicas: int | None = _kafka(
+        None, kind.whole(1, 100), "replicas that have to have a record before acks=all acknowledges it"
+    )
     marathon_url: str | None = _marathon(
         None, kind.http_urls, "Marathon that runs the apps, or several addresses of it; unset: a local one"
     )
@@ -266,6 +273,7 @@ def checked(options: Options) -> Options:
             hint="tasks on other machines cannot reach an embedded Kafka",
         )
     _check_broker_settings(options)
+    _check_replicas(options)
     _check_topic(options)
     check_record_size(options, embedded_max_message_bytes(options), "message.max.bytes")
     if options.group_mode == "group" and options.sub_driver == "kafka-python":
@@ -312,11 +320,12 @@ def _check_topic(options: Options) -> None:
         return
     if options.bootstrap_servers is None:
         raise UsageError(f"--topic={options.topic} needs --bootstrap_servers", hint="an embedded Kafka has no topics")
-    if options.retention_ms is not None:
-        raise UsageError(
-            f"--retention_ms={options.retention_ms} does not go with --topic={options.topic}, which stays as it is",
-            hint="leave one of the two out",
-        )
+    for name in ("retention_ms", "replication_factor", "min_insync_replicas"):
+        if (given := getattr(options, name)) is not None:
+            raise UsageError(
+                f"--{name}={given} does not go with --topic={options.topic}, which stays as it is",
+                hint="leave one of the two out",
+            )
     if options.acks == "0" and options.audit == "never":
         raise UsageError(
             f"--acks=0 and --audit=never do not go with --topic={options.topic}",
@@ -336,6 +345,7 @@ def _check_broker_settings(options: Options) -> None:
     for name, value in (
         ("broker_property", ",".join(options.broker_property)),
         ("broker_heap_mb", options.broker_heap_mb if options.broker_heap_mb != Options.broker_heap_mb else ""),
+        ("brokers", options.brokers if options.brokers != Options.brokers else ""),
         ("kafka_security", options.kafka_security or ""),
     ):
         if value:
@@ -344,3 +354,33 @@ def _check_broker_settings(options: Options) -> None:
                 f"{options.bootstrap_servers} does without",
                 hint="leave one of the two out; a broker of your own has its own server.properties",
             )
+
+
+def _check_replicas(options: Options) -> None:
+    embedded, in_sync = options.bootstrap_servers is None, options.min_insync_replicas
+    copies = options.replication_factor or (1 if embedded else None)
+    if embedded:
+        check_broker_count(options, options.brokers)
+    if options.brokers > 1 and options.kafka_security not in {None, "plaintext"}:
+        raise UsageError(
+            f"--brokers={options.brokers} does not go with --kafka_security={options.kafka_security}",
+            hint="only an embedded Kafka of one broker can ask that of its clients; leave one of the two out",
+        )
+    if in_sync is not None and copies is not None and in_sync > copies:
+        raise UsageError(
+            f"--min_insync_replicas={in_sync} is more than the {copies} that --replication_factor makes of each"
+            " partition",
+            hint="no record would ever be acknowledged with acks=all; raise --replication_factor",
+        )
+
+
+def check_broker_count(options: Options, brokers: int) -> None:
+    """Raise UsageError if there are fewer brokers than a partition is to have replicas."""
+    copies = options.replication_factor
+    if copies is not None and copies > brokers:
+        there = "there is 1 broker" if brokers == 1 else f"there are {brokers} brokers"
+        embedded = options.bootstrap_servers is None
+        raise UsageError(
+            f"--replication_factor={copies} needs as many brokers, and {there}",
+            hint=f"give --brokers={copies}" if embedded else "lower --replication_factor, or start the other brokers",
+        )

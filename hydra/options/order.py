@@ -5,7 +5,7 @@ Each option stands in ``order.options`` and nowhere else; what follows from opti
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from hydra.endpoints import Endpoint
@@ -184,6 +184,19 @@ class RunOrder:
     def sample_every_s(self) -> float:
         """How often tasks and controller note their counts: once a second, or less often in a very long run."""
         return float(max(1, -(-int(self.options.test_duration) // MAX_SAMPLES)))
+
+    @property
+    def topic_configs(self) -> Mapping[str, str]:
+        """The settings that the topic is made with; the brokers' defaults hold for all others."""
+        options = self.options
+        asked = {
+            "retention.ms": options.retention_ms,
+            # A segment expires by its newest record: without short segments nothing would expire within a run.
+            "segment.ms": None if options.retention_ms is None else 1000,
+            "max.message.bytes": self.topic_max_message_bytes,
+            "min.insync.replicas": options.min_insync_replicas,
+        }
+        return {name: str(value) for name, value in asked.items() if value is not None}
 
     @property
     def topic_max_message_bytes(self) -> int | None:

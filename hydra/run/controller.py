@@ -120,6 +120,7 @@ class Run:
             self._evidence,
             missing=dict(self._subscribers.gone),
             topic_error=self._monitor.topic_error,
+            brokers_lost=tuple(self._context.brokers_lost()),
             machine=tuple(self._monitor.machine),
             clock_error_s=self._clocks.error_s,
         )

@@ -168,8 +168,13 @@ class TopicAdmin(Protocol):
     def connection_limits(self) -> Sequence[ConnectionLimit] | None:
         """What limits the connections to any of the brokers; None where this user may not read it."""
 
-    def create_topic(self, name: str, *, partitions: int, configs: Mapping[str, str]) -> Sequence[PartitionLeader]:
-        """Create a topic; returns once every partition has a leader, with the leaders."""
+    def create_topic(
+        self, name: str, *, partitions: int, replicas: int | None = None, configs: Mapping[str, str]
+    ) -> Sequence[PartitionLeader]:
+        """Create a topic; returns once every partition has a leader, with the leaders.
+
+        ``replicas`` of each partition; None: as many as the brokers make by default.
+        """
 
     def find_topic(self, name: str) -> Sequence[PartitionLeader]:
         """The leaders of a topic that is there; a UsageError if there is none."""
@@ -237,5 +242,7 @@ class RunContext:
     progress: Progress
     broker_error: Callable[[], str]
     """Why the broker counts as gone; empty while it does not. Cheap: it is called several times a second."""
+    brokers_lost: Callable[[], Sequence[str]] = tuple
+    """Which of several brokers that Hydra started have died, and why, also while the run goes on. Cheap, too."""
     access: KafkaAccess = NO_SECURITY
     """How Kafka lets the tasks in."""

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 
-from hydra.errors import BrokerError
+from hydra.errors import BrokerError, UsageError
 from hydra.options.options import check_record_size
 from hydra.options.order import PartitionStart, RunOrder
 from hydra.options.topic_limits import check_topic, doubts
@@ -27,13 +27,9 @@ def with_topic(order: RunOrder, admin: TopicAdmin, note: Callable[[str], None]) 
 
 def _made(order: RunOrder, admin: TopicAdmin) -> RunOrder:
     options = order.options
-    configs: dict[str, str] = {}
-    if options.retention_ms is not None:
-        # A segment expires by its newest record: without short segments nothing would expire within a run.
-        configs = {"retention.ms": str(options.retention_ms), "segment.ms": "1000"}
-    if (max_message_bytes := order.topic_max_message_bytes) is not None:
-        configs["max.message.bytes"] = str(max_message_bytes)
-    leaders = admin.create_topic(order.topic, partitions=options.partitions, configs=configs)
+    leaders = admin.create_topic(
+        order.topic, partitions=options.partitions, replicas=options.replication_factor, configs=order.topic_configs
+    )
     return replace(order, leaders=tuple(leaders), topic_facts=admin.describe_topic(order.topic))
 
 
@@ -52,8 +48,19 @@ def _found(order: RunOrder, admin: TopicAdmin, note: Callable[[str], None]) -> R
 
 
 def check_records_fit(order: RunOrder) -> None:
-    """Raise UsageError if the run's topic does not take records as large as the run's."""
-    check_record_size(order.options, order.topic_facts.max_message_bytes, "max.message.bytes of the topic")
+    """Refuse a topic that takes no record of this run: as large as they are, or with as few replicas in sync.
+
+    Raises:
+        UsageError: names the setting.
+    """
+    options, facts = order.options, order.topic_facts
+    check_record_size(options, facts.max_message_bytes, "max.message.bytes of the topic")
+    if options.acks == "all" and facts.lacks_replicas:
+        raise UsageError(
+            f"--acks=all: a partition of the topic has {facts.in_sync_replicas} replicas in sync and"
+            f" min.insync.replicas is {facts.min_insync_replicas}: no record would be acknowledged",
+            hint="see which brokers are down, raise --replication_factor, or lower --min_insync_replicas",
+        )
 
 
 def delete_own_topic(order: RunOrder, admin: TopicAdmin, note: Callable[[str], None]) -> None:

@@ -22,7 +22,7 @@ CLIENTS = "clients"
 NOT_SWEPT = frozenset(
     {
         "total_sub_apps", "bootstrap_servers", "java", "appserver", "appserver_address", "appserver_bind",
-        "agent_python", "keep_running", "output", "threshold", "broker_property", "broker_heap_mb", "warmup",
+        "agent_python", "keep_running", "output", "threshold", "broker_property", "broker_heap_mb", "brokers", "warmup",
         "kafka_security", *ACCESS_OPTIONS,
     }
     | {name for name, known in OPTION_KINDS.items() if known.section in {"marathon", "mesos"}}

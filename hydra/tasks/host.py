@@ -6,7 +6,7 @@ import contextlib
 import os
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -118,11 +118,13 @@ class CpuMeter:
 class LocalHost:
     """The controller's machine, as far as this process tree may use it; a Host.
 
-    ``broker_pid`` tells the process id of a broker that Hydra started, or 0.
+    ``broker_pids`` tells the process ids of the brokers that Hydra started.
     """
 
-    def __init__(self, broker_pid: Callable[[], int], read: ReadText = read_text) -> None:
-        self._broker_pid = broker_pid
+    def __init__(self, broker_pids: Callable[[], Sequence[int]], read: ReadText = read_text) -> None:
+        self._broker_pids = broker_pids
+        self._broker_cpu_s: dict[int, float] = {}
+        """What each broker has used, also one that has ended: their sum never falls."""
         self._read = read
         self._meter = CpuMeter(read)
 
@@ -136,17 +138,10 @@ class LocalHost:
         return read_clock()
 
     def sample(self, at_s: float) -> MachineSample:
-        """What was used up to now of what this process tree may use, and by a broker that Hydra started."""
-        import psutil
-
+        """What was used up to now of what this process tree may use, and by the brokers that Hydra started."""
         limits = read_limits(self._read)
         used = self._meter.reading(limits.quotas)
-        broker_cpu_s, broker_rss_bytes = None, None
-        if pid := self._broker_pid():
-            with contextlib.suppress(psutil.Error):
-                broker = psutil.Process(pid)
-                times = broker.cpu_times()
-                broker_cpu_s, broker_rss_bytes = times.user + times.system, broker.memory_info().rss
+        broker_cpu_s, broker_rss_bytes = self._read_brokers()
         return MachineSample(
             at_s=at_s,
             busy_cpu_s=used.busy_s,
@@ -155,6 +150,19 @@ class LocalHost:
             broker_rss_bytes=broker_rss_bytes,
             throttled_s=used.throttled_s,
         )
+
+    def _read_brokers(self) -> tuple[float | None, int | None]:
+        """(CPU seconds, resident bytes) of all brokers together; None where none of them is there."""
+        import psutil
+
+        rss_bytes = 0
+        for pid in self._broker_pids():
+            with contextlib.suppress(psutil.Error):
+                broker = psutil.Process(pid)
+                used = broker.cpu_times()
+                rss_bytes += broker.memory_info().rss
+                self._broker_cpu_s[pid] = used.user + used.system
+        return (sum(self._broker_cpu_s.values()), rss_bytes) if rss_bytes else (None, None)
 
 
 @dataclass(frozen=True)

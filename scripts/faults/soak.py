@@ -50,7 +50,7 @@ def run_soak(runs: int) -> int:
 
 def _sample(house: House) -> tuple[int, ...]:
     stack = psutil.Process(house.record["process"]["pid"])
-    kafka = psutil.Process(house.record["kafka_pid"])
+    kafka = psutil.Process(house.record["kafka_pids"][0])
     files = sum(1 for folder in (house.stack.temporary, house.stack.state) for _path in folder.rglob("*"))
     return (*_usage(stack), *_usage(kafka), files)
 

@@ -73,10 +73,10 @@ def test_what_the_first_start_formats_serves_the_next_one_and_a_port_that_is_tak
         return java_command(java, flags, classpath, folder, main)
 
     monkeypatch.setattr(embedded, "java_command", command)
-    choose = embedded._free_ports
+    choose = embedded.free_ports
     taken = socket.create_server(("127.0.0.1", 0))
     choices = iter([[taken.getsockname()[1], choose(1)[0]], choose(2), choose(2)])
-    monkeypatch.setattr(embedded, "_free_ports", lambda _count: next(choices))
+    monkeypatch.setattr(embedded, "free_ports", lambda _count: next(choices))
     for name in ("first", "second"):
         with make_broker(tmp_path / name, kept_format=tmp_path / "kept") as broker:
             create_topic(broker.bootstrap_servers, name)

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from hydra.accounting.evidence import OffsetRange
 from hydra.broker import listener_security
 from hydra.broker.admin import KafkaTopicAdmin
-from hydra.broker.embedded import EmbeddedBroker, _free_ports
+from hydra.broker.embedded import EmbeddedBroker, free_ports
 from hydra.broker.listener_security import ListenerSecurity, make_secrets, signed_token
 from hydra.clients.auditor import WireAuditor
 from hydra.clients.protocols import publisher_driver, subscriber_driver
@@ -57,7 +57,7 @@ class ManyListeners(ListenerSecurity):
             "expired": self._with_certificate("127.0.0.1", not_after=long_ago),
             "other name": self._with_certificate("kafka.example.org"),
         }
-        self.ports = dict(zip(self.others, _free_ports(len(self.others)), strict=True))
+        self.ports = dict(zip(self.others, free_ports(len(self.others)), strict=True))
 
     def _with_certificate(self, name, **validity):
         made = self.authority.issue_cert(name, **validity)

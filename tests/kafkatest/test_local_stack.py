@@ -38,9 +38,11 @@ def stack_that_says(tmp_path, monkeypatch):
 
 def test_it_comes_up_and_its_notes_are_told(stack_that_says):
     stack, notes = stack_that_says(
-        StackEvent("marathon", "http://127.0.0.1:1"), StackEvent("note", "half way"), StackEvent("kafka", "k:1", pid=7)
+        StackEvent("marathon", "http://127.0.0.1:1"),
+        StackEvent("note", "half way"),
+        StackEvent("kafka", "k:1", pids=(7,)),
     )
-    assert (stack.wait_for_marathon(), stack.wait_for_kafka(), stack.kafka_pid) == ("http://127.0.0.1:1", "k:1", 7)
+    assert (stack.wait_for_marathon(), stack.wait_for_kafka(), stack.kafka_pids) == ("http://127.0.0.1:1", "k:1", (7,))
     assert (notes, stack.failure()) == (["half way"], None)
 
 
@@ -64,7 +66,7 @@ def test_a_dead_broker_is_told_with_its_last_lines(stack_that_says):
     assert stack.wait_for_marathon() == "x"
     with pytest.raises(BrokerError, match="the embedded Kafka died: x: y"):
         stack.wait_for_kafka()
-    assert stack.kafka_died == "the embedded Kafka died: x: y"
+    assert stack.kafka_deaths == ("the embedded Kafka died: x: y",)
 
 
 @pytest.mark.parametrize(

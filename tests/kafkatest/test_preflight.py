@@ -17,6 +17,7 @@ ENOUGH = Room(
     ports=28_000, executable_folder=True,
 )  # fmt: skip
 HUNDRED = Options(total_sub_apps=100)
+THREE = Options(total_sub_apps=100, brokers=3)
 ZSTD = Options(broker_property=("compression.type=zstd",))
 ELSEWHERE = Options(bootstrap_servers="127.0.0.1:9092", broker_heap_mb=100_000)
 
@@ -40,6 +41,11 @@ def test_where_there_is_enough_nothing_is_short():
         (HUNDRED, {"memory_free_mib": 3_000}, "need about 4000 MiB of memory and 3000 MiB are free here"),
         (Options(broker_heap_mb=8_000), {}, "a heap of 8000 MiB may take"),
         (HUNDRED, {"memory_mib": 4_300}, "and Hydra may have 4300 MiB here"),
+        (THREE, {"memory_free_mib": 5_000}, "need about 5200 MiB of memory and 5000 MiB are free here"),
+        (THREE, {"memory_mib": 7_000}, "of 3 brokers, each with a heap of 1024 MiB may take 7072 MiB"),
+        (Options(brokers=3, partitions=8), {"descriptors": 1000}, "an embedded Kafka with 1000 clients"),
+        (Options(brokers=3, partitions=2, clients_per_app=500), {"descriptors": 1000}, "500 clients needs 1064"),
+        (THREE, {"processes_free": 900, "processes_limit": "x"}, "need about 905 processes"),
         (HUNDRED, {"processes_free": 100, "processes_limit": "pids.max is 120"}, "pids.max is 120"),
         (HUNDRED, {"ports": 999}, "1000 clients need 1000 local ports and the system has 999"),
         (ZSTD, {"executable_folder": False}, "compression.type=zstd needs native code"),

@@ -61,7 +61,7 @@ class FakeStack:
     def open(self):
         return self
 
-    def context(self, _progress):
+    def context(self, _options, _progress):
         return SimpleNamespace(host=SimpleNamespace(cores=2))
 
     def fitted(self, options):

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from hydra.errors import UsageError
-from hydra.options.options import OPTION_KINDS, Options, checked, merged, parse_option
+from hydra.options.options import OPTION_KINDS, Options, check_broker_count, checked, merged, parse_option
 
 SECTIONS = {"marathon", "mesos", "kafka", "hydra"}
 
@@ -157,3 +157,28 @@ def test_idempotence_needs_all_acks():
     with pytest.raises(UsageError, match="--idempotence=yes does not go with --acks=1"):
         resolved({"idempotence": "yes"})
     assert resolved({"idempotence": "yes", "acks": "all"}).idempotence == "yes"
+
+
+@pytest.mark.parametrize(
+    ("asked", "named"),
+    [
+        ({"replication_factor": 3}, r"--replication_factor=3 .*there is 1 broker.*--brokers=3"),
+        ({"replication_factor": 3, "brokers": 2}, r"--replication_factor=3 .*there are 2 brokers"),
+        ({"min_insync_replicas": 2}, r"--min_insync_replicas=2 is more than the 1"),
+        ({"min_insync_replicas": 3, "replication_factor": 2, "brokers": 3}, r"--min_insync_replicas=3 .*the 2"),
+        ({"min_insync_replicas": 3, "replication_factor": 2, "bootstrap_servers": "a:1"}, r"=3 .*the 2"),
+        ({"brokers": 3, "kafka_security": "ssl"}, r"--brokers=3 does not go with --kafka_security=ssl"),
+        ({"brokers": 3, "bootstrap_servers": "a:1"}, r"--brokers=3 is a setting of the embedded Kafka"),
+    ],
+)
+def test_replicas_that_cannot_be_are_refused(asked, named):
+    with pytest.raises(UsageError, match=named):
+        resolved(asked)
+
+
+def test_replicas_on_brokers_that_are_not_known_yet_are_taken():
+    options = resolved({"replication_factor": 3, "min_insync_replicas": 2, "bootstrap_servers": "a:1"})
+    check_broker_count(options, 3)
+    with pytest.raises(UsageError, match=r"there are 2 brokers.*start the other"):
+        check_broker_count(options, 2)
+    assert resolved({"min_insync_replicas": 2, "bootstrap_servers": "a:1"}).min_insync_replicas == 2

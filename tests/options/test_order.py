@@ -1,5 +1,6 @@
 """The order of a run: which client reads what, and what follows from the options."""
 
+import dataclasses
 from collections import Counter
 
 import pytest
@@ -211,3 +212,9 @@ def test_batches_and_topic_follow_one_rule(options, topic_takes, topic_set, batc
 )
 def test_a_publisher_is_idempotent_where_kafkas_own_is_unless_told_otherwise(acks, idempotence, is_idempotent):
     assert RunOrder("run-1", Options(acks=acks, idempotence=idempotence)).is_idempotent is is_idempotent
+
+
+def test_a_topic_is_made_with_what_was_asked_for_and_nothing_else():
+    assert RunOrder("r", Options()).topic_configs == {}
+    asked = RunOrder("r", dataclasses.replace(Options(), retention_ms=5000, min_insync_replicas=2)).topic_configs
+    assert asked == {"retention.ms": "5000", "segment.ms": "1000", "min.insync.replicas": "2"}

@@ -138,7 +138,7 @@ class FakeBroker:
         self._look()
         return self.limits
 
-    def create_topic(self, name, *, partitions, configs):
+    def create_topic(self, name, *, partitions, replicas=None, configs):
         self._look()
         self.topics[name] = [[] for _ in range(partitions)]
         self._made += 1

@@ -57,7 +57,8 @@ def test_every_other_option_can_be_swept(name):
               "compression": "none,lz4", "idempotence": "auto,no", "payload": "zeros,random"}  # fmt: skip
     axis = parse_axis(f"{name}={values.get(name, '3,4')}", origin="--sweep")
     servers = "127.0.0.1:9092" if name == "topic" else None
-    points = make_points(Options(bootstrap_servers=servers), grid([axis]))
+    options = Options(bootstrap_servers=servers) if servers else Options(brokers=4, replication_factor=4)
+    points = make_points(options, grid([axis]))
     assert [getattr(point.options, name) for point in points] == list(axis.values)
 
 

@@ -39,7 +39,7 @@ def test_clocks_are_those_of_this_process():
     after = time.monotonic(), time.time()
     assert before[0] <= clock.monotonic_s <= after[0]
     assert before[1] <= clock.wall_s <= after[1]
-    assert LocalHost(lambda: 0).clock().boot_id == clock.boot_id
+    assert LocalHost(tuple).clock().boot_id == clock.boot_id
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux names a boot")
@@ -61,7 +61,7 @@ def test_a_system_that_does_not_name_its_boot(monkeypatch, tmp_path):
 
 
 def test_a_sample_counts_the_cpu_time_of_the_machine():
-    host = LocalHost(lambda: 0)
+    host = LocalHost(tuple)
     first, own_s, began_s = host.sample(1.5), busy_s(), time.monotonic()
     while busy_s() - own_s < 0.3:
         sum(range(1000))
@@ -95,7 +95,7 @@ class Kernel:
 def test_within_a_quota_what_is_used_up_is_the_quota(monkeypatch):
     kernel, now = Kernel(), [100.0]
     monkeypatch.setattr("hydra.tasks.host.time.monotonic", lambda: now[0])
-    host = LocalHost(lambda: 0, kernel)
+    host = LocalHost(tuple, kernel)
     first = host.sample(0.0)
     now[0], kernel.used_s, kernel.throttled = 102.0, 1.0, 8
     second = host.sample(2.0)
@@ -107,7 +107,7 @@ def test_within_a_quota_what_is_used_up_is_the_quota(monkeypatch):
 def test_within_a_quota_cpus_that_others_keep_busy_are_busy(monkeypatch):
     kernel, now = Kernel(), [100.0]
     monkeypatch.setattr("hydra.tasks.host.time.monotonic", lambda: now[0])
-    host = LocalHost(lambda: 0, kernel)
+    host = LocalHost(tuple, kernel)
     first = host.sample(0.0)
     now[0], kernel.busy_ticks = 102.0, 2 * os.sysconf("SC_CLK_TCK")
     second = host.sample(2.0)
@@ -123,7 +123,7 @@ def test_a_task_looks_at_its_host_where_its_controller_may_be_elsewhere():
     while time.process_time() < used + 0.2:
         pass
     second = read().host_cpu
-    assert second.cpus == LocalHost(lambda: 0).cores
+    assert second.cpus == LocalHost(tuple).cores
     assert second.busy_s > first.busy_s == 0.0
 
 
@@ -131,14 +131,14 @@ def test_a_task_looks_at_its_host_where_its_controller_may_be_elsewhere():
 def test_a_process_bound_to_one_cpu_has_one():
     program = (
         "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
-        "from hydra.tasks.host import LocalHost; print(LocalHost(lambda: 0).cores <= 1)"
+        "from hydra.tasks.host import LocalHost; print(LocalHost(tuple).cores <= 1)"
     )
     other = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert other.stdout.strip() == "True"
 
 
 def test_a_broker_on_this_machine_is_looked_at():
-    sample = LocalHost(os.getpid).sample(0.0)
+    sample = LocalHost(lambda: [os.getpid()]).sample(0.0)
     times = os.times()
     assert sample.broker_cpu_s == pytest.approx(times.user + times.system, abs=0.2)
     assert sample.broker_rss_bytes > 1_000_000
@@ -147,14 +147,30 @@ def test_a_broker_on_this_machine_is_looked_at():
 def test_a_broker_that_has_ended_is_no_trouble():
     with subprocess.Popen([sys.executable, "-c", ""]) as ended:
         ended.wait(60)
-    sample = LocalHost(lambda: ended.pid).sample(0.0)
+    sample = LocalHost(lambda: [ended.pid]).sample(0.0)
     assert (sample.broker_cpu_s, sample.broker_rss_bytes) == (None, None)
 
 
 def test_a_broker_that_is_started_again_is_found():
-    pids = iter([0, os.getpid()])
+    pids = iter([(), (os.getpid(),)])
     host = LocalHost(lambda: next(pids))
     assert [host.sample(0.0).broker_rss_bytes is None for _ in range(2)] == [True, False]
+
+
+def test_of_several_brokers_the_cpu_time_is_summed_and_does_not_fall_when_one_ends():
+    program = (
+        "import time; s = time.process_time()\nwhile time.process_time() - s < 0.1: pass\nprint(1, flush=True); input()"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as broker:
+        host = LocalHost(lambda: [os.getpid(), broker.pid])
+        assert broker.stdout.readline()
+        both = host.sample(0.0)
+        alone = LocalHost(lambda: [os.getpid()]).sample(0.0)
+        broker.communicate(b"\n", timeout=60)
+    one = host.sample(1.0)
+    assert both.broker_cpu_s >= alone.broker_cpu_s + 0.05
+    assert one.broker_cpu_s >= both.broker_cpu_s
+    assert one.broker_rss_bytes < both.broker_rss_bytes
 
 
 COUNTERS = """\
