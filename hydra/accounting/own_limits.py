@@ -92,6 +92,8 @@ def hold_ms(order: RunOrder) -> float:
     rate = options.msg_rate * (options.msg_size + _RECORD_BYTES) * _share(order) / _leaders(order)
     if options.fetch_min_bytes <= 1 or not rate:
         return 0.0
+    if options.compression != "none":
+        return float(options.fetch_wait_max_ms)  # brokers count bytes as they are stored, and those may be few
     return min(float(options.fetch_wait_max_ms), 1000 * options.fetch_min_bytes / rate)
 
 
@@ -104,7 +106,10 @@ def buffer_signs(order: RunOrder, evidence: Evidence) -> Signs:
     fetched_bytes = max(map(_bytes_per_fetch, evidence.subscribers), default=0.0) if wire else 0.0
     # The first batch of a reply may be larger than the limit.
     most_bytes = max(float(buffer_bytes), fetched_bytes)
-    asked = options.msg_rate * (options.msg_size + _RECORD_BYTES) * _share(order) / _leaders(order)
+    record_bytes = _stored_bytes_per_record(order, evidence)
+    if not record_bytes:
+        return ()
+    asked = options.msg_rate * record_bytes * _share(order) / _leaders(order)
     each = f"each fetch brings {most_bytes:,.0f} bytes at most"
     advice = "raise --consumer_max_buffer_size"
     if order.pace_ms and (ceiling := 1000 * most_bytes / order.pace_ms) < asked:
@@ -157,6 +162,18 @@ def _share(order: RunOrder) -> float:
 def _leaders(order: RunOrder) -> int:
     """How many brokers a client fetches from, each with a limit of its own."""
     return len({leader.endpoint for leader in order.leaders}) or 1
+
+
+def _stored_bytes_per_record(order: RunOrder, evidence: Evidence) -> float:
+    """Of a record in the log; where batches are compressed, what the wire driver's clients saw, 0 if nobody did."""
+    options = order.options
+    if options.compression == "none":
+        return float(options.msg_size + _RECORD_BYTES)
+    clients = [client for stats in evidence.subscribers for client in stats.clients]
+    spans = [span for client in clients for part in client.partitions for span in part.spans]
+    records = sum(count for _, _, count in spans)
+    known = options.sub_driver == "wire" and records
+    return sum(client.received_bytes for client in clients) / records if known else 0.0
 
 
 def _bytes_per_fetch(stats: SubscriberStats) -> float:

@@ -180,15 +180,17 @@ class ClientTally:
 
     def arrived(self, now_s: float, size_bytes: int) -> None:
         """Note, once they are counted, that records of ``size_bytes`` came in at ``now_s`` (monotonic clock)."""
-        if self.first_received_s is None:
+        if self.first_received_s is None and (received := self.received):
             self.first_received_s = now_s
-            self.first_arrival_records = self.received
-        self.last_received_s = now_s
+            self.first_arrival_records = received
         self.received_bytes += size_bytes
         timing, latencies = self.timing, self.latencies
-        if timing is not None and latencies is not None:
+        if timing is None or latencies is None:
+            self.last_received_s = now_s
+        else:
             for part in self.partitions.values():
                 for sequence, records in part.take_fresh():
+                    self.last_received_s = now_s  # where all that came is somebody else's, nothing did
                     timing.arrived(latencies, part.partition, sequence, records, now_s)
 
     def record(self, partition: int, offset: int, value: bytes | memoryview) -> bool:

@@ -8,7 +8,7 @@ from hydra.accounting.bottleneck import find_bottleneck
 from hydra.accounting.evidence import Evidence
 from hydra.accounting.latency import LatencyCounts, LatencySummary
 from hydra.accounting.own_limits import hold_ms
-from hydra.accounting.stats import SubscriberSample
+from hydra.accounting.stats import ClientStats, PartitionStats, SubscriberSample
 from hydra.accounting.totals import ThresholdOutcome
 from hydra.endpoints import Endpoint
 from hydra.options.options import Options
@@ -114,6 +114,7 @@ def test_a_buffer_with_room_is_none(order, subscribers):
         ({"fetch_min_bytes": 100_000}, 100.0),
         ({"fetch_min_bytes": 100_000, "fetch_wait_max_ms": 30}, 30.0),
         ({"fetch_min_bytes": 100_000_000, "fetch_wait_max_ms": 60_000}, 60_000.0),
+        ({"fetch_min_bytes": 100_000, "compression": "lz4"}, 500.0),  # what is stored may be little
     ],
 )
 def test_brokers_hold_back_for_as_long_as_they_were_told(options, held_ms):
@@ -181,3 +182,18 @@ def test_a_retention_shorter_than_what_is_held_back():
     )
     assert limit_of(order_of(retention_ms=6000, **held), latency=NO_LATENCY, totals=expired).limit == "broker"
     assert limit_of(order_of(**held), latency=NO_LATENCY, totals=expired).limit == "broker"
+
+
+@pytest.mark.parametrize(("received_bytes", "limit"), [(10_000, "harness"), (1_000, "broker")])
+def test_a_buffer_is_held_against_what_compressed_records_take(received_bytes, limit):
+    # 1,000 records: 10 bytes each want 100 kB/s, of which the buffer lets 60 through; 1 byte each wants 10.
+    order = order_of(consumer_max_buffer_size=600, pace_ms=10.0, compression="zstd", sub_driver="wire")
+    part = PartitionStats(0, 0, 1000, ((0, 0, 1000),))
+    client = ClientStats("c0", (part,), True, 1, received_bytes, 1.0, 0, 0, 0, "")
+    assert limit_of(order, subscribers=(dataclasses.replace(subscriber(), clients=(client,)),)).limit == limit
+
+
+@pytest.mark.parametrize("driver", ["confluent", "kafka-python"])
+def test_where_nobody_knows_what_compressed_records_take_no_buffer_is_blamed(driver):
+    order = order_of(consumer_max_buffer_size=600, compression="zstd", sub_driver=driver)
+    assert limit_of(order).limit == "broker"

@@ -4,9 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hydra.accounting.delivery_latency import DeliveryTiming
 from hydra.accounting.intervals import received
 from hydra.accounting.tally import ClientTally, PartitionTally
 from hydra.records.identity import IDENTITY, identity_prefix, run_tag
+from hydra.records.send_plan import Partitioner, SendPlan
 
 BATCHES = st.lists(st.tuples(st.integers(0, 80), st.integers(1, 15)), max_size=30)
 TAG = run_tag("run-1")
@@ -119,6 +121,17 @@ def test_the_receive_window_is_from_the_first_arrival_to_the_last():
     stats = tally.stats()
     assert stats.receive_window_s == 4.5
     assert (stats.first_arrival_records, stats.received_bytes, stats.received) == (1, 42, 3)
+
+
+def test_records_of_somebody_else_open_and_extend_no_receive_window():
+    tally = ClientTally("c", PREFIX, [(0, 0)])
+    tally.time_by(DeliveryTiming(SendPlan(1000.0, 1.0), Partitioner(1, 100), start_s=0.0, start_wall_s=0.0))
+    for now_s, sequence in ((1.0, None), (2.0, 0), (3.0, 1), (9.0, None)):
+        tally.record(0, 0, b"somebody else's" if sequence is None else record(sequence))
+        tally.arrived(now_s, 14)
+    stats = tally.stats()
+    assert (stats.receive_window_s, stats.first_arrival_records) == (1.0, 1)
+    assert (stats.foreign, stats.received, stats.received_bytes) == (2, 2, 56)
 
 
 def test_an_arrival_at_the_clocks_zero_is_the_first_one():
