@@ -12,7 +12,7 @@ from hydra.cli.terminal import ASKED_BY_A_USER, END_SIGNALS, interruptible
 from hydra.errors import InterruptedRunError
 
 PROGRAM = """
-import signal, sys, time
+import select, signal, sys, time
 from hydra.cli.terminal import interruptible
 from hydra.errors import InterruptedRunError
 
@@ -23,7 +23,10 @@ try:
             time.sleep(60)
         finally:
             print("cleans up", flush=True)
-            sys.stdin.readline()
+            # Waits as every wait of ours does, with an end: a signal that comes just before a read that never ends is
+            # seen by Python only when the read has ended.
+            while not select.select([sys.stdin], [], [], 0.05)[0]:
+                pass
             print("is clean", flush=True)
 except InterruptedRunError as error:
     sys.exit(error.exit_code)
