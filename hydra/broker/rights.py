@@ -27,7 +27,7 @@ from hydra.clients.wire_protocol import (
     read_list_offsets,
     string,
 )  # fmt: skip
-from hydra.clients.wire_request import ask
+from hydra.clients.wire_request import exchange
 from hydra.endpoints import Endpoint
 from hydra.errors import HydraError
 from hydra.options.kafka_access import NO_SECURITY, KafkaAccess
@@ -41,7 +41,9 @@ NO_PARTITION = 0x7FFFFFF0
 TOPIC_REFUSED, GROUP_REFUSED, CLUSTER_REFUSED = 29, 30, 31
 _REFUSALS = {TOPIC_REFUSED, GROUP_REFUSED, CLUSTER_REFUSED}
 _NOT_CONTROLLER = 41
-_TIMEOUT_S = 3.0
+_TIMEOUT_S = 10.0
+"""For all questions to one broker."""
+
 
 _CREATE_TOPICS, _DELETE_RECORDS, _DESCRIBE_CONFIGS, _DESCRIBE_GROUPS, _DELETE_GROUPS = 19, 21, 32, 15, 42
 _TOPIC_RESOURCE = 2
@@ -80,26 +82,41 @@ class Answer:
 def check_rights(
     options: Options, run_id: str, brokers: Sequence[Endpoint], access: KafkaAccess = NO_SECURITY
 ) -> Iterator[Answer]:
-    """Ask for each right that a run of that name with these options needs; never raises."""
-    asked = list(brokers)
-    for right in rights_needed(options, run_id):
-        yield _ask(right, asked, access)
+    """Ask for each right that a run of that name with these options needs; never raises.
+
+    A broker is asked for all of them on one connection, for which it has to let us in once. What it did not answer, or
+    only the controller knows, the next one is asked for.
+    """
+    rights = tuple(rights_needed(options, run_id))
+    waiting = dict.fromkeys(rights, "no broker answers")
+    answers: dict[Right, Answer] = {}
+    for broker in brokers:
+        if not waiting:
+            break
+        _ask(broker, waiting, answers, access)
+    answers |= {right: Answer(right, None, reason) for right, reason in waiting.items()}
+    yield from (answers[right] for right in rights)
 
 
-def _ask(right: Right, brokers: list[Endpoint], access: KafkaAccess) -> Answer:
-    """What the first broker that can tell says; one that does not answer is not asked again."""
-    reason = "no broker answers"
-    for broker in tuple(brokers):
+def _ask(broker: Endpoint, waiting: dict[Right, str], answers: dict[Right, Answer], access: KafkaAccess) -> None:
+    """Move what one broker answers from what is waited for to the answers, and note of the rest why it did not."""
+    asked = tuple(waiting)
+    try:
+        replies, reason = exchange(broker, [bytearray(right.request) for right in asked], _TIMEOUT_S, access)
+    except (HydraError, OSError) as error:
+        replies, reason = [], str(error)
+    waiting |= dict.fromkeys(asked[len(replies) :], reason)
+    for right, reply in zip(asked, replies, strict=False):
         try:
-            code = right.read(ask(broker, bytearray(right.request), _TIMEOUT_S, access))
-        except (HydraError, OSError, ValueError, LookupError, struct.error) as error:
-            reason = f"{broker}: {error or type(error).__name__}"
-            brokers.remove(broker)
+            code = right.read(reply)
+        except (ValueError, LookupError, struct.error) as error:
+            waiting[right] = f"{broker}: {error or type(error).__name__}"
             continue
-        if code != _NOT_CONTROLLER:
-            return Answer(right, code not in _REFUSALS)
-        reason = f"{broker} is not the controller"
-    return Answer(right, None, reason)
+        if code == _NOT_CONTROLLER:
+            waiting[right] = f"{broker} is not the controller"
+        else:
+            answers[right] = Answer(right, code not in _REFUSALS)
+            del waiting[right]
 
 
 def rights_needed(options: Options, run_id: str) -> Iterator[Right]:

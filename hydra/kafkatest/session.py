@@ -107,7 +107,7 @@ class Session:
                 check_broker_count(self._options, len(facts.brokers))
                 check_record_size(self._options, facts.max_message_bytes, "message.max.bytes")
                 self._check_rights(facts)
-                self._check_connections(facts)
+                check_connections(self._options, self._admin.connection_limits(), len(facts.brokers))
                 self.fitted(self._options)
             access = given or self._stack_access()
             self.launcher = MarathonLauncher(access, mesos_url=self._options.mesos_url, clock=self._clock)
@@ -196,11 +196,11 @@ class Session:
         forget_stacks_that_ended()
         if not (marathon or brokers):
             return
-        kept = self._options.keep_running
-        app_prefix, group_prefix = self._options.app_prefix, self._options.group_prefix
+        options = self._options
         trace = RunTrace(
-            self._run_id, os.getpid(), marathon, brokers, owner, app_prefix, kept, group_prefix=group_prefix
-        )
+            self._run_id, os.getpid(), marathon, brokers, owner, options.app_prefix, options.keep_running,
+            group_prefix=options.group_prefix,
+        )  # fmt: skip
         try:
             self._trace = Trace(trace)
         except (OSError, HydraError) as error:
@@ -264,10 +264,6 @@ class Session:
                 hint="add these ACLs; 'hydra doctor' with the same flags checks all that the run needs",
             )
 
-    def _check_connections(self, facts: ClusterFacts) -> None:
-        """See that the brokers let in as many clients, as far as their settings may be read."""
-        check_connections(self._options, self._admin.connection_limits(), len(facts.brokers))
-
     def fitted(self, options: Options) -> Options:
         """The options as they are in the topic that they name: its partitions are theirs.
 
@@ -291,7 +287,7 @@ class Session:
             self._progress.phase("starting", "waiting for the embedded Kafka")
             self._open_admin()
         self._facts = self._admin.check()
-        self._check_connections(self._facts)
+        check_connections(self._options, self._admin.connection_limits(), len(self._facts.brokers))
         grace_s = EMBEDDED_GRACE_S if self._embedded else self._options.delivery_timeout_s
         probe = BrokerProbe(self.bootstrap_servers, grace_s=grace_s, note=self._progress.note)
         self._probe = self._closing.enter_context(probe)

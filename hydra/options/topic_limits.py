@@ -1,4 +1,4 @@
-"""A topic that is there, and that a run is to leave as it is: what of it does not go with the run's options."""
+"""What of a topic does not go with a run's options: of any, and of one that is there and is to stay as it is."""
 
 from __future__ import annotations
 
@@ -7,9 +7,22 @@ from collections.abc import Iterator
 from hydra.errors import UsageError
 from hydra.options.options import Options, check_record_size
 from hydra.options.order import TopicFacts
+from hydra.records.identity import RECORD_OVERHEAD_BYTES
 
-RECORD_OVERHEAD_BYTES = 10
-"""Of a record in a log, beside its value."""
+
+def check_records_fit(options: Options, facts: TopicFacts, topic: str = "the topic") -> None:
+    """Refuse a topic that takes no record of this run: as large as they are, or with as few replicas in sync.
+
+    Raises:
+        UsageError: names the setting.
+    """
+    check_record_size(options, facts.max_message_bytes, f"max.message.bytes of {topic}")
+    if options.acks == "all" and facts.lacks_replicas:
+        raise UsageError(
+            f"--acks=all needs {facts.min_insync_replicas} replicas in sync (min.insync.replicas), and a partition of"
+            f" {topic} has {facts.in_sync_replicas}: no record would be acknowledged",
+            hint="see which brokers are down, raise the number of replicas, or measure with --acks=1",
+        )
 
 
 def check_topic(options: Options, facts: TopicFacts, partitions: int) -> None:
@@ -26,13 +39,7 @@ def check_topic(options: Options, facts: TopicFacts, partitions: int) -> None:
             " in it, and Hydra's have none",
             hint="name a topic with cleanup.policy=delete, or leave --topic out for one of the run's own",
         )
-    check_record_size(options, facts.max_message_bytes, f"max.message.bytes of the topic {name}")
-    if options.acks == "all" and facts.lacks_replicas:
-        raise UsageError(
-            f"--topic={name} has a partition with {facts.in_sync_replicas} replicas in sync, and --acks=all needs"
-            f" {facts.min_insync_replicas} (min.insync.replicas)",
-            hint="bring its replicas up, or measure with --acks=1",
-        )
+    check_records_fit(options, facts, f"the topic {name}")
 
 
 def doubts(options: Options, facts: TopicFacts) -> Iterator[str]:

@@ -27,6 +27,9 @@ SEQUENCE_OFFSET = 6
 RUN_ID = re.compile(r"hydra-\d{8}-\d{6}-[0-9a-f]{6}")
 """The name of a run, of its own topic, and what the names of its groups begin with."""
 
+RECORD_OVERHEAD_BYTES = 10
+"""Of a record in a log beside its value, as an estimate: its own lengths and deltas, and its share of a batch."""
+
 BATCH_HEADER_BYTES = 61
 """Of a record batch (magic 2), before its first record."""
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from hydra.accounting.evidence import Audit, OffsetRange
 from hydra.errors import BrokerError
 from hydra.options.order import RunOrder
+from hydra.records.identity import RECORD_OVERHEAD_BYTES
 from hydra.run.protocols import Auditor
 
 AUTO_RECORDS = 20_000_000
@@ -16,8 +17,6 @@ AUTO_BYTES = 1024**3
 BASE_TIMEOUT_S = 15.0
 SLOW_BYTES_PER_S = 20_000_000
 """No broker that anybody tests is slower than this."""
-
-RECORD_OVERHEAD_BYTES = 10
 
 
 def audit_log(auditor: Auditor, order: RunOrder, log: Mapping[int, OffsetRange]) -> tuple[Audit | None, str]:

@@ -20,6 +20,7 @@ from hydra.accounting.stats import PublisherStats, SubscriberStats
 from hydra.codec import decode
 from hydra.errors import BrokerError, DegradedError, HydraError, InterruptedRunError, NotReadyError
 from hydra.options.order import RunOrder
+from hydra.options.topic_limits import check_records_fit
 from hydra.run.audit import audit_log
 from hydra.run.clock import poll_until
 from hydra.run.host_clocks import HostClocks, start_together
@@ -27,7 +28,7 @@ from hydra.run.monitor import Monitor, limits_met, wait_until_positioned
 from hydra.run.protocols import RunContext, Task
 from hydra.run.record import RunRecord, failed_record
 from hydra.run.task_roster import TaskRoster
-from hydra.run.topics import check_records_fit, delete_own_topic, with_topic
+from hydra.run.topics import delete_own_topic, with_topic
 from hydra.run.warm_up import Warmth
 from hydra.signals.messages import DrainTo, Request, SignalReply, StopSending, TaskOrder, request
 
@@ -171,7 +172,7 @@ class Run:
         self._context.progress.phase("configuring", f"topic {self.order.topic}")
         self.order = with_topic(self.order, self._context.admin, self._context.progress.note)
         self._monitor.watch_topic(self.order.topic_facts.identity)
-        check_records_fit(self.order)
+        check_records_fit(self.order.options, self.order.topic_facts)
 
     def _configure(self) -> None:
         """Give every task the order, each with its own clients; all at once."""

@@ -6,8 +6,7 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 
-from hydra.errors import BrokerError, UsageError
-from hydra.options.options import check_record_size
+from hydra.errors import BrokerError
 from hydra.options.order import PartitionStart, RunOrder
 from hydra.options.topic_limits import check_topic, doubts
 from hydra.run.protocols import TopicAdmin
@@ -45,22 +44,6 @@ def _found(order: RunOrder, admin: TopicAdmin, note: Callable[[str], None]) -> R
         for client in order.clients
     )
     return replace(order, leaders=tuple(leaders), topic_facts=facts, begin_offsets=ends, clients=clients)
-
-
-def check_records_fit(order: RunOrder) -> None:
-    """Refuse a topic that takes no record of this run: as large as they are, or with as few replicas in sync.
-
-    Raises:
-        UsageError: names the setting.
-    """
-    options, facts = order.options, order.topic_facts
-    check_record_size(options, facts.max_message_bytes, "max.message.bytes of the topic")
-    if options.acks == "all" and facts.lacks_replicas:
-        raise UsageError(
-            f"--acks=all: a partition of the topic has {facts.in_sync_replicas} replicas in sync and"
-            f" min.insync.replicas is {facts.min_insync_replicas}: no record would be acknowledged",
-            hint="see which brokers are down, raise --replication_factor, or lower --min_insync_replicas",
-        )
 
 
 def delete_own_topic(order: RunOrder, admin: TopicAdmin, note: Callable[[str], None]) -> None:

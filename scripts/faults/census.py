@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import random
 import re
 import sys
-import tempfile
 import time
 import traceback
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 from more_rows import ELSEWHERE
 from rows import ROWS, Row
-from stage import House
+from stage import House, play_in_random_order
 
 HUNG = re.compile(r"still running after|not within")
 
@@ -35,17 +32,10 @@ def run_census(times: int, only: str, seed: int) -> int:
     """Run the rows whose names match in random order; print a table. Returns 0 if all was right."""
     print(f"seed {seed}", flush=True)
     chosen = [row for row in ROWS if re.search(only, row.name)]
-    order = [row for row in chosen for _time in range(times)]
-    random.Random(seed).shuffle(order)  # noqa: S311
     counts = {row.name: Count() for row in chosen}
-    with tempfile.TemporaryDirectory(prefix="faults-", ignore_cleanup_errors=True) as folder:
-        house = House(Path(folder))
-        try:
-            house.open()
-            for number, row in enumerate(order, start=1):
-                _play(row, house, counts[row.name], f"{number}/{len(order)}")
-        finally:
-            left = house.close()
+    left = play_in_random_order(
+        chosen, times, seed, lambda row, house, number: _play(row, house, counts[row.name], number)
+    )
     _print_table(counts)
     print("\nnot here:")
     for what, why in ELSEWHERE.items():

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import random
 import re
-import tempfile
 import threading
 import time
 import traceback
@@ -16,7 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from stage import House, Stage, wait_dead
+from stage import House, Stage, play_in_random_order, wait_dead
 
 from tests.commands import Command, suspend, wait_until
 from tests.quotas import client_quota
@@ -68,18 +66,12 @@ def run_limits(times: int, only: str, seed: int) -> int:
     """Plant each limit so many times; print what it was called. Returns 0 if all were called what they are."""
     print(f"seed {seed}", flush=True)
     chosen = [limit for limit in LIMITS if re.search(only, limit.name)]
-    order = [limit for limit in chosen for _time in range(times)]
-    random.Random(seed).shuffle(order)  # noqa: S311
     counts = {limit.name: Count() for limit in chosen}
-    with tempfile.TemporaryDirectory(prefix="faults-", ignore_cleanup_errors=True) as folder:
-        house = House(Path(folder))
-        try:
-            house.open()
-            for number, limit in enumerate(order, start=1):
-                told = _play(limit, house, counts[limit.name])
-                print(f"{number}/{len(order)} {limit.name}: {told}", flush=True)
-        finally:
-            left = house.close()
+
+    def play(limit: Limit, house: House, number: str) -> None:
+        print(f"{number} {limit.name}: {_play(limit, house, counts[limit.name])}", flush=True)
+
+    left = play_in_random_order(chosen, times, seed, play)
     wrong = _print_table(chosen, counts)
     print(f"left by the stack: {left or 'nothing'}")
     return 1 if wrong or left else 0
@@ -108,14 +100,15 @@ def _play(limit: Limit, house: House, count: Count) -> str:
 
 
 def _print_table(chosen: list[Limit], counts: dict[str, Count]) -> int:
-    """Returns how many limits were called what they are not."""
+    """Returns how many limits were called what they are not, or got no answer."""
     width = max((len(limit.name) for limit in chosen), default=5)
     print(f"\n{'limit':{width}}  is the broker's  runs  no answer  called, exit codes")
     wrong = 0
     for limit in chosen:
         count = counts[limit.name]
         by_broker, answered = count.called["broker"], count.runs - count.failed
-        wrong += by_broker < 0.95 * answered if limit.brokers else by_broker
+        # No answer is not the right one.
+        wrong += count.failed + (by_broker < 0.95 * answered if limit.brokers else by_broker)
         called = ", ".join(f"{name} {number}" for name, number in count.called.most_common())
         codes = ", ".join(f"{code}: {number}" for code, number in sorted(count.codes.items()))
         line = f"{'yes' if limit.brokers else 'no':15}  {count.runs:4}  {count.failed:9}  {called} ({codes})"
@@ -126,16 +119,17 @@ def _print_table(chosen: list[Limit], counts: dict[str, Count]) -> int:
 @planted(brokers=False)
 def quota_of_clients(stage: Stage) -> Command:
     """A broker holds them back on purpose."""
-    with client_quota(stage.house.kafka, consumer_byte_rate=2000.0):
-        command = stage.on_stack().hydra("kafka", *LOAD)
-        command.end(120)
-    return command
+    return _held_back(stage, consumer_byte_rate=2000.0)
 
 
 @planted(brokers=False)
 def quota_of_the_publisher(stage: Stage) -> Command:
     """The same on the way in."""
-    with client_quota(stage.house.kafka, producer_byte_rate=2000.0):
+    return _held_back(stage, producer_byte_rate=2000.0)
+
+
+def _held_back(stage: Stage, **quota: float) -> Command:
+    with client_quota(stage.house.kafka, **quota):
         command = stage.on_stack().hydra("kafka", *LOAD)
         command.end(120)
     return command
@@ -179,9 +173,14 @@ def subscribers_dead(stage: Stage) -> Command:
     return _killed(stage, "kafka-sub")
 
 
-def _killed(stage: Stage, role: str) -> Command:
+def _under_way(stage: Stage) -> Command:
     command = stage.on_stack().hydra("kafka", *LOAD, STRICT)
     command.wait_for("delivered [1-9]")
+    return command
+
+
+def _killed(stage: Stage, role: str) -> Command:
+    command = _under_way(stage)
     for task in stage.place.tasks(role):
         task.kill()
         wait_dead(task)
@@ -201,8 +200,7 @@ def subscriber_suspended(stage: Stage) -> Command:
 
 
 def _suspended(stage: Stage, role: str) -> Command:
-    command = stage.on_stack().hydra("kafka", *LOAD, STRICT)
-    command.wait_for("delivered [1-9]")
+    command = _under_way(stage)
     task = stage.place.tasks(role)[0]
     suspend(task)
     time.sleep(3)  # the pause itself
@@ -214,8 +212,7 @@ def _suspended(stage: Stage, role: str) -> Command:
 @planted(brokers=False)
 def topic_deleted(stage: Stage) -> Command:
     """Somebody else's hand in the topic."""
-    command = stage.on_stack().hydra("kafka", *LOAD, STRICT)
-    command.wait_for("delivered [1-9]")
+    command = _under_way(stage)
     for name in stage.house.admin.topics():
         if name.startswith("hydra-"):
             stage.house.admin.delete_topic(name)

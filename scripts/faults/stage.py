@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import random
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 
@@ -46,6 +48,26 @@ class Stage:
         """Have commands use the stack that stays."""
         self.place.use(self.house.stack)
         return self
+
+
+Played = TypeVar("Played")
+
+
+def play_in_random_order(
+    played: Iterable[Played], times: int, seed: int, play: Callable[[Played, House, str], None]
+) -> list[str]:
+    """Play each so many times in one house; ``play`` also gets the number of the turn. Returns what the stack left."""
+    order = [each for each in played for _time in range(times)]
+    random.Random(seed).shuffle(order)  # noqa: S311
+    with tempfile.TemporaryDirectory(prefix="faults-", ignore_cleanup_errors=True) as folder:
+        house = House(Path(folder))
+        try:
+            house.open()
+            for number, each in enumerate(order, start=1):
+                play(each, house, f"{number}/{len(order)}")
+        finally:
+            left = house.close()
+    return left
 
 
 class House:

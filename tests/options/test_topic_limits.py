@@ -1,11 +1,13 @@
 """A topic that is there: what of it a run cannot have, and what it should know."""
 
+import contextlib
+
 import pytest
 
 from hydra.errors import UsageError
 from hydra.options.options import Options, checked, merged
 from hydra.options.order import TopicFacts
-from hydra.options.topic_limits import check_topic, doubts
+from hydra.options.topic_limits import check_records_fit, check_topic, doubts
 
 THERE = {"topic": "orders", "bootstrap_servers": "h:1"}
 PLAIN = TopicFacts(cleanup_policy="delete", retention_ms=604_800_000, retention_bytes=-1, compression_type="producer")
@@ -28,6 +30,17 @@ def test_what_the_topic_cannot_be_used_for_is_refused(changes, facts, text):
     with pytest.raises(UsageError) as caught:
         check_topic(options(**changes), facts, 3)
     assert text in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("acks", "in_sync", "wanted", "refused"),
+    [("all", 1, 2, True), ("all", 2, 2, False), ("1", 1, 2, False), ("all", None, None, False)],
+)
+def test_a_topic_that_would_acknowledge_nothing_is_refused(acks, in_sync, wanted, refused):
+    facts = TopicFacts(min_insync_replicas=wanted, in_sync_replicas=in_sync)
+    told = pytest.raises(UsageError, match=r"--acks=all needs 2 replicas in sync.* of the topic has 1: no record")
+    with told if refused else contextlib.nullcontext():
+        check_records_fit(Options(acks=acks), facts)
 
 
 @pytest.mark.parametrize("partitions", [1, 3])

@@ -7,7 +7,8 @@ import pytest
 from hydra.accounting.evidence import Audit, OffsetRange
 from hydra.options.options import Options
 from hydra.options.order import RunOrder
-from hydra.run.audit import AUTO_BYTES, AUTO_RECORDS, BASE_TIMEOUT_S, RECORD_OVERHEAD_BYTES, audit_log
+from hydra.records.identity import RECORD_OVERHEAD_BYTES
+from hydra.run.audit import AUTO_BYTES, AUTO_RECORDS, BASE_TIMEOUT_S, audit_log
 
 
 class Auditor:

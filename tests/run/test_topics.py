@@ -1,15 +1,12 @@
 """A run in a topic of somebody else's: it begins at the end, and leaves the topic as it was."""
 
-import contextlib
-import dataclasses
-
 import pytest
 
 from hydra.accounting.evidence import OffsetRange
-from hydra.errors import BrokerError, UsageError
+from hydra.errors import BrokerError
 from hydra.options.options import Options
-from hydra.options.order import PartitionStart, RunOrder, TopicFacts, TopicIdentity, make_order
-from hydra.run.topics import check_records_fit, delete_own_topic, with_topic
+from hydra.options.order import PartitionStart, TopicFacts, TopicIdentity, make_order
+from hydra.run.topics import delete_own_topic, with_topic
 
 
 class Cluster:
@@ -86,14 +83,3 @@ def test_names_begin_as_the_prefixes_say():
     order = order_of(client_id_prefix="team-a-", group_prefix="team-b.", group="shared")
     assert order.client_id("hydra-pub") == "team-a-hydra-pub"
     assert {client.group_id for client in order.clients} == {"team-b.run-1"}
-
-
-@pytest.mark.parametrize(
-    ("acks", "in_sync", "wanted", "refused"),
-    [("all", 1, 2, True), ("all", 2, 2, False), ("1", 1, 2, False), ("all", None, None, False)],
-)
-def test_a_topic_that_would_acknowledge_nothing_is_refused(acks, in_sync, wanted, refused):
-    facts = TopicFacts(min_insync_replicas=wanted, in_sync_replicas=in_sync)
-    order = RunOrder("r", dataclasses.replace(Options(), acks=acks), topic_facts=facts)
-    with pytest.raises(UsageError, match=r"1 replicas in sync.*2") if refused else contextlib.nullcontext():
-        check_records_fit(order)
