@@ -35,6 +35,16 @@ def parse_endpoints(bootstrap_servers: str) -> tuple[Endpoint, ...]:
     return tuple(endpoints)
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a host's name or address, without brackets, is one of this machine that no other reaches."""
+    import ipaddress
+
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
 def local_address_towards(peer: Endpoint) -> str:
     """The address of this machine that the system would use to send to ``peer``; nothing is sent.
 

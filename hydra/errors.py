@@ -100,6 +100,28 @@ class AppLockedError(MarathonError):
         self.deployment_ids = tuple(deployment_ids)
 
 
+class KubernetesError(InfrastructureError):
+    """Kubernetes cannot be reached, or refused something; ``status`` is the HTTP status where there is one."""
+
+    def __init__(self, message: str, *, hint: str = "", status: int | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+
+
+class StillGoingError(KubernetesError):
+    """What had that name before is still being removed: worth another try."""
+
+    retryable = True
+
+
+class RemoteRunError(HydraError):
+    """A run whose controller is elsewhere has ended with an error; exit code and words are those of that controller."""
+
+    def __init__(self, message: str, *, hint: str = "", exit_code: int) -> None:
+        super().__init__(message, hint=hint)
+        self.exit_code = exit_code
+
+
 class OutputError(InfrastructureError):
     """A result file cannot be written; names the path and the reason."""
 

@@ -84,10 +84,16 @@ _LIBRDKAFKA_TEXTS: Mapping[str, int] = {
 }  # fmt: skip
 """Where librdkafka says what happened, it does not name the error."""
 
+NO_ADDRESS = "the name cannot be resolved"
+NOT_KNOWN_YET = "is not known yet"
+"""How our own driver tells of a name that has no address now, and of a broker that is in no answer of the others."""
+
 _NETWORK_OR_BROKER = re.compile(
-    r"Broker: |refused|reset|connection abort|[Dd]isconnect|timed? ?out|[Tt]imeout|Broken pipe|No route to host"
-    r"|unreachable|resolve|Network is down"
-    r"|getaddrinfo|Name or service|are down|transport failure|closed the connection|no reply|no connection|no leader"
+    rf"{NO_ADDRESS}|{NOT_KNOWN_YET}"
+    r"|Broker: |refused|reset|connection abort|[Dd]isconnect|timed? ?out|[Tt]imeout|Broken pipe|No route to host"
+    r"|unreachable|resolve|Network is down|Host is down|Machine is not on the network|endpoint is not connected"
+    r"|getaddrinfo|Name or service|name resolution|address associated with|DNS lookup"
+    r"|are down|transport failure|closed the connection|no reply|no connection|no leader|certificate"
     r"|No brokers|NoBrokersAvailable|Bootstrap|[Cc]onnection (failed|setup)|KafkaConnectionError|Connection lost: None"
     r"|[Aa]uthenticat|SSL|TLS|SASL|NodeNotReady|rebalanc|out of range|network data|sending request data|\berror \d"
 )
@@ -105,6 +111,7 @@ NAMES_PREFIX = "hydra-"
 
 _TOO_FEW_REPLICAS = "fewer replicas are in sync than min.insync.replicas: see which brokers are down, or use --acks=1"
 
+UNSUPPORTED_VERSION = 35
 UNKNOWN_SERVER_ERROR = -1
 """The lowest of Kafka's codes; what is below is a client library's own."""
 
@@ -127,7 +134,8 @@ _HINTS: Mapping[int, str] = {
     " message.timestamp.after.max.ms",
     33: "the listener wants another SASL mechanism",
     34: "the listener wants SASL: give the address of a listener without it",
-    35: "use a newer broker, or another driver",
+    35: "use a newer broker, or another driver; with --group_protocol=consumer: Kafka from 4.0 on, with group.version=1"
+    " (kafka-features) and consumer among group.coordinator.rebalance.protocols",
     36: "end what else uses that topic",
     37: "ask for a number of --partitions that the brokers take",
     38: "the cluster has fewer brokers than its default.replication.factor",
@@ -140,6 +148,8 @@ _HINTS: Mapping[int, str] = {
     87: "a compacted topic (cleanup.policy) takes no record without a key, and a topic none with a timestamp that is"
     " out of message.timestamp.before.max.ms and message.timestamp.after.max.ms",
     81: "raise group.max.size of the broker, or use fewer clients in a group",
+    111: "another member has the same group.instance.id, and Hydra's members have none: see who else uses the group",
+    112: "the brokers have no assignor for this group: see group.consumer.assignors",
 }
 _DEFAULT_HINT = "see the broker's log"
 

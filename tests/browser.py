@@ -77,14 +77,17 @@ class Tab:
 
     async def ask(self, method: str, **given: object) -> dict:
         """One command, and its result."""
+        reply = await self._reply_to(method, **given)
+        assert "error" not in reply, (method, reply["error"])
+        return reply["result"]
+
+    async def _reply_to(self, method: str, **given: object) -> dict:
         self._asked += 1
         number = self._asked
         self._answers[number] = asyncio.get_running_loop().create_future()
         answer = self._answers[number]
         await self._socket.send_json({"id": number, "method": method, "params": given})
-        reply = await asyncio.wait_for(answer, DEADLINE_S)
-        assert "error" not in reply, (method, reply["error"])
-        return reply["result"]
+        return await asyncio.wait_for(answer, DEADLINE_S)
 
     async def run(self, expression: str) -> object:
         """The value of a JavaScript expression in the page."""
@@ -95,19 +98,28 @@ class Tab:
     async def until(self, expression: str, what: str) -> None:
         """Wait until an expression is true."""
         deadline_s = time.monotonic() + DEADLINE_S
-        while not await self.run(f"!!({expression})"):
+        while not await self._holds(expression):
             assert time.monotonic() < deadline_s, what
             await asyncio.sleep(0.02)
 
-    async def open(self, path: Path, *, width: int = 1280, height: int = 900, dark: bool = False) -> float:
-        """Open a file; returns the seconds until the plots in view are drawn."""
+    async def _holds(self, expression: str) -> bool:
+        """Whether it is true; of a page that goes to another one just now it is not, yet."""
+        reply = await self._reply_to("Runtime.evaluate", expression=f"!!({expression})", returnByValue=True)
+        if "error" in reply:
+            assert reply["error"]["code"] == -32000, reply["error"]  # the page was left before it answered
+            return False
+        assert "exceptionDetails" not in reply["result"], reply["result"]["exceptionDetails"]
+        return reply["result"]["result"]["value"]
+
+    async def open(self, path: Path | str, *, width: int = 1280, height: int = 900, dark: bool = False) -> float:
+        """Open a file, or an address; returns the seconds until the plots in view are drawn."""
         for domain in ("Network", "Runtime", "Log", "Page"):
             await self.ask(f"{domain}.enable")
         await self.ask("Performance.enable", timeDomain="threadTicks")
         await self.look(width=width, height=height, dark=dark)
         self._loaded.clear()
         began_s = time.monotonic()
-        await self.ask("Page.navigate", url=path.as_uri())
+        await self.ask("Page.navigate", url=path if isinstance(path, str) else path.as_uri())
         await asyncio.wait_for(self._loaded.wait(), DEADLINE_S)
         # The figures of what is in view are drawn in the next frame after the page has been laid out.
         await self.until(
@@ -215,14 +227,14 @@ async def _port(file: Path, process: subprocess.Popen) -> int:
 
 @pytest.fixture(scope="session")
 def look_at():
-    """Opens a file and has a scenario look at it; all files are opened in one Chromium.
+    """Opens a file or an address and has a scenario look at it; all files are opened in one Chromium.
 
     ``look_at(file, scenario, **given)``: a scenario is a coroutine function of the tab and of the seconds that opening
     took, and what it returns is returned; for the others see ``Tab.open``.
     """
     started: list[Chromium] = []
 
-    def look(file: Path, scenario, **given: object):
+    def look(file: Path | str, scenario, **given: object):
         if not started:
             started.append(Chromium())
 

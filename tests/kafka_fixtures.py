@@ -15,6 +15,14 @@ from tests.proxies import PublisherProxy
 
 
 @pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]:
+    """One broker for all tests that do it no harm and want no stack."""
+    folder = tmp_path_factory.mktemp("shared") / "broker"
+    with EmbeddedBroker(**kafka_parts(folder), env={"HYDRA_RUN_ID": "shared"}, start_timeout_s=60) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
 def running_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """A local stack that is up for all tests: it serves every run that does it no harm."""
     stack = Place(tmp_path_factory.mktemp("running"))

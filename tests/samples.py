@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import random
 
 from hydra.accounting.bottleneck import Bottleneck
 from hydra.accounting.evidence import Evidence
 from hydra.accounting.latency import SAMPLE_BITS, LatencyHistogram, LatencySummary
+from hydra.accounting.percentile_curve import LatencyCurves, curve_steps
 from hydra.accounting.result import EXIT_CODES, ClientResult, Result
 from hydra.accounting.stats import ProcessUsage, SubscriberSample, SubscriberStats
 from hydra.accounting.timeline import TimelinePoint
@@ -20,6 +22,11 @@ from hydra.sweep.plan import SweepPlan, make_points
 from hydra.sweep.record import PointRecord, SweepRecord
 
 ZEROS = {item.name: 0 for item in dataclasses.fields(Totals)}
+
+
+def curve(p50_ms: float, deliveries: int) -> tuple[float, ...]:
+    """A percentile curve that rises with every nine, near to the percentiles of ``latencies``."""
+    return tuple(float(f"{p50_ms * (0.75 + 0.75 * math.log10(step)):.4g}") for step in curve_steps(deliveries))
 
 
 def latencies(p50_ms: float = 4.0, deliveries: int = 1000) -> LatencySummary:
@@ -80,6 +87,9 @@ def result(
         client_p99_max_ms=3 * p50_ms,
         slowest_client="client-1",
         clock_error_ms=0.0,
+        curves=LatencyCurves(
+            e2e=curve(p50_ms, sent * clients), service=curve(p50_ms, sent * clients), publisher_lag=curve(0.1, sent)
+        ),
     )
     points = tuple(_moment(second, rate, clients, chance, p50_ms) for second in range(1, seconds + 1))
     bottleneck = Bottleneck("harness" if harness_limited else "none", harness_limited)

@@ -38,7 +38,10 @@ def test_what_changes_a_program_is_left_out():
     [
         (["kafka", "--acks=2"], 2, "hydra: "),
         # A controller with a stack of its own, up to the first look at the broker.
-        (["kafka", "--bootstrap_servers=127.0.0.1:9", "--total_sub_apps=1"], 4, "127.0.0.1:9: Connection refused"),
+        pytest.param(
+            *(["kafka", "--bootstrap_servers=127.0.0.1:9", "--total_sub_apps=1"], 4, "127.0.0.1:9: Connection refused"),
+            marks=pytest.mark.release,
+        ),
     ],
 )
 def test_a_refused_command_is_refused_as_ever(tmp_path, command, settings, arguments, exit_code, complaint):

@@ -29,7 +29,7 @@ def test_no_code_that_a_library_retries_is_final():
     assert {code for code, kind in LISTED.items() if kind.retriable and is_final(code)} <= {84}
 
 
-@pytest.mark.parametrize("code", [17, 26, 29, 30, 31, 35, 38, 40, 44, 58, 81])
+@pytest.mark.parametrize("code", [17, 26, 29, 30, 31, 35, 38, 40, 44, 58, 81, 111, 112])
 def test_refusals_for_good_are_final_and_have_a_hint_of_their_own(code):
     assert is_final(code)
     assert error_hint(code, "READ") != error_hint(21, "READ")
@@ -91,6 +91,11 @@ def test_the_right_that_is_missing_is_named_with_its_resource():
         ("h:1: Network is down", False),
         ("h:1: Connection refused", False),
         ("partition 0 of t has no leader", False),
+        ("h:1: Host is down", False),
+        ("h:1: Temporary failure in name resolution", False),
+        ("h:1/1: No address associated with hostname", False),
+        ("DNS lookup failed for h:1, exception was [Errno -3] Temporary failure in name resolution", False),
+        ("h:1: the broker's certificate is not trusted (unable to get issuer): give its CA", False),
         ("NOT_LEADER_OR_FOLLOWER for topic t", False),
         ("h:1: error 9999 for partition 0 of topic t", False),
         ("[Error 6] NotLeaderForPartitionError", False),

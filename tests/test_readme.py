@@ -76,6 +76,8 @@ def test_every_option_has_a_row_and_every_row_an_option():
 def default_text(default: object) -> str:
     if default in (None, ()):
         return "-"
+    if isinstance(default, tuple):
+        return ",".join(default)
     return "no" if default is False else f"{default:g}" if isinstance(default, float) else str(default)
 
 
@@ -148,7 +150,8 @@ def all_commands(command: click.Command, path: tuple[str, ...]) -> Iterator[tupl
         for name in command.list_commands(context):
             below = command.get_command(context, name)
             assert below is not None
-            yield from all_commands(below, (*path, name))
+            if not below.hidden:
+                yield from all_commands(below, (*path, name))
 
 
 @pytest.mark.parametrize("path", [*all_commands(hydra.cli.commands.hydra, ())], ids=" ".join)

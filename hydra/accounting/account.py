@@ -25,6 +25,7 @@ from hydra.accounting.evidence import Evidence, within_plan
 from hydra.accounting.intervals import Span
 from hydra.accounting.latency import merged
 from hydra.accounting.loss import PartitionLog
+from hydra.accounting.percentile_curve import LatencyCurves, percentile_curve
 from hydra.accounting.result import ClientResult, Result, find_verdict
 from hydra.accounting.stats import PublisherStats
 from hydra.accounting.timeline import TimelinePoint
@@ -103,15 +104,21 @@ def _while_sending(order: RunOrder, evidence: Evidence, points: Sequence[Timelin
 
 def _latency(order: RunOrder, evidence: Evidence, clients: Sequence[ClientResult]) -> Latencies:
     # Against the broker's stamps it would be another figure, and another one with each driver.
-    service = () if order.topic_facts.stamped_by_broker else [stats.service for stats in evidence.subscribers]
+    service = () if order.topic_facts.hides_send_time else [stats.service for stats in evidence.subscribers]
     by_p99 = sorted((client.e2e.p99_ms, client.name) for client in clients if client.e2e.deliveries)
     p99s = [p99_ms for p99_ms, _ in by_p99] or [0.0]
-    lag = [evidence.publisher.lag] if evidence.publisher else []
+    publisher = [evidence.publisher] if evidence.publisher else []
+    histograms = {
+        "e2e": merged(stats.e2e for stats in evidence.subscribers),
+        "service": merged(service),
+        "unpaced": merged(stats.unpaced for stats in evidence.subscribers),
+        "publisher_lag": merged(stats.lag for stats in publisher),
+        "ack": merged(stats.ack for stats in publisher),
+    }
+    summaries: dict[str, Any] = {name: histogram.summary() for name, histogram in histograms.items()}
     return Latencies(
-        e2e=merged(stats.e2e for stats in evidence.subscribers).summary(),
-        service=merged(service).summary(),
-        publisher_lag=merged(lag).summary(),
-        unpaced=merged(stats.unpaced for stats in evidence.subscribers).summary(),
+        **summaries,
+        curves=LatencyCurves(**{name: percentile_curve(histogram) for name, histogram in histograms.items()}),
         client_p99_min_ms=p99s[0],
         client_p99_median_ms=p99s[len(p99s) // 2],
         client_p99_max_ms=p99s[-1],
@@ -187,10 +194,14 @@ def _client_totals(clients: Sequence[ClientResult]) -> dict[str, Any]:
         "clients_expecting": len(expecting),
         **sums,
         "mean_distinct_records": _mean([client.distinct for client in reporting]),
-        "mean_rx_rate_per_s": _mean([client.rate_per_s for client in reporting]),
+        "mean_rx_rate_per_s": _known_mean([client.rate_per_s for client in reporting]),
         "mean_loss_percent": _mean([client.loss_percent for client in expecting]),
-        "mean_failing_rx_rate_per_s": _mean([client.rate_per_s for client in reporting if client.state == "failing"]),
+        "mean_failing_rx_rate_per_s": _known_mean(
+            [client.rate_per_s for client in reporting if client.state == "failing"]
+        )
+        or 0.0,
         "clients_throttled_s": sum(client.throttled_s for client in reporting),
+        "clients_without_rate": sum(client.rate_per_s is None for client in reporting),
         "records_per_fetch": _ratio(received, sums["fetches"]),
     }
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
 
+from hydra.accounting.broker_parts import broker_part, inside_facts
 from hydra.accounting.connections import not_let_in
 from hydra.accounting.evidence import Evidence
 from hydra.accounting.hosts import THROTTLED_RATIO, host_signs, hosts_are_known
@@ -61,6 +62,13 @@ class Bottleneck:
     """What the limit was named from."""
     advice: str = ""
     """What to change, where the harness was the limit."""
+    part: str = ""
+    """What gave way inside of the broker, where it was the limit, such as ``its request handlers``; empty: unknown."""
+
+    @property
+    def name(self) -> str:
+        """The limit with the part, such as ``broker: its request handlers``."""
+        return f"{self.limit}: {self.part}" if self.part else self.limit
 
     @property
     def tells_of_broker(self) -> bool:
@@ -85,7 +93,7 @@ def find_bottleneck(
     if not symptoms:
         return Bottleneck("none", harness_limited=False)
     signs = [
-        *_publisher_signs(order, evidence, latency, points),
+        *_publisher_signs(order, evidence, totals, latency, points),
         *_subscriber_signs(order, evidence, points),
         *_machine_signs(order, evidence, totals),
         *error_signs(evidence),
@@ -106,12 +114,16 @@ def find_bottleneck(
         ("broker", _without_advice(_broker(order, evidence, totals))),
     )
     limit, told = next((limit, told) for limit, told in found if told)
+    part = broker_part(evidence.inside) if limit == "broker" else None
+    if limit == "broker":
+        told = (*told, *_without_advice(inside_facts(evidence.inside) if part is None else part.evidence))
     return Bottleneck(
         limit=limit,
         harness_limited=limit == "harness",
         symptoms=symptoms,
         evidence=tuple(text for text, _ in told),
         advice="; ".join(dict.fromkeys(advice for _, advice in told if advice)),
+        part=part.name if part is not None else "",
     )
 
 
@@ -226,7 +238,7 @@ def _full_links(evidence: Evidence) -> tuple[str, ...]:
 
 
 def _publisher_signs(
-    order: RunOrder, evidence: Evidence, latency: Latencies, points: Sequence[TimelinePoint]
+    order: RunOrder, evidence: Evidence, totals: Totals, latency: Latencies, points: Sequence[TimelinePoint]
 ) -> list[tuple[str, str]]:
     """(evidence, what to change) for a publisher at its limit."""
     publisher, lag = evidence.publisher, latency.publisher_lag
@@ -235,13 +247,18 @@ def _publisher_signs(
     cpu_percent = fmean([point.publisher_cpu_percent for point in points]) if points else 0.0
     if cpu_percent >= NEAR_FULL_CORE_PERCENT:
         return [(f"the publisher used {cpu_percent:.0f} % of a core", "ask for a lower rate, or larger batches")]
-    pause_s = longest_pause_s(publisher.samples, order.sample_every_s)
+    # The last sample follows the flush, which waits for the brokers.
+    pause_s = longest_pause_s(publisher.samples[:-1], order.sample_every_s)
     if pause_s > PAUSE_S:
         return [(f"the publisher stood still for {pause_s:.1f} s", "see what stopped or starved it")]
-    if _fell_behind(latency) and not publisher.queue_full:
+    text = ""
+    if _fell_behind(latency):
         text = f"the publisher fell behind its plan by up to {lag.max_ms:,.0f} ms, with room in its queue"
-        return [(text, "give the publisher a core of its own, or ask for a lower rate")]
-    return []
+    elif not publisher.error and plan_not_kept(order, totals):
+        text = "nothing but the publisher itself held it back: there was always room in its queue"
+    if publisher.queue_full or not text:
+        return []
+    return [(text, "give the publisher a core of its own, or ask for a lower rate")]
 
 
 def _subscriber_signs(order: RunOrder, evidence: Evidence, points: Sequence[TimelinePoint]) -> list[tuple[str, str]]:

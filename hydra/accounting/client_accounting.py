@@ -77,10 +77,13 @@ def _client_result(stats: ClientStats, task_id: str, counts: ClientCounts) -> Cl
     )
 
 
-def _rate_per_s(stats: ClientStats, distinct: int) -> float:
-    """Distinct records a second over the receive window. Those of the first arrival, where it begins, do not count."""
+def _rate_per_s(stats: ClientStats, distinct: int) -> float | None:
+    """Distinct records a second over the receive window. Those of the first arrival, where it begins, do not count.
+
+    None where all came at once: there is no window. Where nothing came it is 0.
+    """
     if stats.receive_window_s <= 0:
-        return 0.0
+        return None if distinct else 0.0
     return max(0, distinct - stats.first_arrival_records) / stats.receive_window_s
 
 

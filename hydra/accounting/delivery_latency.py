@@ -10,6 +10,9 @@ Both are counted for whole arrivals (``accounting/latency.py``), with no loop ov
 
 from __future__ import annotations
 
+from functools import lru_cache
+from itertools import pairwise
+
 from hydra.accounting.latency import LatencyCounts, LatencyHistogram, SpacedLatencies, Spacing
 from hydra.records.send_plan import Partitioner, SendPlan
 
@@ -96,20 +99,19 @@ class DeliveryTiming:
 
         Returns False where the two do not tell enough, and ``sent_at`` is to be called for every record.
         """
-        span_ms = last_ms - first_ms
-        off_ms = abs(span_ms - (records - 1) * self.interval_ms)
-        if span_ms < 0 or (span_ms > EVEN_SPREAD_MS and off_ms > NEARLY_EVEN_MS):
-            return False
-        parts = min(records, span_ms + 1, max(SPREAD_PARTS, span_ms // PART_MS))
-        for number in range(parts):
-            first, stop = records * number // parts, records * (number + 1) // parts
-            middle = (first + stop - 1) / 2
-            self.sent_at(now_s, first_ms + round(span_ms * middle / max(1, records - 1)), stop - first)
-        return True
+        parts = _parts(first_ms, last_ms, records, self.interval_ms)
+        # Hot path: some times for every answer, where the publisher's machine is busy.
+        since_s, add = now_s - self._start_s + self._start_wall_s, self._uneven.add
+        for sent_ms, count in parts:
+            latency_s = since_s - sent_ms / 1000
+            if latency_s < 0:
+                latency_s = _plausible(latency_s)
+            add(int(latency_s * 1_000_000) if latency_s >= 0 else -1, count)
+        return bool(parts)
 
     def sent_at(self, now_s: float, sent_ms: int, records: int) -> None:
         """Count the service latency of records that were sent in the same millisecond."""
-        latency_s = _plausible(now_s - self._start_s - sent_ms / 1000 + self._start_wall_s)
+        latency_s = _plausible(now_s - self._start_s + self._start_wall_s - sent_ms / 1000)
         self._uneven.add(int(latency_s * 1_000_000) if latency_s >= 0 else -1, records)
 
     def take_sample(self) -> SpacedLatencies:
@@ -117,6 +119,11 @@ class DeliveryTiming:
         sample, self._sample = self._sample, SpacedLatencies(self.spacing)
         self._whole.take(sample)
         return sample
+
+    def settle(self, kept: int, most: int | None = None) -> None:
+        """Have arrivals go into buckets where there are more than ``kept`` (``SpacedLatencies.settle``)."""
+        for latencies in (self._whole, self._even):
+            latencies.settle(kept, most)
 
     def e2e(self) -> LatencyCounts:
         """The end-to-end latencies up to the last sample."""
@@ -127,6 +134,24 @@ class DeliveryTiming:
         histogram = self._even.fold()
         histogram.merge(self._uneven.fact())
         return histogram.fact()
+
+
+@lru_cache(maxsize=256)  # the clients of a task receive the same batches, all at about the same time
+def _parts(first_ms: int, last_ms: int, records: int, interval_ms: float) -> tuple[tuple[int, int], ...]:
+    """(sent at, records) of each part of a batch that was not sent evenly.
+
+    Empty where its two timestamps do not tell enough.
+    """
+    span_ms = last_ms - first_ms
+    off_ms = abs(span_ms - (records - 1) * interval_ms)
+    if span_ms < 0 or (span_ms > EVEN_SPREAD_MS and off_ms > NEARLY_EVEN_MS):
+        return ()
+    parts = min(records, span_ms + 1, max(SPREAD_PARTS, span_ms // PART_MS))
+    bounds = [records * number // parts for number in range(parts + 1)]
+    return tuple(
+        (first_ms + round(span_ms * (first + stop - 1) / 2 / max(1, records - 1)), stop - first)
+        for first, stop in pairwise(bounds)
+    )
 
 
 def _plausible(latency_s: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from hydra.accounting.broker_inside import BrokerInside
 from hydra.accounting.intervals import Span
 from hydra.accounting.stats import ClientStats, MachineSample, PublisherStats, SubscriberStats
 from hydra.options.connection_limits import ConnectionLimit
@@ -44,6 +45,15 @@ class Audit:
 
 
 @dataclass(frozen=True)
+class RunEvent:
+    """Something that users were told of while a run went on: a task that is missing, a broker that is gone or back."""
+
+    at_s: float
+    """Since the start of the plan."""
+    text: str
+
+
+@dataclass(frozen=True)
 class Evidence:
     """What publisher, subscribers, broker, auditor and the controller's machine say of one run."""
 
@@ -70,10 +80,14 @@ class Evidence:
     """Why the log was not audited."""
     machine: tuple[MachineSample, ...] = ()
     """The controller's, about once a second."""
+    inside: BrokerInside = field(default_factory=BrokerInside)
+    """What was seen inside of the brokers while the publisher sent."""
     cores: float = 1
     """CPUs of the controller's machine that Hydra's processes may use, by affinity and quota."""
     clock_error_s: float = 0.0
     """How far the clocks of two tasks may be apart after correction."""
+    events: tuple[RunEvent, ...] = ()
+    """In the order of time."""
 
 
 def within_plan(order: RunOrder, evidence: Evidence) -> Evidence:

@@ -5,19 +5,25 @@ that each doubling of v is cut into ``2 ** (bits - 1)`` buckets of one width. Wi
 the bucket of v is ``(s << bits - 1) + (v >> s)``. This is the layout of HdrHistogram: a bucket is never wider than
 ``2 ** (1 - bits)`` of what it holds, so 11 bits keep three significant digits, from 1 us to as long as anyone waits.
 
-**Folding.** The records that arrive together were due one plan interval apart, so their latencies are evenly spaced,
+**Arrivals.** The records that arrive together were due one plan interval apart, so their latencies are evenly spaced,
 and a whole arrival is two numbers: the lowest latency, and how many records. The spacing is cut into ``2 ** k`` ticks
 of at most a microsecond; in ticks the latencies of an arrival are ``low, low + 2 ** k, low + 2 * 2 ** k, ...``, whole
-numbers without a rounding error that grows. Arrivals are only counted by (lowest, records) while the run goes on; the
-buckets are filled from these counts afterwards, over the distinct latencies instead of over the records.
+numbers without a rounding error that grows. While the run goes on arrivals are only counted by (lowest, records).
+
+**Settling.** How many different arrivals there are grows with the run, so what is more than a few of them is moved into
+buckets of ticks, of the same layout. Within a doubling all buckets have one width, a power of two as the spacing is, so
+evenly spaced latencies lie in every n-th bucket: an arrival is a change where it begins there and one behind where it
+ends, and the counts are the sums of changes, n buckets apart. An arrival costs two changes for each doubling, however
+many records it has, and what is kept grows with the logarithm of the highest latency.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, repeat
 
 from hydra.options.thresholds import PERCENTILES
 
@@ -25,13 +31,16 @@ FINE_BITS = 11
 """Three significant digits."""
 
 CLIENT_BITS = 8
-"""Within 1 %, or half a millisecond: for what there is one of for each client."""
+"""Within 1 %: for what there is one of for each client."""
 
 SAMPLE_BITS = 6
-"""Within 4 %, or half a millisecond: for what there is one of for each second and task."""
+"""Within 4 %: for what there is one of for each second and task."""
 
-_COARSE_TICKS_BITS = 10
-"""Where less than ``FINE_BITS`` are kept, lowest latencies are rounded to whole intervals, or to 1024 ticks (1 ms)."""
+_MORE_BITS = 2
+"""So many bits more than are asked for has the table in which arrivals settle."""
+
+_LEAST_SETTLED = 512
+"""So many arrivals settle at a time, or a fourth of them: some milliseconds in which nothing is received."""
 
 TICKS_PER_S = 1_000_000
 """Buckets count microseconds."""
@@ -66,6 +75,13 @@ class LatencyCounts:
     """The highest latency, exactly."""
     negative: int = 0
     """Latencies below zero: they stand in bucket 0, and mean that two clocks do not agree."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what is no histogram: it comes from files and from other hosts."""
+        if not 0 < self.bits <= FINE_BITS or len(self.buckets) != len(self.counts):
+            raise ValueError(f"no histogram: {self.bits} bits, {len(self.buckets)} buckets, {len(self.counts)} counts")
+        if self.buckets and not 0 <= min(self.buckets) <= max(self.buckets) <= bucket_of(2**63 - 1, self.bits):
+            raise ValueError("no histogram: a bucket that no latency has")
 
 
 @dataclass(frozen=True)
@@ -118,8 +134,10 @@ class LatencyHistogram:
         if latency_us < 0:
             self.negative += records
             latency_us = 0
+        # Hot path: some times for an answer to a fetch, where the publisher's machine is busy. This is bucket_of.
         self.max_us = max(self.max_us, latency_us)
-        bucket = bucket_of(latency_us, self.bits)
+        shift = latency_us.bit_length() - (bits := self.bits)
+        bucket = (shift << bits - 1) + (latency_us >> shift) if shift > 0 else latency_us
         self.counts[bucket] = self.counts.get(bucket, 0) + records
 
     def merge(self, other: LatencyCounts) -> None:
@@ -134,11 +152,13 @@ class LatencyHistogram:
 
     def percentiles_us(self, percents: Iterable[float]) -> list[int]:
         """For each percent, in rising order, the lowest latency that so many of all are not above; 0 where none is."""
-        total = len(self)
+        return self.at_ranks_us(map(rank_of, percents, repeat(len(self))))
+
+    def at_ranks_us(self, ranks: Iterable[int]) -> list[int]:
+        """The latencies of these ranks, counted from 1 and rising; 0 for a rank of 0."""
         found: list[int] = []
         reached, buckets, end_us = 0, iter(sorted(self.counts)), 1
-        for percent in percents:
-            wanted = rank_of(percent, total)
+        for wanted in ranks:
             while reached < wanted:
                 bucket = next(buckets)
                 reached += self.counts[bucket]
@@ -193,7 +213,9 @@ class SpacedLatencies:
     So many significant bits are kept of an arrival's lowest latency.
     """
 
-    __slots__ = ("_arrivals", "_bits", "_highest", "_interval_ticks", "_spacing", "_ticks_per_s", "negative")
+    __slots__ = (
+        "_arrivals", "_bits", "_highest", "_interval_ticks", "_settled", "_spacing", "_ticks_per_s", "negative",
+    )  # fmt: skip
 
     def __init__(self, spacing: Spacing, bits: int = FINE_BITS) -> None:
         self._spacing = spacing
@@ -202,6 +224,7 @@ class SpacedLatencies:
         self._bits = bits
         self._arrivals: dict[int, int] = {}
         """How often, by the lowest latency (ticks) and, in the lower bits, the number of records."""
+        self._settled: _TickTable | None = None
         self._highest = 0
         self.negative = 0
 
@@ -236,154 +259,142 @@ class SpacedLatencies:
             low += part * spacing.interval_ticks
             records -= part
 
+    def __len__(self) -> int:
+        """How many different arrivals are kept, beside those that have settled."""
+        return len(self._arrivals)
+
     def take(self, other: SpacedLatencies) -> None:
-        """Count the arrivals of another one of the same spacing and bits, too."""
+        """Count the arrivals of another one of the same spacing and bits, of which none has settled, too."""
         arrivals = self._arrivals
         for key, times in other._arrivals.items():  # one of its own kind
             arrivals[key] = arrivals.get(key, 0) + times
         self._highest = max(self._highest, other._highest)
         self.negative += other.negative
 
-    def summary(self) -> LatencySummary:
-        """What a histogram of all latencies would say; percentiles are exact but for the bits that were not kept.
+    def settle(self, kept: int, most: int | None = None) -> None:
+        """Have arrivals settle if there are more than ``kept``: ``most`` of them, at some microseconds each.
 
-        Takes time for each arrival, and none for its records.
+        Unless given, 512 of them or a fourth: enough for what came in a second if it is called once a second.
         """
-        times = self._arrivals.items()
-        progressions = [_Progression(key, occurs, self._bits, self._interval_ticks) for key, occurs in times]
-        deliveries = sum(each.records * each.occurs for each in progressions)
-        ranks = [rank_of(percent, deliveries) for percent in PERCENTS.values()]
+        more = len(self._arrivals) - kept
+        if more <= 0:
+            return
+        if self._settled is None:
+            self._settled = self._table(self._bits)
+        pop, count = self._arrivals.popitem, max(_LEAST_SETTLED, more // 4) if most is None else most
+        self._settled.add((pop() for _ in range(min(more, count))), self._bits)
+
+    def _table(self, bits: int) -> _TickTable:
+        return _TickTable(bits + _MORE_BITS, self._interval_ticks)
+
+    def _counts(self, bits: int) -> Iterator[tuple[int, int, int]]:
+        """(lowest tick, ticks, latencies) of each bucket of the table that has any; the table has so many bits."""
+        table = self._table(bits) if self._settled is None else self._settled.copy()
+        table.add(self._arrivals.items(), self._bits)
+        return table.counts()
+
+    def summary(self) -> LatencySummary:
+        """What all latencies come to; each is taken for the middle of its bucket, and for no more than the highest."""
         us_per_tick = self._spacing.us_per_tick
         highest_us = int(self._highest * us_per_tick)
-        values_us = [int(tick * us_per_tick) for tick in _ticks_at(ranks, progressions, self._interval_ticks)]
+        buckets = list(self._counts(self._bits))
+        deliveries = sum(count for _, _, count in buckets)
+        found_us: list[int] = []
+        reached, remaining, at_us = 0, iter(buckets), 0
+        for percent in PERCENTS.values():
+            wanted = rank_of(percent, deliveries)
+            while reached < wanted:
+                tick, ticks, count = next(remaining)
+                reached += count
+                at_us = int((tick + ticks // 2) * us_per_tick)
+            found_us.append(min(at_us, highest_us))
         return LatencySummary(
             deliveries=deliveries,
-            **{name: min(us, highest_us) / 1000 for name, us in zip(PERCENTS, values_us, strict=False)},
+            **{name: us / 1000 for name, us in zip(PERCENTS, found_us, strict=True)},
             max_ms=highest_us / 1000,
             negative=self.negative,
         )
 
     def fold(self, bits: int | None = None) -> LatencyHistogram:
         """The histogram of all latencies, in buckets of so many bits: of all that were kept unless given."""
-        kept = self._bits if bits is None else bits
-        histogram = LatencyHistogram(kept)
-        interval = self._spacing.interval_ticks
-        # Latencies meet where their lowest ones differ by whole intervals, so each remainder is a row of its own: along
-        # it an arrival begins, and ends so many records later.
-        rows: dict[int, dict[int, int]] = {}
-        least = 0 if kept >= FINE_BITS else min(_COARSE_TICKS_BITS, interval.bit_length() - 1)
-        half = 1 << least >> 1
-        for key, times in self._arrivals.items():
-            low, records = key >> _RECORDS_BITS, key & _RECORDS_MASK
-            shift = max(least, low.bit_length() - kept)
-            low = low + half >> shift << shift
-            first, remainder = divmod(low, interval)
-            row = rows.get(remainder)
-            if row is None:
-                row = rows[remainder] = {}
-            row[first] = row.get(first, 0) + times
-            end = first + records
-            row[end] = row.get(end, 0) - times
-        for remainder, row in rows.items():
-            places = max(row) - min(row)
-            # A place of the dense list costs a sixteenth of a step from one mark, or bucket, to the next.
-            fill = self._fill_densely if places <= 16 * (len(row) + (1 << kept - 1)) else self._fill
-            fill(histogram, remainder, row)
-        histogram.max_us = int(self._highest * self._spacing.us_per_tick)
+        histogram = LatencyHistogram(self._bits if bits is None else bits)
+        kept, counts, us_per_tick = histogram.bits, histogram.counts, self._spacing.us_per_tick
+        for tick, _, count in self._counts(kept):
+            bucket = bucket_of(int(tick * us_per_tick), kept)
+            counts[bucket] = counts.get(bucket, 0) + count
+        histogram.max_us = int(self._highest * us_per_tick)
         histogram.negative = self.negative
         return histogram
 
-    def _fill_densely(self, histogram: LatencyHistogram, remainder: int, row: Mapping[int, int]) -> None:
-        """Count the latencies of one remainder, from a list that has how often each of them occurs."""
-        first = min(row)
-        changes = [0] * (max(row) - first + 1)
-        for place, change in row.items():
-            changes[place - first] = change
-        occurs = list(accumulate(changes))
-        bits, counts = histogram.bits, histogram.counts
-        step_us = self._spacing.interval_ticks * self._spacing.us_per_tick
-        base_us = remainder * self._spacing.us_per_tick
-        at, stop = 0, len(occurs)
-        while at < stop:
-            bucket = bucket_of(int(base_us + (first + at) * step_us), bits)
-            end = max(at + 1, -int((base_us - bucket_end(bucket, bits)) // step_us) - first)
-            if found := sum(occurs[at:end]):
-                counts[bucket] = counts.get(bucket, 0) + found
-            at = end
 
-    def _fill(self, histogram: LatencyHistogram, remainder: int, row: Mapping[int, int]) -> None:
-        """The same where the latencies are few and far between: between two marks of the row each occurs as often."""
-        bits, counts = histogram.bits, histogram.counts
-        us_per_tick = self._spacing.us_per_tick
-        step_us = self._spacing.interval_ticks * us_per_tick
-        base_us = remainder * us_per_tick
-        times, place = 0, 0
-        for mark in sorted(row):
-            while times and place < mark:
-                bucket = bucket_of(int(base_us + place * step_us), bits)
-                # As many of them at once as fall into the same bucket.
-                until = min(mark, max(place + 1, -int((base_us - bucket_end(bucket, bits)) // step_us)))
-                counts[bucket] = counts.get(bucket, 0) + times * (until - place)
-                place = until
-            times += row[mark]
-            place = mark
+class _TickTable:
+    """How many latencies there are in each bucket of ticks, kept as changes: see the module."""
 
+    __slots__ = ("_bits", "_changes", "_spacing_bits")
 
-class _Progression:
-    """Latencies one interval apart, in ticks, as an arrival that occurred so many times has them."""
+    def __init__(self, bits: int, interval_ticks: int) -> None:
+        self._bits = bits
+        self._spacing_bits = interval_ticks.bit_length() - 1
+        self._changes = array("q")
 
-    __slots__ = ("end", "low", "occurs", "records")
+    def copy(self) -> _TickTable:
+        """Another one that holds the same."""
+        other = _TickTable(self._bits, 1 << self._spacing_bits)
+        other._changes = self._changes[:]
+        return other
 
-    def __init__(self, key: int, occurs: int, bits: int, interval: int) -> None:
-        low, self.records = key >> _RECORDS_BITS, key & _RECORDS_MASK
-        # In the middle of what the bits that were cut off may have been.
-        self.low = low + (1 << max(0, low.bit_length() - bits) >> 1)
-        self.end = self.low + self.records * interval
-        self.occurs = occurs
+    def add(self, arrivals: Iterable[tuple[int, int]], kept: int) -> None:
+        """Count arrivals: (what ``SpacedLatencies`` knows them by, how often). Of the lowest so many bits were kept."""
+        half, spacing_bits, changes = self._bits - 1, self._spacing_bits, self._changes
+        for key, times in arrivals:
+            low = key >> _RECORDS_BITS
+            if kept < FINE_BITS:
+                # In the middle of what the bits that were cut off may have been.
+                low += 1 << max(0, low.bit_length() - kept) >> 1
+            stop = low + ((key & _RECORDS_MASK) << spacing_bits)
+            while low < stop:  # one doubling after the other
+                shift = max(0, low.bit_length() - self._bits)
+                beyond = 2 << half + shift
+                end = stop if stop <= beyond else low - (low - beyond >> spacing_bits << spacing_bits)
+                limit = shift + 2 << half
+                if limit > len(changes):
+                    changes.frombytes(bytes((limit - len(changes)) * changes.itemsize))
+                if shift <= spacing_bits:
+                    first = (shift << half) + (low >> shift)
+                    behind = first + (end - low >> shift)
+                    changes[first] += times
+                    if behind < limit:
+                        changes[behind] -= times
+                else:
+                    self._add_close(low, end, shift, times)
+                low = end
 
+    def _add_close(self, low: int, end: int, shift: int, times: int) -> None:
+        """Count latencies of one doubling of which each bucket holds several, from ``low`` on, below ``end``."""
+        base, width = shift << self._bits - 1, 1 << shift
+        first, last = base + (low >> shift), base + (end - (1 << self._spacing_bits) >> shift)
+        records = end - low >> self._spacing_bits
+        # The first bucket and the last one are filled in part.
+        begun = min(records, -(low - (first - base + 1) * width >> self._spacing_bits))
+        whole = width >> self._spacing_bits
+        ended = records - begun - (last - first - 1) * whole
+        counts = (begun, -begun) if first == last else (begun, whole - begun, ended - whole, -ended)
+        places = (first, first + 1) if first == last else (first, first + 1, last, last + 1)
+        for place, count in zip(places, counts, strict=True):
+            if place < shift + 2 << self._bits - 1:
+                self._changes[place] += count * times
 
-def _ticks_at(ranks: Sequence[int], progressions: Sequence[_Progression], interval: int) -> list[int]:
-    """The latencies of these ranks (rising, counted from 1) among those of all progressions.
-
-    Between two ticks at which no progression begins or ends, each interval holds one latency of each progression that
-    goes on there. So how many latencies are below a tick is known but for one of each, without a look at any of them.
-    """
-    marks: dict[int, list[_Progression]] = {}
-    for each in progressions:
-        marks.setdefault(each.low, []).append(each)
-        marks.setdefault(each.end, []).append(each)
-    found: list[int] = []
-    active: dict[_Progression, None] = {}
-    width, whole, done, begin = 0, 0, 0, 0
-    for tick in sorted(marks):
-        while len(found) < len(ranks) and done + width * (tick // interval + 1) - whole >= ranks[len(found)]:
-            below = [done + sum(_below(at, each, interval) for each in active) for at in (begin, tick)]
-            if below[1] < ranks[len(found)]:
-                break
-            turn, place = divmod(ranks[len(found)] - below[0] - 1, width)
-            found.append(begin + turn * interval + _phase(place, begin, active, interval))
-        for each in marks[tick]:
-            sign = -1 if each in active else 1
-            if sign < 0:
-                del active[each]
-                done += each.records * each.occurs
-            else:
-                active[each] = None
-            width += sign * each.occurs
-            whole += sign * each.occurs * (each.low // interval)
-        begin = tick
-    return found
-
-
-def _below(tick: int, progression: _Progression, interval: int) -> int:
-    """How many latencies of a progression are below a tick that is neither before its first one nor after its end."""
-    return progression.occurs * -((progression.low - tick) // interval)
-
-
-def _phase(place: int, begin: int, active: Iterable[_Progression], interval: int) -> int:
-    """How far behind ``begin`` the latency is that so many others of its interval come before."""
-    for phase, occurs in sorted(((each.low - begin) % interval, each.occurs) for each in active):
-        if place < occurs:
-            return phase
-        place -= occurs
-    raise AssertionError("an interval holds one latency of each")
+    def counts(self) -> Iterator[tuple[int, int, int]]:
+        """(lowest tick, ticks, latencies) of each bucket that has any, rising."""
+        begin, shift = 0, 0
+        while begin < len(self._changes):
+            end = shift + 2 << self._bits - 1
+            counts = list(self._changes[begin:end])
+            stride = 1 << max(0, self._spacing_bits - shift)
+            for first in range(min(stride, max(0, len(counts) - stride))):
+                counts[first::stride] = accumulate(counts[first::stride])
+            base = begin - (shift << self._bits - 1)
+            for place, count in enumerate(counts, base):
+                if count:
+                    yield place << shift, 1 << shift, count
+            begin, shift = end, shift + 1

@@ -13,7 +13,7 @@ from hydra.accounting.latency import LatencySummary
 from hydra.accounting.own_limits import refusal_text
 from hydra.accounting.timeline import TimelinePoint
 from hydra.accounting.totals import Latencies, ThresholdOutcome, Totals
-from hydra.options.order import RunOrder
+from hydra.options.order import NO_TIMESTAMPS, RunOrder
 
 Verdict = Literal["pass", "fail", "indeterminate"]
 EXIT_CODES: Mapping[Verdict, int] = {"pass": 0, "fail": 1, "indeterminate": 3}
@@ -49,10 +49,10 @@ class ClientResult:
     corrupt: int = 0
     fetches: int = 0
     received_bytes: int = 0
-    rate_per_s: float = 0.0
-    """Distinct records a second over the client's own receive window."""
+    rate_per_s: float | None = 0.0
+    """Distinct records a second over the client's own receive window; None where all of them came at once."""
     e2e: LatencySummary = field(default_factory=LatencySummary)
-    """Percentiles within 1 %, or half a millisecond."""
+    """Percentiles within 1 %."""
     rebalances: int = 0
     """How often its consumer group took its partitions away after the start."""
     throttled_s: float = 0.0
@@ -94,7 +94,7 @@ class Result:
         return {
             "average_packet_loss": totals.mean_loss_percent,
             "average_packets": totals.mean_distinct_records,
-            "average_rate": totals.mean_rx_rate_per_s,
+            "average_rate": totals.mean_rx_rate_per_s or 0.0,
             "average_tx_rate": totals.tx_rate_per_s,
             "client_count": totals.clients_asked,
             "failing_clients": totals.clients_failing + totals.clients_missing + totals.clients_never_started,
@@ -250,6 +250,20 @@ def _foreign(evidence: Evidence, totals: Totals) -> tuple[int, str]:
     return totals.records_foreign, "deliveries were of records of someone else's"
 
 
+def _read_from_followers(rack: str, evidence: Evidence) -> str:
+    """Whether brokers have sent clients to a replica in their rack: without that the rack changes nothing."""
+    clients = [client for stats in evidence.subscribers for client in stats.clients]
+    following = [client for client in clients if client.followers]
+    told = f"client_rack={rack}: {len(following)} of {len(clients)} clients read from a follower"
+    if following:
+        nodes = sorted({node_id for client in following for node_id in client.followers})
+        return f"{told} (of broker {', '.join(map(str, nodes))})"
+    return (
+        f"{told}: either the leaders stand in that rack, or no replica does (broker.rack), or the brokers do not send"
+        " clients to the closest one (replica.selector.class)"
+    )
+
+
 def _notes(order: RunOrder, evidence: Evidence, totals: Totals, latency: Latencies) -> list[str]:
     """What a reader should know beside the verdict."""
     notes = list(evidence.brokers_lost)
@@ -260,6 +274,8 @@ def _notes(order: RunOrder, evidence: Evidence, totals: Totals, latency: Latenci
             f" their group during the run, up to {max(rebalances)} times, and read on from the offset where they or the"
             " group had been"
         )
+    if order.options.client_rack is not None:
+        notes.append(_read_from_followers(order.options.client_rack, evidence))
     idle = totals.clients_reporting - totals.clients_expecting
     if idle and totals.records_counted:
         notes.append(f"{idle} of {totals.clients_reporting} clients had no partition to read")
@@ -270,7 +286,12 @@ def _notes(order: RunOrder, evidence: Evidence, totals: Totals, latency: Latenci
             f"batches were cut to {order.batch_bytes:,} bytes, since the topic takes no larger ones: batch.size is"
             f" {order.options.batch_size_bytes:,}"
         )
-    if order.topic_facts.stamped_by_broker:
+    if order.topic_facts.timestamp_type == NO_TIMESTAMPS:
+        notes.append(
+            "this Kafka keeps no timestamps with its records: their actual send time is not known, and the service"
+            " latency was not measured"
+        )
+    elif order.topic_facts.hides_send_time:
         notes.append(
             "the topic has its records stamped by the broker (message.timestamp.type=LogAppendTime): their actual send"
             " time is not known, nor the service latency"
@@ -286,6 +307,11 @@ def _notes(order: RunOrder, evidence: Evidence, totals: Totals, latency: Latenci
         ),
     )
     notes += [f"{count} {what}" for count, what in counts if count]
+    notes += [
+        f"{export.url} (--broker_metrics) was not read: {export.error}"
+        for export in evidence.inside.exports
+        if export.error and not export.scrapes
+    ]
     if evidence.audit is None:
         notes.append(f"the log was not audited: {evidence.audit_error or 'nobody did'}")
     return notes

@@ -71,8 +71,7 @@ class ClientStats:
     error: str
     """The last error, in words; empty when there is none."""
     e2e: LatencySummary = field(default_factory=LatencySummary)
-    """Latencies of all its deliveries from the intended send time; percentiles within 1 %, or half
-    a millisecond."""
+    """Latencies of all its deliveries from the intended send time; percentiles within 1 %."""
     rebalances: int = 0
     """How often its consumer group took its partitions away after the start."""
     throttled_s: float = 0.0
@@ -80,6 +79,8 @@ class ClientStats:
     own_errors: OwnErrors = field(default_factory=OwnErrors)
     turned_away: int = 0
     """How often a broker closed a connection before it had answered anything on it."""
+    followers: tuple[int, ...] = ()
+    """Node ids of the brokers that it read from while others led the partition."""
 
     @property
     def received(self) -> int:
@@ -151,6 +152,8 @@ class SubscriberSample:
     rss_bytes: int
     e2e: LatencyCounts
     """Latencies of what arrived since the sample before."""
+    rebalances: int = 0
+    """Summed over clients: how often their group took their partitions away."""
     host_cpu: HostCpu | None = None
     """None for a task on the controller's machine, which is looked at as a whole."""
 
@@ -211,6 +214,8 @@ class PublisherSample:
     """The most that a record was behind its intended time when it was handed over, since the sample before."""
     host_cpu: HostCpu | None = None
     """None for a task on the controller's machine, which is looked at as a whole."""
+    ack: LatencyCounts = field(default_factory=LatencyCounts)
+    """How long the records waited for their acks that were acked since the sample before; see ``PublisherStats``."""
 
 
 @dataclass(frozen=True)
@@ -247,6 +252,9 @@ class PublisherStats:
     own_errors: OwnErrors = field(default_factory=OwnErrors)
     turned_away: int = 0
     """How often a broker closed a connection before it had answered anything on it."""
+    ack: LatencyCounts = field(default_factory=LatencyCounts)
+    """How long each acked record waited for its ack, from when it was handed to the client library. Empty where the
+    driver does not time acks, and without acks."""
 
 
 @dataclass(frozen=True)
@@ -258,6 +266,8 @@ class PublisherStatus:
     attempted: int = 0
     acked: int = 0
     error: str = ""
+    sample: PublisherSample | None = None
+    """The last one that it noted; only where that was asked for."""
 
 
 @dataclass(frozen=True)
@@ -276,6 +286,10 @@ class SubscriberStatus:
     error: str = ""
     fetches: int = 0
     """Of all clients together, since the start."""
+    cpu_s: float = 0.0
+    """CPU time that this task has used since its process began."""
+    sample: SubscriberSample | None = None
+    """The last one that it noted; only where that was asked for, and its latencies only where they were, too."""
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ class ClientTally:
     """
 
     __slots__ = (
-        "corrupt", "error", "fetches", "first_arrival_records", "first_received_s", "foreign", "held",
+        "corrupt", "error", "fetches", "first_arrival_records", "first_received_s", "followers", "foreign", "held",
         "last_received_s", "latencies", "name", "own_errors", "partitions", "positioned", "prefix", "rebalances",
         "received_bytes", "throttled_s", "timing", "turned_away",
     )  # fmt: skip
@@ -136,6 +136,8 @@ class ClientTally:
         """For how long the broker said that a quota held this client back, summed over its replies."""
         self.turned_away = 0
         """How often a broker closed a connection before it had answered anything on it."""
+        self.followers: set[int] = set()
+        """Node ids of the brokers that it read from while others led the partition (KIP-392)."""
         self.timing: DeliveryTiming | None = None
         """Knows the plan, once the start is known; shared by the clients of a task."""
         self.latencies: SpacedLatencies | None = None
@@ -232,4 +234,5 @@ class ClientTally:
             throttled_s=self.throttled_s,
             own_errors=self.own_errors,
             turned_away=self.turned_away,
+            followers=tuple(sorted(self.followers)),
         )

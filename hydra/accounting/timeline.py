@@ -20,12 +20,18 @@ MIN_CPU_WINDOW_S = 0.5
 """CPU time is counted in ticks of up to 10 ms: over a shorter window, at a run's very end, it says nothing."""
 
 
-class _Sample(Protocol):
+_ROUNDING = 1e-6
+
+
+class TimedSample(Protocol):
+    """What was noted at one moment."""
+
     @property
-    def at_s(self) -> float: ...
+    def at_s(self) -> float:
+        """Since the start of the plan."""
 
 
-S = TypeVar("S", bound=_Sample)
+S = TypeVar("S", bound=TimedSample)
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,7 @@ class TimelinePoint:
     fetches: int
     received_bytes: int
     e2e_p50_ms: float
-    """Percentiles of a point are within 4 %, or half a millisecond."""
+    """Percentiles of a point are within 4 %."""
     e2e_p99_ms: float
     e2e_max_ms: float
     publisher_lag_max_ms: float
@@ -70,7 +76,8 @@ class _Track(Generic[S]):
         self._by_point: dict[int, tuple[S, S]] = {}
         before = None
         for sample in samples:
-            number = max(0, round(sample.at_s / every_s))
+            # A late sample stands for the last full second before it.
+            number = max(0, int(sample.at_s / every_s + _ROUNDING))
             if before is not None and number <= self.last:
                 number = self.last + 1  # the one that was taken at the very end, between two full seconds
             self.last = number
@@ -159,7 +166,7 @@ def _broker_percent(pair: tuple[MachineSample, MachineSample] | None) -> float |
     return _percent(pair, lambda sample: sample.broker_cpu_s or 0.0)
 
 
-def longest_pause_s(samples: Sequence[_Sample], every_s: float) -> float:
+def longest_pause_s(samples: Sequence[TimedSample], every_s: float) -> float:
     """The most that a task was late with a sample: how long it stood still."""
     times = [sample.at_s for sample in samples]
     return max((later - earlier - every_s for earlier, later in pairwise(times)), default=0.0)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from hydra.accounting.latency import LatencySummary
+from hydra.accounting.percentile_curve import LatencyCurves
 from hydra.options.options import Options
 from hydra.options.thresholds import METRICS, PERCENTILES, parse_threshold
 
@@ -64,9 +65,11 @@ class Totals:
     """Offsets at which a client received another record than the other witnesses saw there, summed over clients."""
     tx_rate_per_s: float
     mean_distinct_records: float
-    mean_rx_rate_per_s: float
+    mean_rx_rate_per_s: float | None
+    """Of those clients that have a rate; None where none has one."""
     mean_loss_percent: float
     mean_failing_rx_rate_per_s: float
+    """Of those failing clients that have a rate."""
     fetches: int
     fetches_per_s: float
     """Over the send window."""
@@ -96,6 +99,8 @@ class Totals:
     """For how long the broker said that a quota held the publisher back, summed over its replies."""
     clients_throttled_s: float = 0.0
     """The same of the clients, summed over all of them."""
+    clients_without_rate: int = 0
+    """Of those that reported, those whose records all came at once: in no time there is no rate."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +122,10 @@ class Latencies:
     """How far the clocks of hosts may be apart after correction; 0 where all tasks ran on one host."""
     unpaced: LatencySummary = field(default_factory=LatencySummary)
     """``e2e`` of those clients alone that keep no pace of fetch rounds: without what the pace adds."""
+    ack: LatencySummary = field(default_factory=LatencySummary)
+    """How long each acked record waited for its ack, from when it was handed to the publisher's client library."""
+    curves: LatencyCurves = field(default_factory=LatencyCurves)
+    """The whole distribution of each of them, to be drawn."""
 
 
 LATENCIES = ("e2e", "service", "unpaced")
@@ -138,8 +147,9 @@ _VALUES: Mapping[str, Value] = {
     "reordered": lambda totals, _: totals.records_reordered,
     "failing_clients": lambda totals, _: totals.clients_failing + totals.clients_missing + totals.clients_never_started,
     "tx_rate": lambda totals, _: totals.tx_rate_per_s,
-    "rx_rate": lambda totals, _: totals.mean_rx_rate_per_s,
+    "rx_rate": lambda totals, _: totals.mean_rx_rate_per_s or 0.0,
     **{f"{of}_{name}": _percentile(of, name) for of in LATENCIES for name in PERCENTILES},
+    **{f"ack_{name}": _percentile("ack", name) for name in PERCENTILES},
     "worst_client_p99": lambda _, latency: latency.client_p99_max_ms,
     "pub_lag_p99": lambda _, latency: latency.publisher_lag.p99_ms,
     "pub_lag_max": lambda _, latency: latency.publisher_lag.max_ms,
@@ -170,9 +180,11 @@ def _by_publisher(totals: Totals, _: Latencies) -> bool:
 
 _MEASURED: Mapping[str, Measured] = {
     **dict.fromkeys(("loss", "loss_percent", "expired", "unread"), _by_expecting),
-    **dict.fromkeys(("duplicates", "reordered", "rx_rate", "sub_cpu_max", "fetch_rate"), _by_clients),
+    **dict.fromkeys(("duplicates", "reordered", "sub_cpu_max", "fetch_rate"), _by_clients),
+    "rx_rate": lambda totals, _: totals.clients_reporting > 0 and totals.mean_rx_rate_per_s is not None,
     **dict.fromkeys(("tx_rate", "pub_cpu"), _by_publisher),
     **{f"{of}_{name}": _counted(of) for of in LATENCIES for name in PERCENTILES},
+    **{f"ack_{name}": _counted("ack") for name in PERCENTILES},
     "worst_client_p99": _counted("e2e"),
     **dict.fromkeys(("pub_lag_p99", "pub_lag_max"), _counted("publisher_lag")),
     "failing_clients": lambda _totals, _latency: True,

@@ -14,7 +14,6 @@ from dataclasses import replace
 from typing import TypedDict, TypeVar
 
 from kafka import KafkaAdminClient, OffsetSpec, TopicPartition
-from kafka.admin import MemberToRemove
 from kafka.errors import (
     BrokerResponseError,
     GroupIdNotFoundError,
@@ -31,6 +30,7 @@ from kafka.protocol.metadata import MetadataRequest, MetadataResponse
 from hydra.accounting.evidence import OffsetRange
 from hydra.broker.admin_client import open_client
 from hydra.broker.connectivity import await_reachable, check_access, connection_errors
+from hydra.broker.groups import empty_group, is_settled, takes_consumer_groups
 from hydra.broker.settings import read_connection_limits, read_settings, read_topic_settings
 from hydra.clients.wire_request import ask
 from hydra.endpoints import Endpoint, parse_endpoints
@@ -54,6 +54,8 @@ _METADATA_WITH_IDS, _METADATA_BEFORE = 10, 7
 """Versions of the Metadata request: of brokers from 2.8 on, which give topics an id, and of those before (2.1)."""
 
 _MAX_BYTES = "message.max.bytes"
+_CONSUMER_GROUP_HEARTBEAT = 68
+"""Its api key."""
 
 ALL_UP_HINT = "check that all brokers of the cluster are up"
 
@@ -97,6 +99,10 @@ class KafkaTopicAdmin:
         facts = self._call("describe the cluster", _cluster_facts)
         if not facts.brokers:
             return facts
+        if facts.takes_consumer_groups:
+            with contextlib.suppress(ConnectionError):
+                takes = takes_consumer_groups(facts.brokers[min(facts.brokers)], self._access)
+                facts = replace(facts, takes_consumer_groups=takes)
         broker, wanted = str(min(facts.brokers)), [_MAX_BYTES]
         found = self._call("describe the cluster", lambda client: read_settings(client, "broker", broker, wanted)) or {}
         return replace(facts, max_message_bytes=int(found[_MAX_BYTES]) if _MAX_BYTES in found else None)
@@ -195,10 +201,17 @@ class KafkaTopicAdmin:
             left = list(reasons)
             for group_id in left:
                 if reasons[group_id] == NonEmptyGroupError.__name__:
-                    self._call(what, lambda client: _empty_group(client, group_id))  # noqa: B023  # called at once
+                    self._call(what, lambda client: self._empty(client, group_id))  # noqa: B023  # called at once
             if left:
                 text = f"{len(left)} consumer groups on {self._where} cannot be deleted ({left[0]}: {reasons[left[0]]})"
                 _pause(deadline, text, f"{ALL_UP_HINT}, and that nobody else is in the groups")
+
+    def _empty(self, client: KafkaAdminClient, group_id: str) -> None:
+        empty_group(client, group_id, self._endpoints, self._access)
+
+    def is_settled(self, group_id: str, *, members: int, partitions: int) -> bool:
+        """Whether a group of the consumer protocol has come to rest; see the Protocol."""
+        return is_settled(self._endpoints, group_id, self._access, members=members, partitions=partitions)
 
     def offsets(self, topic: str) -> Mapping[int, OffsetRange]:
         """Log start and end offset of every partition; see the Protocol."""
@@ -303,15 +316,13 @@ def _cluster_facts(client: KafkaAdminClient) -> ClusterFacts:
         for broker in cluster["brokers"]
         if not broker.get("is_fenced", False)
     }
-    version = client.get_broker_version_data(min(brokers)).broker_version if brokers else ()
-    return ClusterFacts(str(cluster["cluster_id"]), brokers, ".".join(map(str, version)))
-
-
-def _empty_group(client: KafkaAdminClient, group_id: str) -> None:
-    """Remove members that did not leave: those of a killed task stay until their session times out."""
-    members = client.describe_groups([group_id])[group_id]["members"]
-    if members:
-        client.remove_group_members(group_id, [MemberToRemove(member_id=member["member_id"]) for member in members])
+    cluster_id = str(cluster["cluster_id"])
+    if not brokers:
+        return ClusterFacts(cluster_id)
+    known = client.get_broker_version_data(min(brokers))
+    takes_consumer_groups = _CONSUMER_GROUP_HEARTBEAT in known.api_versions
+    version = ".".join(map(str, known.broker_version))
+    return ClusterFacts(cluster_id, brokers, version, takes_consumer_groups=takes_consumer_groups)
 
 
 def _topic(client: KafkaAdminClient, name: str) -> _Topic:

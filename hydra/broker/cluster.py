@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from hydra.broker.embedded import PORT_TRIES, EmbeddedBroker, free_ports
 from hydra.broker.formatting import random_id
+from hydra.broker.jvm_exit import new_deaths
 from hydra.broker.server_properties import Place, Ports, quorum_size
 from hydra.errors import BrokerError
 
@@ -55,16 +56,18 @@ class EmbeddedCluster:
         return tuple(broker.pid for broker in self._brokers)
 
     @property
+    def zookeeper(self) -> str:
+        """There is none."""
+        return ""
+
+    @property
     def alive(self) -> int:
         """How many brokers run."""
         return sum(broker.returncode() is None for broker in self._brokers)
 
     def deaths(self) -> Sequence[BrokerError]:
-        """Why brokers are not there any more, of each once. Called often: what was logged long before is no cause."""
-        new = [broker for broker in self._brokers if broker.pid not in self._told]
-        found = [(broker.pid, died) for broker in new if (died := broker.death()) is not None]
-        self._told.update(pid for pid, _ in found)
-        return [died for _, died in found]
+        """Why brokers are not there any more, of each once; to be called often."""
+        return new_deaths({broker.pid: broker.death for broker in self._brokers}, self._told)
 
     def start(self, timeout_s: float) -> None:
         """Start all of them and wait until each serves and knows the others.

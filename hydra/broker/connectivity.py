@@ -12,7 +12,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from hydra.clients.library_access import token_of
 from hydra.clients.tls_context import NO_TLS_REASON
@@ -175,29 +175,48 @@ def _greets_by_tls(endpoint: Endpoint, timeout_s: float) -> bool:
         return False
 
 
+class _Gone(NamedTuple):
+    """That no broker takes a connection."""
+
+    since_s: float
+    """On the monotonic clock."""
+    reason: str
+    silent: bool
+    """Whether an attempt found no answer at all: so does one that meets a queue full of connections to be taken."""
+
+
 class BrokerProbe:
     """Says why the brokers count as gone: none of them has taken a connection for ``grace_s``.
 
     Connections are plain, whatever the brokers ask for: they take no notice of one that ends before it says anything.
     They are made on a thread of its own, so that asking never blocks, and only while somebody asks. A paused
     broker still takes connections (its kernel does), and a restarted one is back within the grace: neither ends a run.
+    One to which thousands of clients connect at once takes no more of them for a while, and says nothing.
 
     Args:
         bootstrap_servers: host:port, comma separated.
-        grace_s: how long all of them may be unreachable.
+        grace_s: how long all of them may refuse connections, or be unknown.
+        silent_grace_s: how long one of them may say nothing while no other takes a connection; as long, unless given.
         note: called, by the thread that asks, once when they become unreachable and once when they are back.
     """
 
-    def __init__(self, bootstrap_servers: str, *, grace_s: float, note: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        *,
+        grace_s: float,
+        silent_grace_s: float | None = None,
+        note: Callable[[str], None],
+    ) -> None:
         self._endpoints = parse_endpoints(bootstrap_servers)
         self._names = ", ".join(map(str, self._endpoints))
         self._grace_s = grace_s
+        self._silent_grace_s = grace_s if silent_grace_s is None else silent_grace_s
         self._note = note
         self._asked = threading.Event()
         self._closed = threading.Event()
-        self._gone: tuple[float, str] | None = None
-        """Since when, on the monotonic clock, no broker has taken a connection, and why."""
-        self._noted: tuple[float, str] | None = None
+        self._gone: _Gone | None = None
+        self._noted: _Gone | None = None
         self._thread = threading.Thread(target=self._probe_while_asked, name="broker-probe", daemon=True)
 
     def __enter__(self) -> Self:
@@ -214,11 +233,13 @@ class BrokerProbe:
         self._asked.set()
         now_s, gone = time.monotonic(), self._gone
         if gone is not None and self._noted is None:
-            self._note(f"Kafka at {self._names} cannot be reached ({gone[1]})")
+            self._note(f"Kafka at {self._names} cannot be reached ({gone.reason})")
         elif gone is None and self._noted is not None:
-            self._note(f"Kafka at {self._names} is back after {now_s - self._noted[0]:.1f} s")
+            self._note(f"Kafka at {self._names} is back after {now_s - self._noted.since_s:.1f} s")
         self._noted = gone
-        return f"Kafka at {self._names} is gone ({gone[1]})" if gone and now_s - gone[0] >= self._grace_s else ""
+        if gone is None or now_s - gone.since_s < (self._silent_grace_s if gone.silent else self._grace_s):
+            return ""
+        return f"Kafka at {self._names} is gone ({gone.reason})"
 
     def _probe_while_asked(self) -> None:
         while self._asked.wait() and not self._closed.is_set():
@@ -227,7 +248,10 @@ class BrokerProbe:
             errors = connection_errors(self._endpoints, PROBE_TIMEOUT_S, until_one_connects=True)
             if errors:
                 reason = next(error.strerror or str(error) for error in errors.values())
-                self._gone = (self._gone[0] if self._gone is not None else began_s, reason)
+                silent = any(isinstance(error, TimeoutError) for error in errors.values())
+                before = self._gone
+                since_s = before.since_s if before is not None and before.silent == silent else began_s
+                self._gone = _Gone(since_s, reason, silent)
             else:
                 self._gone = None
             self._closed.wait(PROBE_EVERY_S)

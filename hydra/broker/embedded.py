@@ -8,14 +8,16 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra.broker.connectivity import is_ready
 from hydra.broker.formatting import keep_format, random_id, restore_format
+from hydra.broker.gc_log import LOG_FLAG
 from hydra.broker.java import KAFKA_FLAGS, SHORT_RUN_FLAGS, Java, broker_flags, end_jvm, java_command, start_jvm
-from hydra.broker.jvm_exit import exit_hint, exit_reason, recent_errors
+from hydra.broker.jvm_exit import death
+from hydra.broker.jvm_log import last_lines, quoted
 from hydra.broker.listener_security import ListenerSecurity, write_settings
 from hydra.broker.server_properties import Place, Ports, server_properties
 from hydra.errors import BrokerError
@@ -33,10 +35,8 @@ PORT_TRIES = 5
 _PORT_TAKEN = ("Address already in use", "java.net.BindException")
 _POLL_S = 0.02
 _PROBE_TIMEOUT_S = 1.0
-_LOG_TAIL_BYTES = 64 * 1024
 _QUOTED_LINES = 6
 _SEARCHED_LINES = 400
-_STACK_FRAME = ("\t", "    ")
 _ALONE = Place()
 
 
@@ -137,13 +137,7 @@ class EmbeddedBroker:
 
     def last_lines(self, count: int) -> tuple[str, ...]:
         """The last lines of the broker's log, oldest first; none without a log."""
-        try:
-            with self._log.open("rb") as file:
-                file.seek(max(0, self._log.stat().st_size - _LOG_TAIL_BYTES))
-                text = file.read().decode("utf-8", "replace")
-        except OSError:
-            return ()
-        return tuple(text.splitlines()[-count:]) if count > 0 else ()
+        return last_lines(self._log, count)
 
     def death(self) -> BrokerError | None:
         """Why it is not there any more: its exit status, and the errors that it logged just before; None while it is.
@@ -155,13 +149,8 @@ class EmbeddedBroker:
 
     def _death(self, status: int) -> BrokerError:
         oom_killed = limits().oom_kills > self._oom_kills
-        now = time.localtime()
-        of_day_s = now.tm_hour * 3600 + now.tm_min * 60 + now.tm_sec
-        errors = recent_errors(self.last_lines(_SEARCHED_LINES), of_day_s)
-        reason = exit_reason(status, oom_killed=oom_killed, heap_mb=self._heap_mb)
-        logged = f"; it logged: {' | '.join(errors)}" if errors else ""
-        hint = exit_hint(status, oom_killed=oom_killed)
-        return BrokerError(f"{self._place.name} died: {reason}{logged}", hint=hint)
+        lines = self.last_lines(_SEARCHED_LINES)
+        return death(self._place.name, status, lines, oom_killed=oom_killed, heap_mb=self._heap_mb)
 
     def start(self, timeout_s: float = 30.0) -> None:
         """Start it and wait until it serves. After a crash it starts again with its data and its port.
@@ -202,7 +191,7 @@ class EmbeddedBroker:
                 self.await_ready(deadline)
             except BrokerError:
                 if last or not self.port_was_taken:
-                    if self._kept_format is not None:
+                    if self._kept_format is not None and self.returncode() is not None:
                         self._kept_format.unlink(missing_ok=True)  # should it be the cause, the next start does without
                     raise
             else:
@@ -211,7 +200,7 @@ class EmbeddedBroker:
     @property
     def port_was_taken(self) -> bool:
         """Whether its log says that a port was not free."""
-        return any(sign in line for line in self.last_lines(200) for sign in _PORT_TAKEN)
+        return says_port_was_taken(self.last_lines(200))
 
     def boot(self, ports: Ports, deadline: float) -> None:
         """Format its folder and start the JVM; ``await_ready`` waits until it serves. Raises as ``start``."""
@@ -258,7 +247,7 @@ class EmbeddedBroker:
 
     def _launch(self, ports: Ports) -> None:
         """Start the broker on a formatted folder."""
-        self._process = self._jvm(self._broker_flags, ["kafka.Kafka", str(self._settings)])
+        self._process = self._jvm((*self._broker_flags, LOG_FLAG), ["kafka.Kafka", str(self._settings)])
         self._ports = ports
 
     def await_ready(self, deadline: float) -> None:
@@ -297,13 +286,17 @@ class EmbeddedBroker:
 
     def _failure(self, what: str) -> BrokerError:
         """A BrokerError with the last lines of the log, without stack frames."""
-        lines = [line for line in self.last_lines(200) if line.strip() and not line.startswith(_STACK_FRAME)]
-        quoted = " | ".join(lines[-_QUOTED_LINES:]) or "none"
+        told = quoted(self.last_lines(200), _QUOTED_LINES)
         who = "the embedded broker" if self._place.brokers == 1 else self._place.name
         return BrokerError(
-            f"{who} (Java {self._java.major}) {what}; last log lines: {quoted}",
+            f"{who} (Java {self._java.major}) {what}; last log lines: {told}",
             hint="check the broker properties, free memory and disk space, or use another --java",
         )
+
+
+def says_port_was_taken(lines: Iterable[str]) -> bool:
+    """Whether a log says that a port was not free."""
+    return any(sign in line for line in lines for sign in _PORT_TAKEN)
 
 
 def free_ports(count: int) -> list[int]:

@@ -53,6 +53,7 @@ def access_to_brokers(options: Options, environment: Mapping[str, str] = os.envi
     found = read_client_properties(options.kafka_config) if options.kafka_config is not None else ClientProperties()
     given = _Given(_with_flags(found, options), _secrets(options, environment))
     properties = given.properties
+    _check_text({"--sasl_username": properties.username, **given.secrets})
     protocol = properties.protocol or _implied_protocol(properties)
     _check_protocol(protocol, properties)
     access = KafkaAccess(protocol=protocol)
@@ -65,6 +66,20 @@ def access_to_brokers(options: Options, environment: Mapping[str, str] = os.envi
     if access.tls:
         client_context(access)  # what cannot be used shows here, before anything is started
     return access
+
+
+def _check_text(given: Mapping[str, str]) -> None:
+    """See that what goes to a broker is UTF-8: Python keeps other bytes of flags and environment as surrogates."""
+    for name, value in given.items():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"{_named(name)} is not UTF-8 text", hint="see the locale of this terminal") from None
+
+
+def _named(name: str) -> str:
+    prefix, environment, variable = name.partition("environment ")
+    return f"{ENVIRONMENT_PREFIX}{variable.upper()}" if environment else prefix
 
 
 def _with_flags(found: ClientProperties, options: Options) -> ClientProperties:
@@ -88,7 +103,11 @@ def _secrets(options: Options, environment: Mapping[str, str]) -> Mapping[str, s
     content = read_file(options.kafka_secrets, origin)
     check_private(options.kafka_secrets, origin)
     secrets: dict[str, str] = {}
-    for number, line in enumerate(content.decode(errors="replace").splitlines(), start=1):
+    try:
+        lines = content.decode().splitlines()
+    except UnicodeDecodeError:
+        raise UsageError(f"{origin} is not UTF-8 text") from None
+    for number, line in enumerate(lines, start=1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         match = _SECRET.fullmatch(line)

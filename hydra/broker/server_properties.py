@@ -11,13 +11,18 @@ from dataclasses import dataclass
 
 from hydra.broker.java import KAFKA_FLAGS
 from hydra.errors import UsageError
-from hydra.options.options import Options
+from hydra.options.kafka_versions import BUNDLED_VERSION, OLD_VERSION
+from hydra.options.options import Options, rack_of
+from hydra.options.order import MAX_MESSAGE_BYTES
+
+_YES_NO = ("no", "yes")
 
 JVM_FLAGS_VARIABLE = "KAFKA_JVM_PERFORMANCE_OPTS"
 
 _OURS = {
     "process.roles", "node.id", "broker.id", "listeners", "advertised.listeners", "controller.listener.names",
     "controller.quorum.voters", "controller.quorum.bootstrap.servers", "log.dir", "log.dirs", "metadata.log.dir",
+    "zookeeper.connect", "host.name", "port", "advertised.host.name", "advertised.port",
 }  # fmt: skip
 _READMITTED_SOON = {
     # After a kill the controller readmits the broker only once its former session has timed out.
@@ -86,25 +91,41 @@ class BrokerSettings:
     security: str | None = None
     """As ``--kafka_security`` says it."""
     brokers: int = Options.brokers
+    version: str | None = None
+    """As ``--kafka_version`` says it."""
+    racks: bool = False
+    """Whether clients that tell their rack are sent to the replica there."""
+
+    @property
+    def is_old(self) -> bool:
+        """Whether it is the one with ZooKeeper."""
+        return self.version == OLD_VERSION
 
     def by_name(self) -> Mapping[str, str]:
         """The values of the properties."""
         return {name: value for name, _, value in (text.partition("=") for text in self.properties)}
 
     def difference(self, other: BrokerSettings) -> str:
-        """Describe requested settings whose value differs on the other broker; settings not requested are ignored."""
+        """Describe requested settings whose value differs on the other broker; settings not requested are ignored.
+
+        The version is always requested: clients speak otherwise to an old one.
+        """
         there = other.by_name()
-        for name, value in self.by_name().items():
-            if there.get(name) != value:
-                return f"--broker_property={name}={value}, and it has {there.get(name, 'its own default')}"
-        if self.heap_mb not in {Options.broker_heap_mb, other.heap_mb}:
-            return f"--broker_heap_mb={self.heap_mb}, and it has {other.heap_mb}"
-        if self.security is not None and self.security != (other.security or "plaintext"):
-            return f"--kafka_security={self.security}, and it has {other.security or 'plaintext'}"
-        if self.brokers not in {Options.brokers, other.brokers}:
-            return f"--brokers={self.brokers}, and it has {other.brokers}"
-        if self.jvm_flags not in {KAFKA_FLAGS, other.jvm_flags}:
-            return f"{JVM_FLAGS_VARIABLE}={shlex.join(self.jvm_flags)}, and it has {shlex.join(other.jvm_flags)}"
+        found = (
+            ("--kafka_version", self.version or BUNDLED_VERSION, other.version or BUNDLED_VERSION, None),
+            *(
+                (f"--broker_property={name}", value, there.get(name, "its own default"), None)
+                for name, value in self.by_name().items()
+            ),
+            ("--broker_heap_mb", self.heap_mb, other.heap_mb, Options.broker_heap_mb),
+            ("--kafka_security", self.security, other.security or "plaintext", None),
+            ("--brokers", self.brokers, other.brokers, Options.brokers),
+            ("racks (--client_rack)", _YES_NO[self.racks], _YES_NO[other.racks], _YES_NO[False]),
+            (JVM_FLAGS_VARIABLE, shlex.join(self.jvm_flags), shlex.join(other.jvm_flags), shlex.join(KAFKA_FLAGS)),
+        )
+        for name, wanted, present, unset in found:
+            if wanted not in {unset, present}:
+                return f"{name}={wanted}, and it has {present}"
         return ""
 
 
@@ -120,7 +141,13 @@ def broker_settings(options: Options, environment: Mapping[str, str] = os.enviro
     except ValueError as error:
         raise UsageError(f"{JVM_FLAGS_VARIABLE} = {flags!r} is no list of JVM flags ({error})") from None
     settings = BrokerSettings(
-        options.broker_property, options.broker_heap_mb, jvm_flags, options.kafka_security, options.brokers
+        options.broker_property,
+        options.broker_heap_mb,
+        jvm_flags,
+        options.kafka_security,
+        options.brokers,
+        options.kafka_version,
+        options.client_rack is not None,
     )
     _check_overrides(settings.by_name())
     return settings
@@ -159,6 +186,38 @@ def server_properties(
     }
     alone = _READMITTED_SOON if place.brokers == 1 else {}
     return {**reachable, **_copies(place.brokers), **alone, **_many_clients(cores), **_SHORT_LIVED, **overrides}
+
+
+def rack_properties(node_id: int) -> dict[str, str]:
+    """Settings of a broker that stands in its own rack, and sends clients that tell theirs to the replica there."""
+    return {
+        "broker.rack": rack_of(node_id),
+        "replica.selector.class": "org.apache.kafka.common.replica.RackAwareReplicaSelector",
+    }
+
+
+def old_server_properties(port: int, zookeeper: str, data_folder: str, overrides: Mapping[str, str]) -> dict[str, str]:
+    """All settings of a broker of 0.9 that listens on 127.0.0.1, with its ZooKeeper at ``host:port``; overrides win.
+
+    Raises:
+        UsageError: an override is a property that Hydra sets itself.
+    """
+    _check_overrides(overrides)
+    largest = str(MAX_MESSAGE_BYTES)  # that of later versions; 0.9's own is 1000012
+    return {
+        "broker.id": "1",
+        "listeners": f"PLAINTEXT://127.0.0.1:{port}",
+        "zookeeper.connect": zookeeper,
+        "log.dirs": data_folder,
+        "auto.create.topics.enable": "false",
+        "delete.topic.enable": "true",
+        "log.retention.check.interval.ms": "10000",
+        "message.max.bytes": largest,
+        "replica.fetch.max.bytes": overrides.get("message.max.bytes", largest),
+        "offsets.topic.replication.factor": "1",
+        "offsets.topic.num.partitions": "8",
+        **overrides,
+    }
 
 
 def _copies(brokers: int) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hydra.cli.flags import chosen_options, option_flags
+from hydra.cli.flags import chosen_options, controller_flag, option_flags
 from hydra.cli.help_page import HelpPage
 from hydra.cli.terminal import interruptible, print_json, printable
 from hydra.errors import HydraError, InfrastructureError, InterruptedRunError
@@ -23,7 +23,7 @@ SMALL = {
 }  # fmt: skip
 """The options of a smoke test, where no flag says otherwise."""
 
-WHERE = ("bootstrap_servers", "kafka_config", "marathon_url")
+WHERE = ("bootstrap_servers", "kafka_config", "engine", "marathon_url")
 ON_YOUR_BROKERS = "--bootstrap_servers=k1:9092,k2:9092"
 
 
@@ -35,8 +35,9 @@ ON_YOUR_BROKERS = "--bootstrap_servers=k1:9092,k2:9092"
 )
 @click.option("--json", "as_json", is_flag=True, help="print JSON in place of lines")
 @option_flags()
+@controller_flag
 @click.pass_context
-def doctor(ctx: click.Context, /, as_json: bool, **_flags: object) -> int:  # noqa: FBT001  # click's way
+def doctor(ctx: click.Context, /, as_json: bool, kube_controller: str | None, **_flags: object) -> int:  # noqa: FBT001  # click's way
     """Check the controller, Kafka, Marathon and, with a small task on each, the agents; say what to do.
 
     Takes the options of the run that is to be.
@@ -46,12 +47,14 @@ def doctor(ctx: click.Context, /, as_json: bool, **_flags: object) -> int:  # no
 
     findings = []
     with interruptible():
-        for finding in Doctor(options).examine():
+        for finding in Doctor(options, kube_controller).examine():
             findings.append(finding)
             if not as_json:
                 click.echo(f"{MARKS.get(finding.status, ERROR)}  {printable(f'{finding.subject}: {finding.text}')}")
                 if finding.remedy:
                     click.echo(f"         -> {printable(finding.remedy)}")
+                for line in finding.document.splitlines():
+                    click.echo(printable(line))
     if as_json:
         print_json([dataclasses.asdict(finding) for finding in findings])
     failed = any(finding.status not in MARKS for finding in findings)
@@ -105,5 +108,7 @@ def _tell(record: RunRecord) -> int:
         f"Hydra works here: each of {options.client_count} clients in {options.total_sub_apps} subscribers received"
         f" every one of {result.totals.records_counted} records"
     )
-    click.echo(f"Marathon {cluster['marathon']} {cluster['marathon_version']}, Kafka {cluster['kafka']}")
+    engine = options.engine
+    where = f"{cluster[engine]} {cluster[f'{engine}_version']}"
+    click.echo(f"{engine.capitalize()} {where}, Kafka {cluster['kafka']}")
     return 0

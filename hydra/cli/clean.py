@@ -12,6 +12,7 @@ from hydra.cli.flags import chosen_options, option_flags, parsed_by
 from hydra.cli.help_page import HelpPage
 from hydra.cli.terminal import interruptible, printable
 from hydra.errors import HydraError, InfrastructureError, UsageError
+from hydra.kafkatest.leftovers import KUBERNETES
 from hydra.options.options import ACCESS_OPTIONS
 from hydra.options.parsers import number
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hydra.kafkatest.clean import Remains
-    from hydra.kafkatest.leftovers import Judged
+    from hydra.kafkatest.leftovers import Judged, RunTrace
 
 HOUR_S = 3600.0
 
@@ -46,6 +47,9 @@ HOUR_S = 3600.0
     help="with --older_than: remove that, too; a run of another machine that goes on for longer would lose it",
 )
 @option_flags(
+    "engine",
+    "kube_context",
+    "kube_namespace",
     "bootstrap_servers",
     *ACCESS_OPTIONS,
     "marathon_url",
@@ -89,9 +93,13 @@ def _show(found: Sequence[Judged], remains: Remains, *, others: bool) -> None:
         thing = f"{each.found.kind} {each.found.name}"
         click.echo(printable(f"{mark}  {thing}  ({each.found.where}, {age} old): of {each.whose}"))
     for trace in remains.elsewhere():
-        flags = [("marathon_url", trace.marathon), ("bootstrap_servers", trace.brokers if trace.topics else "")]
-        named = " ".join(f"--{flag}={place}" for flag, place in flags if place and not place.startswith("stack:"))
-        click.echo(printable(f"perhaps more of the run {trace.run_id}, which is over: hydra clean {named}"))
+        brokers = trace.brokers if trace.topics else ""
+        flags = [f"--bootstrap_servers={brokers}"] if brokers and not brokers.startswith("stack:") else []
+        click.echo(
+            printable(
+                f"perhaps more of the run {trace.run_id}, which is over: hydra clean {_engine_flags(trace, flags)}"
+            )
+        )
     if not any(each.state == "over" for each in found):
         click.echo("nothing is left by runs that are over")
     elif not others and any(each.by_age for each in found):
@@ -99,6 +107,16 @@ def _show(found: Sequence[Judged], remains: Remains, *, others: bool) -> None:
             "what is only old stays: nothing here knows whether a run of another machine or user goes on with it; if"
             " you know that none does, --others removes it"
         )
+
+
+def _engine_flags(trace: RunTrace, flags: list[str]) -> str:
+    """The flags that name the places of a trace."""
+    if trace.marathon.startswith(KUBERNETES):
+        server, _space, namespace = trace.marathon[len(KUBERNETES) :].partition(" ")
+        named = [f"--engine=kubernetes --kube_namespace={namespace}"]
+        return " ".join([*named, *flags, f"(with a context of {server})"])
+    named = [f"--marathon_url={trace.marathon}"] if trace.marathon and not trace.marathon.startswith("stack:") else []
+    return " ".join([*named, *flags])
 
 
 def _confirmed(count: int) -> bool:

@@ -5,20 +5,31 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Iterator, Mapping
+from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
 
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
-from hydra.cli.flags import chosen_options, option_flags
+from hydra.cli.flags import chosen_options, file_flags, option_flags
 from hydra.cli.terminal import interruptible, print_json, print_rows, printable
 from hydra.errors import AppLockedError, HydraError, InfrastructureError, UsageError
 from hydra.run.clock import MonotonicClock, poll_until
 
 if TYPE_CHECKING:
+    from hydra.engine.kube_launcher import KubernetesLauncher
     from hydra.engine.marathon_launcher import MarathonLauncher
 
-MARATHON_FLAGS = ("marathon_url", "marathon_secrets", "marathon_ca_file", "marathon_timeout", "mesos_url")
+ENGINE_FLAGS = (
+    "engine",
+    "kube_context",
+    "kube_namespace",
+    "marathon_url",
+    "marathon_secrets",
+    "marathon_ca_file",
+    "marathon_timeout",
+    "mesos_url",
+)
 WAIT_S = 60.0
 LOOK_EVERY_S = 0.2
 COMPLETE_WITHIN_S = 2.0
@@ -44,12 +55,30 @@ def force() -> None:
     """Do it although a deployment holds the app."""
 
 
+def _on_kubernetes(act: Callable[[ModuleType, KubernetesLauncher], None]) -> bool:
+    """Whether Kubernetes is the engine in use; then ``act`` is called with hydra.cli.kube_cli and its launcher."""
+    options = chosen_options(click.get_current_context(), for_a_run=False)
+    if options.engine != "kubernetes":
+        return False
+    from hydra.cli import kube_cli
+    from hydra.engine.kube_access import kubernetes_access
+    from hydra.engine.kube_launcher import KubernetesLauncher
+
+    with interruptible():
+        access = kubernetes_access(options.kube_context, options.kube_namespace)
+        with contextlib.closing(KubernetesLauncher(access, options)) as launcher:
+            act(kube_cli, launcher)
+    return True
+
+
 @contextlib.contextmanager
 def _launcher(ctx: click.Context | None = None) -> Iterator[MarathonLauncher]:
     from hydra.engine.marathon_launcher import MarathonLauncher
     from hydra.kafkatest import running_stack
 
     options = chosen_options(ctx or click.get_current_context(), for_a_run=False)
+    if options.engine == "kubernetes":
+        raise UsageError("agents are Marathon's, and --engine=kubernetes has nodes", hint="see 'kubectl get nodes'")
     with interruptible():
         access = running_stack.access_to_marathon(options)
         with contextlib.closing(MarathonLauncher(access, mesos_url=options.mesos_url)) as launcher:
@@ -89,13 +118,13 @@ def _app_id(text: str) -> str:
     return app_id
 
 
-def _marathon_flags(function: F) -> F:
+def _engine_flags(function: F) -> F:
     as_json = click.option("--json", "as_json", is_flag=True, help="print JSON in place of a table")
-    return option_flags(*MARATHON_FLAGS)(as_json(function))
+    return option_flags(*ENGINE_FLAGS)(as_json(function))
 
 
 @ls.command()
-@_marathon_flags
+@_engine_flags
 def agents(*, as_json: bool, **_flags: object) -> None:
     """List the agents with their attributes and what is free on them."""
     with _launcher() as launcher:
@@ -122,9 +151,11 @@ ls.add_command(agents, "slaves")
 
 
 @ls.command()
-@_marathon_flags
+@_engine_flags
 def apps(*, as_json: bool, **_flags: object) -> None:
     """List the apps."""
+    if _on_kubernetes(lambda kube_cli, launcher: kube_cli.list_apps(launcher, as_json=as_json)):
+        return
     with _launcher() as launcher:
         rows = [
             {
@@ -146,10 +177,12 @@ def apps(*, as_json: bool, **_flags: object) -> None:
 
 @ls.command()
 @_app_argument
-@_marathon_flags
+@_engine_flags
 def task(*, app: str, as_json: bool, **_flags: object) -> None:
     """List the tasks of an app."""
     app_id = _app_id(app)
+    if _on_kubernetes(lambda kube_cli, launcher: kube_cli.list_tasks(launcher, app_id, as_json=as_json)):
+        return
     with _launcher() as launcher:
         if not launcher.exists(app_id):
             raise _no_app(app_id)
@@ -173,7 +206,7 @@ ls.add_command(task, "tasks")
 
 @cli.command(short_help="Delete an app, or a group with all its apps.")
 @_app_argument
-@_marathon_flags
+@_engine_flags
 def stop(*, app: str, as_json: bool, **_flags: object) -> None:
     """Delete an app, or a group with all its apps, and wait until the last task is gone."""
     _stop(_app_id(app), as_json=as_json, forced=False)
@@ -181,13 +214,15 @@ def stop(*, app: str, as_json: bool, **_flags: object) -> None:
 
 @force.command(name="stop")
 @_app_argument
-@_marathon_flags
+@_engine_flags
 def force_stop(*, app: str, as_json: bool, **_flags: object) -> None:
     """Delete an app or a group although a deployment holds it; that deployment is cancelled."""
     _stop(_app_id(app), as_json=as_json, forced=True)
 
 
 def _stop(app_id: str, *, as_json: bool, forced: bool) -> None:
+    if _on_kubernetes(lambda kube_cli, launcher: kube_cli.stop_app(launcher, app_id, as_json=as_json)):
+        return
     with _launcher() as launcher:
         found = [item.id for item in launcher.apps() if item.id == app_id or item.id.startswith(f"{app_id}/")]
         if not found:
@@ -208,10 +243,12 @@ def _stop(app_id: str, *, as_json: bool, forced: bool) -> None:
 @cli.command()
 @_app_argument
 @click.argument("instances", type=click.IntRange(0, 100_000))
-@_marathon_flags
+@_engine_flags
 def scale(*, app: str, instances: int, as_json: bool, **_flags: object) -> None:
     """Have so many tasks of an app, and wait until they run."""
     app_id = _app_id(app)
+    if _on_kubernetes(lambda kube_cli, launcher: kube_cli.scale_app(launcher, app_id, instances, as_json=as_json)):
+        return
     with _launcher() as launcher:
         if not launcher.exists(app_id):
             raise _no_app(app_id)
@@ -228,9 +265,11 @@ def scale(*, app: str, instances: int, as_json: bool, **_flags: object) -> None:
 @cli.command(short_help="Show the end of a task's stdout and stderr.")
 @_task_argument
 @click.option("--bytes", "limit", type=click.IntRange(1), default=LOG_BYTES, help=f"of each file's end  [{LOG_BYTES}]")
-@_marathon_flags
+@_engine_flags
 def logs(*, task: str, limit: int, as_json: bool, **_flags: object) -> None:
     """Show where a task's sandbox is, and the end of its stdout and stderr; also of a task that has ended."""
+    if _on_kubernetes(lambda kube_cli, launcher: kube_cli.show_log(launcher, task, limit, as_json=as_json)):
+        return
     with _launcher() as launcher:
         mesos = launcher.mesos()
         sandbox = mesos.sandbox(task)
@@ -243,6 +282,29 @@ def logs(*, task: str, limit: int, as_json: bool, **_flags: object) -> None:
         click.echo(f"--- {name}")
         for line in text.splitlines():
             click.echo(printable(line.replace("\t", "    ")))
+
+
+@cli.command()
+@option_flags("engine", "kube_context", "kube_namespace", "app_prefix", "output")
+@file_flags
+@click.pass_context
+def result(ctx: click.Context, /, **_flags: object) -> int:
+    """Fetch the result of a run whose controller is in the cluster (--kube_controller), and remove it there.
+
+    A run that still goes on is followed until its end, as by the command that started it.
+    """
+    from hydra.cli.kube_run import fetch_result
+
+    return fetch_result(ctx)
+
+
+@cli.command(hidden=True)
+def controller() -> int:
+    """Be the controller of a run, in a pod that --kube_controller has started."""
+    from hydra.kafkatest.kube_in_pod import run_ordered
+
+    with interruptible():
+        return run_ordered()
 
 
 @cli.command(short_help="Print a shell's completion script.")

@@ -14,6 +14,7 @@ from hydra.cli.help_page import HelpPage
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "kafka": ("kafka", "Run the Kafka scaling test, sweeps and searches."),
+    "watch": ("watch_runs", "Show a run that is under way, from another terminal."),
     "show": ("saved_results", "Print a result file."),
     "report": ("saved_results", "Make a page with plots of results."),
     "compare": ("saved_results", "Put two results side by side."),

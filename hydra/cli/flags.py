@@ -19,7 +19,7 @@ from hydra.files.atomic_write import atomic_write, check_output
 from hydra.files.own_descriptor import descriptor_of
 from hydra.files.write_in_place import STDOUT
 from hydra.options.options import OPTION_KINDS, Options, merged, parse_option
-from hydra.options.parsers import Parse, switch, whole
+from hydra.options.parsers import Parse, dns_label, switch, whole
 from hydra.options.reader import read_settings, with_kafka_config
 from hydra.options.thresholds import METRICS
 from hydra.sweep.plan import CLIENTS, MAX_CLIENTS, with_changes
@@ -38,7 +38,7 @@ KAFKA_NAMES: Mapping[str, str] = {
 
 FIRST_RUN = (
     "bootstrap_servers", "clients", "msg_rate", "msg_size", "test_duration", "partitions", "acks", "linger_ms",
-    "threshold", "output", "report",
+    "threshold", "output", "report", "ui",
 )  # fmt: skip
 """The flags that ``--help`` shows; ``--help-all`` shows all."""
 
@@ -49,16 +49,40 @@ FILES = {
     "live": "write the counts of the running test to this file, a line each time (JSON Lines)",
 }
 
+SERVED = {
+    "ui": "show the running test on a page, for who has its link; on this port of 127.0.0.1, or any that is free",
+    "metrics_port": "serve OpenMetrics of the running test on this port of 127.0.0.1, for Prometheus",
+}
+
 
 def with_flags(*flags: Callable[[F], F]) -> Callable[[F], F]:
     """A decorator that gives a command these flags, in this order."""
     return lambda command: functools.reduce(lambda made, flag: flag(made), reversed(flags), command)
 
 
+def file_flags(command: F) -> F:
+    """A decorator that gives a command the flags of FILES; ``--output`` is among the options."""
+    return with_flags(*(click.option(f"--{name}", metavar=METAVARS[name], help=text) for name, text in FILES.items()))(
+        command
+    )
+
+
 def output_flags(command: F) -> F:
-    """A decorator that gives a command the flags of ``Outputs``; ``--output`` is among the options."""
-    flags = (click.option(f"--{name}", metavar=METAVARS[name], help=text) for name, text in FILES.items())
-    return with_flags(*flags)(command)
+    """A decorator that gives a command the flags of FILES and SERVED."""
+    port: dict[str, Any] = {"callback": parsed_by(whole(0, 65535))}
+    served = (
+        click.option("--ui", metavar=METAVARS["ui"], help=SERVED["ui"], is_flag=False, flag_value="0", **port),
+        click.option("--metrics_port", metavar=METAVARS["metrics_port"], help=SERVED["metrics_port"], **port),
+    )
+    return with_flags(file_flags, *served)(command)
+
+
+def controller_flag(command: F) -> F:
+    """A decorator that gives a command the flag for a controller in the cluster."""
+    text = "start the controller in the cluster, too, by this service account of the namespace  [hydra]"
+    flag = click.option("--kube_controller", metavar=METAVARS["kube_controller"], help=text, is_flag=False,
+                        flag_value="hydra", callback=parsed_by(dns_label))  # fmt: skip
+    return flag(command)
 
 
 def parsed_by(parse: Parse) -> Callback:
@@ -166,6 +190,7 @@ class Outputs:
     csv: str | None = None
     junit: str | None = None
     live: str | None = None
+    omb_result: str | None = None
 
     def write(self, saved: Sequence[tuple[str, SavedRecord]]) -> None:
         """Write the report, the CSV and the JUnit XML of these results, each with its name.

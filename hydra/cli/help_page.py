@@ -20,6 +20,7 @@ GROUPED: Mapping[str, Mapping[str, str]] = {
     "load": {
         "clients": "N", "total_sub_apps": "N", "clients_per_app": "N", "msg_rate": "RECORDS/S", "msg_size": "BYTES",
         "msg_batch": "RECORDS", "payload": "[zeros|random|FILE]", "test_duration": "SECONDS", "warmup": "SECONDS",
+        "omb_workload": "FILE",
     },
     "kafka": {
         "bootstrap_servers": "HOST:PORT,...", "kafka_config": "FILE",
@@ -30,29 +31,39 @@ GROUPED: Mapping[str, Mapping[str, str]] = {
         "acks": "[0|1|all]",
         "linger_ms": "MS", "batch_size": "BYTES", "compression": "[none|gzip|snappy|lz4|zstd]",
         "idempotence": "[auto|yes|no]", "group": "[own|shared]", "group_mode": "[assign|group]",
+        "group_protocol": "[classic|consumer]",
         "fetch_min_bytes": "BYTES", "fetch_wait_max_ms": "MS", "consumer_max_buffer_size": "BYTES",
     },
     "clients": {
         "pub_driver": "[confluent|kafka-python|wire|MODULE:CLASS]",
-        "sub_driver": "[wire|confluent|kafka-python|MODULE:CLASS]", "fetch_pace_ms": "MS",
+        "sub_driver": "[wire|confluent|kafka-python|MODULE:CLASS]", "fetch_pace_ms": "MS", "client_rack": "RACK",
         "client_id_prefix": "TEXT", "group_prefix": "TEXT",
     },
     "judging": {
         "threshold": "METRIC<VALUE,...", "audit": "[auto|always|never]", "start_timeout": "SECONDS",
-        "drain_timeout": "SECONDS",
+        "drain_timeout": "SECONDS", "broker_metrics": "URL,...",
     },
     "broker": {
+        "kafka_version": "[4.4.0|0.9.0.1]",
         "java": "FILE", "broker_property": "NAME=VALUE,...", "broker_heap_mb": "MIB", "brokers": "N",
         "kafka_security": "PROTOCOL[:MECHANISM]",
         "keep_running": "[yes|no]",
     },
     "engine": {
+        "engine": "[marathon|kubernetes]", "kube_context": "NAME", "kube_namespace": "NAME", "kube_forward": "[yes|no]",
+        "kube_image": "IMAGE",
+        "kube_pull_secret": "NAME", "kube_pub_nodes": "LABEL=VALUE,...", "kube_sub_nodes": "LABEL=VALUE,...",
+        "kube_pub_resources": "NAME=QUANTITY,...", "kube_sub_resources": "NAME=QUANTITY,...",
+        "kube_tolerations": "TAINT,...", "kube_controller": "ACCOUNT",
         "marathon_url": "URL,...", "app_prefix": "GROUP", "marathon_secrets": "FILE", "marathon_ca_file": "FILE",
         "marathon_timeout": "SECONDS", "mesos_url": "URL", "cluster0": "ATTRIBUTE.VALUE", "cluster1": "ATTRIBUTE.VALUE",
         "local_agents": "AGENT,...", "appserver": "[auto|always|never]", "appserver_address": "HOST[:PORT]",
         "appserver_bind": "HOST[:PORT]", "agent_python": "FILE",
     },
-    "output": {"output": "FILE", "report": "FILE", "csv": "FILE", "junit": "FILE", "live": "FILE"},
+    "output": {
+        "output": "FILE", "report": "FILE", "csv": "FILE", "junit": "FILE", "live": "FILE", "ui": "PORT",
+        "metrics_port": "PORT", "omb_result": "FILE",
+    },
     "general": {"config_file": "FILE", "version": "", "help_all": ""},
 }  # fmt: skip
 """The unit, form or choices of the values of flags that several commands have, by group and name, as they are shown."""
@@ -64,7 +75,7 @@ EXIT_CODES: Mapping[str, str] = {
     "1": "fail: records were lost, or the broker broke a threshold",
     "2": "usage: a flag, hydra.ini, or too many clients; nothing was started",
     "3": "no answer (indeterminate): incomplete, low rate, or a limit not the broker's",
-    "4": "infrastructure: Kafka, Marathon, Java or an output file failed",
+    "4": "infrastructure: Kafka, Marathon, Kubernetes, Java or an output file failed",
     "70": "bug of Hydra's own; a log file is named",
     "129, 130, 131, 143": "interrupted (SIGHUP, Ctrl-C, SIGQUIT, SIGTERM); what was started is gone",
 }

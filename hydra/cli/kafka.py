@@ -13,19 +13,20 @@ from hydra.cli.flags import (
     OutputErrors,
     Outputs,
     chosen_options,
+    controller_flag,
     given_flags,
     option_flags,
     output_flags,
     parse_outputs,
-    told_beside,
 )
+from hydra.cli.omb import given_workload, tell_notes, workload_flag
+from hydra.cli.run_outputs import print_run, tell_run
 from hydra.cli.terminal import interruptible
 from hydra.errors import HydraError, OutputError, UsageError
 
 if TYPE_CHECKING:
     from hydra.cli.progress import Display
     from hydra.kafkatest.runtest import RunTestKAFKA
-    from hydra.run.record import RunRecord
 
 
 @click.group(
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
 )
 @option_flags()
 @output_flags
+@workload_flag
+@click.option("--omb_result", metavar="FILE", help="write the result in the keys of the OpenMessaging Benchmark (JSON)")
+@controller_flag
 @click.pass_context
 def kafka(ctx: click.Context, /, **_flags: object) -> int:
     """Send records at the asked rate, have every client read them, count every one, and say what it means."""
@@ -54,24 +58,35 @@ def kafka(ctx: click.Context, /, **_flags: object) -> int:
                 hint=f"hydra kafka {ctx.invoked_subcommand} --{name}=...",
             )
         return 0
-    options = chosen_options(ctx)
+    workload = given_workload(ctx)
+    options = chosen_options(ctx, under=workload.options)
     outputs = parse_outputs(ctx)
+    if (account := ctx.params["kube_controller"]) is not None:
+        from hydra.cli.kube_run import run_in_cluster
+
+        return run_in_cluster(ctx, options, account, outputs, workload.name)
     from hydra.cli.progress import shown_progress
+    from hydra.cli.watch import asked_watch
     from hydra.kafkatest.runtest import RunTestKAFKA
     from hydra.report.text import load_line
 
     with (
         interruptible(),
-        shown_progress(outputs.live) as progress,
+        asked_watch(ctx) as watch,
+        shown_progress(outputs.live, watch) as progress,
         RunTestKAFKA(options, runtest=False, progress=progress) as runner,
     ):
         if options.bootstrap_servers is not None:
             progress.note(load_line(options))
+        tell_notes(workload, progress.note)
         errors = OutputErrors()
+        watch.begin(options)
         _run(runner, outputs, progress, errors)
         progress.hide()
         # Before the clean-up, which may fail, or be interrupted.
-        return _tell(runner.record, outputs, errors)
+        assert runner.record is not None
+        watch.finish(runner.record)
+        return tell_run(runner.record, outputs, errors, workload.name)
 
 
 def _run(runner: RunTestKAFKA, outputs: Outputs, progress: Display, errors: OutputErrors) -> None:
@@ -87,24 +102,6 @@ def _run(runner: RunTestKAFKA, outputs: Outputs, progress: Display, errors: Outp
             with contextlib.suppress(HydraError):  # the user has to hear of what ended the run
                 if runner.record.result is not None:  # a signal came when it was over
                     progress.hide()
-                    _print(runner.record, outputs)
+                    print_run(runner.record, outputs)
                 outputs.write([("", runner.record)])
         raise
-
-
-def _tell(record: RunRecord | None, outputs: Outputs, errors: OutputErrors) -> int:
-    """Print the result and write the files. Returns the run's exit code."""
-    assert record is not None
-    assert record.result is not None
-    _print(record, outputs)
-    with errors.kept():
-        outputs.write([("", record)])
-    errors.raise_all()
-    return record.result.exit_code
-
-
-def _print(record: RunRecord, outputs: Outputs) -> None:
-    from hydra.cli.show_results import print_record
-
-    with told_beside(outputs):
-        print_record(record)

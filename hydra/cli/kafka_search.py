@@ -9,7 +9,9 @@ import click
 
 from hydra.cli.flags import FIRST_RUN, chosen_options, option_flags, parse_flag, parsed_by, with_flags
 from hydra.cli.help_page import HelpPage
+from hydra.cli.omb import given_workload, tell_notes, workload_flag
 from hydra.cli.sweep_session import check_capacity_of, new_sweep, run_sweep, sweep_flags
+from hydra.options.omb_workload import OmbWorkload
 from hydra.options.options import Options
 from hydra.options.parsers import number, whole
 from hydra.sweep.plan import CLIENTS, MAX_CLIENTS, apps_for, make_axis, with_changes
@@ -46,7 +48,7 @@ def _range_flags(*, start: str, unit: str) -> Callable[[F], F]:
         click.option("--lowest", metavar=unit, help="the search does not go below this"),
         click.option("--highest", metavar=unit, help="the search does not go above this"),
         _shown("--precision", "5", metavar="PERCENT", help="how closely the limit is found", callback=precision),
-        _shown("--max_runs", "12", metavar="N", help="runs at most, for each answer", callback=max_runs),
+        _shown("--max_runs", "16", metavar="N", help="runs at most, for each answer", callback=max_runs),
     )
 
 
@@ -60,20 +62,22 @@ def _range_flags(*, start: str, unit: str) -> Callable[[F], F]:
     codes=CODES,
 )
 @_range_flags(start="--msg_rate", unit="RECORDS/S")
+@workload_flag
 @sweep_flags
 @option_flags()
 @click.pass_context
 def maxrate(ctx: click.Context, /, **_flags: object) -> int:
     """Look for the highest rate that passes, for the clients that --clients asks for.
 
-    Doubles the rate until it is too much, halves the bracket, and repeats both of its ends. A rate passes when nothing
-    is lost, every --threshold is kept and 95 % of it was sent.
+    Doubles the rate until it is too much, halves the bracket, and repeats both of its ends until the interval of the
+    limit is narrow enough, or --max_runs are used up. A rate passes when nothing is lost, every --threshold is kept and
+    95 % of it was sent.
     """
 
     def asked(options: Options) -> SearchSettings:
         return _asked(ctx, start=options.msg_rate, lowest=LOWEST_RATE, highest=HIGHEST_RATE)
 
-    return _run_search(ctx, "maxrate", asked)
+    return _run_search(ctx, "maxrate", asked, lambda: given_workload(ctx, search=True))
 
 
 @click.command(
@@ -184,11 +188,18 @@ def _asked(
     return asked
 
 
-def _run_search(ctx: click.Context, kind: SweepKind, asked: Callable[[Options], SearchSettings]) -> int:
+def _run_search(
+    ctx: click.Context,
+    kind: SweepKind,
+    asked: Callable[[Options], SearchSettings],
+    workload: Callable[[], OmbWorkload] = lambda: OmbWorkload("", {}),
+) -> int:
     """Carry out a search; see first that this machine can hold its first trials."""
 
     def make() -> SweepRecord:
-        options = chosen_options(ctx)
+        found = workload()
+        options = chosen_options(ctx, under=found.options)
+        tell_notes(found, lambda text: click.echo(f"hydra: {text}", err=True))
         search = asked(options)
         first = search.clients or (round(search.start) if kind == "maxclients" else options.client_count,)
         check_capacity_of(with_changes(options, {CLIENTS: clients}) for clients in first)

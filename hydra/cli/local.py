@@ -15,6 +15,9 @@ from hydra.cli.terminal import ASKED_BY_A_USER, end_signals, interruptible
 from hydra.errors import InterruptedRunError, UsageError
 from hydra.options.parsers import AgentSpec
 
+_DRIVERS_OF_ANY_KAFKA = {"pub_driver": "kafka-python", "sub_driver": "kafka-python", "group_mode": "assign"}
+"""A stack has no drivers: the runs on it have."""
+
 
 @click.group()
 def local() -> None:
@@ -22,7 +25,7 @@ def local() -> None:
 
 
 @local.command()
-@option_flags("java", "broker_property", "broker_heap_mb", "brokers", "kafka_security", "local_agents")
+@option_flags("kafka_version", "java", "broker_property", "broker_heap_mb", "brokers", "kafka_security", "local_agents")
 @click.pass_context
 def up(ctx: click.Context, /, **_flags: object) -> None:
     """Start a local Marathon and an embedded Kafka, and leave them up."""
@@ -31,9 +34,9 @@ def up(ctx: click.Context, /, **_flags: object) -> None:
     from hydra.kafkatest.local_stack import leave_stack_running
     from hydra.kafkatest.runtest import new_run_id
 
-    options = chosen_options(ctx)
-    if running_stack.find() is not None:
-        raise UsageError("a local stack is up already", hint="see 'hydra local status', 'hydra local down'")
+    options = chosen_options(ctx, under=_DRIVERS_OF_ANY_KAFKA)
+    if (running := running_stack.find()) is not None:
+        raise running_stack.stack_is_up(running)
     with interruptible(), shown_progress() as progress:
         progress.phase("starting", "local Marathon and embedded Kafka")
         leave_stack_running(options, new_run_id(), progress.note)
@@ -90,6 +93,8 @@ def _show_status() -> None:
     click.echo(f"  in use      {'by a run' if running_stack.in_use() else 'no'}")
     click.echo(f"  Marathon    {running.marathon_url}")
     click.echo(f"  Kafka       {running.bootstrap_servers or 'none'}")
+    if running.settings.version is not None:
+        click.echo(f"  version     {running.settings.version}")
     for pid in running.kafka_pids:
         click.echo(f"  broker      process {pid}")
     for died in running_stack.deaths(running):

@@ -59,7 +59,10 @@ def report(ctx: click.Context, /, results: tuple[str, ...], **_files: str | None
 
 @click.command(
     cls=HelpPage,
-    examples={"hydra compare yesterday/ today/ --tolerance=15": "has anything become worse by more than 15 %?"},
+    examples={
+        "hydra compare yesterday/ today/ --tolerance=15": "has anything become worse by more than 15 %?",
+        "hydra compare yesterday/ today/ --report=compared.html": "the same as a page",
+    },
     codes={
         "0": "nothing is shown to be worse",
         "1": "something is worse",
@@ -72,6 +75,7 @@ def report(ctx: click.Context, /, results: tuple[str, ...], **_files: str | None
 @click.option("--tolerance", metavar="PERCENT", default="10", show_default=True, help="a change of less counts as none",
               callback=parsed_by(number(0, 1_000_000)))  # fmt: skip
 @click.option("--output", metavar="FILE", help="write what was found to this file (JSON)")
+@click.option("--report", metavar="FILE", help="write a page of it to this file (HTML, on its own)")
 @click.option("--csv", metavar="FILE", help="write a row for each difference to this file (CSV)")
 @click.option("--junit", metavar="FILE", help="write a test case for each point to this file (JUnit XML)")
 @click.pass_context
@@ -85,7 +89,7 @@ def compare(ctx: click.Context, /, before: str, after: str, tolerance: float, **
     outputs = parse_outputs(ctx)
     from hydra.cli.show_results import print_comparison
     from hydra.sweep.comparison import compare as compare_results
-    from hydra.sweep.comparison import points_by_name
+    from hydra.sweep.counted_runs import points_by_name
     from hydra.sweep.folder import load_results
 
     old, new = load_results(before), load_results(after)
@@ -94,11 +98,17 @@ def compare(ctx: click.Context, /, before: str, after: str, tolerance: float, **
     found = compare_results(old, new, tolerance_percent=tolerance)
     with told_beside(outputs):
         print_comparison(found, tolerance_percent=tolerance)
-    _write(found, outputs)
+
+    def page() -> str:
+        from hydra.report.comparison_page import comparison_page
+
+        return comparison_page(found, names=(before, after), tolerance_percent=tolerance)
+
+    _write(found, outputs, page)
     return found.exit_code
 
 
-def _write(found: Comparison, outputs: Outputs) -> None:
+def _write(found: Comparison, outputs: Outputs, page: Callable[[], str]) -> None:
     from hydra.codec import encode, to_builtins
     from hydra.report.exports import comparison_csv, comparison_junit
 
@@ -109,6 +119,7 @@ def _write(found: Comparison, outputs: Outputs) -> None:
     make: Callable[[], str | bytes]
     for flag, make in (
         ("output", lambda: encode({**head, **body, "regressions": found.regressions})),
+        ("report", page),
         ("csv", lambda: comparison_csv(found)),
         ("junit", lambda: comparison_junit(found)),
     ):

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-import math
+import dataclasses
 from collections.abc import Sequence
 
 from hydra.cli.terminal import Column, print_lines, print_table, stdout_console
 from hydra.report import text
+from hydra.report.comparison_text import (
+    COMPARED_COLUMNS,
+    EFFECT_HEADING,
+    MACHINE_HEADING,
+    TREND_COLUMNS,
+    changes_in_order,
+    compared_cells,
+    detail_lines,
+    judgement,
+    steady_line,
+    trend_cells,
+    unsteady_line,
+)
 from hydra.report.contents import collect
 from hydra.run.record import RunRecord
-from hydra.sweep.comparison import Comparison, MetricChange, compare_sides
+from hydra.sweep.comparison import Comparison, compare_sides
 from hydra.sweep.record import SweepRecord
 from hydra.sweep.search import answer_sentence
 from hydra.sweep.trend import Series
@@ -82,12 +95,11 @@ def _print_sides(sweep: SweepRecord) -> None:
     """Print what the machine does to A, then what B is against A."""
     assert sweep.plan is not None
     found = compare_sides(sweep)
-    for heading, compared in (("A against A: the machine", found.machine), ("B against A", found.effect)):
+    for heading, compared in ((MACHINE_HEADING, found.machine), (EFFECT_HEADING, found.effect)):
         print_lines([heading], style="bold")
         print_comparison(compared, tolerance_percent=sweep.plan.tolerance_percent)
     if found.unsteady:
-        told = f"NO ANSWER: A differs from A in {', '.join(found.unsteady)}: the machine is not steady enough"
-        print_lines([told], style="bold yellow")
+        print_lines([unsteady_line(found)], style="bold yellow")
 
 
 def _shown(mean: float | None) -> str:
@@ -96,72 +108,23 @@ def _shown(mean: float | None) -> str:
 
 def print_comparison(found: Comparison, *, tolerance_percent: float) -> None:
     """Print what is different, and what of it is worse."""
-    numbers = [Column(name, numbers=True) for name in ("A", "B", "change", "95 % interval", "runs")]
+    columns = [Column(heading, numbers=numbers) for heading, numbers in COMPARED_COLUMNS]
     print_table(
-        [Column("point"), Column("metric"), *numbers, Column("unit"), Column(""), Column("", dim=True)],
-        [_change_cells(item) for item in found.differences],
+        [*columns[:-1], dataclasses.replace(columns[-1], dim=True)],
+        [compared_cells(item) for item in found.differences],
         styles=[CHANGE_STYLES.get(item.state, "") for item in found.differences],
     )
-    lines = [f"unlike: {told}" for told in found.unlike]
-    lines += [f"verdict: {name}: {was} -> {now}" for name, was, now in found.verdicts]
-    lines += [f"only in A: {name}" for name in found.only_before] + [f"only in B: {name}" for name in found.only_after]
-    lines += [f"no result in B: {name}" for name in found.unmeasured]
-    if any(item.state == "not judged" for item in found.differences):
-        lines.append(
-            f"not judged: too few runs that say something about the broker; --repeats={found.advised} is advised"
-        )
-    print_lines(lines)
-    print_lines([f"WORSE {told}" for told in found.regressions], style="bold red")
-    if found.exit_code == 0:
-        print_lines([f"nothing is shown to be worse by more than {tolerance_percent:g} %"], style="bold green")
-    elif found.exit_code != 1:
-        print_lines(["NO ANSWER: not judged"], style="bold yellow")
-
-
-def _change_cells(item: MetricChange) -> list[str]:
-    percent = item.change_percent
-    change = "" if percent is None else "new" if math.isinf(percent) else f"{percent:+.1f} %"
-    interval = "" if item.interval is None else " to ".join(f"{bound:+.3g}" for bound in item.interval)
-    runs = f"{item.runs[0]} | {item.runs[1]}"
-    values = [_shown(item.before), _shown(item.after), change, interval, runs]
-    return [item.point, item.metric, *values, item.unit, item.state, _beside(item)]
-
-
-def _beside(item: MetricChange) -> str:
-    """What belongs to the state of a metric."""
-    if item.state != "no difference shown" or item.p is None:
-        return item.why
-    if item.smallest is None:
-        return item.why or "so few runs could not have shown one"
-    least = f"{text.three_digits(item.smallest)} {item.unit} would have been" if item.smallest else ""
-    return "; ".join(filter(None, (least, item.why)))
+    print_lines(detail_lines(found))
+    verdict, lines = judgement(found, tolerance_percent=tolerance_percent)
+    print_lines(lines, style=f"bold {VERDICT_STYLES[verdict]}")
 
 
 def print_trend(found: Sequence[Series]) -> None:
     """Print a row for each change, and how much did not change."""
-    changed = [(series, change) for series in found for change in series.changes]
-    if changed:
-        numbers = [Column(name, numbers=True) for name in ("before", "after", "change")]
+    if changed := changes_in_order(found):
         print_table(
-            [Column("since"), Column("point"), Column("metric"), *numbers, Column("unit"), Column("")],
-            [
-                (
-                    change.at[:16],
-                    series.point,
-                    series.metric,
-                    text.number(change.before),
-                    text.number(change.after),
-                    f"{100 * (change.after / change.before - 1):+.1f} %" if change.before else "new",
-                    series.unit,
-                    change.state,
-                )
-                for series, change in sorted(changed, key=lambda each: each[1].at)
-            ],
-            styles=[CHANGE_STYLES[change.state] for _, change in sorted(changed, key=lambda each: each[1].at)],
+            [Column(heading, numbers=numbers) for heading, numbers in TREND_COLUMNS],
+            [trend_cells(series, change) for series, change in changed],
+            styles=[CHANGE_STYLES[change.state] for _, change in changed],
         )
-    steady = sum(not series.changes for series in found)
-    print_lines([f"{steady} of {len(found)} series did not change; the longest has {max(map(_length, found))} results"])
-
-
-def _length(series: Series) -> int:
-    return len(series.values)
+    print_lines([steady_line(found)])

@@ -14,6 +14,7 @@ import click
 
 from hydra.cli.flags import (
     FILES,
+    SERVED,
     OutputErrors,
     Outputs,
     given_flags,
@@ -30,12 +31,14 @@ from hydra.run.clock import duration
 from hydra.sweep.plan import SweepPlan
 
 if TYPE_CHECKING:
+    from hydra.cli.watch import Watch
+    from hydra.run.record import RunRecord
     from hydra.sweep.folder import SweepFolder
     from hydra.sweep.record import SearchSettings, SweepKind, SweepRecord
 
 F = TypeVar("F", bound=Callable[..., object])
 
-WITH_RESUME = {"resume", "output", *FILES}
+WITH_RESUME = {"resume", "output", *FILES, *SERVED}
 """Flags that go with ``--resume``: all others are in what is resumed."""
 
 STACK_S = 15.0
@@ -99,8 +102,10 @@ def run_sweep(ctx: click.Context, kind: SweepKind, make: Callable[[], SweepRecor
             sweep = make()
             name = ctx.params["results"] or f"hydra-{kind}-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}"
             folder = SweepFolder.begin(Path(name), sweep)
-        with contextlib.closing(folder):
-            return _measure(folder, outputs)
+        from hydra.cli.watch import asked_watch
+
+        with contextlib.closing(folder), asked_watch(ctx, results=str(folder.path)) as watch:
+            return _measure(folder, outputs, watch)
 
 
 def _resumed(ctx: click.Context, kind: SweepKind) -> SweepFolder:
@@ -120,18 +125,25 @@ def _resumed(ctx: click.Context, kind: SweepKind) -> SweepFolder:
     return folder
 
 
-def _measure(folder: SweepFolder, outputs: Outputs) -> int:
+def _measure(folder: SweepFolder, outputs: Outputs, watch: Watch) -> int:
     from hydra.cli.progress import shown_progress
     from hydra.run.clock import MonotonicClock
     from hydra.sweep.comparison import saved_exit_code
     from hydra.sweep.runner import StackRunner, SweepRunner
 
-    with shown_progress(outputs.live) as progress, StackRunner(progress) as stack:
+    with shown_progress(outputs.live, watch) as progress, StackRunner(progress) as stack:
+
+        def measure(options: Options) -> RunRecord:
+            watch.begin(options)
+            record = stack.measure(options)
+            watch.measured(record, folder.sweep.options)
+            return record
+
         for line in forecast_lines(folder.sweep):
             progress.note(line)
         progress.note(f"results go to {folder.path}; an interruption costs the point that runs (--resume)")
         try:
-            SweepRunner(stack.measure, folder, MonotonicClock(), progress).run(folder.sweep)
+            SweepRunner(measure, folder, MonotonicClock(), progress).run(folder.sweep)
         except BaseException:
             progress.hide()
             with contextlib.suppress(HydraError):  # the user has to hear of what ended the sweep
@@ -140,6 +152,7 @@ def _measure(folder: SweepFolder, outputs: Outputs) -> int:
             raise
         progress.hide()
         sweep = folder.whole()
+        watch.finish(sweep)
         _tell(sweep, outputs)  # before the clean-up, which may fail, or be interrupted
         return saved_exit_code(sweep)
 

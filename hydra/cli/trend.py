@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from hydra.cli.flags import parse_outputs, parsed_by, told_beside, write_output
+from hydra.cli.flags import OutputErrors, parse_outputs, parsed_by, told_beside, write_output
 from hydra.cli.help_page import HelpPage
 from hydra.errors import DegradedError, UsageError
 from hydra.options.parsers import number
@@ -12,7 +12,10 @@ from hydra.options.parsers import number
 
 @click.command(
     cls=HelpPage,
-    examples={"hydra trend nightly/": "all result files and sweep folders in this folder, by their time"},
+    examples={
+        "hydra trend nightly/": "all result files and sweep folders in this folder, by their time",
+        "hydra trend nightly/ --report=trend.html": "the same as a page",
+    },
     codes={
         "0": "nothing changed for the worse, or it was mended since",
         "1": "a metric changed for the worse and has stayed so",
@@ -24,6 +27,7 @@ from hydra.options.parsers import number
 @click.option("--tolerance", metavar="PERCENT", default="10", show_default=True, help="a change of less counts as none",
               callback=parsed_by(number(0, 1_000_000)))  # fmt: skip
 @click.option("--output", metavar="FILE", help="write all series and their changes to this file (JSON)")
+@click.option("--report", metavar="FILE", help="write a page of it to this file (HTML, on its own)")
 @click.pass_context
 def trend(ctx: click.Context, /, results: tuple[str, ...], tolerance: float, **_files: str | None) -> int:
     """Say when RESULTs of one plan changed: files, folders of sweeps, or folders with either in them.
@@ -44,7 +48,16 @@ def trend(ctx: click.Context, /, results: tuple[str, ...], tolerance: float, **_
         raise DegradedError(f"no point has {MIN_RESULTS} results", hint="a change needs 3 results before and after it")
     with told_beside(outputs):
         print_trend(found)
+    errors = OutputErrors()
     if outputs.output is not None:
         head = {"format": "hydra-trend", "format_version": 1}
-        write_output("output", outputs.output, encode({**head, "series": [to_builtins(series) for series in found]}))
+        body = encode({**head, "series": [to_builtins(series) for series in found]})
+        with errors.kept():
+            write_output("output", outputs.output, body)
+    if outputs.report is not None:
+        from hydra.report.trend_page import trend_page
+
+        with errors.kept():
+            write_output("report", outputs.report, trend_page(found, tolerance_percent=tolerance))
+    errors.raise_all()
     return 1 if any(series.worse for series in found) else 0

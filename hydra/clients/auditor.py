@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from hydra.accounting.evidence import Audit, AuditedPartition, OffsetRange
+from hydra.clients.protocols import SubscriberDriver
 from hydra.clients.wire_subscriber import WireSubscriber
 from hydra.errors import BrokerError
 from hydra.options.kafka_access import NO_SECURITY, KafkaAccess
@@ -18,6 +19,8 @@ _POLL_S = 0.1
 class WireAuditor:
     """Reads with the wire driver, many times as fast as the log was written; an Auditor."""
 
+    records_per_s = 1_000_000
+
     def __init__(self, access: KafkaAccess = NO_SECURITY) -> None:
         self._access = access
 
@@ -28,7 +31,7 @@ class WireAuditor:
             BrokerError: that took longer, or the log cannot be read.
         """
         deadline_s = time.monotonic() + timeout_s
-        subscriber = WireSubscriber(_auditors_order(order, log), self._access)
+        subscriber = self._reader(_auditors_order(order, log))
         (tally,) = subscriber.tallies
         ends = {partition: offsets.end for partition, offsets in log.items()}
         try:
@@ -48,6 +51,20 @@ class WireAuditor:
             for part in stats.partitions
         }
         return Audit(partitions, foreign=stats.foreign, corrupt=stats.corrupt)
+
+    def _reader(self, order: RunOrder) -> SubscriberDriver:
+        return WireSubscriber(order, self._access)
+
+
+class OldKafkaAuditor(WireAuditor):
+    """Reads logs of brokers before 0.11, which the wire driver does not speak to, with kafka-python."""
+
+    records_per_s = 10_000
+
+    def _reader(self, order: RunOrder) -> SubscriberDriver:
+        from hydra.clients.kafka_python import KafkaPythonSubscriber
+
+        return KafkaPythonSubscriber(order, self._access)
 
 
 def _auditors_order(order: RunOrder, log: Mapping[int, OffsetRange]) -> RunOrder:

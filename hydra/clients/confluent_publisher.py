@@ -38,10 +38,11 @@ _CONNECTION_ERRORS = frozenset(
 class _Block:
     """Consecutive records of one partition that wait for their reports."""
 
-    __slots__ = ("_publisher", "count", "errors", "first", "left", "partition", "refused")
+    __slots__ = ("_publisher", "count", "errors", "first", "left", "partition", "refused", "sent_s")
 
     def __init__(self, publisher: ConfluentPublisher, partition: int, first: int, count: int) -> None:
         self._publisher = publisher
+        self.sent_s = time.monotonic()
         self.left = count
         """How many reports are still to come."""
         self.partition = partition
@@ -70,6 +71,7 @@ class ConfluentPublisher:
         self._topic = order.topic
         self._values = RecordValues(order)
         self._ledger = DeliveryLedger(order.options.partitions)
+        self.take_ack_latencies = self._ledger.take_ack_latencies
         self._queue_records = queue_records(order)
         self._reports = order.options.acks != "0"
         self._maybe_appended = False
@@ -163,6 +165,8 @@ class ConfluentPublisher:
             if code in PROOFS_OF_REFUSAL and not self._maybe_appended:
                 self._ledger.fail(block.partition, sequence)
         self._ledger.ack(block.partition, start, block.first + block.count)
+        # They were handed over together; the last report stands for all of them.
+        self._ledger.time_acks([(time.monotonic() - block.sent_s, block.count - len(block.errors))])
         if block.errors:
             self._ledger.error = KafkaError(block.errors[max(block.errors)]).str()
 

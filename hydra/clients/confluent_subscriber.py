@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, ThrottleEvent, TopicPartition
@@ -17,6 +19,7 @@ from hydra.options.kafka_access import NO_SECURITY, KafkaAccess
 from hydra.options.order import ClientAssignment, RunOrder
 
 _RECORDS_PER_POLL = 1000
+_STATISTICS_MS = 1000
 _LOOK_AGAIN_S = 1.0
 _LEADER_TIMEOUT_S = 0.05
 _COMMITTED_TIMEOUT_S = 3.0
@@ -43,7 +46,7 @@ class ConfluentClient(PolledClient):
         self._next_look_s = 0.0
         self._without_start = False
         """Whether the group assigned partitions, but their committed offsets could not be read."""
-        callbacks = {"error_cb": self._on_error, "throttle_cb": self._on_throttle}
+        callbacks = {"error_cb": self._on_error, "throttle_cb": self._on_throttle, "stats_cb": self._on_stats}
         try:
             self._consumer = Consumer(
                 {**settings(assignment, order), **librdkafka_settings(access), **callbacks},
@@ -55,6 +58,8 @@ class ConfluentClient(PolledClient):
                 hint="a confluent client takes three threads; use fewer clients per app, or --sub_driver=wire",
             ) from error
         self._in_group = order.options.group_mode == "group"
+        self._step_by_step = order.options.group_protocol == "consumer"
+        """Whether the group tells what it adds and takes away (KIP-848), and not each time all that it assigns."""
         if self._in_group:
             self._join()
         else:
@@ -77,27 +82,46 @@ class ConfluentClient(PolledClient):
             # Without start offsets nothing is read: an offset that the library chose would look like loss.
             self.tally.error = str(error)
             self._without_start = True
-            consumer.assign([])
+            self._assign(consumer, [])
             return
         # A partition that nobody has committed is read from where it ended before the run.
         begin = self._begin_offsets
         starts = ((place.partition, place.offset) for place in committed)
-        parts = self.tally.hold({part: offset if offset >= 0 else begin.get(part, 0) for part, offset in starts})
-        self.unconfirmed = {part.partition for part in parts}
-        consumer.assign(self._positions())
+        added = {part: offset if offset >= 0 else begin.get(part, 0) for part, offset in starts}
+        self._hold({**(self._held() if self._step_by_step else {}), **added}, self.unconfirmed | set(added))
+        self._assign(consumer, self._positions(added))
 
-    def _revoked(self, _consumer: Consumer, _places: list[TopicPartition]) -> None:
+    def _revoked(self, _consumer: Consumer, places: list[TopicPartition]) -> None:
         """The group revoked the partitions; the library commits what was counted."""
+        unconfirmed, held = self.unconfirmed, self._held() if self._step_by_step else {}
         self._release()
+        gone = {place.partition for place in places}
+        if left := {number: offset for number, offset in held.items() if number not in gone}:
+            self._hold(left, unconfirmed - gone)
+
+    def _assign(self, consumer: Consumer, places: list[TopicPartition]) -> None:
+        if self._step_by_step:
+            consumer.incremental_assign(places)
+        else:
+            consumer.assign(places)
+
+    def _held(self) -> dict[int, int]:
+        """The partitions that the group has given to it, and its positions in them."""
+        return {number: self.tally.partitions[number].next_offset for number in self.tally.held or ()}
+
+    def _hold(self, offsets: Mapping[int, int], unconfirmed: set[int]) -> None:
+        self.tally.hold(offsets)
+        self.unconfirmed = unconfirmed
+        self.tally.positioned = not unconfirmed
 
     def _release(self) -> None:
         self.unconfirmed = set()
         self._out_of_range = set()
         self.tally.release()
 
-    def _positions(self) -> list[TopicPartition]:
+    def _positions(self, partitions: Iterable[int]) -> list[TopicPartition]:
         parts = self.tally.partitions
-        return [TopicPartition(self._topic, number, parts[number].next_offset) for number in self.tally.held or ()]
+        return [TopicPartition(self._topic, number, parts[number].next_offset) for number in partitions]
 
     def poll(self, now_s: float) -> bool:
         """Count what is there."""
@@ -166,8 +190,8 @@ class ConfluentClient(PolledClient):
                 start_offset, end_offset = self._consumer.get_watermark_offsets(place, timeout=_LOOK_AGAIN_S)
                 place.offset = self.jump(partition, start_offset, end_offset)
                 # In this state librdkafka refuses a seek.
-                if self._in_group:
-                    self._consumer.assign(self._positions())
+                if self._in_group and not self._step_by_step:
+                    self._consumer.assign(self._positions(self._held()))
                 else:
                     self._consumer.incremental_unassign([place])
                     self._consumer.incremental_assign([place])
@@ -178,6 +202,17 @@ class ConfluentClient(PolledClient):
 
     def _on_error(self, error: KafkaError) -> None:
         self.tally.error = error.str()
+
+    def _on_stats(self, statistics: str) -> None:
+        """Asked for with a rack only: the library tells nowhere else which broker it reads from."""
+        topic = json.loads(statistics)["topics"].get(self._topic)
+        for partition in topic["partitions"].values() if topic else ():
+            if (
+                partition["rxmsgs"]
+                and partition["broker"] >= 0
+                and partition["leader"] not in {-1, partition["broker"]}
+            ):
+                self.tally.followers.add(partition["broker"])
 
     def _on_throttle(self, event: ThrottleEvent) -> None:
         self.tally.throttled_s += event.throttle_time
@@ -205,9 +240,7 @@ def settings(assignment: ClientAssignment, order: RunOrder) -> dict[str, Any]:
         "enable.auto.commit": in_group,
         "enable.auto.offset.store": in_group,
         "auto.commit.interval.ms": 5000,
-        "session.timeout.ms": 45_000,
-        "heartbeat.interval.ms": 3000,
-        "partition.assignment.strategy": "range",
+        **_membership(order),
         # A jump to the log's start or end would look like loss by the broker.
         "auto.offset.reset": "error",
         "fetch.min.bytes": max(1, order.options.fetch_min_bytes),
@@ -225,4 +258,20 @@ def settings(assignment: ClientAssignment, order: RunOrder) -> dict[str, Any]:
         "reconnect.backoff.max.ms": 1000,
         "socket.nagle.disable": True,
         "check.crcs": True,
+        **_rack(order),
     }
+
+
+def _membership(order: RunOrder) -> dict[str, Any]:
+    if order.options.group_protocol == "consumer":
+        return {"group.protocol": "consumer"}  # the rest is the brokers' to say, and librdkafka refuses it
+    return {
+        "session.timeout.ms": 45_000,
+        "heartbeat.interval.ms": 3000,
+        "partition.assignment.strategy": "range",
+    }
+
+
+def _rack(order: RunOrder) -> dict[str, Any]:
+    rack = order.options.client_rack
+    return {} if rack is None else {"client.rack": rack, "statistics.interval.ms": _STATISTICS_MS}

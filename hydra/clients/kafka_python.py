@@ -13,6 +13,7 @@ from typing import Any
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError, OffsetOutOfRangeError
 from kafka.net.compat import KafkaNetClient
+from kafka.protocol.metadata import MetadataRequest
 
 from hydra.accounting.stats import PartitionOutcomes
 from hydra.accounting.tally import ClientTally
@@ -39,11 +40,14 @@ three times: ten clients polled all the time would take a whole core. The librar
 
 _RECORDS_PER_POLL = 500
 
+_OLD_KAFKA = {"api_version": (0, 9)}
+"""Brokers before 0.10 cannot be asked which requests they take."""
+
 
 def _connected(  # the library has no types
     kind: Callable[..., Any], settings: Mapping[str, Any], sink: LibrarySink
-) -> Any:  # noqa: ANN401
-    """A KafkaProducer or KafkaConsumer that has reached a broker within the settings' ``bootstrap_timeout_ms``.
+) -> tuple[Any, KafkaNetClient]:
+    """A KafkaProducer or KafkaConsumer that has reached a broker within ``bootstrap_timeout_ms``, and its connections.
 
     ``sink`` is told of what it logs.
 
@@ -59,7 +63,7 @@ def _connected(  # the library has no types
         return clients[-1]
 
     try:
-        return kind(**settings, kafka_client=remember)
+        return kind(**settings, kafka_client=remember), clients[0]
     except BaseException:
         for client in clients:
             client.close()
@@ -78,11 +82,13 @@ class KafkaPythonPublisher:
         self._topic = order.topic
         self._values = RecordValues(order)
         self._ledger = DeliveryLedger(order.options.partitions)
+        self.take_ack_latencies = self._ledger.take_ack_latencies
         self._acks = order.options.acks != "0"
         self._producer: Any = None
+        self._connections: KafkaNetClient | None = None
         self._waiting = 0
         # The library's own thread adds to it, poll takes from it; a deque needs no lock for that.
-        self._settled: deque[tuple[int, int, BaseException | None]] = deque()
+        self._settled: deque[tuple[int, int, BaseException | None, float, float]] = deque()
 
     def open(self, deadline_s: float) -> None:
         """Connect and learn the topic's leaders.
@@ -93,7 +99,7 @@ class KafkaPythonPublisher:
         deadline = time.monotonic() + deadline_s
         where = f"topic {self._topic} at {self._order.bootstrap_servers}"
         try:
-            self._producer = _connected(
+            self._producer, self._connections = _connected(
                 KafkaProducer,
                 publisher_settings(self._order, deadline_s) | kafka_python_settings(self._access),
                 self._ledger,
@@ -113,6 +119,7 @@ class KafkaPythonPublisher:
         count = min(records, _QUEUE_RECORDS - self._waiting)
         if self._producer is None or count <= 0:
             return 0
+        sent_s = time.monotonic()
         for taken, value in enumerate(self._values.values(first_sequence, count)):
             sequence = first_sequence + taken
             try:
@@ -127,7 +134,7 @@ class KafkaPythonPublisher:
                 self._blame(error)
                 continue
             self._waiting += 1
-            future.add_callback(partial(self._on_ack, partition, sequence))
+            future.add_callback(partial(self._on_ack, partition, sequence, sent_s))
             future.add_errback(partial(self._on_error, partition, sequence))
         self._ledger.attempt(partition, first_sequence + count)
         return count
@@ -149,7 +156,24 @@ class KafkaPythonPublisher:
         if self._waiting:
             self._ledger.error = self._ledger.error or f"{self._waiting} records had no ack after {timeout_s:g} s"
             self.close()
+        elif not self._acks:
+            self._await_leaders(deadline)
         return self._ledger.count()
+
+    def _await_leaders(self, deadline: float) -> None:
+        """Have every leader answer one request more, before which it has appended all that was sent without acks.
+
+        A broker starts a connection's next request only after the one before; one of Kafka 0.9 throws away what it has
+        not started when a connection is closed.
+        """
+        connections = self._connections
+        if self._producer is None or connections is None:
+            return
+        call_soon = connections._manager.call_soon  # noqa: SLF001  the library's thread has to send it
+        nodes = {leader.node_id for leader in self._order.leaders}
+        answers = [call_soon(connections.send, node_id, MetadataRequest(topics=[])) for node_id in sorted(nodes)]
+        while not all(answer.is_done for answer in answers) and time.monotonic() < deadline:
+            time.sleep(_WAIT_S)
 
     def outcomes(self) -> Sequence[PartitionOutcomes]:
         """What became of every record so far."""
@@ -169,11 +193,11 @@ class KafkaPythonPublisher:
             producer.close(timeout=_CLOSE_S)
         self._take_in()
 
-    def _on_ack(self, partition: int, sequence: int, _metadata: object) -> None:
-        self._settled.append((partition, sequence, None))
+    def _on_ack(self, partition: int, sequence: int, sent_s: float, _metadata: object) -> None:
+        self._settled.append((partition, sequence, None, sent_s, time.monotonic()))
 
     def _on_error(self, partition: int, sequence: int, error: BaseException) -> None:
-        self._settled.append((partition, sequence, error))
+        self._settled.append((partition, sequence, error, 0.0, 0.0))
 
     def _blame(self, error: BaseException) -> None:
         """Note why one record will not be acked."""
@@ -181,23 +205,29 @@ class KafkaPythonPublisher:
         self._ledger.blame(timed_out(self._order, type(error).__name__) if code is None else code, 1)
 
     def _take_in(self) -> None:
-        """Count what has settled; consecutive records that were acked together."""
+        """Count what has settled; consecutive records that were handed over together, with the last one's ack."""
         ledger = self._ledger
-        run_partition, run_start, run_stop = 0, 0, 0
+        run_partition, run_start, run_stop, run_sent_s, run_acked_s = 0, 0, 0, 0.0, 0.0
         while self._settled:
-            partition, sequence, error = self._settled.popleft()
+            partition, sequence, error, sent_s, acked_s = self._settled.popleft()
             self._waiting -= 1
             if error is not None:
                 ledger.error = str(error)
                 self._blame(error)
                 if getattr(error, "errno", 0) in PROOFS_OF_REFUSAL:
                     ledger.fail(partition, sequence)
-            elif self._acks and partition == run_partition and sequence == run_stop:
-                run_stop += 1
+            elif self._acks and (partition, sequence, sent_s) == (run_partition, run_stop, run_sent_s):
+                run_stop, run_acked_s = run_stop + 1, acked_s
             elif self._acks:
-                ledger.ack(run_partition, run_start, run_stop)
+                self._ack(run_partition, run_start, run_stop, run_acked_s - run_sent_s)
                 run_partition, run_start, run_stop = partition, sequence, sequence + 1
-        ledger.ack(run_partition, run_start, run_stop)
+                run_sent_s, run_acked_s = sent_s, acked_s
+        self._ack(run_partition, run_start, run_stop, run_acked_s - run_sent_s)
+
+    def _ack(self, partition: int, start: int, stop: int, waited_s: float) -> None:
+        if stop > start:
+            self._ledger.ack(partition, start, stop)
+            self._ledger.time_acks([(waited_s, stop - start)])
 
 
 def publisher_settings(order: RunOrder, deadline_s: float) -> dict[str, Any]:
@@ -223,7 +253,12 @@ def publisher_settings(order: RunOrder, deadline_s: float) -> dict[str, Any]:
         "reconnect_backoff_max_ms": 1000,
         "metrics_enabled": False,
         "receive_message_max_bytes": MOST_BYTES,
+        **_version(order),
     }
+
+
+def _version(order: RunOrder) -> dict[str, Any]:
+    return dict(_OLD_KAFKA) if order.options.is_old_kafka else {}
 
 
 @dataclass
@@ -296,7 +331,7 @@ class KafkaPythonClient(PolledClient):
             return False
         try:
             settings = subscriber_settings(self._assignment, self._order) | kafka_python_settings(self._access)
-            consumer = _connected(KafkaConsumer, settings, self.tally)
+            consumer, _ = _connected(KafkaConsumer, settings, self.tally)
         except KafkaError as error:
             self._backoff.until_s, self._backoff.reason = time.monotonic() + _TRY_AGAIN_S, str(error)
             raise
@@ -359,4 +394,5 @@ def subscriber_settings(assignment: ClientAssignment, order: RunOrder) -> dict[s
         "reconnect_backoff_max_ms": 1000,
         "metrics_enabled": False,
         "receive_message_max_bytes": MOST_BYTES,
+        **_version(order),
     }

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from hydra.accounting.intervals import IntervalSet
+from hydra.accounting.latency import TICKS_PER_S, LatencyHistogram
 from hydra.accounting.stats import OwnErrors, PartitionOutcomes, Refusal
 from hydra.clients.payload import payload_of
 from hydra.clients.protocols import AckCount
@@ -67,8 +68,8 @@ class DeliveryLedger:
     """Counts records as attempted, acked and failed; those neither acked nor failed are unknown."""
 
     __slots__ = (
-        "_acked", "_attempted", "_failed", "_refusals", "acked", "error", "failed", "own_errors", "throttled_s",
-        "turned_away",
+        "_ack_latencies", "_acked", "_attempted", "_failed", "_refusals", "acked", "error", "failed", "own_errors",
+        "throttled_s", "turned_away",
     )  # fmt: skip
 
     def __init__(self, partitions: int) -> None:
@@ -82,6 +83,7 @@ class DeliveryLedger:
         """For how long a quota held the publisher back, according to the broker's replies."""
         self.turned_away = 0
         """How often a broker closed a connection before it had answered anything on it."""
+        self._ack_latencies = LatencyHistogram()
         self._attempted = [0] * partitions
         self._acked = [IntervalSet() for _ in range(partitions)]
         self._failed = [IntervalSet() for _ in range(partitions)]
@@ -94,6 +96,17 @@ class DeliveryLedger:
     def ack(self, partition: int, start: int, stop: int) -> None:
         """Count the sequences ``start`` .. ``stop - 1`` as acked."""
         self.acked += self._acked[partition].add(start, stop)
+
+    def time_acks(self, waits: Iterable[tuple[float, int]]) -> None:
+        """Count (seconds, records) that waited so long for their acks."""
+        for waited_s, records in waits:
+            if records:
+                self._ack_latencies.add(max(0, round(waited_s * TICKS_PER_S)), records)
+
+    def take_ack_latencies(self) -> LatencyHistogram:
+        """What was timed since it was last taken."""
+        found, self._ack_latencies = self._ack_latencies, LatencyHistogram()
+        return found
 
     def fail(self, partition: int, start: int, stop: int | None = None) -> None:
         """Count the record ``start``, or those up to ``stop - 1``, as proven not to be in the log."""

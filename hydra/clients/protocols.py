@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol, runtime_checkable
 
+from hydra.accounting.latency import LatencyHistogram
 from hydra.accounting.stats import OwnErrors, PartitionOutcomes, Refusal
 from hydra.accounting.tally import ClientTally
 from hydra.errors import UsageError
@@ -95,6 +96,18 @@ class CooperativePublisher(Protocol):
 
     def pause(self, seconds: float) -> None:
         """Let ``seconds`` pass, and go on meanwhile with what is under way: linger, requests, acks."""
+        ...
+
+
+@runtime_checkable
+class TimedPublisher(Protocol):
+    """A PublisherDriver that knows how long acks take."""
+
+    def take_ack_latencies(self) -> LatencyHistogram:
+        """How long records waited for their acks, from ``send`` on, of those acked since this was last asked.
+
+        A histogram of ``FINE_BITS``.
+        """
         ...
 
 

@@ -25,9 +25,6 @@ STRETCH_BYTES = 512 * 1024
 TASK_BYTES = 4 * 1024 * 1024
 """All stretches of all partitions together hold no more."""
 
-_SURELY_STEADY_MS = STEADY_MS - 0.01
-"""Less than any rounding is off by: what keeps to this is steady however it is added up."""
-
 _UNEVEN = float("inf")
 
 Sent = tuple[int, int, float, float]
@@ -40,7 +37,7 @@ Batch = tuple[int, int, int, Sent]
 class Stretch:
     """Proven batches that follow one another, with consecutive offsets and consecutive sequences."""
 
-    __slots__ = ("bounds", "data", "offsets", "phases", "sent", "shift", "used")
+    __slots__ = ("_groups", "bounds", "data", "offsets", "phases", "sent", "shift", "used")
 
     def __init__(self, offset: int, shift: int) -> None:
         self.data = bytearray()
@@ -52,6 +49,9 @@ class Stretch:
         """What is known of each batch."""
         self.phases: list[float] = []
         """Of each batch: when the record with offset 0 would have been sent; infinite where it was not sent evenly."""
+        self._groups: list[int] = []
+        """Of each batch: where the batches end that were sent as evenly as the plan says from its own first record on,
+        as far as somebody has looked; below zero once that is where they end for good."""
         self.shift = shift
         """Sequence minus offset, of each record."""
         self.used = 0
@@ -64,7 +64,49 @@ class Stretch:
         del self.data[:begin]
         for each in (self.offsets, self.sent, self.phases):
             del each[:first]
+        self._groups = [0] * len(self.sent)
         self.bounds = [bound - begin for bound in self.bounds[first:]]
+
+    def append(self, batch: memoryview, sent: Sent, interval_ms: float) -> None:
+        """Remember one more batch."""
+        offset, records, first_ms, _ = sent
+        self.data += batch
+        self.bounds.append(len(self.data))
+        self.offsets.append(offset + records)
+        self.sent.append(sent)
+        self.phases.append(first_ms - offset * interval_ms if _is_steady(sent, interval_ms) else _UNEVEN)
+        self._groups.append(0)
+
+    def groups(self, first: int, stop: int, interval_ms: float) -> list[Sent]:
+        """What is known of these batches; those that were sent as evenly as the plan says, as one."""
+        # Hot path: one turn for each group.
+        found: list[Sent] = []
+        offsets, sent, ends = self.offsets, self.sent, self._groups
+        while first < stop:
+            end = ends[first]
+            end = min(stop, -end) if end < 0 else stop if end >= stop else self._group_end(first, stop)
+            if end == first + 1:
+                found.append(sent[first])
+            else:
+                offset, _, first_ms, _ = sent[first]
+                records = offsets[end] - offset
+                found.append((offset, records, first_ms, first_ms + (records - 1) * interval_ms))
+            first = end
+        return found
+
+    def _group_end(self, first: int, stop: int) -> int:
+        """Look on where the group ends that begins with this batch."""
+        phase_ms, end = self.phases[first], max(first + 1, self._groups[first])
+        while end < stop and -STEADY_MS < self.phases[end] - phase_ms < STEADY_MS:
+            end += 1
+        self._groups[first] = end if end == stop else -end
+        return end
+
+
+def _is_steady(sent: Sent, interval_ms: float) -> bool:
+    """Whether the records of a batch were sent as evenly as the plan says, as far as its timestamps tell."""
+    _, records, first_ms, last_ms = sent
+    return interval_ms > 0 and -STEADY_MS < last_ms - first_ms - (records - 1) * interval_ms < STEADY_MS
 
 
 class Cut:
@@ -89,14 +131,9 @@ class Cut:
         """What is known of each batch."""
         return self._stretch.sent[self._first : self._stop]
 
-    def together(self, interval_ms: float) -> Sequence[Sent]:
-        """The same; as one where all of it was sent as evenly as the plan says."""
-        phases = self._stretch.phases[self._first : self._stop]
-        if max(phases) - phases[0] < _SURELY_STEADY_MS and phases[0] - min(phases) < _SURELY_STEADY_MS:
-            offset, _, first_ms, _ = self._stretch.sent[self._first]
-            records = self._stretch.offsets[self._stop] - offset
-            return ((offset, records, first_ms, first_ms + (records - 1) * interval_ms),)
-        return self.batches()
+    def groups(self, interval_ms: float) -> Sequence[Sent]:
+        """The same, with those as one that were sent as evenly as the plan says."""
+        return self._stretch.groups(self._first, self._stop, interval_ms)
 
 
 class ProvenPartition:
@@ -141,21 +178,14 @@ class ProvenPartition:
     def keep(self, buffer: memoryview, batches: Iterable[Batch], interval_ms: float) -> None:
         """Remember batches that were proven; ``interval_ms`` is the plan's: always the same, or 0 if not known yet."""
         for at, end, sequence, sent in batches:
-            offset, records, first_ms, last_ms = sent
+            offset = sent[0]
             stretch = self._growing
             if stretch is None or stretch.offsets[-1] != offset or stretch.shift != sequence - offset:
                 stretch = self._growing = self._stretch_for(offset, sequence - offset)
                 if stretch is None:
                     continue
-            stretch.data += buffer[at:end]
-            size = len(stretch.data)
-            stretch.bounds.append(size)
-            stretch.offsets.append(offset + records)
-            stretch.sent.append(sent)
-            off_ms = last_ms - first_ms - (records - 1) * interval_ms
-            steady = interval_ms and -_SURELY_STEADY_MS < off_ms < _SURELY_STEADY_MS
-            stretch.phases.append(first_ms - offset * interval_ms if steady else _UNEVEN)
-            if size > self._stretch_bytes:
+            stretch.append(buffer[at:end], sent, interval_ms)
+            if len(stretch.data) > self._stretch_bytes:
                 stretch.forget_front(self._stretch_bytes // 2)
         self.end = max((stretch.offsets[-1] for stretch in self._stretches), default=-1)
 

@@ -143,7 +143,7 @@ class BatchCounter:
                 cut = known.beginning(view[at:stop], position)
                 if cut is not None and cut.size:
                     position = cut.count_into(part)
-                    proven += cut.batches() if proven else cut.together(interval_ms)
+                    proven += cut.batches() if proven else cut.groups(interval_ms)
                     at += cut.size
                     continue
                 known_end = known_end if cut is None else -1  # something differs: this answer is not looked up further
@@ -276,23 +276,23 @@ class Record(NamedTuple):
 
 def _time_sent(batches: Sequence[Sent], buffer: Buffer, start: int, timing: DeliveryTiming, now_s: float) -> None:
     """Count the service latencies of batches that arrived together, which are among those that begin at ``start``."""
-    # Hot path: one turn for every batch. Most continue evenly from the one before; those are counted together.
+    # Hot path: one turn for every batch or group. Most continue evenly from the one before; those are counted together.
     interval_ms = timing.interval_ms
     unread: list[int] = []
-    even_ms, even_records = 0.0, 0
-    next_ms = -2 * STEADY_MS
+    even_ms, even_phase_ms, even_records, even_stop = 0.0, 0.0, 0, -1
     for offset, records, first_ms, last_ms in batches:
         if not -STEADY_MS < last_ms - first_ms - (records - 1) * interval_ms < STEADY_MS:
             if not timing.sent_unevenly(now_s, int(first_ms), int(last_ms), records):
                 unread.append(offset)
             continue
-        if even_records and -STEADY_MS < next_ms - first_ms < STEADY_MS:
+        phase_ms = first_ms - offset * interval_ms
+        if offset == even_stop and -STEADY_MS < phase_ms - even_phase_ms < STEADY_MS:
             even_records += records
         else:
             if even_records:
                 timing.sent_evenly(now_s, even_ms, even_records)
-            even_ms, even_records = first_ms, records
-        next_ms = even_ms + even_records * interval_ms
+            even_ms, even_phase_ms, even_records = first_ms, phase_ms, records
+        even_stop = offset + records
     if even_records:
         timing.sent_evenly(now_s, even_ms, even_records)
     if unread:

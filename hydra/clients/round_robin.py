@@ -46,11 +46,11 @@ class PolledClient:
             self.unconfirmed = {number for number in self.unconfirmed if not self.has_high_watermark(number)}
             self.tally.positioned = not self.unconfirmed
 
-    def count(self, partition: int, offset: int, value: bytes | None, sent_ms: int) -> None:
-        """Count one record; ``sent_ms`` is its timestamp."""
+    def count(self, partition: int, offset: int, value: bytes | None, sent_ms: int | None) -> None:
+        """Count one record; ``sent_ms`` is its timestamp, None where the log keeps none."""
         ours = self.tally.record(partition, offset, value or b"")
         self.tally.partitions[partition].next_offset = offset + 1
-        if not ours:
+        if not ours or sent_ms is None:
             return
         if sent_ms == self._sent_ms:
             self._sent_together += 1

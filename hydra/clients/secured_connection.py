@@ -151,7 +151,7 @@ class SecuredConnection(Connection):
             done = False
         except ssl.SSLWantWriteError:
             done, events = False, selectors.EVENT_WRITE
-        except (ssl.SSLEOFError, ConnectionError):
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionError):  # the second is what Python 3.11.2 says
             raise ConnectionLostError(f"{CLOSED} {TURNED_AWAY}") from None
         except OSError as error:
             raise ConnectionLostError(tls_reason(error, self.endpoint.host)) from None
@@ -189,8 +189,11 @@ class SecuredConnection(Connection):
         error, mechanisms = sasl.read_handshake(buffer, start)
         if error:
             raise mechanism_refused(error, self._security.access, mechanisms)
-        self._conversation = self._security.conversation()
-        self._say(next(self._conversation))
+        try:
+            self._conversation = self._security.conversation()
+            self._say(next(self._conversation))
+        except BrokerError as why:
+            raise self._unfinished(why) from None
 
     def _say(self, said: bytes) -> None:
         super().request(sasl.authenticate_request(self.client_id, self._version, said), self._take_answer)
@@ -202,6 +205,8 @@ class SecuredConnection(Connection):
         assert self._conversation is not None
         try:
             said = self._conversation.send(heard)
+        except BrokerError as why:
+            raise self._unfinished(why) from None
         except StopIteration:
             self._conversation = None
             if lifetime_ms > 0:
@@ -210,6 +215,10 @@ class SecuredConnection(Connection):
             self._let_in()
         else:
             self._say(said)
+
+    def _unfinished(self, why: BrokerError) -> BrokerError:
+        """Why the conversation went wrong, as what it is: no doing of the client."""
+        return BrokerError(f"SASL/{self._security.access.mechanism}: {why.message}", hint=why.hint)
 
     def _let_in(self) -> None:
         if self.connecting:

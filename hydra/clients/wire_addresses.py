@@ -11,7 +11,7 @@ Address = tuple[int, tuple[object, ...]]
 """(address family, socket address)."""
 
 _ASK_AGAIN_S = 1.0
-"""How long the addresses of a name are good for: hundreds of clients connect at once."""
+"""How long an answer is good for, or that there is none: hundreds of clients connect at once, on one thread."""
 
 
 class Addresses:
@@ -20,23 +20,33 @@ class Addresses:
     __slots__ = ("_found", "_turns")
 
     def __init__(self) -> None:
-        self._found: dict[Endpoint, tuple[float, list[Address]]] = {}
+        self._found: dict[Endpoint, tuple[float, list[Address] | OSError | UnicodeError]] = {}
+        """When a name was last looked up, and what came of it."""
         self._turns: dict[Endpoint, int] = {}
         """Which address of an endpoint is the first to try: the one after the last that did not connect."""
 
     def of(self, endpoint: Endpoint) -> list[Address]:
         """All of them, in the order in which to try them; raises OSError, UnicodeError where there is none."""
-        now_s = time.monotonic()
         asked_s, found = self._found.get(endpoint, (float("-inf"), []))
-        if now_s - asked_s >= _ASK_AGAIN_S:
-            infos = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
-            found = list(dict.fromkeys((info[0], info[4]) for info in infos))
-            self._found[endpoint] = now_s, found
+        if time.monotonic() - asked_s >= _ASK_AGAIN_S:
+            found = _look_up(endpoint)
+            # From the answer on: a name server that stays silent takes longer than that.
+            self._found[endpoint] = time.monotonic(), found
+        if not isinstance(found, list):
+            raise found.with_traceback(None)
         turn = self._turns.get(endpoint, 0) % len(found)
         return found[turn:] + found[:turn]
 
     def failed(self, endpoint: Endpoint, address: Address) -> None:
         """This one did not connect: it is the last to be tried next time."""
         found = self._found.get(endpoint, (0.0, []))[1]
-        if address in found:
+        if isinstance(found, list) and address in found:
             self._turns[endpoint] = found.index(address) + 1
+
+
+def _look_up(endpoint: Endpoint) -> list[Address] | OSError | UnicodeError:
+    try:
+        infos = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        return error
+    return list(dict.fromkeys((info[0], info[4]) for info in infos))

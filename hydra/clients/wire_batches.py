@@ -92,6 +92,11 @@ class PendingBatch:
             self.closed = self.ready = True
         return taken
 
+    def waits(self, now_s: float) -> list[tuple[float, int]]:
+        """(seconds, records) since records were added, within a millisecond: one for each stretch of a timestamp."""
+        age_s, first_ms = now_s - self.created_s, self.stretches[0][1]
+        return [(age_s - (at_ms - first_ms) / 1000, records) for records, at_ms in self.stretches]
+
     def encode(self, writer: RecordWriter, producer_id: int) -> bytearray:
         """The record batch; the same bytes each time."""
         if self.number < 0:

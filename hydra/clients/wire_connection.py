@@ -22,7 +22,7 @@ from hydra.clients.wire_addresses import Address, Addresses
 from hydra.clients.wire_protocol import CORRELATION_AT, INT32, MALFORMED
 from hydra.endpoints import Endpoint
 from hydra.errors import BrokerError, CapacityError
-from hydra.kafka_errors import TURNED_AWAY
+from hydra.kafka_errors import NO_ADDRESS, TURNED_AWAY
 from hydra.options.kafka_access import KafkaAccess
 
 MAX_REPLY_BYTES = 512 * 1024 * 1024
@@ -206,7 +206,7 @@ class Connection:
         try:
             self._untried = deque(self._loop.addresses.of(self.endpoint))
         except (OSError, UnicodeError) as error:
-            self._fail(str(error))
+            self._fail(f"{NO_ADDRESS} ({getattr(error, 'strerror', None) or error})")
             return
         self._connect_next("")
 

@@ -1,7 +1,8 @@
 """A member of a consumer group, for the wire driver: joins, reads what it is assigned, heartbeats, commits, leaves.
 
 It has a connection of its own to the group's coordinator, so that nothing of this is in the way of a fetch. It never
-waits: everything happens when a reply comes or a timer is due. Times are those of Kafka's own client.
+waits: everything happens when a reply comes or a timer is due. What is sent and what follows from a reply is up to the
+protocol by which it is a member (``wire_membership.py``). Times are those of Kafka's own client.
 """
 
 from __future__ import annotations
@@ -11,18 +12,20 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from hydra.clients import wire_group_protocol as protocol
 from hydra.clients.wire_client import WireClient
 from hydra.clients.wire_connection import Connection, EventLoop
+from hydra.clients.wire_group_protocol import (
+    COORDINATOR_NOT_AVAILABLE,
+    find_coordinator_request,
+    read_coordinator,
+)  # fmt: skip
+from hydra.clients.wire_membership import REBALANCE_TIMEOUT_MS, Group, Membership, Step
 from hydra.endpoints import Endpoint
 from hydra.errors import CapacityError
 from hydra.kafka_errors import error_name
 
-SESSION_TIMEOUT_MS = 45_000
-REBALANCE_TIMEOUT_MS = 60_000
-HEARTBEAT_S = 3.0
 HEARTBEAT_BEFORE_START_S = 0.5
-"""In a shared group: a member hears of the next one that joins with a heartbeat, and the start waits for the last."""
+"""Where a member waits for others, or for its partitions: it hears of them with a heartbeat, and the start waits."""
 
 COMMIT_S = 5.0
 REPLY_TIMEOUT_S = 10.0
@@ -34,40 +37,37 @@ _SPREAD = 0.618033988749895
 """The fractional parts of its multiples are spread evenly over 0 to 1, so that heartbeats do not come all at once."""
 
 
+def new_membership(group: Group, group_protocol: str) -> Membership:
+    """A membership by the protocol of that name that has not begun; imports no other."""
+    if group_protocol == "consumer":
+        from hydra.clients.wire_consumer_member import ConsumerMember
+
+        return ConsumerMember(group)
+    from hydra.clients.wire_classic_member import ClassicMember
+
+    return ClassicMember(group)
+
+
 class GroupMember:
     """One client's membership in its group.
 
-    It looks up the coordinator, joins, gets its assignment and asks for the group's offsets; then come heartbeats and
-    commits. A coordinator that is gone is looked up again while the client reads on: it is a member until the
-    coordinator says otherwise. ``number`` is the client's in its task; a ``shared`` group has other members.
+    It looks up the coordinator, and takes the steps of its membership; then come heartbeats and commits. There is one
+    request at a time. A coordinator that is gone is looked up again while the client reads on: it is a member until the
+    coordinator says otherwise. ``number`` is the client's in its task.
     """
 
-    def __init__(
-        self, client: WireClient, group_id: str, number: int,
-        *, servers: Sequence[Endpoint], partitions: Sequence[int], shared: bool, begin_offsets: Mapping[int, int],
-    ) -> None:  # fmt: skip
+    def __init__(self, client: WireClient, membership: Membership, number: int, *, servers: Sequence[Endpoint]) -> None:
         self.gone = False
         """Whether it has left, or lost the coordinator while it was leaving."""
         self._client = client
-        self._client_id = client.client_id
-        self._group_id = group_id
+        self._membership = membership
+        self._group = membership.group
         self._servers = servers
         self._server_turn = number
-        self._spread = number * _SPREAD % 1
-        self._topic = client.settings.topic
-        self._partitions = partitions
-        self._shared = shared
-        self._begin_offsets = begin_offsets
+        self._spread = (1 + number * _SPREAD % 1) / 2
         self._loop = client.loop
         self._connection: Connection | None = None
         self._coordinator: Endpoint | None = None
-        self._member_id = ""
-        self._generation = -1
-        """Below zero while it is no member."""
-        self._assigned: tuple[int, ...] | None = None
-        """Its partitions; None until it knows what it was assigned in this generation."""
-        self._settled = False
-        """Whether the client reads what it was assigned in this generation."""
         self._leaving = False
         self._due_s = self._reply_due_s = self._heartbeat_s = self._commit_s = float("inf")
         self._committed: Mapping[int, int] = {}
@@ -83,28 +83,27 @@ class GroupMember:
         if endpoint is None:
             endpoint = self._servers[self._server_turn % len(self._servers)]
             self._server_turn += 1
-        self._connection = self._loop.connection(endpoint, self._client_id, on_open=self._go_on, on_lost=self._lost)
+        self._connection = self._loop.connection(
+            endpoint, self._group.client_id, on_open=self._go_on, on_lost=self._lost
+        )
         self._await_reply()
         self._connection.connect()
 
     def leave(self) -> None:
         """Commit and leave, as far as the connection is there."""
-        connection = self._connection
-        if not self._member_id or connection is None or connection.connecting:
+        connection, membership = self._connection, self._membership
+        if not membership.known or self._coordinator is None or connection is None or connection.connecting:
             self.close()
             return
         self._leaving = True
-        self._commit()
-        connection.request(protocol.leave_request(self._membership), lambda *_: self.close())
+        if positions := self._uncommitted():
+            connection.request(membership.request(Step.COMMIT, positions), lambda *_: None)
+        connection.request(membership.request(Step.LEAVE, {}), lambda *_: self.close())
 
     def close(self) -> None:
         """Close the connection; harmless the second time."""
         self.gone = True
         self._disconnect()
-
-    @property
-    def _membership(self) -> protocol.Membership:
-        return protocol.Membership(self._client_id, self._group_id, self._generation, self._member_id)
 
     def _schedule(self, due_s: float) -> None:
         """Have ``_step`` called then, and at no other time."""
@@ -119,22 +118,13 @@ class GroupMember:
         if connection is None:
             with contextlib.suppress(CapacityError):  # the client's error says so, and the next try is scheduled
                 self.connect()
-        elif connection.waiting_since_s is not None:
-            if now_s >= self._reply_due_s:
-                what = "no connection" if connection.connecting else "no reply"
-                self._lost(f"{connection.endpoint}: {what} for {now_s - connection.waiting_since_s:.0f} s")
-            else:
-                self._schedule(self._reply_due_s)
-        elif self._coordinator is None or not self._settled:
+        elif connection.waiting_since_s is None:
             self._go_on()
-        elif now_s >= self._heartbeat_s:
-            self._heartbeat_s = now_s + self._heartbeat_every_s()
-            self._request(protocol.heartbeat_request(self._membership), self._take_heartbeat)
+        elif now_s >= self._reply_due_s:
+            what = "no connection" if connection.connecting else "no reply"
+            self._lost(f"{connection.endpoint}: {what} for {now_s - connection.waiting_since_s:.0f} s")
         else:
-            if now_s >= self._commit_s:
-                self._commit_s = now_s + COMMIT_S
-                self._commit()
-            self._rest()
+            self._schedule(self._reply_due_s)
 
     def _request(
         self, frame: bytearray, on_reply: Callable[[bytearray, int], None], extra_timeout_s: float = 0.0
@@ -151,43 +141,39 @@ class GroupMember:
         if not self._leaving:
             on_reply(buffer, start)
 
-    def _rest(self) -> None:
-        """Wait for what is due next."""
-        self._schedule(min(self._heartbeat_s, self._commit_s))
-
-    def _rest_unless(self, error: int) -> None:
-        if error:
-            self._refused(error)
-        else:
-            self._clear_error()
-            self._rest()
-
-    def _heartbeat_every_s(self) -> float:
-        before_start = self._shared and self._client.tally.timing is None
-        return HEARTBEAT_BEFORE_START_S if before_start else HEARTBEAT_S
-
     def _go_on(self) -> None:
-        """Send the next request on the way to being a member."""
+        """Send what is next, or wait for what is due."""
         if self._coordinator is None:
-            self._request(protocol.find_coordinator_request(self._client_id, self._group_id), self._take_coordinator)
-        elif self._generation < 0 or self._assigned is None:
-            request = protocol.join_request(
-                self._client_id, self._group_id, self._member_id, self._topic,
-                session_timeout_ms=SESSION_TIMEOUT_MS, rebalance_timeout_ms=REBALANCE_TIMEOUT_MS,
-            )  # fmt: skip
-            # The reply waits for all other members.
-            self._request(request, self._take_joined, REBALANCE_TIMEOUT_MS / 1000)
-        elif not self._settled:
-            request = protocol.committed_request(self._client_id, self._group_id, self._topic, self._assigned)
-            self._request(request, self._take_committed)
-        else:
-            self._heartbeat_s = time.monotonic()
-            self._rest()
+            request = find_coordinator_request(self._group.client_id, self._group.group_id)
+            self._request(request, self._take_coordinator)
+            return
+        now_s, step = time.monotonic(), self._membership.step
+        if self._membership.beats and now_s >= self._heartbeat_s:
+            self._heartbeat_s = now_s + self._heartbeat_every_s()
+            self._send(Step.HEARTBEAT)
+            return
+        if step is Step.REST and now_s >= self._commit_s:
+            self._commit_s = now_s + COMMIT_S
+            step = Step.COMMIT if self._uncommitted() else step
+        if step is Step.REST:
+            self._schedule(min(self._heartbeat_s, self._commit_s))
+            return
+        if step is Step.HEARTBEAT:
+            self._heartbeat_s = now_s + self._heartbeat_every_s() * self._spread
+        self._send(step)
+
+    def _send(self, step: Step) -> None:
+        positions = self._positions() if step is Step.COMMIT else {}
+        # The reply to a join waits for all other members.
+        extra_timeout_s = REBALANCE_TIMEOUT_MS / 1000 if step is Step.JOIN else 0.0
+        self._request(
+            self._membership.request(step, positions), partial(self._take_turn, step, positions), extra_timeout_s
+        )
 
     def _take_coordinator(self, buffer: bytearray, start: int) -> None:
-        error, coordinator = protocol.read_coordinator(buffer, start)
+        error, coordinator = read_coordinator(buffer, start)
         if error:
-            self._retry(self._refusal(error), disconnect=error != protocol.COORDINATOR_NOT_AVAILABLE)
+            self._retry(self._refusal(error), disconnect=error != COORDINATOR_NOT_AVAILABLE)
             return
         self._coordinator = coordinator
         if self._connection is not None and self._connection.endpoint == coordinator:
@@ -196,93 +182,52 @@ class GroupMember:
             self._disconnect()
             self._schedule(time.monotonic())
 
-    def _take_joined(self, buffer: bytearray, start: int) -> None:
-        joined = protocol.read_joined(buffer, start)
-        if joined.error:
-            self._refused(joined.error)
-            return
-        self._generation, self._member_id, self._assigned = joined.generation, joined.member_id, None
-        leads = joined.leader == joined.member_id
-        assignment = protocol.range_assign(joined.members, self._partitions) if leads else {}
-        self._request(protocol.sync_request(self._membership, self._topic, assignment), self._take_synced)
-
-    def _take_synced(self, buffer: bytearray, start: int) -> None:
-        error, assigned = protocol.read_synced(buffer, start, self._topic)
-        if error:
-            self._refused(error)
-            return
-        self._assigned = assigned
-        if assigned:
-            self._go_on()
-        else:
-            self._settle({})
-
-    def _take_committed(self, buffer: bytearray, start: int) -> None:
-        error, committed = protocol.read_committed(buffer, start)
-        if error:
-            self._refused(error)
-            return
-        # A partition that nobody has committed is read from where it ended before the run.
-        begin = self._begin_offsets
-        self._settle({part: committed.get(part, begin.get(part, 0)) for part in self._assigned or ()})
-
-    def _settle(self, offsets: Mapping[int, int]) -> None:
-        self._settled = True
-        self._committed = {}
-        self._clear_error()
-        now_s = time.monotonic()
-        self._heartbeat_s = now_s + self._heartbeat_every_s() * (1 + self._spread) / 2
-        self._commit_s = now_s + COMMIT_S * (1 + self._spread) / 2
-        self._client.hold(offsets)
-        self._rest()
-
-    def _take_heartbeat(self, buffer: bytearray, start: int) -> None:
-        error = protocol.read_error(buffer, start)
-        if error == protocol.REBALANCE_IN_PROGRESS:
-            # The group must know the client's position before another member gets its partitions.
-            self._client.release()
-            self._commit()
-            self._settled = False
-        self._rest_unless(error)
-
-    def _commit(self) -> None:
-        """Commit the client's position, if it has moved."""
-        parts = self._client.tally.partitions
-        positions = {number: parts[number].next_offset for number in self._assigned or () if number in parts}
-        if self._generation >= 0 and positions and positions != self._committed:
+    def _take_turn(self, step: Step, positions: Mapping[int, int], buffer: bytearray, start: int) -> None:
+        """Do what follows from a reply."""
+        turn = self._membership.after(step, buffer, start)
+        self._membership = turn.membership
+        if step is Step.COMMIT and not turn.error:
             self._committed = positions
-            self._request(protocol.commit_request(self._membership, self._topic, positions), self._take_commit)
+        if turn.released is not None:
+            self._client.release(turn.released)
+        if turn.held is not None:
+            self._client.hold(turn.held)
+        if turn.held is not None and step is not Step.HEARTBEAT:
+            now_s = time.monotonic()
+            self._heartbeat_s = min(self._heartbeat_s, now_s + self._heartbeat_every_s() * self._spread)
+            self._commit_s = min(self._commit_s, now_s + COMMIT_S * self._spread)
+        if turn.error:
+            if turn.elsewhere:
+                self._coordinator = None
+            self._retry(self._refusal(turn.error, turn.message), disconnect=turn.elsewhere)
+            return
+        if self._membership.step is Step.REST:
+            self._clear_error()
+        self._go_on()
 
-    def _take_commit(self, buffer: bytearray, start: int) -> None:
-        error = protocol.read_commit(buffer, start)
-        if error:
-            self._committed = {}
-        if self._settled:  # otherwise it joins again already
-            self._rest_unless(error)
+    def _heartbeat_every_s(self) -> float:
+        tally = self._client.tally
+        waits = tally.timing is None and (self._group.shared or not tally.held)
+        every_s = self._membership.heartbeat_s
+        return min(HEARTBEAT_BEFORE_START_S, every_s) if waits else every_s
 
-    def _refused(self, code: int) -> None:
-        """Do what an error code asks for; after any other code try again after the back-off."""
-        if code in {protocol.REBALANCE_IN_PROGRESS, protocol.ILLEGAL_GENERATION, protocol.UNKNOWN_MEMBER_ID}:
-            if code == protocol.UNKNOWN_MEMBER_ID:
-                self._member_id = ""
-            if self._settled:
-                self._client.release()
-            was_member, self._generation = self._generation >= 0, -1
-            self._settled = False
-            if was_member:
-                self._go_on()
-                return
-        elsewhere = code in {protocol.COORDINATOR_NOT_AVAILABLE, protocol.NOT_COORDINATOR}
-        if elsewhere:
-            self._coordinator = None
-        self._retry(self._refusal(code), disconnect=elsewhere)
+    def _positions(self) -> dict[int, int]:
+        parts = self._client.tally.partitions
+        return {number: parts[number].next_offset for number in self._membership.claimed if number in parts}
 
-    def _refusal(self, code: int) -> str:
-        return f"{self._connection.endpoint if self._connection else 'no connection'}: {error_name(code)}"
+    def _uncommitted(self) -> dict[int, int]:
+        """Its positions; nothing if they are those of its last commit."""
+        positions = self._positions()
+        return {} if positions == self._committed else positions
+
+    def _refusal(self, code: int, message: str = "") -> str:
+        where = self._connection.endpoint if self._connection else "no connection"
+        return f"{where}: {error_name(code)}" + (f" ({message.rstrip('.')})" if message else "")
 
     def _lost(self, reason: str) -> None:
         """The connection is gone. The client keeps its partitions as long as the coordinator does not say otherwise."""
         self._coordinator = None
+        self._membership = self._membership.lost()
         self._retry(reason, disconnect=True)
 
     def _retry(self, reason: str, *, disconnect: bool = False) -> None:
@@ -291,7 +236,7 @@ class GroupMember:
         if self._leaving:
             self.close()
             return
-        self._client.group_error = self._client.tally.error = f"group {self._group_id}: {reason}"
+        self._client.group_error = self._client.tally.error = f"group {self._group.group_id}: {reason}"
         due_s = time.monotonic() + self._back_off_s
         self._heartbeat_s = min(self._heartbeat_s, due_s)
         self._back_off_s = min(_BACK_OFF_LAST_S, 2 * self._back_off_s)

@@ -18,19 +18,20 @@ from hydra.endpoints import Endpoint
 OFFSET_COMMIT, OFFSET_FETCH, FIND_COORDINATOR = 8, 9, 10
 JOIN_GROUP, HEARTBEAT, LEAVE_GROUP, SYNC_GROUP = 11, 12, 13, 14
 
-COORDINATOR_NOT_AVAILABLE, NOT_COORDINATOR = 15, 16
+COORDINATOR_LOAD_IN_PROGRESS, COORDINATOR_NOT_AVAILABLE, NOT_COORDINATOR = 14, 15, 16
 ILLEGAL_GENERATION, UNKNOWN_MEMBER_ID, REBALANCE_IN_PROGRESS = 22, 25, 27
 
 _PROTOCOL_TYPE = b"consumer"
 _PROTOCOL = b"range"
 
 
-class Membership(NamedTuple):
+class MemberName(NamedTuple):
     """Who a member is, in each of its requests."""
 
     client_id: str
     group_id: str
     generation: int
+    """By the consumer protocol its epoch."""
     member_id: str
 
     @property
@@ -70,7 +71,7 @@ def join_request(
     return frame(client_id, JOIN_GROUP, 2, body)
 
 
-def sync_request(member: Membership, topic: str, assignment: Mapping[str, Sequence[int]]) -> bytearray:
+def sync_request(member: MemberName, topic: str, assignment: Mapping[str, Sequence[int]]) -> bytearray:
     """Ask for the assignment (SyncGroup 0); the group's leader sends it for all members, the others send nothing."""
     body = member.encoded + INT32.pack(len(assignment))
     for member_id, partitions in assignment.items():
@@ -83,18 +84,18 @@ def sync_request(member: Membership, topic: str, assignment: Mapping[str, Sequen
     return frame(member.client_id, SYNC_GROUP, 0, body)
 
 
-def heartbeat_request(member: Membership) -> bytearray:
+def heartbeat_request(member: MemberName) -> bytearray:
     """Stay a member (Heartbeat 0)."""
     return frame(member.client_id, HEARTBEAT, 0, member.encoded)
 
 
-def leave_request(member: Membership) -> bytearray:
+def leave_request(member: MemberName) -> bytearray:
     """Leave (LeaveGroup 0)."""
     body = string(member.group_id.encode()) + string(member.member_id.encode())
     return frame(member.client_id, LEAVE_GROUP, 0, body)
 
 
-def commit_request(member: Membership, topic: str, positions: Mapping[int, int]) -> bytearray:
+def commit_request(member: MemberName, topic: str, positions: Mapping[int, int]) -> bytearray:
     """Commit positions (OffsetCommit 2), to be kept for as long as the broker keeps any."""
     body = member.encoded + struct.pack(">qi", -1, 1) + string(topic.encode())
     body += INT32.pack(len(positions))

@@ -28,6 +28,8 @@ class LeaderLookup:
         self, client_id: str, topic: str, leaders: dict[int, Endpoint], servers: Iterable[Endpoint], loop: EventLoop
     ) -> None:
         self.leaders = leaders
+        self.nodes: dict[int, Endpoint] = {}
+        """All brokers by their node id, once they were looked up."""
         self.error = ""
         """Why the last look-up brought nothing; empty when it brought something."""
         self._client_id = client_id
@@ -68,13 +70,14 @@ class LeaderLookup:
             self._connection.request(self._request, self._take_metadata)
 
     def _take_metadata(self, buffer: bytearray, start: int, _stop: int) -> None:
-        leaders = read_metadata(buffer, start)
+        nodes, leaders = read_metadata(buffer, start)
         if not leaders:
             self._fail("no partition has a leader")
             return
         self._disconnect()
         self._stale = False
         self.error = ""
+        self.nodes.update(nodes)
         self.leaders.update(leaders)
         self._servers = list(dict.fromkeys([*self._servers, *leaders.values()]))
 

@@ -54,15 +54,19 @@ def string(text: bytes) -> bytes:
     return INT16.pack(len(text)) + text
 
 
+def unsigned_varint(number: int) -> bytes:
+    """A number as an unsigned varint: seven bits a byte, the lowest first."""
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
 def varint(number: int) -> bytes:
     """A number as a zigzag varint."""
-    rest = (number << 1) ^ (number >> 63)
-    out = bytearray()
-    while rest > 0x7F:
-        out.append(rest & 0x7F | 0x80)
-        rest >>= 7
-    out.append(rest)
-    return bytes(out)
+    return unsigned_varint((number << 1) ^ (number >> 63))
 
 
 def read_varint(buffer: Buffer, at: int) -> tuple[int, int]:
@@ -113,14 +117,16 @@ def list_offsets_request(client_id: str, topic: str, partition: int, timestamp: 
 class FetchRequest:
     """A Fetch request that is written once; offsets and waiting time are then patched in place.
 
-    A reply holds ``max_bytes`` at most, but for a first batch that is larger.
+    A reply holds ``max_bytes`` at most, but for a first batch that is larger. ``rack`` is where the client stands; the
+    requests before Fetch 11 do not tell it.
     """
 
     __slots__ = ("_begin", "_head", "_order", "_part_bytes", "_place", "frame")
 
     def __init__(
-        self, client_id: str, version: int, topic: str, parts: Sequence[PartitionTally], max_bytes: int
-    ) -> None:
+        self, client_id: str, version: int, topic: str, parts: Sequence[PartitionTally], max_bytes: int,
+        *, rack: str = "",
+    ) -> None:  # fmt: skip
         body = bytearray(_FETCH_SETTINGS.pack(-1, 0, 0, max_bytes, 0))
         if version >= 7:
             # Session id 0 with epoch -1: no fetch session, so each request stands alone.
@@ -135,7 +141,7 @@ class FetchRequest:
         self._part_bytes = (len(body) - begin) // max(1, len(parts))
         self._place = 2 * INT32.size if version >= 9 else INT32.size
         if version >= 11:
-            body += INT32.pack(0) + string(b"")
+            body += INT32.pack(0) + string(rack.encode())
         self.frame = frame(client_id, FETCH, version, bytes(body))
         head = self._head = len(self.frame) - len(body)
         self._begin = head + begin
@@ -164,12 +170,13 @@ class FetchRequest:
 
 def read_fetch_reply(
     version: int, buffer: Buffer, start: int, stop: int
-) -> tuple[int, int, Sequence[tuple[int, int, int, int]]]:
+) -> tuple[int, int, Sequence[tuple[int, int, int, int, int]]]:
     """Find the record batches in the reply to a Fetch of this version; nothing is copied.
 
     Returns:
         For how many milliseconds a quota holds the client back, the reply's own error code, and (partition, error code,
-        start, stop) of each partition's records.
+        start, stop, replica) of each partition's records: the node id of the replica that the leader would have it read
+        from instead (KIP-392), -1 for none.
     """
     throttled_ms = INT32.unpack_from(buffer, start)[0]
     error = 0
@@ -188,11 +195,13 @@ def read_fetch_reply(
         for _ in range(partitions):
             fields = layout.unpack_from(buffer, at)
             at += layout.size + 16 * max(0, fields[-1])
+            replica = -1
             if version >= 11:
+                replica = INT32.unpack_from(buffer, at)[0]
                 at += 4
             size = max(0, INT32.unpack_from(buffer, at)[0])
             at += 4
-            found.append((fields[0], fields[1], at, at + size))
+            found.append((fields[0], fields[1], at, at + size, replica))
             at += size
     if at > stop:
         raise struct.error("a partition's records end after the reply")
@@ -241,8 +250,8 @@ def read_list_offsets(buffer: Buffer, start: int) -> tuple[int, int]:
     return error, offset
 
 
-def read_metadata(buffer: Buffer, start: int) -> dict[int, Endpoint]:
-    """Partition -> its leader, for those that have one; the request was for one topic."""
+def read_metadata(buffer: Buffer, start: int) -> tuple[dict[int, Endpoint], dict[int, Endpoint]]:
+    """(node id -> broker, partition -> its leader, for those that have one); the request was for one topic."""
     reader = Reader(buffer, start)
     reader.int32()
     nodes = {}
@@ -264,7 +273,7 @@ def read_metadata(buffer: Buffer, start: int) -> dict[int, Endpoint]:
             reader.skip(4 * reader.int32())
             if leader in nodes:
                 leaders[partition] = nodes[leader]
-    return leaders
+    return nodes, leaders
 
 
 class Reader:

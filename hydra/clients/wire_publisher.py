@@ -62,6 +62,7 @@ class WirePublisher:
         self._batch_bytes = order.batch_bytes
         self._idempotent = order.is_idempotent
         self._ledger = DeliveryLedger(order.options.partitions)
+        self.take_ack_latencies = self._ledger.take_ack_latencies
         self._writer = record_writer(order)
         self._queues = [
             PartitionQueue(number, idempotent=self._idempotent) for number in range(order.options.partitions)
@@ -108,7 +109,7 @@ class WirePublisher:
                 raise BrokerError(f"{where}: {reason} after {deadline_s:g} s")
             self._step(_HOUSEKEEPING_S)
         self._ledger.error = ""
-        self._connect_timeout_s = _CONNECT_TIMEOUT_S
+        self._connect_timeout_s = min(self.timeout_ms / 1000, _CONNECT_TIMEOUT_S)
 
     def _opened(self) -> bool:
         """Whether everything is there to send; does the next thing towards it."""
@@ -305,9 +306,8 @@ class WirePublisher:
         now_s = time.monotonic()
         self._loop.call_at(now_s + _HOUSEKEEPING_S, self._housekeeping)
         for sender in list(self._senders.values()):
-            since_s = sender.waiting_since_s
-            limit_s = min(self.timeout_ms / 1000, _REQUEST_TIMEOUT_S if sender.ready else self._connect_timeout_s)
-            if since_s is not None and now_s - since_s > limit_s:
+            limit_s = min(self.timeout_ms / 1000, _REQUEST_TIMEOUT_S) if sender.ready else self._connect_timeout_s
+            if (since_s := sender.waiting_since_s) is not None and now_s - since_s > limit_s:
                 silence = "no reply" if sender.ready else NOT_LET_IN
                 sender.lost(f"{sender.leader}: {silence} for {now_s - since_s:.0f} s")
         for queue in self._queues:
@@ -349,14 +349,18 @@ class WirePublisher:
         elif code in {0, produce.DUPLICATE_SEQUENCE}:
             self._waiting -= batch.count
             self._ledger.ack(queue.partition, batch.first, batch.stop)
+            self._ledger.time_acks(batch.waits(time.monotonic()))
         else:
-            batch.error = code
-            self._ledger.error = f"{leader}: {error_name(code)} for partition {queue.partition} of topic {self.topic}"
-            self._settle_error(batch, code)
+            self._settle_error(batch, code, leader)
         self._wake(queue)
 
-    def _settle_error(self, batch: PendingBatch, code: int) -> None:
+    def _settle_error(self, batch: PendingBatch, code: int, leader: Endpoint) -> None:
         queue = batch.queue
+        if code == produce.MESSAGE_TOO_LARGE and batch.count > 1 and not batch.maybe_appended:
+            queue.put_back(*batch.split(self._writer))  # nothing is refused for good yet: each half may go in
+            return
+        batch.error = code
+        self._ledger.error = f"{leader}: {error_name(code)} for partition {queue.partition} of topic {self.topic}"
         if code in produce.OUT_OF_ORDER:
             # Expected after a batch that will be retried; otherwise broker and client disagree on the sequence.
             queue.broken = queue.broken or queue.is_next(batch)
@@ -364,8 +368,6 @@ class WirePublisher:
                 self._drop(batch)
             else:
                 self._retry(batch)
-        elif code == produce.MESSAGE_TOO_LARGE and batch.count > 1 and not batch.maybe_appended:
-            queue.put_back(*batch.split(self._writer))
         elif code in produce.RETRIABLE:
             batch.maybe_appended = True  # some of these codes are also given after the append
             if code in produce.STALE_LEADER:
@@ -378,8 +380,7 @@ class WirePublisher:
 
     def _sender_lost(self, sender: Sender, reason: str, batches: Sequence[PendingBatch]) -> None:
         """A connection failed; its batches are sent again, except those with acks=0 that were sent."""
-        leader = sender.leader
-        self._senders.pop(leader, None)
+        self._senders.pop(leader := sender.leader, None)
         self._unsupported = sender.unsupported
         self._ledger.note_error(reason)
         self._lookup.mark_stale()

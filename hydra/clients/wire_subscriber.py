@@ -15,8 +15,9 @@ from hydra.clients.proven_log import ProvenLog
 from hydra.clients.record_batch import BatchCounter
 from hydra.clients.wire_client import Fetcher, FetchSettings, WireClient
 from hydra.clients.wire_connection import MAX_REPLY_BYTES, loop_for
-from hydra.clients.wire_group import GroupMember, leave_groups
+from hydra.clients.wire_group import GroupMember, leave_groups, new_membership
 from hydra.clients.wire_leaders import LeaderLookup
+from hydra.clients.wire_membership import Group
 from hydra.endpoints import parse_endpoints
 from hydra.errors import CapacityError
 from hydra.kafka_errors import NOT_LET_IN
@@ -46,6 +47,7 @@ class WireSubscriber:
             min(order.options.consumer_max_buffer_size or DEFAULT_MAX_BYTES, MAX_REPLY_BYTES // 2),
             BatchCounter(order.identity_prefix, _shared_log(order)),
             order.options.client_id_prefix,
+            order.options.client_rack or "",
         )
         self._pace_s = order.pace_ms / 1000
         self._loop = loop_for(access)
@@ -80,6 +82,8 @@ class WireSubscriber:
             for tally, assignment in zip(self.tallies, self._order.clients, strict=True)
         ]
         self._check_for_silence()
+        if self.settings.rack:
+            self._lookup.mark_stale()  # a leader tells of the closest replica by its node id alone
         if self._order.options.group_mode == "group":
             self._join_groups()
             return
@@ -94,14 +98,13 @@ class WireSubscriber:
 
     def _join_groups(self) -> None:
         for number, (client, assignment) in enumerate(zip(self._clients, self._order.clients, strict=True)):
-            client.release()
-            self._members.append(
-                GroupMember(
-                    client, assignment.group_id, number,
-                    servers=self._servers, partitions=self._partitions, shared=not assignment.starts,
-                    begin_offsets=self._order.begin_offsets,
-                )
+            client.release(client.reading)
+            group = Group(
+                client.client_id, assignment.group_id, self.settings.topic, self._partitions,
+                shared=not assignment.starts, begin_offsets=self._order.begin_offsets, rack=self.settings.rack,
             )  # fmt: skip
+            membership = new_membership(group, self._order.options.group_protocol)
+            self._members.append(GroupMember(client, membership, number, servers=self._servers))
         for member in self._members:
             member.connect()
 

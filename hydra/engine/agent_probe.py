@@ -12,11 +12,10 @@ import requests
 
 from hydra.engine.apps import agent_python
 from hydra.engine.http_session import BoundedSession
-from hydra.engine.marathon_launcher import MarathonLauncher
 from hydra.errors import HydraError, InfrastructureError
 from hydra.options.options import Options
 from hydra.run.clock import MonotonicClock, poll_until
-from hydra.run.protocols import AppSpec, Task
+from hydra.run.protocols import AppSpec, Launcher, Task
 
 POLL_S = 0.2
 PROBE_TIMEOUT_S = 8.0
@@ -82,7 +81,7 @@ class ProbeResult:
 
 
 def probe_agents(
-    launcher: MarathonLauncher, options: Options, *, name: str, agents: int, targets: Sequence[str], timeout_s: float
+    launcher: Launcher, options: Options, *, name: str, agents: int, targets: Sequence[str], timeout_s: float
 ) -> tuple[ProbeResult, ...]:
     """Run a probe on that many agents, ask each what it is and which targets (host:port) it reaches, and remove them.
 
@@ -103,7 +102,7 @@ def probe_agents(
         _remove(launcher, spec.app_id)
 
 
-def _running(launcher: MarathonLauncher, spec: AppSpec, timeout_s: float) -> Sequence[Task]:
+def _running(launcher: Launcher, spec: AppSpec, timeout_s: float) -> Sequence[Task]:
     deadline_s = time.monotonic() + timeout_s
     while True:
         running = [task for task in launcher.tasks(spec.app_id) if task.running and task.endpoint is not None]
@@ -135,7 +134,7 @@ def _request(task: Task) -> ProbeResult:
             return ProbeResult(task, facts, "", facts.time_s - (began_at_s + round_trip_s), round_trip_s)
 
 
-def _remove(launcher: MarathonLauncher, app_id: str) -> None:
+def _remove(launcher: Launcher, app_id: str) -> None:
     deadline_s = time.monotonic() + REMOVE_TIMEOUT_S
     while True:
         try:

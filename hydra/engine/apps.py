@@ -117,7 +117,7 @@ def local_command(arguments: str) -> str:
 def _command(options: Options, arguments: str, code_server: CodeServer | None) -> str:
     if code_server is not None:
         return code_server.bundle.command(arguments, options.agent_python)
-    if options.marathon_url is None:
+    if not options.tasks_elsewhere:
         return local_command(arguments)
     return f"exec hydra {arguments}"  # which is installed on the agents
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import ipaddress
 import time
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 import urllib3
+
+from hydra.endpoints import is_loopback
 
 RESPONSE_LIMIT_BYTES = 64 * 1024 * 1024
 CHUNK_BYTES = 64 * 1024
@@ -39,7 +40,7 @@ class BoundedSession(requests.Session):
         self.trust_env = trust_env
         self.timeout_s = timeout_s
         self.proxy = ""
-        """The proxy of the environment that the last request went through, without credentials; empty without one."""
+        """The proxy that the last request went through, without credentials; empty without one."""
         self.failure = ""
         """Why the last request got no response; empty if it got one."""
         self.untrusted = False
@@ -50,10 +51,15 @@ class BoundedSession(requests.Session):
         """The response to the last request."""
 
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:  # noqa: ANN401  # as requests has it
-        """The proxies and certificates of the environment; what is on this machine is never behind a proxy."""
+        """What the session was given, else the proxies and certificates of the environment.
+
+        Requests itself has the environment win (REQUESTS_CA_BUNDLE). What is on this machine is behind no proxy of it.
+        """
         merged: Any = super().merge_environment_settings(url, proxies, stream, verify, cert)
-        if _is_loopback(url):
-            merged["proxies"] = {}
+        if verify is None and self.verify is not True:
+            merged["verify"] = self.verify
+        if self.proxies or is_loopback(urlsplit(url).hostname or ""):
+            merged["proxies"] = dict(self.proxies)
         proxy = urlsplit(requests.utils.select_proxy(url, merged["proxies"]) or "")
         self.proxy = f"{proxy.hostname}:{proxy.port}" if proxy.port else proxy.hostname or ""
         return merged
@@ -70,7 +76,8 @@ class BoundedSession(requests.Session):
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             self.failure, self.timed_out = _reason(error, self.timeout_s), _is_timeout(error)
             if self.proxy:
-                self.failure += f", through the proxy {self.proxy} that the environment names"
+                named = "" if self.proxies else " that the environment names"
+                self.failure += f", through the proxy {self.proxy}{named}"
             self.untrusted = isinstance(error, requests.exceptions.SSLError)
             if isinstance(error, requests.RequestException):
                 raise
@@ -81,14 +88,6 @@ class BoundedSession(requests.Session):
             raise requests.exceptions.InvalidURL(str(error)) from error
         self.response = response
         return response
-
-
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 def _read_whole(response: requests.Response, deadline_s: float) -> None:

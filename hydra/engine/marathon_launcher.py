@@ -26,6 +26,7 @@ from hydra.engine.marathon_responses import (
     task_of,
 )
 from hydra.engine.mesos import Agent, Mesos
+from hydra.engine.outage import Outage
 from hydra.errors import AppLockedError, InfrastructureError, MarathonError, UsageError
 from hydra.run.clock import Clock, MonotonicClock
 from hydra.run.protocols import AppSpec, Task, WaitingReason
@@ -69,7 +70,7 @@ class MarathonLauncher:
         self._removals: dict[str, str] = {}
         self._failure_lines: dict[str, tuple[str, ...]] = {}
         self._seen_tasks: dict[str, tuple[Task, ...]] = {}
-        self._unavailable_since_s: float | None = None
+        self._outage = Outage(self._clock, CALL_LIMIT_S, MarathonUnavailableError)
 
     def facts(self) -> MarathonFacts:
         """What Marathon says of itself, which shows that it is one and can be reached."""
@@ -246,17 +247,7 @@ class MarathonLauncher:
 
         While Marathon is unavailable it is ``otherwise``, and after CALL_LIMIT_S of that an error.
         """
-        try:
-            found = look(self._until(self._access.timeout_s * LOOK_SHARE))
-        except MarathonUnavailableError:
-            now_s = self._clock.now_s()
-            if self._unavailable_since_s is None:
-                self._unavailable_since_s = now_s
-            if now_s - self._unavailable_since_s >= CALL_LIMIT_S:
-                raise
-            return otherwise
-        self._unavailable_since_s = None
-        return found
+        return self._outage.look(lambda: look(self._until(self._access.timeout_s * LOOK_SHARE)), otherwise)
 
     def _get(self, what: str, path: str, kind: type[T], deadline_s: float) -> T:
         return self._connection.request(what, "GET", path, kind, deadline_s=deadline_s)

@@ -14,7 +14,6 @@ import stat
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
@@ -23,38 +22,13 @@ from hydra.codec import DecodeError, decode, encode
 from hydra.errors import InfrastructureError
 from hydra.files.atomic_write import atomic_write
 from hydra.files.bounded_read import read_bounded
+from hydra.files.process_identity import ProcessIdentity, this_process
 
 PREFIX = "hydra-"
 OWNER = "owner.json"
 MAX_OWNER_BYTES = 4096
 _TEMPORARY_FOLDERS = (Path("/tmp"), Path("/var/tmp"), Path("/usr/tmp"))  # noqa: S108
 _NAME = "hydra-scaletest"
-
-
-@dataclass(frozen=True)
-class ProcessIdentity:
-    """One process of this machine, told apart from all others that had or will have its pid."""
-
-    pid: int
-    started_s: float
-    """Its start time, in seconds since the epoch."""
-
-    def alive(self) -> bool:
-        """Whether this very process still runs."""
-        import psutil
-
-        try:
-            process = psutil.Process(self.pid)
-            return abs(process.create_time() - self.started_s) < 1 and process.status() != psutil.STATUS_ZOMBIE
-        except psutil.Error:
-            return False
-
-
-def this_process() -> ProcessIdentity:
-    """The identity of the calling process."""
-    import psutil
-
-    return ProcessIdentity(os.getpid(), psutil.Process().create_time())
 
 
 def temporary_folder() -> Path:

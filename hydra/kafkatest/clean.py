@@ -1,4 +1,4 @@
-"""Finds what runs have left on this machine, a Marathon and brokers, and removes it where the run is over."""
+"""Finds what runs have left on this machine, an engine and brokers, and removes it where the run is over."""
 
 from __future__ import annotations
 
@@ -13,6 +13,13 @@ from hydra.broker.admin import KafkaTopicAdmin
 from hydra.broker.first_values import first_values
 from hydra.broker.given_access import access_to_brokers
 from hydra.broker.listener_security import kept_access
+from hydra.engine.kube_access import kubernetes_access
+from hydra.engine.kube_controller_objects import CONTROLLER
+from hydra.engine.kube_launcher import KubernetesLauncher
+from hydra.engine.kube_namespace import family_of, job_uid_of, owners_of
+from hydra.engine.kube_objects import APP_LABEL, JOB_NAME_LABEL
+from hydra.engine.kube_objects import OWNER_LABEL as KUBE_OWNER_LABEL
+from hydra.engine.kube_responses import JobResponse, Metadata, PodResponse
 from hydra.engine.marathon_access import MarathonAccess, given_access, local_access
 from hydra.engine.marathon_launcher import MarathonLauncher
 from hydra.engine.marathon_responses import OWNER_LABEL, AppResponse
@@ -20,7 +27,7 @@ from hydra.errors import HydraError, InfrastructureError
 from hydra.files.atomic_write import try_lock
 from hydra.files.folders import orphans, remove_run_folder, state_folder
 from hydra.kafkatest import running_stack
-from hydra.kafkatest.leftovers import Found, Judged, RunTrace, judged_in_order, run_id_in
+from hydra.kafkatest.leftovers import KUBERNETES, Found, Judged, RunTrace, judged_in_order, run_id_in
 from hydra.kafkatest.traces import forget_stacks_that_ended, forget_trace, read_traces
 from hydra.options.kafka_access import KafkaAccess
 from hydra.options.options import Options
@@ -54,6 +61,11 @@ class Remains:
         """By the name of a topic, as it was when it was found."""
         self._traces: Mapping[RunTrace, bool] = {}
         self._apps: list[AppResponse] = []
+        self._kubernetes: KubernetesLauncher | None = None
+        self._anchors: Mapping[str, JobResponse] = {}
+        """By name: on Kubernetes all that a run has made is its anchor's."""
+        self._lost: dict[str, set[str]] = {}
+        """By what they are called: the uids of jobs that are gone and have left pods."""
 
     def __enter__(self) -> Remains:  # noqa: PYI034  # typing has Self from 3.11 on
         return self
@@ -70,7 +82,14 @@ class Remains:
         forget_stacks_that_ended()
         self._traces = read_traces()
         self._open_places()
-        found = [*self._find_apps(), *self._find_on_brokers(), *_find_folders(), *self._find_files()]
+        found = [
+            *self._find_apps(),
+            *self._find_anchors(),
+            *self._find_lost_pods(),
+            *self._find_on_brokers(),
+            *_find_folders(),
+            *self._find_files(),
+        ]
         return judged_in_order(found, self._traces, time.time(), self._older_than_s, brokers_seen=bool(self._admins))
 
     def elsewhere(self) -> tuple[RunTrace, ...]:
@@ -91,7 +110,7 @@ class Remains:
         if judged.by_age and found.kind == "topic":
             self._check_quiet(found)
         removals: dict[str, Callable[[Found], None]] = {
-            "app": self._remove_app,
+            "app": self._remove_app if judged.found.where in self._launchers else self._remove_on_kubernetes,
             "topic": lambda topic: self._admins[topic.where].delete_topic(topic.name),
             "group": lambda group: self._admins[group.where].delete_groups([group.name]),
             "folder": lambda folder: remove_run_folder(Path(folder.name)),
@@ -116,10 +135,17 @@ class Remains:
         if running is not None:
             access = local_access(running.marathon_url, Path(running.folder))
             self._open_marathon(running.marathon_url, f"stack:{stack}", access)
-            if running.bootstrap_servers:
+            # Topics of an old Kafka go with its stack.
+            if running.bootstrap_servers and not running.settings.is_old:
                 self._open_brokers(running.bootstrap_servers, f"stack:{stack}", kept_access(Path(running.folder)))
         if (servers := self._options.bootstrap_servers) is not None:
             self._open_brokers(servers, servers, access_to_brokers(self._options))
+        if self._options.engine == "kubernetes":
+            cluster = kubernetes_access(self._options.kube_context, self._options.kube_namespace)
+            launcher = self._kubernetes = KubernetesLauncher(cluster, self._options)
+            self._closing.callback(launcher.close)
+            launcher.facts()
+            self._names[f"Kubernetes {launcher.place}"] = f"{KUBERNETES}{launcher.place}"
 
     def _open_marathon(self, url: str, name: str, access: MarathonAccess) -> None:
         launcher = MarathonLauncher(access, mesos_url=self._options.mesos_url)
@@ -138,7 +164,8 @@ class Remains:
         return {"", self._options.group_prefix, *(trace.group_prefix for trace in self._traces)}
 
     def _owners(self) -> set[str]:
-        return {app.labels[OWNER_LABEL] for app in self._apps if OWNER_LABEL in app.labels}
+        owners = {app.labels[OWNER_LABEL] for app in self._apps if OWNER_LABEL in app.labels}
+        return owners | {job.metadata.labels.get(KUBE_OWNER_LABEL, "") for job in self._anchors.values()} - {""}
 
     def _find_apps(self) -> Iterator[Found]:
         for url, launcher in self._launchers.items():
@@ -147,6 +174,59 @@ class Remains:
                     self._apps.append(app)
                     in_use = "a deployment works on it" if app.deployments else ""
                     yield Found("app", app.id, url, _seconds(app.version), app.labels.get(OWNER_LABEL, ""), in_use)
+
+    def _find_anchors(self) -> Iterator[Found]:
+        if self._kubernetes is None:
+            return
+        # An app without an owner is the doctor's; it has a deadline of its own.
+        jobs = [job for job in self._kubernetes.jobs() if not job.metadata.owner_references]
+        self._anchors = {job.metadata.name: job for job in jobs if KUBE_OWNER_LABEL in job.metadata.labels}
+        for name, job in self._anchors.items():
+            owner = job.metadata.labels[KUBE_OWNER_LABEL]
+            runs = job.metadata.labels.get(APP_LABEL) == CONTROLLER and job.status.active
+            in_use = "its controller is in the cluster, and runs" if runs else ""
+            yield Found("app", name, self._kubernetes.place, _created_s(job.metadata), owner, in_use)
+
+    def _find_lost_pods(self) -> Iterator[Found]:
+        """Pods whose job is gone, by the job that they were of."""
+        if self._kubernetes is None:
+            return
+        found: dict[str, list[PodResponse]] = {}
+        for pod in self._kubernetes.lost_pods():
+            found.setdefault(f"{pod.metadata.labels.get(JOB_NAME_LABEL, '')} (pods without their job)", []).append(pod)
+        for name, pods in found.items():
+            self._lost[name] = {job_uid_of(pod) for pod in pods}
+            oldest = min(pods, key=lambda pod: _created_s(pod.metadata)).metadata
+            owner = oldest.labels.get(KUBE_OWNER_LABEL, "")
+            yield Found("app", name, self._kubernetes.place, _created_s(oldest), owner)
+
+    def _remove_on_kubernetes(self, found: Found) -> None:
+        """Delete an anchor with the jobs that it owns, or the pods of a job that is gone; wait until they are, too."""
+        launcher = self._kubernetes
+        assert launcher is not None
+        uids = self._lost.get(found.name)
+        if uids is None:
+            anchor = self._anchors[found.name].metadata
+            jobs = launcher.jobs()
+            uids = family_of(anchor.uid, jobs)
+            launcher.delete(anchor.name, anchor.uid)
+            # Kubernetes does the rest, too, though not soon when its API server was away.
+            for job in jobs:
+                if job.metadata.uid in uids - {anchor.uid}:
+                    launcher.delete(job.metadata.name, job.metadata.uid)
+        launcher.delete_pods(uids)
+
+        def gone() -> bool:
+            lost = launcher.lost_pods()
+            jobs = launcher.jobs()
+            return not (
+                uids & {job_uid_of(pod) for pod in lost}
+                or any(uids & {job.metadata.uid, *owners_of(job)} for job in jobs)
+            )
+
+        if not poll_until(MonotonicClock(), gone, REMOVE_TIMEOUT_S):
+            text = f"the jobs or pods of {found.name} are still there {REMOVE_TIMEOUT_S:g} s after they were deleted"
+            raise InfrastructureError(text)
 
     def _find_on_brokers(self) -> Iterator[Found]:
         known = {topic for trace in self._traces for topic in trace.topics}
@@ -229,6 +309,10 @@ def _started_s(run_id: str) -> float:
         started = datetime.strptime(run_id[6:21], "%Y%m%d-%H%M%S")  # noqa: DTZ007  # it is UTC, as the next line says
         return started.replace(tzinfo=timezone.utc).timestamp()
     return 0.0
+
+
+def _created_s(metadata: Metadata) -> float:
+    return metadata.creation_timestamp.timestamp() if metadata.creation_timestamp is not None else time.time()
 
 
 def _seconds(version: str) -> float:

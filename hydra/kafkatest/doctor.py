@@ -17,7 +17,7 @@ from hydra.broker.admin import KafkaTopicAdmin
 from hydra.broker.given_access import access_to_brokers
 from hydra.broker.rights import check_rights
 from hydra.endpoints import Endpoint
-from hydra.engine.agent_probe import ProbeResult, probe_agents
+from hydra.engine.agent_probe import AgentFacts, ProbeResult, probe_agents
 from hydra.engine.code_server import CodeServer, is_wanted
 from hydra.engine.marathon_launcher import MarathonLauncher
 from hydra.engine.mesos import Agent
@@ -45,6 +45,8 @@ class Finding:
     status: Literal["ok", "warning", "error"]
     text: str
     remedy: str = ""
+    document: str = ""
+    """Lines to copy as they are."""
 
 
 def _checked(
@@ -55,10 +57,16 @@ def _checked(
 
 
 class Doctor:
-    """Checks what the options of a run to come name, one thing after the other."""
+    """Checks what the options of a run to come name, one thing after the other.
 
-    def __init__(self, options: Options) -> None:
+    Args:
+        options: of the run.
+        account: the service account of a controller that is in the cluster, too; None for one that is here.
+    """
+
+    def __init__(self, options: Options, account: str | None = None) -> None:
         self._options = options
+        self._account = account
         self._brokers: tuple[Endpoint, ...] = ()
 
     def examine(self) -> Iterator[Finding]:
@@ -73,6 +81,11 @@ class Doctor:
     def _examine(self) -> Iterator[Finding]:
         yield from self._controller()
         yield from self._broker()
+        if self._options.engine == "kubernetes":
+            from hydra.kafkatest.kube_doctor import examine_kubernetes
+
+            yield from examine_kubernetes(self._options, self._brokers, self._account)
+            return
         if self._options.marathon_url is None and running_stack.find() is None:
             yield Finding("Marathon", "ok", "a local one is started by each run")
             return
@@ -123,9 +136,10 @@ class Doctor:
         yield Finding("Kafka", "ok", f"reached from here: {facts.version or 'unknown version'}, brokers {listed}")
         yield from self._rights(servers, access)
         for endpoint in self._brokers:
-            if self._options.marathon_url is not None and _is_loopback(endpoint.host):
-                text = f"a broker advertises {endpoint}, which on each agent is the agent itself"
-                remedy = "set advertised.listeners of the broker to an address that agents reach"
+            if self._options.tasks_elsewhere and _is_loopback(endpoint.host):
+                there = "pod" if self._options.engine == "kubernetes" else "agent"
+                text = f"a broker advertises {endpoint}, which on each {there} is the {there} itself"
+                remedy = f"set advertised.listeners of the broker to an address that {there}s reach"
                 yield Finding("Kafka", "error", text, remedy)
 
     def _rights(self, servers: str, access: KafkaAccess) -> Iterator[Finding]:
@@ -246,20 +260,33 @@ class Doctor:
             f"a subscriber needs {needed}: raise LimitNOFILE of mesos-agent, or ask for fewer clients",
             ok=facts.descriptors < 0 or facts.descriptors >= needed,
         )
+        yield from clock_and_network(
+            subject,
+            probed,
+            facts,
+            "run NTP or chrony on controller and agents",
+            "open it in the firewall, or give an address that the agents can reach",
+        )
+
+
+def clock_and_network(
+    subject: str, probed: ProbeResult, facts: AgentFacts, clock_remedy: str, network_remedy: str
+) -> Iterator[Finding]:
+    """What a probe says of a host's clock, and of what it reaches."""
+    yield _checked(
+        subject,
+        f"its clock is off by {probed.clock_offset_s:+.3f} s, +/- {probed.round_trip_s:.3f} s",
+        clock_remedy,
+        ok=abs(probed.clock_offset_s) - probed.round_trip_s < CLOCK_WARNING_S,
+        otherwise="warning",
+    )
+    for target, error in facts.unreached.items():
         yield _checked(
             subject,
-            f"its clock is off by {probed.clock_offset_s:+.3f} s, +/- {probed.round_trip_s:.3f} s",
-            "run NTP or chrony on controller and agents",
-            ok=abs(probed.clock_offset_s) - probed.round_trip_s < CLOCK_WARNING_S,
-            otherwise="warning",
+            f"cannot reach {target} ({error})" if error else f"reaches {target}",
+            network_remedy,
+            ok=not error,
         )
-        for target, error in facts.unreached.items():
-            yield _checked(
-                subject,
-                f"cannot reach {target} ({error})" if error else f"reaches {target}",
-                "open it in the firewall, or give an address that the agents can reach",
-                ok=not error,
-            )
 
 
 def _error(subject: str, error: HydraError) -> Finding:

@@ -12,6 +12,9 @@ from typing import Literal
 
 from hydra.records.identity import RUN_ID
 
+KUBERNETES = "kubernetes:"
+"""With what the place of a run on Kubernetes begins in its trace, before the API server and the namespace."""
+
 Kind = Literal["app", "topic", "group", "folder", "file"]
 State = Literal["over", "alive", "kept", "unknown"]
 

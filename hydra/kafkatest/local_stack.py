@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from hydra.broker.java import find_java
 from hydra.broker.server_properties import BrokerSettings, broker_settings
 from hydra.codec import DecodeError, decode, encode
 from hydra.environment import for_own_processes
@@ -69,6 +70,8 @@ class StackEvent:
     """A note; the URL of Marathon; Kafka's bootstrap servers; why a broker died; an error's message."""
     pids: tuple[int, ...] = ()
     """Kafka's processes, with its bootstrap servers."""
+    zookeeper: str = ""
+    """Where its ZooKeeper is, if it has one."""
     exit_code: int = 0
     """Of an error."""
     hint: str = ""
@@ -85,8 +88,13 @@ def stack_command(options: Options, run_id: str, *, kafka: bool) -> StackCommand
 
     Raises:
         UsageError: a broker property is one that Hydra sets itself.
+        JavaError: the Java that the options name cannot be used.
     """
-    return StackCommand(run_id, kafka, options.java, broker_settings(options), options.local_agents)
+    java = None
+    if kafka and options.java is not None:
+        # Here and now: the stack has another working folder, and would say so when many tasks have been started.
+        java = str(find_java(options.java).path)
+    return StackCommand(run_id, kafka, java, broker_settings(options), options.local_agents)
 
 
 class LocalStack:
@@ -105,6 +113,7 @@ class LocalStack:
         self.folder = new_run_folder(command.run_id)
         self.settings = command.settings
         self.kafka_pids: tuple[int, ...] = ()
+        self.zookeeper = ""
         self.kafka_deaths: tuple[str, ...] = ()
         """Why brokers died, a text for each that has."""
         self._events: queue.SimpleQueue[StackEvent | None] = queue.SimpleQueue()
@@ -153,6 +162,7 @@ class LocalStack:
         """Have the stack stay when this process ends, and let go of it.
 
         Raises:
+            UsageError: another stack was left up meanwhile.
             InfrastructureError: it did not confirm that it will.
         """
         self._stays = True
@@ -200,7 +210,7 @@ class LocalStack:
             except DecodeError:
                 continue
             if event.event == "kafka":
-                self.kafka_pids = event.pids
+                self.kafka_pids, self.zookeeper = event.pids, event.zookeeper
             elif event.event == "kafka_died":
                 self.kafka_deaths += (str(BrokerError(event.text, hint=event.hint)),)
             elif event.event == "failed":

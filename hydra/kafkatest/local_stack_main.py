@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import queue
 import select
 import signal
 import sys
@@ -26,7 +27,8 @@ from hydra.codec import decode, encode
 from hydra.engine.marathon_access import TOKEN_FILE, new_token
 from hydra.errors import HydraError
 from hydra.files.atomic_write import file_errors
-from hydra.files.folders import own, remove_run_folder, this_process, write_bug_log
+from hydra.files.folders import own, remove_run_folder, write_bug_log
+from hydra.files.process_identity import this_process
 from hydra.kafkatest import running_stack
 from hydra.kafkatest.local_stack import KEEP, StackCommand, StackEvent, start_allowance_s
 from hydra.kafkatest.running_stack import RunningStack
@@ -46,8 +48,12 @@ LAST_RESORT_S = 15.0
 END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-_END, _CLEAN_UP = threading.Event(), threading.Event()
-"""SIGTERM has come; and the clean-up has begun."""
+_ENDS: queue.SimpleQueue[None] = queue.SimpleQueue()
+"""One for each SIGTERM that has come. A second one may come while the first is handled, and then the lock of an Event
+would be waited for by its own holder; this queue's ``put`` is reentrant."""
+
+_CLEAN_UP = threading.Event()
+"""The clean-up has begun."""
 
 END_REPEAT_S = 0.5
 
@@ -65,6 +71,7 @@ class StackProcess:
         self._marathon_url = ""
         self._bootstrap_servers = ""
         self._kafka_pids: tuple[int, ...] = ()
+        self._zookeeper = ""
         self._kept = threading.Event()
 
     def run(self) -> None:
@@ -82,7 +89,7 @@ class StackProcess:
                         self._serve(parts)
                 except HydraError as error:
                     # Before the parts go down, since the controller would notice that first.
-                    _tell(StackEvent("failed", error.message, exit_code=error.exit_code, hint=error.hint))
+                    _tell_failure(error)
                 except Exception as error:  # noqa: BLE001  # whatever was not expected is a bug of ours
                     text = write_bug_log(error, " in the local stack")
                     _tell(StackEvent("failed", text, exit_code=HydraError.exit_code))
@@ -105,47 +112,21 @@ class StackProcess:
 
     def _serve_kafka(self, parts: contextlib.ExitStack) -> None:
         """Start Kafka and wait until the last of its brokers dies."""
-        from hydra.broker.cds_archive import archive_flags, cds_archive
-        from hydra.broker.classpath import resolve_classpath
-        from hydra.broker.cluster import EmbeddedCluster
-        from hydra.broker.embedded import EmbeddedBroker
-        from hydra.broker.formatting import kept_format
-        from hydra.broker.java import find_java
-        from hydra.broker.listener_security import keep_access, listener_security
-        from hydra.broker.server_properties import Place
+        from hydra.kafkatest.embedded_kafka import make_kafka
 
         settings = self._command.settings
-        security = listener_security(settings.security)
-        if security is not None:
-            keep_access(self._folder, security.access)
-        java = find_java(self._command.java)
-        classpath = resolve_classpath(progress=_tell_note)
-        archive = cds_archive(java, classpath, self._folder / "classes", note=_tell_note)
-
-        def make(folder: Path, place: Place, cluster_id: str) -> EmbeddedBroker:
-            return EmbeddedBroker(
-                folder=folder,
-                java=java,
-                classpath=classpath,
-                properties=settings.by_name(),
-                heap_mb=settings.heap_mb,
-                performance_flags=settings.jvm_flags,
-                env={"HYDRA_RUN_ID": self._command.run_id},
-                jvm_flags=archive_flags(archive),
-                kept_format=kept_format(archive),
-                security=security,
-                place=place,
-                cluster_id=cluster_id,
-            )
-
-        cluster = EmbeddedCluster(self._folder / "kafka", settings.brokers, make)
-        parts.callback(cluster.stop)
-        cluster.start(KAFKA_START_TIMEOUT_S + start_allowance_s(settings.brokers))
-        self._bootstrap_servers, self._kafka_pids = cluster.bootstrap_servers, cluster.pids
-        _tell(StackEvent("kafka", self._bootstrap_servers, pids=cluster.pids))
+        kafka = make_kafka(self._command, self._folder, note=_tell_note)
+        parts.callback(kafka.stop)
+        kafka.start(KAFKA_START_TIMEOUT_S + start_allowance_s(settings.brokers))
+        self._bootstrap_servers, self._kafka_pids, self._zookeeper = (
+            kafka.bootstrap_servers,
+            kafka.pids,
+            kafka.zookeeper,
+        )
+        _tell(StackEvent("kafka", self._bootstrap_servers, pids=kafka.pids, zookeeper=kafka.zookeeper))
         told = 0
         while told < settings.brokers:
-            for died in cluster.deaths():
+            for died in kafka.deaths():
                 told += 1
                 _tell(StackEvent("kafka_died", died.message, hint=died.hint))
                 running_stack.note_death(self._folder, str(died))
@@ -155,7 +136,11 @@ class StackProcess:
         """Read stdin to its end."""
         for line in sys.stdin:
             if line.strip() == KEEP:
-                self._keep()
+                try:
+                    with file_errors():
+                        self._keep()
+                except HydraError as error:
+                    _tell_failure(error)
         if not self._kept.is_set():
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -168,6 +153,7 @@ class StackProcess:
                 marathon_url=self._marathon_url,
                 bootstrap_servers=self._bootstrap_servers,
                 kafka_pids=self._kafka_pids,
+                zookeeper=self._zookeeper,
                 version=__version__,
                 settings=self._command.settings,
                 since=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -178,13 +164,13 @@ class StackProcess:
 
 
 def _raise_end(_signal_number: int, _frame: object) -> None:
-    _END.set()
+    _ENDS.put(None)
     raise _EndError
 
 
 def _repeat_end() -> None:
     """Repeat SIGTERM until the clean-up begins: Python drops what a handler raises within a finalizer or a callback."""
-    _END.wait()
+    _ENDS.get()
     while not _CLEAN_UP.wait(END_REPEAT_S):
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -232,6 +218,10 @@ def _tell(event: StackEvent) -> None:
     with contextlib.suppress(OSError):
         sys.stdout.buffer.write(encode(event) + b"\n")
         sys.stdout.buffer.flush()
+
+
+def _tell_failure(error: HydraError) -> None:
+    _tell(StackEvent("failed", error.message, exit_code=error.exit_code, hint=error.hint))
 
 
 def _tell_note(text: str) -> None:

@@ -36,6 +36,9 @@ STACK_DESCRIPTORS, STACK_DESCRIPTORS_PER_APP = 64, 3
 
 TASK_MIB = {"wire": 30, "confluent": 45, "kafka-python": 60}
 CLIENT_MIB = {"wire": 0.1, "confluent": 2.0, "kafka-python": 2.0}
+RECORD_COPIES = {"wire": 1, "confluent": 2}
+"""Of a large record that one client holds at a time: while it comes in, and in its library's queue."""
+
 STACK_MIB = 900
 """The embedded Kafka with the default heap, the local Marathon and the publisher."""
 
@@ -44,6 +47,9 @@ BESIDE_HEAP_MIB = 400
 
 BROKER_MIB, BROKER_BESIDE_HEAP_MIB = 600, 250
 """The same of each further broker, which shares nothing with the first one."""
+
+ZOOKEEPER_MIB = 150
+"""Of the ZooKeeper beside an old Kafka, which has few topics to keep."""
 
 TASK_THREADS, STACK_THREADS, BROKER_THREADS = 5, 40, 120
 CLIENT_THREADS = {"wire": 0, "confluent": 5, "kafka-python": 1}
@@ -80,7 +86,7 @@ def check_capacity(options: Options, present: Options | None = None) -> None:
         CapacityError: names each number that is needed, and the number that is available.
     """
     check_load(options)
-    if options.marathon_url is not None:
+    if options.tasks_elsewhere:
         return
     found = list(shortages(options, read_room(), present))
     if found:
@@ -166,13 +172,16 @@ def _connections(options: Options) -> Iterator[tuple[str, str]]:
 
 def _tasks_mib(options: Options) -> float:
     tasks_mib = options.total_sub_apps * TASK_MIB.get(options.sub_driver, 60)
-    return tasks_mib + options.client_count * CLIENT_MIB.get(options.sub_driver, 2.0)
+    records_mib = RECORD_COPIES.get(options.sub_driver, 3) * options.msg_size / 2**20
+    return tasks_mib + options.client_count * max(records_mib, CLIENT_MIB.get(options.sub_driver, 2.0))
 
 
 def _memory(options: Options, room: Room, present: Options | None) -> Iterator[tuple[str, str]]:
     tasks_mib = _tasks_mib(options)
     more = options.brokers - 1
-    needed_mib = round(tasks_mib + (STACK_MIB + more * BROKER_MIB if _is_embedded(options) else 0))
+    zookeeper_mib = ZOOKEEPER_MIB if options.is_old_kafka else 0
+    stack_mib = STACK_MIB + more * BROKER_MIB + zookeeper_mib
+    needed_mib = round(tasks_mib + (stack_mib if _is_embedded(options) else 0))
     if present is not None:
         needed_mib = round(tasks_mib - _tasks_mib(present))
     who = f"{options.total_sub_apps} apps of {options.clients_per_app} clients"
@@ -183,7 +192,8 @@ def _memory(options: Options, room: Room, present: Options | None) -> Iterator[t
         )
     elif _is_embedded(options):
         heap_mib = options.broker_heap_mb
-        most_mib = round(tasks_mib + heap_mib + BESIDE_HEAP_MIB + more * (heap_mib + BROKER_BESIDE_HEAP_MIB))
+        beside_mib = BESIDE_HEAP_MIB + zookeeper_mib + more * (heap_mib + BROKER_BESIDE_HEAP_MIB)
+        most_mib = round(tasks_mib + heap_mib + beside_mib)
         kafka = "an embedded Kafka" if not more else f"an embedded Kafka of {options.brokers} brokers, each"
         if most_mib > room.memory_mib:
             yield (

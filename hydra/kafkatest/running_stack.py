@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,12 +13,16 @@ from hydra.engine.marathon_access import MarathonAccess, given_access, local_acc
 from hydra.errors import InfrastructureError, UsageError
 from hydra.files.atomic_write import atomic_write, try_lock
 from hydra.files.bounded_read import read_bounded
-from hydra.files.folders import ProcessIdentity, remove_run_folder, state_folder
+from hydra.files.folders import remove_run_folder, state_folder
+from hydra.files.process_identity import ProcessIdentity
 from hydra.options.options import Options
 from hydra.run.clock import MonotonicClock, poll_until
 
 END_TIMEOUT_S = 20.0
 POLL_S = 0.05
+LOCK_TIMEOUT_S = 3.0
+"""Whoever changes the record reads and writes a small file."""
+
 MAX_RECORD_BYTES = 1024 * 1024
 DEATH_NOTE = "kafka-died"
 
@@ -37,6 +42,8 @@ class RunningStack:
     """ISO 8601, UTC."""
     kafka_pids: tuple[int, ...] = ()
     """Of its brokers, by node id."""
+    zookeeper: str = ""
+    """Where its Kafka's ZooKeeper is, if it has one."""
     settings: BrokerSettings = field(default_factory=BrokerSettings)
     """Of its Kafka."""
 
@@ -87,15 +94,50 @@ def access_to_marathon(options: Options) -> MarathonAccess:
 
 
 def remember(running: RunningStack) -> None:
-    """Write the record."""
-    atomic_write(_record(), encode(running))
+    """Write the record. There is one: a second stack would have nobody find the first one again.
+
+    Raises:
+        UsageError: another stack is up.
+        InfrastructureError: others hold the record for so long.
+        OutputError: it cannot be written.
+    """
+
+    def write() -> None:
+        if (other := find()) is not None and other.process != running.process:
+            raise stack_is_up(other)
+        atomic_write(_record(), encode(running))
+
+    if not _alone(write):
+        raise InfrastructureError(f"the record of the local stack, {_record()}, is locked", hint="see who holds it")
+
+
+def stack_is_up(other: RunningStack) -> UsageError:
+    """Why no other one can be left up."""
+    text = f"a local stack is up already (process {other.process.pid})"
+    return UsageError(text, hint="see 'hydra local status', 'hydra local down'")
 
 
 def forget(pid: int) -> None:
-    """Remove the record if it is that process's."""
-    with contextlib.suppress(OSError, DecodeError):
+    """Remove the record if it is that process's. One that stays is harmless: its process has ended."""
+
+    def remove() -> None:
         if _read_record().process.pid == pid:
             _record().unlink()
+
+    with contextlib.suppress(OSError, DecodeError):
+        _alone(remove)
+
+
+def _alone(change: Callable[[], None]) -> bool:
+    """Change the record while nobody else does; False if that could not be for ``LOCK_TIMEOUT_S``."""
+
+    def changed() -> bool:
+        with try_lock(state_folder() / "stack-record.lock") as locked:
+            if locked:
+                change()
+            return locked
+
+    return poll_until(MonotonicClock(), changed, LOCK_TIMEOUT_S, every_s=POLL_S)
 
 
 def exclusive_use() -> contextlib.AbstractContextManager[bool]:

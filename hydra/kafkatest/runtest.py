@@ -28,6 +28,7 @@ from hydra.files.atomic_write import check_output, write_json
 from hydra.kafkatest.load import read_payload
 from hydra.kafkatest.machine import machine, versions
 from hydra.kafkatest.preflight import check_capacity
+from hydra.options.option_checks import check_same
 from hydra.options.options import Options
 from hydra.options.order import make_order
 from hydra.options.reader import options_from_attributes
@@ -37,6 +38,7 @@ from hydra.run.record import RunRecord
 
 if TYPE_CHECKING:
     from hydra.kafkatest.session import Session
+    from hydra.options.kafka_access import KafkaAccess
     from hydra.run.controller import Run
     from hydra.run.warm_up import WarmUpPlan
 
@@ -59,15 +61,24 @@ class RunTestKAFKA:
             when the stack starts, and at each ``set_options``.
         runtest: True runs one test at once, from start to stop; its record is in ``record`` afterwards.
         progress: shows what happens; nothing is shown without it.
+        access: how Kafka lets its clients in, where the options' own files are not here.
 
     Raises:
         UsageError: for an option that cannot be.
     """
 
-    def __init__(self, options: object, runtest: bool = True, *, progress: Progress | None = None) -> None:  # noqa: FBT001, FBT002  # the seed's signature
+    def __init__(
+        self,
+        options: object,
+        runtest: bool = True,  # noqa: FBT001, FBT002  # the seed's signature
+        *,
+        progress: Progress | None = None,
+        access: KafkaAccess | None = None,
+    ) -> None:
         self._source = options
         self._options = _snapshot(options)
         self._progress: Progress = progress or SilentProgress()
+        self._access = access
         self._session: Session | None = None
         self._own_drivers: dict[str, str] = {}
         """By role, the user's own driver that the tasks were launched with."""
@@ -104,7 +115,7 @@ class RunTestKAFKA:
         """
         new = _snapshot(options)
         if self._session is not None:
-            self._session.check_same(new)
+            check_same(self._session.options, new)
             check_capacity(new, present=self._options)
         self._source, self._options = options, new
 
@@ -125,7 +136,7 @@ class RunTestKAFKA:
             check_output(self._options.output, "output")
         self._progress.phase("starting")
         try:
-            self._session = Session(self._options, new_run_id(), self._progress).open()
+            self._session = Session(self._options, new_run_id(), self._progress, self._access).open()
             self._deploy()
             self._session.connect_kafka()
         except BaseException as error:
@@ -177,7 +188,7 @@ class RunTestKAFKA:
     def _warm_up(self, plan: WarmUpPlan) -> float:
         """Have the broker carry the load of the next run. Returns how long that took, in seconds."""
         assert self._session is not None
-        from hydra.run.warm_up import Warmth
+        from hydra.run.warm_up import Warmth, measured_speed
 
         warmth = Warmth() if plan.until_warm else None
         how_long = f"{plan.max_s:g} s" if warmth is None else f"until the broker is warm, at most {plan.max_s:g} s"
@@ -190,10 +201,12 @@ class RunTestKAFKA:
             order = dataclasses.replace(record.order, options=self._options)
             self._keep_record(dataclasses.replace(record, order=order), warm_up.error)
             raise warm_up.error
-        self._session.ran()
+        speed = None if warmth is None else measured_speed(warm_up.order, warmth, record.evidence.cores)
+        self._session.ran(speed)
         took_s = record.phases_s["warmup"]
         if warmth is not None and (costs := str(warmth)):
-            self._progress.note(f"the warm-up took {took_s:.1f} s: {costs}")
+            paced = f"; the fetch pace is {1 / speed:g} times the usual one" if speed not in {None, 1.0} else ""
+            self._progress.note(f"the warm-up took {took_s:.1f} s: {costs}{paced}")
         return took_s
 
     def _run(self, options: Options, progress: Progress) -> Run:
@@ -201,7 +214,7 @@ class RunTestKAFKA:
         assert self._session is not None
         from hydra.run.controller import Run
 
-        options = self._session.fitted(options)
+        topic = self._session.topic_there(options)
         as_many = len(self._tasks.get(SUBSCRIBER, ())) == options.total_sub_apps
         if not as_many or own_drivers(options) != self._own_drivers or not self._tasks_present():
             self._deploy()
@@ -210,9 +223,11 @@ class RunTestKAFKA:
         order = make_order(
             new_run_id(),
             options,
+            topic=topic,
             bootstrap_servers=self._session.bootstrap_servers,
             task_ids=[task.task_id for task in subscribers],
             cores=context.host.cores,
+            machine_speed=self._session.machine_speed,
         )
         order = dataclasses.replace(order, payload=read_payload(options))
         self._session.begin_run(order)

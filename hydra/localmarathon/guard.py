@@ -1,5 +1,7 @@
 """Who may give orders to a local Marathon: whoever reaches it could start commands as its user. Pure.
 
+The page of a run that can be watched is guarded by the same rules (hydra/live/server.py).
+
 Two kinds of stranger reach an address of this machine: its other users, and web pages in a browser of its user. A page
 can send a request that it may not read the answer of (Fetch standard, "CORS-safelisted"), and with a DNS name that it
 points at 127.0.0.1 it may even read answers. So requests need the token of this server, its own name in ``Host``, no
@@ -39,18 +41,29 @@ class RequestGuard:
         Raises:
             RequestRefusedError: 403, 401 or 415; says why.
         """
+        self.check_origin(headers)
+        if self.token and not self._has_token(headers.get("Authorization", "")):
+            text = "the token of this server is required: Authorization: Bearer TOKEN"
+            raise RequestRefusedError(401, text, headers={"WWW-Authenticate": CHALLENGE})
+        if has_body:
+            check_is_json(headers)
+
+    def check_origin(self, headers: Mapping[str, str]) -> None:
+        """Accept a request that was sent to this server by its name, and by no page of another site.
+
+        Raises:
+            RequestRefusedError: 403; says why.
+        """
         name = _host_name(headers.get("Host", ""))
         if name not in LOOPBACK_NAMES and name != self.host:
             raise RequestRefusedError(403, f"this server is not {name or 'without a name'}: ask for {self.host}")
         origin, site = headers.get("Origin"), headers.get("Sec-Fetch-Site", "none")
         if (origin is not None and not self._is_own(origin, headers.get("Host", ""))) or site not in OWN_SITES:
             raise RequestRefusedError(403, "a web page of another site must not give orders here")
-        if self.token and not self._has_token(headers.get("Authorization", "")):
-            text = "the token of this server is required: Authorization: Bearer TOKEN"
-            raise RequestRefusedError(401, text, headers={"WWW-Authenticate": CHALLENGE})
-        kind = headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        if has_body and kind != "application/json":
-            raise RequestRefusedError(415, f"the body must be application/json, and is {kind or 'without a type'}")
+
+    def is_token(self, given: str) -> bool:
+        """Whether that is the token of this server; takes as long for a wrong one."""
+        return hmac.compare_digest(given.encode(errors="replace"), self.token.encode())
 
     @staticmethod
     def _is_own(origin: str, host: str) -> bool:
@@ -66,7 +79,18 @@ class RequestGuard:
                 return False
         elif scheme.lower() != "bearer":
             return False
-        return hmac.compare_digest(given.strip().encode(errors="replace"), self.token.encode())
+        return self.is_token(given.strip())
+
+
+def check_is_json(headers: Mapping[str, str]) -> None:
+    """Accept a body of JSON: a form of another site can send any other kind.
+
+    Raises:
+        RequestRefusedError: 415; says why.
+    """
+    kind = headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise RequestRefusedError(415, f"the body must be application/json, and is {kind or 'without a type'}")
 
 
 def _host_name(host: str) -> str:

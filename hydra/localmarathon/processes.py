@@ -18,28 +18,14 @@ from typing import Any, Protocol
 
 import psutil
 
+from hydra.files.process_identity import ProcessIdentity, identity_of
+
 _LOG = logging.getLogger(__name__)
 # <framework id>/<task id> in the environment of a task: identifies its processes, whatever group or parent they have.
 TASK_MARK = "HYDRA_LOCALMARATHON_TASK"
 _COALESCING_S = 0.01
 _POLL_S = 0.05
 _GIVE_UP_S = 10.0  # after SIGKILL; only a process that hangs in the kernel lives that long
-
-
-@dataclass(frozen=True)
-class ProcessIdentity:
-    """A process, distinguished from a later one with the same pid."""
-
-    pid: int
-    started_at_s: float
-
-    def is_alive(self) -> bool:
-        """Whether the process exists and is no zombie."""
-        try:
-            process = psutil.Process(self.pid)
-            return process.create_time() == self.started_at_s and process.status() != psutil.STATUS_ZOMBIE
-        except psutil.Error:
-            return False
 
 
 @dataclass(frozen=True)
@@ -84,14 +70,15 @@ class ProcessTable:
 def read_process_table() -> ProcessTable:
     """The processes that exist now."""
     rows = []
-    for process in psutil.process_iter(["ppid", "create_time", "environ", "status"]):
+    for process in psutil.process_iter(["ppid", "create_time", "environ"]):
         known = process.info
-        if known["status"] == psutil.STATUS_ZOMBIE:
+        identity = identity_of(process.pid, known["create_time"] or 0.0)
+        if identity is None:
             continue
         with contextlib.suppress(ProcessLookupError, PermissionError):
             rows.append(
                 ProcessRow(
-                    identity=ProcessIdentity(process.pid, known["create_time"] or 0.0),
+                    identity=identity,
                     parent_pid=known["ppid"] or 0,
                     group_id=os.getpgid(process.pid),
                     mark=(known["environ"] or {}).get(TASK_MARK, ""),
@@ -103,7 +90,7 @@ def read_process_table() -> ProcessTable:
 def send_signal(identities: Iterable[ProcessIdentity], signal_number: signal.Signals) -> None:
     """Signal those that still exist."""
     for identity in identities:
-        if identity.is_alive():
+        if identity.alive():
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(identity.pid, signal_number)
 
@@ -219,7 +206,7 @@ class TaskProcess:
                 return
             send_signal(known, signal.SIGKILL)
             await asyncio.wait({self.exited}, timeout=_POLL_S)
-            known = {identity for identity in known if identity.is_alive()} | await self._processes()
+            known = {identity for identity in known if identity.alive()} | await self._processes()
 
     async def _await_end(self, known: set[ProcessIdentity], grace_over: asyncio.Future[None]) -> set[ProcessIdentity]:
         """Wait until all have ended or the grace period is over; returns those that may still run."""
@@ -228,7 +215,7 @@ class TaskProcess:
                 first: set[asyncio.Future[Any]] = {self.exited, grace_over}
                 await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
                 continue
-            known = {identity for identity in known if identity.is_alive()}
+            known = {identity for identity in known if identity.alive()}
             # The known ones may have started children after they were listed.
             known = known or await self._processes()
             if not known:

@@ -71,7 +71,7 @@ def check_connections(options: Options, limits: Sequence[ConnectionLimit] | None
     """
     for limit in limits or ():
         needed = _least_at_one_broker(options, max(1, brokers))
-        if limit.of == "one address" and options.marathon_url is not None:
+        if limit.of == "one address" and options.tasks_elsewhere:
             continue  # nobody knows yet from how many addresses the clients come
         if limit.of == "a second":
             needed_s = max(0.0, needed - BURST_S * limit.value) / max(1, limit.value)

@@ -1,4 +1,4 @@
-"""hydra.ini: text to settings. Four sections, [marathon] [mesos] [kafka] [hydra].
+"""hydra.ini: text to settings. Five sections, [marathon] [mesos] [kubernetes] [kafka] [hydra].
 
 Beside the options of a run (options/options.py) the keys of older files are taken: an ``ip`` and ``port`` pair in
 [marathon] is the ``marathon_url``, in [mesos] the ``mesos_url`` and in [kafka] the ``bootstrap_servers``; ``dev`` (or
@@ -16,7 +16,7 @@ from hydra.errors import ConfigurationError, UsageError
 from hydra.options import parsers as kind
 from hydra.options.options import OPTION_KINDS, parse_option
 
-SECTIONS = ("marathon", "mesos", "kafka", "hydra")
+SECTIONS = ("marathon", "mesos", "kubernetes", "kafka", "hydra")
 
 _SHORT_NAMES = {("marathon", "url"): "marathon_url", ("mesos", "url"): "mesos_url"}
 _ADDRESSED = {

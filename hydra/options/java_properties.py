@@ -25,7 +25,7 @@ def parse_properties(text: str) -> tuple[Property, ...]:
     r"""All settings, in their order; a line that ends in ``\`` goes on in the next one (java.util.Properties).
 
     Raises:
-        ValueError: a line has no name.
+        ValueError: a line has no name, or escapes that are no text.
     """
     found: list[Property] = []
     lines = text.splitlines()
@@ -41,7 +41,10 @@ def parse_properties(text: str) -> tuple[Property, ...]:
         match = _KEY.fullmatch(line.rstrip("\\") if _goes_on(line) else line)
         if match is None:
             raise ValueError(f"line {begin} is not name=value")
-        found.append(Property(begin, _plain(match[1]), _plain(match[2]).strip()))
+        try:
+            found.append(Property(begin, _plain(match[1]), _plain(match[2]).strip()))
+        except UnicodeDecodeError:
+            raise ValueError(f"line {begin} has half of a surrogate pair, which is no text") from None
     return tuple(found)
 
 
@@ -54,7 +57,8 @@ def _plain(text: str) -> str:
         named = match[1]
         return chr(int(named[1:], 16)) if named[0] == "u" and len(named) == 5 else _ESCAPES.get(named, named)
 
-    return _ESCAPE.sub(character, text)
+    # Java writes a character beyond U+FFFF as two escapes.
+    return _ESCAPE.sub(character, text).encode("utf-16", "surrogatepass").decode("utf-16")
 
 
 def parse_jaas(text: str) -> tuple[str, dict[str, str]]:

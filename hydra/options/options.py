@@ -8,12 +8,13 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TypeVar
+from dataclasses import dataclass
 
 from hydra.errors import UsageError
 from hydra.options import parsers as kind
-from hydra.records.identity import IDENTITY_BYTES, one_record_batch_bytes
+from hydra.options.kafka_versions import BUNDLED_VERSION, OLD_VERSION
+from hydra.options.option_kinds import OptionKind, Section
+from hydra.records.identity import IDENTITY_BYTES
 
 PUBLISHER_DRIVERS = ("confluent", "kafka-python", "wire")
 SUBSCRIBER_DRIVERS = ("wire", "confluent", "kafka-python")
@@ -23,31 +24,7 @@ SELF_PACED_DRIVERS = ("confluent", "kafka-python")
 
 MIN_DELIVERY_TIMEOUT_S = 1.0
 
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class OptionKind:
-    """What is known of an option beside its name and default."""
-
-    section: str
-    """Section of hydra.ini that its key stands in."""
-    parse: kind.Parse
-    text: str
-    """One line of help."""
-
-
-class _Section:
-    """Makes the options whose keys stand in one section of hydra.ini."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __call__(self, default: T, parse: kind.Parse, text: str) -> T:
-        return field(default=default, metadata={"kind": OptionKind(self._name, parse, text)})
-
-
-_hydra, _kafka, _marathon, _mesos = map(_Section, ("hydra", "kafka", "marathon", "mesos"))
+_hydra, _kafka, _marathon, _mesos, _kubernetes = map(Section, ("hydra", "kafka", "marathon", "mesos", "kubernetes"))
 
 _OFF: bool = False
 
@@ -68,7 +45,7 @@ class Options:
     msg_batch: int = _hydra(100, kind.whole(1, 1_000_000), "records that a producer batch has room for")
     msg_size: int = _hydra(
         14,
-        kind.whole(IDENTITY_BYTES, 1_000_000, f"{IDENTITY_BYTES} bytes tell a record from all others"),
+        kind.whole(IDENTITY_BYTES, 32_000_000, f"{IDENTITY_BYTES} bytes tell a record from all others"),
         "size of a record's value",
     )
     compression: str = _kafka(
@@ -94,6 +71,11 @@ class Options:
         kind.choice("assign", "group"),
         "assign: partitions are assigned to the clients; group: each client joins its group, heartbeats and commits",
     )
+    group_protocol: str = _kafka(
+        "classic",
+        kind.choice("classic", "consumer"),
+        "how members and coordinator agree: classic; consumer: brokers assign, step by step (KIP-848, Kafka 4)",
+    )
     topic: str | None = _kafka(
         None,
         kind.topic,
@@ -115,6 +97,9 @@ class Options:
         kind.number(0, 10_000),
         "least time between two fetch rounds of the wire driver; 0: none; unset: from the number of clients",
     )
+    client_rack: str | None = _kafka(
+        None, kind.words, "rack of the subscribers: they read from the closest replica, where brokers say so (KIP-392)"
+    )
     retention_ms: int | None = _kafka(None, kind.whole(1000, 2**62), "retention.ms of the topic; unset: the broker's")
     pub_driver: str = _kafka(
         "confluent", kind.driver(*PUBLISHER_DRIVERS), "client library of the publisher, or your own class"
@@ -123,6 +108,11 @@ class Options:
         "wire", kind.driver(*SUBSCRIBER_DRIVERS), "client library of the subscribers, or your own class"
     )
     bootstrap_servers: str | None = _kafka(None, kind.host_ports, "brokers under test; unset: an embedded Kafka")
+    kafka_version: str | None = _kafka(
+        None,
+        kind.choice(BUNDLED_VERSION, OLD_VERSION),
+        f"version of the embedded Kafka; {OLD_VERSION} comes with its ZooKeeper; unset: {BUNDLED_VERSION}",
+    )
     kafka_config: str | None = _kafka(
         None, kind.path, "client properties file, as Kafka's own tools and librdkafka read it; mode 0600 with a secret"
     )
@@ -136,6 +126,9 @@ class Options:
     sasl_username: str | None = _kafka(None, kind.words, "the user, for PLAIN and SCRAM")
     kafka_secrets: str | None = _kafka(
         None, kind.path, "file of mode 0600 with password, key_password or client_secret, for Kafka"
+    )
+    broker_metrics: str | None = _kafka(
+        None, kind.http_urls, "what the brokers export of themselves as Prometheus text, such as by a JMX exporter"
     )
     kafka_security: str | None = _kafka(
         None, kind.kafka_security, "what the embedded Kafka asks of clients, such as sasl_ssl:scram-sha-512"
@@ -155,6 +148,33 @@ class Options:
     )
     min_insync_replicas: int | None = _kafka(
         None, kind.whole(1, 100), "replicas that have to have a record before acks=all acknowledges it"
+    )
+    engine: str = _hydra(
+        "marathon", kind.choice("marathon", "kubernetes"), "where tasks run; kubernetes needs --bootstrap_servers"
+    )
+    kube_context: str | None = _kubernetes(
+        None, kind.path, "context of the kubeconfig; unset: its current one, or the service account of a pod"
+    )
+    kube_namespace: str | None = _kubernetes(
+        None, kind.dns_label, "namespace that everything is made in; unset: that of the context"
+    )
+    kube_forward: bool = _kubernetes(
+        _OFF, kind.switch, "reach pods through the API server (port-forward), where their addresses are out of reach"
+    )
+    kube_image: str | None = _kubernetes(
+        None, kind.path, "image with Hydra in it; unset: python:X.Y-slim, with the code from the controller"
+    )
+    kube_pull_secret: str | None = _kubernetes(None, kind.path, "Secret of the namespace that the image is pulled with")
+    kube_pub_nodes: tuple[str, ...] = _kubernetes((), kind.labels, "labels of the nodes that the publisher goes to")
+    kube_sub_nodes: tuple[str, ...] = _kubernetes((), kind.labels, "labels of the nodes that subscribers go to")
+    kube_pub_resources: tuple[str, ...] = _kubernetes(
+        ("cpu=500m", "memory=256Mi"), kind.resources, "what the publisher's pod requests of its node"
+    )
+    kube_sub_resources: tuple[str, ...] = _kubernetes(
+        ("cpu=100m", "memory=128Mi"), kind.resources, "what each subscriber's pod requests of its node"
+    )
+    kube_tolerations: tuple[str, ...] = _kubernetes(
+        (), kind.tolerations, "taints that the pods tolerate: KEY, KEY=VALUE, each with :EFFECT or without"
     )
     marathon_url: str | None = _marathon(
         None, kind.http_urls, "Marathon that runs the apps, or several addresses of it; unset: a local one"
@@ -213,6 +233,11 @@ class Options:
     output: str | None = _hydra(None, kind.path, "write the result to this file (JSON)")
 
     @property
+    def tasks_elsewhere(self) -> bool:
+        """Whether tasks run on other machines than the controller's, or may."""
+        return self.marathon_url is not None or self.engine == "kubernetes"
+
+    @property
     def client_count(self) -> int:
         """Clients asked for."""
         return self.total_sub_apps * self.clients_per_app
@@ -221,6 +246,11 @@ class Options:
     def batch_size_bytes(self) -> int:
         """The producer's batch.size."""
         return self.batch_size or self.msg_size * self.msg_batch
+
+    @property
+    def is_old_kafka(self) -> bool:
+        """Whether the embedded Kafka is one with ZooKeeper, messages of format 0 and no admin requests."""
+        return self.kafka_version == OLD_VERSION
 
     @property
     def start_deadline_s(self) -> float:
@@ -237,6 +267,16 @@ ACCESS_OPTIONS = (
     "kafka_config", "security_protocol", "kafka_ca_file", "sasl_mechanism", "sasl_username", "kafka_secrets",
 )  # fmt: skip
 """How brokers of the user's own let clients in (broker/given_access.py)."""
+
+FIXED_OPTIONS = (
+    "engine", "kube_context", "kube_namespace", "kube_forward", "kube_image", "kube_pull_secret", "kube_pub_nodes",
+    "kube_sub_nodes", "kube_pub_resources", "kube_sub_resources", "kube_tolerations",
+    "marathon_url", "marathon_secrets", "marathon_ca_file", "marathon_timeout", "mesos_url", "cluster0", "cluster1",
+    "appserver", "appserver_address", "appserver_bind", "agent_python", "bootstrap_servers", "app_prefix",
+    "group_prefix", "java", "broker_property", "broker_heap_mb", "brokers", "client_rack",
+    "kafka_security", "kafka_version", *ACCESS_OPTIONS,
+)  # fmt: skip
+"""Options that cannot change while a stack is up."""
 
 OPTION_KINDS: Mapping[str, OptionKind] = {item.name: item.metadata["kind"] for item in dataclasses.fields(Options)}
 """By the option's name, in the order of the help."""
@@ -265,36 +305,9 @@ def merged(*layers: Mapping[str, object]) -> Options:
     return dataclasses.replace(Options(), **values)  # type: ignore[arg-type]  # each kind made its own type
 
 
-def checked(options: Options) -> Options:
-    """The same options; raises UsageError, which names two that do not go together and their values."""
-    if options.marathon_url is not None and options.bootstrap_servers is None:
-        raise UsageError(
-            f"--marathon_url={options.marathon_url} needs --bootstrap_servers",
-            hint="tasks on other machines cannot reach an embedded Kafka",
-        )
-    _check_broker_settings(options)
-    _check_replicas(options)
-    _check_topic(options)
-    check_record_size(options, embedded_max_message_bytes(options), "message.max.bytes")
-    if options.group_mode == "group" and options.sub_driver == "kafka-python":
-        raise UsageError(
-            "--group_mode=group does not go with --sub_driver=kafka-python", hint="use --sub_driver=wire or confluent"
-        )
-    if options.idempotence == "yes" and options.acks != "all":
-        raise UsageError(f"--idempotence=yes does not go with --acks={options.acks}", hint="use --acks=all")
-    if options.batch_size_bytes > 2_147_483_647:
-        raise UsageError(
-            f"--msg_size={options.msg_size} x --msg_batch={options.msg_batch} is a batch.size of"
-            f" {options.batch_size_bytes} bytes",
-            hint="Kafka takes 2147483647 at most; set --batch_size",
-        )
-    if options.client_count > 100_000:
-        raise UsageError(
-            f"--total_sub_apps={options.total_sub_apps} x --clients_per_app={options.clients_per_app} is"
-            f" {options.client_count} clients",
-            hint="100000 at most",
-        )
-    return options
+def rack_of(node_id: int) -> str:
+    """The rack that a broker of the embedded Kafka stands in: each has one of its own."""
+    return f"r{node_id}"
 
 
 def embedded_max_message_bytes(options: Options) -> int | None:
@@ -302,85 +315,3 @@ def embedded_max_message_bytes(options: Options) -> int | None:
     named = dict(text.partition("=")[::2] for text in options.broker_property)
     value = named.get("message.max.bytes", "")
     return int(value) if value.isascii() and value.isdecimal() else None
-
-
-def check_record_size(options: Options, max_message_bytes: int | None, setting: str) -> None:
-    """Raise UsageError if not even a batch of one record is as small as this ``setting`` of the brokers wants it."""
-    needed = one_record_batch_bytes(options.msg_size)
-    if max_message_bytes is not None and needed > max_message_bytes:
-        raise UsageError(
-            f"--msg_size={options.msg_size} makes record batches of {needed} bytes at least, and the brokers take"
-            f" {max_message_bytes} ({setting})",
-            hint=f"lower --msg_size, or raise {setting}",
-        )
-
-
-def _check_topic(options: Options) -> None:
-    if options.topic is None:
-        return
-    if options.bootstrap_servers is None:
-        raise UsageError(f"--topic={options.topic} needs --bootstrap_servers", hint="an embedded Kafka has no topics")
-    for name in ("retention_ms", "replication_factor", "min_insync_replicas"):
-        if (given := getattr(options, name)) is not None:
-            raise UsageError(
-                f"--{name}={given} does not go with --topic={options.topic}, which stays as it is",
-                hint="leave one of the two out",
-            )
-    if options.acks == "0" and options.audit == "never":
-        raise UsageError(
-            f"--acks=0 and --audit=never do not go with --topic={options.topic}",
-            hint="without acks nobody but the auditor can tell the run's records from those of others",
-        )
-
-
-def _check_broker_settings(options: Options) -> None:
-    if options.bootstrap_servers is None:
-        for name in ACCESS_OPTIONS:
-            if (given := getattr(options, name)) is not None:
-                raise UsageError(
-                    f"--{name}={given} needs --bootstrap_servers",
-                    hint="what the embedded Kafka asks of its clients is --kafka_security",
-                )
-        return
-    for name, value in (
-        ("broker_property", ",".join(options.broker_property)),
-        ("broker_heap_mb", options.broker_heap_mb if options.broker_heap_mb != Options.broker_heap_mb else ""),
-        ("brokers", options.brokers if options.brokers != Options.brokers else ""),
-        ("kafka_security", options.kafka_security or ""),
-    ):
-        if value:
-            raise UsageError(
-                f"--{name}={value} is a setting of the embedded Kafka, which --bootstrap_servers="
-                f"{options.bootstrap_servers} does without",
-                hint="leave one of the two out; a broker of your own has its own server.properties",
-            )
-
-
-def _check_replicas(options: Options) -> None:
-    embedded, in_sync = options.bootstrap_servers is None, options.min_insync_replicas
-    copies = options.replication_factor or (1 if embedded else None)
-    if embedded:
-        check_broker_count(options, options.brokers)
-    if options.brokers > 1 and options.kafka_security not in {None, "plaintext"}:
-        raise UsageError(
-            f"--brokers={options.brokers} does not go with --kafka_security={options.kafka_security}",
-            hint="only an embedded Kafka of one broker can ask that of its clients; leave one of the two out",
-        )
-    if in_sync is not None and copies is not None and in_sync > copies:
-        raise UsageError(
-            f"--min_insync_replicas={in_sync} is more than the {copies} that --replication_factor makes of each"
-            " partition",
-            hint="no record would ever be acknowledged with acks=all; raise --replication_factor",
-        )
-
-
-def check_broker_count(options: Options, brokers: int) -> None:
-    """Raise UsageError if there are fewer brokers than a partition is to have replicas."""
-    copies = options.replication_factor
-    if copies is not None and copies > brokers:
-        there = "there is 1 broker" if brokers == 1 else f"there are {brokers} brokers"
-        embedded = options.bootstrap_servers is None
-        raise UsageError(
-            f"--replication_factor={copies} needs as many brokers, and {there}",
-            hint=f"give --brokers={copies}" if embedded else "lower --replication_factor, or start the other brokers",
-        )

@@ -5,6 +5,7 @@ Each option stands in ``order.options`` and nowhere else; what follows from opti
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -15,6 +16,9 @@ from hydra.records.send_plan import Partitioner, SendPlan
 
 MAX_MESSAGE_BYTES = 1_048_588
 """Kafka's default of max.message.bytes."""
+
+NO_TIMESTAMPS = "NoTimestampType"
+"""What Kafka calls the timestamp type of messages of format 0, which brokers before 0.10 write: they have none."""
 
 MAX_BATCH_BYTES = 32 * 1024 * 1024
 """For larger batches no topic is made: a client library with its defaults could not fetch them."""
@@ -45,6 +49,14 @@ Measured on two cores with 10,000 clients x 1,000/s: at 8,000/s in all e2e p99 w
 15,000/s 0.86 to 1.07 s; from 20,000/s on it depends on what else the machine does.
 """
 
+
+FETCHING_CORES = 0.55
+"""The share of the cores that fetches may take, of the broker and the subscriber tasks: the rest is for the publisher,
+for bytes, and for what comes together. The three figures above are of machines on which it is half to six tenths."""
+
+SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0)
+"""How fast a machine may count as, beside those. In powers of two: two runs on one kind of machine shall have the same
+pace, and what is measured varies by a third."""
 
 PACE_THAT_MATTERS_MS = 5.0
 UNPACED_OF, MIN_UNPACED, UNPACED_FETCHES_SHARE = 50, 2, 0.05
@@ -108,7 +120,7 @@ class TopicFacts:
     max_message_bytes: int | None = None
     """The largest record batch that the brokers take."""
     timestamp_type: str = ""
-    """Whether a record's timestamp is the publisher's (CreateTime) or the broker's (LogAppendTime)."""
+    """Whether a record's timestamp is the publisher's (CreateTime) or the broker's (LogAppendTime), or not there."""
     min_insync_replicas: int | None = None
     """How many replicas have to be in sync for acks=all."""
     in_sync_replicas: int | None = None
@@ -123,15 +135,24 @@ class TopicFacts:
     """What brokers compress batches with; ``producer``: they leave them as they are."""
 
     @property
-    def stamped_by_broker(self) -> bool:
-        """Whether the brokers overwrite the time at which a record was sent."""
-        return self.timestamp_type == "LogAppendTime"
+    def hides_send_time(self) -> bool:
+        """Whether a record that was read does not tell when it was sent: brokers overwrite that, or do not keep it."""
+        return self.timestamp_type in {"LogAppendTime", NO_TIMESTAMPS}
 
     @property
     def lacks_replicas(self) -> bool:
         """Whether fewer replicas are in sync than acks=all needs."""
         wanted, there = self.min_insync_replicas, self.in_sync_replicas
         return wanted is not None and there is not None and there < wanted
+
+
+@dataclass(frozen=True)
+class TopicThere:
+    """A topic of somebody else's that a run is to be made in."""
+
+    leaders: tuple[PartitionLeader, ...]
+    """Of every partition."""
+    facts: TopicFacts
 
 
 @dataclass(frozen=True)
@@ -185,6 +206,10 @@ class RunOrder:
         """How often tasks and controller note their counts: once a second, or less often in a very long run."""
         return float(max(1, -(-int(self.options.test_duration) // MAX_SAMPLES)))
 
+    def next_sample_s(self, at_s: float) -> float:
+        """When the counts are noted next after ``at_s``, both since the start of the plan: what was missed stays so."""
+        return (int(at_s // self.sample_every_s) + 1) * self.sample_every_s
+
     @property
     def topic_configs(self) -> Mapping[str, str]:
         """The settings that the topic is made with; the brokers' defaults hold for all others."""
@@ -203,12 +228,14 @@ class RunOrder:
         """What the topic's max.message.bytes is set to; None where the brokers' own holds.
 
         An embedded Kafka takes batches as large as the options allow them, unless it was told another limit. Brokers of
-        the user's own have theirs: batches are cut to it.
+        the user's own have theirs: batches are cut to it. But a record that is larger than Kafka's default fits.
         """
         options = self.options
-        if options.bootstrap_servers is not None or embedded_max_message_bytes(options) is not None:
+        if embedded_max_message_bytes(options) is not None:
             return None
-        wanted = min(options.batch_size_bytes, MAX_BATCH_BYTES)
+        wanted = one_record_batch_bytes(options.msg_size)
+        if options.bootstrap_servers is None:
+            wanted = max(wanted, min(options.batch_size_bytes, MAX_BATCH_BYTES))
         return wanted if wanted > MAX_MESSAGE_BYTES else None
 
     @property
@@ -232,7 +259,8 @@ class RunOrder:
     def is_idempotent(self) -> bool:
         """Whether brokers recognise a batch that they get twice: unless told otherwise where acks=all allows it."""
         options = self.options
-        return options.idempotence == "yes" or (options.idempotence == "auto" and options.acks == "all")
+        possible = options.acks == "all" and not options.is_old_kafka
+        return options.idempotence == "yes" or (options.idempotence == "auto" and possible)
 
     @property
     def group_assigns(self) -> bool:
@@ -240,9 +268,14 @@ class RunOrder:
         return self.options.group == "shared" and self.options.group_mode == "group"
 
     @property
+    def group_settles(self) -> bool:
+        """Whether its members get and give up partitions step by step: only its coordinator knows when that is over."""
+        return self.group_assigns and self.options.group_protocol == "consumer"
+
+    @property
     def tasks_elsewhere(self) -> bool:
         """Whether tasks may run on other machines than the controller's, or in other cgroups."""
-        return self.options.marathon_url is not None
+        return self.options.tasks_elsewhere
 
     @property
     def readers(self) -> int:
@@ -259,14 +292,28 @@ class RunOrder:
 
 
 def make_order(
-    run_id: str, options: Options, *, bootstrap_servers: str, task_ids: Sequence[str], cores: float
+    run_id: str,
+    options: Options,
+    *,
+    bootstrap_servers: str,
+    task_ids: Sequence[str],
+    cores: float,
+    machine_speed: float = 1.0,
+    topic: TopicThere | None = None,
 ) -> RunOrder:
-    """The order of one run, without what is known of its topic, which is still to come; ``cores``: the controller's."""
-    pace_ms = fetch_pace_ms(options, cores)
+    """The order of one run; for the rest ``fetch_pace_ms``.
+
+    ``cores``: the controller's. ``topic``: the one that the options name, whose partitions are the order's; what is
+    known of a topic of the run's own is still to come.
+    """
+    if topic is not None:
+        options = replace(options, partitions=len(topic.leaders))
+    pace_ms = fetch_pace_ms(options, cores, machine_speed)
     clients = list(assign(run_id, options, task_ids))
     for number in unpaced_readers(options, pace_ms, len(clients)):
         clients[number] = replace(clients[number], paced=False)
-    return RunOrder(run_id, options, bootstrap_servers, tuple(clients), pace_ms=pace_ms)
+    order = RunOrder(run_id, options, bootstrap_servers, tuple(clients), pace_ms=pace_ms)
+    return order if topic is None else replace(order, leaders=topic.leaders, topic_facts=topic.facts)
 
 
 def assign(run_id: str, options: Options, task_ids: Sequence[str]) -> tuple[ClientAssignment, ...]:
@@ -292,12 +339,12 @@ def assign(run_id: str, options: Options, task_ids: Sequence[str]) -> tuple[Clie
     return tuple(clients)
 
 
-def fetch_pace_ms(options: Options, cores: float) -> float:
+def fetch_pace_ms(options: Options, cores: float, machine_speed: float = 1.0) -> float:
     """The least time between two fetch rounds of a client.
 
     What ``--fetch_pace_ms`` says; otherwise, where all tasks and Kafka share one machine, what keeps all clients
-    together at a number of fetches that the cores which Hydra may use carry. 0 where they do not share one (nothing is
-    known then of what their machines carry), and for a driver that fetches when it likes.
+    together at a number of fetches that the cores which Hydra may use carry, at the machine's speed. 0 where they do
+    not share one (nothing is known then of what their machines carry), and for a driver that fetches when it likes.
     """
     if options.sub_driver in SELF_PACED_DRIVERS:
         return 0.0
@@ -305,11 +352,21 @@ def fetch_pace_ms(options: Options, cores: float) -> float:
         return options.fetch_pace_ms
     if not on_one_machine(options):
         return 0.0
-    fetches_per_s_and_core = FETCHES_PER_S_AND_CORE
-    if options.clients_per_app >= LARGE_APP_CLIENTS:
-        many = options.client_count > MANY_CLIENTS
-        fetches_per_s_and_core = FETCHES_PER_S_AND_CORE_MANY_CLIENTS if many else FETCHES_PER_S_AND_CORE_LARGE_APPS
-    return round(1000 * options.client_count / (fetches_per_s_and_core * (cores or 1)), 3)
+    carried = _fetches_per_s_and_core(options) * (cores or 1) * machine_speed
+    return round(1000 * options.client_count / carried, 3)
+
+
+def machine_speed(options: Options, fetch_cost_us: float) -> float:
+    """How fast a machine counts as on which a fetch costs so much CPU time: one of ``SPEEDS``."""
+    ratio = FETCHING_CORES * 1e6 / max(1.0, fetch_cost_us) / _fetches_per_s_and_core(options)
+    return min(SPEEDS, key=lambda speed: abs(math.log2(ratio / speed)))
+
+
+def _fetches_per_s_and_core(options: Options) -> int:
+    if options.clients_per_app < LARGE_APP_CLIENTS:
+        return FETCHES_PER_S_AND_CORE
+    many = options.client_count > MANY_CLIENTS
+    return FETCHES_PER_S_AND_CORE_MANY_CLIENTS if many else FETCHES_PER_S_AND_CORE_LARGE_APPS
 
 
 def unpaced_readers(options: Options, pace_ms: float, count: int) -> range:
@@ -336,7 +393,7 @@ def unpaced_readers(options: Options, pace_ms: float, count: int) -> range:
 
 def on_one_machine(options: Options) -> bool:
     """Whether all tasks and Kafka run on the controller's machine: a local Marathon, and a Kafka on loopback."""
-    if options.marathon_url is not None:
+    if options.tasks_elsewhere:
         return False
     servers = (options.bootstrap_servers or "localhost").split(",")
     return all(server.startswith(("localhost", "127.", "[::1]")) for server in servers)

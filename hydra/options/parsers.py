@@ -35,6 +35,12 @@ _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}", re.ASCII)
 _PREFIX = re.compile(r"[A-Za-z0-9._:-]{0,100}", re.ASCII)
 _SEGMENT = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", re.ASCII)
 
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*=[A-Za-z0-9._-]*", re.ASCII)
+_QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?", re.ASCII)
+_TOLERATION = re.compile(
+    r"[A-Za-z0-9][A-Za-z0-9._/-]*(=[A-Za-z0-9._-]*)?(:(NoSchedule|PreferNoSchedule|NoExecute))?", re.ASCII
+)
+
 CPUS = 1000.0
 MEM_MIB = 1_000_000.0
 """More than a machine has: nothing holds a task to what it asked for, and an app asks for a whole CPU by default."""
@@ -173,6 +179,30 @@ def properties(text: str) -> tuple[str, ...]:
     return tuple(f"{name}={value.rstrip(',')}" for name, value in found.items())
 
 
+def labels(text: str) -> tuple[str, ...]:
+    """Labels of Kubernetes, ``NAME=VALUE``, with commas between them."""
+    found = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not all(_LABEL.fullmatch(part) for part in found):
+        raise ValueError("must be LABEL=VALUE, such as kubernetes.io/hostname=node-1")
+    return found
+
+
+def resources(text: str) -> tuple[str, ...]:
+    """Quantities of Kubernetes by resource, such as ``cpu=500m,memory=256Mi``, with commas between them."""
+    found = properties(text)
+    if not all(_QUANTITY.fullmatch(item.partition("=")[2]) for item in found):
+        raise ValueError("must be RESOURCE=QUANTITY, such as cpu=500m,memory=256Mi")
+    return found
+
+
+def tolerations(text: str) -> tuple[str, ...]:
+    """Taints, ``KEY`` or ``KEY=VALUE``, each with an effect after a colon or without, with commas between them."""
+    found = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not all(_TOLERATION.fullmatch(part) for part in found):
+        raise ValueError("must be KEY, KEY=VALUE, or either with :NoSchedule, :PreferNoSchedule or :NoExecute")
+    return found
+
+
 def driver(*names: str) -> Parse:
     """The name of a driver, or ``package.module:Class`` or ``path/to/file.py:Class`` for one of the user's own."""
     own = "package.module:Class or path/to/file.py:Class of a driver of your own"
@@ -299,6 +329,13 @@ def app_group(text: str) -> str:
     if not all(_SEGMENT.fullmatch(segment) for segment in segments):
         raise ValueError("must be made of lower case letters, digits and dashes, such as g1")
     return "/".join(segments)
+
+
+def dns_label(text: str) -> str:
+    """A name of Kubernetes' namespaces (RFC 1123, a label)."""
+    if not _SEGMENT.fullmatch(text) or len(text) > 63:
+        raise ValueError("must be 63 lower case letters, digits and dashes at most, such as hydra")
+    return text
 
 
 def place(text: str) -> str:

@@ -12,7 +12,8 @@ from hydra.files.bounded_read import read_bounded
 from hydra.files.private_file import check_private, read_file
 from hydra.options.client_properties import ClientProperties, parse_client_properties
 from hydra.options.ini import Settings, parse_ini
-from hydra.options.options import OPTION_KINDS, Options, checked, merged, parse_option
+from hydra.options.option_checks import checked
+from hydra.options.options import OPTION_KINDS, Options, merged, parse_option
 
 DEFAULT_CONFIG_FILE = "hydra.ini"
 MAX_CONFIG_BYTES = 1024 * 1024

@@ -43,6 +43,7 @@ METRICS: Mapping[str, Metric] = {
     **_percentiles("e2e", "latency from the intended send time"),
     **_percentiles("service", "latency from the actual send time"),
     **_percentiles("unpaced", "e2e of the clients that keep no pace"),
+    **_percentiles("ack", "from the hand-over of a record to its ack"),
     "worst_client_p99": Metric("ms", "e2e_p99 of the slowest client"),
     "pub_lag_p99": Metric("ms", "publisher behind its plan"),
     "pub_lag_max": Metric("ms", "publisher behind its plan, highest"),

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hydra.errors import UsageError
-from hydra.options.options import Options, check_record_size
-from hydra.options.order import TopicFacts
-from hydra.records.identity import RECORD_OVERHEAD_BYTES
+from hydra.options.option_checks import check_members, check_record_size
+from hydra.options.options import Options
+from hydra.options.order import MAX_MESSAGE_BYTES, TopicFacts
+from hydra.records.identity import RECORD_OVERHEAD_BYTES, one_record_batch_bytes
 
 
 def check_records_fit(options: Options, facts: TopicFacts, topic: str = "the topic") -> None:
@@ -25,6 +26,18 @@ def check_records_fit(options: Options, facts: TopicFacts, topic: str = "the top
         )
 
 
+def check_broker_limit(options: Options, max_message_bytes: int | None) -> None:
+    """Refuse records that a topic of the run's own would not take where the brokers' own limit is this one.
+
+    Records that are larger than Kafka's default allows have a topic with a limit of its own (``RunOrder``).
+
+    Raises:
+        UsageError: names the setting.
+    """
+    if options.topic is None and one_record_batch_bytes(options.msg_size) <= MAX_MESSAGE_BYTES:
+        check_record_size(options, max_message_bytes, "message.max.bytes")
+
+
 def check_topic(options: Options, facts: TopicFacts, partitions: int) -> None:
     """Raise UsageError if a run with these options cannot be made in their topic, which has so many partitions."""
     name = options.topic
@@ -39,6 +52,7 @@ def check_topic(options: Options, facts: TopicFacts, partitions: int) -> None:
             " in it, and Hydra's have none",
             hint="name a topic with cleanup.policy=delete, or leave --topic out for one of the run's own",
         )
+    check_members(options, partitions)
     check_records_fit(options, facts, f"the topic {name}")
 
 

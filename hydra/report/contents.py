@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -10,9 +11,16 @@ from hydra.accounting.result import Result
 from hydra.accounting.totals import metric_value
 from hydra.options.options import Options
 from hydra.run.record import RunRecord
+from hydra.sweep.comparison import SidesCompared, compare_sides
 from hydra.sweep.plan import CLIENTS, format_value
-from hydra.sweep.record import PointRecord, SavedRecord, SearchResult, run_verdict, worst_verdict
+from hydra.sweep.record import PointRecord, SavedRecord, SearchResult, SweepRecord, run_verdict, worst_verdict
 from hydra.sweep.tuning import TuningResult
+
+MEASURED_AS: Mapping[str, str] = {
+    "average_tx_rate": "tx_rate", "average_rate": "rx_rate", "average_packet_loss": "loss_percent",
+    "failing_clients_rate": "rx_rate",
+}  # fmt: skip
+"""Those of the seed's keys that are zero also where nobody measured them: a metric that is then not measured either."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,11 @@ class ReportPoint:
         return tuple(run.result for run in self.runs if run.result is not None)
 
     @property
+    def shown_run(self) -> RunRecord:
+        """The run that stands for the point: the last one that has a result, else the last one."""
+        return next((run for run in reversed(self.runs) if run.result is not None), self.runs[-1])
+
+    @property
     def verdict(self) -> str:
         """The worst of its runs."""
         return worst_verdict(map(run_verdict, self.runs))
@@ -70,19 +83,28 @@ class ReportPoint:
         return format_value(getattr(self.options, name, self.changes.get(name)))
 
     def mean(self, key: str) -> float | None:
-        """The mean of one of the seed's keys over the runs that have a result."""
+        """The mean of one of the seed's keys over the runs that measured it; None where none did."""
         values = self.values(key)
         return fmean(values) if values else None
 
     def metric(self, name: str) -> float | None:
         """The mean of a metric (accounting/totals.py) over the runs that measured it."""
-        found = (metric_value(name, result.totals, result.latency) for result in self.results)
-        measured = [value for value in found if value is not None]
+        measured = self.measured(name)
         return fmean(measured) if measured else None
 
+    def measured(self, name: str) -> list[float]:
+        """A metric, of each run that measured it."""
+        found = (metric_value(name, result.totals, result.latency) for result in self.results)
+        return [value for value in found if value is not None]
+
     def values(self, key: str) -> list[float]:
-        """One of the seed's keys, of each run that has a result."""
-        return [float(result.seed_keys()[key]) for result in self.results]
+        """One of the seed's keys, of each run that measured it."""
+        needed = MEASURED_AS.get(key)
+        return [
+            float(result.seed_keys()[key])
+            for result in self.results
+            if needed is None or metric_value(needed, result.totals, result.latency) is not None
+        ]
 
 
 @dataclass(frozen=True)
@@ -96,19 +118,17 @@ class ReportContents:
     tuned: TuningResult | None = None
     command: str = ""
     started_at: str = ""
+    sides: SidesCompared | None = None
+    """Of ``hydra kafka ab``: what it judged."""
+    tolerance_percent: float = 0.0
+    """By what."""
+    missing: str = ""
+    """What of the plan or search was not measured, in words; empty where nothing is missing."""
 
     @property
     def runs(self) -> tuple[RunRecord, ...]:
         """The runs of all points."""
         return tuple(run for point in self.points for run in point.runs)
-
-    @property
-    def points_by_clients(self) -> dict[int, list[ReportPoint]]:
-        """The points with each number of clients, fewest clients first, each list with the lowest rate first."""
-        found: dict[int, list[ReportPoint]] = {}
-        for point in sorted(self.points, key=lambda point: (point.clients, point.msg_rate)):
-            found.setdefault(point.clients, []).append(point)
-        return found
 
     @property
     def changed_options(self) -> list[str]:
@@ -127,6 +147,9 @@ def collect(saved: Sequence[tuple[str, SavedRecord]]) -> ReportContents:
         answers=tuple(answer for part in parts for answer in part.answers),
         tuned=next((part.tuned for part in parts if part.tuned is not None), None),
         started_at=min(part.started_at for part in parts),
+        missing="; ".join(
+            f"{name}: {part.missing}" for (name, _), part in zip(saved, parts, strict=True) if part.missing
+        ),
     )
 
 
@@ -137,4 +160,30 @@ def _contents(source: str, record: SavedRecord) -> ReportContents:
     points = tuple(ReportPoint(source, point.changes, point.runs, point.took_s) for point in saved if point.runs)
     if isinstance(record, PointRecord):
         return ReportContents("point", points, started_at=record.runs[0].started_at)
-    return ReportContents(record.kind, points, record.answers, record.tuned, record.command, record.started_at)
+    contents = ReportContents(
+        record.kind, points, record.answers, record.tuned, record.command, record.started_at, missing=_missing(record)
+    )
+    if record.kind != "ab" or record.plan is None:
+        return contents
+    tolerance = record.plan.tolerance_percent
+    return dataclasses.replace(contents, sides=compare_sides(record), tolerance_percent=tolerance)
+
+
+def _missing(record: SweepRecord) -> str:
+    """What a sweep or search that was interrupted, or still goes on, has not measured."""
+    if record.plan is not None:
+        runs = {point.number: len(point.runs) for point in record.points}
+        planned, repeats = len(record.plan.points), record.plan.repeats
+        if absent := planned - sum(made > 0 for made in runs.values()):
+            return f"{absent:,} of {planned:,} points were not measured"
+        left = sum(max(0, repeats - made) for made in runs.values())
+        return f"{left:,} of {planned * repeats:,} runs were not made" if left else ""
+    if record.search is None:
+        return ""
+    if record.kind == "tune":
+        return "" if record.tuned is not None else "the search has not ended"
+    wanted = len(record.search.clients) or 1
+    left = wanted - len(record.answers)
+    if left <= 0:
+        return ""
+    return "the search has not ended" if wanted == 1 else f"{left:,} of {wanted:,} limits were not found"

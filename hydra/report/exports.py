@@ -10,9 +10,10 @@ from xml.etree import ElementTree as ET
 
 from hydra.accounting.totals import metric_value
 from hydra.options.thresholds import METRICS
+from hydra.report.comparison_text import judgement, unsteady_line
 from hydra.report.contents import ReportContents, ReportPoint
 from hydra.report.text import MEANINGS, number
-from hydra.sweep.comparison import Comparison
+from hydra.sweep.comparison import Comparison, PointState, SidesCompared, worse_text
 from hydra.sweep.plan import format_value
 from hydra.sweep.record import run_verdict
 
@@ -82,15 +83,17 @@ def _plain(value: object) -> object:
 
 
 def junit_xml(contents: ReportContents) -> bytes:
-    """The document. A failed point is a failure; an indeterminate point, or one without a result, is an error."""
-    verdicts = [point.verdict for point in contents.points]
-    failures = verdicts.count("fail")
-    suite = _suite(f"hydra kafka {contents.kind}", len(verdicts), failures)
-    suite.set("errors", str(len(verdicts) - failures - verdicts.count("pass")))
+    """The document. A failed point is a failure; an indeterminate point, or one without a result, is an error.
+
+    So it is with what was judged of two settings, which is a case of its own.
+    """
+    suite = ET.Element("testsuite", name=f"hydra kafka {contents.kind}")
     suite.set("time", f"{sum(_took_s(point) for point in contents.points):.3f}")
     suite.set("timestamp", contents.started_at[:19])
     for point in contents.points:
         suite.append(_case(point, contents.kind))
+    if contents.sides is not None:
+        suite.append(_sides_case(contents.sides, contents.tolerance_percent))
     return _document(suite)
 
 
@@ -110,27 +113,58 @@ def _case(point: ReportPoint, kind: str) -> ET.Element:
     return case
 
 
+def _sides_case(sides: SidesCompared, tolerance_percent: float) -> ET.Element:
+    case = ET.Element("testcase", classname="hydra.kafka.ab", name="B / A")
+    verdict, lines = judgement(sides.effect, tolerance_percent=tolerance_percent)
+    if unsteady := unsteady_line(sides):
+        verdict, lines = "indeterminate", [unsteady]
+    if verdict != "pass":
+        tag = "failure" if verdict == "fail" else "error"
+        ET.SubElement(case, tag, type=verdict, message=_legal(lines[0])).text = _legal("\n".join(lines))
+    return case
+
+
 def _took_s(point: ReportPoint) -> float:
     return point.took_s if point.took_s is not None else sum(sum(run.phases_s.values()) for run in point.runs)
 
 
 def comparison_junit(found: Comparison) -> bytes:
-    """The document: a point where something is worse is a failure."""
-    names = dict.fromkeys([item.point for item in found.differences] + [name for name, _, _ in found.verdicts])
-    worse = {name: [text for text in found.regressions if text.startswith(f"{name}: ")] for name in names}
-    suite = _suite("hydra compare", len(names), sum(bool(texts) for texts in worse.values()))
-    for name, texts in worse.items():
+    """The document, which is as red as the command's exit code.
+
+    A point where something is worse is a failure, one without a result in B an error. Other points without an answer
+    are skipped where the command ends well all the same, and errors where nothing could be judged.
+    """
+    points = found.points or {"run": "not judged"}
+    unanswered = "skipped" if "not worse" in points.values() else "error"
+    tags = {"worse": "failure", "no result in B": "error"}
+    suite = ET.Element("testsuite", name="hydra compare")
+    for name, state in points.items():
         case = ET.SubElement(suite, "testcase", classname="hydra.compare", name=_legal(name))
-        if texts:
-            ET.SubElement(case, "failure", type="worse", message=_legal(texts[0])).text = _legal("\n".join(texts))
+        if state == "not worse":
+            continue
+        told = _point_lines(found, name, state)
+        tag = tags.get(state, unanswered)
+        # Of a skipped test the schema has no type, and many readers show its message only.
+        kind: dict[str, str] = {} if tag == "skipped" else {"type": state}
+        ET.SubElement(case, tag, kind, message=_legal(told[0])).text = _legal("\n".join(told))
     return _document(suite)
 
 
-def _suite(name: str, tests: int, failures: int) -> ET.Element:
-    return ET.Element("testsuite", name=name, tests=str(tests), failures=str(failures), errors="0", skipped="0")
+def _point_lines(found: Comparison, name: str, state: PointState) -> list[str]:
+    """Why a point is not judged to be as good as before."""
+    items = [item for item in found.differences if item.point == name]
+    if state == "worse":
+        return [worse_text(item) for item in items if item.state == "worse"]
+    verdicts = [f"verdict: {was} -> {now}" for point, was, now in found.verdicts if point == name]
+    return [state, *verdicts, *(f"{item.metric}: {item.state} ({item.why})" for item in items if item.why)]
 
 
 def _document(suite: ET.Element) -> bytes:
+    """The document of a suite, whose cases are counted."""
+    for attribute, path in (
+        ("tests", ""), ("failures", "/failure"), ("errors", "/error"), ("skipped", "/skipped"),
+    ):  # fmt: skip
+        suite.set(attribute, str(len(suite.findall(f"testcase{path}"))))
     root = ET.Element("testsuites")
     root.append(suite)
     ET.indent(root)

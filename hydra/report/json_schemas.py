@@ -6,6 +6,7 @@ docs/result.schema.json and docs/sweep.schema.json are printed by ``python -m hy
 
 from __future__ import annotations
 
+import inspect
 import sys
 from typing import Any
 
@@ -27,6 +28,9 @@ def sweep_schema() -> dict[str, object]:
 
 def _schema(record: type, title: str) -> dict[str, object]:
     schema: dict[str, Any] = msgspec.json.schema(record, schema_hook=_any_value)
+    for definition in schema["$defs"].values():
+        # Docstrings, whose indentation Python keeps before 3.13.
+        definition["description"] = inspect.cleandoc(definition.get("description", ""))
     for name, saved in FORMATS.items():
         definition = schema["$defs"].get(saved.__name__)
         if definition is not None:

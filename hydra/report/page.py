@@ -6,30 +6,26 @@ Text from a user or a broker never becomes an element: the template escapes ever
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import hashlib
-import json
-import pkgutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-import jinja2
-from markupsafe import Markup
-
-from hydra import __version__
-from hydra.errors import InfrastructureError
-from hydra.options.thresholds import METRICS
+from hydra.accounting.totals import ThresholdOutcome
+from hydra.options.thresholds import METRICS, parse_threshold
 from hydra.report import plots
+from hydra.report.comparison_page import ComparedPart, side_parts
 from hydra.report.contents import ReportContents, ReportPoint
+from hydra.report.page_parts import figure_title
+from hydra.report.percentile_plots import point_curves
 from hydra.report.plots import Figure
+from hydra.report.plotted_page import plotted_page
 from hydra.report.run_plots import run_figures
-from hydra.report.text import headline, number
+from hydra.report.summary import overall_verdict, summary_lines
+from hydra.report.sweep_cards import cards
+from hydra.report.text import PERCENTILES, headline, key_rows, latency_lines, latency_rows, number
+from hydra.report.time_marks import TimeMark, time_marks
 from hydra.run.record import RunRecord
 from hydra.sweep.plan import format_value
-from hydra.sweep.record import worst_verdict
-from hydra.sweep.search import answer_sentence
-from hydra.sweep.tuning import tuning_sentence
 
 MAX_DETAILED_POINTS = 300
 """Points whose run can be chosen; further ones are in the table only."""
@@ -41,10 +37,11 @@ SEED_COLUMNS = ("average_tx_rate", "average_rate", "average_packet_loss", "faili
 METRIC_COLUMNS = ("e2e_p50", "e2e_p99", "e2e_p999", "e2e_max", "pub_cpu", "sub_cpu_max")
 MAX_ROWS = 2000
 
-VERDICT_WORDS = {
-    "pass": "passed", "fail": "failed", "indeterminate": "gave no answer", "error": "could not be measured",
-}  # fmt: skip
-SHOWN_REASONS = 5
+OPEN_ROWS = 12
+"""A table above the plots with more rows is closed at first."""
+
+STATE_LOOKS = {"broken": "fail", "not judged": "indeterminate", "kept": "pass"}
+"""The look of what became of a threshold, the worst first."""
 
 
 def page(contents: ReportContents) -> str:
@@ -55,103 +52,68 @@ def page(contents: ReportContents) -> str:
     """
     detailed = contents.points[:MAX_DETAILED_POINTS]
     columns = max(MIN_COLUMNS, min(MAX_COLUMNS, ALL_COLUMNS // max(1, len(detailed))))
-    of_runs = [run_figures(point.runs[-1], columns=columns) for point in detailed]
-    plotly, script = _plotly(), _resource("page.js")
+    of_runs = [run_figures(point.shown_run, columns=columns) for point in detailed]
     single = contents.points[0] if len(contents.points) == 1 else None
     several_files = any(point.source for point in contents.points)
     texts = ["point", "verdict", *(["file"] if several_files else []), *contents.changed_options]
     metrics = [f"{name} [{METRICS[name].unit}]" for name in METRIC_COLUMNS]
-    return _template().render(
+    thresholds = _thresholds(contents)
+    figures, compared, verdict = _figures(contents), _compared_sides(contents), overall_verdict(contents)
+    return plotted_page(
+        "page.html.jinja",
         contents=contents,
-        version=__version__,
-        policy=_policy(plotly, script),
-        style=Markup(_resource("page.css")),  # noqa: S704  # ours
+        title=contents.kind if single is not None else f"{contents.kind}, {len(contents.points):,} points",
         heading=[
-            headline(single.options) if single is not None and single.results else "",
+            headline(single.options) if single is not None else "",
             contents.command,
-            f"started {contents.started_at}",
+            f"started {_moment(contents.started_at)}",
         ],
-        verdict=overall_verdict(contents),
+        cards=cards(contents, verdict),
+        verdict=verdict,
         summary=summary_lines(contents),
-        figures=_figures(contents),
+        compared_sides=compared,
+        thresholds=thresholds,
+        threshold_counts=_threshold_counts(thresholds),
+        open_rows=OPEN_ROWS,
+        happened=_happened(contents),
+        latencies=_latencies(single),
+        percentiles=list(PERCENTILES),
+        point_figures=figures,
+        figures=figures | {name: made for part in compared for name, made in part.figures.items()},
         run_figures=of_runs,
-        run_titles={name: _title(figure) for figures in of_runs for name, figure in figures.items()},
+        run_titles={name: figure_title(figure) for figures in of_runs for name, figure in figures.items()},
+        several_points=single is None,
         several_runs=len(of_runs) > 1,
         first_run=next((index for index, figures in enumerate(of_runs) if figures), 0),
         repeated=any(len(point.runs) > 1 for point in contents.points),
         columns=[*texts, "clients", "records/s asked", *SEED_COLUMNS, *metrics],
         text_columns=len(texts),
-        rows=[_row(point, contents.changed_options, file=several_files) for point in contents.points[:MAX_ROWS]],
+        result_rows=_result_rows(single),
+        rows=[]
+        if single is not None and len(single.runs) == 1
+        else [_row(point, contents.changed_options, file=several_files) for point in contents.points[:MAX_ROWS]],
         left_out_rows=max(0, len(contents.points) - MAX_ROWS),
         environment=_environment(contents.runs),
-        common=plots.COMMON_LAYOUT,
-        plotly=Markup(plotly),  # noqa: S704  # the package's
-        script=Markup(script),  # noqa: S704  # ours
     )
-
-
-def overall_verdict(contents: ReportContents) -> str:
-    """``pass``, ``fail``, ``indeterminate`` or ``error``: of a search whether it has an answer, else the worst."""
-    if contents.answers:
-        found = all(each.answer.best is not None and not each.answer.at_least for each in contents.answers)
-        return "pass" if found else "indeterminate"
-    return worst_verdict(point.verdict for point in contents.points)
-
-
-def summary_lines(contents: ReportContents) -> list[str]:
-    """The verdict in a sentence, then the reasons for it."""
-    if contents.answers:
-        return [
-            f"{each.question[:1].upper()}{each.question[1:]}: {answer_sentence(each.answer, unit=each.unit)}"
-            for each in contents.answers
-        ]
-    if contents.tuned is not None:
-        return [f"Lowest latency: {tuning_sentence(contents.tuned)}"]
-    if not contents.points:
-        return ["Nothing was measured."]
-    if len(contents.points) == 1:
-        point = contents.points[0]
-        first, *others = point.reasons or ("",)
-        return [f"{point.verdict.upper()}: {first}", *others, *_limit_lines(contents)]
-    counts = Counter(point.verdict for point in contents.points)
-    if counts["pass"] == len(contents.points):
-        return [f"All {len(contents.points)} points passed."]
-    verdicts = ", ".join(f"{counts[verdict]} {words}" for verdict, words in VERDICT_WORDS.items() if counts[verdict])
-    lines = [
-        f"{point.label}: {point.reasons[0] if point.reasons else point.verdict}"
-        for point in contents.points
-        if point.verdict != "pass"
-    ]
-    more = [f"and {len(lines) - SHOWN_REASONS} more, see the table"] if len(lines) > SHOWN_REASONS else []
-    return [f"Of {len(contents.points)} points {verdicts}.", *lines[:SHOWN_REASONS], *more]
-
-
-def _limit_lines(contents: ReportContents) -> list[str]:
-    """The limit, the thresholds, and the notes of a single run."""
-    if not contents.points[0].results:
-        return []
-    result = contents.points[0].results[-1]
-    lines, bottleneck = [], result.bottleneck
-    if bottleneck.symptoms:
-        lines.append(f"Limit: {bottleneck.limit}. {'; '.join((*bottleneck.symptoms, *bottleneck.evidence))}")
-    if bottleneck.advice:
-        lines.append(f"What to change: {bottleneck.advice}")
-    lines += [f"{item.threshold}: {item.state}, it was {item.shown}" for item in result.thresholds]
-    return [*lines, *(f"Note: {note}" for note in result.notes)]
 
 
 def _figures(contents: ReportContents) -> dict[str, Figure]:
     """The figures over all points, in their order on the page."""
-    found: dict[str, Figure | None] = {f"plot_{key}": plots.seed_figure(contents, key) for key in plots.SEED_PLOTS}
-    found["plot_latency"] = plots.latency_figure(contents)
+    found: dict[str, Figure | None] = {}
+    if sum(bool(point.results) for point in contents.points) > 1:  # a plot of one point tells nothing
+        found |= {f"plot_{key}": plots.seed_figure(contents, key) for key in plots.SEED_PLOTS}
+        found["plot_latency"] = plots.latency_figure(contents)
+        found["plot_curves"] = point_curves(contents)
     frontier = [answer for answer in contents.answers if answer.clients is not None]
     found["plot_frontier"] = plots.frontier_figure(frontier) if frontier else None
     found["plot_loss_classes"] = plots.loss_figure(contents)
     return {name: figure for name, figure in found.items() if figure is not None}
 
 
-def _title(figure: Figure) -> Markup:
-    return Markup(figure["layout"]["title"]["text"])  # noqa: S704  # escaped for Plotly already
+def _compared_sides(contents: ReportContents) -> list[ComparedPart]:
+    if contents.sides is None:
+        return []
+    return side_parts(contents.sides, tolerance_percent=contents.tolerance_percent)
 
 
 def _row(point: ReportPoint, changed: Sequence[str], *, file: bool) -> Mapping[str, object]:
@@ -169,6 +131,63 @@ def _row(point: ReportPoint, changed: Sequence[str], *, file: bool) -> Mapping[s
     }
 
 
+def _thresholds(contents: ReportContents) -> list[Mapping[str, object]]:
+    """A row for each threshold of each point, the broken ones first: its text, what it was, in how many runs kept."""
+    found: dict[str, list[Mapping[str, object]]] = {state: [] for state in STATE_LOOKS}
+    for point in contents.points:
+        for index, text in enumerate(point.options.threshold):
+            outcomes = [result.thresholds[index] for result in point.results if index < len(result.thresholds)]
+            states = Counter(item.state for item in outcomes)
+            worst = next((state for state in STATE_LOOKS if states[state]), "not judged")
+            told = ", ".join(f"{state} in {runs:,} of {len(outcomes):,}" for state, runs in states.items())
+            found[worst].append(
+                {
+                    "cells": [point.label, str(parse_threshold(text)), _range(outcomes)],
+                    "state": (told if len(outcomes) > 1 else worst) or "no result",
+                    "look": STATE_LOOKS[worst],
+                }
+            )
+    return [row for rows in found.values() for row in rows][:MAX_ROWS]
+
+
+def _threshold_counts(rows: Sequence[Mapping[str, object]]) -> str:
+    """How many rows are how, such as ``2 broken, 14 kept``."""
+    counts = Counter(row["look"] for row in rows)
+    return ", ".join(f"{counts[look]:,} {state}" for state, look in STATE_LOOKS.items() if counts[look])
+
+
+def _range(outcomes: Sequence[ThresholdOutcome]) -> str:
+    """What the metric was, from the lowest to the highest of the runs."""
+    measured = sorted((item for item in outcomes if item.value is not None), key=lambda item: item.value or 0.0)
+    shown = list(dict.fromkeys(item.shown for item in (measured[:1] + measured[-1:])))
+    return " to ".join(shown) if shown else "not measured"
+
+
+def _happened(contents: ReportContents) -> list[TimeMark]:
+    """What happened while a single run went on: what its plots over time mark."""
+    return time_marks(contents.points[0].shown_run.evidence)[:MAX_ROWS] if len(contents.points) == 1 else []
+
+
+def _latencies(single: ReportPoint | None) -> Mapping[str, Sequence[object]]:
+    """Rows and sentences on the latencies of a single point, as the printed result has them."""
+    result = None if single is None else single.shown_run.result
+    if result is None:
+        return {"rows": [], "lines": []}
+    return {"rows": latency_rows(result), "lines": latency_lines(result)}
+
+
+def _result_rows(single: ReportPoint | None) -> Sequence[Sequence[str]]:
+    """The keys of a single run, as the printed result has them; a point with repeats has its row of means."""
+    result = None if single is None or len(single.runs) > 1 else single.runs[0].result
+    return [] if single is None or result is None else key_rows(result, single.options)
+
+
+def _moment(text: str) -> str:
+    """A time of ISO 8601 for reading, to the second."""
+    day, _, time = text.partition("T")
+    return f"{day} {time[:8]} UTC" if time.endswith("+00:00") else text
+
+
 def _environment(runs: Sequence[RunRecord]) -> Mapping[str, Mapping[str, Sequence[str]]]:
     """Options, machine, cluster and versions, each with every value that it had in any run."""
     found: dict[str, dict[str, dict[str, None]]] = {}
@@ -184,49 +203,3 @@ def _environment(runs: Sequence[RunRecord]) -> Mapping[str, Mapping[str, Sequenc
             for name, value in values.items():
                 section.setdefault(name, {})[format_value(value)] = None
     return {heading: {name: list(values) for name, values in section.items()} for heading, section in found.items()}
-
-
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=_visible,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"json": _json, "figure_title": _title}
-    return environment.from_string(_resource("page.html.jinja"))
-
-
-def _visible(value: object) -> object:
-    """Text without characters that are invisible or change the direction of the text around them; None as nothing."""
-    if isinstance(value, Markup) or not isinstance(value, str):
-        return "" if value is None else value
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in value)
-
-
-def _json(value: object) -> Markup:
-    """JSON for a script element: without ``<``, ``>`` and ``&``."""
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
-    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))  # noqa: S704  # as said
-
-
-def _policy(*scripts: str) -> str:
-    hashes = " ".join(
-        f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" for script in scripts
-    )
-    return f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'"
-
-
-def _plotly() -> str:
-    script = pkgutil.get_data("plotly", "package_data/plotly.min.js")
-    if script is None:
-        raise InfrastructureError("Plotly's script is missing", hint="install the package plotly again")
-    return script.decode("utf-8")
-
-
-def _resource(name: str) -> str:
-    content = pkgutil.get_data("hydra.report", name)
-    assert content is not None, name
-    return content.decode("utf-8")

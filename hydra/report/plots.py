@@ -1,4 +1,4 @@
-"""Plots over all points as Plotly figures (plain dicts): the seed's three, latency, loss classes and the frontier.
+"""Plots over all points as Plotly figures (plain dicts): the seed's three, latency, loss classes, the frontier.
 
 Every text in a figure may come from a user. Plotly interprets some HTML in texts, so each text is escaped here.
 """
@@ -6,12 +6,15 @@ Every text in a figure may come from a user. Plotly interprets some HTML in text
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from hydra.options.thresholds import Threshold, parse_threshold
 from hydra.report.contents import ReportContents, ReportPoint
+from hydra.report.lines import RATE, PlotLines, plot_lines
 from hydra.sweep.record import SearchResult
-from hydra.sweep.search import SearchAnswer
+from hydra.sweep.search import SearchAnswer, interval_text
 
 Figure = dict[str, Any]
 Trace = dict[str, Any]
@@ -23,6 +26,12 @@ has a contrast of 3 to 1 to a light and a dark background)."""
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "star", "hexagon")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 """Traces never differ in colour alone: each has its own symbol, and each round of colours its own dash."""
+
+LOWEST_MS = 0.001
+"""A log scale has no zero, and nothing below a microsecond is measured."""
+
+MAX_NAME_PART = 36
+"""Characters of a part of a line's name, such as ``linger_ms = 5``."""
 
 TX_AXIS = "Average Tx Rate [pps]"
 
@@ -37,6 +46,15 @@ SEED_PLOTS: Mapping[str, tuple[str, str, str]] = {
 def text(value: object) -> str:
     """The text, escaped for Plotly."""
     return html.escape(str(value), quote=True)
+
+
+def short_name(name: str) -> str:
+    """The name of a line, each of its long parts cut in the middle: a legend shows the beginning of a line alone."""
+    parts = (
+        part if len(part) <= MAX_NAME_PART else f"{part[:20]}\N{HORIZONTAL ELLIPSIS}{part[-15:]}"
+        for part in name.split(", ")
+    )
+    return ", ".join(parts)
 
 
 COMMON_LAYOUT: Mapping[str, object] = {
@@ -83,31 +101,42 @@ def trace_style(index: int, *, hollow: Sequence[bool] = (), size: int = 9) -> Tr
     }
 
 
-def _clients_trace(index: int, clients: int, points: Sequence[ReportPoint], y: list[float], hover: str) -> Trace:
-    """A line for a number of clients: a value of each point against the rate that was sent."""
+def _line_trace(index: int, name: str, points: Sequence[ReportPoint], x: list[float], y: list[float]) -> Trace:
+    """A line through some points."""
     return {
         "type": "scatter",
         "mode": "lines+markers",
-        "name": f"client_count = {clients}",
-        "x": [point.mean("average_tx_rate") for point in points],
+        "name": text(short_name(name)),
+        "x": x,
         "y": y,
-        "customdata": [text(f"{point.label}: {point.verdict}") for point in points],
-        "hovertemplate": f"%{{customdata}}<br>{hover}<extra></extra>",
+        "customdata": [text(f"{short_name(point.label)}: {point.verdict}") for point in points],
         **trace_style(index, hollow=[point.verdict != "pass" for point in points]),
     }
+
+
+def _x_axis(found: PlotLines) -> Trace:
+    """The rate that was sent, as in the seed, or the option that was varied."""
+    return {"title": TX_AXIS if found.varied == RATE else found.varied}
+
+
+def _x_of(point: ReportPoint, found: PlotLines) -> float | None:
+    """Where the point stands on the x axis; None where nobody measured it."""
+    return point.mean("average_tx_rate") if found.varied == RATE else float(getattr(point.options, found.varied))
 
 
 def seed_figure(contents: ReportContents, key: str) -> Figure:
     """One of the seed's plots: a trace for each number of clients, with a marker for each point of the sweep.
 
-    A point without a result is left out of x and y alike.
+    A point without a result, or where nobody measured it, is left out of x and y alike.
     """
     title, y_title, number_format = SEED_PLOTS[key]
-    traces = []
-    for index, (clients, points) in enumerate(contents.points_by_clients.items()):
-        measured = [point for point in points if point.results]
-        means = [point.mean(key) or 0.0 for point in measured]
-        trace = _clients_trace(index, clients, measured, means, f"Tx %{{x:,.1f}}<br>%{{y:{number_format}}}")
+    found, traces = plot_lines(contents.points), []
+    for index, (name, points) in enumerate(found.lines.items()):
+        places = [(point, _x_of(point, found), point.mean(key)) for point in points]
+        known = [(point, x, mean) for point, x, mean in places if x is not None and mean is not None]
+        measured, means = [point for point, _, _ in known], [mean for _, _, mean in known]
+        trace = _line_trace(index, name, measured, [x for _, x, _ in known], means)
+        trace["hovertemplate"] = f"%{{customdata}}<br>%{{x:,.1f}}<br>%{{y:{number_format}}}<extra></extra>"
         # A spline as in the seed, but stiff enough not to swing below zero between two points.
         trace["line"] = {**trace["line"], "shape": "spline", "smoothing": 0.4}
         if any(len(point.results) > 1 for point in measured):
@@ -120,27 +149,59 @@ def seed_figure(contents: ReportContents, key: str) -> Figure:
                 "thickness": 1,
             }
         traces.append(trace)
-    return figure(traces, title=title, x={"title": TX_AXIS}, y={"title": y_title})
+    return figure(traces, title=title, x=_x_axis(found), y={"title": y_title})
 
 
 def latency_figure(contents: ReportContents) -> Figure | None:
-    """The 99th percentile of the end-to-end latency against the rate that was sent; None without deliveries."""
-    traces = []
-    for index, (clients, points) in enumerate(contents.points_by_clients.items()):
-        found = [(point, p99_ms) for point in points if (p99_ms := point.metric("e2e_p99"))]
-        if found:
-            values = [significant(p99_ms) for _, p99_ms in found]
-            traces.append(_clients_trace(index, clients, [point for point, _ in found], values, "p99 %{y:,.4~g} ms"))
+    """The 99th percentile of the end-to-end latency against what was varied; None without deliveries.
+
+    Thresholds of it that all points have are lines.
+    """
+    found, traces = plot_lines(contents.points), []
+    for index, (name, points) in enumerate(found.lines.items()):
+        places = [(point, _x_of(point, found), point.metric("e2e_p99")) for point in points]
+        known = [(point, x, significant(p99_ms)) for point, x, p99_ms in places if x is not None and p99_ms]
+        if known:
+            x_values, values = [x for _, x, _ in known], [p99_ms for _, _, p99_ms in known]
+            trace = _line_trace(index, name, [point for point, _, _ in known], x_values, values)
+            traces.append({**trace, "hovertemplate": "%{customdata}<br>p99 %{y:,.4~g} ms<extra></extra>"})
     if not traces:
         return None
-    y = log_axis("End to end p99 [ms]", traces)
-    return figure(traces, title="Latency, 99th percentile", x={"title": TX_AXIS}, y=y)
+    limits = [(limit.limit, str(limit)) for limit in common_limits(contents) if limit.metric == "e2e_p99"]
+    y = log_axis("End to end p99 [ms]", [*traces, {"y": [limit for limit, _ in limits]}])
+    lines = threshold_lines(limits, log=True)
+    return figure(traces, title="Latency, 99th percentile", x=_x_axis(found), y=y, **lines)
+
+
+def common_limits(contents: ReportContents) -> list[Threshold]:
+    """The thresholds that every point has."""
+    of_points = [dict.fromkeys(point.options.threshold) for point in contents.points]
+    return [parse_threshold(limit) for limit in of_points[0] if all(limit in each for each in of_points)]
+
+
+def threshold_lines(limits: Sequence[tuple[float, str]], *, log: bool) -> dict[str, list[Trace]]:
+    """What a figure's layout has for thresholds, (limit, text): a dashed line for each, with its text."""
+    at = [math.log10(max(limit, LOWEST_MS)) if log else limit for limit, _ in limits]
+    line = {"color": COLOURS[1], "width": 1.5, "dash": "dash"}
+    shapes: list[Trace] = [
+        {"type": "line", "x0": 0, "x1": 1, "xref": "paper", "y0": limit, "y1": limit, "line": line}
+        for limit, _ in limits
+    ]
+    notes: list[Trace] = [
+        {
+            "x": 1, "xref": "paper", "xanchor": "right", "y": height, "yanchor": "bottom", "showarrow": False,
+            "text": text(told), "font": {"size": 11},
+        }
+        for (_, told), height in zip(limits, at, strict=True)
+    ]  # fmt: skip
+    return {"shapes": shapes, "annotations": notes}
 
 
 def log_axis(title: str, traces: Iterable[Trace]) -> Trace:
     """A logarithmic y axis for these traces."""
     values = [value for trace in traces for value in trace["y"] if value]
-    wide = bool(values) and max(values) >= 5 * min(values)
+    # Around a single value Plotly shows two decades.
+    wide = bool(values) and (max(values) >= 5 * min(values) or max(values) == min(values))
     axis: Trace = {"title": title, "type": "log", "rangemode": "normal", "tickformat": ",~g"}
     # Ticks at 1, 2, 5, 10, 20, ...: a narrow range might hold none of these, and has room for more.
     return {**axis, "dtick": "D2"} if wide else axis
@@ -163,6 +224,9 @@ LOSS_CLASSES: Mapping[str, tuple[str, str]] = {
 }
 """What can go wrong with deliveries, and the pattern of its bars, by the field of Totals."""
 
+MAX_LOSS_POINTS = 40
+"""Bars of points with a loss: those with the most."""
+
 PATTERN_STYLE: Mapping[str, object] = {"fillmode": "overlay", "solidity": 0.2, "size": 6}
 
 
@@ -177,6 +241,12 @@ def loss_figure(contents: ReportContents) -> Figure | None:
     counts = {label: classes for label, classes in counts.items() if any(classes)}
     if not counts:
         return None
+    title = "Loss classes"
+    if len(counts) > MAX_LOSS_POINTS:
+        title = f"Loss classes, the {MAX_LOSS_POINTS} points of {len(counts):,} with the most"
+        least = sorted(map(sum, counts.values()), reverse=True)[MAX_LOSS_POINTS - 1]
+        most = [label for label, classes in counts.items() if sum(classes) >= least][:MAX_LOSS_POINTS]
+        counts = {label: counts[label] for label in most}
     traces: list[Trace] = [
         {
             "type": "bar",
@@ -192,15 +262,19 @@ def loss_figure(contents: ReportContents) -> Figure | None:
     ]
     return figure(
         traces,
-        title="Loss classes",
+        title=title,
         x={"title": "Deliveries"},
         y={"title": "Point: clients x records/s", "autorange": "reversed", "type": "category"},
         barmode="stack",
+        meta={"rows": len(counts)},
     )
 
 
 def frontier_figure(answers: Sequence[SearchResult]) -> Figure:
-    """The highest good rate against the clients. A hollow triangle: at least that; a circle: the broker's limit."""
+    """The highest good rate against the clients, and the interval of the limit.
+
+    A hollow triangle: at least that; a circle: the broker's limit.
+    """
     found = sorted((one.clients, one.answer.best, one.answer) for one in answers if one.clients and one.answer.best)
     style = trace_style(0, size=11)
     symbols = ["triangle-up-open" if answer.at_least else "circle" for _, _, answer in found]
@@ -210,6 +284,7 @@ def frontier_figure(answers: Sequence[SearchResult]) -> Figure:
         "name": "highest good rate",
         "x": [clients for clients, _, _ in found],
         "y": [best for _, best, _ in found],
+        "error_y": _interval_bars([(best, answer.interval) for _, best, answer in found]),
         "customdata": [_limit_text(answer) for _, _, answer in found],
         "hovertemplate": "%{x:,} clients: %{y:,.4~g} records/s<br>%{customdata}<extra></extra>",
         **style,
@@ -228,6 +303,18 @@ def frontier_figure(answers: Sequence[SearchResult]) -> Figure:
     return figure([good, bad], title="Frontier", x={"title": "Clients"}, y={"title": "Rate [records/s]"})
 
 
+def _interval_bars(found: Sequence[tuple[float, tuple[float, float] | None]]) -> Trace:
+    """How far the interval of each answer reaches above and below it; nothing where it has none."""
+    ends = [(best, best) if interval is None else interval for best, interval in found]
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [max(0.0, high - best) for (best, _), (_, high) in zip(found, ends, strict=True)],
+        "arrayminus": [max(0.0, best - low) for (best, _), (low, _) in zip(found, ends, strict=True)],
+    }
+
+
 def _limit_text(answer: SearchAnswer) -> str:
     limit = "at least: the broker was not the limit" if answer.at_least else "the broker's limit"
-    return limit if answer.confirmed else f"{limit}; not confirmed"
+    limit = limit if answer.confirmed else f"{limit}; not confirmed"
+    return limit if answer.interval is None else f"{limit}; {interval_text(answer.interval)} in 95 %"

@@ -12,8 +12,9 @@ from hydra.accounting.latency import bucket_end
 from hydra.accounting.result import Result
 from hydra.accounting.stats import SubscriberStats
 from hydra.accounting.timeline import TimelinePoint
+from hydra.report.percentile_plots import run_curves
 from hydra.report.plots import Figure, Trace, figure, log_axis, significant, trace_style
-from hydra.report.text import PERCENTILES
+from hydra.report.time_marks import pause_trace, time_marks, with_limits, with_marks
 from hydra.run.record import RunRecord
 
 SECONDS: Trace = {"title": "Time since the first record was due [s]"}
@@ -22,6 +23,21 @@ CLIENT_STEPS = 100
 
 HEATMAP_COLOURS = "Cividis"
 """Plotly's colour scale with rising lightness, readable without telling red from green."""
+
+OVER_TIME = frozenset({"percentiles_over_time", "heatmap", "rates", "backlog", "cpu", "memory"})
+"""Figures whose x axis is time: what happened is marked in them."""
+
+LIMITS: Mapping[str, Sequence[str]] = {
+    "percentiles_over_time": ("e2e_p50", "e2e_p99", "e2e_max"),
+    "heatmap": ("e2e_p50", "e2e_p90", "e2e_p99", "e2e_p999", "e2e_p9999", "e2e_max"),
+    "rates": ("tx_rate", "rx_rate"),
+    "cpu": ("pub_cpu", "sub_cpu_max"),
+    "client_rates": ("rx_rate",),
+    "client_latency": ("e2e_p99", "worst_client_p99"),
+}
+"""The metrics whose thresholds are lines, by figure."""
+
+LOGARITHMIC = frozenset({"percentiles_over_time", "heatmap"})
 
 ROWS_PER_DECADE = 6
 LOWEST_US = 100
@@ -35,8 +51,8 @@ def run_figures(run: RunRecord, *, columns: int) -> dict[str, Figure]:
         return {}
     groups = list(_groups(result.points, columns))
     found = {
-        "percentiles": _percentiles(result),
-        "percentiles_over_time": _percentiles_over_time(groups),
+        "percentiles": run_curves(result),
+        "percentiles_over_time": _percentiles_over_time(run, groups),
         "heatmap": _heatmap(run, columns),
         "rates": _rates(result, groups),
         "backlog": _backlog(groups),
@@ -47,35 +63,17 @@ def run_figures(run: RunRecord, *, columns: int) -> dict[str, Figure]:
             result, "p99 of each client", "End to end p99 [ms]", lambda client: client.e2e.p99_ms
         ),
     }
-    return {name: made for name, made in found.items() if made is not None}
-
-
-def _percentiles(result: Result) -> Figure | None:
-    latency = result.latency
-    summaries = {
-        "end to end, from the intended send time": latency.e2e,
-        "service, from the actual send time": latency.service,
-        "end to end of unpaced readers": latency.unpaced,
-        "publisher behind its plan": latency.publisher_lag,
+    marks = time_marks(run.evidence)
+    return {
+        name: with_limits(
+            with_marks(made, marks) if name in OVER_TIME else made,
+            result.thresholds,
+            LIMITS.get(name, ()),
+            log=name in LOGARITHMIC,
+        )
+        for name, made in found.items()
+        if made is not None
     }
-    traces = [
-        {
-            "type": "scatter",
-            "mode": "lines+markers",
-            "name": name,
-            "x": list(PERCENTILES),
-            # A log scale has no zero, and nothing below a microsecond is measured.
-            "y": [max(0.001, significant(getattr(summary, field))) for field in PERCENTILES.values()],
-            "hovertemplate": "%{x}: %{y:,.4~g} ms<extra></extra>",
-            **trace_style(index),
-        }
-        for index, (name, summary) in enumerate(summaries.items())
-        if summary.deliveries
-    ]
-    if not traces:
-        return None
-    x = {"title": "Percentile", "type": "category"}
-    return figure(traces, title="Latency percentiles", x=x, y=log_axis("ms", traces))
 
 
 def _heatmap(run: RunRecord, columns: int) -> Figure | None:
@@ -163,7 +161,7 @@ def _over_time(groups: Groups, lines: Mapping[str, Sequence[float | None]], *, t
     return figure(traces, title=title, x=SECONDS, y=y) if traces else None
 
 
-def _percentiles_over_time(groups: Groups) -> Figure | None:
+def _percentiles_over_time(run: RunRecord, groups: Groups) -> Figure | None:
     def highest(of: Callable[[TimelinePoint], float]) -> list[float | None]:
         found = [max(of(point) for point in group) for _, group in groups]
         return [value or None for value in found]
@@ -173,8 +171,11 @@ def _percentiles_over_time(groups: Groups) -> Figure | None:
         "p99": highest(lambda point: point.e2e_p99_ms),
         "max": highest(lambda point: point.e2e_max_ms),
     }
-    axis = log_axis("End to end [ms]", [{"y": values} for values in lines.values()])
-    return _over_time(groups, lines, title="Latency percentiles over time", y=axis)
+    pauses = pause_trace(run.evidence, len(lines))
+    beside = [] if pauses is None else [pauses]
+    axis = log_axis("End to end [ms]", [*({"y": values} for values in lines.values()), *beside])
+    made = _over_time(groups, lines, title="Latency percentiles over time", y=axis)
+    return made and {**made, "data": [*made["data"], *beside]}
 
 
 def _rates(result: Result, groups: Groups) -> Figure | None:
@@ -230,9 +231,10 @@ def _means(groups: Groups, of: Callable[[TimelinePoint], float | None]) -> list[
     return means
 
 
-def _clients(result: Result, title: str, y: str, of: Callable[..., float]) -> Figure | None:
-    """All clients in the order of a value, to show their spread."""
-    values = sorted(of(client) for client in result.clients if client.state in {"ok", "failing"})
+def _clients(result: Result, title: str, y: str, of: Callable[..., float | None]) -> Figure | None:
+    """All clients that have a value, in the order of it, to show their spread."""
+    found = (of(client) for client in result.clients if client.state in {"ok", "failing"})
+    values = sorted(value for value in found if value is not None)
     if not values:
         return None
     last = len(values) - 1

@@ -16,7 +16,7 @@ MEANINGS: dict[str, tuple[str, str]] = {
     "packet_tx": ("records", "{counted}"),
     "average_tx_rate": ("records/s", "over the publisher's send window"),
     "average_packets": ("records", "distinct, mean over {reporting} clients"),
-    "average_rate": ("records/s", "mean over {reporting} clients, each over its own receive window"),
+    "average_rate": ("records/s", "mean over {timed} clients, each over its own receive window"),
     "average_packet_loss": ("%", "lost of sent, mean over {expecting} clients{unread}"),
     "failing_clients": ("", "clients that lost a record or are missing"),
     "failing_clients_rate": ("records/s", "mean over the failing clients that reported"),
@@ -51,8 +51,7 @@ def verdict_line(result: Result, order: RunOrder, refusals: Sequence[Refusal] = 
     if unacked and refusals:
         parts.append(f"not acked {unacked:,} ({refusals[0].error}: {refusals[0].records:,})")
     if latency.e2e.deliveries:
-        own = {"pace": order.pace_ms, "linger": options.linger_ms}
-        told = ", ".join(f"{name} <= {three_digits(value)} ms" for name, value in own.items() if value)
+        told = harness_part(order)
         told = told and f" (of which harness: {told})"
         parts.append(f"p99 {three_digits(latency.e2e.p99_ms)} ms{told}")
         if latency.unpaced.deliveries:
@@ -60,10 +59,16 @@ def verdict_line(result: Result, order: RunOrder, refusals: Sequence[Refusal] = 
     return f"{result.verdict.upper()}  {', '.join(parts)}"
 
 
+def harness_part(order: RunOrder) -> str:
+    """What of an end-to-end latency may be the harness's own, such as ``pace <= 2.5 ms``; empty for nothing."""
+    own = {"pace": order.pace_ms, "linger": order.options.linger_ms}
+    return ", ".join(f"{name} <= {three_digits(value)} ms" for name, value in own.items() if value)
+
+
 def reason_lines(result: Result) -> list[str]:
     """Why the verdict is what it is, what was the limit, what became of each threshold, and notes."""
     bottleneck = result.bottleneck
-    limit: str = "not reached" if bottleneck.limit == "none" else bottleneck.limit
+    limit: str = "not reached" if bottleneck.limit == "none" else bottleneck.name
     if bottleneck.symptoms:
         limit += f" - {'; '.join(bottleneck.symptoms)}"
     lines = [*result.reasons, f"limit: {limit}"]
@@ -121,6 +126,7 @@ def key_rows(result: Result, options: Options) -> list[tuple[str, str, str, str]
     names = {
         "counted": "appended to the log" if options.acks == "0" else "acked by the broker",
         "reporting": totals.clients_reporting,
+        "timed": totals.clients_reporting - totals.clients_without_rate,
         "expecting": totals.clients_expecting,
         "unread": f"; {totals.records_unread:,} of {totals.records_lost:,} unread" if totals.records_unread else "",
     }
@@ -130,7 +136,7 @@ def key_rows(result: Result, options: Options) -> list[tuple[str, str, str, str]
         for key, (unit, meaning) in MEANINGS.items()
         if values[key]
     ]
-    deliveries_per_s = totals.mean_rx_rate_per_s * totals.clients_reporting
+    deliveries_per_s = (totals.mean_rx_rate_per_s or 0.0) * totals.clients_reporting
     mb = options.msg_size / 1e6
     others = (
         ("delivery_rate", deliveries_per_s, number, "records/s", "received by all clients together"),
@@ -159,12 +165,17 @@ def latency_lines(result: Result) -> list[str]:
     service = "; service: from the actual one" if latency.service.deliveries else ""
     of_clients = (latency.client_p99_min_ms, latency.client_p99_max_ms, latency.client_p99_median_ms)
     lowest, highest, median = map(three_digits, of_clients)
+    acks = latency.ack
     lines = [
         f"end to end: from the intended send time{service}",
         f"p99 of clients: {lowest} to {highest} ms, median {median} ms",
     ]
     if latency.unpaced.deliveries:
         lines.insert(1, "unpaced readers: end to end of a few clients that fetch at once, as a plain consumer does")
+    if acks.deliveries:
+        p50, p99, highest = map(three_digits, (acks.p50_ms, acks.p99_ms, acks.max_ms))
+        told = "from the hand-over of a record to its ack"
+        lines.append(f"ack latency: p50 {p50} ms, p99 {p99} ms, max {highest} ms, {told}")
     if latency.clock_error_ms:
         lines.append(f"clocks of the hosts agree within {latency.clock_error_ms:.3g} ms")
     return lines

@@ -7,12 +7,15 @@ before every client had its time to read up to the end of the log.
 from __future__ import annotations
 
 import contextlib
+import functools
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TypeVar
 
 from hydra.accounting.account import account
+from hydra.accounting.broker_inside import BrokerInside
 from hydra.accounting.evidence import Evidence, OffsetRange
 from hydra.accounting.latency import LatencyCounts
 from hydra.accounting.result import Result
@@ -27,15 +30,16 @@ from hydra.run.host_clocks import HostClocks, start_together
 from hydra.run.monitor import Monitor, limits_met, wait_until_positioned
 from hydra.run.protocols import RunContext, Task
 from hydra.run.record import RunRecord, failed_record
-from hydra.run.task_roster import TaskRoster
+from hydra.run.task_roster import TaskRoster, told_once
 from hydra.run.topics import delete_own_topic, with_topic
 from hydra.run.warm_up import Warmth
 from hydra.signals.messages import DrainTo, Request, SignalReply, StopSending, TaskOrder, request
 
 CONFIGURE_TIMEOUT_S = 5.0
-STATS_TIMEOUT_S = 5.0
-STATS_TIMEOUT_PER_CLIENT_S = 0.002
-"""Adding up what a client counted takes half a millisecond, and all tasks of a machine do it at once."""
+STATS_TIMEOUT_S, MAX_STATS_TIMEOUT_S = 5.0, 45.0
+STATS_TIMEOUT_PER_CLIENT_S = 0.01
+"""Adding up what a client counted, and its part of what its task did, takes some milliseconds however long the run was,
+and all tasks of a machine do it at once. Who was not ready in time goes on with it, and is asked twice more."""
 
 PUBLISHER_GRACE_S = 5.0
 """How much longer than its plan and its last ack may take the publisher is waited for."""
@@ -45,6 +49,11 @@ SETTLE_POLLS = 3
 """Without acks the log's end is taken once it has not moved for this many polls."""
 
 T = TypeVar("T")
+
+
+def stats_timeout_s(clients: int) -> float:
+    """How long the stats of so many clients are waited for at a time."""
+    return min(MAX_STATS_TIMEOUT_S, STATS_TIMEOUT_S + STATS_TIMEOUT_PER_CLIENT_S * clients)
 
 
 class Run:
@@ -104,7 +113,8 @@ class Run:
         else:
             self._monitor.watch_warmth(warmth)
             self._send(lambda: warmth.settled)
-            self._stop_publisher()
+            # A broker that was too cold for the load would be seconds late with acks that nobody counts.
+            self._stop_publisher(await_acks=False)
         if error := self._monitor.topic_error:
             raise DegradedError(error)
 
@@ -124,6 +134,7 @@ class Run:
             brokers_lost=tuple(self._context.brokers_lost()),
             machine=tuple(self._monitor.machine),
             clock_error_s=self._clocks.error_s,
+            events=self._monitor.events(),
         )
 
     def _note(self, **facts: object) -> None:
@@ -190,20 +201,27 @@ class Run:
             **self._subscribers.request_all(update, timeout_s=CONFIGURE_TIMEOUT_S),
         }
         if refusals := self._refusals(replies):
-            raise NotReadyError("; ".join(refusals), missing=refusals)
+            raise NotReadyError(told_once(refusals.items()), missing=tuple(refusals))
 
-    def _refusals(self, replies: Mapping[str, SignalReply]) -> list[str]:
-        """Every task that refused, or was gone before it began."""
-        return [f"{task_id}: {reply.error}" for task_id, reply in replies.items() if not reply.ok] + [
-            f"{task_id}: {reason}" for task_id, reason in self._monitor.gone.items()
-        ]
+    def _refusals(self, replies: Mapping[str, SignalReply]) -> dict[str, str]:
+        """Every task that refused, or was gone before it began, and why."""
+        return {task_id: reply.error for task_id, reply in replies.items() if not reply.ok} | dict(self._monitor.gone)
 
     def _send(self, enough: Callable[[], bool] = lambda: False) -> None:
-        """Let the publisher walk its plan, or as much of it as is enough; watch everyone while it does."""
+        """Let the publisher walk its plan, or as much of it as is enough; note what was seen inside of the brokers."""
+        try:
+            self._watch_publisher(enough)
+        finally:
+            start_s = self._monitor.start_s or self._context.clock.now_s()
+            seen = (watch.seen(start_s) for watch in self._context.watches)
+            self._note(inside=functools.reduce(operator.add, seen, BrokerInside()))
+
+    def _watch_publisher(self, enough: Callable[[], bool]) -> None:
+        """Start everyone together, and watch them until the publisher is done, or has sent enough."""
         clock = self._context.clock
         start_s, replies = start_together(clock, self._clocks, self._publisher, self._subscribers)
         if refusals := self._refusals(replies):
-            raise NotReadyError("the publisher did not start: " + "; ".join(refusals), missing=refusals)
+            raise NotReadyError(f"the publisher did not start: {told_once(refusals.items())}", missing=tuple(refusals))
         self._monitor.begin(start_s)
         limit_s = self.order.options.test_duration + self.order.options.delivery_timeout_s + PUBLISHER_GRACE_S
 
@@ -218,16 +236,16 @@ class Run:
         if not poll_until(clock, sent, start_s + limit_s - clock.now_s()):
             self._note(publisher_error=f"it was not done {limit_s:g} s after its start")
 
-    def _stop_publisher(self) -> None:
-        """Have it send no more, and wait until it knows what became of what it sent."""
-        lost = bool(self._monitor.topic_error)
-        self._publisher.request_all(lambda _task: request("teststop", StopSending(await_acks=not lost)))
+    def _stop_publisher(self, *, await_acks: bool = True) -> None:
+        """Have it send no more, and wait until it knows what became of what it sent, unless the acks do not matter."""
+        await_acks = await_acks and not self._monitor.topic_error
+        self._publisher.request_all(lambda _task: request("teststop", StopSending(await_acks)))
 
         def flushed() -> bool:
             self._monitor.look()
             return not self._publisher.present or self._monitor.publisher_status().phase in {"done", "failed"}
 
-        flush_s = 0.0 if lost else self.order.options.drain_timeout
+        flush_s = self.order.options.drain_timeout if await_acks else 0.0
         poll_until(self._context.clock, flushed, flush_s + PUBLISHER_GRACE_S)
 
     def _collect_publisher(self) -> None:
@@ -279,7 +297,7 @@ class Run:
         def drained() -> bool:
             if not self._subscribers.present:
                 return True
-            statuses = self._monitor.watch_draining(started_s)
+            statuses = self._monitor.watch_draining()
             all_answered = len(statuses) == len(self._subscribers.present)
             drained = all_answered and all(status.phase == "drained" for status in statuses)
             return drained or bool(self._monitor.topic_error)
@@ -289,13 +307,13 @@ class Run:
 
     def _collect_subscribers(self) -> None:
         self._context.progress.phase("collecting", f"stats of {len(self._subscribers.present)} subscribers")
-        timeout_s = STATS_TIMEOUT_S + STATS_TIMEOUT_PER_CLIENT_S * self.order.options.client_count
+        timeout_s = stats_timeout_s(self.order.options.client_count)
         replies = self._subscribers.request_all(lambda _task: request("getstats"), timeout_s=timeout_s)
         for task_id, reply in replies.items():
             if not reply.ok:
                 self._subscribers.gone[task_id] = reply.error
         stats = [decode(reply.body, SubscriberStats) for reply in replies.values() if reply.ok]
-        if self.order.topic_facts.stamped_by_broker:
+        if self.order.topic_facts.hides_send_time:
             stats = [replace(each, service=LatencyCounts()) for each in stats]
         self._note(subscribers=tuple(stats))
         self._note(connection_limits=limits_met(self._context, self._evidence))

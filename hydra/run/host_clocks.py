@@ -44,27 +44,37 @@ class HostClocks:
         self._offsets: dict[str, ClockOffset] = {}
 
     def measure(self, rosters: Sequence[TaskRoster]) -> None:
-        """Ask every task for its clocks; those of other hosts several times."""
+        """Ask every task for its clocks; those of other hosts several times.
+
+        A task whose clocks nobody knows cannot be told when to start: it is gone.
+        """
         boot_id = self._own().boot_id
         for _ in range(ROUNDS):
-            if not self._round(rosters, boot_id):
-                return
-
-    def _round(self, rosters: Sequence[TaskRoster], boot_id: str) -> bool:
-        """One round trip to each. Returns whether another one would tell more."""
-        elsewhere = False
+            elsewhere = [self._take_all(roster.request_once(_ping), boot_id) for roster in rosters]
+            if not any(elsewhere):
+                break
         for roster in rosters:
-            for task_id, reply in roster.request_once(lambda _task: request("ping")).items():
-                try:
-                    clock = decode(reply.body, Ping).clock
-                except DecodeError:
-                    continue
-                if boot_id and clock.boot_id == boot_id:
-                    self._take(task_id, clock, 0.0, 0.0)
-                    continue
-                elsewhere = True
-                middle_s = (reply.sent_s + reply.received_s) / 2
-                self._take(task_id, clock, clock.monotonic_s - middle_s, (reply.received_s - reply.sent_s) / 2)
+            # One that was silent once was left alone for longer than all rounds took.
+            if any(task.task_id not in self._offsets for task in roster.present):
+                self._take_all(roster.request_all(_ping), boot_id)
+            for task in roster.present:
+                if task.task_id not in self._offsets:
+                    roster.mark_gone(task.task_id, "it does not tell what its clock shows")
+
+    def _take_all(self, replies: Mapping[str, SignalReply], boot_id: str) -> bool:
+        """Take what was replied. Returns whether another round trip would tell more."""
+        elsewhere = False
+        for task_id, reply in replies.items():
+            try:
+                clock = decode(reply.body, Ping).clock
+            except DecodeError:
+                continue
+            if boot_id and clock.boot_id == boot_id:
+                self._take(task_id, clock, 0.0, 0.0)
+                continue
+            elsewhere = True
+            middle_s = (reply.sent_s + reply.received_s) / 2
+            self._take(task_id, clock, clock.monotonic_s - middle_s, (reply.received_s - reply.sent_s) / 2)
         return elsewhere
 
     def _take(self, task_id: str, clock: ClockReading, offset_s: float, error_s: float) -> None:
@@ -73,15 +83,24 @@ class HostClocks:
             self._offsets[task_id] = ClockOffset(offset_s, error_s, clock.wall_s - clock.monotonic_s)
 
     def of(self, task_id: str) -> ClockOffset:
-        """The clocks of a task; those of the controller's own host for one that did not reply."""
+        """The clocks of a task that was there when they were measured."""
+        return self._offsets[task_id]
+
+    @property
+    def own(self) -> ClockOffset:
+        """The clocks of the controller's own host."""
         own = self._own()
-        return self._offsets.get(task_id, ClockOffset(0.0, 0.0, own.wall_s - own.monotonic_s))
+        return ClockOffset(0.0, 0.0, own.wall_s - own.monotonic_s)
 
     @property
     def error_s(self) -> float:
         """How far two tasks' clocks may be apart after correction."""
         worst = sorted((offset.error_s for offset in self._offsets.values()), reverse=True)
         return sum(worst[:2])
+
+
+def _ping(_task: Task) -> Request:
+    return request("ping")
 
 
 def start_together(
@@ -92,7 +111,7 @@ def start_together(
     Returns when the plan starts, on the controller's clock, and the publisher's reply, by its task id.
     """
     clocks.measure([publisher, subscribers])
-    sender = clocks.of(next((task.task_id for task in publisher.present), ""))
+    sender = clocks.of(publisher.present[0].task_id) if publisher.present else clocks.own
 
     def start_at(task: Task, start_s: float) -> Request:
         start_wall_s = start_s + sender.offset_s + sender.wall_offset_s

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from hydra.accounting.connections import somebody_was_not_let_in
-from hydra.accounting.evidence import Evidence
+from hydra.accounting.evidence import Evidence, RunEvent
+from hydra.accounting.live_figures import LiveFigures, LiveSamples
 from hydra.accounting.stats import MachineSample, PublisherStatus, SubscriberStatus
 from hydra.codec import decode
 from hydra.errors import BrokerError, DegradedError, HydraError, NotReadyError
@@ -14,10 +15,10 @@ from hydra.kafka_errors import error_hint, final_error_in, is_not_let_in
 from hydra.options.connection_limits import ConnectionLimit
 from hydra.options.order import RunOrder, TopicIdentity
 from hydra.run.clock import Headway, poll_until
-from hydra.run.protocols import LiveCounts, RunContext
-from hydra.run.task_roster import TaskRoster
-from hydra.run.warm_up import COST_EVERY_S, Warmth
-from hydra.signals.messages import request
+from hydra.run.protocols import LiveCounts, RunContext, Task
+from hydra.run.task_roster import TaskRoster, told_once
+from hydra.run.warm_up import COST_EVERY_S, FetchReading, Warmth
+from hydra.signals.messages import NO_SAMPLE, StatusQuestion, request
 
 REPLACED = "its process ended and another one took its place"
 SLOWLY_S = 10.0
@@ -28,6 +29,9 @@ TOPIC_EVERY_S = 2.0
 
 TOPIC_AGAIN_S = 10.0
 """The same after a look that no broker answered: each takes a second then."""
+
+LATENCIES_OF_TASKS = 8
+"""As many subscribers a second are asked for their latencies, in turns, where somebody watches the run."""
 
 SUBSCRIBERS_EVERY_S = 1.0
 """How often subscribers are asked how far they are while the publisher sends."""
@@ -41,7 +45,8 @@ class Monitor:
         self._context = context
         self._publisher = publisher
         self._subscribers = subscribers
-        self._start_s: float | None = None
+        self.start_s: float | None = None
+        """When the plan started, on the controller's clock; None before."""
         self._subscribers_seen_s = 0.0
         self._subscribers_every_s = SUBSCRIBERS_EVERY_S
         self._warmth: Warmth | None = None
@@ -49,6 +54,9 @@ class Monitor:
         self._publisher_seen_s = 0.0
         self._counted: tuple[PublisherStatus, float, int] | None = None
         """What to show next: where the publisher was, when that was, and how many deliveries there were then."""
+        self._samples = LiveSamples(context.host.cores) if context.progress.wants_figures else None
+        self._samples_due_s = 0.0
+        self._latencies_from = 0
         self.topic_error = ""
         """What somebody else did to the topic; empty while it is the run's."""
         self._topic: TopicIdentity | None = None
@@ -56,14 +64,22 @@ class Monitor:
         self._topic_absent = False
         self.machine: list[MachineSample] = []
         """What the machine used, from the start of the plan on."""
+        self._machine_due_s = 0.0
 
     def begin(self, start_s: float) -> None:
         """The plan starts then, on the controller's clock."""
-        self._start_s = self._subscribers_seen_s = start_s
+        self.start_s = self._subscribers_seen_s = start_s
 
     def watch_warmth(self, warmth: Warmth) -> None:
-        """While the publisher sends, note what a fetch costs the broker."""
+        """While the publisher sends, note what a fetch costs."""
         self._warmth, self._subscribers_every_s = warmth, COST_EVERY_S
+
+    def events(self) -> tuple[RunEvent, ...]:
+        """What was told since the start of the plan."""
+        if (start_s := self.start_s) is None:
+            return ()
+        told = self._context.told()
+        return tuple(RunEvent(round(at_s - start_s, 3), text) for at_s, text in told if at_s >= start_s)
 
     @property
     def gone(self) -> Mapping[str, str]:
@@ -114,17 +130,21 @@ class Monitor:
     def look(self) -> None:
         """See that the broker is there (BrokerError), and from time to time what the machine uses."""
         self.check_broker()
-        if self._start_s is None:
+        if self.start_s is None:
             return
-        at_s = self._context.clock.now_s() - self._start_s
-        if at_s >= len(self.machine) * self._order.sample_every_s:
+        at_s = self._context.clock.now_s() - self.start_s
+        if at_s >= self._machine_due_s:
+            self._machine_due_s = self._order.next_sample_s(at_s)
             self.machine.append(self._context.host.sample(at_s))
 
     def publisher_status(self) -> PublisherStatus:
         """Where the publisher is, or was when it last answered."""
-        for task_id, reply in self._publisher.request_once(lambda _task: request("teststatus")).items():
+        question = StatusQuestion(sample=self._samples is not None and self.start_s is not None)
+        for task_id, reply in self._publisher.request_once(lambda _task: request("teststatus", question)).items():
             if reply.ok:
                 status = decode(reply.body, PublisherStatus)
+                if self._samples is not None and status.sample is not None:
+                    self._samples.take_publisher(status.sample)
                 if status.phase == "idle":
                     self._publisher.mark_gone(task_id, REPLACED)
                 else:
@@ -133,60 +153,85 @@ class Monitor:
 
     def subscriber_statuses(self) -> list[SubscriberStatus]:
         """Where those subscribers are that answered; what they received is taken for the backlog."""
-        replies = self._subscribers.request_once(lambda _task: request("teststatus"))
+        question = self._question()
+        replies = self._subscribers.request_once(lambda task: request("teststatus", question(task)))
         statuses = {task_id: decode(reply.body, SubscriberStatus) for task_id, reply in replies.items() if reply.ok}
+        if self._samples is not None:
+            samples = ((task_id, status.sample) for task_id, status in statuses.items())
+            self._samples.take_subscribers([(task_id, sample) for task_id, sample in samples if sample is not None])
         for task_id, status in statuses.items():
             if status.phase == "idle":
                 self._subscribers.mark_gone(task_id, REPLACED)
         return [status for status in statuses.values() if status.phase != "idle"]
 
+    def _question(self) -> Callable[[Task], StatusQuestion]:
+        """What to ask each subscriber: where somebody watches the run once a second for its sample, too."""
+        now_s = self._context.clock.now_s()
+        if self._samples is None or self.start_s is None or now_s < self._samples_due_s:
+            return lambda _task: NO_SAMPLE
+        self._samples_due_s = now_s + SUBSCRIBERS_EVERY_S / 2
+        present = [task.task_id for task in self._subscribers.present]
+        first, self._latencies_from = self._latencies_from, self._latencies_from + LATENCIES_OF_TASKS
+        chosen = {present[index % len(present)] for index in range(first, self._latencies_from) if present}
+        return lambda task: StatusQuestion(sample=True, latencies=task.task_id in chosen)
+
     def watch_sending(self) -> PublisherStatus:
         """One look while the publisher sends; shows what it sees."""
         self.look()
+        for watch in self._context.watches:
+            watch.look()
         self.look_at_topic()
         status = self.publisher_status()
         now_s = self._context.clock.now_s()
         if now_s - self._subscribers_seen_s >= self._subscribers_every_s:
             self._subscribers_seen_s = now_s
             statuses = self.subscriber_statuses()
-            self._count(statuses)
+            self._count(statuses, self._publisher_seen_s)
             if self._warmth is not None and len(statuses) == len(self._subscribers.present):
-                broker_cpu_s = self._context.host.sample(now_s).broker_cpu_s
-                self._warmth.note(broker_cpu_s, sum(status.fetches for status in statuses))
+                self._note_costs(self._warmth, now_s, statuses)
         flushing = status.phase in {"flushing", "done", "failed"}
-        self._show("flushing" if flushing else "sending", max(0.0, now_s - (self._start_s or now_s)))
+        self._show("flushing" if flushing else "sending")
         return status
 
-    def watch_draining(self, started_s: float) -> list[SubscriberStatus]:
-        """One look while the clients read on to the log's end, since ``started_s``; shows what it sees."""
+    def _note_costs(self, warmth: Warmth, now_s: float, statuses: Sequence[SubscriberStatus]) -> None:
+        broker_cpu_s = self._context.host.sample(now_s).broker_cpu_s
+        if broker_cpu_s is not None:
+            clients_cpu_s = sum(status.cpu_s for status in statuses)
+            fetches = sum(status.fetches for status in statuses)
+            warmth.note(FetchReading(now_s, broker_cpu_s, clients_cpu_s, fetches))
+
+    def watch_draining(self) -> list[SubscriberStatus]:
+        """One look while the clients read on to the log's end; shows what it sees."""
         self.look()
         self.look_at_topic()
         statuses = self.subscriber_statuses()
-        self._count(statuses)
-        self._show("draining", self._context.clock.now_s() - started_s)
+        self._count(statuses, self._context.clock.now_s())
+        self._show("draining")
         return statuses
 
-    def _count(self, statuses: Sequence[SubscriberStatus]) -> None:
+    def _count(self, statuses: Sequence[SubscriberStatus], at_s: float) -> None:
         """Take what was delivered, with how far the publisher was at that moment: they are shown together."""
-        delivered = sum(status.received for status in statuses)
-        self._counted = self._publisher_status, self._publisher_seen_s, delivered
+        self._counted = self._publisher_status, at_s, sum(status.received for status in statuses)
 
-    def _show(self, phase: str, elapsed_s: float) -> None:
-        """Show the phase, which has been going on for ``elapsed_s``, and the counts that are new, all of one moment."""
+    def _show(self, phase: str) -> None:
+        """Show the phase, and the counts that are new, all of one moment."""
         self._context.progress.phase(phase)
-        if self._counted is None:
+        if self._counted is None or self.start_s is None:
             return
-        (seen, seen_s, delivered), self._counted = self._counted, None
+        (seen, at_s, delivered), self._counted = self._counted, None
         due = seen.acked if self._order.has_acks else seen.attempted
         self._context.progress.counts(
             LiveCounts(
-                elapsed_s=max(0.0, elapsed_s - (self._context.clock.now_s() - seen_s)),
+                elapsed_s=max(0.0, at_s - self.start_s),
                 planned=self._order.send_plan.records,
                 sent=seen.attempted,
                 acked=seen.acked,
                 delivered=delivered,
                 backlog=max(0, due * self._order.readers - delivered),
                 clients_missing=len(self._subscribers.gone) * self._order.options.clients_per_app,
+                copies=self._order.readers,
+                left_s=max(0.0, self.start_s + self._order.options.test_duration - at_s),
+                figures=LiveFigures() if self._samples is None else self._samples.figures(self.machine),
             )
         )
 
@@ -202,10 +247,10 @@ def wait_until_positioned(order: RunOrder, context: RunContext, monitor: Monitor
     publisher = PublisherStatus("idle")
     statuses: list[SubscriberStatus] = []
     clock, headway, clients = context.clock, Headway(context.clock), order.options.client_count
-    began_s, asked = clock.now_s(), False
+    began_s, asked, settled = clock.now_s(), False, not order.group_settles
 
     def all_ready() -> bool:
-        nonlocal publisher, statuses, asked
+        nonlocal publisher, statuses, asked, settled
         monitor.check_broker()
         if error := monitor.look_at_topic():
             raise DegradedError(error)
@@ -223,9 +268,22 @@ def wait_until_positioned(order: RunOrder, context: RunContext, monitor: Monitor
         if waited_s >= SLOWLY_S and not headway.moving and not asked:
             asked = True
             _check_there_is_room(context, publisher, statuses)
-        return positioned == clients and publisher.phase == "ready"
+        if positioned < clients or publisher.phase != "ready":
+            return False
+        if not settled:
+            # Everyone is asked once more then: the last change may have been under way.
+            group_id = order.clients[0].group_id
+            settled = context.admin.is_settled(group_id, members=clients, partitions=order.options.partitions)
+            return False
+        return True
 
     if not poll_until(clock, all_ready, order.options.start_deadline_s):
+        if not settled and sum(status.positioned for status in statuses) == clients and publisher.phase == "ready":
+            raise NotReadyError(
+                f"the group {order.clients[0].group_id} did not come to rest in {order.options.start_deadline_s:g} s:"
+                f" all {clients} clients have joined, and its coordinator still assigns",
+                hint="see who else is in the group, group.consumer.* of the brokers, and the coordinator's log",
+            )
         raise _not_positioned(order, publisher, statuses, headway)
 
 
@@ -270,11 +328,13 @@ def _check_there_is_room(context: RunContext, publisher: PublisherStatus, status
 
 
 def _check_nobody_failed(publisher: PublisherStatus, statuses: Sequence[SubscriberStatus], monitor: Monitor) -> None:
-    reasons = [publisher.error] if publisher.phase == "failed" else []
-    reasons += [status.error for status in statuses if status.phase == "failed"]
-    reasons += [f"{task_id}: {reason}" for task_id, reason in monitor.gone.items()]
+    reasons = [("", publisher.error)] if publisher.phase == "failed" else []
+    reasons += [("", status.error) for status in statuses if status.phase == "failed"]
+    reasons += monitor.gone.items()
     if reasons:
-        raise NotReadyError("not everyone got ready: " + "; ".join(reasons[:3]), missing=reasons)
+        raise NotReadyError(
+            f"not everyone got ready: {told_once(reasons)}", missing=[task_id or reason for task_id, reason in reasons]
+        )
 
 
 def _not_positioned(

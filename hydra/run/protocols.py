@@ -6,11 +6,14 @@ controller's thread.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from hydra.accounting.broker_inside import BrokerInside
 from hydra.accounting.evidence import Audit, OffsetRange
+from hydra.accounting.live_figures import LiveFigures
 from hydra.accounting.stats import HostCpu, MachineSample
 from hydra.endpoints import Endpoint
 from hydra.options.connection_limits import ConnectionLimit
@@ -77,10 +80,19 @@ class LiveCounts:
     backlog: int
     """Deliveries that are still to come for what has been acked (without acks: sent): acked x clients - delivered."""
     clients_missing: int
+    copies: int = 1
+    """How often each record is to be delivered."""
+    figures: LiveFigures = field(default_factory=LiveFigures)
+    left_s: float = 0.0
+    """How long the send plan still lasts."""
 
 
 class Progress(Protocol):
     """Shows a run as it goes. Not in the contract: that anything is shown at all; it never raises."""
+
+    @property
+    def wants_figures(self) -> bool:
+        """Whether the counts should have ``figures``: to gather them costs the tasks a little."""
 
     def phase(self, name: str, detail: str = "") -> None:
         """A phase begins, or its detail changed.
@@ -97,6 +109,8 @@ class Progress(Protocol):
 
 class SilentProgress:
     """Shows nothing."""
+
+    wants_figures = False
 
     def phase(self, name: str, detail: str = "") -> None:
         """Nothing."""
@@ -120,6 +134,33 @@ class WarmUpProgress(SilentProgress):
 
     def note(self, text: str) -> None:
         """Something that a user should see all the same."""
+        self._progress.note(text)
+
+
+class RememberedProgress:
+    """Passes everything on, and adds each note with its time to what was ``told``."""
+
+    def __init__(self, progress: Progress, clock: Clock, told: deque[tuple[float, str]]) -> None:
+        self._progress = progress
+        self._clock = clock
+        self._told = told
+
+    @property
+    def wants_figures(self) -> bool:
+        """As it is passed on to."""
+        return self._progress.wants_figures
+
+    def phase(self, name: str, detail: str = "") -> None:
+        """Passed on."""
+        self._progress.phase(name, detail)
+
+    def counts(self, live: LiveCounts) -> None:
+        """Passed on."""
+        self._progress.counts(live)
+
+    def note(self, text: str) -> None:
+        """Passed on, and remembered."""
+        self._told.append((self._clock.now_s(), text))
         self._progress.note(text)
 
 
@@ -157,6 +198,8 @@ class ClusterFacts:
     """The broker's version as far as its API versions tell it."""
     max_message_bytes: int | None = None
     """message.max.bytes of a broker; None where this user may not read it."""
+    takes_consumer_groups: bool = False
+    """Whether brokers take ConsumerGroupHeartbeat: members of a group by the protocol of KIP-848."""
 
 
 class TopicAdmin(Protocol):
@@ -191,6 +234,12 @@ class TopicAdmin(Protocol):
     def delete_groups(self, group_ids: Sequence[str]) -> None:
         """Delete consumer groups, with those of their members that are still in them; harmless for one there is not."""
 
+    def is_settled(self, group_id: str, *, members: int, partitions: int) -> bool:
+        """Whether a group of the consumer protocol has all its members, each with what it is to have.
+
+        And whether somebody has each partition. True, too, where this user may not know.
+        """
+
     def offsets(self, topic: str) -> Mapping[int, OffsetRange]:
         """Log start and end offset of every partition."""
 
@@ -200,6 +249,9 @@ class TopicAdmin(Protocol):
 
 class Auditor(Protocol):
     """A fresh reader of a run's whole log. Not in the contract: that it knows what the clients received."""
+
+    records_per_s: int
+    """It reads no fewer in a second, on any machine that runs are made on."""
 
     def audit(self, order: RunOrder, log: Mapping[int, OffsetRange], timeout_s: float) -> Audit:
         """Read every partition from its start to its end; BrokerError when that took longer, or cannot be done."""
@@ -229,6 +281,19 @@ class Host(Protocol):
         """What it has used up to now, and the broker where that is a process of it; never raises."""
 
 
+class BrokerWatch(Protocol):
+    """Looks into brokers while the publisher sends. Not in the contract: that anything can be seen; it never raises."""
+
+    def look(self) -> None:
+        """Look once; several times a second, and never for long."""
+
+    def seen(self, start_s: float) -> BrokerInside:
+        """What was seen; asked once, after the last look. Of one look alone there is nothing to tell.
+
+        Times are since ``start_s``, the start of the plan on the controller's clock.
+        """
+
+
 @dataclass(frozen=True)
 class RunContext:
     """The engine, Kafka, the machine, and who is told of the progress."""
@@ -244,5 +309,9 @@ class RunContext:
     """Why the broker counts as gone; empty while it does not. Cheap: it is called several times a second."""
     brokers_lost: Callable[[], Sequence[str]] = tuple
     """Which of several brokers that Hydra started have died, and why, also while the run goes on. Cheap, too."""
+    watches: Sequence[BrokerWatch] = ()
+    """They look into the brokers."""
+    told: Callable[[], Sequence[tuple[float, str]]] = tuple
+    """What users were told of lately, such as a broker that cannot be reached: (when on the clock, in words)."""
     access: KafkaAccess = NO_SECURITY
     """How Kafka lets the tasks in."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from hydra.run.protocols import RunContext, Task
 from hydra.signals.messages import Request, SignalReply
@@ -11,6 +11,22 @@ REPLY_TIMEOUT_S = 2.0
 TRIES = 3
 SUSPENDED_S = 5.0
 """A task that runs and stays silent is asked again after this long, so that it does not hold up the others."""
+
+
+REASONS_SHOWN = 3
+
+
+def told_once(reasons: Iterable[tuple[str, str]]) -> str:
+    """(task id or empty, reason) of each task in one line: a reason that many have in common is told once."""
+    by_reason: dict[str, list[str]] = {}
+    for task_id, reason in reasons:
+        by_reason.setdefault(reason, []).append(task_id)
+    told = [
+        f"{len(ids)} tasks: {reason}" if len(ids) > 1 else f"{ids[0]}: {reason}" if ids[0] else reason
+        for reason, ids in by_reason.items()
+    ]
+    more = len(told) - REASONS_SHOWN
+    return "; ".join(told[:REASONS_SHOWN]) + (f"; and {more} more reasons" if more > 0 else "")
 
 
 class TaskRoster:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from hydra.errors import BrokerError
 from hydra.options.order import PartitionStart, RunOrder
-from hydra.options.topic_limits import check_topic, doubts
+from hydra.options.topic_limits import doubts
 from hydra.run.protocols import TopicAdmin
 
 
@@ -16,12 +16,11 @@ def with_topic(order: RunOrder, admin: TopicAdmin, note: Callable[[str], None]) 
     """The order with all that is known of its topic: it is made, or is the one that the options name.
 
     Raises:
-        UsageError: the run cannot be made in it.
         BrokerError: it cannot be made, or looked at.
     """
     if order.options.topic is None:
         return _made(order, admin)
-    return _found(order, admin, note)
+    return _at_its_end(order, admin, note)
 
 
 def _made(order: RunOrder, admin: TopicAdmin) -> RunOrder:
@@ -32,18 +31,16 @@ def _made(order: RunOrder, admin: TopicAdmin) -> RunOrder:
     return replace(order, leaders=tuple(leaders), topic_facts=admin.describe_topic(order.topic))
 
 
-def _found(order: RunOrder, admin: TopicAdmin, note: Callable[[str], None]) -> RunOrder:
+def _at_its_end(order: RunOrder, admin: TopicAdmin, note: Callable[[str], None]) -> RunOrder:
     """The same for a topic of somebody else's: all that the run reads of it begins where it ends now."""
-    leaders, facts = admin.find_topic(order.topic), admin.describe_topic(order.topic)
-    check_topic(order.options, facts, len(leaders))
-    for doubt in doubts(order.options, facts):
+    for doubt in doubts(order.options, order.topic_facts):
         note(doubt)
     ends = {partition: offsets.end for partition, offsets in admin.offsets(order.topic).items()}
     clients = tuple(
         replace(client, starts=tuple(PartitionStart(start.partition, ends[start.partition]) for start in client.starts))
         for client in order.clients
     )
-    return replace(order, leaders=tuple(leaders), topic_facts=facts, begin_offsets=ends, clients=clients)
+    return replace(order, begin_offsets=ends, clients=clients)
 
 
 def delete_own_topic(order: RunOrder, admin: TopicAdmin, note: Callable[[str], None]) -> None:

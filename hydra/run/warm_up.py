@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hydra.options.order import RunOrder, machine_speed
+
 MAX_S = 15.0
 """A broker that is not warm by then is measured as it is."""
 
@@ -18,6 +20,9 @@ MIN_S, MAX_BYTES = 2.0, 2 * 1024**3
 COST_EVERY_S = 0.5
 WINDOW = 2
 SETTLED_RATIO = 0.9
+LEAST_FETCHES_SHARE = 0.5
+BUSY_SHARE = 0.6
+"""Where fetches take so much of the cores, they are all that the broker and the subscriber tasks were busy with."""
 
 
 @dataclass(frozen=True)
@@ -34,24 +39,49 @@ def until_warm(bytes_per_s: float) -> WarmUpPlan:
     return WarmUpPlan(round(min(MAX_S, max(MIN_S, MAX_BYTES / bytes_per_s)), 1), until_warm=True)
 
 
+@dataclass(frozen=True)
+class FetchReading:
+    """What has been used, and for how many fetches of all clients, up to one moment."""
+
+    at_s: float
+    broker_cpu_s: float
+    clients_cpu_s: float
+    """Of all subscriber tasks."""
+    fetches: int
+
+
 class Warmth:
-    """What each fetch costs the broker, noted while it warms up."""
+    """What each fetch costs, noted while the broker warms up."""
 
     def __init__(self) -> None:
         self.costs_us: list[float] = []
         """CPU time of the broker for each fetch, of one interval after the other."""
-        self._before: tuple[float, int] | None = None
+        self._readings: list[FetchReading] = []
+        """Those at the ends of the intervals."""
 
-    def note(self, broker_cpu_s: float | None, fetches: int) -> None:
-        """The broker has used so much CPU time since it began, and all clients together have had so many fetches."""
-        if broker_cpu_s is None:
-            return
-        if self._before is not None:
-            cpu_s, before = self._before
-            if fetches <= before:
+    def note(self, now: FetchReading) -> None:
+        """An interval ends with the first fetch after it."""
+        if self._readings:
+            before = self._readings[-1]
+            if now.fetches <= before.fetches:
                 return
-            self.costs_us.append(1e6 * (broker_cpu_s - cpu_s) / (fetches - before))
-        self._before = broker_cpu_s, fetches
+            self.costs_us.append(1e6 * (now.broker_cpu_s - before.broker_cpu_s) / (now.fetches - before.fetches))
+        self._readings.append(now)
+
+    def fetch_cost_us(self, least_fetches_per_s: float, busy_cores: float) -> float | None:
+        """CPU time of a fetch in the end, of the broker and the subscriber tasks together.
+
+        None while the broker was not warm, and where there were fewer fetches than that although fewer cores were busy:
+        what else the broker did then is not what a fetch costs.
+        """
+        if not self.settled:
+            return None
+        before, now = self._readings[-1 - WINDOW], self._readings[-1]
+        fetches, window_s = now.fetches - before.fetches, now.at_s - before.at_s
+        used_s = now.broker_cpu_s - before.broker_cpu_s + now.clients_cpu_s - before.clients_cpu_s
+        if fetches < least_fetches_per_s * window_s and used_s < busy_cores * window_s:
+            return None
+        return 1e6 * used_s / fetches
 
     @property
     def settled(self) -> bool:
@@ -63,7 +93,7 @@ class Warmth:
         if len(self.costs_us) < WINDOW:
             return ""
         first, last = (sum(part) / WINDOW for part in (self.costs_us[:WINDOW], self.costs_us[-WINDOW:]))
-        text = f"a fetch cost the broker {first:,.3g} us of CPU at first and {last:,.3g} us in the end"
+        text = f"a fetch cost the broker {first:,.0f} us of CPU at first and {last:,.0f} us in the end"
         return text if self.settled else f"{text}, and that was still falling"
 
 
@@ -75,3 +105,16 @@ def has_settled(costs: Sequence[float]) -> bool:
     if len(costs) < 2 * WINDOW:
         return False
     return sum(costs[-WINDOW:]) >= SETTLED_RATIO * sum(costs[-2 * WINDOW : -WINDOW])
+
+
+def measured_speed(order: RunOrder, warmth: Warmth, cores: float) -> float | None:
+    """How fast the machine is by what a fetch cost in the warm-up of this order (``order.machine_speed``).
+
+    None where that was not measured: without a pace, or with less than half of the fetches that the pace allows while
+    ``cores``, those that Hydra may use, were not busy.
+    """
+    if order.options.fetch_pace_ms is not None or not order.pace_ms:
+        return None
+    least_fetches_per_s = LEAST_FETCHES_SHARE * 1000 * len(order.clients) / order.pace_ms
+    cost_us = warmth.fetch_cost_us(least_fetches_per_s, BUSY_SHARE * cores)
+    return None if cost_us is None else machine_speed(order.options, cost_us)

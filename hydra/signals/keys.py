@@ -8,6 +8,7 @@ controller knows a task.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,9 @@ CONTROLLER_KEY = "HYDRA_CONTROLLER_KEY"
 
 TASK_KEY_FILE = "HYDRA_TASK_KEY_FILE"
 """Variable of a task on its controller's own machine: the file with the key pair of all tasks of a local stack."""
+
+TASK_KEY = "HYDRA_TASK_KEY"
+"""Variable of a task in Kubernetes: its key pair itself, which comes from a Secret."""
 
 KEY_BYTES = 32
 OWNER_DIGITS = 16
@@ -86,12 +90,10 @@ def read_keys(file: Path) -> KeyPair:
         InfrastructureError: it cannot be read, or has none.
     """
     try:
-        keys = decode(read_bounded(file, MAX_FILE_BYTES, own=True), KeyPair)
-        _key(keys.public)
-        _key(keys.secret)
-    except (OSError, ValueError, DecodeError) as error:
+        content = read_bounded(file, MAX_FILE_BYTES, own=True)
+    except (OSError, ValueError) as error:
         raise InfrastructureError(f"the keys of the signals in {file} cannot be read ({error})") from error
-    return keys
+    return _pair(content, str(file))
 
 
 def keys_of_controller(file: Path, *, keep: bool) -> SignalKeys:
@@ -110,6 +112,16 @@ def keys_of_controller(file: Path, *, keep: bool) -> SignalKeys:
             except OSError as error:
                 raise InfrastructureError(f"the keys of the signals cannot be kept in {file} ({error})") from error
     return SignalKeys(pair, task_environment={CONTROLLER_KEY: pair.public})
+
+
+def keys_of_tasks(controller: KeyPair) -> KeyPair:
+    """The pair that all tasks of a controller have where a secret can be given to them, made of the controller's own.
+
+    So nothing more has to be kept for apps that stay up. From it the controller's secret key cannot be had: it is a
+    BLAKE2b digest (RFC 7693), and any 32 bytes are a secret key of CURVE (RFC 7748).
+    """
+    secret = hashlib.blake2b(controller.secret_bytes, digest_size=KEY_BYTES, person=b"hydra tasks").digest()
+    return KeyPair(z85.decode(zmq.curve_public(z85.encode(secret))).hex(), secret.hex())
 
 
 def make_stack_keys(folder: Path) -> None:
@@ -145,8 +157,20 @@ def keys_of_task(environment: Mapping[str, str]) -> tuple[bytes, KeyPair]:
     except (KeyError, ValueError) as error:
         text = f"this command runs as a task of a controller: it is not told the controller's key ({error})"
         raise UsageError(text, hint="run 'hydra kafka'") from error
+    if (given := environment.get(TASK_KEY)) is not None:
+        return controller, _pair(given.encode(), TASK_KEY)
     file = environment.get(TASK_KEY_FILE)
     return controller, read_keys(Path(file)) if file else new_key_pair()
+
+
+def _pair(content: bytes, origin: str) -> KeyPair:
+    try:
+        keys = decode(content, KeyPair)
+        _key(keys.public)
+        _key(keys.secret)
+    except (ValueError, DecodeError) as error:
+        raise InfrastructureError(f"the keys of the signals in {origin} cannot be read ({error})") from error
+    return keys
 
 
 def _key(digits: str) -> bytes:

@@ -117,6 +117,18 @@ class StartAt(msgspec.Struct, frozen=True):
     """The same moment on the publisher's clock of the time of day, which stamps the records; seconds since 1970."""
 
 
+class StatusQuestion(msgspec.Struct, frozen=True):
+    """The arguments of ``teststatus``."""
+
+    sample: bool = False
+    """Whether the reply has the last sample that the task noted."""
+    latencies: bool = False
+    """Whether that of a subscriber has its latencies: to count them costs half a millisecond, so few are asked."""
+
+
+NO_SAMPLE = StatusQuestion()
+
+
 class StopSending(msgspec.Struct, frozen=True):
     """The arguments of ``teststop`` to the publisher."""
 

@@ -12,6 +12,7 @@ import math
 import resource
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -39,6 +40,7 @@ SPARE_SOCKETS = 1024
 
 ZAP_ADDRESS = "inproc://zeromq.zap.01"
 ZAP_STOP = b"stop"
+TOLD_TIMES = 2
 
 _FAILED_HANDSHAKES = (
     zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
@@ -112,10 +114,17 @@ class _Round:
 
 
 class ZmqSignals:
-    """A Signals. Not thread-safe; one thread of its own decides which tasks' keys are good."""
+    """A Signals. Not thread-safe; one thread of its own decides which tasks' keys are good.
 
-    def __init__(self, keys: SignalKeys) -> None:
+    Args:
+        keys: of the controller and the tasks.
+        relayed: what listens for the tasks is a relay, which may not reach them for a while. That a connection ends
+            before anything is proved then says nothing of the task: it is made again, and is silent until then.
+    """
+
+    def __init__(self, keys: SignalKeys, *, relayed: bool = False) -> None:
         self._keys = keys
+        self._refusals = _FAILED_HANDSHAKES & ~(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL if relayed else 0)
         self._context = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, 3 * MAX_REQUESTS_IN_FLIGHT + MAX_IDLE + SPARE_SOCKETS)
         # Half of the descriptors for each: five for a request, three for a connection that waits for one.
@@ -123,6 +132,8 @@ class ZmqSignals:
         self._max_in_flight = max(1, min(MAX_REQUESTS_IN_FLIGHT, room // 10))
         self._max_idle = min(MAX_IDLE, room // 6)
         self._idle: dict[Endpoint, zmq.Socket[bytes]] = {}
+        self._silent: set[Endpoint] = set()
+        """Who was asked last time, and did not answer."""
         self._gate = _Gate(self._context, bytes.fromhex(keys.tasks_public))
 
     def ask(
@@ -133,10 +144,13 @@ class ZmqSignals:
         if first_contact:
             for endpoint in requests:
                 self._forget(endpoint)
-        remaining = iter(requests.items())
+        # Whoever stays silent keeps its socket to the end: those that may answer come first.
+        remaining = iter(sorted(requests.items(), key=lambda each: each[0] in self._silent))
+        asked = []
         with contextlib.closing(_Round()) as questions:
             while True:
                 for endpoint, request in islice(remaining, self._max_in_flight - questions.open):
+                    asked.append(endpoint)
                     questions.begin(self._send(endpoint, request))
                 if not questions.open or not (answered := questions.wait(deadline_s)):
                     break
@@ -146,6 +160,8 @@ class ZmqSignals:
                         question.socket.close(linger=0)
                     else:
                         self._idle[question.endpoint] = question.socket
+        self._silent.difference_update(questions.replies)
+        self._silent.update(endpoint for endpoint in asked if endpoint not in questions.replies)
         silence = SignalReply(error=f"no answer within {timeout_s:g} s", silent=True)
         return {endpoint: questions.replies.get(endpoint, silence) for endpoint in requests}
 
@@ -181,7 +197,8 @@ class ZmqSignals:
         peer.setsockopt(zmq.CURVE_PUBLICKEY, self._keys.controller.public_bytes)
         peer.setsockopt(zmq.CURVE_SECRETKEY, self._keys.controller.secret_bytes)
         peer.setsockopt(zmq.ZAP_DOMAIN, str(endpoint).encode())
-        monitor = peer.get_monitor_socket(_FAILED_HANDSHAKES)
+        self._gate.expect(endpoint)
+        monitor = peer.get_monitor_socket(self._refusals)
         peer.connect(f"tcp://{endpoint}")
         return peer, monitor
 
@@ -196,14 +213,19 @@ class _Gate:
 
     Where tasks share a key, it is that one. Elsewhere the key that answers first at a task's address is the task's, and
     no other one is good there until it is forgotten.
+
+    A wrong key is told so twice for each new connection, and is kept waiting from then on: libzmq would connect again
+    and again, and aborts the process if a connection comes to the question of its key just as its socket is closed.
     """
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], only: bytes) -> None:
         self._only = only
         self._known: dict[bytes, bytes] = {}
+        self._refused: Counter[bytes] = Counter()
+        """How often a wrong key was told so since the last new connection, by the task's address."""
         self._lock = threading.Lock()
         self._context = context
-        self._socket = context.socket(zmq.REP)
+        self._socket = context.socket(zmq.ROUTER)
         self._socket.bind(ZAP_ADDRESS)
         self._thread = threading.Thread(target=self._serve, name="signal-keys", daemon=True)
         self._thread.start()
@@ -212,6 +234,11 @@ class _Gate:
         """The next key there is good."""
         with self._lock:
             self._known.pop(str(endpoint).encode(), None)
+
+    def expect(self, endpoint: Endpoint) -> None:
+        """A new connection is made to there: whoever has the wrong key is told so."""
+        with self._lock:
+            del self._refused[str(endpoint).encode()]
 
     def close(self) -> None:
         """End the thread."""
@@ -225,14 +252,23 @@ class _Gate:
 
     def _serve(self) -> None:
         while True:
-            frames = self._socket.recv_multipart()
+            sender, _empty, *frames = self._socket.recv_multipart()
             if frames[0] == ZAP_STOP:
                 self._socket.close(linger=0)
                 return
             version, request_id, domain, *_rest = frames
-            good = len(frames) == 7 and self._is_good(domain, frames[6])
-            status = (b"200", b"OK") if good else (b"400", b"not the key of this task")
-            self._socket.send_multipart([version, request_id, *status, b"", b""])
+            if len(frames) == 7 and self._is_good(domain, frames[6]):
+                status = (b"200", b"OK")
+            elif self._is_to_be_told(domain):
+                status = (b"400", b"not the key of this task")
+            else:
+                continue
+            self._socket.send_multipart([sender, b"", version, request_id, *status, b"", b""])
+
+    def _is_to_be_told(self, domain: bytes) -> bool:
+        with self._lock:
+            self._refused[domain] += 1
+            return self._refused[domain] <= TOLD_TIMES
 
     def _is_good(self, domain: bytes, key: bytes) -> bool:
         if self._only:

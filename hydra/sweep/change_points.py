@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from statistics import median
 
 ALPHA = 0.01
 """The share of shuffled series that may be divided as clearly: nightly jobs look at many figures."""
@@ -78,8 +77,8 @@ def permutation_p(values: Sequence[float], distance: float, *, seed: int) -> flo
     return as_far / (PERMUTATIONS + 1)
 
 
-def step(values: Sequence[float], at: int, changes: Sequence[int]) -> tuple[float, float]:
-    """(median before, median after) a change, each up to the change next to it."""
+def beside(values: Sequence[float], at: int, changes: Sequence[int]) -> tuple[Sequence[float], Sequence[float]]:
+    """(values before, values after) a change, each up to the change next to it."""
     before = max((each for each in changes if each < at), default=0)
     after = min((each for each in changes if each > at), default=len(values))
-    return median(values[before:at]), median(values[at:after])
+    return values[before:at], values[at:after]

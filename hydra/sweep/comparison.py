@@ -13,9 +13,17 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Literal
 
-from hydra.accounting.totals import metric_value
 from hydra.options.thresholds import METRICS
 from hydra.run.record import RunRecord
+from hydra.sweep.counted_runs import (
+    COMPARED_METRICS,
+    FLOORS,
+    LOSSES,
+    counts,
+    metric_values,
+    points_by_name,
+    unjudged_reason,
+)
 from hydra.sweep.judgement import (
     ALPHA,
     MAX_ADVISED,
@@ -29,33 +37,23 @@ from hydra.sweep.judgement import (
     shift_interval,
     shown_shift,
 )
-from hydra.sweep.plan import SIDE, SIDES, changes_text, format_value
+from hydra.sweep.plan import SIDE, SIDES, format_value
 from hydra.sweep.record import (
     EXIT_CODES_WORST_FIRST,
-    PointRecord,
     SavedRecord,
     SearchResult,
     SweepRecord,
     run_verdict,
     worst_verdict,
 )
-
-COMPARED_METRICS: Mapping[str, Literal["high", "low"]] = {
-    "tx_rate": "high", "rx_rate": "high", "loss": "low", "failing_clients": "low",
-    "e2e_p50": "low", "e2e_p99": "low", "e2e_p999": "low",
-}  # fmt: skip
-"""Which way is better, by metric."""
-
-LOSSES = frozenset({"loss", "failing_clients"})
-"""Metrics that are worse as soon as one run has any where no run had before, however few the runs."""
-
-FLOORS: Mapping[str, float] = {"ms": 1.0}
-"""Differences up to this never count, by unit: the pace of fetches alone moves latencies by a millisecond."""
+from hydra.sweep.search import SearchAnswer
 
 IGNORED_OPTIONS = ("output", "keep_running", "java", "start_timeout")
 IGNORED_MACHINE_FACTS = ("release",)
 
 State = Literal["worse", "better", "no difference shown", "not comparable", "not judged"]
+
+PointState = Literal["worse", "not worse", "not judged", "no result in B", "only in A", "only in B"]
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,8 @@ class MetricChange:
     p: float | None = None
     """Of the rank test; None where it was not made."""
     interval: tuple[float, float] | None = None
-    """The bootstrap interval of 95 % of the difference, in the unit; None below 6 runs a side."""
+    """Of 95 % of the difference, in the unit: over runs, by bootstrap (None below 6 runs a side); of two searches'
+    answers, from the interval of each."""
     smallest: float | None = None
     """The smallest difference that would have been shown, in the unit; None where none would have been."""
 
@@ -106,25 +105,35 @@ class Comparison:
     """Points that were measured before and have no result after."""
     family: int = 0
     """How many comparisons were tested: the chance of a false difference is held to 5 % for all of them together."""
+    common: tuple[str, ...] = ()
+    """Points that both have, with or without a result."""
 
     @property
     def regressions(self) -> tuple[str, ...]:
         """What is worse, in words."""
-        return tuple(
-            f"{item.point}: {item.metric} {item.before or 0:,.5g} -> {item.after or 0:,.5g} {item.unit}"
-            for item in self.differences
-            if item.state == "worse"
-        )
+        return tuple(worse_text(item) for item in self.differences if item.state == "worse")
+
+    @property
+    def points(self) -> Mapping[str, PointState]:
+        """What the comparison came to at each point, and for each question of a search."""
+        worse = {item.point for item in self.differences if item.state == "worse"}
+        # That two runs lost nothing is good to know, and says nothing about how fast they were.
+        figures = [item for item in self.differences if item.metric not in LOSSES]
+        judged = {item.point for item in figures if item.state in {"better", "no difference shown"}}
+        both = dict.fromkeys([*self.common, *(item.point for item in self.differences)])
+        found: dict[str, PointState] = {name: "not worse" if name in judged else "not judged" for name in both}
+        found |= dict.fromkeys(worse, "worse")
+        found |= {name: "no result in B" for name in self.unmeasured if name not in worse}
+        found |= dict.fromkeys(self.only_before, "only in A")
+        return found | dict.fromkeys(self.only_after, "only in B")
 
     @property
     def exit_code(self) -> int:
         """1: something is worse; 3: nothing could be judged, or a point has no result any more; 0: nothing is worse."""
-        if self.regressions:
+        states = set(self.points.values())
+        if "worse" in states:
             return 1
-        # That two runs lost nothing is good to know, and says nothing about how fast they were.
-        figures = [item.state for item in self.differences if item.metric not in LOSSES]
-        judged = "better" in figures or "no difference shown" in figures
-        return 0 if judged and not self.unmeasured else 3
+        return 0 if "not worse" in states and "no result in B" not in states else 3
 
     @property
     def advised(self) -> int:
@@ -132,15 +141,9 @@ class Comparison:
         return advised_runs(max(1, self.family or len(self.differences)))
 
 
-def points_by_name(saved: SavedRecord) -> dict[str, tuple[RunRecord, ...]]:
-    """The runs of each point of a result; trials of a search that repeat a point are its repeats."""
-    if isinstance(saved, RunRecord):
-        return {"run": (saved,)}
-    found: dict[str, tuple[RunRecord, ...]] = {}
-    for point in (saved,) if isinstance(saved, PointRecord) else saved.points:
-        name = changes_text(point.changes) or "run"
-        found[name] = (*found.get(name, ()), *point.runs)
-    return {name: runs for name, runs in found.items() if runs}
+def worse_text(item: MetricChange) -> str:
+    """What is worse, in words."""
+    return f"{item.point}: {item.metric} {item.before or 0:,.5g} -> {item.after or 0:,.5g} {item.unit}"
 
 
 def compare(before: SavedRecord, after: SavedRecord, *, tolerance_percent: float) -> Comparison:
@@ -174,6 +177,7 @@ def compare_points(
         only_after=tuple(name for name in new if name not in old),
         unmeasured=tuple(name for name in common if _has_result(old[name]) and not _has_result(new[name])),
         family=sum(found is not None for found in tested),
+        common=tuple(common),
     )
 
 
@@ -231,16 +235,6 @@ def _verdict(runs: Sequence[RunRecord]) -> str:
     return worst_verdict(map(run_verdict, runs))
 
 
-def unjudged_reason(run: RunRecord) -> str:
-    """Why a run says nothing about what the broker does; empty if it does say something."""
-    if run.result is None:
-        return "no result"
-    limit = run.result.bottleneck.limit
-    if run.result.bottleneck.harness_limited or limit not in {"none", "broker"}:
-        return f"the limit was {'the harness' if run.result.bottleneck.harness_limited else limit}"
-    return "indeterminate" if run.result.verdict == "indeterminate" else ""
-
-
 class _Pair:
     """A metric of a point on both sides, before it is judged."""
 
@@ -248,18 +242,12 @@ class _Pair:
         self.point = point
         self.metric = metric
         self.unit = METRICS[metric].unit
-        judged = [[run for run in runs if self._counts(run)] for runs in (old, new)]
-        first, second = (tuple(_values(runs, metric)) for runs in judged)
+        judged = [[run for run in runs if counts(run, metric)] for runs in (old, new)]
+        first, second = (tuple(metric_values(runs, metric)) for runs in judged)
         self.values = Pair(first, second, FLOORS.get(self.unit, 0.0))
-        self.all_values = (_values(old, metric), _values(new, metric))
-        reasons = [reason for run in (*old, *new) if not self._counts(run) and (reason := unjudged_reason(run))]
+        self.all_values = (metric_values(old, metric), metric_values(new, metric))
+        reasons = [reason for run in (*old, *new) if not counts(run, metric) and (reason := unjudged_reason(run))]
         self._left_out = f"{len(reasons)} runs left out: {', '.join(dict.fromkeys(reasons))}" if reasons else ""
-
-    def _counts(self, run: RunRecord) -> bool:
-        """Whether the run is judged. Loss is, unless nobody can say where it came from."""
-        if self.metric in LOSSES:
-            return run.result is not None and run.result.verdict in {"pass", "fail"}
-        return not unjudged_reason(run)
 
     @property
     def measured(self) -> bool:
@@ -327,13 +315,6 @@ def _more_runs(old: Sequence[float], new: Sequence[float], shift: float, level: 
     return f"{more} more repeats a side would show a difference of {shift:.3g} {unit}"
 
 
-def _values(runs: Sequence[RunRecord], metric: str) -> list[float]:
-    """The metric in each run that measured it."""
-    results = [run.result for run in runs if run.result is not None]
-    found = (metric_value(metric, result.totals, result.latency) for result in results)
-    return [value for value in found if value is not None]
-
-
 def _answers(saved: SavedRecord) -> Sequence[SearchResult]:
     return saved.answers if isinstance(saved, SweepRecord) else ()
 
@@ -341,21 +322,42 @@ def _answers(saved: SavedRecord) -> Sequence[SearchResult]:
 def _answer_changes(
     before: Sequence[SearchResult], after: Sequence[SearchResult], tolerance_percent: float
 ) -> Iterator[MetricChange]:
-    """The answers to the same question: each is one value, so what is beyond the tolerance is told, and not tested."""
+    """The answers to the same question. Where both have an interval, a difference is shown if these do not overlap.
+
+    Two intervals of 95 % of like width lie apart by chance in less than 1 % of cases: that is room enough for the few
+    answers of a search. Without intervals each answer is one value, and what is beyond the tolerance is told.
+    """
     new = {found.question: found for found in after}
     for old in before:
         now = new.get(old.question)
         if now is None:
             continue
-        was_best, now_best = old.answer.best or 0.0, now.answer.best or 0.0
-        state: State = "no difference shown"
-        why = ""
-        if abs(now_best - was_best) > was_best * tolerance_percent / 100:
-            # A search that ended with "at least" does not show that the broker carries less than before.
-            at_least = now.answer.at_least if now_best < was_best else old.answer.at_least
-            state = "not comparable" if at_least else "better" if now_best > was_best else "worse"
-            why = "the lower answer is an 'at least'" if at_least else ""
-        yield MetricChange(old.question, "answer", old.unit, was_best, now_best, (1, 1), state, why)
+        found, again = old.answer, now.answer
+        values = found.best or 0.0, again.best or 0.0
+        made = MetricChange(old.question, "answer", old.unit, *values, (1, 1), "not judged")
+        if found.interval is not None and again.interval is not None:
+            yield _by_intervals(made, found.interval, again.interval)
+        else:
+            yield _by_tolerance(made, found, again, tolerance_percent)
+
+
+def _by_intervals(made: MetricChange, before: tuple[float, float], after: tuple[float, float]) -> MetricChange:
+    apart = after[0] - before[1], after[1] - before[0]
+    state: State = "better" if apart[0] > 0 else "worse" if apart[1] < 0 else "no difference shown"
+    smallest = (before[1] - before[0] + after[1] - after[0]) / 2
+    return dataclasses.replace(made, state=state, interval=apart, smallest=smallest)
+
+
+def _by_tolerance(
+    made: MetricChange, before: SearchAnswer, after: SearchAnswer, tolerance_percent: float
+) -> MetricChange:
+    was_best, now_best = before.best or 0.0, after.best or 0.0
+    if abs(now_best - was_best) <= was_best * tolerance_percent / 100:
+        return dataclasses.replace(made, state="no difference shown")
+    # A search that ended with "at least" does not show that the broker carries less than before.
+    if after.at_least if now_best < was_best else before.at_least:
+        return dataclasses.replace(made, state="not comparable", why="the lower answer is an 'at least'")
+    return dataclasses.replace(made, state="better" if now_best > was_best else "worse")
 
 
 def _unlike(old: RunRecord, new: RunRecord) -> Iterator[str]:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from hydra.errors import UsageError
-from hydra.options.options import ACCESS_OPTIONS, OPTION_KINDS, Options, checked, parse_option
+from hydra.options.option_checks import checked
+from hydra.options.options import ACCESS_OPTIONS, OPTION_KINDS, Options, parse_option
 from hydra.options.parsers import whole
 
 CLIENTS = "clients"
@@ -23,9 +24,9 @@ NOT_SWEPT = frozenset(
     {
         "total_sub_apps", "bootstrap_servers", "java", "appserver", "appserver_address", "appserver_bind",
         "agent_python", "keep_running", "output", "threshold", "broker_property", "broker_heap_mb", "brokers", "warmup",
-        "kafka_security", *ACCESS_OPTIONS,
+        "kafka_security", "kafka_version", "engine", "broker_metrics", *ACCESS_OPTIONS,
     }
-    | {name for name, known in OPTION_KINDS.items() if known.section in {"marathon", "mesos"}}
+    | {name for name, known in OPTION_KINDS.items() if known.section in {"marathon", "mesos", "kubernetes"}}
 )  # fmt: skip
 """``total_sub_apps`` is swept as ``clients``; the others belong to the stack, the output files, or the verdict."""
 

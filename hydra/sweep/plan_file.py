@@ -62,7 +62,7 @@ def read_plan_file(path: str) -> PlanFile:
         raise ConfigurationError(f"--plan={path} does not exist") from error
     try:
         tables = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # the former also of an integer with thousands of digits
         raise ConfigurationError(f"{path}: {error}", hint="a plan is a TOML file") from error
     return read_plan(tables, name=path)
 

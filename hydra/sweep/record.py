@@ -13,10 +13,11 @@ from typing import Literal
 
 import msgspec
 
-from hydra.accounting.latency import LatencyHistogram
+from hydra.accounting.latency import LatencyCounts, LatencyHistogram
 from hydra.accounting.stats import ProcessUsage, SubscriberSample, SubscriberStats
 from hydra.errors import InfrastructureError, UsageError
 from hydra.options.options import Options
+from hydra.options.thresholds import parse_threshold
 from hydra.run.record import FORMAT, FORMAT_VERSION, RunRecord
 from hydra.sweep.plan import Axis, SweepPlan
 from hydra.sweep.search import SearchAnswer
@@ -70,7 +71,7 @@ class SearchSettings:
     lowest: float = 0.0
     highest: float = 0.0
     precision: float = 0.05
-    max_trials: int = 12
+    max_trials: int = 16
     """For each answer."""
     clients: tuple[int, ...] = ()
     """Of a frontier, which has an answer for each."""
@@ -165,11 +166,16 @@ def read_saved(data: bytes, *, name: str) -> SavedRecord:
 
 
 def _checked(saved: SavedRecord, name: str) -> SavedRecord:
-    """A record whose exit codes are those that a run can have: whoever prints it ends with one of them."""
+    """A record whose thresholds and exit codes a run can have: whoever prints it ends with one of these."""
     points = saved.points if isinstance(saved, SweepRecord) else (saved,) if isinstance(saved, PointRecord) else ()
     for run in (saved,) if isinstance(saved, RunRecord) else (run for point in points for run in point.runs):
         if run.exit_code not in EXIT_CODES_WORST_FIRST:
             raise UsageError(f"{name} is not a result file of Hydra (exit_code {run.exit_code})")
+        for text in run.order.options.threshold:
+            try:
+                parse_threshold(text)
+            except ValueError as error:
+                raise UsageError(f"{name} is not a result file of Hydra (threshold {text[:80]!r} {error})") from error
     return saved
 
 
@@ -190,33 +196,56 @@ def compact_run(run: RunRecord) -> RunRecord:
 
 def _merge_subscribers(run_id: str, subscribers: Sequence[SubscriberStats]) -> tuple[SubscriberStats, ...]:
     """One subscriber with a sample for each second in which any of them has one; none if there are no samples."""
-    by_second: dict[int, list[SubscriberSample]] = {}
-    for subscriber in subscribers:
-        for sample in subscriber.samples:
-            by_second.setdefault(math.ceil(sample.at_s - 0.5), []).append(sample)
-    if not by_second:
+    noted = [_by_second(subscriber.samples) for subscriber in subscribers]
+    seconds = sorted({second for each in noted for second in each})
+    if not seconds:
         return ()
     usage = ProcessUsage(
         cpu_percent=sum(subscriber.usage.cpu_percent for subscriber in subscribers),
         rss_bytes=sum(subscriber.usage.rss_bytes for subscriber in subscribers),
         window_s=max(subscriber.usage.window_s for subscriber in subscribers),
     )
-    samples = tuple(_merge_samples(by_second[second]) for second in sorted(by_second))
-    return (SubscriberStats(run_id, "all subscribers", (), usage, samples=samples),)
+    samples: list[SubscriberSample] = []
+    latest: dict[int, SubscriberSample] = {}
+    """How each subscriber stands: one that noted nothing in a second stands as it did."""
+    for second in seconds:
+        fresh = {number: each[second] for number, each in enumerate(noted) if second in each}
+        latest |= fresh
+        samples.append(_merge_samples(list(latest.values()), list(fresh.values())))
+    return (SubscriberStats(run_id, "all subscribers", (), usage, samples=tuple(samples)),)
 
 
-def _merge_samples(samples: Sequence[SubscriberSample]) -> SubscriberSample:
+def _by_second(samples: Sequence[SubscriberSample]) -> dict[int, SubscriberSample]:
+    """The last sample of one subscriber in each second, with the latencies of all of that second.
+
+    The sample at the very end is one more in its second; its counts are since the start, as those of the others.
+    """
+    found: dict[int, SubscriberSample] = {}
+    for sample in samples:
+        second = math.ceil(sample.at_s - 0.5)
+        before = found.get(second)
+        found[second] = sample if before is None else dataclasses.replace(sample, e2e=_merged([before, sample]))
+    return found
+
+
+def _merged(samples: Sequence[SubscriberSample]) -> LatencyCounts:
     histogram = LatencyHistogram(samples[0].e2e.bits)
     for sample in samples:
         if sample.e2e.counts:
             histogram.merge(sample.e2e)
+    return histogram.fact()
+
+
+def _merge_samples(latest: Sequence[SubscriberSample], fresh: Sequence[SubscriberSample]) -> SubscriberSample:
+    """All subscribers as they stand, with the latencies of those that noted something."""
     return SubscriberSample(
-        at_s=max(sample.at_s for sample in samples),
-        received=sum(sample.received for sample in samples),
-        slowest_received=min(sample.slowest_received for sample in samples),
-        fetches=sum(sample.fetches for sample in samples),
-        received_bytes=sum(sample.received_bytes for sample in samples),
-        cpu_s=sum(sample.cpu_s for sample in samples),
-        rss_bytes=sum(sample.rss_bytes for sample in samples),
-        e2e=histogram.fact(),
+        at_s=max(sample.at_s for sample in fresh),
+        received=sum(sample.received for sample in latest),
+        slowest_received=min(sample.slowest_received for sample in latest),
+        fetches=sum(sample.fetches for sample in latest),
+        received_bytes=sum(sample.received_bytes for sample in latest),
+        cpu_s=sum(sample.cpu_s for sample in latest),
+        rss_bytes=sum(sample.rss_bytes for sample in latest),
+        e2e=_merged(fresh),
+        rebalances=sum(sample.rebalances for sample in latest),
     )

@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from hydra.errors import CapacityError, HydraError, InfrastructureError, InterruptedRunError, UsageError
-from hydra.options.options import Options
+from hydra.options.options import FIXED_OPTIONS, Options
 from hydra.options.order import RunOrder
 from hydra.run.clock import Clock, duration
 from hydra.run.protocols import Progress
@@ -232,7 +232,6 @@ class StackRunner:
         """
         from hydra.kafkatest import runtest
         from hydra.kafkatest.machine import machine, versions
-        from hydra.kafkatest.session import FIXED_OPTIONS
 
         if self._options is not None and any(
             getattr(options, name) != getattr(self._options, name) for name in FIXED_OPTIONS

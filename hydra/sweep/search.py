@@ -2,8 +2,9 @@
 
 The search doubles (or halves) until the limit lies between two trials, bisects that bracket by ratio, then repeats both
 ends of the bracket, because either may be due to chance (a machine that stalled for a moment). If a repeat contradicts
-the first trial, a third one decides. No state is kept between two calls: an interrupted search continues from its
-trials.
+the first trial, a third one decides. What is left of the runs goes to more repeats of both ends, until the interval of
+the limit (limit_interval.py) is narrow enough. No state is kept between two calls: an interrupted search continues from
+its trials.
 
 A trial that something else than the broker limited (the harness, the network, a quota) bounds the search, because
 nothing can be learned above it, but it is never the broker's limit: the answer is then "at least".
@@ -12,12 +13,14 @@ nothing can be learned above it, but it is never the broker's limit: the answer 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from hydra.errors import CapacityError, UsageError
 from hydra.run.record import RunRecord
+from hydra.sweep.limit_interval import limit_interval
 
 Outcome = Literal["good", "bad", "harness", "network", "quota", "unknown"]
 """What a trial says about the broker at this value: it carries it; it does not; what else was the limit; nothing."""
@@ -25,15 +28,19 @@ Outcome = Literal["good", "bad", "harness", "network", "quota", "unknown"]
 Limit = Literal["broker", "harness", "network", "quota", "range", "trials", "unknown"]
 
 _OTHER_LIMITS: tuple[Literal["harness", "network", "quota"], ...] = ("harness", "network", "quota")
-_LIMIT_WORDS: Mapping[str, str] = {
+LIMIT_WORDS: Mapping[str, str] = {
     "harness": "the harness",
     "network": "the network",
     "quota": "a quota that the broker was told to hold to",
     "unknown": "a run without an answer",
 }
+"""What ended a search, other than the broker."""
 
 CONFIRMED_BY = 2
 """Trials with the same outcome that confirm a value."""
+
+INTERVAL_BRACKETS = 3
+"""An interval that is no wider than so many brackets of the asked precision (or steps) is narrow enough."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,7 @@ class NextTrial:
     """The next trial to make."""
 
     value: float
-    purpose: Literal["double", "halve", "bisect", "confirm", "again"]
+    purpose: Literal["double", "halve", "bisect", "confirm", "again", "repeat"]
 
 
 @dataclass(frozen=True)
@@ -100,6 +107,8 @@ class SearchAnswer:
     trials: int
     reason: str = ""
     """Why ``above`` is not good."""
+    interval: tuple[float, float] | None = None
+    """Of 95 %, from all trials: where half of the runs are good. None where the broker's limit was not found."""
 
     @property
     def at_least(self) -> bool:
@@ -147,7 +156,8 @@ def next_step(trials: Sequence[SearchTrial], within: SearchRange) -> NextTrial |
     # The last trial goes to confirming the best value: one that was good only once is hardly an answer.
     last_repeat = _unconfirmed(trials, best) if left == 1 else None
     step = last_repeat or _again(trials) or _narrow(best, above, within)
-    return step or _unconfirmed(trials, best) or _unconfirmed(trials, above) or _answer(trials, best, above, within)
+    step = step or _unconfirmed(trials, best) or _unconfirmed(trials, above) or _repeated(trials, best, above, within)
+    return step or _answer(trials, best, above, within)
 
 
 def _again(trials: Sequence[SearchTrial]) -> NextTrial | None:
@@ -163,6 +173,29 @@ def _unconfirmed(trials: Sequence[SearchTrial], value: float | None) -> NextTria
     if value is None or max(_counts(trials, value)) >= CONFIRMED_BY:
         return None
     return NextTrial(value, "confirm")
+
+
+def _repeated(
+    trials: Sequence[SearchTrial], best: float | None, above: float | None, within: SearchRange
+) -> NextTrial | None:
+    """The end of the bracket with fewer trials once more; None if the interval is narrow enough, or there is none."""
+    interval = _interval(trials, best, above)
+    if best is None or above is None or interval is None:
+        return None
+    low, high = interval
+    if high - low <= INTERVAL_BRACKETS * max(within.precision * low, within.step):
+        return None
+    return NextTrial(min((best, above), key=lambda value: sum(_counts(trials, value))), "repeat")
+
+
+def _interval(trials: Sequence[SearchTrial], best: float | None, above: float | None) -> tuple[float, float] | None:
+    """Where the broker's limit lies; None where something else ended the search."""
+    if best is None or above is None or _limit(trials, above)[0] != "broker":
+        return None
+    outcomes: dict[float, Counter[str]] = {}
+    for trial in trials:
+        outcomes.setdefault(trial.value, Counter())[trial.outcome] += 1
+    return limit_interval({value: (found["good"], found["bad"]) for value, found in outcomes.items()})
 
 
 def _bracket(trials: Sequence[SearchTrial]) -> tuple[float | None, float | None]:
@@ -214,6 +247,7 @@ def _answer(
         confirmed=best is not None and _counts(trials, best)[0] >= CONFIRMED_BY,
         trials=len(trials),
         reason=reason,
+        interval=_interval(trials, best, above),
     )
 
 
@@ -226,15 +260,23 @@ def _limit(trials: Iterable[SearchTrial], value: float) -> tuple[Limit, Outcome]
     return ("broker", "bad") if "bad" in outcomes else ("unknown", "unknown")
 
 
+def interval_text(interval: tuple[float, float]) -> str:
+    """The interval of an answer in words, both ends rounded to three digits, or to whole numbers."""
+    low, high = (float(f"{end:.3g}") if end < 1000 else float(round(end)) for end in interval)
+    return f"{low:,.10g} to {high:,.10g}"
+
+
 def answer_sentence(answer: SearchAnswer, *, unit: str) -> str:
     """The answer in words; ``unit`` is that of the values, such as ``records/s``."""
     runs = f"{answer.trials} runs"
-    limiter = _LIMIT_WORDS.get(answer.limited_by, "")
+    limiter = LIMIT_WORDS.get(answer.limited_by, "")
     because = f" ({answer.reason})" if answer.reason else ""
     if answer.best is None:
         nothing = "none" if answer.limited_by == "broker" else f"no answer (limited by {limiter})"
         return f"{nothing}: not even {answer.above:,.10g} {unit} is good; {runs}{because}"
     confirmed = "confirmed by a repeat" if answer.confirmed else "not confirmed by a repeat"
+    if answer.interval is not None:
+        confirmed = f"{interval_text(answer.interval)} in 95 %; {confirmed}"
     if answer.above is None:
         end = "the end of the range" if answer.limited_by == "range" else "where the runs were used up"
         return f"at least {answer.best:,.10g} {unit}, {end}; {confirmed}, {runs}"

@@ -8,13 +8,12 @@ from pathlib import Path
 from statistics import median
 from typing import Literal
 
-from hydra.accounting.totals import metric_value
 from hydra.errors import UsageError
 from hydra.options.thresholds import METRICS
-from hydra.run.record import RunRecord
-from hydra.sweep.change_points import change_points, step
-from hydra.sweep.comparison import COMPARED_METRICS, FLOORS, LOSSES, points_by_name, unjudged_reason
+from hydra.sweep.change_points import beside, change_points
+from hydra.sweep.counted_runs import COMPARED_METRICS, FLOORS, counts, metric_values, points_by_name
 from hydra.sweep.folder import SWEEP_FILE, load_results
+from hydra.sweep.judgement import shift_interval
 from hydra.sweep.record import PointRecord, SavedRecord
 
 
@@ -28,6 +27,8 @@ class Change:
     """The median of the results before, back to the change before."""
     after: float
     state: Literal["worse", "better"]
+    interval: tuple[float, float] | None = None
+    """Of 95 % of the difference, in the unit: over results, by bootstrap; None below 6 of them on a side."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class Series:
     values: tuple[float, ...]
     """The median over the runs of a result that say something about the broker."""
     changes: tuple[Change, ...]
+    ranges: tuple[tuple[float, float], ...] = ()
+    """The lowest and the highest of the runs that each value is the median of."""
 
     @property
     def worse(self) -> bool:
@@ -75,29 +78,25 @@ def load_history(paths: Sequence[str]) -> list[SavedRecord]:
 
 def trend(history: Sequence[SavedRecord], *, tolerance_percent: float) -> list[Series]:
     """The series of all points and metrics; a change counts beyond the tolerance and the floor of its unit."""
-    gathered: dict[tuple[str, str], list[tuple[str, float]]] = {}
+    gathered: dict[tuple[str, str], list[tuple[str, list[float]]]] = {}
     for saved in history:
         for point, runs in points_by_name(saved).items():
             for metric in COMPARED_METRICS:
-                if values := _values(runs, metric):
-                    gathered.setdefault((point, metric), []).append((started_at(saved), median(values)))
+                if values := metric_values([run for run in runs if counts(run, metric)], metric):
+                    gathered.setdefault((point, metric), []).append((started_at(saved), values))
     return [_series(point, metric, found, tolerance_percent) for (point, metric), found in gathered.items()]
 
 
-def _values(runs: Sequence[RunRecord], metric: str) -> list[float]:
-    judged = [run for run in runs if not unjudged_reason(run) or (metric in LOSSES and run.result is not None)]
-    results = [run.result for run in judged if run.result is not None]
-    values = (metric_value(metric, result.totals, result.latency) for result in results)
-    return [value for value in values if value is not None]
-
-
-def _series(point: str, metric: str, found: Sequence[tuple[str, float]], tolerance_percent: float) -> Series:
-    times, values = [at for at, _ in found], [value for _, value in found]
+def _series(point: str, metric: str, found: Sequence[tuple[str, list[float]]], tolerance_percent: float) -> Series:
+    times, values = [at for at, _ in found], [median(runs) for _, runs in found]
     unit, changes = METRICS[metric].unit, []
     indices = change_points(values)
     for index in indices:
-        before, after = step(values, index, indices)
+        parts = beside(values, index, indices)
+        before, after = map(median, parts)
         if abs(after - before) > max(FLOORS.get(unit, 0.0), abs(before) * tolerance_percent / 100):
             better = (after > before) == (COMPARED_METRICS[metric] == "high")
-            changes.append(Change(times[index], before, after, "better" if better else "worse"))
-    return Series(point, metric, unit, tuple(times), tuple(values), tuple(changes))
+            state: Literal["worse", "better"] = "better" if better else "worse"
+            changes.append(Change(times[index], before, after, state, shift_interval(*parts)))
+    ranges = tuple((min(runs), max(runs)) for _, runs in found)
+    return Series(point, metric, unit, tuple(times), tuple(values), tuple(changes), ranges)

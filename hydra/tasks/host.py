@@ -8,10 +8,10 @@ import resource
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 
 from hydra.accounting.stats import HostCpu, HostTraffic, LinkTraffic, MachineSample, ProcessUsage
+from hydra.files.process_identity import boot_id
 from hydra.options.order import RunOrder
 from hydra.run.cgroups import (
     CpuQuota,
@@ -41,24 +41,15 @@ _STATM = Path("/proc/self/statm")
 
 _PAGE_BYTES = resource.getpagesize()
 
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _STAT = "/proc/stat"
 _IDLE = ("idle", "iowait")
 _COUNTED_TWICE = ("guest", "guest_nice")
 """Linux counts them in ``user`` and ``nice`` too."""
 
 
-@lru_cache(maxsize=1)
-def _boot_id() -> str:
-    """Names this host since it started; empty where the system does not tell (processes then time by the network)."""
-    with contextlib.suppress(OSError):
-        return _BOOT_ID.read_text().strip()
-    return ""
-
-
 def read_clock() -> ClockReading:
     """The clocks of this host, now."""
-    return ClockReading(time.monotonic(), time.time(), _boot_id())
+    return ClockReading(time.monotonic(), time.time(), boot_id())
 
 
 @dataclass(frozen=True)

@@ -2,24 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from hydra import __version__
 from hydra.accounting.delivery_latency import DeliveryTiming
 from hydra.accounting.latency import SAMPLE_BITS, LatencyCounts, SpacedLatencies, merged
 from hydra.accounting.stats import HostTraffic, ProcessUsage, SubscriberSample, SubscriberStats, SubscriberStatus
+from hydra.accounting.tally import ClientTally
 from hydra.clients.protocols import SubscriberDriver, subscriber_driver
 from hydra.codec import decode
 from hydra.options.order import RunOrder
 from hydra.run.clock import Clock, MonotonicClock
 from hydra.run.protocols import ProcessReading
-from hydra.signals.messages import DrainTo, Ping, Request, SignalError, SignalName, StartAt, TaskOrder, success
+from hydra.signals.messages import (
+    NO_SAMPLE,
+    DrainTo,
+    Ping,
+    Request,
+    SignalError,
+    SignalName,
+    StartAt,
+    StatusQuestion,
+    TaskOrder,
+    success,
+)
 from hydra.tasks.host import host_traffic, process_reader, process_usage, read_clock, read_usage
 from hydra.tasks.task import REPLY_TIMEOUT_S, STATS_TIMEOUT_S, MainThreadExecutor, TaskPlace
 
-MAX_UNFOLDED = 120
-"""Samples whose latencies are folded only when the stats are asked for, so that it takes no time from what arrives."""
+MAX_UNFOLDED, MAX_UNFOLDED_ARRIVALS = 120, 131_072
+"""Samples, and different arrivals in them, whose latencies are folded only when the stats are asked for, so that it
+takes no time from what arrives."""
+
+KEPT_CLIENT_ARRIVALS, KEPT_TASK_ARRIVALS = 256, 512
+"""So many different arrivals of a client, about 25 KiB, are kept as they came, and so many for each client among those
+of all together: a run of ten seconds has hardly more."""
+
+SETTLE_EVERY_S, SETTLE_TURNS, SETTLED_AT_ONCE = 0.05, 20, 256
+"""What is beyond goes into buckets: so often, in a turn for a part of the clients, and so many arrivals at a time. That
+takes a millisecond, in which nothing is received."""
 
 MAX_NAMES = 20
 """Names of waiting clients in one status."""
@@ -49,6 +71,11 @@ class SubscriberRun:
         self._samples: list[SubscriberSample] = []
         self._unfolded: dict[int, SpacedLatencies] = {}
         """By the number of the sample that they are of, the oldest first."""
+        self._unfolded_arrivals = 0
+        self._settle_due_s = 0.0
+        self._settle_turn = 0
+        self._last_stats: bytes | None = None
+        """The answer to ``getstats``, once it was told to drain."""
 
     def open(self) -> None:
         """Begin to connect all clients."""
@@ -65,6 +92,7 @@ class SubscriberRun:
         self._start_s = self._next_sample_s = start.start_s
         self._samples.clear()
         self._unfolded.clear()
+        self._unfolded_arrivals = 0
 
     def poll(self, timeout_s: float) -> None:
         """Move all clients on; waits ``timeout_s`` at most."""
@@ -72,6 +100,9 @@ class SubscriberRun:
         now_s = self._clock.now_s()
         if now_s >= self._next_sample_s:
             self._sample(now_s)
+        elif now_s >= self._settle_due_s:
+            self._settle_due_s = now_s + SETTLE_EVERY_S
+            self._settle_some()
 
     def _sample(self, now_s: float) -> None:
         """Note how far all clients are."""
@@ -83,8 +114,8 @@ class SubscriberRun:
             sample = self._timing.take_sample()
             sample.take(self._unpaced.take_sample())
             self._unfolded[len(self._samples)] = sample
-        if len(self._unfolded) > MAX_UNFOLDED:
-            self._fold_oldest()
+            self._unfolded_arrivals += len(sample)
+        self._bound_memory()
         self._samples.append(
             SubscriberSample(
                 at_s=at_s,
@@ -95,23 +126,54 @@ class SubscriberRun:
                 cpu_s=used.cpu_s,
                 rss_bytes=used.rss_bytes,
                 e2e=LatencyCounts(SAMPLE_BITS),
+                rebalances=sum(tally.rebalances for tally in tallies),
                 host_cpu=used.host_cpu,
             )
         )
-        # The next full second, also after one that was missed.
-        whole = int(at_s // self.order.sample_every_s) + 1
-        self._next_sample_s = self._start_s + whole * self.order.sample_every_s
+        self._next_sample_s = self._start_s + self.order.next_sample_s(at_s)
+
+    def _bound_memory(self) -> None:
+        """Have latencies go into buckets where there are very many: about as many as came in this second."""
+        if len(self._unfolded) > MAX_UNFOLDED or self._unfolded_arrivals > MAX_UNFOLDED_ARRIVALS:
+            self._fold_oldest()
+        self._settle(self._driver.tallies, 2)  # where there were too few turns
+
+    def _settle_some(self) -> None:
+        """The same for a part of the clients."""
+        self._settle_turn = (self._settle_turn + 1) % SETTLE_TURNS
+        self._settle(self._driver.tallies[self._settle_turn :: SETTLE_TURNS], 1, SETTLED_AT_ONCE)
+
+    def _settle(self, tallies: Sequence[ClientTally], times: int, most: int | None = None) -> None:
+        for timing in (self._timing, self._unpaced):
+            if timing is not None:
+                timing.settle(times * KEPT_TASK_ARRIVALS * len(self._driver.tallies), most)
+        for tally in tallies:
+            if tally.latencies is not None:
+                tally.latencies.settle(times * KEPT_CLIENT_ARRIVALS, most)
 
     def _fold_oldest(self) -> None:
-        number = next(iter(self._unfolded))
-        folded = self._unfolded.pop(number).fold(SAMPLE_BITS).fact()
+        self._fold(next(iter(self._unfolded)))
+
+    def _fold(self, number: int) -> None:
+        sample = self._unfolded.pop(number)
+        self._unfolded_arrivals -= len(sample)
+        folded = sample.fold(SAMPLE_BITS).fact()
         self._samples[number] = replace(self._samples[number], e2e=folded)
+
+    def _last_sample(self, question: StatusQuestion) -> SubscriberSample | None:
+        last = len(self._samples) - 1
+        if last < 0 or not question.sample:
+            return None
+        if question.latencies and last in self._unfolded:
+            self._fold(last)
+        return self._samples[last]
 
     def drain(self, drain_to: DrainTo) -> None:
         """From now on, ``drained`` means: read up to these end offsets."""
         self._drain_to = drain_to.end_offsets
+        self._last_stats = None
 
-    def status(self) -> SubscriberStatus:
+    def status(self, question: StatusQuestion = NO_SAMPLE) -> SubscriberStatus:
         """How far the clients are."""
         tallies = self._driver.tallies
         unpositioned = [tally.name for tally in tallies if not tally.positioned]
@@ -133,6 +195,8 @@ class SubscriberRun:
             waiting=tuple(waiting[:MAX_NAMES]),
             error=error,
             fetches=sum(tally.fetches for tally in tallies),
+            cpu_s=time.process_time(),
+            sample=self._last_sample(question),
         )
 
     def stats(self, task_id: str, usage: ProcessUsage, traffic: HostTraffic) -> SubscriberStats:
@@ -153,6 +217,15 @@ class SubscriberRun:
             samples=tuple(self._samples),
             traffic=traffic,
         )
+
+    def answer(self, task_id: str, usage: ProcessUsage, traffic: HostTraffic) -> bytes:
+        """The reply with the stats. From when it was told to drain it is made once: who asks again waited in vain."""
+        if self._last_stats is not None:
+            return self._last_stats
+        reply = success(self.stats(task_id, usage, traffic))
+        if self._drain_to is not None:
+            self._last_stats = reply
+        return reply
 
     def close(self) -> None:
         """Let go of all clients."""
@@ -216,13 +289,14 @@ class KafkaSub:
         self._used = self._usage()
         return success()
 
-    def _test_status(self, _request: Request) -> bytes:
-        return success(self._current.status() if self._current else SubscriberStatus("idle"))
+    def _test_status(self, request: Request) -> bytes:
+        question = decode(request.arguments, StatusQuestion)
+        return success(self._current.status(question) if self._current else SubscriberStatus("idle"))
 
     def _get_stats(self, _request: Request) -> bytes:
         run = self._run()
         used, traffic = self._used or self._usage()
-        return success(run.stats(self._place.task_id, used, traffic))
+        return run.answer(self._place.task_id, used, traffic)
 
     def _reset_stats(self, _request: Request) -> bytes:
         """Forget the run: its counts and its clients."""

@@ -145,6 +145,7 @@ def _figures_of(record: RunRecord) -> Totals:
         "tx_rate_per_s": figures.tx_rate_per_s,
         "pub_cpu_percent": figures.publisher_cpu_percent,
         "lag_p99_ms": latency.publisher_lag.p99_ms,
+        "broker_cpu_percent": figures.broker_cpu_percent,
         "machine_cpu_percent": figures.machine_cpu_percent,
         "ready_s": sum(phases[name] for name in ("topic", "configure", "barrier")),
         "collect_s": phases["collect"],

@@ -9,6 +9,7 @@ import traceback
 from collections import Counter
 from dataclasses import dataclass, field
 
+import access_rows  # noqa: F401  # its rows
 import pytest
 from more_rows import ELSEWHERE
 from rows import ROWS, Row

@@ -17,7 +17,7 @@ from kafka.record.default_records import DefaultRecordBatchBuilder
 import hydra.kafkatest.runtest
 from hydra.accounting.tally import ClientTally
 from hydra.cli.main import run
-from hydra.clients import wire_group_protocol, wire_produce, wire_protocol
+from hydra.clients import wire_consumer_protocol, wire_group_protocol, wire_produce, wire_protocol
 from hydra.clients.record_batch import CRC_END, BatchCounter
 from hydra.codec import DecodeError, decode, encode
 from hydra.errors import BrokerError, HydraError, InfrastructureError
@@ -369,6 +369,15 @@ JOINED = bytes(8) + b"\0\0" + _I(3) + _text(b"range") + _text(b"m") + _text(b"m"
 SYNCED = bytes(4) + b"\0\0" + _I(40) + b"\0\0" + _I(1) + _text(b"t") + _I(2) + _I(0) + _I(1) + _I(0)
 COMMITTED = bytes(4) + _I(1) + _text(b"t") + _I(1) + struct.pack(">iq", 0, 5) + _text(b"") + b"\0\0"
 COORDINATOR = bytes(4) + b"\0\0" + _I(1) + _text(b"host") + _I(9092)
+_ASSIGNED = b"\2" + bytes(16) + b"\3" + _I(0) + _I(1) + b"\0\0"
+BEAT = bytes(5) + bytes(6) + b"\0\2m" + _I(3) + _I(5000) + b"\1" + _ASSIGNED + b"\0"
+COMMITTED_9 = bytes(5) + _I(0) + b"\2\2g\2\2t\2" + struct.pack(">iqi", 0, 5, -1) + b"\1\0\0\0\0\0\0\0\0"
+COMMIT_9 = bytes(5) + _I(0) + b"\2\2t\2" + _I(0) + b"\0\0\0\0\0"
+_NAMED = b"\2" + bytes(16) + b"\2t\2" + _I(0) + b"\0\0"
+DESCRIBED = b"".join((
+    bytes(5), _I(0), b"\2\0\0\0\2g\7Stable", _I(4), _I(4), b"\2u\2\2m\0\0", _I(3), b"\2c\2h\2\2t\0", _NAMED, _NAMED,
+    b"\0", _I(0), b"\0\0",
+))  # fmt: skip
 VERSIONS = bytes(4) + struct.pack(">hi", 0, 3) + struct.pack(">hhh", 0, 3, 9) * 3
 OFFSETS = bytes(4) + _I(1) + _text(b"t") + _I(1) + struct.pack(">ihqq", 0, 0, -1, 7)
 READERS: tuple[tuple[bytes, Callable[[bytes], object]], ...] = (
@@ -384,6 +393,10 @@ READERS: tuple[tuple[bytes, Callable[[bytes], object]], ...] = (
     (COMMITTED, lambda content: wire_group_protocol.read_committed(content, 4)),
     (COMMITTED, lambda content: wire_group_protocol.read_commit(content, 4)),
     (COORDINATOR, lambda content: wire_group_protocol.read_coordinator(content, 4)),
+    (BEAT, lambda content: wire_consumer_protocol.read_heartbeat(content, 4)),
+    (COMMITTED_9, lambda content: wire_consumer_protocol.read_committed(content, 4)),
+    (COMMIT_9, lambda content: wire_consumer_protocol.read_commit(content, 4)),
+    (DESCRIBED, lambda content: wire_consumer_protocol.read_described(content, 4)),
 )
 
 

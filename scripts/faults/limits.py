@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shlex
+import subprocess
 import threading
 import time
 import traceback
@@ -16,6 +18,8 @@ import psutil
 import pytest
 from stage import House, Stage, play_in_random_order, wait_dead
 
+from hydra.broker.java import find_java
+from hydra.broker.server_properties import JVM_FLAGS_VARIABLE
 from tests.commands import Command, suspend, wait_until
 from tests.quotas import client_quota
 
@@ -24,6 +28,10 @@ LOAD = ("--total_sub_apps=2", "--clients_per_app=5", "--msg_rate=1000", "--test_
 STRICT = "--threshold=e2e_p99<50ms"
 HEAVY = ("--total_sub_apps=4", "--clients_per_app=10", "--msg_rate=20000", "--msg_size=100", "--test_duration=8",
          "--warmup=0", "--drain_timeout=5", "--output=result.json", STRICT)  # fmt: skip
+LARGE = ("--total_sub_apps=1", "--clients_per_app=1", "--pub_driver=wire", "--msg_rate=20000", "--msg_size=1000",
+         "--test_duration=8", "--warmup=0", "--drain_timeout=5", "--output=result.json", STRICT)  # fmt: skip
+"""20 MB/s in: many bytes, which cost the harness little, in few requests."""
+_SYNCED = ("--broker_property=log.flush.interval.messages=1", "--batch_size=100", "--linger_ms=0", "--msg_rate=5000")
 
 Play = Callable[[Stage], Command]
 """Plants the limit, and returns the command of the run that met it, which has ended or will."""
@@ -36,6 +44,8 @@ class Limit:
     name: str
     brokers: bool
     play: Play
+    part: str = ""
+    """What gives way inside of the broker; empty where that is not told."""
 
 
 @dataclass
@@ -45,6 +55,8 @@ class Count:
     runs: int = 0
     called: Counter[str] = field(default_factory=Counter)
     codes: Counter[int] = field(default_factory=Counter)
+    parts: Counter[str] = field(default_factory=Counter)
+    """Of those that were called the broker's."""
     failed: int = 0
     """Where there was no answer, or the limit could not be planted."""
 
@@ -52,11 +64,11 @@ class Count:
 LIMITS: list[Limit] = []
 
 
-def planted(*, brokers: bool) -> Callable[[Play], Play]:
+def planted(*, brokers: bool, part: str = "") -> Callable[[Play], Play]:
     """Make a function a limit, named after it."""
 
     def add(play: Play) -> Play:
-        LIMITS.append(Limit(play.__name__.replace("_", "-"), brokers, play))
+        LIMITS.append(Limit(play.__name__.replace("_", "-"), brokers, play, part))
         return play
 
     return add
@@ -96,7 +108,10 @@ def _play(limit: Limit, house: House, count: Count) -> str:
     found = result["bottleneck"]
     count.called[found["limit"]] += 1
     count.codes[code] += 1
-    return f"{found['limit']}, exit code {code}: {'; '.join(found['evidence'])[:300]}{f'; LEFT {left}' if left else ''}"
+    if found["limit"] == "broker":
+        count.parts[found["part"]] += 1
+    told = f"{'; '.join(found['evidence'])[:300]}{f'; LEFT {left}' if left else ''}"
+    return f"{found['limit']} {found['part']}, exit code {code}: {told}"
 
 
 def _print_table(chosen: list[Limit], counts: dict[str, Count]) -> int:
@@ -109,10 +124,14 @@ def _print_table(chosen: list[Limit], counts: dict[str, Count]) -> int:
         by_broker, answered = count.called["broker"], count.runs - count.failed
         # No answer is not the right one.
         wrong += count.failed + (by_broker < 0.95 * answered if limit.brokers else by_broker)
+        wrong += bool(limit.part) and count.parts[limit.part] < 0.95 * by_broker
         called = ", ".join(f"{name} {number}" for name, number in count.called.most_common())
         codes = ", ".join(f"{code}: {number}" for code, number in sorted(count.codes.items()))
         line = f"{'yes' if limit.brokers else 'no':15}  {count.runs:4}  {count.failed:9}  {called} ({codes})"
         print(f"{limit.name:{width}}  {line}")
+        if limit.part:
+            parts = ", ".join(f"{name or 'unknown'} {number}" for name, number in count.parts.most_common()) or "none"
+            print(f"{'':{width}}  of it {limit.part}: {parts}")
     return wrong
 
 
@@ -219,7 +238,7 @@ def topic_deleted(stage: Stage) -> Command:
     return command
 
 
-@planted(brokers=True)
+@planted(brokers=True, part="its CPU time")
 def broker_on_a_part_of_a_cpu(stage: Stage) -> Command:
     """The JVM alone runs for 50 of every 500 ms."""
     command = stage.hydra("kafka", *LOAD, STRICT)
@@ -229,18 +248,51 @@ def broker_on_a_part_of_a_cpu(stage: Stage) -> Command:
     return command
 
 
-@planted(brokers=True)
+@planted(brokers=True, part="its network threads")
 def one_network_thread(stage: Stage) -> Command:
-    """One thread for all connections, and one for all requests, under a load for more."""
-    few = ("--broker_property=num.network.threads=1", "--broker_property=num.io.threads=1")
-    return stage.hydra("kafka", *HEAVY, *few, "--fetch_pace_ms=0", "--msg_rate=40000")
+    """One thread for all connections, which encrypts without the CPU's instructions for it; clients have them."""
+    intrinsics = ("AES", "AESCTR", "GHASH", "ChaCha20")
+    off = (f"-XX:-Use{name}Intrinsics" for name in intrinsics)
+    stage.place.environment[JVM_FLAGS_VARIABLE] = shlex.join(["-XX:+UnlockDiagnosticVMOptions", *off])
+    own = (
+        "--clients_per_app=3",
+        "--pub_driver=confluent",
+        "--msg_rate=40000",
+        "--broker_property=num.network.threads=1",
+    )
+    return stage.hydra("kafka", *LARGE, "--kafka_security=ssl", *own)
+
+
+@planted(brokers=True, part="its request handlers")
+def one_request_handler(stage: Stage) -> Command:
+    """One thread for all requests, which compresses what comes in as well as gzip can."""
+    own = ("num.io.threads=1", "compression.type=gzip", "compression.gzip.level=9")
+    return stage.hydra("kafka", *LARGE, "--payload=random", *(f"--broker_property={setting}" for setting in own))
+
+
+@planted(brokers=True, part="its garbage collector")
+def small_heap(stage: Stage) -> Command:
+    """What comes in has no room in the young part of a small heap: all of it is collected again and again."""
+    stage.place.environment[JVM_FLAGS_VARIABLE] = "-XX:+UseSerialGC -Xmn1m -XX:TieredStopAtLevel=1"
+    return stage.hydra("kafka", *LARGE, "--broker_heap_mb=64", "--batch_size=500000", "--msg_rate=30000")
 
 
 @planted(brokers=True)
 def disk_at_every_record(stage: Stage) -> Command:
-    """The broker waits for the disk after each record (fsync), as one with a slow disk does."""
-    slow = ("--broker_property=log.flush.interval.messages=1", "--batch_size=100", "--linger_ms=0", "--msg_rate=5000")
-    return stage.hydra("kafka", *LOAD, *slow, STRICT)
+    """The broker calls the disk after each record (fsync); how long that takes is the disk's."""
+    return stage.hydra("kafka", *LOAD, *_SYNCED, STRICT)
+
+
+@planted(brokers=True, part="its disk")
+def slow_disk(stage: Stage) -> Command:
+    """The same, and each call takes 20 ms more, in the state in which a thread waits for a disk."""
+    java = stage.place.work / "slow" / "bin" / "java"
+    java.parent.mkdir(parents=True)
+    source, library = Path(__file__).with_name("slow_sync.c"), java.with_name("slow_sync.so")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", str(library), str(source), "-ldl"], check=True, timeout=60)
+    java.write_text(f'#!/bin/sh\nLD_PRELOAD={library} exec {find_java().path} "$@"\n')
+    java.chmod(0o700)
+    return stage.hydra("kafka", *LOAD, *_SYNCED, STRICT, f"--java={java}")
 
 
 @contextlib.contextmanager

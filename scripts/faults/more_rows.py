@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import resource
 import signal
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 import psutil
-from rows import HONEST, LONG, QUEUE, RESULT, ROWS, SHORT, row
+from rows import HONEST, LONG, QUEUE, RESULT, SHORT, row
 from stage import Stage, wait_dead
 
 from tests.commands import suspend, wait_until
 from tests.scripted_marathon import ScriptedMarathon, refuse
 
 ELSEWHERE: Mapping[str, str] = {
-    "SASL, unknown CA": "runs have neither: a listener without them is asked for (tests/broker/test_tls_port.py)",
-    "ACLs that deny": "needs a broker with an authorizer (the suite: tests/kafkatest)",
-    "interrupted download, corrupt jar": "needs a registry or a second cache of jars (tests/broker/test_classpath.py)",
+    "expired certificates, wrong names, tokens": "tests/clients/test_secured_drivers.py",
+    "interrupted download": "needs a registry (tests/broker/test_classpath.py)",
     "no Java, too old": "row refused-no-java; too old: tests/broker",
     "garbage, oversized, deep signals": "inputs, and row garbage-for-a-task",
     "unauthorised ZMQ client, A1 to A3, A7": "strangers",
@@ -60,6 +61,29 @@ def retention_eats_records(stage: Stage) -> None:
     assert totals["records_expired"] > 0
     assert (totals["records_skipped"], totals["records_broker_lost"]) == (0, 0)
     assert totals["records_lost"] == totals["records_expired"] + totals["records_unread"]
+
+
+@row
+def one_of_three_brokers_killed(stage: Stage) -> None:
+    """Three copies, acks of all: nothing is lost, what waited for another leader was late, and why is told."""
+    cluster = ("--brokers=3", "--broker_heap_mb=256", "--replication_factor=3", "--min_insync_replicas=2")
+    load = ("--acks=all", "--partitions=3", "--test_duration=20", "--threshold=e2e_p99<2000ms", RESULT)
+    command = stage.hydra("kafka", *LONG, *cluster, *load)
+    command.wait_for("delivered [1-9]", 150)
+    brokers = [process for process in stage.place.processes() if "kafka.Kafka" in process.cmdline()]
+    victim = random.choice(brokers)  # noqa: S311
+    node_id = int(Path(victim.cmdline()[-1]).parent.name)
+    victim.kill()
+    wait_dead(victim)
+    code = command.end(150)
+    result, totals = _result(stage), _result(stage)["totals"]
+    assert (totals["records_acked"], totals["records_lost"], totals["clients_missing"]) == (4000, 0, 0), totals
+    assert totals["records_delivered"] == 40_000, totals
+    assert result["latency"]["e2e"]["max_ms"] > 5000, result["latency"]["e2e"]
+    told = f"broker {node_id} of the embedded Kafka died: it was killed by SIGKILL"
+    assert any(note.startswith(told) for note in result["notes"]), result["notes"]
+    limit = result["bottleneck"]["limit"]
+    assert (code, limit) in {(1, "broker"), (3, "harness")}, (code, limit, result["reasons"])
 
 
 @row
@@ -208,12 +232,3 @@ def head_closes_the_pipe(stage: Stage) -> None:
     assert command.end(90) == 0
     wait_until((stage.place.work / "result.json").exists, 60, "the result")
     assert _result(stage)["totals"]["records_lost"] == 0
-
-
-def _check_names() -> None:
-    """Each row stands once."""
-    names = [each.name for each in ROWS]
-    assert len(names) == len(set(names)), "two rows of one name"
-
-
-_check_names()

@@ -50,12 +50,19 @@ ROWS: list[Row] = []
 
 def row(play: Play) -> Play:
     """Make a function a row of the census; it is named after it."""
-    ROWS.append(Row(play.__name__.replace("_", "-"), play))
+    _add(Row(play.__name__.replace("_", "-"), play))
     return play
 
 
-def _rows(prefix: str, table: dict[str, Play]) -> None:
-    ROWS.extend(Row(f"{prefix}-{name}", play) for name, play in table.items())
+def rows(prefix: str, table: dict[str, Play]) -> None:
+    """Make each of a table a row; its name begins with ``prefix``."""
+    for name, play in table.items():
+        _add(Row(f"{prefix}-{name}", play))
+
+
+def _add(added: Row) -> None:
+    assert all(each.name != added.name for each in ROWS), f"two rows of the name {added.name}"
+    ROWS.append(added)
 
 
 def _result(stage: Stage) -> dict:
@@ -234,7 +241,7 @@ def _scripted(play: object, times: int, within_s: float, told: str) -> Play:
     return played
 
 
-_rows(
+rows(
     "marathon",
     {
         "401": _scripted(refuse(401, b""), 999, 30, "authentication required (HTTP 401)"),
@@ -259,7 +266,7 @@ def _interrupted(number: signal.Signals, moment: str, *, on_stack: bool) -> Play
     return played
 
 
-_rows("interrupted", {
+rows("interrupted", {
     f"{number.name}-{name}-{'kept' if on_stack else 'own'}-stack": _interrupted(number, moment, on_stack=on_stack)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
     for name, moment, on_stack in (("sending", "delivered [1-9]", True), ("starting", "^hydra: starting", False))
@@ -341,7 +348,7 @@ def _refused(code: int, told: str, *arguments: str, prefix: list[str] | None = N
     return played
 
 
-_rows("refused", {
+rows("refused", {
     "zero": _refused(2, "--msg_rate", "kafka", "--msg_rate=0"),
     "negative": _refused(2, "--test_duration", "kafka", "--test_duration=-1"),
     "nan": _refused(2, "--msg_rate", "kafka", "--msg_rate=NaN"),

@@ -8,6 +8,7 @@ import random
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,9 +16,11 @@ import psutil
 
 from hydra.broker.admin import KafkaTopicAdmin
 from hydra.broker.embedded import EmbeddedBroker
+from hydra.broker.listener_security import listener_security
 from hydra.engine.marathon_access import local_access
 from hydra.engine.marathon_launcher import MarathonLauncher
 from hydra.kafkatest.leftovers import run_id_in
+from hydra.options.kafka_access import KafkaAccess
 from tests.commands import Command, Place, wait_until
 from tests.kafka_parts import kafka_parts
 
@@ -70,6 +73,14 @@ def play_in_random_order(
     return left
 
 
+@dataclass(frozen=True)
+class SecuredBroker:
+    """A Kafka, and how one is let in."""
+
+    bootstrap_servers: str
+    access: KafkaAccess
+
+
 class House:
     """What all faults share: the stack that stays, and a Kafka that may be stopped and killed."""
 
@@ -78,6 +89,8 @@ class House:
         self.stack = Place(_made(folder / "stack"))
         self._closing = contextlib.ExitStack()
         self._mortal: EmbeddedBroker | None = None
+        self._guarded: EmbeddedBroker | None = None
+        self._secured: SecuredBroker | None = None
 
     def open(self) -> None:
         """Start the stack."""
@@ -101,6 +114,27 @@ class House:
         elif self._mortal.returncode() is not None:
             self._mortal.start(60)
         return self._mortal
+
+    def guarded(self) -> EmbeddedBroker:
+        """A Kafka that looks at ACLs; without one everything is allowed."""
+        if self._guarded is None:
+            rules = {
+                "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+                "allow.everyone.if.no.acl.found": "true",
+            }
+            broker = EmbeddedBroker(**kafka_parts(self.folder / "guarded"), properties=rules)
+            self._guarded = self._closing.enter_context(broker)
+        return self._guarded
+
+    def secured(self) -> SecuredBroker:
+        """A Kafka that lets in over TLS, by SCRAM, alone."""
+        if self._secured is None:
+            security = listener_security("sasl_ssl:scram-sha-512")
+            assert security is not None
+            parts = kafka_parts(self.folder / "secured")
+            broker = self._closing.enter_context(EmbeddedBroker(**parts, security=security))
+            self._secured = SecuredBroker(broker.bootstrap_servers, security.access)
+        return self._secured
 
     def close(self) -> list[str]:
         """End all of it. Returns what is left."""

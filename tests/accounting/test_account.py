@@ -364,7 +364,9 @@ def test_a_plan_that_was_not_kept_is_no_answer(sent_s, verdict):
     )
     assert result.verdict == verdict
     if verdict != "pass":
-        assert result.reasons == ("the plan was not kept: 94 of 100 records/s were sent",)
+        assert result.reasons[-1] == "the plan was not kept: 94 of 100 records/s were sent"
+        assert result.bottleneck.limit == "harness"
+        assert "always room in its queue" in result.reasons[0]
 
 
 def test_records_without_an_ack_and_refused_ones_are_doubts():
@@ -388,7 +390,10 @@ def test_what_was_refused_for_good_is_no_limit_of_the_brokers():
     assert told.startswith("brokers refused 5 records for good (MESSAGE_TOO_LARGE for 5 records: lower --batch_size")
 
 
-@pytest.mark.parametrize(("stamp", "measured"), [("CreateTime", True), ("", True), ("LogAppendTime", False)])
+@pytest.mark.parametrize(
+    ("stamp", "measured"),
+    [("CreateTime", True), ("", True), ("LogAppendTime", False), ("NoTimestampType", False)],
+)
 def test_a_brokers_stamp_is_no_send_time(stamp, measured):
     histogram = LatencyHistogram()
     histogram.add(5000, 20)
@@ -400,7 +405,9 @@ def test_a_brokers_stamp_is_no_send_time(stamp, measured):
     assert (result.latency.service.deliveries, result.latency.e2e.deliveries) == (20 if measured else 0, 20)
     assert [item.kept for item in result.thresholds] == [True if measured else None, True]
     assert result.verdict == ("pass" if measured else "indeterminate")
-    assert any("LogAppendTime" in note for note in result.notes) is not measured
+    assert any("their actual send time is not known" in note for note in result.notes) is not measured
+    assert any("LogAppendTime" in note for note in result.notes) is (stamp == "LogAppendTime")
+    assert any("keeps no timestamps" in note for note in result.notes) is (stamp == "NoTimestampType")
 
 
 @pytest.mark.parametrize("acks", ["0", "1"])
@@ -489,11 +496,29 @@ def test_a_record_that_was_not_acked_and_still_arrived_is_no_loss_to_the_others(
 
 
 @pytest.mark.parametrize(
-    ("window_s", "first_arrival", "rate"), [(10.0, 0, 1.0), (10.0, 4, 0.6), (0.0, 10, 0.0), (5.0, 12, 0.0)]
+    ("window_s", "first_arrival", "rate"), [(10.0, 0, 1.0), (10.0, 4, 0.6), (0.0, 10, None), (5.0, 12, 0.0)]
 )
 def test_a_clients_rate_is_of_the_records_after_its_first_arrival(window_s, first_arrival, rate):
     result = account(*evidence([client("a", {0: range(10)}, window_s=window_s, first_arrival=first_arrival)]))
     assert result.clients[0].rate_per_s == rate
+
+
+def test_a_client_whose_records_all_came_at_once_has_no_rate_and_lowers_no_mean():
+    at_once = client("a", {0: range(10)}, window_s=0.0, first_arrival=10)
+    order, known = evidence([at_once, client("b", {0: range(10)})])
+    result = account(order, known)
+    assert (result.totals.mean_rx_rate_per_s, result.totals.clients_without_rate) == (1.0, 1)
+    options = dataclasses.replace(order.options, threshold=("rx_rate>=0.5",))
+    alone, known = evidence([at_once])
+    result = account(dataclasses.replace(alone, options=options), known)
+    assert (result.totals.mean_rx_rate_per_s, result.seed_keys()["average_rate"]) == (None, 0.0)
+    assert (result.thresholds[0].state, result.thresholds[0].shown) == ("not judged", "not measured")
+
+
+def test_a_client_that_received_nothing_has_a_rate_of_zero():
+    known = evidence([client("a", {0: ()}, window_s=0.0, position={0: 10}), client("b", {0: range(10)})])
+    result = account(*known)
+    assert ([each.rate_per_s for each in result.clients], result.totals.mean_rx_rate_per_s) == ([0.0, 1.0], 0.5)
 
 
 def test_the_rate_of_failing_clients_is_theirs_alone():

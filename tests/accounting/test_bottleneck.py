@@ -6,6 +6,7 @@ import re
 import pytest
 
 from hydra.accounting.bottleneck import Bottleneck, find_bottleneck
+from hydra.accounting.broker_inside import BrokerInside, BrokerProcess, ThreadUse
 from hydra.accounting.evidence import Evidence
 from hydra.accounting.latency import LatencyCounts, LatencySummary
 from hydra.accounting.stats import (
@@ -169,10 +170,15 @@ def test_where_nothing_gave_way_nobody_is_the_limit_however_busy_it_was(totals, 
     ("changes", "evidence", "advice"),
     [
         ({"points": busy(publisher_cpu_percent=85.0)}, "the publisher used 85 % of a core", "lower rate"),
-        ({"publisher": publisher((0, 1, 4.5))}, "the publisher stood still for 2.5 s", "stopped or starved it"),
+        ({"publisher": publisher((0, 1, 4.5, 5))}, "the publisher stood still for 2.5 s", "stopped or starved it"),
         (
             {"latency": {"publisher_lag": LatencySummary(1, p99_ms=150.0, max_ms=1234.0)}},
             "the publisher fell behind its plan by up to 1,234 ms, with room in its queue",
+            "a core of its own",
+        ),
+        (
+            {"totals": {"tx_rate_per_s": 94.9}},
+            "nothing but the publisher itself held it back: there was always room in its queue",
             "a core of its own",
         ),
         (
@@ -301,6 +307,11 @@ def test_a_full_network_is_named_where_the_harness_had_room():
     assert found.evidence == ("p: eth0 was 92 % full (sent 115.0 MB/s, received 0.0 MB/s, of 125 MB/s each)",)
 
 
+def test_a_publisher_that_waits_for_its_flush_does_not_stand_still():
+    assert limit_of_late(publisher=publisher((0, 1, 2, 8))).limit == "broker"
+    assert limit_of_late(publisher=publisher((0, 1, 7, 8))).limit == "harness"
+
+
 def test_tasks_of_one_host_tell_of_its_network_once():
     here, there = traffic(3.0, received=97.0), traffic(3.0, received=95.0)
     tasks = (subscriber("sub.1", network=here), subscriber("sub.2", network=here), subscriber("sub.3", network=there))
@@ -315,7 +326,7 @@ def test_tasks_of_one_host_tell_of_its_network_once():
 def test_all_signs_are_told_and_each_advice_once():
     stopped = (0.0, 1.0, 9.0)
     found = limit_of_late(
-        publisher=publisher(stopped),
+        publisher=publisher((*stopped, 9.1)),
         subscribers=(subscriber("sub.1", stopped), subscriber("sub.2", (0, 1, 7))),
         points=busy(subscriber_cpu_percent_max=95.0),
     )
@@ -447,3 +458,28 @@ def test_where_records_went_without_acks_is_unknown():
     assert limit_of(dataclasses.replace(FIGURES, **sent, records_appended=1000), acks="0").limit == "none"
     late = dataclasses.replace(NO_LATENCY, e2e=LATE)
     assert limit_of(astray, acks="0", latency=late).limit == "broker"
+
+
+ONE_HANDLER = ThreadUse("request handlers", 1, 0.9, 0.95, 0.95, 0.9, 0.0)
+FULL_BROKER = BrokerInside((BrokerProcess("broker 1", 10.0, 40, 4.0, 1.2, 0.0, threads=(ONE_HANDLER,)),))
+
+
+def test_a_part_is_named_only_where_the_broker_is_the_limit():
+    found = limit_of_late(inside=FULL_BROKER)
+    assert (found.limit, found.part, found.name) == (
+        "broker", "its request handlers", "broker: its request handlers",
+    )  # fmt: skip
+    assert "it: its only one of the request handlers was busy for 95 % of the time (90 % on a CPU)" in found.evidence
+    stood_still = subscriber(times=(0.0, 1.0, 9.0))
+    found = limit_of_late(inside=FULL_BROKER, subscribers=(stood_still,))
+    assert (found.limit, found.part, found.name) == ("harness", "", "harness")
+    found = limit_of(inside=FULL_BROKER)
+    assert (found.limit, found.part) == ("none", "")
+
+
+def test_a_part_that_is_not_known_is_not_named():
+    idle = dataclasses.replace(FULL_BROKER.processes[0], threads=())
+    found = limit_of_late(inside=BrokerInside((idle,)))
+    assert (found.name, found.part) == ("broker", "")
+    assert any("no part is shown to have given way" in text for text in found.evidence)
+    assert limit_of_late().name == "broker"

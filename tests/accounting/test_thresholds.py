@@ -164,7 +164,7 @@ def test_loss_is_proven_loss_and_failing_clients_are_all_that_are_not_well():
     assert metric_value("failing_clients", totals, NO_LATENCY) == 321
 
 
-@pytest.mark.parametrize("source", ["e2e", "service"])
+@pytest.mark.parametrize("source", ["e2e", "service", "ack"])
 def test_metrics_of_latencies(source):
     summary = LatencySummary(1, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
     latency = dataclasses.replace(NO_LATENCY, **{source: summary})
@@ -185,7 +185,7 @@ def test_metrics_of_the_worst_client_and_of_the_publishers_lag():
 def test_every_metric_is_tested_and_explained():
     latencies = {
         f"{name}_{point}"
-        for name in ("e2e", "service", "unpaced")
+        for name in ("e2e", "service", "unpaced", "ack")
         for point in ("p50", "p90", "p99", "p999", "p9999", "max")
     }
     others = {"loss", "failing_clients", "worst_client_p99", "pub_lag_p99", "pub_lag_max"}

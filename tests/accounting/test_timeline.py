@@ -205,6 +205,13 @@ def test_nothing_that_was_noted_is_left_out(tasks):
     assert column(found, "at_s") == [float(number) for number in range(1, len(found) + 1)]
 
 
+def test_what_was_noted_late_stands_in_its_own_second_and_moves_no_other():
+    found = series(
+        publisher(sent(0, 0), sent(1.6, 160), sent(2.0, 200), sent(6.9, 690), sent(7.0, 700), sent(7.3, 730))
+    )
+    assert column(found, "sent") == [160, 40, 0, 0, 0, 490, 10, 30]
+
+
 @pytest.mark.parametrize(
     ("times", "pause_s"),
     [([], 0.0), ([0.0], 0.0), ([0, 1, 2], 0.0), ([0, 1.5, 2], 0.5), ([0, 1, 6, 7, 10], 4.0), ([0, 0.3], -0.7)],

@@ -58,9 +58,11 @@ def rebalanced(*times):
     return (SubscriberStats("r", "sub.1", clients, USAGE),)
 
 
-def verdict_of(totals=None, *, acks="1", bottleneck=None, thresholds=(KEPT,), latency=NO_LATENCY, **evidence):
+def verdict_of(
+    totals=None, *, acks="1", rack=None, bottleneck=None, thresholds=(KEPT,), latency=NO_LATENCY, **evidence
+):
     return find_verdict(
-        RunOrder("r", Options(acks=acks, msg_rate=100.0), clients=CLIENTS),
+        RunOrder("r", Options(acks=acks, msg_rate=100.0, client_rack=rack), clients=CLIENTS),
         dataclasses.replace(Evidence(publisher=PUBLISHER, audit=Audit({})), **evidence),
         dataclasses.replace(FIGURES, **(totals or {})),
         latency,
@@ -246,3 +248,16 @@ def test_loss_is_a_fact_whoever_was_the_limit():
 def test_notes_leave_a_pass_a_pass(totals, changes, note):
     verdict, _, notes = verdict_of(totals, **changes)
     assert (verdict, notes) == ("pass", (note,))
+
+
+@pytest.mark.parametrize(
+    ("followers", "told"),
+    [
+        (((2,), (3, 2), ()), "2 of 3 clients read from a follower (of broker 2, 3)"),
+        (((), ()), "0 of 2 clients read from a follower: either the leaders stand in that rack, or no replica does"),
+    ],
+)
+def test_a_rack_that_nobody_read_by_is_told(followers, told):
+    clients = tuple(ClientStats("c", (), True, 1, 1, 1.0, 0, 0, 0, "", followers=each) for each in followers)
+    verdict, _, notes = verdict_of(rack="r2", subscribers=(SubscriberStats("r", "sub.1", clients, USAGE),))
+    assert (verdict, notes[0].startswith(f"client_rack=r2: {told}")) == ("pass", True)

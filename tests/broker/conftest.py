@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -38,13 +38,6 @@ def make_broker() -> Callable[..., EmbeddedBroker]:
         return EmbeddedBroker(**{**kafka_parts(folder), **settings})
 
     return make
-
-
-@pytest.fixture(scope="session")
-def broker(make_broker, tmp_path_factory) -> Iterator[EmbeddedBroker]:
-    """One broker for all tests that do it no harm."""
-    with make_broker(tmp_path_factory.mktemp("shared") / "broker", env={"HYDRA_RUN_ID": "shared"}) as running:
-        yield running
 
 
 @pytest.fixture(scope="session")

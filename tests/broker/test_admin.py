@@ -64,7 +64,7 @@ class TestARealBroker:
         facts = admin.check()
         assert len(facts.cluster_id) == 22
         assert facts.brokers == {1: endpoint(broker)}
-        assert facts.version.startswith("4.")
+        assert (facts.version.startswith("4."), facts.takes_consumer_groups) == (True, True)
 
     def test_limits_on_connections_are_read_as_they_are_now(self, broker, admin, eventually):
         assert admin.connection_limits() == ()

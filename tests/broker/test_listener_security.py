@@ -20,7 +20,8 @@ from hydra.broker.listener_security import (
 from hydra.broker.server_properties import BrokerSettings, Ports, server_properties
 from hydra.errors import BrokerError, UsageError
 from hydra.options.kafka_access import NO_SECURITY
-from hydra.options.options import Options, checked, parse_option
+from hydra.options.option_checks import checked
+from hydra.options.options import Options, parse_option
 
 FOLDER = Path("/stack/kafka")
 KINDS = (

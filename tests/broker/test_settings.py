@@ -94,3 +94,5 @@ def test_what_is_not_asked_for_makes_no_difference() -> None:
     assert BrokerSettings().difference(there) == ""
     assert BrokerSettings(("b=2",), 400).difference(there) == ""
     assert BrokerSettings(("a=2",)).difference(there) == "--broker_property=a=2, and it has 1"
+    assert BrokerSettings(racks=True).difference(BrokerSettings(racks=True)) == ""
+    assert BrokerSettings(racks=True).difference(there) == "racks (--client_rack)=yes, and it has no"

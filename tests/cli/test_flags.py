@@ -25,6 +25,7 @@ EXAMPLES = {
     "idempotence": ("no", "no"),
     "group": ("shared", "shared"),
     "group_mode": ("Group", "group"),
+    "group_protocol": ("Consumer", "consumer"),
     "topic": ("orders.v1", "orders.v1"),
     "partitions": ("12", 12),
     "acks": ("ALL", "all"),
@@ -34,16 +35,19 @@ EXAMPLES = {
     "fetch_min_bytes": ("2", 2),
     "fetch_wait_max_ms": ("100", 100),
     "fetch_pace_ms": ("1.5", 1.5),
+    "client_rack": ("use1-az1", "use1-az1"),
     "retention_ms": ("5000", 5000),
     "pub_driver": ("kafka_python", "kafka-python"),
     "sub_driver": ("confluent", "confluent"),
     "bootstrap_servers": ("10.0.0.2:9092, 10.0.0.3:9092", "10.0.0.2:9092,10.0.0.3:9092"),
+    "kafka_version": ("4.4.0", "4.4.0"),
     "kafka_config": (os.devnull, os.devnull),
     "security_protocol": ("sasl_ssl", "SASL_SSL"),
     "kafka_ca_file": ("ca.pem", "ca.pem"),
     "sasl_mechanism": ("scram-sha-512", "SCRAM-SHA-512"),
     "sasl_username": ("load test", "load test"),
     "kafka_secrets": ("kafka.secrets", "kafka.secrets"),
+    "broker_metrics": ("http://k1:7071/metrics, http://k2:7071", "http://k1:7071/metrics,http://k2:7071"),
     "kafka_security": ("SASL_SSL:scram-sha-512", "sasl_ssl:scram-sha-512"),
     "client_id_prefix": ("team-a-", "team-a-"),
     "group_prefix": ("team-a.", "team-a."),
@@ -53,6 +57,17 @@ EXAMPLES = {
     "brokers": ("3", 3),
     "replication_factor": ("1", 1),
     "min_insync_replicas": ("1", 1),
+    "engine": ("Kubernetes", "kubernetes"),
+    "kube_context": ("lab", "lab"),
+    "kube_namespace": ("hydra", "hydra"),
+    "kube_forward": ("yes", True),
+    "kube_image": ("registry.lab/hydra:1", "registry.lab/hydra:1"),
+    "kube_pull_secret": ("registry", "registry"),
+    "kube_pub_nodes": ("pool=load, example.com/zone=a", ("pool=load", "example.com/zone=a")),
+    "kube_sub_nodes": ("pool=load", ("pool=load",)),
+    "kube_pub_resources": ("cpu=2,memory=1Gi", ("cpu=2", "memory=1Gi")),
+    "kube_sub_resources": ("cpu=500m", ("cpu=500m",)),
+    "kube_tolerations": ("load=yes:NoSchedule, gpu", ("load=yes:NoSchedule", "gpu")),
     "marathon_url": ("http://m.lab:8080/", "http://m.lab:8080"),
     "app_prefix": ("/lab/g2", "lab/g2"),
     "marathon_secrets": ("m.secrets", "m.secrets"),
@@ -107,7 +122,10 @@ def test_a_flag_sets_its_option_and_no_other(options_of, name, form):
     arguments = [form.format(name=name, dashes=name.replace("_", "-"), text="VALUE").replace("VALUE", text)]
     if form.startswith("--{name} "):
         arguments = [f"--{name}", text]
-    needed = {"bootstrap_servers": "k:9092"} if name in {"marathon_url", "topic", *ACCESS_OPTIONS} else {}
+    elsewhere = {"marathon_url", "engine", "topic", "client_rack", "broker_metrics", *ACCESS_OPTIONS}
+    needed = {"bootstrap_servers": "k:9092"} if name in elsewhere else {}
+    if name == "group_protocol":
+        needed = {"group_mode": "group"}
     arguments += [f"--{other}={value}" for other, value in needed.items()]
     assert differing(options_of(*arguments)) == {name: value} | needed
 

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 import json
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -294,7 +295,7 @@ def test_one_run_has_the_same_files(call, runs):
     assert code == 0
     assert len(rows("r.csv")) == 1
     assert ET.parse("r.xml").getroot().find("testsuite").get("tests") == "1"
-    assert "Average Client Rate" in Path("r.html").read_text()
+    assert "average_rate" in Path("r.html").read_text()
     assert json.loads(Path("r.jsonl").read_text().splitlines()[0])["phase"] == "sending"
 
 
@@ -373,8 +374,8 @@ def test_maxrate(call, runs):
     code, out, err = call("kafka", "maxrate", "--total_sub_apps=1", "--report=r.html", "--results=s")
     assert code == 0, err
     assert "highest rate for 10 clients: 12,3" in out.replace("12,2", "12,3").replace("12,1", "12,3")
-    assert "is too much for the broker; confirmed by a repeat" in out
-    assert len(runs.asked) <= 12
+    assert re.search(r"is too much for the broker; [\d,]+ to [\d,]+ in 95 %; confirmed by a repeat", out)
+    assert len(runs.asked) <= 16
     assert json.loads(Path("s/sweep.json").read_text())["answers"][0]["answer"]["limited_by"] == "broker"
 
 
@@ -445,7 +446,7 @@ def test_compare(call, runs):
     code, out, err = call("compare", "a", "a")
     assert (code, err) == (0, "")
     assert "nothing is shown to be worse by more than 10 %" in out
-    code, out, _err = call("compare", "a", "b", "--output=c.json", "--csv=c.csv", "--junit=c.xml")
+    code, out, _err = call("compare", "a", "b", "--output=c.json", "--csv=c.csv", "--junit=c.xml", "--report=c.html")
     assert code == 1
     assert "WORSE clients=10 msg_rate=10: e2e_p99 8 -> 18 ms" in out
     assert "unlike: option linger_ms: 5 -> 20" in out

@@ -9,11 +9,13 @@ import pytest
 from hydra.accounting.bottleneck import Bottleneck
 from hydra.accounting.latency import LatencySummary
 from hydra.accounting.totals import ThresholdOutcome
+from hydra.codec import to_builtins
 from hydra.files.atomic_write import write_json
 from hydra.options.options import Options
 from hydra.options.order import RunOrder
 from hydra.run.record import RunRecord
 from tests.facts import NO_LATENCY, made_result
+from tests.samples import run as sample_run
 
 ASKED = Options(total_sub_apps=3)
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\r\nfaked \u202e\x00"
@@ -68,6 +70,49 @@ def test_a_file_that_is_none_is_one_line_and_exit_code_2(call, content, words):
     assert err.count("\n") == 1
     assert words in err
     assert "result.json" in err
+
+
+def with_threshold(saved):
+    saved["order"]["options"]["threshold"] = ["e2e_p98<5ms"]
+
+
+def with_fewer_counts(saved):
+    saved["evidence"]["subscribers"][0]["e2e"] = {
+        "bits": 11,
+        "buckets": [1, 2],
+        "counts": [1],
+        "max_us": 2,
+        "negative": 0,
+    }
+
+
+def with_endless_buckets(saved):
+    saved["evidence"]["subscribers"][0]["e2e"]["buckets"] = [2**60]
+    saved["evidence"]["subscribers"][0]["e2e"]["counts"] = [1]
+
+
+def with_endless_bits(saved):
+    saved["evidence"]["subscribers"][0]["e2e"]["bits"] = 10**9
+
+
+@pytest.mark.parametrize("command", [("show",), ("report", "-o", "page.html")])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (with_threshold, "threshold 'e2e_p98<5ms' names no metric: did you mean"),
+        (with_fewer_counts, "2 buckets, 1 counts"),
+        (with_endless_buckets, "no histogram: a bucket that no latency has"),
+        (with_endless_bits, "no histogram: 1000000000 bits"),
+    ],
+)
+def test_a_result_that_somebody_changed_is_one_line_and_exit_code_2(call, command, change, words):
+    saved = to_builtins(sample_run(Options(total_sub_apps=1, test_duration=1)))
+    change(saved)
+    Path("result.json").write_text(json.dumps(saved))
+    code, out, err = call(*command, "result.json")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert words in err
+    assert "result.json is not a result file of Hydra" in err
 
 
 @pytest.mark.parametrize("name", ["\x1b[2J.json", "a\nb.json"])

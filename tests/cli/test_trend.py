@@ -25,14 +25,17 @@ def write_nights(middles):
 
 def test_a_night_from_which_on_it_is_slower_is_named(call):
     write_nights([10.0] * 8 + [14.0] * 6)
-    code, out, err = call("trend", "nights", "--output=t.json")
+    code, out, err = call("trend", "nights", "--output=t.json", "--report=t.html")
     assert (code, err) == (1, "")
     assert "2026-11-09T03:17" in out
     assert "worse" in out
     series = json.loads(Path("t.json").read_text())["series"]
     p99 = next(each for each in series if each["metric"] == "e2e_p99")
     assert [change["at"][:10] for change in p99["changes"]] == ["2026-11-09"]
-    assert len(p99["values"]) == 14
+    assert len(p99["values"]) == len(p99["ranges"]) == 14
+    low, high = p99["changes"][0]["interval"]
+    assert low < p99["changes"][0]["after"] - p99["changes"][0]["before"] < high
+    assert "WORSE since 2026-11-09: clients=10: e2e_p99" in Path("t.html").read_text()
 
 
 def test_a_faster_night_and_a_steady_series_are_no_failure(call):

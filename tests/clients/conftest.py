@@ -10,7 +10,7 @@ import struct
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from crc32c import crc32c
@@ -149,13 +149,6 @@ def make_broker(tmp_path_factory) -> Callable[[], EmbeddedBroker]:
         )
 
     return make
-
-
-@pytest.fixture(scope="session")
-def broker(make_broker) -> Iterator[EmbeddedBroker]:
-    """One broker for all tests that do it no harm."""
-    with make_broker() as running:
-        yield running
 
 
 @pytest.fixture(scope="session")

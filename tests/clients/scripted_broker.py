@@ -40,6 +40,11 @@ class ScriptedBroker:
         self.fetch_versions = (4, 17)
         self.fetch = self.good_fetch
         self.asked = []
+        self.brokers = []
+        """Those that lead nothing."""
+        self.closest = {}
+        """Partition -> replica that it sends clients to: its number among all brokers, in the order of their names."""
+        self.rack = b""
         self.throttle_ms = 0
         self.heard_from = {}
         """Client id -> the requests that it sent."""
@@ -111,6 +116,7 @@ class ScriptedBroker:
             partition = struct.unpack_from(">i", body, place)[0]
             asked[partition] = struct.unpack_from(">q", body, place + (8 if version >= 9 else 4))[0]
         self.asked.append((time.monotonic(), asked, version))
+        self.rack = body[at + 4 + 28 * len(asked) + 4 + 2 :] if version >= 11 else b""
         return self.fetch(asked, version)
 
     def apis(self):
@@ -118,7 +124,7 @@ class ScriptedBroker:
         return [(FETCH, *self.fetch_versions)]
 
     def _metadata(self, body):
-        nodes = sorted(set(self.leaders.values()), key=str)
+        nodes = sorted({*self.leaders.values(), *self.brokers}, key=str)
         out = struct.pack(">ii", 0, len(nodes))
         for number, node in enumerate(nodes):
             out += struct.pack(">i", number) + text(node.host) + struct.pack(">ih", node.port, -1)
@@ -133,7 +139,8 @@ class ScriptedBroker:
         found = {}
         for partition, offset in asked.items():
             error = 1 if offset < self.starts.get(partition, 0) else 0
-            rows = [data for base, count, data in self.logs.get(partition, []) if base + count > offset]
+            log = [] if partition in self.closest else self.logs.get(partition, [])
+            rows = [data for base, count, data in log if base + count > offset]
             found[partition] = (error, b"" if error else b"".join(rows))
         if not any(error or data for error, data in found.values()):
             self._stopping.wait(0.005)
@@ -145,7 +152,7 @@ class ScriptedBroker:
         for partition, (error, data) in found.items():
             out += struct.pack(">ihqq", partition, error, -1, -1)
             out += (struct.pack(">q", -1) if version >= 5 else b"") + struct.pack(">i", -1)
-            out += struct.pack(">i", -1) if version >= 11 else b""
+            out += struct.pack(">i", self.closest.get(partition, -1)) if version >= 11 else b""
             out += struct.pack(">i", len(data)) + data
         return out
 

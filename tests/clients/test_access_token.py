@@ -11,7 +11,7 @@ import time
 import pytest
 
 from hydra.clients import access_token
-from hydra.clients.access_token import AccessToken, expiry_s
+from hydra.clients.access_token import UNKNOWN_LIFETIME_S, AccessToken, expiry_s
 from hydra.errors import BrokerError
 from hydra.options.kafka_access import KafkaAccess, TokenSource
 
@@ -71,6 +71,8 @@ def test_a_renewal_that_fails_leaves_the_token_that_there_is(tmp_path):
     [
         ({"file": "/no/such/token"}, "/no/such/token cannot be read"),
         ({"command": "exit 3"}, "token command failed with exit status 3"),
+        ({"file": "a\0b"}, "cannot be read"),
+        ({"command": "a\0b"}, "cannot be started"),
         ({"command": "true"}, "token command gives no token"),
         ({"command": "echo two words topsecret"}, "token command gives no token"),
         ({"token": jwt(1000)}, "has expired"),
@@ -88,8 +90,13 @@ def test_a_command_prints_a_token():
 
 def test_a_command_that_hangs_is_ended(monkeypatch):
     monkeypatch.setattr(access_token, "FETCH_TIMEOUT_S", 0.2)
-    with pytest.raises(BrokerError, match=r"nothing within 0\.2 s"):
+    with pytest.raises(BrokerError, match=r"did not end, within 0\.2 s"):
         token_of(command="exec sleep 60").get()
+
+
+def test_a_command_that_prints_without_end_gives_none():
+    with pytest.raises(BrokerError, match="gives no token"):
+        token_of(command="while echo abc; do :; done").get()
 
 
 @pytest.fixture
@@ -99,12 +106,16 @@ def provider():
 
     class Provider(http.server.BaseHTTPRequestHandler):
         def do_POST(self):
-            body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            body = self.rfile.read(int(self.headers["Content-Length"] or 0)).decode()
             asked.append((base64.b64decode(self.headers["Authorization"].split()[1]).decode(), body))
-            status, content = answers.pop(0)
+            status, content, *headers = answers.pop(0)
             self.send_response(status)
+            for header in headers:
+                self.send_header(*header)
             self.end_headers()
             self.wfile.write(content.encode())
+
+        do_GET = do_POST  # noqa: N815  # what urllib makes of a redirected POST
 
         def log_message(self, *_):
             pass
@@ -115,6 +126,65 @@ def provider():
         yield f"http://127.0.0.1:{server.server_port}/token", asked, answers
         server.shutdown()
         thread.join()
+
+
+@pytest.mark.parametrize("lifetime", ["1e400", "1" + "0" * 400, "NaN"])
+def test_a_lifetime_that_counts_no_seconds_is_unknown(provider, lifetime):
+    url, _, answers = provider
+    answers.append((200, f'{{"access_token": "opaque", "expires_in": {lifetime}}}'))
+    assert token_of(url=url, client_id="a", client_secret="b").get()[1] - time.time() <= UNKNOWN_LIFETIME_S
+
+
+def test_a_provider_that_fails_is_asked_once_and_not_by_each_connection(provider, monkeypatch):
+    url, asked, answers = provider
+    token = token_of(url=url, client_id="app", client_secret="topsecret")
+    answers.extend([(503, ""), (200, '{"access_token": "opaque"}')])
+    monkeypatch.setattr(access_token, "ASK_AGAIN_S", 3600.0)
+    monkeypatch.setattr(access_token, "FAILURE_HOLDS_S", 3600.0)
+    for _ in range(3):
+        with pytest.raises(BrokerError, match="HTTP 503"):
+            token.get()
+    assert len(asked) == 1
+    monkeypatch.setattr(access_token, "ASK_AGAIN_S", 0.0)
+    with pytest.raises(BrokerError, match="HTTP 503"):
+        token.get()  # a thread asks from now on
+    deadline_s = time.monotonic() + 10
+    while token._failure is not None:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+    assert token.get()[0] == "opaque"
+    assert len(asked) == 2
+
+
+def test_a_failure_of_some_time_ago_is_no_answer(tmp_path):
+    file = tmp_path / "token"
+    token = token_of(file=str(file))
+    with pytest.raises(BrokerError):
+        token.get()
+    file.write_text("abc")
+    token._failed_s -= access_token.FAILURE_HOLDS_S
+    assert token.get()[0] == "abc"
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_clients_secret_follows_no_redirect(provider, status):
+    url, asked, answers = provider
+    answers.append((status, "", ("Location", url)))
+    with pytest.raises(BrokerError, match=rf"redirects \(HTTP {status}\)") as refused:
+        token_of(url=url, client_id="app", client_secret="topsecret").get()
+    assert len(asked) == 1
+    assert "topsecret" not in str(refused.value)
+
+
+def test_a_provider_on_this_machine_is_asked_without_a_proxy(provider, monkeypatch):
+    url, asked, answers = provider
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.setattr("urllib.request._opener", None)  # it would keep the proxies of an earlier test
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    answers.append((200, '{"access_token": "opaque"}'))
+    assert token_of(url=url, client_id="app", client_secret="s").get()[0] == "opaque"
+    assert len(asked) == 1
 
 
 def test_an_identity_provider_grants_a_token(provider):
@@ -131,6 +201,7 @@ def test_an_identity_provider_grants_a_token(provider):
     [
         ((401, '{"error": "invalid_client"}'), r"refused the client 'app' \(HTTP 401\)"),
         ((200, "<html>"), "cannot be asked"),
+        ((200, "[" * 5000), "cannot be asked"),
         ((200, "[]"), "without an access_token"),
         ((200, '{"access_token": 3}'), "without an access_token"),
     ],

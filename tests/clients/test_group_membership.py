@@ -21,7 +21,7 @@ pytestmark = [
     # kafka-python leaves the sockets of refused connections to the garbage collector.
     pytest.mark.filterwarnings("ignore:.*<socket.socket:pytest.PytestUnraisableExceptionWarning"),
 ]
-DRIVERS = ("wire", "confluent")
+MEMBERS = (("wire", "classic"), pytest.param("wire", "consumer", marks=pytest.mark.release), ("confluent", "classic"))
 GROUPS = {"own": lambda topic, number: f"{topic}-{number}", "shared": lambda topic, _number: topic}
 
 
@@ -74,10 +74,11 @@ def members(reading, broker, until):
     """Makes a task's clients and has them join; ``first`` is the number of the first one."""
     made = []
 
-    def make(topic, driver, group, *, partitions, clients=3, first=0, positioned=True):
+    def make(topic, driver, group, *, partitions, protocol="classic", clients=3, first=0, positioned=True):
         asked = reading(
-            broker.bootstrap_servers, topic, driver=driver, partitions=partitions, clients=clients, group_mode="group"
-        )
+            broker.bootstrap_servers, topic, driver=driver, partitions=partitions, clients=clients, group_mode="group",
+            group_protocol=protocol,
+        )  # fmt: skip
         assignments = tuple(
             ClientAssignment(
                 f"c{first + number}",
@@ -142,13 +143,13 @@ def got_of(drivers, partition):
 
 
 @pytest.mark.parametrize("group", GROUPS)
-@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.parametrize(("driver", "protocol"), MEMBERS)
 def test_members_get_every_record_once_and_the_broker_knows_them(
-    broker, new_topic, members, send, until, groups, committed, listed, driver, group
+    broker, new_topic, members, send, until, groups, committed, listed, driver, protocol, group
 ):
     partitions, clients = 5, 3
     topic = new_topic(broker, partitions)
-    reader = members(topic, driver, group, partitions=partitions, clients=clients)
+    reader = members(topic, driver, group, partitions=partitions, protocol=protocol, clients=clients)
     names = {GROUPS[group](topic, number) for number in range(clients)}
     there = groups(names)
     assert {state for state, _ in there.values()} == {"STABLE"}
@@ -182,17 +183,21 @@ def test_members_get_every_record_once_and_the_broker_knows_them(
 
 
 @pytest.mark.release
-@pytest.mark.parametrize("driver", DRIVERS)
-def test_members_that_come_and_go_lose_and_duplicate_nothing(broker, new_topic, members, send, until, driver):
+@pytest.mark.parametrize(("driver", "protocol"), MEMBERS)
+def test_members_that_come_and_go_lose_and_duplicate_nothing(broker, new_topic, members, send, until, driver, protocol):
     partitions = 4
     topic = new_topic(broker, partitions)
-    first = members(topic, driver, "shared", partitions=partitions, clients=1)
+    first = members(topic, driver, "shared", partitions=partitions, protocol=protocol, clients=1)
     first.tallies[0].time_by(
         DeliveryTiming(SendPlan(1000, 12), Partitioner(partitions, 100), time.monotonic(), time.time())
     )
     send(topic, partitions)
     until(lambda: got_of([first], 3)[1] == RECORDS, lambda: poll([first]))
-    second = members(topic, driver, "shared", partitions=partitions, clients=1, first=1, positioned=False)
+    second = members(
+        topic, driver, "shared", partitions=partitions, protocol=protocol, clients=1, first=1, positioned=False
+    )
+    # Step by step, a member that has joined has nothing until the other one has let go.
+    until(lambda: second.tallies[0].held, lambda: poll([first, second]))
     positioned_all([first, second], until, partitions)
     assert first.tallies[0].rebalances == 1
     assert all(part.start_offset == RECORDS for part in second.tallies[0].partitions.values())
@@ -210,9 +215,10 @@ def test_members_that_come_and_go_lose_and_duplicate_nothing(broker, new_topic, 
     assert [got_of(both, number) for number in range(partitions)] == [([(0, 3 * RECORDS)], 3 * RECORDS)] * partitions
 
 
-def test_groups_with_members_that_never_left_are_deleted_too(broker, new_topic, members, listed, until):
+@pytest.mark.parametrize("protocol", ["classic", pytest.param("consumer", marks=pytest.mark.release)])
+def test_groups_with_members_that_never_left_are_deleted_too(broker, new_topic, members, listed, protocol):
     topic = new_topic(broker, 2)
-    members(topic, "wire", "shared", partitions=2, clients=2)
+    members(topic, "wire", "shared", partitions=2, protocol=protocol, clients=2)
     assert topic in listed()
     admin = KafkaTopicAdmin(broker.bootstrap_servers)
     admin.delete_groups([topic, "never-there"])

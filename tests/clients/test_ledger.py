@@ -15,7 +15,7 @@ from hydra.clients.confluent_publisher import ConfluentPublisher, _Block, queue_
 from hydra.clients.confluent_publisher import settings as librdkafka_settings
 from hydra.clients.kafka_python import publisher_settings
 from hydra.clients.ledger import PROOFS_OF_REFUSAL, DeliveryLedger, RecordValues, sequence_of, timed_out
-from hydra.clients.wire_batches import PartitionQueue
+from hydra.clients.wire_batches import PartitionQueue, PendingBatch
 from hydra.clients.wire_publisher import WirePublisher
 from hydra.options.options import Options
 from hydra.options.order import RunOrder, TopicFacts
@@ -50,6 +50,22 @@ def test_the_ledger_counts_each_record_once():
     assert (first.attempted, first.acked, first.failed) == (10, ((0, 6),), ((8, 9),))
     assert (second.attempted, second.acked, second.failed) == (5, (), ())
     assert (ledger.acked, ledger.failed) == (6, 1)
+
+
+def test_what_was_timed_is_taken_once():
+    ledger = DeliveryLedger(1)
+    ledger.time_acks([(0.002, 3), (-0.1, 1), (9.0, 0)])
+    found = ledger.take_ack_latencies()
+    assert (len(found), found.max_us, found.negative, min(found.counts.values())) == (4, 2000, 0, 1)
+    assert len(ledger.take_ack_latencies()) == 0
+
+
+def test_a_batch_knows_how_long_the_records_of_each_millisecond_wait():
+    batch = PendingBatch(PartitionQueue(0, idempotent=False), 0, 10.0)
+    batch.stretches += [(3, 500), (2, 504)]
+    waits = batch.waits(10.020)
+    assert [records for _, records in waits] == [3, 2]
+    assert [seconds for seconds, _ in waits] == pytest.approx([0.020, 0.016])
 
 
 def test_the_ledger_tells_why_the_most_frequent_reason_first():

@@ -81,9 +81,64 @@ def test_a_broker_that_is_back_at_another_address_is_found(scripted, subscriber,
     until(lambda: tally.received == 10, lambda: driver.poll(0.05))
 
 
-def test_a_name_that_is_unknown_is_the_clients_error(subscriber, until):
-    driver = subscriber(9092)
-    until(lambda: "kafka.example:9092: " in driver.tallies[0].error, lambda: driver.poll(0.05))
+@pytest.fixture
+def failing_look_ups(monkeypatch):
+    """No name can be looked up, for the reasons in turn; the reasons that are left."""
+    reasons = []
+
+    def fail(*_arguments, **_settings):
+        raise reasons.pop()
+
+    monkeypatch.setattr(wire_addresses.socket, "getaddrinfo", fail)
+    return reasons
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"),
+        socket.gaierror(socket.EAI_NODATA, "No address associated with hostname"),
+        socket.gaierror(socket.EAI_MEMORY, "Out of it"),
+        UnicodeError("label too long"),
+    ],
+)
+def test_a_name_that_is_unknown_is_told_and_no_fault_of_the_client(subscriber, until, failing_look_ups, reason):
+    failing_look_ups.append(reason)
+    tally = subscriber(9092).tallies[0]
+    words = getattr(reason, "strerror", None) or str(reason)
+    assert tally.error == f"kafka.example:9092: the name cannot be resolved ({words})"
+    assert tally.own_errors.count == 0
+
+
+def test_a_look_up_that_failed_is_made_again_after_a_while_and_not_for_each_client(monkeypatch, failing_look_ups):
+    now_s = [100.0]
+    monkeypatch.setattr(wire_addresses.time, "monotonic", lambda: now_s[0])
+    addresses = wire_addresses.Addresses()
+    failing_look_ups += [socket.gaierror(socket.EAI_AGAIN, "again"), socket.gaierror(socket.EAI_AGAIN, "not yet")]
+    for _client in range(200):
+        with pytest.raises(socket.gaierror, match="not yet"):
+            addresses.of(Endpoint(NAME, 1))
+    now_s[0] += wire_addresses._ASK_AGAIN_S
+    with pytest.raises(socket.gaierror, match="again"):
+        addresses.of(Endpoint(NAME, 1))
+    assert not failing_look_ups
+
+
+def test_a_look_up_that_took_long_is_good_from_its_end_on(monkeypatch):
+    now_s, looks = [100.0], []
+
+    def slowly(*_arguments, **_settings):
+        now_s[0] += 5 * wire_addresses._ASK_AGAIN_S
+        looks.append(now_s[0])
+        raise socket.gaierror(socket.EAI_AGAIN, "no name server answers")
+
+    monkeypatch.setattr(wire_addresses.time, "monotonic", lambda: now_s[0])
+    monkeypatch.setattr(wire_addresses.socket, "getaddrinfo", slowly)
+    addresses = wire_addresses.Addresses()
+    for _client in range(3):
+        with pytest.raises(socket.gaierror, match="no name server"):
+            addresses.of(Endpoint(NAME, 1))
+    assert len(looks) == 1
 
 
 @pytest.mark.parametrize("beginning", TLS_RECORDS)

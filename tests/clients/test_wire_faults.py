@@ -72,6 +72,69 @@ def test_it_reads_with_the_best_version(scripted, subscriber, received, run_batc
     assert (tally.fetches > 0, tally.received_bytes) == (True, len(run_batch(range(10))))
 
 
+@pytest.fixture
+def replicas(scripted, run_batch):
+    """(leader, follower, its node id) of partition 0: the leader sends clients to the follower, and serves none."""
+    leader, follower = scripted(), scripted()
+    leader.leaders, leader.brokers = {0: leader.endpoint}, [follower.endpoint]
+    follower.append(run_batch(range(10)))
+    node_id = int(str(follower.endpoint) > str(leader.endpoint))
+    leader.closest = {0: node_id}
+    return leader, follower, node_id
+
+
+def test_it_reads_from_the_replica_that_the_leader_names(replicas, subscriber, received):
+    leader, follower, node_id = replicas
+    driver = subscriber(leader, client_rack="r2")
+    tally = received(driver, 10)
+    assert leader.rack == b"r2"
+    assert (tally.followers, tally.positioned, tally.error) == ({node_id}, True, "")
+    assert [each.leader for each in driver._clients[0].fetchers.values()] == [follower.endpoint]
+
+
+def test_a_replica_that_no_broker_has_told_of_yet_is_no_fault_of_the_client(replicas, subscriber, received, until):
+    leader, _, _ = replicas
+    leader.closest = {0: 77}
+    driver = subscriber(leader, client_rack="r2")
+    tally = driver.tallies[0]
+    until(lambda: "broker 77" in tally.error, lambda: driver.poll(0.05), describe=tally.stats)
+    assert tally.own_errors.count == 0
+    leader.closest = {}
+
+
+def out_of_range(follower):
+    follower.fetch = lambda asked, version: follower.response({0: (1, b"")}, version)
+
+
+@pytest.mark.parametrize("fail", [out_of_range, lambda follower: follower.close()], ids=["out_of_range", "gone"])
+def test_a_replica_that_fails_leads_back_to_the_leader_and_nothing_is_lost(
+    replicas, subscriber, received, run_batch, fail
+):
+    leader, follower, _ = replicas
+    driver = subscriber(leader, client_rack="r2")
+    received(driver, 10)
+    leader.append(run_batch(range(10)))
+    leader.append(run_batch(range(10, 20)))
+    leader.closest = {}
+    fail(follower)
+    tally = received(driver, 20)
+    part = tally.partitions[0]
+    assert (sequences(part), duplicates(part), part.jumps) == ([(0, 20)], 0, [])
+    assert (tally.error, driver._clients[0].replicas) == ("", {})
+
+
+def test_after_a_while_the_leader_is_asked_anew_which_replica_is_closest(
+    replicas, subscriber, received, until, monkeypatch
+):
+    monkeypatch.setattr(wire_client, "REPLICA_LEASE_S", 0.0)
+    leader, _, node_id = replicas
+    driver = subscriber(leader, client_rack="r2")
+    tally = received(driver, 10)
+    asked = len(leader.asked)
+    until(lambda: len(leader.asked) > asked + 1, lambda: driver.poll(0.05), describe=tally.stats)
+    assert (tally.received, tally.followers, tally.error) == (10, {node_id}, "")
+
+
 @pytest.mark.parametrize("versions", [(0, 3), (12, 17)])
 def test_a_broker_without_a_known_fetch_version_is_named(scripted, subscriber, until, versions):
     broker = scripted()

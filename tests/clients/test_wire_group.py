@@ -9,7 +9,7 @@ import time
 import pytest
 
 from hydra.accounting.intervals import received
-from hydra.clients import wire_group
+from hydra.clients import wire_classic_member, wire_group
 from hydra.clients import wire_group_protocol as protocol
 from hydra.clients.wire_protocol import MALFORMED, Reader
 from hydra.clients.wire_subscriber import WireSubscriber
@@ -112,7 +112,7 @@ class ScriptedCoordinator(ScriptedBroker):
 
 @pytest.fixture(autouse=True)
 def _quickly(monkeypatch):
-    monkeypatch.setattr(wire_group, "HEARTBEAT_S", 0.05)
+    monkeypatch.setattr(wire_classic_member, "HEARTBEAT_S", 0.05)
     monkeypatch.setattr(wire_group, "HEARTBEAT_BEFORE_START_S", 0.05)
     monkeypatch.setattr(wire_group, "COMMIT_S", 0.2)
 
@@ -350,7 +350,7 @@ def test_partitions_are_assigned_in_ranges():
 
 
 def test_what_is_assigned_is_read_back():
-    request = bytes(protocol.sync_request(protocol.Membership("c", "g", 3, "m"), "topic", {"m": (4, 5), "n": ()}))
+    request = bytes(protocol.sync_request(protocol.MemberName("c", "g", 3, "m"), "topic", {"m": (4, 5), "n": ()}))
     assert request.count(b"topic") == 1
     at = request.index(b"\x00\x01m\x00\x00", request.index(b"\x00\x01m") + 3) + 3
     content = b"\x00\x00" + request[at : at + 4 + struct.unpack_from(">i", request, at)[0]]

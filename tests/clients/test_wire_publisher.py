@@ -247,6 +247,7 @@ def test_a_batch_that_is_too_large_for_the_broker_is_halved(cluster, publisher, 
     sender.send(0, 0, 300)
     count = sender.flush(20)
     assert (count.acked, count.failed) == (300, 0)
+    assert (count.error, count.refusals) == ("", ()), "nothing was refused for good"
     assert sorted(broker.log.sequences[0]) == list(range(300))
     assert max(broker.log.batches[0]) <= 10
     if acks == "all":
@@ -458,6 +459,22 @@ def test_after_the_delivery_time_out_nothing_is_tried_again(cluster, publisher, 
     assert sender.flush(10).acked == 10
     assert len(broker.requests) == tries + 1
     assert outcome(sender) == (50, ((40, 50),), ())
+
+
+def test_while_everybody_connects_a_short_delivery_timeout_gives_up_no_connection(cluster, publisher):
+    broker = cluster()
+    known = broker.apis
+
+    def slowly():
+        time.sleep(0.4)  # eight times the delivery timeout
+        return known()
+
+    broker.apis = slowly
+    sender = publisher(broker, opened=False)
+    sender.timeout_ms = 50
+    sender.open(20)
+    assert broker.versions_asked == 1, "the first connection was waited for"
+    assert sender._connect_timeout_s == 0.05, "from then on records would be late"
 
 
 def test_a_silent_broker_is_hung_up_on_after_the_request_time_out(cluster, publisher):

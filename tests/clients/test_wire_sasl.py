@@ -7,7 +7,10 @@ import struct
 import pytest
 
 from hydra.clients import wire_sasl as sasl
+from hydra.clients.wire_connection import loop_for
+from hydra.endpoints import Endpoint
 from hydra.errors import BrokerError
+from hydra.kafka_errors import is_own_error
 from hydra.options.kafka_access import KafkaAccess, TokenSource
 
 # RFC 7677, 3: SCRAM-SHA-256 of user "user" with password "pencil"
@@ -121,3 +124,13 @@ def test_a_broker_before_1_0_is_told_of():
     assert sasl.chosen_version({36: (0, 0)}) == 0
     with pytest.raises(BrokerError, match=r"too old.*Kafka 1.0"):
         sasl.chosen_version({17: (0, 1)})
+
+
+def test_a_token_that_nobody_gives_is_no_fault_of_the_client():
+    loop = loop_for(KafkaAccess("SASL_PLAINTEXT", "OAUTHBEARER", tokens=TokenSource(file="/nowhere/token")))
+    connection = loop.connection(Endpoint("h", 1), "c", on_open=lambda: None, on_lost=lambda _: None)
+    handshake = bytearray(struct.pack(">hi", 0, 0))
+    with pytest.raises(BrokerError, match=r"^SASL/OAUTHBEARER: the token file /nowhere/token cannot be read") as caught:
+        connection._take_mechanisms(handshake, 0, len(handshake))
+    assert not is_own_error(str(caught.value))
+    loop.close()

@@ -2,7 +2,7 @@
 
 import ast
 import dataclasses
-import importlib.metadata
+import itertools
 import json
 import shutil
 import subprocess
@@ -19,6 +19,7 @@ from hydra.engine.code_server import CodeServer
 from hydra.engine.marathon_connection import app_definition
 from hydra.options.options import Options
 from hydra.run.protocols import AppSpec
+from tests.test_packaging import distributions_of_packages
 
 pytestmark = pytest.mark.integration
 
@@ -115,8 +116,8 @@ def test_it_has_all_that_a_task_can_import():
                     wanted.add(parts[0])
                 elif parts[1:2] != ["cli"] and (module := root.joinpath(*parts[1:]).with_suffix(".py")).is_file():
                     waiting.append(module)
-    owners = importlib.metadata.packages_distributions()
-    third_party = {owners[name][0] for name in wanted if name in owners and name not in sys.stdlib_module_names}
+    owners = distributions_of_packages()
+    third_party = {*itertools.chain(*(owners.get(name, ()) for name in wanted - sys.stdlib_module_names))}
     assert {"msgspec", "pyzmq", "confluent-kafka"} <= third_party
     assert third_party <= set(apps.TASK_DISTRIBUTIONS)
 

@@ -1,5 +1,6 @@
 """The code server: what it serves and refuses, and the main job on agents that have Python and no Hydra."""
 
+import contextlib
 import hashlib
 import http.client
 import os
@@ -15,9 +16,12 @@ import pytest
 import requests
 
 from hydra.endpoints import Endpoint
-from hydra.engine.code_server import MAX_CONNECTIONS, CodeServer, FileServer, own_address
+from hydra.engine import bounded_server
+from hydra.engine.bounded_server import MAX_CONNECTIONS, MAX_CONNECTIONS_OF_PEER
+from hydra.engine.code_server import CodeServer, FileServer, own_address
 from hydra.errors import UsageError
 from hydra.options.options import Options
+from tests.commands import wait_until
 
 ANY_PORT = Endpoint("127.0.0.1", 0)
 CONTENT = os.urandom(3_000_000)
@@ -97,18 +101,88 @@ def test_nothing_but_the_one_path(serve, change):
     assert server.requests == 0
 
 
+def idle(closing, server, number, source="127.0.0.1"):
+    """Connections that ask for nothing."""
+    address = (urlsplit(server.url).hostname, urlsplit(server.url).port)
+    return [
+        closing.enter_context(socket.create_connection(address, timeout=10, source_address=(source, 0)))
+        for _ in range(number)
+    ]
+
+
 def test_a_crowd_of_idle_connections_is_bounded_and_harms_nobody_who_came_first(serve):
     server = serve()
-    address = (urlsplit(server.url).hostname, urlsplit(server.url).port)
-    idle = [socket.create_connection(address, timeout=10) for _ in range(MAX_CONNECTIONS + 8)]
-    try:
-        for connection in idle[-8:]:
+    with contextlib.ExitStack() as closing:
+        first = idle(closing, server, MAX_CONNECTIONS_OF_PEER + 4)
+        others = idle(closing, server, MAX_CONNECTIONS - MAX_CONNECTIONS_OF_PEER + 4, "127.0.0.2")
+        for connection in (*first[-4:], *others[-4:]):
             assert connection.recv(1) == b"", "who is one too many is sent away"
-        idle[0].sendall(f"GET {urlsplit(server.url).path} HTTP/1.0\r\n\r\n".encode())
-        assert idle[0].recv(15).startswith(b"HTTP/1.0 200")
-    finally:
-        for connection in idle:
-            connection.close()
+        for connection in (first[0], others[0]):
+            connection.sendall(f"GET {urlsplit(server.url).path} HTTP/1.0\r\n\r\n".encode())
+            assert connection.recv(15).startswith(b"HTTP/1.0 200")
+
+
+def test_who_sends_a_request_byte_by_byte_is_given_up_and_makes_room(serve, monkeypatch):
+    monkeypatch.setattr(bounded_server, "MAX_CONNECTIONS_OF_PEER", 2)
+    server = serve()
+
+    def is_given_up(connection):
+        try:
+            connection.sendall(b"a")
+            return connection.recv(1, socket.MSG_DONTWAIT) == b""
+        except BlockingIOError:
+            return False
+        except OSError:  # what comes after the end is reset
+            return True
+
+    with contextlib.ExitStack() as closing:
+        with monkeypatch.context() as patch:
+            patch.setattr(bounded_server, "HEAD_TIMEOUT_S", 0.2)
+            slow = idle(closing, server, 2)
+            for connection in slow:
+                connection.sendall(b"GET / HTTP/1.1\r\nX-A: ")
+            for connection in slow:
+                wait_until(lambda each=connection: is_given_up(each), 10, "the server ends it although bytes come")
+            wait_until(lambda: not server._held, 10, "its place is free")
+        assert requests.get(server.url, timeout=10).status_code == 200
+
+
+def test_who_does_not_take_the_response_is_given_up(serve, monkeypatch):
+    monkeypatch.setattr(bounded_server, "REQUEST_TIMEOUT_S", 0.2)
+    server = serve()
+    server.path.write_bytes(bytes(30_000_000))
+    with contextlib.ExitStack() as closing:
+        (slow,) = idle(closing, server, 1)
+        slow.sendall(f"GET {urlsplit(server.url).path} HTTP/1.0\r\n\r\n".encode())
+        slow.recv(1)
+        wait_until(lambda: not server._held, 10, "the server ends it although it has more to send")
+    assert server.requests == 0, "the file was not taken whole"
+
+
+def test_a_thread_that_cannot_be_started_takes_no_place(serve, monkeypatch):
+    server = serve()
+
+    def refuse(*_arguments):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch, contextlib.ExitStack() as closing:
+        patch.setattr(bounded_server.ThreadingHTTPServer, "process_request", refuse)
+        (refused,) = idle(closing, server, 1)
+        assert refused.recv(1) == b""
+    assert server._held == {}
+    assert requests.get(server.url, timeout=10).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        ("10.0.0.1", "10.0.0.1", True), ("10.0.0.1", "10.0.0.2", False),
+        ("2001:db8::1", "2001:db8::ffff:1", True), ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("::ffff:10.0.0.1", "::ffff:10.0.0.2", False), ("fe80::1%eth0", "fe80::1", True),
+    ],
+)  # fmt: skip
+def test_who_is_one_peer(first, second, same):
+    assert (bounded_server._peer((first, 1)) == bounded_server._peer((second, 2, 0, 0))) is same
 
 
 def test_a_taken_port_is_told_with_its_owner(serve):

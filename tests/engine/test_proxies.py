@@ -48,3 +48,19 @@ def test_a_proxy_that_failed_is_named_without_its_secrets(proxy):
         connection.request("list apps", "GET", "/v2/apps", dict, deadline_s=clock.now_s())
     assert f"through the proxy {proxy} that the environment names" in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+def merged(session, url="https://m.lab:6443/"):
+    return session.merge_environment_settings(url, {}, True, None, None)
+
+
+def test_what_a_session_was_given_wins_over_the_environment(monkeypatch, proxy):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/environment/ca.pem")
+    with contextlib.closing(BoundedSession(2.0, trust_env=True)) as session:
+        assert merged(session)["verify"] == "/environment/ca.pem"
+        assert proxy in merged(session)["proxies"]["https"]
+        session.verify, session.proxies = "/given/ca.pem", {"https": "http://given:1"}
+        assert merged(session)["verify"] == "/given/ca.pem"
+        assert merged(session)["proxies"] == {"https": "http://given:1"}
+        session.verify = False
+        assert merged(session)["verify"] is False

@@ -6,12 +6,13 @@ import dataclasses
 import os
 import pwd
 import stat
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
-from hydra.codec import encode
+from hydra.codec import decode, encode
 from hydra.errors import InfrastructureError
 from hydra.files.folders import (
     OWNER,
@@ -22,9 +23,9 @@ from hydra.files.folders import (
     remove_run_folder,
     run_folder,
     state_folder,
-    this_process,
     write_bug_log,
 )
+from hydra.files.process_identity import ProcessIdentity, this_process
 
 
 @pytest.fixture
@@ -43,12 +44,29 @@ def test_a_folder_is_this_users_alone_and_gone_at_the_end(temporary):
     assert list(temporary.iterdir()) == []
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a start time is noted once")
+@pytest.mark.parametrize("moved_s", [-3600.0, -1.0, 2.0])
+def test_the_folder_of_a_live_owner_stays_when_the_clock_is_set(temporary, monkeypatch, moved_s):
+    import psutil
+
+    folder, before_s = new_run_folder("hydra-x"), psutil.boot_time()
+    make_run_folder(folder)
+    monkeypatch.setattr("psutil._pslinux.boot_time", lambda: before_s + moved_s)
+    assert abs(psutil.Process().create_time() - this_process_started_s(folder)) >= 1, "the clock has moved"
+    reap_orphans()
+    assert folder.exists()
+
+
+def this_process_started_s(folder):
+    return decode((folder / OWNER).read_bytes(), ProcessIdentity).started_s
+
+
 def test_the_folder_of_a_killed_owner_is_removed_and_nothing_else(temporary):
     killed, garbage, other = (new_run_folder(f"hydra-{name}") for name in ("killed", "garbage", "other"))
     for folder in (killed, garbage, other):
         make_run_folder(folder)
     # Another process has got the pid since.
-    (killed / OWNER).write_bytes(encode(dataclasses.replace(this_process(), started_s=1.0)))
+    (killed / OWNER).write_bytes(encode(dataclasses.replace(this_process(), started="another")))
     (garbage / OWNER).write_bytes(b"no owner")
     reap_orphans()
     assert {path.name for path in temporary.iterdir()} == {garbage.name, other.name}
@@ -136,7 +154,7 @@ def test_a_folder_of_another_user_is_neither_read_nor_removed(temporary, tmp_pat
     elif owner == "fifo":
         os.mkfifo(ours / OWNER)
     else:
-        (ours / OWNER).write_bytes(encode(dataclasses.replace(this_process(), started_s=1.0)))
+        (ours / OWNER).write_bytes(encode(dataclasses.replace(this_process(), started="another")))
     os.chown(place, 65534, 65534, follow_symlinks=False)
     reap_orphans()
     assert os.path.lexists(ours / OWNER)
@@ -152,7 +170,7 @@ def test_an_owner_that_is_no_small_file_is_not_read(temporary, owner):
     elif owner == "fifo":
         os.mkfifo(folder / OWNER)
     else:
-        dead = encode(dataclasses.replace(this_process(), started_s=1.0))
+        dead = encode(dataclasses.replace(this_process(), started="another"))
         (folder / OWNER).write_bytes(dead + b" " * 10_000)
     reap_orphans()
     assert folder.exists()

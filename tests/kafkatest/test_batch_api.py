@@ -15,6 +15,7 @@ from tests.commands import Place
 pytestmark = pytest.mark.integration
 
 
+@pytest.mark.release
 def test_the_notebook_cell_by_cell(place, monkeypatch) -> None:
     place.enter(monkeypatch)
 
@@ -107,7 +108,12 @@ def test_acks_and_publishers(runner, acks, pub_driver, partitions) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sub_driver", "group"), [("wire", "shared"), ("confluent", "own"), ("kafka-python", "shared")]
+    ("sub_driver", "group"),
+    [
+        ("wire", "shared"),
+        pytest.param("confluent", "own", marks=pytest.mark.release),
+        pytest.param("kafka-python", "shared", marks=pytest.mark.release),
+    ],
 )
 def test_group(runner, sub_driver, group) -> None:
     res = run(runner, sub_driver=sub_driver, group=group, partitions=4, msg_batch=10)

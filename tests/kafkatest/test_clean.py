@@ -17,7 +17,8 @@ from hydra.broker.admin import KafkaTopicAdmin
 from hydra.cli.main import run
 from hydra.codec import encode
 from hydra.files.atomic_write import try_lock
-from hydra.files.folders import ProcessIdentity, state_folder, this_process
+from hydra.files.folders import state_folder
+from hydra.files.process_identity import ProcessIdentity, this_process
 from hydra.kafkatest.leftovers import Found, RunTrace, counted, judge, judged_in_order, run_id_in
 from hydra.kafkatest.traces import Trace, forget_trace, read_traces
 from tests.commands import wait_until

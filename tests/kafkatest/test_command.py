@@ -66,6 +66,7 @@ def test_wrong_ini_is_named_by_file_line_and_key(hydra, place) -> None:
     assert command.errors == ["hydra: hydra.ini:3: [kafka] acks = '7' must be 0, 1 or all"]
 
 
+@pytest.mark.release
 @pytest.mark.usefixtures("on_running_stack")
 def test_flags_win_over_ini(hydra, place) -> None:
     (place.work / "my.ini").write_text("[hydra]\ntotal_sub_apps = 2\nclients_per_app = 3\ntest_duration = 1\n")

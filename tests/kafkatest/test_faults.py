@@ -61,9 +61,10 @@ def test_all_subscribers_killed(hydra, place) -> None:
     assert place.record()["result"]["totals"]["clients_missing"] == 20
 
 
+@pytest.mark.release
 @pytest.mark.usefixtures("on_running_stack")
 def test_publisher_killed(hydra, place) -> None:
-    command = hydra("kafka", "--total_sub_apps=2", "--test_duration=60", "--output=result.json")
+    command = hydra("kafka", "--warmup=0", "--total_sub_apps=2", "--test_duration=60", "--output=result.json")
     command.wait_for(r"delivered [1-9]")
     (publisher,) = place.tasks("kafka-pub")
     publisher.kill()
@@ -90,6 +91,7 @@ def test_embedded_kafka_killed(hydra, place) -> None:
     assert place.record()["exit_code"] == 4
 
 
+@pytest.mark.release
 @pytest.mark.usefixtures("on_running_stack")
 @pytest.mark.parametrize(
     ("publisher", "made_again"),

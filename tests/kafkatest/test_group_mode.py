@@ -6,6 +6,7 @@ import re
 import time
 
 import pytest
+from confluent_kafka import ConsumerGroupType
 from confluent_kafka.admin import AdminClient
 
 from tests.commands import wait_until
@@ -32,6 +33,7 @@ def groups(external_kafka):
     return look
 
 
+@pytest.mark.release
 @pytest.mark.usefixtures("on_running_stack")
 @pytest.mark.parametrize(("driver", "group"), [("wire", "own"), ("confluent", "shared")])
 def test_every_client_is_a_member_and_every_record_counts(hydra, place, groups, driver, group) -> None:
@@ -50,6 +52,25 @@ def test_every_client_is_a_member_and_every_record_counts(hydra, place, groups, 
     assert totals["clients_expecting"] == (6 if group == "own" else PARTITIONS)
     assert {client["rebalances"] for client in result["clients"]} == {0}
     assert groups() == {}
+
+
+@pytest.mark.release
+@pytest.mark.usefixtures("on_running_stack")
+def test_members_by_the_consumer_protocol_are_that_and_every_record_counts(hydra, place, external_kafka) -> None:
+    admin = AdminClient({"bootstrap.servers": external_kafka})
+
+    def types() -> list[ConsumerGroupType]:
+        listed = admin.list_consumer_groups(request_timeout=10).result(10).valid
+        return [each.type for each in listed if each.group_id.startswith("hydra-")]
+
+    asked = ("--group_protocol=consumer", "--group=shared", "--sub_driver=confluent", "--partitions=6")
+    command = hydra(*RUN, *asked, "--test_duration=3", "--output=result.json")
+    command.wait_for(r"delivered [1-9]")
+    assert types() == [ConsumerGroupType.CONSUMER]
+    command.end_well()
+    totals = place.record()["result"]["totals"]
+    assert (totals["records_delivered"], totals["records_lost"], totals["clients_expecting"]) == (3000, 0, 6)
+    assert types() == []
 
 
 @pytest.mark.release

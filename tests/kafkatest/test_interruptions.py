@@ -28,12 +28,17 @@ def interrupt(hydra, place, moment: str, number: signal.Signals) -> None:
 
 @pytest.mark.parametrize(
     ("moment", "number"),
-    [("starting", signal.SIGINT), ("starting", signal.SIGTERM), ("sending", signal.SIGINT)],
+    [
+        pytest.param("starting", signal.SIGINT, marks=pytest.mark.release),
+        pytest.param("starting", signal.SIGTERM, marks=pytest.mark.release),
+        ("sending", signal.SIGINT),
+    ],
 )
 def test_interrupted_with_a_stack_of_its_own(hydra, place, moment, number) -> None:
     interrupt(hydra, place, moment, number)
 
 
+@pytest.mark.release
 @pytest.mark.usefixtures("on_running_stack")
 @pytest.mark.parametrize(
     ("moment", "number"),
@@ -49,6 +54,7 @@ def test_interrupted_on_a_stack_that_stays(hydra, place, moment, number) -> None
     interrupt(hydra, place, moment, number)
 
 
+@pytest.mark.release
 def test_interrupted_twice(hydra, place) -> None:
     command = hydra("kafka", "--warmup=0", "--total_sub_apps=2", "--test_duration=60")
     command.wait_for("^hydra: sending")
@@ -69,6 +75,7 @@ def test_controller_killed(hydra, place) -> None:
     place.assert_nothing_left(10)
 
 
+@pytest.mark.release
 def test_local_stack_killed(hydra, place) -> None:
     """The process that holds Marathon and Kafka dies: its children go with it, and the run ends with the reason."""
     command = hydra("kafka", "--warmup=0", "--total_sub_apps=2", "--test_duration=60")

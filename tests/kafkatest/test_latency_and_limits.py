@@ -13,7 +13,7 @@ import pytest
 from tests.commands import skip_if_others_use_the_machine, suspend
 from tests.quotas import client_quota
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.release]
 
 
 @pytest.mark.alone
@@ -103,7 +103,7 @@ def test_a_run_in_which_nothing_gives_way_has_no_limit(hydra, place) -> None:
         skip_if_others_use_the_machine(result["totals"])
     assert code == 0, command.text
     assert result["bottleneck"] == {
-        "limit": "none", "harness_limited": False, "symptoms": [], "evidence": [], "advice": "",
+        "limit": "none", "harness_limited": False, "symptoms": [], "evidence": [], "advice": "", "part": "",
     }  # fmt: skip
     assert [outcome["kept"] for outcome in result["thresholds"]] == [True] * 3
     latency = result["latency"]
@@ -171,6 +171,8 @@ def test_a_broker_with_little_cpu_is_the_limit(hydra, place) -> None:
         skip_if_others_use_the_machine(result["totals"])
     assert code == 1, command.text
     assert (bottleneck["limit"], bottleneck["harness_limited"]) == ("broker", False)
+    assert bottleneck["part"] == "its CPU time"
+    assert any("it was stopped in" in text for text in bottleneck["evidence"])
     assert any("e2e_p90<250ms was broken" in text for text in bottleneck["symptoms"])
     assert result["verdict"] == "fail"
     assert result["totals"]["records_lost"] == 0

@@ -8,8 +8,9 @@ import sys
 import pytest
 
 from hydra.codec import encode
-from hydra.errors import BrokerError, DegradedError, HydraError, InfrastructureError, UsageError
-from hydra.kafkatest.local_stack import LocalStack, StackCommand, StackEvent
+from hydra.errors import BrokerError, DegradedError, HydraError, InfrastructureError, JavaError, UsageError
+from hydra.kafkatest.local_stack import LocalStack, StackCommand, StackEvent, stack_command
+from hydra.options.options import Options
 
 
 @pytest.fixture
@@ -34,6 +35,22 @@ def stack_that_says(tmp_path, monkeypatch):
     for stack in made:
         stack.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_java_that_cannot_be_used_is_told_before_a_stack_is_started():
+    with pytest.raises(JavaError, match="~nosuchuser has none"):
+        stack_command(Options(java="~nosuchuser/bin/java"), "hydra-test", kafka=True)
+    assert stack_command(Options(java="~nosuchuser/bin/java"), "hydra-test", kafka=False).java is None
+
+
+def test_a_java_is_looked_for_where_the_user_is(monkeypatch, tmp_path):
+    """The stack has a working folder of its own."""
+    (tmp_path / "jdk" / "bin").mkdir(parents=True)
+    (tmp_path / "jdk" / "release").write_text('JAVA_VERSION="21"\n')
+    program = tmp_path / "jdk" / "bin" / "java"
+    program.touch(mode=0o700)
+    monkeypatch.chdir(tmp_path)
+    assert stack_command(Options(java="jdk"), "hydra-test", kafka=True).java == str(program)
 
 
 def test_it_comes_up_and_its_notes_are_told(stack_that_says):

@@ -17,7 +17,9 @@ ENOUGH = Room(
     ports=28_000, executable_folder=True,
 )  # fmt: skip
 HUNDRED = Options(total_sub_apps=100)
+OLD = Options(total_sub_apps=1, kafka_version="0.9.0.1", sub_driver="kafka-python")
 THREE = Options(total_sub_apps=100, brokers=3)
+LARGE = Options(total_sub_apps=100, msg_size=2**20)
 ZSTD = Options(broker_property=("compression.type=zstd",))
 ELSEWHERE = Options(bootstrap_servers="127.0.0.1:9092", broker_heap_mb=100_000)
 
@@ -42,7 +44,10 @@ def test_where_there_is_enough_nothing_is_short():
         (Options(broker_heap_mb=8_000), {}, "a heap of 8000 MiB may take"),
         (HUNDRED, {"memory_mib": 4_300}, "and Hydra may have 4300 MiB here"),
         (THREE, {"memory_free_mib": 5_000}, "need about 5200 MiB of memory and 5000 MiB are free here"),
+        (OLD, {"memory_free_mib": 1_000}, "need about 1130 MiB of memory and 1000 MiB are free here"),
+        (OLD, {"memory_mib": 1_600}, "with a heap of 1024 MiB may take 1654 MiB"),
         (THREE, {"memory_mib": 7_000}, "of 3 brokers, each with a heap of 1024 MiB may take 7072 MiB"),
+        (LARGE, {"memory_free_mib": 4_000}, "need about 4900 MiB of memory and 4000 MiB are free here"),
         (Options(brokers=3, partitions=8), {"descriptors": 1000}, "an embedded Kafka with 1000 clients"),
         (Options(brokers=3, partitions=2, clients_per_app=500), {"descriptors": 1000}, "500 clients needs 1064"),
         (THREE, {"processes_free": 900, "processes_limit": "x"}, "need about 905 processes"),

@@ -14,7 +14,7 @@ from hydra.broker.embedded import EmbeddedBroker
 from hydra.errors import BrokerError
 from tests.kafka_parts import kafka_parts
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.release]
 
 SMALL = ("--total_sub_apps=1", "--clients_per_app=2", "--msg_rate=100", "--test_duration=2", "--warmup=0")
 

@@ -123,12 +123,16 @@ def test_a_record_comes_back_as_it_was(path, record):
     assert load_results(path) == record
 
 
+@pytest.fixture(scope="module")
+def validator():
+    return jsonschema.Draft202012Validator(result_schema())
+
+
 @pytest.mark.parametrize("record", [make_record(), failed_record()], ids=["complete", "failed"])
-def test_a_file_is_what_the_schema_says(path, record):
+def test_a_file_is_what_the_schema_says(path, record, validator):
     write_json(Path(path), record)
-    schema = result_schema()
-    jsonschema.Draft202012Validator.check_schema(schema)
-    jsonschema.validate(json.loads(Path(path).read_text()), schema)
+    validator.check_schema(validator.schema)
+    validator.validate(json.loads(Path(path).read_text()))
 
 
 @pytest.mark.parametrize(
@@ -142,12 +146,12 @@ def test_a_file_is_what_the_schema_says(path, record):
         lambda data: data["evidence"]["publisher"].pop("lag"),
     ],
 )
-def test_the_schema_refuses_what_is_no_result(path, spoil):
+def test_the_schema_refuses_what_is_no_result(path, spoil, validator):
     write_json(Path(path), make_record())
     data = json.loads(Path(path).read_text())
     spoil(data)
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(data, result_schema())
+        validator.validate(data)
 
 
 def test_the_schema_in_the_docs_is_the_one_of_the_facts():

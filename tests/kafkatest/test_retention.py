@@ -25,6 +25,7 @@ def log_bounds(external_kafka):
     consumer.close()
 
 
+@pytest.mark.release
 def test_what_retention_took_before_it_was_read_has_expired_with_its_exact_count(hydra, place, log_bounds) -> None:
     command = hydra(
         "kafka", "--total_sub_apps=2", "--clients_per_app=2", "--test_duration=6", "--msg_rate=1000",

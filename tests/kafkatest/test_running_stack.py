@@ -89,9 +89,22 @@ def test_it_serves_runs_until_it_is_killed_and_the_next_one_until_it_is_told_to_
     assert status(hydra) == "no local stack is up"
 
 
+@pytest.mark.release
 @pytest.mark.usefixtures("on_running_stack")
 def test_a_run_beside_one_that_uses_it_has_a_stack_of_its_own(hydra, place) -> None:
     runs = [hydra(*RUN, "--warmup=0") for _ in range(2)]
     wait_until(lambda: has_kafka_of_its_own(place), 60, "one of them has a Kafka of its own")
     for run in runs:
         run.end_well()
+
+
+@pytest.mark.release
+@pytest.mark.usefixtures("down_at_the_end")
+def test_of_two_stacks_that_come_up_at_the_same_time_one_stays_and_is_found(hydra, place) -> None:
+    both = [hydra("local", "up") for _ in range(2)]
+    assert sorted(command.end() for command in both) == [0, 2]
+    refused = next(command for command in both if command.end() == 2)
+    (stays,) = re.findall(r"process (\d+), up since", status(hydra))
+    assert f"a local stack is up already (process {stays})" in refused.complaint
+    stacks = [p.pid for p in place.processes() if "hydra.kafkatest.local_stack_main" in p.cmdline()]
+    assert stacks == [int(stays)]

@@ -15,7 +15,7 @@ from hydra.options.order import RunOrder
 from hydra.run import controller
 from hydra.run.protocols import AppSpec, SilentProgress, Task
 from hydra.run.record import RunRecord, failed_record
-from hydra.run.warm_up import WarmUpPlan
+from hydra.run.warm_up import FetchReading, WarmUpPlan
 from tests.facts import made_result
 
 
@@ -32,7 +32,7 @@ class FakeRun:
     def warm_up(self, warmth):
         self.stack.warmed_up.append(self.order)
         for fetches in range(6 if warmth is not None else 0):
-            warmth.note(fetches * 100e-6, fetches)
+            warmth.note(FetchReading(fetches / 8000, fetches * 100e-6, fetches * self.stack.client_cost_s, fetches))
         return self._record({"warmup": 2.0})
 
     def _record(self, phases_s):
@@ -52,6 +52,7 @@ class FakeStack:
     def __init__(self):
         self.measured, self.warmed_up, self.errors, self.apps = [], [], [], {}
         self.warm_up_plan_is, self.loaded = None, 0
+        self.options, self.machine_speed, self.client_cost_s = None, 1.0, 0.0
         self.ended, self.traced = None, []
         self.launcher = self.deployment = self
 
@@ -64,20 +65,18 @@ class FakeStack:
     def context(self, _options, _progress):
         return SimpleNamespace(host=SimpleNamespace(cores=2))
 
-    def fitted(self, options):
-        return options
+    def topic_there(self, _options):
+        return None
 
     def warm_up_plan(self, _options):
         return self.warm_up_plan_is
 
-    def ran(self):
+    def ran(self, speed=None):
         self.loaded += 1
+        self.machine_speed = speed or self.machine_speed
 
     def cluster(self):
         return {"kafka": "embedded"}
-
-    def check_same(self, _options):
-        return
 
     def close(self, *, keep):
         return
@@ -114,7 +113,12 @@ class FakeStack:
 @pytest.fixture
 def stack(monkeypatch):
     made = FakeStack()
-    monkeypatch.setattr(session, "Session", lambda _options, _run_id, _progress: made)
+
+    def make(options, _run_id, _progress, _access):
+        made.options = options
+        return made
+
+    monkeypatch.setattr(session, "Session", make)
     monkeypatch.setattr(controller, "Run", made.run)
     monkeypatch.setattr(runtest, "check_capacity", lambda *_arguments, **_settings: None)
     monkeypatch.setattr(
@@ -203,6 +207,17 @@ def test_what_came_of_a_warm_up_until_the_broker_is_warm_is_told(stack):
     RunTestKAFKA(Options(total_sub_apps=1), False, progress=progress).run_test()
     assert told == ["the warm-up took 2.0 s: a fetch cost the broker 100 us of CPU at first and 100 us in the end"]
     assert stack.loaded == 2
+
+
+def test_the_pace_follows_from_what_a_fetch_cost_in_the_warm_up(stack):
+    stack.warm_up_plan_is, stack.client_cost_s = WarmUpPlan(15.0, until_warm=True), 200e-6
+    told = []
+    progress = SilentProgress()
+    progress.note = told.append
+    RunTestKAFKA(Options(total_sub_apps=1), False, progress=progress).run_test()
+    (before,), (run,) = stack.warmed_up, stack.measured
+    assert (before.pace_ms, run.pace_ms) == (1.25, 2.5)
+    assert told[0].endswith("100 us in the end; the fetch pace is 2 times the usual one")
 
 
 def test_a_warm_up_that_fails_is_the_run_that_failed(stack):

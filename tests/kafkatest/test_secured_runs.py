@@ -18,7 +18,7 @@ from hydra.options.kafka_access import KafkaAccess
 from tests.commands import Command, Place
 
 # The first one waits for the stack.
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.integration, pytest.mark.release, pytest.mark.timeout(240)]
 
 LOAD = ("--clients=4", "--clients_per_app=2", "--msg_rate=100", "--warmup=0")
 FILES = ("output", "report", "csv", "junit", "live")
@@ -100,7 +100,6 @@ def test_a_run_passes_and_its_secret_is_nowhere(place, hydra, stack, access, fla
     assert [text[:80] for text in seen if access.password in text] == []
 
 
-@pytest.mark.release
 def test_a_run_on_the_stack_finds_how_to_be_let_in(place, hydra, stack, access):
     command = hydra("kafka", *LOAD, "--test_duration=2", "--output=result.json", "--pub_driver=wire")
     command.end_well()

@@ -112,7 +112,14 @@ def begin_stack_process(here, number: int, stdout=subprocess.DEVNULL) -> tuple[P
     return folder, process
 
 
-@pytest.mark.parametrize(("ended_by", "ordered"), [("lease", False), ("lease", True), ("SIGTERM", True)])
+@pytest.mark.parametrize(
+    ("ended_by", "ordered"),
+    [
+        pytest.param("lease", False, marks=pytest.mark.release),
+        ("lease", True),
+        pytest.param("SIGTERM", True, marks=pytest.mark.release),
+    ],
+)
 def test_stack_process_ended_at_any_moment_of_its_start(here, ended_by, ordered) -> None:
     """From before its interpreter has read a line until it makes its Marathon. Nobody but itself removes its folder."""
     began = []
@@ -125,12 +132,12 @@ def test_stack_process_ended_at_any_moment_of_its_start(here, ended_by, ordered)
             began[-1][1].stdin.flush()
         time.sleep(1.2 / processes)
     if ordered:
-        wait_until((began[0][0] / "marathon").exists, 20, "the first has begun with its Marathon")
+        wait_until((began[0][0] / "marathon").exists, 60, "the first has begun with its Marathon")
     for _folder, process in began:
         if ended_by == "SIGTERM":
             process.terminate()
         process.stdin.close()
-    codes = [process.wait(20) for _folder, process in began]
+    codes = [process.wait(60) for _folder, process in began]
     assert codes[0] == 0
     for (folder, _process), code in zip(began, codes, strict=True):
         # Before it had come to its first line; that is its controller's folder still.
@@ -138,6 +145,38 @@ def test_stack_process_ended_at_any_moment_of_its_start(here, ended_by, ordered)
             assert not folder.exists(), list(folder.iterdir())
             assert code == 0
         folders.remove_run_folder(folder)
+
+
+SECOND_SIGNAL = """
+import contextlib, signal, sys
+from hydra.kafkatest import local_stack_main
+
+def at_line(frame, event, _argument):
+    global lines
+    lines += event == "line"
+    if lines == before and event == "line":
+        with contextlib.suppress(local_stack_main._EndError):
+            signal.raise_signal(signal.SIGTERM)
+    return at_line
+
+signal.signal(signal.SIGTERM, local_stack_main._raise_end)
+before, lines = 0, 1
+while lines > before:
+    before, lines = before + 1, 0
+    sys.settrace(at_line)
+    try:
+        signal.raise_signal(signal.SIGTERM)
+    except local_stack_main._EndError:
+        sys.settrace(None)
+print(before)
+"""
+"""A SIGTERM, and a second one before each line that handles the first."""
+
+
+def test_a_second_signal_while_the_first_is_handled_is_no_deadlock() -> None:
+    """As when a controller ends its stack and closes its stdin: both are a SIGTERM to it."""
+    done = subprocess.run([sys.executable, "-c", SECOND_SIGNAL], capture_output=True, text=True, timeout=30, check=True)
+    assert int(done.stdout) >= 2, "no line was interrupted"
 
 
 def blocked_signals(thread: Path) -> int:

@@ -336,6 +336,10 @@ REFUSED = {
         r"must be an http\(s\) or file URL",
     ),
     "brokers without a port": ("bootstrap.servers=k1\n", r"f:1: bootstrap.servers = 'k1' must be host:port"),
+    "half a character": ("a=b\nsasl.username=\\ud800topsecret\n", r"f: line 2 has half of a surrogate pair"),
+    "half a character in JAAS": (
+        'sasl.jaas.config=a.PlainLoginModule required username="\\udc00";\n', r"f: line 1 has half of a surrogate pair"
+    ),
     "no name": ("=x\n", r"f: line 1 is not name=value"),
 }  # fmt: skip
 
@@ -366,9 +370,10 @@ def test_no_secret_is_shown(example):
 
 
 def test_lines_are_read_as_java_reads_them():
-    text = "! no\n\n  a : b\nc d\ne=f\\\n   g\nh\\=i=j\nk=\nl=\\u00e4\\tm\nn\n"
+    text = "! no\n\n  a : b\nc d\ne=f\\\n   g\nh\\=i=j\nk=\nl=\\u00e4\\tm\nn\no=\\ud83d\\ude00\n"
     assert [(each.line, each.name, each.value) for each in parse_properties(text)] == [
         (3, "a", "b"), (4, "c", "d"), (5, "e", "fg"), (7, "h=i", "j"), (8, "k", ""), (9, "l", "ä\tm"), (10, "n", ""),
+        (11, "o", "\N{GRINNING FACE}"),
     ]  # fmt: skip
 
 

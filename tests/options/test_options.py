@@ -5,9 +5,10 @@ import dataclasses
 import pytest
 
 from hydra.errors import UsageError
-from hydra.options.options import OPTION_KINDS, Options, check_broker_count, checked, merged, parse_option
+from hydra.options.option_checks import check_broker_count, check_group_protocol, check_members, checked
+from hydra.options.options import OPTION_KINDS, Options, merged, parse_option
 
-SECTIONS = {"marathon", "mesos", "kafka", "hydra"}
+SECTIONS = {"marathon", "mesos", "kubernetes", "kafka", "hydra"}
 
 
 def resolved(*layers):
@@ -46,7 +47,7 @@ def test_options_are_what_the_table_says():
     [
         ("total_sub_apps", "0"), ("total_sub_apps", "-1"), ("total_sub_apps", "1.5"), ("total_sub_apps", "10001"),
         ("clients_per_app", ""), ("test_duration", "0"), ("test_duration", "nan"), ("msg_rate", "inf"),
-        ("msg_rate", "-1"), ("msg_batch", "0"), ("msg_size", "13"), ("msg_size", "1000001"), ("group", "both"),
+        ("msg_rate", "-1"), ("msg_batch", "0"), ("msg_size", "13"), ("msg_size", "32000001"), ("group", "both"),
         ("partitions", "0"), ("acks", "2"), ("acks", "-1"), ("linger_ms", "-1"), ("batch_size", "2147483648"),
         ("fetch_min_bytes", "0"), ("fetch_wait_max_ms", "60001"), ("fetch_pace_ms", "-0.1"), ("retention_ms", "999"),
         ("pub_driver", "wires"), ("sub_driver", "librdkafka"), ("bootstrap_servers", "localhost"), ("java", ""),
@@ -145,6 +146,40 @@ def test_a_group_needs_a_driver_that_can_be_told_where_to_begin():
         resolved({"group_mode": "group", "sub_driver": "kafka-python"})
 
 
+@pytest.mark.parametrize(
+    ("asked", "named"),
+    [
+        ({}, "--group_protocol=consumer needs --group_mode=group: with assign no group is joined"),
+        ({"group_mode": "group", "sub_driver": "kafka-python"}, "--group_mode=group does not go with"),
+        (
+            {"group_mode": "group", "sub_driver": "confluent", "group": "shared", "clients_per_app": 1},
+            "needs a partition for each of 100 clients, and there are 1",
+        ),
+    ],
+)
+def test_the_consumer_protocol_is_for_members_that_speak_it(asked, named):
+    with pytest.raises(UsageError, match=named):
+        resolved({"group_protocol": "consumer", **asked})
+
+
+def test_the_consumer_protocol_needs_brokers_that_know_it():
+    asked = {"group_protocol": "consumer", "group_mode": "group", "bootstrap_servers": "k:1"}
+    options = resolved(asked)
+    check_group_protocol(options, takes_consumer=True)
+    check_group_protocol(resolved({}), takes_consumer=False)
+    with pytest.raises(UsageError, match=r"the brokers at k:1 do not take ConsumerGroupHeartbeat") as caught:
+        check_group_protocol(options, takes_consumer=False)
+    assert "group.version=1" in caught.value.hint
+    with pytest.raises(UsageError, match=r"the embedded Kafka does not take ConsumerGroupHeartbeat"):
+        check_group_protocol(resolved({**asked, "bootstrap_servers": None}), takes_consumer=False)
+    check_members(resolved({**asked, "sub_driver": "confluent", "group": "shared", "topic": "orders"}), 1000)
+
+
+def test_members_of_the_wire_driver_may_be_more_than_there_are_partitions():
+    asked = {"group_protocol": "consumer", "group_mode": "group", "group": "shared", "clients_per_app": 5}
+    assert resolved(asked).sub_driver == "wire"
+
+
 def test_records_that_the_embedded_kafka_was_told_not_to_take_are_refused():
     words = r"--msg_size=60000 makes record batches of 60072 bytes at least, and the brokers take 50000"
     with pytest.raises(UsageError, match=words):
@@ -167,7 +202,10 @@ def test_idempotence_needs_all_acks():
         ({"min_insync_replicas": 2}, r"--min_insync_replicas=2 is more than the 1"),
         ({"min_insync_replicas": 3, "replication_factor": 2, "brokers": 3}, r"--min_insync_replicas=3 .*the 2"),
         ({"min_insync_replicas": 3, "replication_factor": 2, "bootstrap_servers": "a:1"}, r"=3 .*the 2"),
-        ({"brokers": 3, "kafka_security": "ssl"}, r"--brokers=3 does not go with --kafka_security=ssl"),
+        ({"client_rack": "r2"}, r"--client_rack=r2 needs followers.*--brokers=3 --replication_factor=3"),
+        ({"client_rack": "r2", "brokers": 3}, r"--client_rack=r2 needs followers"),
+        ({"client_rack": "r4", "brokers": 3, "replication_factor": 3}, r"none of .*racks.*use one of r1, r2, r3"),
+        ({"client_rack": "a", "bootstrap_servers": "a:1", "sub_driver": "kafka-python"}, r"a does not go with"),
         ({"brokers": 3, "bootstrap_servers": "a:1"}, r"--brokers=3 is a setting of the embedded Kafka"),
     ],
 )
@@ -177,7 +215,8 @@ def test_replicas_that_cannot_be_are_refused(asked, named):
 
 
 def test_replicas_on_brokers_that_are_not_known_yet_are_taken():
-    options = resolved({"replication_factor": 3, "min_insync_replicas": 2, "bootstrap_servers": "a:1"})
+    asked = {"replication_factor": 3, "min_insync_replicas": 2, "client_rack": "a", "bootstrap_servers": "a:1"}
+    options = resolved(asked)
     check_broker_count(options, 3)
     with pytest.raises(UsageError, match=r"there are 2 brokers.*start the other"):
         check_broker_count(options, 2)

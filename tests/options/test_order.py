@@ -100,6 +100,12 @@ def test_more_cores_carry_more_fetches(cores, pace_ms):
     assert fetch_pace_ms(Options(), cores) == pace_ms
 
 
+@pytest.mark.parametrize(("speed", "pace_ms"), [(0.25, 500.0), (1.0, 125.0), (2.0, 62.5)])
+def test_a_faster_machine_carries_more_fetches(speed, pace_ms):
+    assert fetch_pace_ms(Options(), 2, speed) == pace_ms
+    assert fetch_pace_ms(Options(fetch_pace_ms=7.0), 2, speed) == 7.0
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -184,6 +190,7 @@ def test_a_topic_that_was_made_again_is_another_one(before, now, same):
 
 
 BIG = {"msg_size": 100_000, "msg_batch": 100}
+LARGE = {"msg_size": 2_000_000, "msg_batch": 1}
 
 
 @pytest.mark.parametrize(
@@ -199,6 +206,9 @@ BIG = {"msg_size": 100_000, "msg_batch": 100}
         ({**BIG, "broker_property": ("message.max.bytes=500000",)}, 500_000, None, 500_000),
         ({**BIG, "bootstrap_servers": "k:9092"}, 200_000, None, 200_000),
         ({**BIG, "bootstrap_servers": "k:9092"}, 20_000_000, None, 10_000_000),
+        (LARGE, 2_000_074, 2_000_074, 2_000_074),
+        ({**LARGE, "bootstrap_servers": "k:9092"}, 2_000_074, 2_000_074, 2_000_074),
+        ({"msg_size": 32_000_000, "msg_batch": 1}, 32_000_074, 32_000_074, 32_000_074),
     ],
 )
 def test_batches_and_topic_follow_one_rule(options, topic_takes, topic_set, batch):

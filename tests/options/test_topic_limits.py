@@ -5,9 +5,10 @@ import contextlib
 import pytest
 
 from hydra.errors import UsageError
-from hydra.options.options import Options, checked, merged
+from hydra.options.option_checks import checked
+from hydra.options.options import Options, merged
 from hydra.options.order import TopicFacts
-from hydra.options.topic_limits import check_records_fit, check_topic, doubts
+from hydra.options.topic_limits import check_broker_limit, check_records_fit, check_topic, doubts
 
 THERE = {"topic": "orders", "bootstrap_servers": "h:1"}
 PLAIN = TopicFacts(cleanup_policy="delete", retention_ms=604_800_000, retention_bytes=-1, compression_type="producer")
@@ -22,6 +23,11 @@ def options(**changes):
     [
         ({"partitions": 6}, PLAIN, "--partitions=6 does not go with --topic=orders, which has 3"),
         ({}, TopicFacts(cleanup_policy="compact,delete"), "brokers refuse records without a key"),
+        (
+            {"group_protocol": "consumer", "group": "shared", "sub_driver": "confluent"},
+            PLAIN,
+            "needs a partition for each of 1000 clients",
+        ),
         ({"msg_size": 5000}, TopicFacts(max_message_bytes=4096), "(max.message.bytes of the topic orders)"),
         ({"acks": "all"}, TopicFacts(min_insync_replicas=2, in_sync_replicas=1), "--acks=all needs 2"),
     ],
@@ -41,6 +47,20 @@ def test_a_topic_that_would_acknowledge_nothing_is_refused(acks, in_sync, wanted
     told = pytest.raises(UsageError, match=r"--acks=all needs 2 replicas in sync.* of the topic has 1: no record")
     with told if refused else contextlib.nullcontext():
         check_records_fit(Options(acks=acks), facts)
+
+
+@pytest.mark.parametrize(
+    ("changes", "refused"),
+    [
+        ({"topic": None, "msg_size": 5000}, True),
+        ({"topic": None, "msg_size": 2_000_000}, False),  # the run's topic has a limit of its own
+        ({"msg_size": 5000}, False),  # that topic may take more than the brokers' default
+    ],
+)
+def test_the_brokers_limit_holds_where_the_topic_has_none_of_its_own(changes, refused):
+    told = pytest.raises(UsageError, match=r"the brokers take 4096 \(message.max.bytes\)")
+    with told if refused else contextlib.nullcontext():
+        check_broker_limit(options(**changes), 4096)
 
 
 @pytest.mark.parametrize("partitions", [1, 3])

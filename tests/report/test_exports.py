@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import io
+import itertools
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -10,8 +11,9 @@ import pytest
 from hydra.accounting.latency import LatencySummary
 from hydra.options.options import Options
 from hydra.report.contents import collect
-from hydra.report.exports import csv_text, junit_xml
-from hydra.report.page import overall_verdict, summary_lines
+from hydra.report.exports import comparison_junit, csv_text, junit_xml
+from hydra.report.summary import overall_verdict, summary_lines
+from hydra.sweep.comparison import Comparison, MetricChange, SidesCompared
 from tests.samples import result, run, sweep
 
 HOSTILE = "=cmd|' /C calc'!A0,\"<x>\"\n\x00\ud800\x1b"
@@ -97,3 +99,85 @@ def test_the_verdict_in_a_sentence():
     assert summary_lines(collect([("", run(reasons=("all is well",)))]))[0] == "PASS: all is well"
     assert overall_verdict(collect([("", run())])) == "pass"
     assert summary_lines(collect([("", sweep([{"clients": 10}, {"clients": 20}]))])) == ["All 2 points passed."]
+
+
+STATES = ("worse", "better", "no difference shown", "not comparable", "not judged")
+
+
+def changed(name, metric, state):
+    return MetricChange(name, metric, "ms", 10.0, 20.0, (4, 4), state, "a reason")
+
+
+def comparisons():
+    """Of two points, each with every state of a figure and of its loss, or of neither; with all that may be beside."""
+    each = [(None, None), *itertools.product(STATES, ("worse", "no difference shown", "not judged"))]
+    beside = [
+        {}, {"unmeasured": ("b",)}, {"only_before": ("c",)}, {"only_after": ("d",)},
+        {"unmeasured": ("b",), "only_before": ("c",), "only_after": ("d",)},
+    ]  # fmt: skip
+    for first, second, more in itertools.product(each, each, beside):
+        found = [
+            changed(name, metric, state)
+            for name, states in (("a", first), ("b", second))
+            for metric, state in zip(("e2e_p99", "loss"), states, strict=True)
+            if state is not None
+        ]
+        given = {"only_before": (), "only_after": (), **more}
+        yield Comparison(tuple(found), (), (), common=("a", "b"), **given)
+    yield Comparison((), (), (), (), ())
+    yield Comparison((), (), (), ("c",), ("d",))
+
+
+def junit_exit_code(document):
+    """The exit code that a CI server's colours stand for."""
+    suite = document.find("testsuite")
+    for attribute, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
+        assert suite.get(attribute) == str(len(suite.findall(f"testcase/{tag}")))
+    return 1 if suite.get("failures") != "0" else 3 if suite.get("errors") != "0" else 0
+
+
+def test_the_cases_of_a_comparison_are_as_red_as_the_exit_code():
+    seen = set()
+    for found in comparisons():
+        document = ET.fromstring(comparison_junit(found))
+        assert junit_exit_code(document) == found.exit_code, found
+        names = [case.get("name") for case in document.iter("testcase")]
+        assert set(names) >= {*found.common, *found.only_before, *found.only_after}
+        assert len(names) == len(set(names)) > 0
+        seen.add(found.exit_code)
+    assert seen == {0, 1, 3}
+
+
+def test_each_point_of_a_comparison_is_told_as_what_it_is():
+    differences = (
+        changed("worse: here", "e2e_p99", "worse"), changed("fine", "e2e_p99", "better"),
+        changed("few", "e2e_p99", "not judged"), changed("gone", "e2e_p99", "not comparable"),
+        changed("lossless", "loss", "no difference shown"),
+    )  # fmt: skip
+    found = Comparison(differences, (("gone", "pass", "error"),), (), ("a",), ("b",), ("gone",))
+    cases = {case.get("name"): case for case in ET.fromstring(comparison_junit(found)).iter("testcase")}
+    told = {name: [(child.tag, child.get("message")) for child in case] for name, case in cases.items()}
+    assert told == {
+        "worse: here": [("failure", "worse: here: e2e_p99 10 -> 20 ms")],
+        "fine": [],
+        "few": [("skipped", "not judged")],
+        "gone": [("error", "no result in B")],
+        "lossless": [("skipped", "not judged")],
+        "a": [("skipped", "only in A")],
+        "b": [("skipped", "only in B")],
+    }
+    assert cases["gone"][0].text == "no result in B\nverdict: pass -> error\ne2e_p99: not comparable (a reason)"
+
+
+@pytest.mark.parametrize("effect", [*STATES, None])
+@pytest.mark.parametrize("machine", [*STATES, None])
+def test_what_was_judged_of_two_settings_is_a_case_as_red_as_the_exit_code(effect, machine):
+    def one(state):
+        differences = () if state is None else (changed("of two", "e2e_p99", state),)
+        return Comparison(differences, (), (), (), ())
+
+    sides = SidesCompared(one(machine), one(effect))
+    contents = collect([("", run(reasons=()))])
+    document = ET.fromstring(junit_xml(dataclasses.replace(contents, kind="ab", sides=sides)))
+    assert [case.get("name") for case in document.iter("testcase")][1:] == ["B / A"]
+    assert junit_exit_code(document) == sides.exit_code

@@ -26,11 +26,16 @@ SEARCH = SweepRecord(
 )
 
 
+@pytest.fixture(scope="module")
+def validator():
+    return jsonschema.Draft202012Validator(sweep_schema())
+
+
 @pytest.mark.parametrize("record", [SWEEP, SEARCH], ids=["sweep", "search"])
-def test_a_file_is_what_the_schema_says(record):
-    jsonschema.Draft202012Validator.check_schema(sweep_schema())
+def test_a_file_is_what_the_schema_says(record, validator):
+    validator.check_schema(validator.schema)
     assert record.points[0].runs[0].result is not None
-    jsonschema.validate(json.loads(encode(record)), sweep_schema())
+    validator.validate(json.loads(encode(record)))
 
 
 @pytest.mark.parametrize(
@@ -45,11 +50,11 @@ def test_a_file_is_what_the_schema_says(record):
         lambda data: data["answers"][0]["answer"].update(best="high"),
     ],
 )
-def test_the_schema_refuses_what_is_no_sweep(spoil):
+def test_the_schema_refuses_what_is_no_sweep(spoil, validator):
     data = json.loads(encode(SEARCH))
     spoil(data)
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(data, sweep_schema())
+        validator.validate(data)
 
 
 def test_the_schema_in_the_docs_is_the_one_of_the_facts():

@@ -10,13 +10,16 @@ import re
 
 import pytest
 
+from hydra.accounting.bottleneck import Bottleneck
+from hydra.accounting.evidence import RunEvent
+from hydra.accounting.totals import ThresholdOutcome
 from hydra.options.options import Options
 from hydra.report.contents import collect
 from hydra.report.page import page
 from hydra.sweep.record import SearchResult
 from hydra.sweep.search import SearchAnswer
 from tests.browser import TRACES, find_chromium
-from tests.samples import result, run, sweep
+from tests.samples import curve, latencies, result, run, sweep
 
 pytestmark = [
     pytest.mark.skipif(find_chromium() is None, reason="no Chromium: apt-get install chromium"),
@@ -72,6 +75,7 @@ def look(tmp_path, look_at):
 CHOOSE = "(c => {c.value = '%d'; c.dispatchEvent(new Event('change'))})(document.getElementById('point'))"
 
 
+@pytest.mark.release
 def test_the_originals_three_plots_have_four_traces_of_four_points_each(look):
     async def scenario(opened, _seconds):
         await opened.draw_all()
@@ -105,6 +109,7 @@ def test_the_originals_three_plots_have_four_traces_of_four_points_each(look):
     assert sum(url.startswith("file:") for url in requests) == 1
 
 
+@pytest.mark.release
 def test_one_run(look):
     async def scenario(opened, _seconds):
         await opened.draw_all()
@@ -116,7 +121,6 @@ def test_one_run(look):
     record = run(Options(total_sub_apps=5), notes=("a note",), reasons=("every client received every record",))
     drawn, verdict, hidden, complaints = look(collect([("", record)]), scenario)
     assert drawn == [
-        "plot_average_rate", "plot_average_packet_loss", "plot_failing_clients_rate", "plot_latency",
         "detail_percentiles", "detail_percentiles_over_time", "detail_heatmap", "detail_rates", "detail_backlog",
         "detail_cpu", "detail_memory", "detail_client_rates", "detail_client_latency",
     ]  # fmt: skip
@@ -126,6 +130,7 @@ def test_one_run(look):
     assert complaints == []
 
 
+@pytest.mark.release
 @pytest.mark.parametrize(
     "measured", [run(error="the broker died"), sweep([{"clients": 10}], of=lambda p, _: run(p.options, error="gone"))]
 )
@@ -200,7 +205,7 @@ def test_hostile_names_put_no_new_element_into_the_page(look):
         await opened.draw_all()
         await opened.run(CHOOSE % 3)
         # Labels that show up as a pointer passes are texts of the same kind.
-        await opened.run("Plotly.Fx.hover('plot_average_rate', [{curveNumber: 0, pointNumber: 1}])")
+        await opened.run("Plotly.Fx.hover('plot_average_rate', [{curveNumber: 0, pointNumber: 0}])")
         await opened.until("document.querySelector('#plot_average_rate .hovertext')", "a label is shown")
         return (
             await opened.run(ELEMENTS),
@@ -222,20 +227,23 @@ def test_hostile_names_put_no_new_element_into_the_page(look):
     assert {url.partition(":")[0] for url in requests} <= {"file", "data", "blob"}
 
 
+TOO_WIDE = (
+    "[...document.querySelectorAll('.plot svg.main-svg')].filter(s => s.getBoundingClientRect().right > %d + 1).length"
+)
+
+
+@pytest.mark.release
 def test_it_fits_every_screen_and_can_be_read_by_day_and_night(look, tmp_path):
     """No sideways scrolling; text stands out from the paper by 4.5 to 1 (WCAG AA), in plots, too."""
-    too_wide = (
-        "[...document.querySelectorAll('.plot svg.main-svg')]"
-        ".filter(s => s.getBoundingClientRect().right > innerWidth + 1).length"
-    )
 
     async def scenario(opened, _seconds):
         await opened.draw_all()
         seen = {}
         for width, dark in ((360, False), (1280, False), (1280, True), (360, True)):
             await opened.look(width=width, dark=dark)
-            await opened.until(f"!{too_wide}", f"no plot is wider than {width} pixels")
-            sideways = await opened.run("document.documentElement.scrollWidth - innerWidth")
+            await opened.until(f"!{TOO_WIDE % width}", f"no plot is wider than {width} pixels")
+            # innerWidth grows with what does not fit.
+            sideways = await opened.run(f"document.documentElement.scrollWidth - {width}")
             paper = await opened.run("getComputedStyle(document.documentElement).backgroundColor")
             inks = await opened.run(
                 "[...new Set([...document.querySelectorAll('p, td, th, h1, h2, summary')]"
@@ -252,6 +260,72 @@ def test_it_fits_every_screen_and_can_be_read_by_day_and_night(look, tmp_path):
         assert {contrast(ink, paper) >= 4.5 for ink in inks} == {True}, (paper, inks)
         assert (luminance(paper) < 0.1) is dark
     assert (tmp_path / "screen.png").stat().st_size > 20_000
+    assert complaints == []
+
+
+LONG = "a-very-long-name-without-any-blank-" * 8
+
+
+def everything():
+    """A run that has all that a page can show: loss, thresholds, events, and every latency."""
+    made = result("fail", lost=3, reasons=("3 were lost", LONG), notes=(LONG,))
+    thresholds = tuple(
+        ThresholdOutcome(f"{metric}<9ms", metric, value, 9.0, "ms", kept=value and value < 9)
+        for metric, value in (("e2e_p99", 8.0), ("service_max", 20.0), ("unpaced_p999", None))
+    )
+    bottleneck = Bottleneck("broker", False, (f"deliveries were late: {LONG}",), (LONG,), part="its request handlers")
+    latency = dataclasses.replace(
+        made.latency,
+        unpaced=latencies(2.0, 5000),
+        ack=latencies(1.0, 5000),
+        curves=dataclasses.replace(made.latency.curves, unpaced=curve(2.0, 5000), ack=curve(1.0, 5000)),
+    )
+    made = dataclasses.replace(made, thresholds=thresholds, bottleneck=bottleneck, latency=latency)
+    whole = run(Options(total_sub_apps=1, threshold=("e2e_p99<9ms", "service_max<9ms", "unpaced_p999<9ms")), made)
+    events = tuple(RunEvent(float(second), f"broker {second} died: {LONG}") for second in range(15))
+    return dataclasses.replace(whole, evidence=dataclasses.replace(whole.evidence, events=events))
+
+
+def interrupted():
+    return dataclasses.replace(
+        run(Options(total_sub_apps=5), error=f"Ctrl-C {LONG}", exit_code=130), status="interrupted"
+    )
+
+
+def long_names():
+    """Points that differ in texts."""
+    made = sweep([{"msg_rate": float(rate)} for rate in (1000, 2000, 3000)], options=Options(total_sub_apps=1))
+    points = tuple(
+        dataclasses.replace(point, changes={**point.changes, "java": f"{LONG}{point.number}"}) for point in made.points
+    )
+    return dataclasses.replace(made, points=points, command=LONG)
+
+
+PAGES = {
+    "everything": lambda: [("", everything())],
+    "interrupted": lambda: [("", interrupted())],
+    "no points": lambda: [("", dataclasses.replace(sweep([{"clients": 10}]), points=()))],
+    "long names": lambda: [(LONG, long_names()), (f"{LONG}2", long_names())],
+    "repeats of a point": lambda: [("", sweep([{"clients": 10}], repeats=3))],
+    "sixteen points": lambda: [("", grid_of())],
+}
+
+
+@pytest.mark.release
+@pytest.mark.parametrize("name", PAGES)
+def test_no_page_is_wider_than_a_narrow_screen_or_has_an_error(look, name):
+    async def scenario(opened, _seconds):
+        await opened.draw_all()
+        found = {}
+        for width in (360, 1280):
+            await opened.look(width=width)
+            await opened.until(f"!{TOO_WIDE % width}", f"no plot is wider than {width} pixels")
+            found[width] = await opened.run(f"document.documentElement.scrollWidth - {width}")
+        return found, await opened.run("document.querySelectorAll('#cards .card').length"), opened.complaints
+
+    sideways, shown, complaints = look(collect(PAGES[name]()), scenario, width=360)
+    assert sideways == {360: 0, 1280: 0}
+    assert shown >= 1
     assert complaints == []
 
 
@@ -290,9 +364,11 @@ def test_on_paper_every_plot_is_drawn_in_ink(look, tmp_path):
     assert complaints == []
 
 
+@pytest.mark.release
 def test_the_frontier(look):
+    with_interval = SearchAnswer(9000.0, 9400.0, "broker", True, 9, interval=(8800.0, 9600.0))
     answers = (
-        SearchResult("a", "records/s", SearchAnswer(9000.0, 9400.0, "broker", True, 9), clients=10),
+        SearchResult("a", "records/s", with_interval, clients=10),
         SearchResult("b", "records/s", SearchAnswer(4000.0, 4100.0, "harness", True, 9), clients=50),
         SearchResult("c", "records/s", SearchAnswer(None, 1.0, "broker", False, 9), clients=500),
     )
@@ -302,12 +378,16 @@ def test_the_frontier(look):
     async def scenario(opened, _seconds):
         await opened.draw_all()
         traces = await opened.run(
-            "document.getElementById('plot_frontier').data.map(t => ({x: t.x, y: t.y, s: t.marker.symbol}))"
+            "document.getElementById('plot_frontier').data"
+            ".map(t => ({x: t.x, y: t.y, s: t.marker.symbol,"
+            " bars: t.error_y && [t.error_y.array, t.error_y.arrayminus]}))"
         )
         return traces, await opened.run("document.getElementById('verdict').innerText")
 
     traces, verdict = look(collect([("", record)]), scenario)
-    assert traces[0] == {"x": [10, 50], "y": [9000, 4000], "s": ["circle", "triangle-up-open"]}
+    symbols, bars = ["circle", "triangle-up-open"], [[600, 0], [200, 0]]
+    assert traces[0] == {"x": [10, 50], "y": [9000, 4000], "s": symbols, "bars": bars}
+    assert "8,800 to 9,600 in 95 %" in verdict
     assert traces[1]["y"] == [9400, 4100]
     assert "at least 4,000 records/s" in verdict
     assert html.escape(verdict)

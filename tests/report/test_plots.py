@@ -14,10 +14,12 @@ from hydra.report.contents import collect
 from hydra.report.plots import (
     COLOURS,
     COMMON_LAYOUT,
+    MAX_LOSS_POINTS,
     SEED_PLOTS,
     latency_figure,
     loss_figure,
     seed_figure,
+    short_name,
     text,
     trace_style,
 )
@@ -131,6 +133,35 @@ def test_a_latency_heatmap_puts_each_delivery_in_its_second_and_its_latency():
     assert [sum(column) for column in zip(*found.counts, strict=True)] == [7, 7, 7]
     assert found.edges_ms[0] <= 0.1
     assert latency_heatmap([], 60) is None
+
+
+def test_a_long_name_keeps_its_end_and_all_of_its_short_parts():
+    name = "client_count = 10, linger_ms = 5, file = " + "x" * 100 + "-2.json"
+    assert (
+        short_name(name)
+        == "client_count = 10, linger_ms = 5, file = xxxxxxxxxxxxx\N{HORIZONTAL ELLIPSIS}xxxxxxxx-2.json"
+    )
+    assert short_name("client_count = 10, linger_ms = 5") == "client_count = 10, linger_ms = 5"
+
+
+def test_a_plot_of_very_many_losses_has_those_with_the_most():
+    def of(point, _repeat):
+        return run(point.options, result("fail", lost=point.number, clients=point.options.client_count))
+
+    changes = [{"clients": 10, "msg_rate": float(rate)} for rate in range(1000, 1000 + 2 * MAX_LOSS_POINTS)]
+    made = loss_figure(collect([("", sweep(changes, of=of))]))
+    labels = made["data"][0]["y"]
+    assert (len(labels), labels[0][:3], labels[-1][:3]) == (MAX_LOSS_POINTS, "41:", "80:")
+
+
+def test_what_was_not_measured_is_not_drawn_at_zero():
+    def of(point, _repeat):
+        missing = 10 if point.options.msg_rate == 1000 else 0
+        return run(point.options, result(clients=10, rate=point.options.msg_rate, missing=missing))
+
+    made = collect([("", sweep([{"clients": 10, "msg_rate": rate} for rate in (1000.0, 2000.0)], of=of))])
+    for key in SEED_PLOTS:
+        assert seed_figure(made, key)["data"][0]["x"] == [2000]
 
 
 def test_text_is_escaped_for_plotly():

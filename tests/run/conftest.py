@@ -38,6 +38,8 @@ from hydra.signals.messages import (
     SignalError,
     SignalReply,
     StartAt,
+    StatusQuestion,
+    StopSending,
     TaskOrder,
     decode_reply,
     decode_request,
@@ -86,6 +88,8 @@ class FakeClock:
 
 
 class FakeProgress:
+    wants_figures = True
+
     def __init__(self):
         self.phases = []
         self.details = []
@@ -120,6 +124,9 @@ class FakeBroker:
         self.first_append_s = None
         self.down = ""
         self.delete_error = ""
+        self.unsettled = []
+        """What is_settled says first; then True."""
+        self.settling_asked = []
 
     def append(self, topic, partition, sequences):
         if self.first_append_s is None:
@@ -146,10 +153,6 @@ class FakeBroker:
         self.configs[name] = dict(configs)
         return [PartitionLeader(number, 1, Endpoint("127.0.0.1", 9092)) for number in range(partitions)]
 
-    def find_topic(self, name):
-        self._look()
-        return [PartitionLeader(number, 1, Endpoint("127.0.0.1", 9092)) for number in range(len(self.topics[name]))]
-
     def describe_topic(self, name):
         self._look()
         return dataclasses.replace(self.facts, identity=TopicIdentity(self.ids[name]))
@@ -173,6 +176,11 @@ class FakeBroker:
         self._look()
         self.deleted_groups += group_ids
 
+    def is_settled(self, group_id, *, members, partitions):
+        self._look()
+        self.settling_asked.append((group_id, members, partitions))
+        return self.unsettled.pop() if self.unsettled else True
+
     def offsets(self, topic):
         self._look()
         if topic not in self.topics:
@@ -185,6 +193,8 @@ class FakeBroker:
 
 class FakeAuditor:
     """Reads the log of the in-memory broker."""
+
+    records_per_s = 1_000_000
 
     def __init__(self, broker):
         self._broker = broker
@@ -411,9 +421,11 @@ class FakePublisherTask(FakeTask):
         self.started_s = self.started_s or decode(arguments, StartAt).start_s - self.clock_ahead_s
         return success()
 
-    def teststop(self, _arguments):
+    def teststop(self, arguments):
         if self.phase == "sending":
             self.phase, self.sent_s = "flushing", self.clock.now_s()
+        if not decode(arguments, StopSending).await_acks:
+            self.flush_s = 0.0
         return success()
 
     def resetstats(self, _arguments):
@@ -488,6 +500,8 @@ class FakeSubscriberTask(FakeTask):
     def __init__(self, task, clock, broker):
         super().__init__(task, clock, broker)
         self.subscribing = self.driver = None
+        self.questions = []
+        """What it was asked with ``teststatus``."""
         self.position_after_s = 0.2
         self.limit = math.inf
         self.skip = set()
@@ -528,10 +542,11 @@ class FakeSubscriberTask(FakeTask):
         self.subscribing.drain(decode(arguments, DrainTo))
         return success()
 
-    def teststatus(self, _arguments):
+    def teststatus(self, arguments):
+        self.questions.append(decode(arguments, StatusQuestion))
         if self.subscribing is None:
             return success(SubscriberStatus("idle"))
-        status = self.subscribing.status()
+        status = self.subscribing.status(self.questions[-1])
         return success(dataclasses.replace(status, error=self.error or status.error))
 
     def getstats(self, _arguments):

@@ -8,11 +8,15 @@ from hydra.accounting.evidence import Audit, OffsetRange
 from hydra.options.options import Options
 from hydra.options.order import RunOrder
 from hydra.records.identity import RECORD_OVERHEAD_BYTES
-from hydra.run.audit import AUTO_BYTES, AUTO_RECORDS, BASE_TIMEOUT_S, audit_log
+from hydra.run.audit import AUTO_BYTES, AUTO_READING_S, BASE_TIMEOUT_S, audit_log
+
+RECORDS_PER_S = 1_000_000
+AUTO_RECORDS = round(AUTO_READING_S * RECORDS_PER_S)
 
 
 class Auditor:
-    def __init__(self):
+    def __init__(self, records_per_s=RECORDS_PER_S):
+        self.records_per_s = records_per_s
         self.asked = []
 
     def audit(self, order, log, timeout_s):
@@ -49,6 +53,16 @@ def test_a_larger_one_is_read_only_when_that_was_asked_for(records, size):
     assert error == f"{records} records are more than --audit=auto reads; --audit=always would"
     (audit, error), auditor = look(records, size, audit="always")
     assert (audit, error, len(auditor.asked)) == (Audit({}), "", 1)
+
+
+def test_what_an_auditor_can_read_in_time_depends_on_its_pace():
+    order = RunOrder("r", Options(), "127.0.0.1:9092")
+    slow = Auditor(records_per_s=1000)
+    most = round(AUTO_READING_S * slow.records_per_s)
+    audit, _ = audit_log(slow, order, {0: OffsetRange(0, most)})
+    assert (audit, slow.asked[0][2]) == (Audit({}), BASE_TIMEOUT_S + AUTO_READING_S)
+    audit, error = audit_log(slow, order, {0: OffsetRange(0, most + 1)})
+    assert (audit, error) == (None, f"{most + 1} records are more than --audit=auto reads; --audit=always would")
 
 
 def test_never_is_never():

@@ -1,13 +1,19 @@
 """Whole runs in memory: what happens in what order, and what becomes of a run on a bad day."""
 
+import dataclasses
+from collections import Counter
 from itertools import pairwise
 
 import pytest
 
+from hydra.accounting.broker_inside import BrokerInside, BrokerProcess
 from hydra.errors import BrokerError, DegradedError, InterruptedRunError, MarathonError, NotReadyError, UsageError
 from hydra.options.connection_limits import ConnectionLimit
 from hydra.options.order import TopicFacts
+from hydra.run.controller import stats_timeout_s
+from hydra.run.task_roster import TRIES
 from hydra.run.warm_up import Warmth
+from hydra.tasks import task as task_module
 
 
 def test_a_run_delivers_every_record_to_every_client(rehearsal):
@@ -56,6 +62,18 @@ def test_a_warm_up_ends_once_the_broker_is_warm(rehearsal):
     assert 5 < record.phases_s["warmup"] < 10
     assert stage.publisher.received.count("teststop") == 1
     assert (record.status, stage.broker.deleted) == ("complete", ["run-1"])
+    stage.assert_let_go()
+
+
+def test_a_warm_up_waits_for_no_acks(rehearsal):
+    """A broker that was too cold for the load would be many seconds late with them."""
+    stage = rehearsal(test_duration=8.0)
+    stage.publisher.flush_s = 20.0
+    stage.context.host.broker_cpu_s = lambda now_s: now_s * 0.01
+    record = stage.run.warm_up(warmth := Warmth())
+    assert warmth.settled
+    assert (record.status, record.exit_code) == ("complete", 0)
+    assert record.phases_s["warmup"] < 8
     stage.assert_let_go()
 
 
@@ -163,6 +181,28 @@ def test_a_shared_group_reads_one_copy_and_idle_clients_are_told(rehearsal):
     assert (result.totals.records_acked, result.totals.records_delivered) == (400, 400)
 
 
+SETTLES = {"partitions": 3, "group": "shared", "group_mode": "group", "group_protocol": "consumer"}
+
+
+def test_members_that_are_assigned_step_by_step_start_once_their_coordinator_calls_the_group_stable(rehearsal):
+    stage = rehearsal(subscribers=2, **SETTLES)
+    stage.broker.unsettled = [False, False]
+    stage.measure()
+    assert stage.broker.settling_asked == [("run-1", 4, 3)] * 3
+    assert "teststart" in stage.publisher.received
+    stage = rehearsal(subscribers=2, **{**SETTLES, "group_protocol": "classic"})
+    stage.measure()
+    assert stage.broker.settling_asked == []
+
+
+def test_a_group_that_never_comes_to_rest_is_named(rehearsal):
+    stage = rehearsal(subscribers=2, start_timeout=2.0, **SETTLES)
+    stage.broker.unsettled = [False] * 1000
+    with pytest.raises(NotReadyError, match=r"the group run-1 did not come to rest in 2 s: all 4 clients have joined"):
+        stage.measure()
+    assert "teststart" not in stage.publisher.received
+
+
 def test_without_acks_the_log_is_the_reference(rehearsal):
     stage = rehearsal(acks="0")
     result = stage.measure()
@@ -268,6 +308,13 @@ def test_a_subscriber_that_stands_still_for_good_is_missing(rehearsal):
     assert result.clients[0].error.startswith("no answer to 3 signals")
     assert result.exit_code == 3
     stage.assert_let_go()
+
+
+def test_stats_are_waited_for_as_long_as_it_takes_to_add_them_up():
+    """On two cores a task of 10 clients needs a fourth of a second; what it is still at is no refusal."""
+    assert [stats_timeout_s(clients) for clients in (1, 1000)] == [pytest.approx(5.01), 15.0]
+    assert TRIES * stats_timeout_s(1000) > 2 * 100 * 0.25 / 2
+    assert stats_timeout_s(1_000_000) < task_module.STATS_TIMEOUT_S
 
 
 def test_a_publisher_that_stands_still_for_good_ends_the_run(rehearsal):
@@ -716,6 +763,15 @@ def test_a_start_that_never_comes_in_time_is_told_three_times_at_most(rehearsal)
     assert len(told) == 3
 
 
+def test_a_look_that_waited_for_a_silent_task_is_made_up_for_by_none(rehearsal):
+    stage = rehearsal(test_duration=20.0)
+    stage.when_sent(300, lambda: stage.subscribers[0].freeze(for_s=1.5))
+    stage.measure()
+    times = [sample.at_s for sample in stage.record.evidence.machine]
+    assert max(later - earlier for earlier, later in pairwise(times)) > 1.5
+    assert len({int(at_s) for at_s in times}) == len(times)
+
+
 def test_the_machine_is_looked_at_once_a_second_while_records_are_sent_and_read(rehearsal):
     stage = rehearsal()
     stage.publisher.flush_s = 3
@@ -743,3 +799,65 @@ def test_retention_moves_the_logs_start_and_what_was_not_read_before_has_expired
     assert (result.totals.records_expired, result.totals.records_unread) == (2 * 50, 2 * 200)
     assert (result.verdict, result.totals.records_skipped) == ("fail", 0)
     assert stage.record.evidence.audit.partitions[0].start_offset == 200
+
+
+class OneWatch:
+    """Counts its looks, and in which phases they were."""
+
+    def __init__(self, progress):
+        self.phases = Counter()
+        self._progress = progress
+
+    def look(self):
+        self.phases[self._progress.phases[-1]] += 1
+
+    def seen(self, start_s):
+        process = BrokerProcess("broker 1", 4.0, sum(self.phases.values()), 2.0, 0.1, 0.0)
+        return BrokerInside((process,))
+
+
+def test_brokers_are_looked_into_while_the_publisher_sends_and_not_before_or_after(rehearsal):
+    stage = rehearsal()
+    watch = OneWatch(stage.progress)
+    stage.context = dataclasses.replace(stage.context, watches=(watch, watch))
+    stage.run = stage.run_of("run-1")
+    stage.measure()
+    seen = stage.record.evidence.inside.processes
+    assert len(seen) == 2
+    assert seen[0].looks >= 8
+    assert set(watch.phases) <= {"configuring", "sending", "flushing"}
+    assert watch.phases["sending"] >= 8
+
+
+def test_who_watches_is_told_how_late_deliveries_are_and_what_they_cost(rehearsal):
+    stage = rehearsal(subscribers=3, msg_rate=100.0)
+    stage.context.host.broker_cpu_s = lambda now_s: now_s * 0.25
+    stage.measure()
+    live = stage.progress.live
+    assert [each.elapsed_s for each in live] == sorted(each.elapsed_s for each in live)
+    assert {each.copies for each in live} == {6}
+    seen = [each.figures for each in live]
+    assert max(figures.so_far_max_ms or 0 for figures in seen) > 0
+    assert any(figures.e2e_p99_ms is not None for figures in seen)
+    assert seen[-1].broker_cpu_percent == pytest.approx(25, abs=1)
+    assert seen[-1].subscriber_cpu_percent_sum == 0  # the twins' clock of CPU time stands still
+
+
+def test_few_tasks_are_asked_for_latencies_in_turns(rehearsal, monkeypatch):
+    monkeypatch.setattr("hydra.run.monitor.LATENCIES_OF_TASKS", 2)
+    stage = rehearsal(subscribers=5)
+    stage.measure()
+    asked = [[question.latencies for question in task.questions if question.sample] for task in stage.subscribers]
+    rounds = list(zip(*asked, strict=False))
+    assert len(rounds) >= 4
+    assert {sum(chosen) for chosen in rounds} == {2}
+    assert all(any(own) for own in asked)
+
+
+def test_where_nobody_watches_no_task_is_asked_for_more_than_counts(rehearsal):
+    stage = rehearsal()
+    stage.progress.wants_figures = False
+    stage.run = stage.run_of("run-1")
+    stage.measure()
+    assert not any(question.sample for task in stage.subscribers for question in task.questions)
+    assert stage.progress.live[-1].figures.so_far_p99_ms is None

@@ -88,13 +88,35 @@ def test_two_tasks_may_be_apart_by_both_errors(hosts):
     assert away.clocks.error_s == pytest.approx(0.03 + 0.02, abs=SLACK_S)
 
 
-def test_a_task_that_does_not_answer_is_told_the_controllers_time(hosts):
-    silent = hosts()
-    silent.tasks[0].refuse["ping"] = "not now"
-    (offset,) = silent.measure()
-    assert (offset.offset_s, offset.error_s) == (0.0, 0.0)
-    assert offset.wall_offset_s == pytest.approx(5000.0, abs=SLACK_S)
-    assert silent.clocks.error_s == 0.0
+def test_a_task_that_was_silent_once_is_asked_again_before_it_is_told_when_to_start(hosts):
+    """It is left alone for some seconds, and all rounds of the others take milliseconds."""
+    away = hosts(tasks=3)
+    for item in away.tasks:
+        item.boot_id, item.clock_ahead_s = "elsewhere", 900_000.0
+    away.tasks[1].freeze(for_s=1.0)
+    for offset in away.measure():
+        assert offset.offset_s == pytest.approx(900_000.0, abs=SLACK_S)
+    assert away.tasks[1].received == ["ping"]
+    assert len(away.tasks[0].received) == ROUNDS + 1
+
+
+@pytest.mark.parametrize("trouble", ["refuses", "silent"])
+def test_a_task_whose_clock_nobody_knows_takes_no_part(hosts, trouble):
+    away = hosts(tasks=2)
+    if trouble == "refuses":
+        away.tasks[0].refuse["ping"] = "not now"
+    else:
+        away.tasks[0].freeze()
+    away.clocks.measure([away.roster])
+    assert [*away.roster.gone] == ["sub.0"]
+    assert [task.task_id for task in away.roster.present] == ["sub.1"]
+
+
+def test_without_a_publisher_the_times_of_sending_are_the_controllers(hosts):
+    here = hosts()
+    own = here.clocks.own
+    assert (own.offset_s, own.error_s) == (0.0, 0.0)
+    assert own.wall_offset_s == pytest.approx(5000.0, abs=SLACK_S)
 
 
 @pytest.mark.parametrize("ahead_s", [0.0, 5000.0, -700.0])

@@ -6,7 +6,7 @@ import pytest
 
 from hydra.endpoints import Endpoint
 from hydra.run.protocols import RunContext, Task
-from hydra.run.task_roster import SUSPENDED_S, TRIES, TaskRoster
+from hydra.run.task_roster import REASONS_SHOWN, SUSPENDED_S, TRIES, TaskRoster, told_once
 from hydra.signals.messages import request
 
 APP = "/g1/kafka-sub"
@@ -156,3 +156,14 @@ def test_a_task_without_an_endpoint_is_gone(clock, progress, twins):
     roll.roster.present[1] = dataclasses.replace(task, endpoint=None)
     assert set(roll.roster.request_all(lambda _task: PING)) == {"t0"}
     assert list(roll.roster.gone) == ["t1"]
+
+
+def test_a_reason_that_many_tasks_have_is_told_once():
+    same = [(f"t{number}", "the driver cannot be imported") for number in range(50)]
+    assert told_once(same) == "50 tasks: the driver cannot be imported"
+    assert told_once([*same[:1], ("", "no broker"), ("t7", "its process ended")]) == (
+        "t0: the driver cannot be imported; no broker; t7: its process ended"
+    )
+    told = told_once((f"t{number}", f"reason {number}") for number in range(REASONS_SHOWN + 4))
+    assert told.startswith("t0: reason 0; t1: reason 1")
+    assert told.endswith("; and 4 more reasons")

@@ -3,9 +3,10 @@
 import pytest
 
 from hydra.accounting.evidence import OffsetRange
+from hydra.endpoints import Endpoint
 from hydra.errors import BrokerError
 from hydra.options.options import Options
-from hydra.options.order import PartitionStart, TopicFacts, TopicIdentity, make_order
+from hydra.options.order import PartitionLeader, PartitionStart, TopicFacts, TopicIdentity, TopicThere, make_order
 from hydra.run.topics import delete_own_topic, with_topic
 
 
@@ -15,10 +16,6 @@ class Cluster:
     def __init__(self, facts=None):
         self.facts = facts or TopicFacts(TopicIdentity("id-1"), cleanup_policy="delete")
         self.changed = []
-
-    def find_topic(self, name):
-        assert name == "orders"
-        return ["leader 0", "leader 1"]
 
     def describe_topic(self, _name):
         return self.facts
@@ -33,14 +30,17 @@ class Cluster:
         return lambda *given, **named: self.changed.append((name, given, named)) or []
 
 
-def order_of(**options):
-    return make_order("run-1", Options(**options), bootstrap_servers="h:1", task_ids=["t0", "t1"], cores=2)
+def order_of(topic_there=None, **options):
+    machine = {"bootstrap_servers": "h:1", "task_ids": ["t0", "t1"], "cores": 2}
+    return make_order("run-1", Options(**options), topic=topic_there, **machine)
 
 
 def test_clients_begin_where_the_topic_ends():
     notes, cluster = [], Cluster()
-    order = with_topic(order_of(topic="orders", partitions=2, clients_per_app=2), cluster, notes.append)
-    assert order.topic == "orders"
+    there = TopicThere(tuple(PartitionLeader(part, 1, Endpoint("h", 1)) for part in range(2)), cluster.facts)
+    order = with_topic(order_of(there, topic="orders", clients_per_app=2), cluster, notes.append)
+    assert (order.topic, order.options.partitions) == ("orders", 2)
+    assert (order.leaders, order.topic_facts) == (there.leaders, there.facts)
     assert order.begin_offsets == {0: 70, 1: 0}
     assert {client.starts for client in order.clients} == {(PartitionStart(0, 70), PartitionStart(1, 0))}
     assert all(client.group_id.startswith("run-1") for client in order.clients)

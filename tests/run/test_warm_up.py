@@ -2,7 +2,18 @@
 
 import pytest
 
-from hydra.run.warm_up import MAX_S, MIN_S, Warmth, WarmUpPlan, has_settled, until_warm
+from hydra.options.options import Options
+from hydra.options.order import make_order
+from hydra.run.warm_up import (
+    MAX_S,
+    MIN_S,
+    FetchReading,
+    Warmth,
+    WarmUpPlan,
+    has_settled,
+    measured_speed,
+    until_warm,
+)
 
 
 @pytest.mark.parametrize(
@@ -27,13 +38,13 @@ def test_a_cost_that_does_not_fall_by_a_tenth_has_settled(costs, settled):
 def test_the_cost_is_of_the_fetches_between_two_looks():
     warmth = Warmth()
     for broker_cpu_s, fetches in ((10.0, 0), (10.3, 1000), (10.4, 2000), (10.46, 3000), (10.52, 4000)):
-        warmth.note(broker_cpu_s, fetches)
+        warmth.note(FetchReading(0.0, broker_cpu_s, 0.0, fetches))
     assert warmth.costs_us == pytest.approx([300, 100, 60, 60])
     assert str(warmth) == (
         "a fetch cost the broker 200 us of CPU at first and 60 us in the end, and that was still falling"
     )
-    warmth.note(10.58, 5000)
-    warmth.note(10.64, 6000)
+    warmth.note(FetchReading(0.0, 10.58, 0.0, 5000))
+    warmth.note(FetchReading(0.0, 10.64, 0.0, 6000))
     assert str(warmth) == "a fetch cost the broker 200 us of CPU at first and 60 us in the end"
 
 
@@ -41,16 +52,54 @@ def test_where_nothing_was_fetched_there_is_no_cost():
     """An interval without a fetch goes on until there is one; its CPU time is not lost."""
     warmth = Warmth()
     for broker_cpu_s, fetches in ((1.0, 100), (1.1, 100), (1.2, 200)):
-        warmth.note(broker_cpu_s, fetches)
+        warmth.note(FetchReading(0.0, broker_cpu_s, 0.0, fetches))
     assert warmth.costs_us == pytest.approx([2000])
     assert str(warmth) == ""
 
 
-def test_a_broker_whose_cpu_time_nobody_sees_has_no_cost():
+def warmed(fetches_per_s, cost_us, *, intervals=6, clients_share=0.5):
+    """A warm-up whose fetches cost this from the first on, broker and clients together."""
     warmth = Warmth()
-    for fetches in range(10):
-        warmth.note(None, 100 * fetches)
-    assert (warmth.costs_us, warmth.settled, str(warmth)) == ([], False, "")
+    for number in range(intervals):
+        at_s = number / 2
+        used_s = cost_us / 1e6 * fetches_per_s * at_s
+        fetches = int(fetches_per_s * at_s)
+        warmth.note(FetchReading(at_s, used_s * (1 - clients_share), used_s * clients_share, fetches))
+    return warmth
+
+
+def test_what_a_fetch_costs_is_the_brokers_time_and_the_clients():
+    warmth = warmed(8000, 137.5)
+    assert warmth.fetch_cost_us(4000, 2.0) == pytest.approx(137.5)
+    assert warmth.fetch_cost_us(8001, 1.2) is None
+    assert warmth.fetch_cost_us(8001, 1.0) == pytest.approx(137.5)  # no more of them, since the cores were busy
+    assert warmed(8000, 137.5, intervals=4).fetch_cost_us(0, 0) is None  # not warm yet
+
+
+@pytest.mark.parametrize(
+    ("options", "fetches_per_s", "cost_us", "speed"),
+    [
+        ({}, 8000, 137.5, 1.0),  # 4,000 a second and core take 0.55 of it
+        ({}, 8000, 100.0, 1.0),
+        ({}, 8000, 190.0, 1.0),
+        ({}, 8000, 60.0, 2.0),
+        ({}, 8000, 260.0, 0.5),
+        ({}, 8000, 1.0, 4.0),
+        ({}, 4100, 9999.0, 0.25),
+        ({}, 3900, 9999.0, 0.25),
+        ({}, 1000, 1500.0, 0.25),
+        ({}, 3900, 200.0, None),  # whatever the broker did then, it was not these fetches
+        ({"total_sub_apps": 1, "clients_per_app": 500}, 20000, 55.0, 1.0),
+        ({"total_sub_apps": 1, "clients_per_app": 500}, 20000, 25.0, 2.0),
+        ({"fetch_pace_ms": 50.0}, 20000, 55.0, None),
+        ({"bootstrap_servers": "10.0.0.5:9092"}, 20000, 55.0, None),
+    ],
+)
+def test_the_speed_of_a_machine_follows_from_what_a_fetch_costs_there(options, fetches_per_s, cost_us, speed):
+    task_options = Options(**options)
+    task_ids = [f"t{number}" for number in range(task_options.total_sub_apps)]
+    order = make_order("run-1", task_options, bootstrap_servers="h:1", task_ids=task_ids, cores=2)
+    assert measured_speed(order, warmed(fetches_per_s, cost_us), 2.0) == speed
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from hydra.accounting.latency import FINE_BITS, LatencyCounts
 from hydra.accounting.stats import PublisherStats, PublisherStatus, SubscriberStats, SubscriberStatus
 from hydra.codec import DecodeError, decode, encode, to_builtins
 from hydra.endpoints import Endpoint
@@ -20,6 +21,15 @@ WHOLE = st.integers(0, 2**62)
 FLOATS = st.floats(0, 1e15)
 for plain, strategy in ((str, TEXTS), (int, WHOLE), (float, FLOATS)):
     st.register_type_strategy(plain, strategy)
+
+
+@st.composite
+def histograms(draw):
+    bits, held = draw(st.integers(1, FINE_BITS)), draw(st.dictionaries(st.integers(0, 60), WHOLE, max_size=4))
+    return LatencyCounts(bits, tuple(held), tuple(held.values()), draw(WHOLE), draw(WHOLE))
+
+
+st.register_type_strategy(LatencyCounts, histograms())
 
 TRAVELLING = (
     RunOrder,

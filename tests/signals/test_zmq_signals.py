@@ -206,6 +206,20 @@ def test_a_silent_peer_does_not_silence_those_for_whom_a_socket_comes_free_later
     assert [answers[endpoint].ok for endpoint in there] == [True] * 4
 
 
+@pytest.mark.parametrize("first_contact", [True, False])
+def test_more_silent_peers_than_sockets_keep_nobody_from_being_asked_again(serve, signals, monkeypatch, first_contact):
+    monkeypatch.setattr(signals, "_max_in_flight", 2)
+    with contextlib.ExitStack() as closing:
+        listening = [closing.enter_context(socket.create_server((HOST, 0))) for _ in range(2)]
+        absent = [Endpoint(HOST, each.getsockname()[1]) for each in listening]
+        there = [serve() for _ in range(3)]
+        requests = dict.fromkeys([*absent, *there], PING)
+        answers = signals.ask(requests, 0.2, first_contact=first_contact)
+        assert all(answer.silent for answer in answers.values()), "the silent ones had all sockets"
+        answers = signals.ask(requests, 1.0, first_contact=first_contact)
+    assert [answers[endpoint].ok for endpoint in requests] == [False] * 2 + [True] * 3
+
+
 def test_more_peers_than_sockets(serve, signals, monkeypatch):
     monkeypatch.setattr(signals, "_max_in_flight", 3)
     endpoints = [serve() for _ in range(7)]
@@ -582,6 +596,41 @@ def test_what_listens_and_says_nothing_is_told_within_three_seconds(signals):
     assert time.monotonic() - began_s < 3
     assert answer.refused
     assert "is no task of Hydra" in answer.error
+
+
+def copy(source, target):
+    with contextlib.suppress(OSError):
+        while content := source.recv(4096):
+            target.sendall(content)
+        target.shutdown(socket.SHUT_WR)
+
+
+def relay_the_third(listener, endpoint):
+    """End two connections, and pass on the next one."""
+    for _ in range(2):
+        listener.accept()[0].close()
+    near, _address = listener.accept()
+    with near, socket.create_connection((endpoint.host, endpoint.port), timeout=10) as far:
+        back = threading.Thread(target=copy, args=(far, near))
+        back.start()
+        copy(near, far)
+        back.join(10)
+
+
+def test_a_relay_that_does_not_reach_a_task_at_once_is_no_refusal(serve, signals):
+    endpoint = serve()
+    for relayed in (False, True):
+        with socket.create_server((HOST, 0)) as listener:
+            listener.settimeout(10)
+            place = Endpoint(HOST, listener.getsockname()[1])
+            relay = threading.Thread(target=relay_the_third, args=(listener, endpoint))
+            relay.start()
+            if not relayed:
+                assert signals.ask({place: PING}, 10.0)[place].refused
+            with contextlib.closing(ZmqSignals(KEYS, relayed=True)) as patient:
+                answer = patient.ask({place: PING}, 10.0)[place]
+                assert (answer.ok, answer.body) == (True, b'{"signal":"ping"}')
+            relay.join(10)
 
 
 def test_a_connection_that_proves_nothing_is_closed(serve):

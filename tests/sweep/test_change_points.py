@@ -1,10 +1,11 @@
 """Where a series changes, and where it does not."""
 
 import random
+from statistics import median
 
 import pytest
 
-from hydra.sweep.change_points import best_split, change_points, step
+from hydra.sweep.change_points import beside, best_split, change_points
 
 
 def noise(chance, middle, count, by=0.05):
@@ -36,7 +37,7 @@ def test_a_step_is_found_where_it_is():
     chance = random.Random(1)
     values = noise(chance, 10, 15) + noise(chance, 13, 15)
     assert change_points(values) == [15]
-    before, after = step(values, 15, [15])
+    before, after = map(median, beside(values, 15, [15]))
     assert before == pytest.approx(10, rel=0.05)
     assert after == pytest.approx(13, rel=0.05)
 

@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 
 from hydra.options.options import Options
-from hydra.sweep.comparison import compare, points_by_name
+from hydra.sweep.comparison import compare
+from hydra.sweep.counted_runs import points_by_name
 from hydra.sweep.record import PointRecord, SearchResult
 from hydra.sweep.search import SearchAnswer
 from tests.samples import result, run, sweep
@@ -165,3 +166,21 @@ def test_answers_of_searches(after, state):
     before = SearchAnswer(1000, 1040, "broker", True, 9)
     made = compare(search(before), search(after), tolerance_percent=10)
     assert made.differences[-1].state == state
+
+
+@pytest.mark.parametrize(
+    ("interval", "state"),
+    [((1101, 1300), "better"), ((1099, 1300), "no difference shown"), ((500, 899), "worse"), (None, "better")],
+)
+def test_answers_with_intervals_are_compared_by_them(interval, state):
+    def search(best, interval):
+        answer = SearchAnswer(best, best + 50, "broker", confirmed=True, trials=9, interval=interval)
+        found = SearchResult("highest rate for 10 clients", "records/s", answer)
+        return dataclasses.replace(sweep([{"clients": 10}], kind="maxrate"), answers=(found,))
+
+    made = compare(search(1000, (900, 1100)), search(1200, interval), tolerance_percent=10).differences[-1]
+    assert made.state == state
+    assert made.interval == (interval and (interval[0] - 1100, interval[1] - 900))
+    # Whatever the tolerance: it is for answers without an error.
+    wide = compare(search(1000, (900, 1100)), search(1200, interval), tolerance_percent=50).differences[-1]
+    assert wide.state == (state if interval else "no difference shown")

@@ -1,5 +1,6 @@
 """Which points a sweep has."""
 
+import dataclasses
 import math
 
 import pytest
@@ -54,10 +55,13 @@ def test_every_other_option_can_be_swept(name):
     values = {"group": "own,shared", "group_mode": "assign,group",
               "acks": "0,1,all", "pub_driver": "confluent,kafka-python", "audit": "never,always",
               "sub_driver": "wire,confluent", "msg_size": "14,100", "retention_ms": "2000,5000",
-              "compression": "none,lz4", "idempotence": "auto,no", "payload": "zeros,random"}  # fmt: skip
+              "compression": "none,lz4", "idempotence": "auto,no", "payload": "zeros,random",
+              "client_rack": "r1,r2", "group_protocol": "classic,consumer"}  # fmt: skip
     axis = parse_axis(f"{name}={values.get(name, '3,4')}", origin="--sweep")
     servers = "127.0.0.1:9092" if name == "topic" else None
     options = Options(bootstrap_servers=servers) if servers else Options(brokers=4, replication_factor=4)
+    if name == "group_protocol":
+        options = dataclasses.replace(options, group_mode="group")
     points = make_points(options, grid([axis]))
     assert [getattr(point.options, name) for point in points] == list(axis.values)
 

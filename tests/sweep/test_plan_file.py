@@ -3,7 +3,7 @@
 import pytest
 
 from hydra.errors import ConfigurationError
-from hydra.sweep.plan_file import PlanFile, read_plan
+from hydra.sweep.plan_file import PlanFile, read_plan, read_plan_file
 
 
 def test_everything_that_a_plan_holds():
@@ -67,3 +67,13 @@ def test_what_is_wrong_is_named_with_the_file_and_the_key(tables, words):
         read_plan(tables, name="p.toml")
     assert words in str(caught.value)
     assert str(caught.value).startswith("p.toml: ")
+
+
+@pytest.mark.parametrize(
+    "text", ["repeats = " + "9" * 5000, "repeats = ", "a = " + "[" * 5000, "[options]\nx = 1\n[options]"]
+)
+def test_a_file_that_is_no_toml_is_refused_by_its_name(tmp_path, text):
+    (tmp_path / "plan.toml").write_text(text)
+    with pytest.raises(ConfigurationError, match=r"plan\.toml: .*: a plan is a TOML file") as refused:
+        read_plan_file(str(tmp_path / "plan.toml"))
+    assert refused.value.exit_code == 2

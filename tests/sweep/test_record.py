@@ -120,6 +120,24 @@ def test_a_compact_run_has_one_subscriber_and_loses_no_latency():
     assert compact_run(after) == after
 
 
+def test_the_sample_at_the_very_end_is_not_counted_beside_that_of_its_second():
+    (first,), (second,) = samples(3, 4.0, seed=1), samples(3, 4.0, seed=2)
+    last = dataclasses.replace(first.samples[-1], at_s=first.samples[-1].at_s + 0.3, received=1507)
+    stats = (dataclasses.replace(first, samples=(*first.samples, last)), second)
+    (one,) = compact_run(dataclasses.replace(run(), evidence=Evidence(subscribers=stats))).evidence.subscribers
+    assert [sample.received for sample in one.samples] == [1000, 2000, 3007]
+    assert one.samples[-1].at_s == last.at_s
+    assert histogram((one,)) == histogram(stats)
+
+
+def test_a_subscriber_without_a_sample_in_a_second_stands_as_it_did():
+    (whole,), (shorter,) = samples(3, 4.0, seed=1), samples(3, 4.0, seed=2)
+    stats = (whole, dataclasses.replace(shorter, samples=(shorter.samples[0], *shorter.samples[2:-1])))
+    (one,) = compact_run(dataclasses.replace(run(), evidence=Evidence(subscribers=stats))).evidence.subscribers
+    assert [sample.received for sample in one.samples] == [1000, 1500, 2000]
+    assert histogram((one,)) == histogram(stats)
+
+
 def test_a_run_without_a_result_is_compact_as_it_is():
     before = run(error="gone")
     assert compact_run(before) == before

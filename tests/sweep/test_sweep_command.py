@@ -23,30 +23,27 @@ def nothing_lost(point):
 
 
 @pytest.mark.usefixtures("on_running_stack")
-def test_a_sweep_on_one_stack_with_every_file(hydra, place, look_at):
+def test_a_sweep_on_one_stack_with_every_file(hydra, place):
     command = hydra(
-        "kafka", "sweep", "--client_set=4,8", "--clients_per_app=4", "--msg_rate_set=200,400", "--test_duration=1",
+        "kafka", "sweep", "--client_set=4,8", "--clients_per_app=4", "--msg_rate_set=200", "--test_duration=1",
         "--warmup=0", "--results=s", "--report=r.html", "--csv=r.csv", "--junit=r.xml", "--live=r.jsonl",
         "--output=r.json",
     )  # fmt: skip
     assert command.end() in {0, 3}, command.errors  # 3: a busy machine held a point up
     rows = list(csv.DictReader((place.work / "r.csv").read_text().splitlines()))
     assert [(row["clients"], row["msg_rate"], row["packet_tx"]) for row in rows] == [
-        ("4", "200", "200"), ("4", "400", "400"), ("8", "200", "200"), ("8", "400", "400"),
+        ("4", "200", "200"), ("8", "200", "200"),
     ]  # fmt: skip
     events = [json.loads(line) for line in (place.work / "r.jsonl").read_text().splitlines()]
     assert {event["event"] for event in events} == {"phase", "note", "counts"}
     assert [event["unix_time_s"] for event in events] == sorted(event["unix_time_s"] for event in events)
     topics = {run["order"]["run_id"] for point in place.record("r.json")["points"] for run in point["runs"]}
-    assert len(topics) == 4
+    assert len(topics) == 2
     assert (place.work / "r.html").stat().st_size > 4_000_000
     points = [point for _number, point in sorted(read_points(place.work / "s").items())]
     assert all(nothing_lost(point) for point in points)
-    assert [(point.changes["clients"], point.changes["msg_rate"]) for point in points] == [
-        (4, 200), (4, 400), (8, 200), (8, 400),
-    ]  # fmt: skip
+    assert [point.changes["clients"] for point in points] == [4, 8]
     place.assert_nothing_left()
-    assert_report_shows_the_originals_plots(place.work / "r.html", look_at)
 
 
 def assert_report_shows_the_originals_plots(report, look_at):
@@ -60,14 +57,14 @@ def assert_report_shows_the_originals_plots(report, look_at):
 
     plots, requests, complaints = look_at(report, scenario)
     for traces in plots:
-        assert [trace["name"] for trace in traces] == ["client_count = 4", "client_count = 8"]
-        assert [(len(trace["x"]), len(trace["y"])) for trace in traces] == [(2, 2)] * 2
+        assert [trace["name"] for trace in traces] == ["client_count = 2", "client_count = 4"]
+        assert [(len(trace["x"]), len(trace["y"])) for trace in traces] == [(3, 3)] * 2
     assert complaints == []
     assert {url.partition(":")[0] for url in requests} <= {"file", "data", "blob"}
 
 
 @pytest.mark.release
-def test_a_killed_sweep_goes_on_and_has_every_point_once(hydra, place):
+def test_a_killed_sweep_goes_on_and_has_every_point_once(hydra, place, look_at):
     """SIGKILL at random moments of it, with a real broker; then to the end."""
     chance = random.Random(6)
     given = [
@@ -81,7 +78,7 @@ def test_a_killed_sweep_goes_on_and_has_every_point_once(hydra, place):
     kept: dict[int, str] = {}
     for kill in range(2):
         command = hydra(*arguments)
-        arguments = ["kafka", "sweep", "--resume=s"]
+        arguments = ["kafka", "sweep", "--resume=s", "--report=r.html"]
         wanted = 2 * kill + 1
         wait_until(
             lambda wanted=wanted: len(list((place.work / "s" / "points").glob("[0-9]*.json"))) >= wanted,
@@ -109,3 +106,4 @@ def test_a_killed_sweep_goes_on_and_has_every_point_once(hydra, place):
     for number, run_id in kept.items():
         assert points[number].runs[0].order.run_id == run_id
     assert f"{len(kept)} of 6 points are finished already" in "\n".join(command.errors)
+    assert_report_shows_the_originals_plots(place.work / "r.html", look_at)

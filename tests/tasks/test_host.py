@@ -50,14 +50,14 @@ def test_processes_of_one_host_name_the_same_boot():
 
 
 def test_a_system_that_does_not_name_its_boot(monkeypatch, tmp_path):
-    from hydra.tasks import host
+    from hydra.files import process_identity
 
-    monkeypatch.setattr(host, "_BOOT_ID", tmp_path / "none")
-    host._boot_id.cache_clear()
+    monkeypatch.setattr(process_identity, "_BOOT_ID", tmp_path / "none")
+    process_identity.boot_id.cache_clear()
     try:
         assert read_clock().boot_id == ""
     finally:
-        host._boot_id.cache_clear()
+        process_identity.boot_id.cache_clear()
 
 
 def test_a_sample_counts_the_cpu_time_of_the_machine():

@@ -4,9 +4,11 @@ import dataclasses
 
 import pytest
 
+from hydra.accounting.latency import FINE_BITS, SAMPLE_BITS, LatencyHistogram
 from hydra.options.options import Options
 from hydra.options.order import RunOrder
 from hydra.signals.messages import StopSending, request
+from hydra.tasks import kafka_pub
 from hydra.tasks.kafka_pub import ACK_POLL_S, IDLE_POLL_S, MAX_RECORDS_AT_ONCE, KafkaPub, PublisherRun
 from hydra.tasks.task import TaskPlace
 
@@ -18,7 +20,8 @@ class Scene:
         order = RunOrder("run-1", dataclasses.replace(OPTIONS, **changes), "127.0.0.1:9092")
         self.clock, self._twins = clock, twins
         self.driver = twins.PublisherDriver(clock, order.options.partitions)
-        self.run = PublisherRun(order, self.driver, clock, lambda: twins.READING)
+        self.reading = twins.READING
+        self.run = PublisherRun(order, self.driver, clock, lambda: self.reading)
 
     def send(self):
         self.run.open()
@@ -64,6 +67,30 @@ def test_send_times_follow_the_plan_whatever_becomes_of_acks(scene):
     assert (acked.acked, unknown.acked, unknown.unknown) == (200, 0, 200)
     assert without.send_times_s() == pytest.approx(with_acks.send_times_s(), abs=1e-3)
     assert_identities(unknown)
+
+
+def test_how_long_acks_take_is_noted_second_by_second_and_in_all(scene):
+    stage, taken = scene(), []
+
+    def take():
+        made = LatencyHistogram()
+        made.add(1_000 * (len(taken) + 1), 50)
+        taken.append(made)
+        return made
+
+    stage.driver.take_ack_latencies = take
+    stage.run = PublisherRun(stage.run.order, stage.driver, stage.clock, lambda: stage.reading)
+    stats = stage.send()
+    assert [sum(sample.ack.counts) for sample in stats.samples] == [50] * len(taken)
+    assert {sample.ack.bits for sample in stats.samples} == {SAMPLE_BITS}
+    assert [sample.ack.max_us for sample in stats.samples] == [1_000 * number for number in range(1, len(taken) + 1)]
+    assert (sum(stats.ack.counts), stats.ack.bits) == (50 * len(taken), FINE_BITS)
+
+
+def test_a_driver_that_does_not_time_acks_has_none(scene):
+    stats = scene().send()
+    assert stats.ack.counts == ()
+    assert {sample.ack.counts for sample in stats.samples} == {()}
 
 
 def test_records_go_round_the_partitions_in_blocks(scene):
@@ -194,6 +221,29 @@ def test_acks_that_come_after_the_last_record_are_watched_as_they_come(scene):
     assert_identities(stats)
 
 
+def test_the_seconds_that_a_stall_took_have_no_samples(scene):
+    stage = scene(test_duration=12.0)
+    stage.clock.at(3.2, lambda: setattr(stage.driver, "on_send", lambda: stall(stage)))
+
+    def stall(stage):
+        stage.driver.on_send = lambda: None
+        stage.clock.sleep(5.0)
+
+    times = [sample.at_s for sample in stage.send().samples]
+    assert [int(at_s) for at_s in times[:8]] == [0, 1, 2, 3, 8, 9, 10, 11]
+    assert times[5] == pytest.approx(9.0, abs=0.1)
+
+
+@pytest.mark.parametrize("changes", [{"acks": "0"}, {"linger_ms": 5000}])
+def test_a_flush_that_nobody_can_watch_begins_with_a_sample(scene, changes):
+    stage = scene(**changes)
+    stage.driver.ack_at_once = False
+    stage.driver.on_flush = lambda: stage.clock.sleep(6.0)
+    times = [sample.at_s for sample in stage.send().samples]
+    assert times[-1] == pytest.approx(8.0, abs=0.1)
+    assert times[-2] == pytest.approx(2.0, abs=0.1)
+
+
 def test_what_has_no_outcome_in_time_is_unknown(scene):
     stage = scene()
     stage.driver.ack_at_once = False
@@ -281,6 +331,15 @@ def test_a_stall_shows_in_the_samples_around_it_and_in_no_other_one(scene):
     late = [sample.lag_max_s > 0.1 for sample in stats.samples]
     assert late == [False, False, True, True, False, False]
     assert max(sample.lag_max_s for sample in stats.samples) == pytest.approx(stats.lag_max_s)
+
+
+def test_what_a_long_run_keeps_of_lags_is_bounded(scene, monkeypatch):
+    monkeypatch.setattr(kafka_pub, "KEPT_ARRIVALS", 5)
+    stage = scene(test_duration=10.0)
+    stage.driver.on_send = lambda: stage.clock.sleep(0.001 * (len(stage.driver.sent) % 7))
+    stats = stage.send()
+    assert len(stage.run._lag) == 5
+    assert sum(stats.lag.counts) == stats.attempted == 1000
 
 
 def test_the_lag_of_every_record_is_counted(scene):

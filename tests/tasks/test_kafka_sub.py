@@ -6,7 +6,8 @@ from hydra.accounting.stats import HostTraffic, ProcessUsage
 from hydra.options.options import Options
 from hydra.options.order import ClientAssignment, PartitionStart, RunOrder
 from hydra.signals.messages import DrainTo, StartAt
-from hydra.tasks.kafka_sub import MAX_NAMES, SubscriberRun
+from hydra.tasks import kafka_sub
+from hydra.tasks.kafka_sub import KEPT_CLIENT_ARRIVALS, KEPT_TASK_ARRIVALS, MAX_NAMES, SubscriberRun
 
 FROM_THE_START = (PartitionStart(0, 0),)
 
@@ -97,6 +98,53 @@ def test_a_clients_trouble_is_told(make):
     driver.tallies[1].error = "connection refused"
     assert run.status().error == "connection refused"
     assert run.stats("t", USAGE, TRAFFIC).clients[1].error == "connection refused"
+
+
+def test_after_the_drain_the_stats_are_made_once_and_sent_again_as_they_were(make, clock):
+    run, driver, broker = make()
+    run.start(start_at(clock))
+    read(clock, run, driver, broker, range(5))
+    run.poll(0)
+    before = run.answer("t", USAGE, TRAFFIC)
+    clock.sleep(2)
+    assert run.answer("t", USAGE, TRAFFIC) != before
+    run.drain(DrainTo({0: 9}))
+    first = run.answer("t", USAGE, TRAFFIC)
+    clock.sleep(2)
+    read(clock, run, driver, broker, range(5, 9))
+    assert run.answer("t", USAGE, TRAFFIC) is first
+    run.drain(DrainTo({0: 9}))
+    assert run.answer("t", USAGE, TRAFFIC) != first
+
+
+@pytest.mark.parametrize("polls", [1, 25])
+def test_what_a_long_run_keeps_of_arrivals_is_bounded_and_tells_all_of_them(make, clock, monkeypatch, polls):
+    monkeypatch.setattr(kafka_sub, "MAX_UNFOLDED_ARRIVALS", 2000)
+    run, driver, _ = make()
+    run.start(start_at(clock))
+    kept, arrived = [], 0
+    for second in range(100):
+        for number in range(150):  # no two of one second are alike
+            clock.sleep(1 / 150)
+            for tally in driver.tallies:
+                tally.latencies.add(number / 1000 + second / 1e5, 1 + number % 50)
+            run._timing._sample.add(number / 1000 + second / 1e5, 1 + number % 50)
+            run._timing._even.add(number / 1000 + second / 1e5, 1 + number % 50)
+            arrived += 1 + number % 50
+            if number % (150 // polls) == 0:
+                run.poll(0)
+        timing, unfolded = run._timing, run._unfolded.values()
+        clients = max(len(tally.latencies) for tally in driver.tallies)
+        kept.append((clients, len(timing._whole), len(timing._even), sum(map(len, unfolded))))
+    assert run._unfolded_arrivals == kept[-1][-1]
+    late = 2 if polls == 1 else 1.5  # with fewer polls than turns it is made up for once a second, at twice as many
+    task_bound = late * KEPT_TASK_ARRIVALS * 2
+    bounds = (late * KEPT_CLIENT_ARRIVALS + 150, task_bound + 150, task_bound + 150, 2000 + 150)
+    assert all(most <= bound for most, bound in zip(map(max, zip(*kept, strict=True)), bounds, strict=True))
+    stats = run.stats("t", USAGE, TRAFFIC)
+    assert [client.e2e.deliveries for client in stats.clients] == [arrived] * 2
+    assert sum(stats.e2e.counts) == sum(stats.service.counts) == arrived
+    assert sum(sum(sample.e2e.counts) for sample in stats.samples) == arrived
 
 
 def test_close_lets_go_of_the_clients(make):

@@ -1,0 +1,308 @@
+"""How an API server of Kubernetes is reached: the kubeconfig of the user, or the service account of the pod we are in.
+
+The format is that of kubectl (https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/); plugins that fetch
+credentials speak client.authentication.k8s.io (v1 and v1beta1), as those of EKS, GKE and AKS do.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from hydra.errors import KubernetesError, UsageError
+from hydra.files.atomic_write import reason_of, write_secret
+from hydra.files.bounded_command import run_bounded
+from hydra.files.bounded_read import read_bounded
+
+MAX_FILE_BYTES = 4 * 1024 * 1024
+PLUGIN_TIMEOUT_S = 60.0
+"""A plugin may ask an identity provider."""
+
+EXPIRES_EARLY_S = 30.0
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+EXEC_VERSIONS = {"client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1"}
+
+T = TypeVar("T")
+
+
+class _Cluster(msgspec.Struct, frozen=True, rename="kebab"):
+    server: str = ""
+    certificate_authority: str = ""
+    certificate_authority_data: str = ""
+    insecure_skip_tls_verify: bool = False
+    tls_server_name: str = ""
+    proxy_url: str = ""
+
+
+class _Variable(msgspec.Struct, frozen=True):
+    name: str
+    value: str = ""
+
+
+class _Plugin(msgspec.Struct, frozen=True, rename="camel"):
+    command: str
+    api_version: str = ""
+    args: tuple[str, ...] | None = None
+    env: tuple[_Variable, ...] | None = None
+    install_hint: str = ""
+    provide_cluster_info: bool = False
+
+
+class _User(msgspec.Struct, frozen=True, rename="kebab"):
+    token: str = ""
+    token_file: str = msgspec.field(default="", name="tokenFile")
+    client_certificate: str = ""
+    client_certificate_data: str = ""
+    client_key: str = ""
+    client_key_data: str = ""
+    username: str = ""
+    password: str = ""
+    plugin: _Plugin | None = msgspec.field(default=None, name="exec")
+    auth_provider: object = None
+
+
+class _Context(msgspec.Struct, frozen=True):
+    cluster: str = ""
+    user: str = ""
+    namespace: str = ""
+
+
+class _NamedCluster(msgspec.Struct, frozen=True):
+    name: str
+    cluster: _Cluster
+
+
+class _NamedUser(msgspec.Struct, frozen=True):
+    name: str
+    user: _User
+
+
+class _NamedContext(msgspec.Struct, frozen=True):
+    name: str
+    context: _Context
+
+
+class _Kubeconfig(msgspec.Struct, frozen=True, rename="kebab"):
+    current_context: str = ""
+    clusters: tuple[_NamedCluster, ...] | None = None
+    users: tuple[_NamedUser, ...] | None = None
+    contexts: tuple[_NamedContext, ...] | None = None
+
+
+class _PluginStatus(msgspec.Struct, frozen=True, rename="camel"):
+    token: str = ""
+    client_certificate_data: str = ""
+    client_key_data: str = ""
+    expiration_timestamp: datetime | None = None
+
+
+class _Credential(msgspec.Struct, frozen=True):
+    status: _PluginStatus
+
+
+class KubernetesAccess:
+    """What connections to one API server need. ``close`` removes the files that were made of its certificates."""
+
+    def __init__(self, context: str, namespace: str, cluster: _Cluster, user: _User, folder: Path) -> None:
+        self.context = context
+        """Its name in the kubeconfig; empty within a pod."""
+        self.namespace = namespace
+        self.server = cluster.server.rstrip("/")
+        self.proxy = cluster.proxy_url
+        self._cluster, self._user, self._folder = cluster, user, folder
+        self._closing = contextlib.ExitStack()
+        self._private: Path | None = None
+        self._plugin_status: _PluginStatus | None = None
+        self._one_at_a_time = threading.Lock()
+        if not cluster.insecure_skip_tls_verify:
+            self.verify: str | bool = (
+                self._file(cluster.certificate_authority_data, cluster.certificate_authority, "ca.crt") or True
+            )
+        else:
+            self.verify = False
+        certificate = self._file(user.client_certificate_data, user.client_certificate, "client.crt")
+        key = self._file(user.client_key_data, user.client_key, "client.key")
+        self._certificate = (certificate, key) if certificate and key else None
+
+    @property
+    def certificate(self) -> tuple[str, str] | None:
+        """The files of the client's certificate and key, where it has some."""
+        return self._certificate
+
+    def authorization(self, *, renew: bool = False) -> str:
+        """The Authorization header; empty where a certificate says who we are.
+
+        Args:
+            renew: the last one was refused.
+
+        Raises:
+            KubernetesError: the plugin failed, or the token's file cannot be read.
+        """
+        user = self._user
+        if user.plugin is not None:
+            with self._one_at_a_time:
+                token = self._from_plugin(user.plugin, renew=renew)
+        elif user.token_file:
+            try:
+                token = read_bounded(self._folder / user.token_file, MAX_FILE_BYTES).decode().strip()
+            except (OSError, ValueError) as error:
+                raise KubernetesError(f"the token in {user.token_file} cannot be read ({error})") from error
+        else:
+            token = user.token
+        if token:
+            return f"Bearer {token}"
+        if user.username:
+            return f"Basic {base64.b64encode(f'{user.username}:{user.password}'.encode()).decode()}"
+        return ""
+
+    def close(self) -> None:
+        """Remove the files; harmless the second time."""
+        self._closing.close()
+
+    def _file(self, data: str, path: str, name: str) -> str:
+        """The path of a file of the kubeconfig, or of a private one with the data that stands in it."""
+        if not data:
+            return str(self._folder / path) if path else ""
+        if self._private is None:
+            self._private = Path(tempfile.mkdtemp(prefix="hydra-kube-"))
+            self._closing.callback(shutil.rmtree, self._private, ignore_errors=True)
+        file = self._private / name
+        try:
+            file.unlink(missing_ok=True)
+            write_secret(file, base64.b64decode(data, validate=True))
+        except (OSError, ValueError) as error:
+            raise UsageError(f"the {name} in the kubeconfig cannot be used ({error})") from error
+        return str(file)
+
+    def _from_plugin(self, plugin: _Plugin, *, renew: bool) -> str:
+        status = self._plugin_status
+        if status is not None and status.expiration_timestamp is not None:
+            left_s = (status.expiration_timestamp - datetime.now(timezone.utc)).total_seconds()
+            renew = renew or left_s < EXPIRES_EARLY_S
+        if status is None or renew:
+            status = self._plugin_status = self._run_plugin(plugin)
+            if status.client_certificate_data and status.client_key_data:
+                pairs = ((status.client_certificate_data, "plugin.crt"), (status.client_key_data, "plugin.key"))
+                certificate, key = (
+                    self._file(base64.b64encode(text.encode()).decode(), "", name) for text, name in pairs
+                )
+                self._certificate = (certificate, key)
+        return status.token
+
+    def _run_plugin(self, plugin: _Plugin) -> _PluginStatus:
+        if plugin.api_version not in EXEC_VERSIONS:
+            raise KubernetesError(f"the plugin {plugin.command} speaks {plugin.api_version or 'no version'}, not v1")
+        told: dict[str, object] = {"interactive": False}
+        if plugin.provide_cluster_info:
+            told["cluster"] = {
+                "server": self.server,
+                "certificate-authority-data": self._cluster.certificate_authority_data,
+            }
+        info = {"apiVersion": plugin.api_version, "kind": "ExecCredential", "spec": told}
+        environment = {**os.environ, **{each.name: each.value for each in plugin.env or ()}}
+        environment["KUBERNETES_EXEC_INFO"] = msgspec.json.encode(info).decode()
+        # A path with a slash is relative to the kubeconfig; a bare name is looked up in PATH.
+        command = str(self._folder / plugin.command) if "/" in plugin.command else plugin.command
+        try:
+            ended = run_bounded(
+                [command, *(plugin.args or ())], timeout_s=PLUGIN_TIMEOUT_S, most_bytes=MAX_FILE_BYTES, env=environment
+            )
+        except subprocess.TimeoutExpired as error:
+            raise KubernetesError(f"the plugin {command} gave no answer within {PLUGIN_TIMEOUT_S:g} s") from error
+        except (OSError, ValueError) as error:
+            hint = " ".join(plugin.install_hint.split())
+            raise KubernetesError(f"the plugin {command} does not start ({reason_of(error)})", hint=hint) from error
+        if ended.status != 0:
+            last = " | ".join(ended.errors.decode(errors="replace").strip().splitlines()[-3:])
+            raise KubernetesError(f"the plugin {command} ended with code {ended.status} ({last})")
+        try:
+            return msgspec.json.decode(ended.output, type=_Credential).status
+        except msgspec.MsgspecError as error:
+            raise KubernetesError(f"the plugin {command} printed no ExecCredential ({error})") from error
+
+
+def kubernetes_access(
+    context: str | None, namespace: str | None, environment: Mapping[str, str] = os.environ
+) -> KubernetesAccess:
+    """The access that the environment gives: KUBECONFIG or ~/.kube/config, else the service account of this pod.
+
+    Raises:
+        UsageError: there is none, it cannot be read, or has no such context.
+    """
+    named = environment.get("KUBECONFIG", "")
+    files = [Path(part) for part in named.split(os.pathsep) if part]
+    if not files:
+        with contextlib.suppress(RuntimeError):  # a user without a home folder, as pods have them
+            files = [Path.home() / ".kube" / "config"]
+    present = [file for file in files if file.exists()]
+    if not present:
+        if context is None and (SERVICE_ACCOUNT / "token").exists() and "KUBERNETES_SERVICE_HOST" in environment:
+            return _of_service_account(namespace, environment)
+        where = ", ".join(str(file) for file in files) or f"user {os.getuid()} has no home folder"
+        raise UsageError(f"there is no kubeconfig ({where})", hint="set KUBECONFIG, as for kubectl")
+    read = [(file, _read_kubeconfig(file)) for file in present]
+    name = context or next((config.current_context for _file, config in read if config.current_context), "")
+    origin = ", ".join(str(file) for file in present)
+    if not name:
+        raise UsageError(f"{origin} has no current-context", hint="give --kube_context")
+    # As kubectl has it: of two entries with one name the first counts.
+    found = _first({each.name: each.context for each in config.contexts or ()}.get(name) for _f, config in read)
+    if found is None:
+        known = sorted(each.name for _file, config in read for each in config.contexts or ())
+        raise UsageError(f"{origin} has no context {name}", hint=f"it has {', '.join(known) or 'none'}")
+    for file, config in read:
+        clusters = {each.name: each.cluster for each in config.clusters or ()}
+        if (cluster := clusters.get(found.cluster)) is not None:
+            user = _first({each.name: each.user for each in other.users or ()}.get(found.user) for _f, other in read)
+            _check_supported(cluster, user or _User(), origin)
+            return KubernetesAccess(
+                name, namespace or found.namespace or "default", cluster, user or _User(), file.parent
+            )
+    raise UsageError(f"{origin}: the context {name} names the cluster {found.cluster!r}, which is not there")
+
+
+def _first(found: Iterable[T | None]) -> T | None:
+    return next((each for each in found if each is not None), None)
+
+
+def _check_supported(cluster: _Cluster, user: _User, origin: str) -> None:
+    if not cluster.server.startswith(("https://", "http://")):
+        raise UsageError(f"{origin}: the cluster's server is {cluster.server!r}, not a URL")
+    if cluster.tls_server_name:
+        raise UsageError(f"{origin}: tls-server-name is not supported", hint="name the server as its certificate does")
+    if user.auth_provider is not None and user.plugin is None:
+        raise UsageError(f"{origin}: auth-provider is not supported", hint="use an exec plugin, as kubectl does now")
+
+
+def _of_service_account(namespace: str | None, environment: Mapping[str, str]) -> KubernetesAccess:
+    host, port = environment["KUBERNETES_SERVICE_HOST"], environment.get("KUBERNETES_SERVICE_PORT", "443")
+    server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+    cluster = _Cluster(server=server, certificate_authority=str(SERVICE_ACCOUNT / "ca.crt"))
+    user = _User(token_file=str(SERVICE_ACCOUNT / "token"))
+    if namespace is None:
+        try:
+            namespace = read_bounded(SERVICE_ACCOUNT / "namespace", MAX_FILE_BYTES).decode().strip()
+        except (OSError, ValueError) as error:
+            text = f"the namespace of this pod's service account cannot be read ({reason_of(error)})"
+            raise UsageError(text, hint="give --kube_namespace") from error
+    return KubernetesAccess("", namespace, cluster, user, SERVICE_ACCOUNT)
+
+
+def _read_kubeconfig(file: Path) -> _Kubeconfig:
+    try:
+        content = read_bounded(file, MAX_FILE_BYTES)
+        return msgspec.yaml.decode(content, type=_Kubeconfig)
+    except (OSError, ValueError) as error:
+        reason = " ".join(reason_of(error).split())
+        raise UsageError(f"the kubeconfig {file} cannot be read ({reason})") from error

@@ -1,0 +1,196 @@
+"""Requests to an API server of Kubernetes: JSON over HTTP, bounded in time and size, repeated where that may help."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import count
+from typing import TypeVar
+
+import msgspec
+import requests
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
+
+from hydra.engine.http_session import BoundedSession, GivenAuthorization
+from hydra.engine.kube_access import KubernetesAccess
+from hydra.engine.kube_responses import StatusResponse
+from hydra.errors import KubernetesError, StillGoingError
+from hydra.run.clock import Clock
+
+TIMEOUT_S = 10.0
+MIN_TIMEOUT_S = 0.5
+LONGEST_PAUSE_S = 4.0
+MERGE_PATCH = "application/merge-patch+json"
+"""RFC 7386."""
+
+ROLE_HINT = "'hydra doctor --engine=kubernetes' prints the Role that it needs"
+
+T = TypeVar("T")
+
+
+class KubernetesUnavailableError(KubernetesError):
+    """No response, or one that says that the API server is busy or has a problem: a later try may succeed."""
+
+    def __init__(self, message: str, *, hint: str = "", status: int | None = None, after_s: float = 0.0) -> None:
+        super().__init__(message, hint=hint, status=status)
+        self.after_s = after_s
+        """How long the server wants not to be asked (Retry-After)."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """How an API server is reached, beside its address."""
+
+    proxy: str | None
+    verify: str | None
+    """The file or folder of the certificates that the server's is checked against; None where nothing is checked."""
+
+
+class KubernetesConnection:
+    """A connection to one API server. Not thread-safe. Waits by the clock."""
+
+    def __init__(self, access: KubernetesAccess, clock: Clock) -> None:
+        self._access = access
+        self._clock = clock
+        self._session = BoundedSession(TIMEOUT_S, trust_env=True)
+        if access.proxy:
+            self._session.proxies = {"https": access.proxy, "http": access.proxy}
+        self.response_date = ""
+        """The server's clock at the last response (RFC 9110, Date)."""
+        self._granted: set[tuple[str, ...]] = set()
+        """What we were let do. It is refused by an API server that has just started, and knows no roles yet."""
+
+    @property
+    def namespace_path(self) -> str:
+        """The path of core objects in our namespace."""
+        return f"/api/v1/namespaces/{self._access.namespace}"
+
+    @property
+    def jobs_path(self) -> str:
+        """The path of our namespace's jobs."""
+        return f"/apis/batch/v1/namespaces/{self._access.namespace}/jobs"
+
+    def request(
+        self,
+        what: str,
+        method: str,
+        path: str,
+        kind: type[T],
+        deadline_s: float,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: object = None,
+    ) -> T:
+        """Send a request; repeat it while the API server is unavailable, or as it says, until the deadline.
+
+        Errors say ``what`` was asked for. The deadline is on the clock. A PATCH is a merge patch.
+
+        Raises:
+            KubernetesUnavailableError: it could not be reached, or was busy, until the deadline.
+            StillGoingError: something of that name is still being removed.
+            KubernetesError: it refused; ``status`` tells why.
+        """
+        for tries in count(1):
+            left_s = deadline_s - self._clock.now_s()
+            self._session.timeout_s = min(TIMEOUT_S, max(MIN_TIMEOUT_S, left_s))
+            try:
+                return self._decoded(what, self._send(what, method, path, params, body), kind)
+            except KubernetesUnavailableError as error:
+                pause_s = random.uniform(0.5, 1.0) * min(LONGEST_PAUSE_S, 0.1 * 2**tries)  # noqa: S311  # jitter
+                pause_s = max(pause_s, error.after_s)
+                if self._clock.now_s() + pause_s >= deadline_s:
+                    raise
+                self._clock.sleep(pause_s)
+        raise AssertionError  # count never ends
+
+    def text(self, what: str, path: str, params: Mapping[str, str], deadline_s: float) -> str:
+        """The text at a path, such as a log. Raises as ``request``, and asks once."""
+        self._session.timeout_s = min(TIMEOUT_S, max(MIN_TIMEOUT_S, deadline_s - self._clock.now_s()))
+        return self._send(what, "GET", path, params, None).content.decode(errors="replace")
+
+    def route(self) -> Route:
+        """How requests get there: as the kubeconfig says, else as the environment does."""
+        self._session.verify = self._access.verify
+        merged = self._session.merge_environment_settings(self._access.server, {}, None, None, None)
+        verify = merged["verify"]
+        file = DEFAULT_CA_BUNDLE_PATH if verify is True else str(verify) if verify else None
+        return Route(requests.utils.select_proxy(self._access.server, merged["proxies"]), file)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._session.close()
+
+    def _decoded(self, what: str, response: requests.Response, kind: type[T]) -> T:
+        try:
+            return msgspec.json.decode(response.content, type=kind, strict=False)
+        except (msgspec.MsgspecError, RecursionError) as error:
+            text = f"unexpected response from {self._access.server}, when asked to {what}"
+            raise KubernetesError(text, hint="see whether the kubeconfig's server is one of Kubernetes") from error
+
+    def _send(
+        self,
+        what: str,
+        method: str,
+        path: str,
+        params: Mapping[str, str] | None,
+        body: object,
+        *,
+        renewed: bool = False,
+    ) -> requests.Response:
+        headers = {"Accept": "application/json"}
+        if body is not None:
+            headers["Content-Type"] = MERGE_PATCH if method == "PATCH" else "application/json"
+        if header := self._access.authorization(renew=renewed):
+            self._session.auth = GivenAuthorization(header)
+        self._session.cert = self._access.certificate
+        self._session.verify = self._access.verify
+        data = None if body is None else msgspec.json.encode(body)
+        try:
+            response = self._session.request(
+                method, f"{self._access.server}{path}", params=params, data=data, headers=headers
+            )
+        except (requests.RequestException, OSError) as error:
+            failure = self._session.failure or str(error)
+            kind = KubernetesError if self._session.untrusted else KubernetesUnavailableError
+            text = f"the API server at {self._access.server} cannot be reached ({failure})"
+            raise kind(text, hint="check the kubeconfig and its context, as with 'kubectl get pods'") from error
+        self.response_date = response.headers.get("Date", "")
+        right = _right(method, path)
+        if response.status_code not in {401, 403, 429} and response.status_code < 500:
+            self._granted.add(right)
+        if response.status_code < 300:
+            return response
+        if response.status_code == 401 and not renewed:
+            return self._send(what, method, path, params, body, renewed=True)
+        refused = refusal(self._access.server, what, response.status_code, response.content, response.headers)
+        if refused.hint == ROLE_HINT and right in self._granted:
+            raise KubernetesUnavailableError(refused.message, hint=ROLE_HINT, status=refused.status)
+        raise refused
+
+
+def _right(method: str, path: str) -> tuple[str, ...]:
+    """What a request needs to be allowed: its method and resource, whatever the object's name is."""
+    resource, *name = path.partition("/namespaces/")[2].split("/")[1:] or [path]
+    return (method, resource, *("" if index == 0 else part for index, part in enumerate(name)))
+
+
+def refusal(server: str, what: str, status: int, content: bytes, headers: Mapping[str, str]) -> KubernetesError:
+    """The error of a response that is a refusal, in the API server's words."""
+    try:
+        told = msgspec.json.decode(content, type=StatusResponse)
+    except (msgspec.MsgspecError, RecursionError):
+        told = StatusResponse()
+    text = f"Kubernetes would not {what}: HTTP {status} {told.message}".rstrip()
+    changed_meanwhile = status == 409 and "has been modified" in told.message
+    if status == 429 or status >= 500 or changed_meanwhile:
+        after = headers.get("Retry-After", "")
+        return KubernetesUnavailableError(text, status=status, after_s=float(after) if after.isdecimal() else 0.0)
+    if status == 401:
+        hint = "log in again, or check the plugin of the kubeconfig: see 'kubectl auth whoami'"
+        return KubernetesError(f"the API server at {server} does not accept the credentials", hint=hint, status=status)
+    if status == 409 and "being deleted" in told.message:
+        return StillGoingError(text, status=status)
+    if status == 403 and "exceeded quota" not in told.message and "cannot" in told.message:
+        return KubernetesError(text, hint=ROLE_HINT, status=status)
+    return KubernetesError(text, status=status)

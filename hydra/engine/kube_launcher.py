@@ -1,0 +1,385 @@
+"""The launcher on Kubernetes: apps as Jobs, their pods as tasks, and why pods are missing.
+
+Pods are listed and not watched: a list is what is so now, whatever was missed before. It is asked for no more often
+than LOOK_EVERY_S, or than a share of the time that it takes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from hydra.engine.kube_access import KubernetesAccess
+from hydra.engine.kube_connection import KubernetesUnavailableError
+from hydra.engine.kube_lease import KEEP_S, Lease
+from hydra.engine.kube_namespace import CALL_LIMIT_S, REMOVE_LIMIT_S, KubernetesNamespace, job_uid_of, owners_of
+from hydra.engine.kube_objects import (
+    APP_ANNOTATION,
+    GROUP_LABEL,
+    LEASE_S,
+    OWNER_LABEL,
+    SPEC_ANNOTATION,
+    Anchor,
+    anchor_job,
+    app_job,
+    key_secret,
+    object_name,
+)
+from hydra.engine.kube_responses import (
+    JobResponse,
+    PodResponse,
+    StatusResponse,
+)
+from hydra.engine.kube_states import is_spent, task_of, troubles
+from hydra.engine.outage import Outage
+from hydra.errors import HydraError, KubernetesError, NotReadyError, StillGoingError, UsageError
+from hydra.options.options import Options
+from hydra.run.clock import Clock, MonotonicClock
+from hydra.run.protocols import AppSpec, Task, WaitingReason
+
+if TYPE_CHECKING:
+    from hydra.engine.kube_forward import PortForwards
+
+T = TypeVar("T")
+
+_QUOTED = re.compile(r'"[^"]*"')
+
+LOOK_LIMIT_S = 3.0
+"""For what a run looks at while it goes on."""
+
+SETTLED_S = 2.0
+"""Who waits for tasks asks for them sooner again. A pod runs before its command has failed, so all may seem to be there
+and one of them end at its start; what ends after such a pause has been at work.
+"""
+
+EXPLAIN_LIMIT_S = 5.0
+LOOK_EVERY_S = 0.3
+LOOK_SHARE = 0.25
+"""Of the time, at most, lists are being asked for."""
+
+REFUSALS_EVERY_S = 2.0
+LINES_SHOWN = 3
+
+
+@dataclass
+class _Seen:
+    """What is known of an app."""
+
+    pods: tuple[PodResponse, ...] = ()
+    at_s: float = float("-inf")
+    took_s: float = 0.0
+    wanted: int = 0
+    job_uid: str = ""
+    settling: bool = False
+    """Its tasks have been asked for, and somebody waits for them."""
+    whole: bool = False
+    """All were there at the last look."""
+    asked_at_s: float = float("-inf")
+    """When the last call for its tasks returned."""
+    refusals_at_s: float = float("-inf")
+    refusals: set[str] = field(default_factory=set)
+    """What was told of them, without the names of pods."""
+    lines: dict[str, str] = field(default_factory=dict)
+    """By pod: the end of its log."""
+    vanished: str = ""
+    """The pod that was deleted last, and by others."""
+
+
+class KubernetesLauncher(KubernetesNamespace):
+    """Implements ``run.protocols.Launcher`` in one namespace. Owns all retries, by its clock. Not thread-safe.
+
+    Every call raises a KubernetesError if the API server cannot be reached or refuses.
+
+    Args:
+        access: how it is reached; closed with the launcher.
+        options: where pods may run, and what with.
+        note: is told once of each thing that keeps pods from running, as soon as Kubernetes says so.
+        controller: the Job that we run in, with which all goes that is made (a reference).
+    """
+
+    def __init__(
+        self,
+        access: KubernetesAccess,
+        options: Options,
+        *,
+        clock: Clock | None = None,
+        note: Callable[[str], None] = lambda _text: None,
+        controller: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(access, clock or MonotonicClock())
+        self._options = options
+        self._note = note
+        self._controller = controller
+        self._told: set[str] = set()
+        self._anchor: Anchor | None = None
+        self._lease: Lease | None = None
+        self._forwards: PortForwards | None = None
+        self._seen: dict[str, _Seen] = {}
+        self._outage = Outage(self._clock, CALL_LIMIT_S, KubernetesUnavailableError)
+
+    def begin(self, owner: str, task_key: str) -> None:
+        """Make the anchor of a run, or take over that of apps that were left up, and keep it alive until ``close``.
+
+        Raises:
+            UsageError: another run has it.
+        """
+        deadline_s = self._until(CALL_LIMIT_S)
+        body = anchor_job(self._options, owner, self._controller)
+        name = str(body["metadata"]["name"])
+        try:
+            job = self._connection.request(
+                f"create the job {name}", "POST", self._jobs, JobResponse, deadline_s, body=body
+            )
+        except KubernetesError as error:
+            job_there = self._job(name, deadline_s) if error.status == 409 else None
+            if job_there is None:
+                raise
+            job = job_there
+        if job.metadata.labels.get(OWNER_LABEL) != owner:
+            hint = f"wait for its end, or choose another --app_prefix; if it was killed: it goes within {LEASE_S} s"
+            raise UsageError(f"the job {name} is there, and belongs to another run of Hydra", hint=hint)
+        self._anchor = Anchor(name, job.metadata.uid, owner)
+        self._lease = Lease(self._access, self._anchor, self._note)
+        self._lease.extend(LEASE_S)
+        self._lease.start()
+        try:
+            secret, path = key_secret(self._anchor, task_key), f"{self._connection.namespace_path}/secrets"
+            what = f"create the secret {self._anchor.secret}"
+            self._connection.request(what, "POST", path, StatusResponse, deadline_s, body=secret)
+        except KubernetesError as error:
+            if error.status != 409:
+                raise
+
+    def end(self, *, keep: bool) -> None:
+        """Remove the anchor with all that is left of the run; with ``keep`` leave all up for a day."""
+        if self._anchor is None or self._lease is None:
+            return
+        anchor, self._anchor = self._anchor, None
+        if keep:
+            self._lease.extend(KEEP_S)
+        self._lease.close()
+        if not keep:
+            self.delete(anchor.name, anchor.uid)
+
+    def apply(self, spec: AppSpec) -> None:
+        """Create the app, or change it to the spec; see the Protocol."""
+        deadline_s = self._until(CALL_LIMIT_S)
+        name, body = object_name(spec.app_id), app_job(spec, self._options, self._anchor)
+        job = self._job(name, deadline_s)
+        if job is None:
+            try:
+                job = self._connection.request(
+                    f"create the job {name}", "POST", self._jobs, JobResponse, deadline_s, body=body
+                )
+            except KubernetesError as error:
+                job = self._job(name, deadline_s) if error.status == 409 else None
+                if job is None:
+                    raise
+        if self._is_orphan(job):
+            raise StillGoingError(f"the job {name} of a run before is still being removed")
+        if spec.owner and job.metadata.labels.get(OWNER_LABEL) != spec.owner:
+            hint = "wait for its end, or choose another --app_prefix"
+            raise UsageError(f"the job {name} is there, and belongs to another run of Hydra", hint=hint)
+        if job.metadata.deletion_timestamp is not None:
+            raise StillGoingError(f"the job {name} is still being removed")
+        same = job.metadata.annotations.get(SPEC_ANNOTATION) == body["metadata"]["annotations"][SPEC_ANNOTATION]
+        if not same or is_spent(job):
+            self.delete(name, job.metadata.uid)
+            raise StillGoingError(f"the job {name} is being exchanged")
+        if job.spec.parallelism != spec.instances or job.spec.completions != spec.instances:
+            self.scale(spec.app_id, spec.instances)
+        seen = self._seen.setdefault(spec.app_id, _Seen())
+        seen.wanted, seen.job_uid, seen.at_s = spec.instances, job.metadata.uid, float("-inf")
+        seen.settling, seen.whole = True, False
+
+    def scale(self, app_id: str, instances: int) -> None:
+        """Ask for that many tasks of an app."""
+        name = object_name(app_id)
+        body = {"spec": {"parallelism": instances, "completions": instances}}
+        self._connection.request(
+            f"scale the job {name}",
+            "PATCH",
+            f"{self._jobs}/{name}",
+            JobResponse,
+            self._until(CALL_LIMIT_S),
+            body=body,
+        )
+
+    def tasks(self, app_id: str) -> Sequence[Task]:
+        """The app's tasks as they are now, or as last seen while the API server is unavailable; see the Protocol.
+
+        Raises:
+            NotReadyError: a task has ended before all were there; on Kubernetes it does not come back.
+            KubernetesError: a pod cannot start, and waiting does not help.
+        """
+        seen = self._seen.setdefault(app_id, _Seen())
+        now_s = self._clock.now_s()
+        if seen.whole and now_s - seen.asked_at_s >= SETTLED_S:
+            seen.settling = False
+        if now_s - seen.at_s >= max(LOOK_EVERY_S, seen.took_s / LOOK_SHARE):
+            pods = self._look(lambda deadline_s: self._own_pods(app_id, seen.job_uid, deadline_s), seen.pods)
+            seen.took_s = self._clock.now_s() - now_s
+            self._miss(seen, pods)
+            seen.pods, seen.at_s = pods, self._clock.now_s()
+            self._tell_why(app_id, seen)
+        found = (task_of(pod, app_id) for pod in seen.pods)
+        tasks = self._reached(app_id, [task for task in found if task is not None])
+        if seen.settling:
+            self._check_hope(app_id, seen)
+            seen.whole = sum(task.running for task in tasks) == seen.wanted
+        seen.asked_at_s = self._clock.now_s()
+        return tasks
+
+    def waiting_reason(self, app_id: str) -> WaitingReason:
+        """What Kubernetes says of the app's pods, and of those that it does not make; see the Protocol."""
+        deadline_s = self._until(EXPLAIN_LIMIT_S)
+        seen = self._seen.setdefault(app_id, _Seen())
+        try:
+            if (job := self._job(object_name(app_id), deadline_s)) is None:
+                return WaitingReason(f"the job {object_name(app_id)} does not exist")
+            found = troubles(self._own_pods(app_id, job.metadata.uid, deadline_s))
+            for pod, trouble in found[:1]:
+                others = f", and {len(found) - 1} more" if len(found) > 1 else ""
+                lines = self._last_lines(seen, pod.metadata.name, deadline_s) if trouble.ended else ""
+                text = f"{pod.metadata.name}: {trouble.text}{lines}{others}"
+                return WaitingReason(text, unplaced=not trouble.ended)
+            if refused := self._refusal(job.metadata.uid, deadline_s):
+                return WaitingReason(refused, unplaced=True)
+        except HydraError as error:
+            return WaitingReason(error.message)
+        unreached = self._forwards.failure(app_id) if self._forwards is not None else None
+        return WaitingReason(seen.vanished or (unreached.message if unreached is not None else ""))
+
+    def remove(self, app_id: str) -> None:
+        """Delete the app; see the Protocol. What belongs to another controller is left alone."""
+        name = object_name(app_id)
+        job = self._job(name, self._until(REMOVE_LIMIT_S))
+        if job is not None and self._is_ours(job):
+            self.delete(name, job.metadata.uid)
+
+    def removed(self, app_id: str) -> bool:
+        """Whether the app is gone with all of its pods; False while the API server is unavailable."""
+
+        def look(deadline_s: float) -> bool:
+            job = self._job(object_name(app_id), deadline_s)
+            if job is not None and not self._is_ours(job):
+                return True
+            if job is not None:
+                return False
+            pods = self._pods(app_id, deadline_s)
+            self._hasten(pods)
+            return not pods
+
+        return self._look(look, otherwise=False)
+
+    def _hasten(self, lost: Sequence[PodResponse]) -> None:
+        """Delete pods whose Job is gone. Kubernetes does it, too, though not soon when the API server was away."""
+        try:
+            self.delete_pods({job_uid_of(pod) for pod in lost if pod.metadata.deletion_timestamp is None})
+        except KubernetesUnavailableError:
+            raise
+        except KubernetesError as error:
+            if error.message not in self._told:
+                self._told.add(error.message)
+                self._note(f"pods are left to the garbage collector of Kubernetes: {error}")
+
+    def close(self) -> None:
+        """Close the connections; the anchor is left to its deadline unless ``end`` has removed it."""
+        if self._forwards is not None:
+            self._forwards.close()
+        if self._lease is not None:
+            self._lease.close()
+        self._connection.close()
+        self._access.close()
+
+    def _reached(self, app_id: str, tasks: Sequence[Task]) -> tuple[Task, ...]:
+        """The tasks, with the endpoints by which they are reached from here."""
+        if not self._options.kube_forward:
+            return tuple(tasks)
+        if self._forwards is None:
+            from hydra.engine.kube_forward import PortForwards
+
+            self._forwards = PortForwards(self._access, self._connection.route(), self._note)
+        return self._forwards.follow(app_id, tasks)
+
+    def _look(self, look: Callable[[float], T], otherwise: T) -> T:
+        """What ``look`` sees by its deadline, a short one: the run's loop waits for it.
+
+        While the API server is unavailable it is ``otherwise``, and after CALL_LIMIT_S of that an error.
+        """
+        return self._outage.look(lambda: look(self._until(LOOK_LIMIT_S)), otherwise)
+
+    def _own_pods(self, app_id: str, job_uid: str, deadline_s: float) -> tuple[PodResponse, ...]:
+        """The pods of an app as it is now. Those of a Job before it stay for as long as their node is lost."""
+        found = self._pods(app_id, deadline_s)
+        return tuple(pod for pod in found if not job_uid or job_uid in owners_of(pod))
+
+    def _is_orphan(self, job: JobResponse) -> bool:
+        """Whether its anchor is gone: ours has that name now. Kubernetes removes it, but not at once."""
+        ours = self._anchor
+        return ours is not None and any(
+            each.name == ours.name and each.uid != ours.uid for each in job.metadata.owner_references
+        )
+
+    def _is_ours(self, job: JobResponse) -> bool:
+        owner = job.metadata.labels.get(OWNER_LABEL)
+        return owner is None or self._anchor is None or owner == self._anchor.owner
+
+    def _miss(self, seen: _Seen, pods: Sequence[PodResponse]) -> None:
+        """Remember a pod that others have deleted: nothing else will tell of it."""
+        there = {pod.metadata.name for pod in pods}
+        gone = [pod.metadata.name for pod in seen.pods if pod.metadata.name not in there]
+        if gone and not seen.settling:
+            seen.vanished = f"{gone[-1]}: it was deleted"
+
+    def _tell_why(self, app_id: str, seen: _Seen) -> None:
+        """Tell once of each thing that keeps pods from running."""
+        for pod, trouble in troubles(seen.pods):
+            if not trouble.ended and trouble.text not in self._told:
+                self._told.add(trouble.text)
+                self._note(f"{pod.metadata.name}: {trouble.text}")
+        now_s = self._clock.now_s()
+        if len(seen.pods) < seen.wanted and now_s - seen.refusals_at_s >= REFUSALS_EVERY_S:
+            seen.refusals_at_s = now_s
+            refused = self._look(lambda deadline_s: self._refusal(seen.job_uid, deadline_s), "")
+            if refused and (kind := _QUOTED.sub("", refused)) not in seen.refusals:
+                seen.refusals.add(kind)
+                self._note(f"{app_id}: {refused}")
+
+    def _check_hope(self, app_id: str, seen: _Seen) -> None:
+        """Raise where waiting for the app's tasks does not help."""
+        for pod, trouble in troubles(seen.pods):
+            name = pod.metadata.name
+            if trouble.ended and pod.metadata.deletion_timestamp is None:
+                lines = self._last_lines(seen, name, self._until(EXPLAIN_LIMIT_S))
+                text = f"{name} ended before all tasks of {app_id} were there: {trouble.text}{lines}"
+                raise NotReadyError(text, hint="a pod that has ended does not come back", missing=[name])
+            if trouble.final:
+                raise KubernetesError(f"{name} cannot start: {trouble.text}", hint="see --kube_image and its registry")
+        if self._forwards is not None and (refused := self._forwards.refused(app_id)) is not None:
+            raise refused
+
+    def _last_lines(self, seen: _Seen, pod: str, deadline_s: float) -> str:
+        """The end of a pod's log, as a part of a sentence; asked for once."""
+        if pod not in seen.lines:
+            path = f"{self._connection.namespace_path}/pods/{pod}/log"
+            params = {"tailLines": str(LINES_SHOWN), "limitBytes": "4096"}
+            try:
+                text = self._connection.text(f"show the log of {pod}", path, params, deadline_s)
+            except KubernetesError:
+                text = ""
+            lines = [line.strip() for line in text.splitlines() if line.strip()]
+            seen.lines[pod] = f", its last lines: {' | '.join(lines)}" if lines else ""
+        return seen.lines[pod]
+
+
+def app_id_of(job: JobResponse) -> str:
+    """The app that a job is; empty for an anchor."""
+    return job.metadata.annotations.get(APP_ANNOTATION, "")
+
+
+def group_of(job: JobResponse) -> str:
+    """The group of apps that a job is of."""
+    return job.metadata.labels.get(GROUP_LABEL, "").replace(".", "/")

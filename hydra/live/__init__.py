@@ -1,0 +1,1 @@
+"""A run that can be watched: its page on this machine, and metrics for others."""

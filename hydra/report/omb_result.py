@@ -1,0 +1,146 @@
+"""A run in the keys of the OpenMessaging Benchmark's result file (its class ``TestResult``), for scripts that read it.
+
+Latencies are in milliseconds, the publisher's delay in microseconds, as there. What Hydra does not measure has an empty
+list, or no key: percentiles of the delay over time, and the latency of acks (``publishLatency...``) where they were not
+timed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+
+from hydra.accounting.latency import SAMPLE_BITS, LatencyCounts, LatencyHistogram, bucket_end, merged
+from hydra.accounting.timeline import TimelinePoint
+from hydra.report.text import headline
+from hydra.run.record import RunRecord
+
+INTERVAL_S = 10.0
+"""What a value of a list stands for: OMB's charts have one each 10 s."""
+
+PERCENTS: Mapping[str, float] = {
+    "50": 50.0, "75": 75.0, "95": 95.0, "99": 99.0, "999": 99.9, "9999": 99.99, "99999": 99.999,
+}  # fmt: skip
+"""By the digits in a key."""
+
+QUANTILES = (
+    10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 75.0, 80.0, 85.0, 90.0, 95.0, 97.5, 99.0, 99.5, 99.9, 99.95, 99.99,
+    99.995, 99.999, 100.0,
+)  # fmt: skip
+"""Percents of the curves over all of a run."""
+
+
+def omb_result(record: RunRecord, workload: str = "") -> dict[str, object]:
+    """The run as OMB would write it; one without a result has its description and nothing measured.
+
+    Args:
+        record: the run.
+        workload: the name of the workload; otherwise the run's own headline.
+    """
+    options = record.order.options
+    found: dict[str, object] = {
+        "workload": workload or headline(options),
+        "driver": f"Hydra {options.pub_driver} -> {options.sub_driver}",
+        "messageSize": options.msg_size,
+        "topics": 1,
+        "partitions": options.partitions,
+        "producersPerTopic": 1,
+        "consumersPerTopic": options.client_count,
+        **_over_time(record),
+    }
+    e2e = merged(stats.e2e for stats in record.evidence.subscribers)
+    found |= _aggregated("EndToEndLatency", e2e, unit_us=1000.0)
+    publisher = record.evidence.publisher
+    delay = merged([publisher.lag] if publisher is not None else [])
+    found |= _aggregated("PublishDelayLatency", delay, unit_us=1.0)
+    acks = merged([publisher.ack] if publisher is not None else [])
+    found |= _aggregated("PublishLatency", acks, unit_us=1000.0)
+    return found
+
+
+def _over_time(record: RunRecord) -> dict[str, object]:
+    """A value for each 10 s."""
+    points = record.result.points if record.result is not None else ()
+    spans = _spans(points)
+    lengths = [length_s for length_s, _ in spans]
+    acked = record.order.has_acks
+    publisher = record.evidence.publisher
+    sent_s = sum(lengths)
+    failed_per_s = publisher.failed / sent_s if publisher is not None and sent_s else 0.0
+    found: dict[str, object] = {
+        "publishRate": [
+            sum(point.acked if acked else point.sent for point in span) / length_s for length_s, span in spans
+        ],
+        "publishErrorRate": [failed_per_s for _ in spans],  # of the whole run: when they failed is not noted
+        "consumeRate": [sum(point.delivered for point in span) / length_s for length_s, span in spans],
+        "backlog": [span[-1].backlog for _, span in spans],
+        "publishDelayLatencyMax": [round(1000 * max(each.publisher_lag_max_ms for each in span)) for _, span in spans],
+    }
+    received = [(each.at_s, each.e2e) for stats in record.evidence.subscribers for each in stats.samples]
+    acks = [(each.at_s, each.ack) for each in (publisher.samples if publisher is not None else ()) if each.ack.counts]
+    found |= _curves("endToEndLatency", _latencies_over_time(received, len(spans)))
+    # Nobody timed acks, which is not that they took no time.
+    found |= _curves("publishLatency", _latencies_over_time(acks, len(spans)) if acks else [])
+    for name in ("Avg", *(f"{digits}pct" for digits in PERCENTS)):
+        found[f"publishDelayLatency{name}"] = []
+    return found
+
+
+def _curves(name: str, latencies: Sequence[LatencyHistogram]) -> dict[str, object]:
+    """A value in milliseconds for each 10 s."""
+    found: dict[str, object] = {f"{name}Avg": [_mean_us(each) / 1000 for each in latencies]}
+    for digits, percent in PERCENTS.items():
+        found[f"{name}{digits}pct"] = [each.percentiles_us([percent])[0] / 1000 for each in latencies]
+    found[f"{name}Max"] = [each.max_us / 1000 for each in latencies]
+    return found
+
+
+def _number(at_s: float) -> int:
+    """Which 10 s a moment is the end of, or in."""
+    return max(0, -int(-at_s // INTERVAL_S) - 1)
+
+
+def _spans(points: Sequence[TimelinePoint]) -> list[tuple[float, list[TimelinePoint]]]:
+    """The points of each 10 s, and how many seconds they stand for: the last ones may be fewer."""
+    found: list[tuple[float, list[TimelinePoint]]] = []
+    before_s = 0.0
+    for _, group in groupby(points, lambda point: _number(point.at_s)):
+        span = list(group)
+        found.append((span[-1].at_s - before_s, span))
+        before_s = span[-1].at_s
+    return found
+
+
+def _latencies_over_time(samples: Iterable[tuple[float, LatencyCounts]], spans: int) -> list[LatencyHistogram]:
+    """The latencies of each 10 s, by (when, counts) of samples; within 4 %."""
+    found = [LatencyHistogram(SAMPLE_BITS) for _ in range(spans)]
+    for at_s, counts in samples if spans else ():
+        # A sample is taken as a second ends, or a little later.
+        found[min(spans - 1, _number(at_s - 0.5))].merge(counts)
+    return found
+
+
+def _aggregated(name: str, histogram: LatencyHistogram, *, unit_us: float) -> dict[str, object]:
+    """What a histogram over the whole run says; no figures where it is empty."""
+    found: dict[str, object] = {f"aggregated{name}Quantiles": {}}
+    if not len(histogram):
+        return found
+    values = histogram.percentiles_us(PERCENTS.values())
+    for digits, value_us in zip(PERCENTS, values, strict=True):
+        found[f"aggregated{name}{digits}pct"] = value_us / unit_us
+    found[f"aggregated{name}Avg"] = _mean_us(histogram) / unit_us
+    found[f"aggregated{name}Max"] = histogram.max_us / unit_us
+    curve = histogram.percentiles_us(QUANTILES)
+    found[f"aggregated{name}Quantiles"] = {
+        str(percent): value_us / unit_us for percent, value_us in zip(QUANTILES, curve, strict=True)
+    }
+    return found
+
+
+def _mean_us(histogram: LatencyHistogram) -> float:
+    """The mean, each latency taken for the upper end of its bucket, or the highest of all."""
+    total = len(histogram)
+    ends = (
+        (min(bucket_end(bucket, histogram.bits) - 1, histogram.max_us), n) for bucket, n in histogram.counts.items()
+    )
+    return sum(end_us * records for end_us, records in ends) / total if total else 0.0

@@ -1,0 +1,187 @@
+"""``hydra watch``: which run it finds, what it shows of it, and what it says where there is nothing to show."""
+
+import contextlib
+import dataclasses
+import os
+import stat
+import threading
+
+import pytest
+
+from hydra.accounting.live_figures import LiveFigures
+from hydra.cli.live_lines import BARS, live_lines, sparkline
+from hydra.cli.watch_runs import FORMER, chosen_run, follow
+from hydra.codec import encode
+from hydra.errors import DegradedError, UsageError
+from hydra.files.folders import state_folder
+from hydra.files.process_identity import ProcessIdentity, this_process
+from hydra.live.history import LiveHistory, MeasuredRun
+from hydra.live.server import PageServer
+from hydra.live.underway import RunUnderWay, announced, runs_under_way
+from hydra.run.protocols import LiveCounts
+
+
+@pytest.fixture(autouse=True)
+def own_state(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+def counts(second, **given):
+    return LiveCounts(float(second), 60_000, 1000 * second, 1000 * second, 9000 * second, 100 * second, 0, 10, **given)
+
+
+def test_who_announces_is_found_for_as_long_as_it_lives_and_its_file_is_private():
+    with announced("hydra kafka --ui", 5.0, url="http://127.0.0.1:1/secret/", results="r"):
+        (found,) = runs_under_way()
+        assert (found.process, found.command, found.results) == (this_process(), "hydra kafka --ui", "r")
+        folder = state_folder() / "watch"
+        (file,) = folder.iterdir()
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert runs_under_way() == []
+
+
+def test_what_a_killed_run_and_others_have_left_is_no_run():
+    with announced("one", 1.0):
+        folder = state_folder() / "watch"
+        gone = RunUnderWay(ProcessIdentity(os.getpid(), 1.0), "another process had this number", 0.0)
+        (folder / "gone.json").write_bytes(encode(gone))
+        (folder / "broken.json").write_text("{")
+        assert [run.command for run in runs_under_way()] == ["one"]
+        assert not (folder / "gone.json").exists()
+
+
+def test_a_state_folder_that_takes_no_file_is_no_reason_not_to_run(monkeypatch):
+    from hydra.live import underway
+
+    def refuse(_path, _content):
+        raise OSError("full")
+
+    monkeypatch.setattr(underway, "write_secret", refuse)
+    with announced("one", 1.0):
+        assert runs_under_way() == []
+
+
+def under_way(pid):
+    return RunUnderWay(ProcessIdentity(pid, 1.0), "hydra kafka", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("pids", "asked", "error", "words"),
+    [
+        ([], None, DegradedError, "no run of yours is under way"),
+        ([1, 2], None, UsageError, "2 runs are under way: process 1 since"),
+        ([1, 2], 3, UsageError, "no run of yours is under way in the process 3"),
+    ],
+)
+def test_which_run_is_meant_is_asked_where_it_is_not_clear(pids, asked, error, words):
+    with pytest.raises(error, match=words):
+        chosen_run([under_way(pid) for pid in pids], asked)
+
+
+def test_the_only_run_or_that_of_a_process_is_watched():
+    assert chosen_run([under_way(1)], None).process.pid == 1
+    assert chosen_run([under_way(1), under_way(2)], 2).process.pid == 2
+
+
+def test_a_run_without_a_page_is_said_in_one_line_with_the_way_out(call):
+    with announced("hydra kafka sweep", 1.0, results="hydra-sweep-1"):
+        code, out, err = call("watch")
+    assert (code, out, err.count("\n")) == (3, "", 1)
+    assert "has no live page; 'hydra show hydra-sweep-1' prints the points so far" in err
+    assert "--ui" in err
+    assert call("watch")[0] == 3
+
+
+def test_a_run_with_a_page_is_shown_to_its_end(call):
+    history = LiveHistory()
+    history.phase("sending", "")
+    history.counts(counts(1))
+    history.note("a task is missing")
+    with contextlib.closing(PageServer(0, history, "", None)) as server:
+        server.start()
+        with announced("hydra kafka --ui", 1.0, url=server.url):
+            end = threading.Timer(0.2, history.finish)
+            end.start()
+            code, out, err = call("watch")
+            end.join()
+        assert server.watchers == 0
+    assert code == 0
+    assert server.url in out
+    assert "it is over" in out
+    assert "sent 1,000 of 60,000" in err
+    assert "a task is missing" in err
+
+
+def test_a_page_that_is_gone_is_told(call):
+    with announced("hydra kafka --ui", 1.0, url="http://127.0.0.1:9/x/"):
+        code, _out, err = call("watch")
+    assert (code, err.count("\n")) == (3, 1)
+    assert "its live page cannot be reached" in err
+
+
+class Shown:
+    """A display that keeps what it is told."""
+
+    def __init__(self):
+        self.notes, self.phases, self.moments = [], [], []
+
+    def phase(self, name, detail=""):
+        self.phases.append((name, detail))
+
+    def counts(self, live):
+        self.moments.append(live.elapsed_s)
+
+    def note(self, text):
+        self.notes.append(text)
+
+
+def test_only_what_is_new_in_a_picture_is_shown():
+    history, told = LiveHistory(wall_s=iter(range(100)).__next__), []
+    for number in range(10):
+        history.note(f"note {number}")
+    history.phase("sending", "")
+    for second in (1, 2):
+        history.counts(counts(second))
+    told.append(history.picture())
+    history.note("new")
+    history.counts(counts(3))
+    history.measured(MeasuredRun("clients=10", "fail", 1.0, 1.0, 5, "broker"))
+    told.append(history.picture())
+    history.counts(counts(1))  # of the next run
+    told.append(history.picture())
+    display = Shown()
+    assert not follow(told, display)
+    assert display.notes == [f"note {n}" for n in range(10 - FORMER, 10)] + ["new", "clients=10: fail (limit: broker)"]
+    assert display.moments == [1, 2, 3, 1]
+    assert set(display.phases) == {("sending", "")}
+    assert follow([dataclasses.replace(told[-1], over=True)], Shown())
+
+
+FIGURES = LiveFigures(
+    e2e_p50_ms=2.0, e2e_p99_ms=12.34, so_far_max_ms=120.0, broker_cpu_percent=81.2, machine_cpu_percent=60.0
+)
+
+
+def test_a_run_is_a_few_lines():
+    lines = live_lines([counts(1), counts(2, figures=FIGURES, left_s=58.0)])
+    assert lines == [
+        "2.0 s, 58 s left",
+        "sent 2,000 of 60,000 (1,000/s), delivered 18,000 (9,000/s), acked 2,000",
+        "p99 12.3 ms, p50 2 ms, highest so far 120 ms",
+        f"backlog 200 deliveries, {BARS[4]}{BARS[7]} up to 200",
+        "CPU: broker 81 %, whole machine 60 %",
+    ]
+    assert live_lines([counts(1)]) == [
+        "1.0 s",
+        "sent 1,000 of 60,000, delivered 9,000, acked 1,000",
+        "backlog 100 deliveries",
+    ]
+    assert live_lines([]) == []
+    assert "up to" not in live_lines([counts(1), counts(2)], bars="")[-1]
+
+
+def test_a_sparkline_begins_at_zero():
+    assert sparkline([0, 5, 10], "abc") == "abc"
+    assert sparkline([0, 0], "abc") == "aa"
+    assert sparkline([], "abc") == ""

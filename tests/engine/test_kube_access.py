@@ -1,0 +1,203 @@
+"""Kubeconfigs, plugins that fetch credentials, and the service account of a pod."""
+
+import base64
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from hydra.engine import kube_access
+from hydra.engine.kube_access import kubernetes_access
+from hydra.errors import KubernetesError, UsageError
+
+
+def write(file, user, *, cluster=None, name="lab", current="lab", namespace="team"):
+    context = {"cluster": name, "user": name, "namespace": namespace}
+    config = {
+        "current-context": current,
+        "clusters": [{"name": name, "cluster": {"server": "https://10.0.0.1:6443/", **(cluster or {})}}],
+        "users": [{"name": name, "user": user}],
+        "contexts": [{"name": name, "context": context}],
+    }
+    file.write_text(json.dumps(config))
+    return {"KUBECONFIG": str(file)}
+
+
+def plugin(folder, body, version="client.authentication.k8s.io/v1", **fields):
+    script = folder / "get-token"
+    script.write_text(f"#!/bin/sh\n{body}\n")
+    script.chmod(0o755)
+    return {"exec": {"apiVersion": version, "command": str(script), **fields}}
+
+
+def credential(**status):
+    return json.dumps({"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": status})
+
+
+def test_a_context_names_server_namespace_and_token(tmp_path):
+    access = kubernetes_access(None, None, write(tmp_path / "config", {"token": "secret"}))
+    assert (access.server, access.namespace, access.context) == ("https://10.0.0.1:6443", "team", "lab")
+    assert access.authorization() == "Bearer secret"
+    assert kubernetes_access("lab", "other", {"KUBECONFIG": str(tmp_path / "config")}).namespace == "other"
+
+
+def test_several_files_are_one_of_which_the_first_counts(tmp_path):
+    write(tmp_path / "a", {"token": "a"}, name="one", current="")
+    write(tmp_path / "b", {"token": "b"}, name="two", current="two")
+    both = {"KUBECONFIG": f"{tmp_path / 'a'}:{tmp_path / 'missing'}:{tmp_path / 'b'}"}
+    assert kubernetes_access(None, None, both).authorization() == "Bearer b"
+    assert kubernetes_access("one", None, both).authorization() == "Bearer a"
+
+
+def test_certificates_in_the_file_become_private_files_that_go(tmp_path):
+    data = base64.b64encode(b"CERTIFICATE").decode()
+    user = {"client-certificate-data": data, "client-key-data": data}
+    access = kubernetes_access(
+        None, None, write(tmp_path / "config", user, cluster={"certificate-authority-data": data})
+    )
+    assert access.certificate is not None
+    files = [Path(str(access.verify)), *map(Path, access.certificate)]
+    assert all(file.read_bytes() == b"CERTIFICATE" for file in files)
+    assert all(stat.S_IMODE(file.stat().st_mode) == 0o600 for file in files)
+    access.close()
+    assert not any(file.exists() for file in files)
+
+
+def test_paths_are_relative_to_the_file(tmp_path):
+    user = {"tokenFile": "token"}
+    (tmp_path / "token").write_text("from-file\n")
+    access = kubernetes_access(None, None, write(tmp_path / "config", user, cluster={"certificate-authority": "ca"}))
+    assert access.authorization() == "Bearer from-file"
+    assert access.verify == str(tmp_path / "ca")
+    (tmp_path / "token").write_text("renewed\n")
+    assert access.authorization() == "Bearer renewed"
+
+
+@pytest.mark.parametrize("version", ["client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1"])
+def test_a_plugin_is_asked_once_and_again_when_its_token_is_refused(tmp_path, version):
+    calls = tmp_path / "calls"
+    body = f"echo \"$1 $WHO\" >> {calls}; echo '{credential(token='from-plugin')}'"
+    user = plugin(tmp_path, body, version, args=["token"], env=[{"name": "WHO", "value": "me"}])
+    access = kubernetes_access(None, None, write(tmp_path / "config", user))
+    assert [access.authorization() for _ in range(3)] == ["Bearer from-plugin"] * 3
+    assert calls.read_text() == "token me\n"
+    access.authorization(renew=True)
+    assert calls.read_text() == "token me\n" * 2
+
+
+def test_a_token_that_is_about_to_expire_is_renewed(tmp_path):
+    calls = tmp_path / "calls"
+    status = {"token": "t", "expirationTimestamp": "2020-01-01T00:00:00Z"}
+    user = plugin(tmp_path, f"echo x >> {calls}; echo '{credential(**status)}'")
+    access = kubernetes_access(None, None, write(tmp_path / "config", user))
+    access.authorization()
+    access.authorization()
+    assert calls.read_text() == "x\nx\n"
+
+
+def test_a_plugin_is_told_of_the_cluster_and_may_answer_with_a_certificate(tmp_path):
+    told = tmp_path / "told"
+    status = {"clientCertificateData": "CERTIFICATE", "clientKeyData": "KEY"}
+    body = f"printf %s \"$KUBERNETES_EXEC_INFO\" > {told}; echo '{credential(**status)}'"
+    user = plugin(tmp_path, body, provideClusterInfo=True)
+    access = kubernetes_access(None, None, write(tmp_path / "config", user))
+    assert access.authorization() == ""
+    assert [Path(file).read_text() for file in access.certificate] == ["CERTIFICATE", "KEY"]
+    assert json.loads(told.read_text())["spec"]["cluster"]["server"] == "https://10.0.0.1:6443"
+    access.close()
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("echo 'please log in' >&2; exit 3", r"ended with code 3 \(please log in\)"),
+        ("echo nonsense", "printed no ExecCredential"),
+    ],
+)
+def test_a_plugin_that_fails_is_quoted(tmp_path, body, words):
+    access = kubernetes_access(None, None, write(tmp_path / "config", plugin(tmp_path, body)))
+    with pytest.raises(KubernetesError, match=words):
+        access.authorization()
+
+
+def test_a_plugin_that_hangs_with_what_it_has_started_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(kube_access, "PLUGIN_TIMEOUT_S", 0.3)
+    access = kubernetes_access(None, None, write(tmp_path / "config", plugin(tmp_path, "sleep 61 | cat")))
+    with pytest.raises(KubernetesError, match=r"gave no answer within 0\.3 s"):
+        access.authorization()
+
+
+def test_a_plugin_that_is_not_installed_is_told_with_its_own_hint(tmp_path):
+    user = {
+        "exec": {
+            "apiVersion": "client.authentication.k8s.io/v1beta1",
+            "command": "no-such-plugin",
+            "installHint": "install it\nso",
+        }
+    }
+    access = kubernetes_access(None, None, write(tmp_path / "config", user))
+    with pytest.raises(KubernetesError, match="no-such-plugin does not start") as caught:
+        access.authorization()
+    assert caught.value.hint == "install it so"
+
+
+def test_a_plugin_of_another_version_is_refused(tmp_path):
+    user = plugin(tmp_path, "exit 0", "client.authentication.k8s.io/v1alpha1")
+    access = kubernetes_access(None, None, write(tmp_path / "config", user))
+    with pytest.raises(KubernetesError, match="v1alpha1"):
+        access.authorization()
+
+
+def test_in_a_pod_it_is_the_service_account(tmp_path, monkeypatch):
+    monkeypatch.setattr(kube_access, "SERVICE_ACCOUNT", tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "nobody"))
+    for name, text in {"token": "of-the-pod", "namespace": "hydra", "ca.crt": "CA"}.items():
+        (tmp_path / name).write_text(text)
+    environment = {"KUBERNETES_SERVICE_HOST": "fd00::1", "KUBERNETES_SERVICE_PORT": "443"}
+    access = kubernetes_access(None, None, environment)
+    assert (access.server, access.namespace) == ("https://[fd00::1]:443", "hydra")
+    assert access.authorization() == "Bearer of-the-pod"
+
+
+def test_a_pods_user_without_a_home_folder_has_the_service_account(tmp_path, monkeypatch):
+    def nobodys():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(kube_access.Path, "home", nobodys)
+    monkeypatch.setattr(kube_access, "SERVICE_ACCOUNT", tmp_path)
+    with pytest.raises(UsageError, match=r"there is no kubeconfig \(user \d+ has no home folder\): set KUBECONFIG"):
+        kubernetes_access(None, None, {})
+    for name, text in {"token": "of-the-pod", "namespace": "hydra", "ca.crt": "CA"}.items():
+        (tmp_path / name).write_text(text)
+    environment = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "443"}
+    assert kubernetes_access(None, None, environment).namespace == "hydra"
+
+
+@pytest.mark.parametrize(
+    ("content", "context", "words"),
+    [
+        (None, None, "there is no kubeconfig"),
+        ("{", None, "cannot be read"),
+        ("clusters: 3", None, "cannot be read"),
+        ("current-context: ''", None, "has no current-context"),
+        ("current-context: lab", None, "has no context lab"),
+        ("contexts: [{name: lab, context: {cluster: gone}}]", "lab", "names the cluster 'gone', which is not there"),
+    ],
+)
+def test_what_cannot_be_used_is_one_clear_line(tmp_path, monkeypatch, content, context, words):
+    monkeypatch.setattr(kube_access, "SERVICE_ACCOUNT", tmp_path / "none")
+    file = tmp_path / "config"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(UsageError, match=words) as caught:
+        kubernetes_access(context, None, {"KUBECONFIG": str(file), "PATH": os.environ["PATH"]})
+    assert caught.value.exit_code == 2
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("cluster", [{"tls-server-name": "x"}, {"server": "10.0.0.1:6443"}])
+def test_what_is_not_supported_is_refused(tmp_path, cluster):
+    with pytest.raises(UsageError):
+        kubernetes_access(None, None, write(tmp_path / "config", {"token": "t"}, cluster=cluster))
