@@ -7,9 +7,11 @@ import re
 from collections.abc import Iterator
 
 import pytest
+from confluent_kafka.admin import AdminClient
 
 from hydra.broker.embedded import EmbeddedBroker
-from tests.commands import Command, Place
+from hydra.kafkatest.leftovers import run_id_in
+from tests.commands import Command, Place, wait_until
 from tests.kafka_parts import kafka_parts
 from tests.proxies import PublisherProxy
 
@@ -51,6 +53,32 @@ def external_kafka(running_stack: Place) -> str:
     """The address of a Kafka that no command starts."""
     (record,) = running_stack.state.rglob("stack.json")
     return json.loads(record.read_text())["bootstrap_servers"]
+
+
+@pytest.fixture(scope="session")
+def _eyes_on_shared_kafka(external_kafka: str) -> AdminClient:
+    return AdminClient({"bootstrap.servers": external_kafka})
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_in_shared_kafka(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whoever leaves a run's topic in the Kafka of all is told so, not the next test that counts topics there."""
+    if "running_stack" not in request.fixturenames:
+        yield
+        return
+    kafka: AdminClient = request.getfixturevalue("_eyes_on_shared_kafka")
+    yield
+    left: list[str] = []
+
+    def is_clean() -> bool:
+        left[:] = [name for name in kafka.list_topics(timeout=20).topics if run_id_in(name)]
+        return not left
+
+    try:
+        wait_until(is_clean, 5, "this test's topics are gone from the Kafka of all tests")
+    finally:
+        for deleted in kafka.delete_topics(left).values() if left else ():
+            deleted.result(20)
 
 
 @pytest.fixture(scope="module")

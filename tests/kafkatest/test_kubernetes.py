@@ -140,6 +140,9 @@ def test_without_it_kubernetes_removes_it_when_the_lease_is_over(hydra, cluster,
     command.end(10)
     assert cluster.left_in(namespace)
     wait_until(lambda: not cluster.left_in(namespace), LEASE_S + 60, "all is gone by itself")
+    clean = hydra("clean", "--force", "--engine=kubernetes", f"--bootstrap_servers={external_kafka}")
+    assert clean.end(60) == 0, clean.errors
+    assert "removed  topic" in clean.text
 
 
 @pytest.fixture(scope="module")
