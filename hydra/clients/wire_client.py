@@ -338,6 +338,7 @@ class Fetcher:
                 self._client.tally.followers.add(replicas[partition])
         leased = {part.partition: -1 for part in self.parts if part.partition in replicas}
         if leased and now_s >= self._leased_until_s:
+            self._client.clear_error()  # the replica has served it until now
             return leased
         return {number: replica for number, *_, replica in found if replica >= 0 and number in self._client.reading}
 

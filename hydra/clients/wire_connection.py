@@ -161,7 +161,7 @@ class Connection:
 
     __slots__ = (
         "_address", "_awaited", "_backlog", "_begun_s", "_correlation_id", "_loop", "_on_lost", "_on_open", "_partial",
-        "_socket", "_unsent", "_untried", "client_id", "connecting", "endpoint", "unsent_requests",
+        "_socket", "_unsent", "_untried", "client_id", "connecting", "endpoint", "reached", "unsent_requests",
     )  # fmt: skip
 
     def __init__(
@@ -171,6 +171,8 @@ class Connection:
         self.endpoint = endpoint
         self.client_id = client_id
         self.connecting = True
+        self.reached = False
+        """Whether the broker's machine has taken it: it may wait there until the broker comes to it."""
         self.unsent_requests = 0
         """How many of the last requests the system has not taken as a whole: the broker cannot act on those."""
         self._loop = loop
@@ -325,6 +327,7 @@ class Connection:
             with contextlib.suppress(CapacityError):  # that it is lost was told
                 self._connect_next(os.strerror(code))
             return
+        self.reached = True
         self._loop.selector.modify(connection, selectors.EVENT_READ, self._serve)
         self._connected(connection)
 

@@ -22,7 +22,7 @@ from hydra.clients.wire_group_protocol import (
 from hydra.clients.wire_membership import REBALANCE_TIMEOUT_MS, Group, Membership, Step
 from hydra.endpoints import Endpoint
 from hydra.errors import CapacityError
-from hydra.kafka_errors import error_name
+from hydra.kafka_errors import NOT_LET_IN, error_name
 
 HEARTBEAT_BEFORE_START_S = 0.5
 """Where a member waits for others, or for its partitions: it hears of them with a heartbeat, and the start waits."""
@@ -53,16 +53,23 @@ class GroupMember:
 
     It looks up the coordinator, and takes the steps of its membership; then come heartbeats and commits. There is one
     request at a time. A coordinator that is gone is looked up again while the client reads on: it is a member until the
-    coordinator says otherwise. ``number`` is the client's in its task.
+    coordinator says otherwise. ``number`` is the client's in its task; ``start_deadline_s`` is how long the run waits
+    for all to be ready.
     """
 
-    def __init__(self, client: WireClient, membership: Membership, number: int, *, servers: Sequence[Endpoint]) -> None:
+    def __init__(
+        self, client: WireClient, membership: Membership, number: int,
+        *, servers: Sequence[Endpoint], start_deadline_s: float,
+    ) -> None:  # fmt: skip
         self.gone = False
         """Whether it has left, or lost the coordinator while it was leaving."""
         self._client = client
         self._membership = membership
         self._group = membership.group
         self._servers = servers
+        self._start_deadline_s = start_deadline_s
+        self._answered = False
+        """Whether the broker has answered on this connection."""
         self._server_turn = number
         self._spread = (1 + number * _SPREAD % 1) / 2
         self._loop = client.loop
@@ -86,6 +93,7 @@ class GroupMember:
         self._connection = self._loop.connection(
             endpoint, self._group.client_id, on_open=self._go_on, on_lost=self._lost
         )
+        self._answered = False
         self._await_reply()
         self._connection.connect()
 
@@ -120,11 +128,21 @@ class GroupMember:
                 self.connect()
         elif connection.waiting_since_s is None:
             self._go_on()
-        elif now_s >= self._reply_due_s:
-            what = "no connection" if connection.connecting else "no reply"
-            self._lost(f"{connection.endpoint}: {what} for {now_s - connection.waiting_since_s:.0f} s")
-        else:
+        elif now_s < self._reply_due_s:
             self._schedule(self._reply_due_s)
+        else:
+            self._overdue(connection, now_s, now_s - connection.waiting_since_s)
+
+    def _overdue(self, connection: Connection, now_s: float, silent_s: float) -> None:
+        """The broker owes a reply for long: go elsewhere, but not where that would only cost a place in its queue."""
+        waits_to_get_in = self._client.tally.timing is None and connection.reached and not self._answered
+        what = "no connection" if not connection.reached else "no reply" if self._answered else NOT_LET_IN
+        text = f"{connection.endpoint}: {what} for {silent_s:.0f} s"
+        if waits_to_get_in and silent_s < self._start_deadline_s:
+            self._tell(text)
+            self._schedule(now_s + 1)
+        else:
+            self._lost(text)
 
     def _request(
         self, frame: bytearray, on_reply: Callable[[bytearray, int], None], extra_timeout_s: float = 0.0
@@ -138,6 +156,7 @@ class GroupMember:
         self._schedule(self._reply_due_s)
 
     def _take(self, on_reply: Callable[[bytearray, int], None], buffer: bytearray, start: int, _stop: int) -> None:
+        self._answered = True
         if not self._leaving:
             on_reply(buffer, start)
 
@@ -236,11 +255,14 @@ class GroupMember:
         if self._leaving:
             self.close()
             return
-        self._client.group_error = self._client.tally.error = f"group {self._group.group_id}: {reason}"
+        self._tell(reason)
         due_s = time.monotonic() + self._back_off_s
         self._heartbeat_s = min(self._heartbeat_s, due_s)
         self._back_off_s = min(_BACK_OFF_LAST_S, 2 * self._back_off_s)
         self._schedule(due_s)
+
+    def _tell(self, reason: str) -> None:
+        self._client.group_error = self._client.tally.error = f"group {self._group.group_id}: {reason}"
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None

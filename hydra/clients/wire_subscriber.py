@@ -104,7 +104,9 @@ class WireSubscriber:
                 shared=not assignment.starts, begin_offsets=self._order.begin_offsets, rack=self.settings.rack,
             )  # fmt: skip
             membership = new_membership(group, self._order.options.group_protocol)
-            self._members.append(GroupMember(client, membership, number, servers=self._servers))
+            start_deadline_s = self._order.options.start_deadline_s
+            member = GroupMember(client, membership, number, servers=self._servers, start_deadline_s=start_deadline_s)
+            self._members.append(member)
         for member in self._members:
             member.connect()
 
@@ -155,7 +157,7 @@ class WireSubscriber:
                 # Before the start, another try would go to the end of the queue of a broker that lets few in.
                 waits_to_get_in = client.tally.timing is None and not fetcher.let_in
                 starting_s = self._order.options.start_deadline_s if waits_to_get_in else 0.0
-                if fetcher.connection.connecting:
+                if not fetcher.connection.reached:
                     if silent_s > _CONNECT_TIMEOUT_S:
                         client.lost(fetcher, f"{fetcher.leader}: no connection after {silent_s:.0f} s")
                     continue

@@ -20,6 +20,7 @@ from hydra.clients import wire_client, wire_connection, wire_subscriber
 from hydra.clients.wire_subscriber import WireSubscriber
 from hydra.endpoints import Endpoint
 from hydra.errors import CapacityError
+from hydra.options.kafka_access import KafkaAccess
 from tests.clients.scripted_broker import API_VERSIONS, FETCH, METADATA, silence
 from tests.facts import duplicates, sequences
 
@@ -130,6 +131,7 @@ def test_after_a_while_the_leader_is_asked_anew_which_replica_is_closest(
     leader, _, node_id = replicas
     driver = subscriber(leader, client_rack="r2")
     tally = received(driver, 10)
+    tally.error = "what was, before the replica was known"
     asked = len(leader.asked)
     until(lambda: len(leader.asked) > asked + 1, lambda: driver.poll(0.05), describe=tally.stats)
     assert (tally.received, tally.followers, tally.error) == (10, {node_id}, "")
@@ -441,6 +443,25 @@ def test_a_connection_that_a_broker_leaves_in_its_queue_is_told(scripted, subscr
     assert broker.connections == 1
     hold.set()
     until(lambda: not tally.error, lambda: driver.poll(0.05))
+
+
+def test_a_secured_connection_keeps_its_place_in_a_brokers_queue(reading, until, monkeypatch):
+    """The broker's machine has taken it; anew it would be the last that the broker comes to."""
+    monkeypatch.setattr(wire_subscriber, "_SILENCE_CHECK_S", 0.02)
+    monkeypatch.setattr(wire_subscriber, "_SILENCE_S", 0.5)
+    monkeypatch.setattr(wire_subscriber, "_CONNECT_TIMEOUT_S", 0.1)
+    access = KafkaAccess("SASL_PLAINTEXT", "PLAIN", "user", "pencil")
+    with socket.create_server(("127.0.0.1", 0)) as queue:
+        endpoint = Endpoint("127.0.0.1", queue.getsockname()[1])
+        with contextlib.closing(WireSubscriber(reading(str(endpoint), "topic"), access)) as driver:
+            driver.open()
+            until(lambda: "not let in: no reply for" in driver.tallies[0].error, lambda: driver.poll(0.05))
+            first, _ = queue.accept()
+            with first:
+                queue.setblocking(False)
+                with pytest.raises(BlockingIOError):
+                    queue.accept()
+                assert first.recv(1000), "it is still there, and says who it is"
 
 
 def test_the_pace_is_kept(scripted, subscriber, run_batch, until):

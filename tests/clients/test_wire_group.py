@@ -322,6 +322,21 @@ def test_a_coordinator_that_stays_silent_is_left(scripted, member, reads, until,
     until(lambda: count(broker, "heartbeat") > 1 and not tally.error, lambda: driver.poll(0.01))
 
 
+def test_a_member_keeps_its_place_in_a_brokers_queue_until_the_start(scripted, member, until, monkeypatch):
+    monkeypatch.setattr(wire_group, "REPLY_TIMEOUT_S", 0.2)
+    broker, hold = scripted(), threading.Event()
+    find = broker._find
+    monkeypatch.setattr(broker, "_find", lambda *asked: hold.wait(10) and find(*asked))
+    driver = member(broker)
+    (tally,) = driver.tallies
+    until(lambda: "not let in: no reply for" in tally.error, lambda: driver.poll(0.01))
+    connections = broker.connections
+    until(lambda: "no reply for 1 s" in tally.error, lambda: driver.poll(0.01))
+    assert broker.connections == connections
+    hold.set()
+    until(lambda: count(broker, "heartbeat") and not tally.error, lambda: driver.poll(0.01))
+
+
 def test_closing_waits_for_no_silent_coordinator(scripted, member, reads, run_batch, monkeypatch):
     monkeypatch.setattr(wire_group, "LEAVE_TIMEOUT_S", 0.3)
     broker = scripted()
