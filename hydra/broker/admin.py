@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypedDict, TypeVar
 
-from kafka import KafkaAdminClient, OffsetSpec, TopicPartition
+from kafka import OffsetSpec, TopicPartition
 from kafka.errors import (
     BrokerResponseError,
     GroupIdNotFoundError,
@@ -28,7 +28,7 @@ from kafka.errors import (
 from kafka.protocol.metadata import MetadataRequest, MetadataResponse
 
 from hydra.accounting.evidence import OffsetRange
-from hydra.broker.admin_client import open_client
+from hydra.broker.admin_client import AdminClient, open_client
 from hydra.broker.connectivity import await_reachable, check_access, connection_errors
 from hydra.broker.groups import empty_group, is_settled, takes_consumer_groups
 from hydra.broker.settings import read_connection_limits, read_settings, read_topic_settings
@@ -88,7 +88,7 @@ class KafkaTopicAdmin:
         self._timeout_s = timeout_s
         # Two requests may run into this within one call.
         self._request_timeout_s = timeout_s / 3
-        self._client: KafkaAdminClient | None = None
+        self._client: AdminClient | None = None
         self._access = access
         self._let_in = False
         self._has_topic_ids = True
@@ -110,7 +110,7 @@ class KafkaTopicAdmin:
     def connection_limits(self) -> Sequence[ConnectionLimit] | None:
         """What limits the connections to the brokers; see the Protocol."""
 
-        def read(client: KafkaAdminClient) -> Sequence[ConnectionLimit] | None:
+        def read(client: AdminClient) -> Sequence[ConnectionLimit] | None:
             return read_connection_limits(client, _cluster_facts(client).brokers)
 
         return self._call("read what limits connections", read)
@@ -123,7 +123,7 @@ class KafkaTopicAdmin:
         topic = {name: {"num_partitions": partitions, "replication_factor": replicas or -1, "configs": dict(configs)}}
         tries = 0
 
-        def create(client: KafkaAdminClient) -> None:
+        def create(client: AdminClient) -> None:
             nonlocal tries
             tries += 1
             answer = client.create_topics(topic, timeout_ms=int(self._request_timeout_s * 1000), raise_errors=False)
@@ -180,7 +180,7 @@ class KafkaTopicAdmin:
         """Delete a topic and wait until it is gone; see the Protocol."""
         deadline = time.monotonic() + self._timeout_s
 
-        def delete(client: KafkaAdminClient) -> None:
+        def delete(client: AdminClient) -> None:
             with contextlib.suppress(UnknownTopicOrPartitionError):
                 client.delete_topics([name], timeout_ms=int(self._request_timeout_s * 1000))
 
@@ -206,7 +206,7 @@ class KafkaTopicAdmin:
                 text = f"{len(left)} consumer groups on {self._where} cannot be deleted ({left[0]}: {reasons[left[0]]})"
                 _pause(deadline, text, f"{ALL_UP_HINT}, and that nobody else is in the groups")
 
-    def _empty(self, client: KafkaAdminClient, group_id: str) -> None:
+    def _empty(self, client: AdminClient, group_id: str) -> None:
         empty_group(client, group_id, self._endpoints, self._access)
 
     def is_settled(self, group_id: str, *, members: int, partitions: int) -> bool:
@@ -234,7 +234,7 @@ class KafkaTopicAdmin:
     def newest_record_s(self, topic: str) -> float | None:
         """The latest timestamp of a topic's records, in seconds since the epoch; None where it has no records."""
 
-        def newest(client: KafkaAdminClient) -> float | None:
+        def newest(client: AdminClient) -> float | None:
             numbers = [partition["partition_index"] for partition in _topic(client, topic)["partitions"]]
             partitions = [TopicPartition(topic, number) for number in numbers]
             found = client.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.MAX_TIMESTAMP))
@@ -248,7 +248,7 @@ class KafkaTopicAdmin:
         if client is not None:
             client.close()
 
-    def _call(self, what: str, action: Callable[[KafkaAdminClient], _T]) -> _T:
+    def _call(self, what: str, action: Callable[[AdminClient], _T]) -> _T:
         retry_until = time.monotonic() + self._timeout_s - self._request_timeout_s
         while True:
             try:
@@ -286,7 +286,7 @@ class KafkaTopicAdmin:
         """Those that the brokers advertise and that were not given."""
         return [endpoint for endpoint in self._advertised if endpoint not in self._endpoints]
 
-    def _connected(self) -> KafkaAdminClient:
+    def _connected(self) -> AdminClient:
         if self._client is None:
             await_reachable(self._endpoints, self._timeout_s)
             if not self._let_in:
@@ -309,13 +309,9 @@ def _pause(deadline: float, error: str, hint: str) -> None:
     time.sleep(_POLL_S)
 
 
-def _cluster_facts(client: KafkaAdminClient) -> ClusterFacts:
-    cluster = client.describe_cluster()
-    brokers = {
-        broker["broker_id"]: Endpoint(broker["host"], broker["port"])
-        for broker in cluster["brokers"]
-        if not broker.get("is_fenced", False)
-    }
+def _cluster_facts(client: AdminClient) -> ClusterFacts:
+    cluster = client.cluster()
+    brokers = {broker["node_id"]: Endpoint(broker["host"], broker["port"]) for broker in cluster["brokers"]}
     cluster_id = str(cluster["cluster_id"])
     if not brokers:
         return ClusterFacts(cluster_id)
@@ -325,7 +321,7 @@ def _cluster_facts(client: KafkaAdminClient) -> ClusterFacts:
     return ClusterFacts(cluster_id, brokers, version, takes_consumer_groups=takes_consumer_groups)
 
 
-def _topic(client: KafkaAdminClient, name: str) -> _Topic:
+def _topic(client: AdminClient, name: str) -> _Topic:
     topic: _Topic = client.describe_topics([name])[0]
     return topic
 
@@ -337,7 +333,7 @@ def _identity(topic: _Topic) -> TopicIdentity:
     return TopicIdentity(topic_id if topic_id.strip("0-") else "", epochs)
 
 
-def _topic_facts(client: KafkaAdminClient, name: str) -> TopicFacts:
+def _topic_facts(client: AdminClient, name: str) -> TopicFacts:
     topic = _topic(client, name)
     if topic["error_code"]:
         raise for_code(topic["error_code"])(name)
@@ -356,7 +352,7 @@ def _topic_at(endpoint: Endpoint, name: str, version: int, access: KafkaAccess) 
     return topic
 
 
-def _exists(client: KafkaAdminClient, name: str) -> bool:
+def _exists(client: AdminClient, name: str) -> bool:
     error = for_code(_topic(client, name)["error_code"])
     if error in (UnknownTopicOrPartitionError, InvalidTopicError):  # no topic can have an invalid name
         return False
@@ -365,7 +361,7 @@ def _exists(client: KafkaAdminClient, name: str) -> bool:
     return True
 
 
-def _leaders(client: KafkaAdminClient, name: str) -> tuple[PartitionLeader, ...]:
+def _leaders(client: AdminClient, name: str) -> tuple[PartitionLeader, ...]:
     """The partitions that have a leader whose address is known."""
     brokers = _cluster_facts(client).brokers
     topic = _topic(client, name)
@@ -379,7 +375,7 @@ def _leaders(client: KafkaAdminClient, name: str) -> tuple[PartitionLeader, ...]
     )
 
 
-def _offsets(client: KafkaAdminClient, name: str) -> Mapping[int, OffsetRange]:
+def _offsets(client: AdminClient, name: str) -> Mapping[int, OffsetRange]:
     topic = _topic(client, name)
     if topic["error_code"]:
         raise for_code(topic["error_code"])(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypedDict
 
 from kafka import KafkaAdminClient
 from kafka.net.compat import KafkaNetClient
@@ -11,9 +12,36 @@ from hydra.clients.library_access import kafka_python_settings
 from hydra.options.kafka_access import KafkaAccess
 
 
+class Broker(TypedDict):
+    """One that is up, with the address that it advertises."""
+
+    node_id: int
+    host: str
+    port: int
+
+
+class Cluster(TypedDict):
+    """The answer to a Metadata request without topics."""
+
+    cluster_id: str | None
+    brokers: list[Broker]
+
+
+class AdminClient(KafkaAdminClient):  # type: ignore[misc]  # the package has no types
+    """The library's client, with the one question that every Kafka answers to it."""
+
+    def cluster(self) -> Cluster:
+        """The brokers that are up, and the cluster's id.
+
+        The library's own ``describe_cluster`` needs a field that brokers of 2.8 to 3.6 do not send (KIP-919).
+        """
+        found: Cluster = self._manager.run(self._get_cluster_metadata, [])
+        return found
+
+
 def open_client(
     servers: Sequence[str], request_timeout_s: float, access: KafkaAccess
-) -> tuple[KafkaAdminClient, KafkaNetClient]:
+) -> tuple[AdminClient, KafkaNetClient]:
     """A client that knows the cluster's brokers, and the object that holds its connections."""
     timeout_ms = int(request_timeout_s * 1000)
     opened: list[KafkaNetClient] = []
@@ -26,7 +54,7 @@ def open_client(
         return client
 
     try:
-        client = KafkaAdminClient(
+        client = AdminClient(
             bootstrap_servers=list(servers),
             client_id="hydra-admin",
             request_timeout_ms=timeout_ms,

@@ -21,14 +21,13 @@ from typing import TYPE_CHECKING
 
 from hydra.errors import JarError
 from hydra.files.atomic_write import atomic_write
-from hydra.options.kafka_versions import OLD_VERSION
+from hydra.options.kafka_versions import BUNDLED_VERSION, OLD_VERSION, VERSIONS
 
 if TYPE_CHECKING:
     from jgo.maven import Artifact, MavenContext
 
 LOCK_FILE = Path(__file__).with_name("kafka.lock")
-OLD_LOCK_FILE = Path(__file__).with_name("kafka-0.9.0.1.lock")
-"""Of the last Kafka 0.9, with the ZooKeeper 3.4.6 that it needs."""
+"""Of the bundled version."""
 
 _LINE = re.compile(
     r"(?P<sha256>[0-9a-f]{64}) (?P<size>\d{1,12}) (?P<file>[\w.+-]+\.jar) (?P<coordinate>[\w.-]+(?::[\w.+-]+){2,3})"
@@ -61,6 +60,11 @@ class LockedJar:
     file_name: str
     sha256: str  # of the file's bytes, lower-case hex
     size_bytes: int
+
+
+def lock_file(version: str | None) -> Path:
+    """The lock file of a version of Kafka, with the ZooKeeper that it needs; None: of the bundled one."""
+    return LOCK_FILE if version in {None, BUNDLED_VERSION} else LOCK_FILE.with_name(f"kafka-{version}.lock")
 
 
 def read_lock(path: Path = LOCK_FILE) -> tuple[LockedJar, ...]:
@@ -140,8 +144,8 @@ def repository_context(folder: Path, is_over: Callable[[], bool]) -> MavenContex
 def main(arguments: list[str]) -> None:
     """Write the lock file: ``python -m hydra.broker.jar_lockfile [VERSION]``; by default the newest Kafka 4.
 
-    Version 0.9.0.1 has a lock file of its own. For those who work on Hydra. It trusts what the repository serves
-    today; everyone else gets exactly the jars that the committed lock files name.
+    Older versions that can be embedded have a lock file each. For those who work on Hydra. It trusts what the
+    repository serves today; everyone else gets exactly the jars that the committed lock files name.
 
     Raises:
         JarError: no such version, or two jars have the same file name.
@@ -149,14 +153,13 @@ def main(arguments: list[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="hydra-lock-") as folder:
         context = repository_context(Path(folder), lambda: False)
         version = arguments[0] if arguments else _newest_version(context)
-        is_old = version == OLD_VERSION
-        artifacts = _old_artifacts(context) if is_old else _kafka_artifacts(context, version)
+        artifacts = _old_artifacts(context) if version == OLD_VERSION else _kafka_artifacts(context, version)
         with ThreadPoolExecutor(max_workers=6) as pool:
             jars = list(pool.map(_locked, artifacts))
     names = [jar.file_name for jar in jars]
     if len(set(names)) != len(names):
         raise JarError(f"two jars of Kafka {version} have the same file name")
-    path = OLD_LOCK_FILE if is_old else LOCK_FILE
+    path = lock_file(version if version in VERSIONS else None)
     atomic_write(path, lock_text(jars).encode())
     total_mb = sum(jar.size_bytes for jar in jars) / 1e6
     sys.stdout.write(f"{path.name}: Kafka {version}, {len(jars)} jars, {total_mb:.1f} MB\n")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from hydra.broker.java import KAFKA_FLAGS
 from hydra.errors import UsageError
-from hydra.options.kafka_versions import BUNDLED_VERSION, OLD_VERSION
+from hydra.options.kafka_versions import BUNDLED_VERSION, OLD_VERSION, ZOOKEEPERS
 from hydra.options.options import Options, rack_of
 from hydra.options.order import MAX_MESSAGE_BYTES
 
@@ -98,8 +98,13 @@ class BrokerSettings:
 
     @property
     def is_old(self) -> bool:
-        """Whether it is the one with ZooKeeper."""
+        """Whether its brokers take no admin requests."""
         return self.version == OLD_VERSION
+
+    @property
+    def has_zookeeper(self) -> bool:
+        """Whether it comes with a ZooKeeper."""
+        return self.version in ZOOKEEPERS
 
     def by_name(self) -> Mapping[str, str]:
         """The values of the properties."""
@@ -194,6 +199,24 @@ def rack_properties(node_id: int) -> dict[str, str]:
         "broker.rack": rack_of(node_id),
         "replica.selector.class": "org.apache.kafka.common.replica.RackAwareReplicaSelector",
     }
+
+
+def zookeeper_server_properties(
+    port: int, zookeeper: str, data_folder: str, cores: int, overrides: Mapping[str, str]
+) -> dict[str, str]:
+    """All settings of a broker of 2.8 that listens on 127.0.0.1, with its ZooKeeper at ``host:port``; overrides win.
+
+    Raises:
+        UsageError: an override is a property that Hydra sets itself.
+    """
+    _check_overrides(overrides)
+    reachable = {
+        "broker.id": "1",
+        "listeners": f"PLAINTEXT://127.0.0.1:{port}",
+        "zookeeper.connect": zookeeper,
+        "log.dirs": data_folder,
+    }
+    return {**reachable, **_copies(1), **_many_clients(cores), **_SHORT_LIVED, **overrides}
 
 
 def old_server_properties(port: int, zookeeper: str, data_folder: str, overrides: Mapping[str, str]) -> dict[str, str]:

@@ -26,7 +26,7 @@ log4j.appender.out.layout.ConversionPattern=%d{HH:mm:ss.SSS} [%t] %p %c - %m%n
 
 @dataclass(frozen=True)
 class OldJava:
-    """What runs the programs of a Kafka 0.9: a Java, the verified jars, and the folder that they may write to."""
+    """What runs the programs of a Kafka with ZooKeeper: a Java, the verified jars, and the folder that is theirs."""
 
     java: Java
     classpath: tuple[Path, ...]

@@ -1,4 +1,4 @@
-"""An Apache Kafka 0.9.0.1 of one broker with its ZooKeeper 3.4.6, each in a child JVM."""
+"""An Apache Kafka of one broker with the ZooKeeper that its version needs, each in a child JVM."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from hydra.broker.java import KAFKA_FLAGS, broker_flags, end_jvm
 from hydra.broker.jvm_exit import death, new_deaths
 from hydra.broker.jvm_log import last_lines, quoted
 from hydra.broker.old_admin import is_old_ready
-from hydra.broker.server_properties import old_server_properties, properties_text
+from hydra.broker.server_properties import old_server_properties, properties_text, zookeeper_server_properties
 from hydra.broker.topic_command import OldJava
 from hydra.endpoints import Endpoint
 from hydra.errors import BrokerError
-from hydra.run.cgroups import limits
+from hydra.options.kafka_versions import OLD_VERSION
+from hydra.run.cgroups import limits, usable_cores
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -63,6 +64,7 @@ class ZookeeperKafka:
 
     Args:
         java: runs them (17 and later do), in a folder that must not exist yet.
+        version: of Kafka, whose jars ``java`` has.
         properties: the user's broker properties; they override ours.
         heap_mb: the broker's heap, MiB.
         performance_flags: of the broker's JVM, in place of Kafka's own.
@@ -71,12 +73,14 @@ class ZookeeperKafka:
     def __init__(
         self,
         java: OldJava,
+        version: str = OLD_VERSION,
         *,
         properties: Mapping[str, str] | None = None,
         heap_mb: int = 1024,
         performance_flags: Sequence[str] = KAFKA_FLAGS,
     ) -> None:
         self._java = java
+        self._version = version
         self._folder = java.folder
         self._properties = dict(properties or {})
         self._heap_mb = heap_mb
@@ -165,8 +169,15 @@ class ZookeeperKafka:
             "dataDir": str(self._folder / "zookeeper"),
             "clientPort": str(self._zookeeper_port),
             "clientPortAddress": _ADDRESS,
+            # Since 3.5 it would serve HTTP on port 8080 of all addresses, and answer none of these words.
+            "admin.enableServer": "false",
+            "4lw.commands.whitelist": "ruok",
         }
-        broker = old_server_properties(self._port, self.zookeeper, str(self._folder / "data"), self._properties)
+        where = (self._port, self.zookeeper, str(self._folder / "data"))
+        if self._version == OLD_VERSION:
+            broker = old_server_properties(*where, self._properties)
+        else:
+            broker = zookeeper_server_properties(*where, usable_cores(), self._properties)
         try:
             self._java.make_folder()
             self._made_folder = True

@@ -44,7 +44,7 @@ GROUPED: Mapping[str, Mapping[str, str]] = {
         "drain_timeout": "SECONDS", "broker_metrics": "URL,...",
     },
     "broker": {
-        "kafka_version": "[4.4.0|0.9.0.1]",
+        "kafka_version": "[4.4.0|3.9.2|2.8.2|0.9.0.1]",
         "java": "FILE", "broker_property": "NAME=VALUE,...", "broker_heap_mb": "MIB", "brokers": "N",
         "kafka_security": "PROTOCOL[:MECHANISM]",
         "keep_running": "[yes|no]",

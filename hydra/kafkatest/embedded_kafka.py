@@ -1,4 +1,4 @@
-"""Which Kafka a local stack has: one of the newest version, or the old one with its ZooKeeper."""
+"""Which Kafka a local stack has: brokers alone, or an old one with its ZooKeeper."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from hydra.broker.classpath import resolve_classpath
 from hydra.broker.cluster import EmbeddedCluster
 from hydra.broker.embedded import EmbeddedBroker
 from hydra.broker.formatting import kept_format
+from hydra.broker.jar_lockfile import lock_file, read_lock
 from hydra.broker.java import find_java
 from hydra.broker.listener_security import keep_access, listener_security
 from hydra.broker.server_properties import Place, rack_properties
@@ -26,12 +27,14 @@ def make_kafka(command: StackCommand, folder: Path, note: Note) -> EmbeddedClust
     Raises:
         JavaError, JarError: what it needs is not there.
     """
-    if command.settings.is_old:
+    settings, version = command.settings, command.settings.version
+    if version is not None and settings.has_zookeeper:
         return ZookeeperKafka(
-            old_java(command.java, folder, note),
-            properties=command.settings.by_name(),
-            heap_mb=command.settings.heap_mb,
-            performance_flags=command.settings.jvm_flags,
+            old_java(command.java, folder, note, version),
+            version,
+            properties={**(rack_properties(1) if settings.racks else {}), **settings.by_name()},
+            heap_mb=settings.heap_mb,
+            performance_flags=settings.jvm_flags,
         )
     return _cluster(command, folder, note)
 
@@ -42,7 +45,7 @@ def _cluster(command: StackCommand, folder: Path, note: Note) -> EmbeddedCluster
     security = listener_security(settings.security)
     if security is not None:
         keep_access(folder, security.access)
-    classpath = resolve_classpath(progress=note)
+    classpath = resolve_classpath(read_lock(lock_file(settings.version)), progress=note)
     archive = cds_archive(java, classpath, folder / "classes", note=note)
 
     def make(broker_folder: Path, place: Place, cluster_id: str) -> EmbeddedBroker:

@@ -10,6 +10,7 @@ from hydra.broker.topic_command import OldJava, TopicCommand
 from hydra.kafkatest.local_stack import LocalStack
 from hydra.kafkatest.running_stack import RunningStack
 from hydra.options.kafka_access import KafkaAccess
+from hydra.options.kafka_versions import OLD_VERSION
 from hydra.options.options import Options
 from hydra.options.order import MAX_MESSAGE_BYTES
 from hydra.run.protocols import TopicAdmin
@@ -40,12 +41,12 @@ def old_kafka_admin(servers: str, stack: LocalStack | RunningStack, options: Opt
     return OldTopicAdmin(servers, topics, max_message_bytes, ADMIN_TIMEOUT_S)
 
 
-def old_java(asked: str | None, folder: Path, note: Note) -> OldJava:
-    """What runs the programs of the old Kafka of the stack with that folder. Raises JavaError, JarError."""
+def old_java(asked: str | None, folder: Path, note: Note, version: str = OLD_VERSION) -> OldJava:
+    """What runs the programs of the Kafka with ZooKeeper of the stack with that folder. Raises JavaError, JarError."""
     from hydra.broker.classpath import resolve_classpath
-    from hydra.broker.jar_lockfile import OLD_LOCK_FILE, read_lock
+    from hydra.broker.jar_lockfile import lock_file, read_lock
     from hydra.broker.java import find_java
 
     java = find_java(asked)  # before anything is fetched
-    classpath = resolve_classpath(read_lock(OLD_LOCK_FILE), progress=note)
+    classpath = resolve_classpath(read_lock(lock_file(version)), progress=note)
     return OldJava(java, classpath, folder / KAFKA_FOLDER)

@@ -179,7 +179,7 @@ def _tasks_mib(options: Options) -> float:
 def _memory(options: Options, room: Room, present: Options | None) -> Iterator[tuple[str, str]]:
     tasks_mib = _tasks_mib(options)
     more = options.brokers - 1
-    zookeeper_mib = ZOOKEEPER_MIB if options.is_old_kafka else 0
+    zookeeper_mib = ZOOKEEPER_MIB if options.has_zookeeper else 0
     stack_mib = STACK_MIB + more * BROKER_MIB + zookeeper_mib
     needed_mib = round(tasks_mib + (stack_mib if _is_embedded(options) else 0))
     if present is not None:

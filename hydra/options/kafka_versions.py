@@ -1,4 +1,4 @@
-"""The versions of Kafka that can be embedded, and what a run cannot have with the old one."""
+"""The versions of Kafka that can be embedded, and what a run cannot have with the old ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ BUNDLED_VERSION = "4.4.0"
 """Of ``hydra/broker/kafka.lock``."""
 
 OLD_VERSION = "0.9.0.1"
-"""Of ``hydra/broker/kafka-0.9.0.1.lock``; it comes with ZooKeeper 3.4.6."""
+"""Of ``hydra/broker/kafka-0.9.0.1.lock``. Its brokers take no admin requests, and its messages have no timestamps."""
+
+VERSIONS = (BUNDLED_VERSION, "3.9.2", "2.8.2", OLD_VERSION)
+"""All that can be embedded; each has a lock file beside that of the bundled one."""
+
+ZOOKEEPERS = {"2.8.2": "3.5.9", OLD_VERSION: "3.4.6"}
+"""Version of Kafka -> of the ZooKeeper that it comes with; the others have none."""
 
 OLD_MESSAGE_OVERHEAD_BYTES = 34
 """What a message of format 0 adds to its value, with the wrapper's offset and length: 12 bytes before the message,
@@ -28,14 +34,26 @@ _LATER_CODECS = {"lz4": "0.10", "zstd": "2.1"}
 
 
 def check_version(options: Options) -> None:
-    """Raise UsageError for the first thing that the options ask for and that their old Kafka does not have."""
-    if options.is_old_kafka:
-        for text, hint in _lacking(options):
-            raise UsageError(f"--kafka_version={options.kafka_version} {text}", hint=hint)
+    """Raise UsageError for the first thing that the options ask for and that their Kafka does not have."""
+    lacking = (
+        *(_lacking_when_old(options) if options.is_old_kafka else ()),
+        *(_lacking_with_zookeeper(options) if options.has_zookeeper else ()),
+    )
+    for text, hint in lacking:
+        raise UsageError(f"--kafka_version={options.kafka_version} {text}", hint=hint)
 
 
-def _lacking(options: Options) -> Iterator[tuple[str, str]]:
+def _lacking_with_zookeeper(options: Options) -> Iterator[tuple[str, str]]:
     """(the rest of the sentence, the hint) for each of them."""
+    security = options.kafka_security
+    if security not in {None, "plaintext"}:
+        yield f"does not go with --kafka_security={security}", "leave --kafka_security out: it asks nothing of clients"
+    if options.brokers > 1:
+        yield f"does not go with --brokers={options.brokers}", "leave --brokers out: it is one broker and a ZooKeeper"
+
+
+def _lacking_when_old(options: Options) -> Iterator[tuple[str, str]]:
+    """As above, of what came later than 0.9."""
     for name in ("pub_driver", "sub_driver"):
         driver = getattr(options, name)
         if driver in _SILENT_LIBRARIES:
@@ -43,11 +61,6 @@ def _lacking(options: Options) -> Iterator[tuple[str, str]]:
                 f"does not go with --{name}={driver}, which speaks to {_SILENT_LIBRARIES[driver]} and later",
                 "give --pub_driver=kafka-python --sub_driver=kafka-python",
             )
-    security = options.kafka_security
-    if security not in {None, "plaintext"}:
-        yield f"does not go with --kafka_security={security}", "leave --kafka_security out: it asks nothing of clients"
-    if options.brokers > 1:
-        yield f"does not go with --brokers={options.brokers}", "leave --brokers out: it is one broker and a ZooKeeper"
     if options.idempotence == "yes":
         yield (
             "does not go with --idempotence=yes: brokers recognise a batch that they get twice since Kafka 0.11",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from hydra.errors import UsageError
 from hydra.options import parsers as kind
-from hydra.options.kafka_versions import BUNDLED_VERSION, OLD_VERSION
+from hydra.options.kafka_versions import BUNDLED_VERSION, OLD_VERSION, VERSIONS, ZOOKEEPERS
 from hydra.options.option_kinds import OptionKind, Section
 from hydra.records.identity import IDENTITY_BYTES
 
@@ -110,8 +110,8 @@ class Options:
     bootstrap_servers: str | None = _kafka(None, kind.host_ports, "brokers under test; unset: an embedded Kafka")
     kafka_version: str | None = _kafka(
         None,
-        kind.choice(BUNDLED_VERSION, OLD_VERSION),
-        f"version of the embedded Kafka; {OLD_VERSION} comes with its ZooKeeper; unset: {BUNDLED_VERSION}",
+        kind.choice(*VERSIONS),
+        f"version of the embedded Kafka; {' and '.join(ZOOKEEPERS)} come with a ZooKeeper; unset: {BUNDLED_VERSION}",
     )
     kafka_config: str | None = _kafka(
         None, kind.path, "client properties file, as Kafka's own tools and librdkafka read it; mode 0600 with a secret"
@@ -249,8 +249,13 @@ class Options:
 
     @property
     def is_old_kafka(self) -> bool:
-        """Whether the embedded Kafka is one with ZooKeeper, messages of format 0 and no admin requests."""
+        """Whether the embedded Kafka is one with messages of format 0 and without admin requests."""
         return self.kafka_version == OLD_VERSION
+
+    @property
+    def has_zookeeper(self) -> bool:
+        """Whether the embedded Kafka comes with a ZooKeeper."""
+        return self.kafka_version in ZOOKEEPERS
 
     @property
     def start_deadline_s(self) -> float:

@@ -7,15 +7,15 @@ import hashlib
 import pytest
 
 from hydra.broker.jar_lockfile import (
-    LOCK_FILE,
-    OLD_LOCK_FILE,
     LockedJar,
     kafka_version,
+    lock_file,
     lock_text,
     read_lock,
     sha256_of,
 )
 from hydra.errors import JarError
+from hydra.options.kafka_versions import VERSIONS
 
 JAR = LockedJar("org.example:thing_2.13:1.0.2:linux", "thing_2.13-1.0.2-linux.jar", "0" * 64, 12)
 LINE = f"{JAR.sha256} {JAR.size_bytes} {JAR.file_name} {JAR.coordinate}\n"
@@ -30,14 +30,9 @@ def test_the_committed_lock_holds_one_kafka_4_and_a_log_binding():
     assert any(jar.coordinate.startswith("org.slf4j:slf4j-simple:") for jar in jars)
 
 
-def test_the_lock_of_the_old_kafka_has_its_zookeeper():
-    jars = read_lock(OLD_LOCK_FILE)
-    assert kafka_version(jars) == "0.9.0.1"
-    assert "org.apache.zookeeper:zookeeper:3.4.6" in {jar.coordinate for jar in jars}
-
-
-@pytest.mark.parametrize("path", [LOCK_FILE, OLD_LOCK_FILE])
-def test_the_committed_lock_is_what_the_tool_writes(path):
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_committed_lock_is_what_the_tool_writes(version):
+    path = lock_file(version)
     assert path.read_text(encoding="utf-8") == lock_text(read_lock(path))
 
 

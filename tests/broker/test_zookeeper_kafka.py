@@ -12,13 +12,14 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from hydra.accounting.evidence import OffsetRange
 from hydra.broker.classpath import resolve_classpath
-from hydra.broker.jar_lockfile import OLD_LOCK_FILE, read_lock
+from hydra.broker.jar_lockfile import lock_file, read_lock
 from hydra.broker.java import Java
 from hydra.broker.old_admin import OldTopicAdmin
 from hydra.broker.server_properties import old_server_properties
 from hydra.broker.topic_command import OldJava, TopicCommand
 from hydra.broker.zookeeper_kafka import ZookeeperKafka, is_ok
 from hydra.errors import BrokerError, UsageError
+from hydra.options.kafka_versions import OLD_VERSION
 
 API_VERSION = (0, 9)
 TOPIC = "default-topic"
@@ -89,7 +90,7 @@ def test_no_broker_is_started_before_zookeeper_answered_imok(tmp_path):
 @pytest.mark.integration
 @pytest.mark.release
 def test_records_and_topics_of_the_old_kafka(tmp_path, java, eventually):
-    old = OldJava(java, resolve_classpath(read_lock(OLD_LOCK_FILE)), tmp_path / "bed")
+    old = OldJava(java, resolve_classpath(read_lock(lock_file(OLD_VERSION))), tmp_path / "bed")
     with ZookeeperKafka(old) as bed:
         bed.start(120.0)
         pids = [*bed.pids, *bed.zookeeper_pids]

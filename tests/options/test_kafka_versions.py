@@ -2,10 +2,10 @@
 
 import pytest
 
-from hydra.broker.jar_lockfile import OLD_LOCK_FILE, kafka_version, read_lock
+from hydra.broker.jar_lockfile import kafka_version, lock_file, read_lock
 from hydra.broker.server_properties import BrokerSettings
 from hydra.errors import UsageError
-from hydra.options.kafka_versions import BUNDLED_VERSION, OLD_VERSION
+from hydra.options.kafka_versions import BUNDLED_VERSION, OLD_VERSION, VERSIONS, ZOOKEEPERS
 from hydra.options.option_checks import checked
 from hydra.options.options import Options, parse_option
 from hydra.options.order import RunOrder
@@ -13,13 +13,21 @@ from hydra.options.order import RunOrder
 OLD = {"kafka_version": OLD_VERSION, "pub_driver": "kafka-python", "sub_driver": "kafka-python"}
 
 
-def test_the_versions_are_those_of_the_lock_files():
-    assert (kafka_version(read_lock()), kafka_version(read_lock(OLD_LOCK_FILE))) == (BUNDLED_VERSION, OLD_VERSION)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_each_version_is_that_of_its_lock_file_with_its_zookeeper(version):
+    jars = read_lock(lock_file(version))
+    assert kafka_version(jars) == version
+    with_zookeeper = f"org.apache.zookeeper:zookeeper:{ZOOKEEPERS.get(version)}"
+    assert (with_zookeeper in {jar.coordinate for jar in jars}) is (version in ZOOKEEPERS)
+
+
+def test_without_a_version_it_is_the_bundled_one():
+    assert kafka_version(read_lock(lock_file(None))) == kafka_version(read_lock()) == BUNDLED_VERSION
 
 
 def test_another_version_is_refused_with_those_that_there_are():
     assert parse_option("kafka_version", OLD_VERSION, origin="x") == OLD_VERSION
-    with pytest.raises(UsageError, match=r"--kafka_version = '0\.10' must be 4\.4\.0 or 0\.9\.0\.1"):
+    with pytest.raises(UsageError, match=r"--kafka_version = '0\.10' must be 4\.4\.0, 3\.9\.2, 2\.8\.2 or 0\.9\.0\.1"):
         parse_option("kafka_version", "0.10", origin="--kafka_version")
 
 
@@ -49,6 +57,20 @@ def test_what_the_old_kafka_does_not_have_is_refused_in_one_line_with_the_way_ou
     assert caught.value.message.startswith(f"--kafka_version={OLD_VERSION} ")
     assert text in caught.value.message
     assert way_out in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("changes", "way_out"),
+    [
+        ({"kafka_security": "ssl"}, "leave --kafka_security out"),
+        ({"brokers": 3}, "leave --brokers out"),
+    ],
+)
+def test_what_a_kafka_with_zookeeper_does_not_have_is_refused(changes, way_out):
+    with pytest.raises(UsageError, match=r"--kafka_version=2\.8\.2 does not go with") as caught:
+        checked(Options(kafka_version="2.8.2", **changes))
+    assert way_out in caught.value.hint
+    checked(Options(kafka_version="3.9.2", **changes))
 
 
 @pytest.mark.parametrize(
