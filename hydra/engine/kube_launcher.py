@@ -16,10 +16,7 @@ from hydra.engine.kube_connection import KubernetesUnavailableError
 from hydra.engine.kube_lease import KEEP_S, Lease
 from hydra.engine.kube_namespace import CALL_LIMIT_S, REMOVE_LIMIT_S, KubernetesNamespace, job_uid_of, owners_of
 from hydra.engine.kube_objects import (
-    APP_ANNOTATION,
-    GROUP_LABEL,
     LEASE_S,
-    OWNER_LABEL,
     SPEC_ANNOTATION,
     Anchor,
     anchor_job,
@@ -27,6 +24,7 @@ from hydra.engine.kube_objects import (
     key_secret,
     object_name,
 )
+from hydra.engine.kube_ours import check_owner, is_hydras, is_owners
 from hydra.engine.kube_responses import (
     JobResponse,
     PodResponse,
@@ -34,7 +32,7 @@ from hydra.engine.kube_responses import (
 )
 from hydra.engine.kube_states import is_spent, task_of, troubles
 from hydra.engine.outage import Outage
-from hydra.errors import HydraError, KubernetesError, NotReadyError, StillGoingError, UsageError
+from hydra.errors import HydraError, KubernetesError, NotReadyError, StillGoingError
 from hydra.options.options import Options
 from hydra.run.clock import Clock, MonotonicClock
 from hydra.run.protocols import AppSpec, Task, WaitingReason
@@ -113,6 +111,8 @@ class KubernetesLauncher(KubernetesNamespace):
         self._note = note
         self._controller = controller
         self._told: set[str] = set()
+        self._owner: str | None = None
+        """Whose apps these are, from ``begin`` on."""
         self._anchor: Anchor | None = None
         self._lease: Lease | None = None
         self._forwards: PortForwards | None = None
@@ -137,9 +137,9 @@ class KubernetesLauncher(KubernetesNamespace):
             if job_there is None:
                 raise
             job = job_there
-        if job.metadata.labels.get(OWNER_LABEL) != owner:
-            hint = f"wait for its end, or choose another --app_prefix; if it was killed: it goes within {LEASE_S} s"
-            raise UsageError(f"the job {name} is there, and belongs to another run of Hydra", hint=hint)
+        hint = f"wait for its end, or choose another --app_prefix; if it was killed: it goes within {LEASE_S} s"
+        check_owner(job, owner, hint)
+        self._owner = owner
         self._anchor = Anchor(name, job.metadata.uid, owner)
         self._lease = Lease(self._access, self._anchor, self._note)
         self._lease.extend(LEASE_S)
@@ -177,11 +177,9 @@ class KubernetesLauncher(KubernetesNamespace):
                 job = self._job(name, deadline_s) if error.status == 409 else None
                 if job is None:
                     raise
-        if self._is_orphan(job):
+        if is_hydras(job.metadata) and self._is_orphan(job):
             raise StillGoingError(f"the job {name} of a run before is still being removed")
-        if spec.owner and job.metadata.labels.get(OWNER_LABEL) != spec.owner:
-            hint = "wait for its end, or choose another --app_prefix"
-            raise UsageError(f"the job {name} is there, and belongs to another run of Hydra", hint=hint)
+        check_owner(job, spec.owner, "wait for its end, or choose another --app_prefix")
         if job.metadata.deletion_timestamp is not None:
             raise StillGoingError(f"the job {name} is still being removed")
         same = job.metadata.annotations.get(SPEC_ANNOTATION) == body["metadata"]["annotations"][SPEC_ANNOTATION]
@@ -189,23 +187,26 @@ class KubernetesLauncher(KubernetesNamespace):
             self.delete(name, job.metadata.uid)
             raise StillGoingError(f"the job {name} is being exchanged")
         if job.spec.parallelism != spec.instances or job.spec.completions != spec.instances:
-            self.scale(spec.app_id, spec.instances)
+            self.scale(spec.app_id, spec.instances, job.metadata.uid)
         seen = self._seen.setdefault(spec.app_id, _Seen())
         seen.wanted, seen.job_uid, seen.at_s = spec.instances, job.metadata.uid, float("-inf")
         seen.settling, seen.whole = True, False
 
-    def scale(self, app_id: str, instances: int) -> None:
-        """Ask for that many tasks of an app."""
-        name = object_name(app_id)
-        body = {"spec": {"parallelism": instances, "completions": instances}}
-        self._connection.request(
-            f"scale the job {name}",
-            "PATCH",
-            f"{self._jobs}/{name}",
-            JobResponse,
-            self._until(CALL_LIMIT_S),
-            body=body,
-        )
+    def scale(self, app_id: str, instances: int, uid: str) -> None:
+        """Ask for that many tasks of an app, whose job has this uid.
+
+        Raises:
+            StillGoingError: another job has its name now.
+        """
+        name, deadline_s = object_name(app_id), self._until(CALL_LIMIT_S)
+        body = {"metadata": {"uid": uid}, "spec": {"parallelism": instances, "completions": instances}}
+        try:
+            path = f"{self._jobs}/{name}"
+            self._connection.request(f"scale the job {name}", "PATCH", path, JobResponse, deadline_s, body=body)
+        except KubernetesError as error:
+            if error.status != 422 or "metadata.uid" not in error.message:
+                raise
+            raise StillGoingError(error.message, status=error.status) from error
 
     def tasks(self, app_id: str) -> Sequence[Task]:
         """The app's tasks as they are now, or as last seen while the API server is unavailable; see the Protocol.
@@ -256,7 +257,7 @@ class KubernetesLauncher(KubernetesNamespace):
         """Delete the app; see the Protocol. What belongs to another controller is left alone."""
         name = object_name(app_id)
         job = self._job(name, self._until(REMOVE_LIMIT_S))
-        if job is not None and self._is_ours(job):
+        if job is not None and is_owners(job.metadata, self._owner):
             self.delete(name, job.metadata.uid)
 
     def removed(self, app_id: str) -> bool:
@@ -264,11 +265,9 @@ class KubernetesLauncher(KubernetesNamespace):
 
         def look(deadline_s: float) -> bool:
             job = self._job(object_name(app_id), deadline_s)
-            if job is not None and not self._is_ours(job):
-                return True
             if job is not None:
-                return False
-            pods = self._pods(app_id, deadline_s)
+                return not is_owners(job.metadata, self._owner)
+            pods = [pod for pod in self._pods(app_id, deadline_s) if is_owners(pod.metadata, self._owner)]
             self._hasten(pods)
             return not pods
 
@@ -323,10 +322,6 @@ class KubernetesLauncher(KubernetesNamespace):
             each.name == ours.name and each.uid != ours.uid for each in job.metadata.owner_references
         )
 
-    def _is_ours(self, job: JobResponse) -> bool:
-        owner = job.metadata.labels.get(OWNER_LABEL)
-        return owner is None or self._anchor is None or owner == self._anchor.owner
-
     def _miss(self, seen: _Seen, pods: Sequence[PodResponse]) -> None:
         """Remember a pod that others have deleted: nothing else will tell of it."""
         there = {pod.metadata.name for pod in pods}
@@ -373,13 +368,3 @@ class KubernetesLauncher(KubernetesNamespace):
             lines = [line.strip() for line in text.splitlines() if line.strip()]
             seen.lines[pod] = f", its last lines: {' | '.join(lines)}" if lines else ""
         return seen.lines[pod]
-
-
-def app_id_of(job: JobResponse) -> str:
-    """The app that a job is; empty for an anchor."""
-    return job.metadata.annotations.get(APP_ANNOTATION, "")
-
-
-def group_of(job: JobResponse) -> str:
-    """The group of apps that a job is of."""
-    return job.metadata.labels.get(GROUP_LABEL, "").replace(".", "/")

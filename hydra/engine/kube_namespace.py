@@ -87,12 +87,12 @@ class KubernetesNamespace:
         return [pod for pod in pods if pod.metadata.deletion_timestamp is None and job_uid_of(pod) not in there]
 
     def delete_pods(self, job_uids: Iterable[str]) -> None:
-        """Delete all pods of the jobs with these uids, at once."""
+        """Delete all pods of Hydra's that are of the jobs with these uids, at once."""
         if not (wanted := sorted(set(job_uids) - {""})):
             return
         path, params = (
             f"{self._connection.namespace_path}/pods",
-            {"labelSelector": f"{JOB_UID_LABEL} in ({','.join(wanted)})"},
+            {"labelSelector": f"{SELECTOR},{JOB_UID_LABEL} in ({','.join(wanted)})"},
         )
         self._connection.request(
             "delete pods without a job", "DELETE", path, StatusResponse, self._until(REMOVE_LIMIT_S), params=params
@@ -159,8 +159,8 @@ class KubernetesNamespace:
             return ""  # they are only words: a run does not need them
 
     def _pods(self, app_id: str, deadline_s: float) -> tuple[PodResponse, ...]:
-        """All pods of an app."""
-        selector = f"{JOB_NAME_LABEL}={object_name(app_id)}"
+        """All pods of an app; others' jobs may have had its name."""
+        selector = f"{SELECTOR},{JOB_NAME_LABEL}={object_name(app_id)}"
         return self._list_pods(f"list the pods of {app_id}", selector, deadline_s)
 
     def _list_pods(self, what: str, selector: str, deadline_s: float) -> tuple[PodResponse, ...]:

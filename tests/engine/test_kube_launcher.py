@@ -8,7 +8,7 @@ import pytest
 from hydra.engine.apps import PUBLISHER, SUBSCRIBER, Placement, app_spec
 from hydra.engine.kube_access import kubernetes_access
 from hydra.engine.kube_launcher import KubernetesLauncher
-from hydra.engine.kube_objects import LEASE_S, OWNER_LABEL, PORT
+from hydra.engine.kube_objects import LEASE_S, MANAGED_BY, OWNER_LABEL, PORT
 from hydra.errors import KubernetesError, NotReadyError, StillGoingError, UsageError
 from hydra.options.options import Options
 from tests.scripted_kubernetes import playing_kubernetes, running, terminated, unschedulable, waiting
@@ -147,8 +147,57 @@ def test_removed_means_that_no_pod_is_left(server, launcher):
     launcher.remove(APP)
     assert launcher.removed(APP)
     launcher.remove(APP)
-    server.pods["late"] = {"metadata": {"name": "late", "labels": {"batch.kubernetes.io/job-name": JOB}}, "status": {}}
+    labels = {**MANAGED_BY, OWNER_LABEL: "owner-1", "batch.kubernetes.io/job-name": JOB}
+    server.pods["late"] = {"metadata": {"name": "late", "labels": labels}, "status": {}}
     assert not launcher.removed(APP)
+
+
+FOREIGN = {"metadata": {"name": JOB, "uid": "theirs", "labels": {"app": "billing"}}, "spec": {}, "status": {}}
+
+
+def test_a_job_of_others_under_an_apps_name_is_refused_and_left_alone(server, launcher):
+    server.jobs[JOB] = FOREIGN
+    labels = {"batch.kubernetes.io/job-name": JOB, "batch.kubernetes.io/controller-uid": "theirs"}
+    server.pods["theirs"] = {"metadata": {"name": "theirs", "labels": labels}, "status": {}}
+    with pytest.raises(UsageError, match="is there, and is none of Hydra's: choose another --app_prefix"):
+        launcher.apply(spec())
+    assert launcher.tasks(APP) == ()
+    launcher.remove(APP)
+    assert launcher.removed(APP)
+    launcher.end(keep=False)
+    launcher.remove(APP)
+    del server.jobs[JOB]  # and its pods are others' still
+    assert launcher.removed(APP)
+    launcher.delete_pods(["theirs"])
+    assert list(server.pods) == ["theirs"]
+
+
+def test_a_job_of_others_under_the_anchors_name_is_refused_and_left_alone(server, config, clock):
+    theirs = {**FOREIGN, "metadata": {**FOREIGN["metadata"], "name": "hydra-g1"}}
+    server.jobs["hydra-g1"] = theirs
+    other = KubernetesLauncher(kubernetes_access(None, None, config), OPTIONS, clock=clock)
+    with pytest.raises(UsageError, match="the job hydra-g1 is there, and is none of Hydra's"):
+        other.begin("owner-1", "{}")
+    other.end(keep=False)
+    other.close()
+    assert server.jobs == {"hydra-g1": theirs}
+
+
+def test_a_job_that_was_exchanged_meanwhile_is_not_scaled(server, launcher):
+    launcher.apply(spec(2))
+    with pytest.raises(StillGoingError):
+        launcher.scale(APP, 5, "another")
+    assert server.jobs[JOB]["spec"]["parallelism"] == 2
+
+
+def test_pods_of_another_run_do_not_go_with_ours(server, launcher):
+    launcher.apply(spec(1))
+    server.collects_garbage = False
+    launcher.remove(APP)
+    (pod,) = server.pods.values()
+    pod["metadata"]["labels"][OWNER_LABEL] = "owner-2"
+    assert launcher.removed(APP)
+    assert len(server.pods) == 1
 
 
 @pytest.mark.parametrize("forbidden", [False, True])
