@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from hydra.codec import DecodeError, decode
 from hydra.engine.kube_access import KubernetesAccess
-from hydra.engine.kube_connection import ROLE_HINT, KubernetesUnavailableError
 from hydra.engine.kube_controller_objects import (
     CONTROLLER,
     Manifest,
@@ -31,6 +30,7 @@ from hydra.engine.kube_namespace import (
 )
 from hydra.engine.kube_objects import APP_LABEL, OWNER_LABEL, object_name
 from hydra.engine.kube_ours import ELSEWHERE_HINT, check_owner, is_owners
+from hydra.engine.kube_refusals import ROLE_HINT, KubernetesUnavailableError
 from hydra.engine.kube_responses import ConfigMapResponse, JobResponse, StatusResponse
 from hydra.engine.kube_states import ENDED_PHASES, trouble_of
 from hydra.errors import KubernetesError, UsageError

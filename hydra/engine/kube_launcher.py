@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from hydra.engine.kube_access import KubernetesAccess
-from hydra.engine.kube_connection import KubernetesUnavailableError
 from hydra.engine.kube_lease import KEEP_S, Lease
 from hydra.engine.kube_namespace import CALL_LIMIT_S, REMOVE_LIMIT_S, KubernetesNamespace, job_uid_of, owners_of
 from hydra.engine.kube_objects import (
@@ -25,6 +24,7 @@ from hydra.engine.kube_objects import (
     object_name,
 )
 from hydra.engine.kube_ours import check_owner, is_hydras, is_owners
+from hydra.engine.kube_refusals import KubernetesUnavailableError
 from hydra.engine.kube_responses import (
     JobResponse,
     PodResponse,

@@ -6,10 +6,10 @@ import pytest
 
 from hydra.engine import kube_controller_objects
 from hydra.engine.kube_access import kubernetes_access
-from hydra.engine.kube_connection import KubernetesUnavailableError
 from hydra.engine.kube_controller import ControllerJob
 from hydra.engine.kube_controller_objects import Manifest, config_map, packed, part_name, unpacked
 from hydra.engine.kube_lease import KEEP_S
+from hydra.engine.kube_refusals import KubernetesUnavailableError
 from hydra.errors import KubernetesError, UsageError
 from hydra.options.options import Options
 from tests.scripted_kubernetes import playing_kubernetes, terminated, unschedulable, waiting
