@@ -97,7 +97,9 @@ def test_a_server_that_speaks_no_tls_is_not_asked_again(connect):
 
 def test_an_answer_without_a_length_that_breaks_off_is_asked_for_again_and_a_change_is_not(connect):
     def answer(there, count):
-        there.recv(65536)
+        asked = there.recv(65536)
+        while asked.startswith(b"PATCH") and not asked.endswith(b"{}"):  # what is not read would reset the connection
+            asked += there.recv(65536)
         whole = b'{"major": "1", "minor": "37", "gitVersion": "v1.37.2"}'
         there.sendall(b"HTTP/1.0 200 OK\r\n\r\n" + whole[: 20 if count < 3 else None])
 
