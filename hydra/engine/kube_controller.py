@@ -32,7 +32,7 @@ from hydra.engine.kube_objects import APP_LABEL, OWNER_LABEL, object_name
 from hydra.engine.kube_ours import ELSEWHERE_HINT, check_owner, is_owners
 from hydra.engine.kube_refusals import ROLE_HINT, KubernetesUnavailableError
 from hydra.engine.kube_responses import ConfigMapResponse, JobResponse, StatusResponse
-from hydra.engine.kube_states import ENDED_PHASES, trouble_of
+from hydra.engine.kube_states import ENDED_PHASES, is_over, trouble_of
 from hydra.errors import KubernetesError, UsageError
 from hydra.options.options import Options
 from hydra.run.clock import Clock
@@ -142,7 +142,7 @@ class ControllerJob(KubernetesNamespace):
         job = self._job(self._name, deadline_s)
         if job is None or job.metadata.uid != self._uid:
             raise KubernetesError(f"the job {self._name} was deleted", hint="the run and its result are gone")
-        over = any(each.type in {"Complete", "Failed"} and each.status == "True" for each in job.status.conditions)
+        over = is_over(job)
         pods = [pod for pod in self._pods(self.app_id, deadline_s) if self._uid in owners_of(pod)]
         if not pods:
             reason = "; ".join(each.message or "" for each in job.status.conditions if each.status == "True")

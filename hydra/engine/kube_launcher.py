@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from hydra.engine.kube_access import KubernetesAccess
-from hydra.engine.kube_lease import KEEP_S, Lease
+from hydra.engine.kube_lease import KEEP_S, Lease, date_of
 from hydra.engine.kube_namespace import CALL_LIMIT_S, REMOVE_LIMIT_S, KubernetesNamespace, job_uid_of, owners_of
 from hydra.engine.kube_objects import (
     LEASE_S,
@@ -30,6 +29,7 @@ from hydra.engine.kube_responses import (
     PodResponse,
     StatusResponse,
 )
+from hydra.engine.kube_seen import MOST_REASONS, Seen, reasons, told
 from hydra.engine.kube_states import is_spent, task_of, troubles
 from hydra.engine.outage import Outage
 from hydra.errors import HydraError, KubernetesError, NotReadyError, StillGoingError
@@ -59,30 +59,6 @@ LOOK_SHARE = 0.25
 
 REFUSALS_EVERY_S = 2.0
 LINES_SHOWN = 3
-
-
-@dataclass
-class _Seen:
-    """What is known of an app."""
-
-    pods: tuple[PodResponse, ...] = ()
-    at_s: float = float("-inf")
-    took_s: float = 0.0
-    wanted: int = 0
-    job_uid: str = ""
-    settling: bool = False
-    """Its tasks have been asked for, and somebody waits for them."""
-    whole: bool = False
-    """All were there at the last look."""
-    asked_at_s: float = float("-inf")
-    """When the last call for its tasks returned."""
-    refusals_at_s: float = float("-inf")
-    refusals: set[str] = field(default_factory=set)
-    """What was told of them, without the names of pods."""
-    lines: dict[str, str] = field(default_factory=dict)
-    """By pod: the end of its log."""
-    vanished: str = ""
-    """The pod that was deleted last, and by others."""
 
 
 class KubernetesLauncher(KubernetesNamespace):
@@ -116,7 +92,7 @@ class KubernetesLauncher(KubernetesNamespace):
         self._anchor: Anchor | None = None
         self._lease: Lease | None = None
         self._forwards: PortForwards | None = None
-        self._seen: dict[str, _Seen] = {}
+        self._seen: dict[str, Seen] = {}
         self._outage = Outage(self._clock, CALL_LIMIT_S, KubernetesUnavailableError)
 
     def begin(self, owner: str, task_key: str) -> None:
@@ -188,7 +164,7 @@ class KubernetesLauncher(KubernetesNamespace):
             raise StillGoingError(f"the job {name} is being exchanged")
         if job.spec.parallelism != spec.instances or job.spec.completions != spec.instances:
             self.scale(spec.app_id, spec.instances, job.metadata.uid)
-        seen = self._seen.setdefault(spec.app_id, _Seen())
+        seen = self._seen.setdefault(spec.app_id, Seen())
         seen.wanted, seen.job_uid, seen.at_s = spec.instances, job.metadata.uid, float("-inf")
         seen.settling, seen.whole = True, False
 
@@ -215,15 +191,15 @@ class KubernetesLauncher(KubernetesNamespace):
             NotReadyError: a task has ended before all were there; on Kubernetes it does not come back.
             KubernetesError: a pod cannot start, and waiting does not help.
         """
-        seen = self._seen.setdefault(app_id, _Seen())
+        seen = self._seen.setdefault(app_id, Seen())
         now_s = self._clock.now_s()
         if seen.whole and now_s - seen.asked_at_s >= SETTLED_S:
             seen.settling = False
         if now_s - seen.at_s >= max(LOOK_EVERY_S, seen.took_s / LOOK_SHARE):
             pods = self._look(lambda deadline_s: self._own_pods(app_id, seen.job_uid, deadline_s), seen.pods)
             seen.took_s = self._clock.now_s() - now_s
-            self._miss(seen, pods)
-            seen.pods, seen.at_s = pods, self._clock.now_s()
+            seen.look(pods)
+            seen.at_s = self._clock.now_s()
             self._tell_why(app_id, seen)
         found = (task_of(pod, app_id) for pod in seen.pods)
         tasks = self._reached(app_id, [task for task in found if task is not None])
@@ -236,22 +212,30 @@ class KubernetesLauncher(KubernetesNamespace):
     def waiting_reason(self, app_id: str) -> WaitingReason:
         """What Kubernetes says of the app's pods, and of those that it does not make; see the Protocol."""
         deadline_s = self._until(EXPLAIN_LIMIT_S)
-        seen = self._seen.setdefault(app_id, _Seen())
+        seen = self._seen.setdefault(app_id, Seen())
         try:
             if (job := self._job(object_name(app_id), deadline_s)) is None:
-                return WaitingReason(f"the job {object_name(app_id)} does not exist")
-            found = troubles(self._own_pods(app_id, job.metadata.uid, deadline_s))
-            for pod, trouble in found[:1]:
-                others = f", and {len(found) - 1} more" if len(found) > 1 else ""
-                lines = self._last_lines(seen, pod.metadata.name, deadline_s) if trouble.ended else ""
-                text = f"{pod.metadata.name}: {trouble.text}{lines}{others}"
-                return WaitingReason(text, unplaced=not trouble.ended)
-            if refused := self._refusal(job.metadata.uid, deadline_s):
-                return WaitingReason(refused, unplaced=True)
+                return WaitingReason(self._lease_end(deadline_s) or f"the job {object_name(app_id)} does not exist")
+            pods = self._own_pods(app_id, job.metadata.uid, deadline_s)
+            found = reasons(troubles(pods), seen.vanished)
+            lease = self._lease_end(deadline_s) if any(each.deleted for each in found) else ""
+            few = len(pods) + len(seen.vanished) < seen.wanted
+            refused = self._refusal(job.metadata.uid, deadline_s) if few or not found else ""
+            names = [each.pods[0] for each in found if each.ended and not each.deleted]
+            lines = {name: self._last_lines(seen, name, deadline_s) for name in names[:MOST_REASONS]}
         except HydraError as error:
             return WaitingReason(error.message)
+        if text := told(found, lines, lease, refused):
+            return WaitingReason(text, unplaced=not any(each.ended for each in found))
         unreached = self._forwards.failure(app_id) if self._forwards is not None else None
-        return WaitingReason(seen.vanished or (unreached.message if unreached is not None else ""))
+        return WaitingReason(unreached.message if unreached is not None else "")
+
+    def _lease_end(self, deadline_s: float) -> str:
+        """Why all that the run has made goes; empty where it does not, or nobody can tell."""
+        if self._anchor is None or self._lease is None:
+            return ""
+        job = self._job(self._anchor.name, deadline_s)
+        return self._lease.look(job, date_of(self._connection.response_date))
 
     def remove(self, app_id: str) -> None:
         """Delete the app; see the Protocol. What belongs to another controller is left alone."""
@@ -322,14 +306,7 @@ class KubernetesLauncher(KubernetesNamespace):
             each.name == ours.name and each.uid != ours.uid for each in job.metadata.owner_references
         )
 
-    def _miss(self, seen: _Seen, pods: Sequence[PodResponse]) -> None:
-        """Remember a pod that others have deleted: nothing else will tell of it."""
-        there = {pod.metadata.name for pod in pods}
-        gone = [pod.metadata.name for pod in seen.pods if pod.metadata.name not in there]
-        if gone and not seen.settling:
-            seen.vanished = f"{gone[-1]}: it was deleted"
-
-    def _tell_why(self, app_id: str, seen: _Seen) -> None:
+    def _tell_why(self, app_id: str, seen: Seen) -> None:
         """Tell once of each thing that keeps pods from running."""
         for pod, trouble in troubles(seen.pods):
             if not trouble.ended and trouble.text not in self._told:
@@ -343,8 +320,10 @@ class KubernetesLauncher(KubernetesNamespace):
                 seen.refusals.add(kind)
                 self._note(f"{app_id}: {refused}")
 
-    def _check_hope(self, app_id: str, seen: _Seen) -> None:
+    def _check_hope(self, app_id: str, seen: Seen) -> None:
         """Raise where waiting for the app's tasks does not help."""
+        if self._lease is not None and self._lease.over:
+            raise KubernetesError(self._lease.over)
         for pod, trouble in troubles(seen.pods):
             name = pod.metadata.name
             if trouble.ended and pod.metadata.deletion_timestamp is None:
@@ -356,7 +335,7 @@ class KubernetesLauncher(KubernetesNamespace):
         if self._forwards is not None and (refused := self._forwards.refused(app_id)) is not None:
             raise refused
 
-    def _last_lines(self, seen: _Seen, pod: str, deadline_s: float) -> str:
+    def _last_lines(self, seen: Seen, pod: str, deadline_s: float) -> str:
         """The end of a pod's log, as a part of a sentence; asked for once."""
         if pod not in seen.lines:
             path = f"{self._connection.namespace_path}/pods/{pod}/log"
