@@ -1,4 +1,4 @@
-"""What a refusal of an API server means: whose it is, whether it passes, and the way out. Pure."""
+"""What a refusal of an API server means: whose it is, whether it passes, and what to do. Pure."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class Reason:
 
 
 def reasons(found: Sequence[tuple[PodResponse, Trouble]], vanished: Sequence[str] = ()) -> list[Reason]:
-    """Why pods are missing, each kind of trouble once, in the order in which they are found.
+    """Why pods are missing, each kind of problem once, in the order in which they are found.
 
     Args:
         found: the pods that something is wrong with.

@@ -21,7 +21,7 @@ FINAL = {
 
 HARMLESS = {"ContainerCreating", "PodInitializing", ""}
 DELETED = "deleted"
-"""The kind of trouble of a pod that somebody deletes, where nothing says why."""
+"""The kind of problem of a pod that somebody deletes, where nothing says why."""
 
 ENDED_BY_SIGNAL = {137, 143}
 """Exit codes of what the kubelet ends, because its pod is deleted: after SIGKILL and SIGTERM."""
