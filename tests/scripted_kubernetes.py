@@ -43,9 +43,10 @@ def waiting(reason, message):
 
 
 def selected(thing, query):
-    """By ``label=value`` or ``label in (value,value)``, one of them."""
-    label, values = re.fullmatch(r"(\S+?)(?:=| in \()([^)]*)\)?", query["labelSelector"][0]).groups()
-    return thing["metadata"]["labels"].get(label) in values.split(",")
+    """By ``label=value`` and ``label in (value,value)``, all of them."""
+    terms = re.findall(r"([^\s,=]+)(?:=([^,]*)| in \(([^)]*)\))", query["labelSelector"][0])
+    labels = thing["metadata"].get("labels", {})
+    return all(labels.get(label) in (value or values).split(",") for label, value, values in terms)
 
 
 def unschedulable(message):
@@ -123,7 +124,7 @@ class ScriptedKubernetes:
         if path == "/version":
             return 200, self.version, {}
         if path.startswith(JOBS):
-            return self.answer_jobs(method, path[len(JOBS) + 1 :], body)
+            return self.answer_jobs(method, path[len(JOBS) + 1 :], body, query)
         if path.endswith("/selfsubjectaccessreviews"):
             asked = body["spec"]["resourceAttributes"]
             return 201, {"status": {"allowed": (asked["verb"], asked["resource"]) not in self.denied}}, {}
@@ -161,7 +162,7 @@ class ScriptedKubernetes:
         self.config_maps[name] = body
         return 201, body, {}
 
-    def answer_jobs(self, method, name, body):
+    def answer_jobs(self, method, name, body, query=None):
         if method == "POST":
             name = body["metadata"]["name"]
             if name in self.jobs:
@@ -172,7 +173,7 @@ class ScriptedKubernetes:
             self.follow(name)
             return 201, self.jobs[name], {}
         if method == "GET" and not name:
-            return 200, {"items": list(self.jobs.values())}, {}
+            return 200, {"items": [job for job in self.jobs.values() if selected(job, query)]}, {}
         if name not in self.jobs:
             return self.missing(name)
         job = self.jobs[name]
@@ -185,6 +186,9 @@ class ScriptedKubernetes:
                 del self.jobs[name]
             return 200, {"kind": "Status", "status": "Success"}, {}
         if method == "PATCH":
+            uid = body.get("metadata", {}).get("uid", job["metadata"]["uid"])
+            if uid != job["metadata"]["uid"]:
+                return 422, {"message": "metadata.uid: Invalid value: field is immutable", "reason": "Invalid"}, {}
             job["spec"].update(body["spec"])
             if body["spec"].get("activeDeadlineSeconds") == 1:
                 self.end_job(job)

@@ -20,7 +20,7 @@ LOOK_EVERY_S = 0.3
 
 def list_apps(launcher: KubernetesLauncher, *, as_json: bool) -> None:
     """Print the apps."""
-    from hydra.engine.kube_launcher import app_id_of
+    from hydra.engine.kube_ours import app_id_of
 
     rows = [
         {
@@ -61,7 +61,7 @@ def list_tasks(launcher: KubernetesLauncher, app_id: str, *, as_json: bool) -> N
 
 def stop_app(launcher: KubernetesLauncher, app_id: str, *, as_json: bool) -> None:
     """Delete an app, or a group with all that its run has made, and wait until no pod is left."""
-    from hydra.engine.kube_launcher import app_id_of, group_of
+    from hydra.engine.kube_ours import app_id_of, group_of
 
     jobs = launcher.jobs()
     found = [job for job in jobs if app_id_of(job) == app_id] or [job for job in jobs if f"/{group_of(job)}" == app_id]
@@ -72,6 +72,7 @@ def stop_app(launcher: KubernetesLauncher, app_id: str, *, as_json: bool) -> Non
         launcher.delete(job.metadata.name, job.metadata.uid)
     if not poll_until(MonotonicClock(), lambda: all(map(launcher.removed, stopped)), WAIT_S, every_s=LOOK_EVERY_S):
         raise InfrastructureError(f"pods of {', '.join(stopped)} are still there after {WAIT_S:g} s")
+    stopped = stopped or [app_id]  # a group without an app
     if as_json:
         print_json({"stopped": stopped})
     else:
@@ -80,8 +81,7 @@ def stop_app(launcher: KubernetesLauncher, app_id: str, *, as_json: bool) -> Non
 
 def scale_app(launcher: KubernetesLauncher, app_id: str, instances: int, *, as_json: bool) -> None:
     """Have so many pods of an app, and wait until they run."""
-    _app(launcher, app_id)
-    launcher.scale(app_id, instances)
+    launcher.scale(app_id, instances, _app(launcher, app_id).metadata.uid)
     running = 0
 
     def settled() -> bool:
@@ -110,7 +110,7 @@ def show_log(launcher: KubernetesLauncher, pod: str, limit_bytes: int, *, as_jso
 
 
 def _app(launcher: KubernetesLauncher, app_id: str) -> JobResponse:
-    from hydra.engine.kube_launcher import app_id_of
+    from hydra.engine.kube_ours import app_id_of
 
     for job in launcher.jobs():
         if app_id_of(job) == app_id:

@@ -163,7 +163,7 @@ class Follower:
             KubernetesError: its pod does not start within the limit, or does not run any more and has not ended either;
                 or the API server stays away, and the run goes on.
         """
-        from hydra.engine.kube_connection import KubernetesUnavailableError
+        from hydra.engine.kube_refusals import KubernetesUnavailableError
         from hydra.engine.outage import Outage
 
         outage = Outage(self._clock, AWAY_LIMIT_S, KubernetesUnavailableError)
@@ -265,7 +265,7 @@ class Follower:
 
     def _bring_ended(self) -> None:
         """Wait until a controller that was asked to end has ended, and write what it has stored."""
-        from hydra.engine.kube_connection import KubernetesUnavailableError
+        from hydra.engine.kube_refusals import KubernetesUnavailableError
         from hydra.engine.outage import Outage
 
         outage = Outage(self._clock, STOP_LIMIT_S, KubernetesUnavailableError)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import count
@@ -14,8 +15,8 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from hydra.engine.http_session import BoundedSession, GivenAuthorization
 from hydra.engine.kube_access import KubernetesAccess
-from hydra.engine.kube_responses import StatusResponse
-from hydra.errors import KubernetesError, StillGoingError
+from hydra.engine.kube_refusals import ROLE_HINT, KubernetesUnavailableError, refusal
+from hydra.errors import KubernetesError
 from hydra.run.clock import Clock
 
 TIMEOUT_S = 10.0
@@ -24,18 +25,7 @@ LONGEST_PAUSE_S = 4.0
 MERGE_PATCH = "application/merge-patch+json"
 """RFC 7386."""
 
-ROLE_HINT = "'hydra doctor --engine=kubernetes' prints the Role that it needs"
-
 T = TypeVar("T")
-
-
-class KubernetesUnavailableError(KubernetesError):
-    """No response, or one that says that the API server is busy or has a problem: a later try may succeed."""
-
-    def __init__(self, message: str, *, hint: str = "", status: int | None = None, after_s: float = 0.0) -> None:
-        super().__init__(message, hint=hint, status=status)
-        self.after_s = after_s
-        """How long the server wants not to be asked (Retry-After)."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +85,7 @@ class KubernetesConnection:
             left_s = deadline_s - self._clock.now_s()
             self._session.timeout_s = min(TIMEOUT_S, max(MIN_TIMEOUT_S, left_s))
             try:
-                return self._decoded(what, self._send(what, method, path, params, body), kind)
+                return self._decoded(what, method, self._send(what, method, path, params, body), kind)
             except KubernetesUnavailableError as error:
                 pause_s = random.uniform(0.5, 1.0) * min(LONGEST_PAUSE_S, 0.1 * 2**tries)  # noqa: S311  # jitter
                 pause_s = max(pause_s, error.after_s)
@@ -121,10 +111,13 @@ class KubernetesConnection:
         """Close the connections."""
         self._session.close()
 
-    def _decoded(self, what: str, response: requests.Response, kind: type[T]) -> T:
+    def _decoded(self, what: str, method: str, response: requests.Response, kind: type[T]) -> T:
         try:
             return msgspec.json.decode(response.content, type=kind, strict=False)
         except (msgspec.MsgspecError, RecursionError) as error:
+            if method == "GET" and "truncated" in str(error):  # a proxy that tells no length has lost the server
+                text = f"the response of {self._access.server} broke off, when asked to {what}"
+                raise KubernetesUnavailableError(text) from error
             text = f"unexpected response from {self._access.server}, when asked to {what}"
             raise KubernetesError(text, hint="see whether the kubeconfig's server is one of Kubernetes") from error
 
@@ -152,7 +145,8 @@ class KubernetesConnection:
             )
         except (requests.RequestException, OSError) as error:
             failure = self._session.failure or str(error)
-            kind = KubernetesError if self._session.untrusted else KubernetesUnavailableError
+            untrusted = self._session.untrusted and not _was_cut(error)
+            kind = KubernetesError if untrusted else KubernetesUnavailableError
             text = f"the API server at {self._access.server} cannot be reached ({failure})"
             raise kind(text, hint="check the kubeconfig and its context, as with 'kubectl get pods'") from error
         self.response_date = response.headers.get("Date", "")
@@ -169,28 +163,23 @@ class KubernetesConnection:
         raise refused
 
 
+def _was_cut(error: BaseException | None) -> bool:
+    """Whether TLS failed because the other end went away, as a server that starts or ends does, and not over trust.
+
+    To repeat any of our requests is harmless then: what was made is found by its name, what changes or deletes names
+    an object by its uid.
+    """
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return False
+        if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionError)):
+            return True
+        reason = getattr(error, "reason", None)
+        error = reason if isinstance(reason, BaseException) else error.__cause__ or error.__context__
+    return False
+
+
 def _right(method: str, path: str) -> tuple[str, ...]:
     """What a request needs to be allowed: its method and resource, whatever the object's name is."""
     resource, *name = path.partition("/namespaces/")[2].split("/")[1:] or [path]
     return (method, resource, *("" if index == 0 else part for index, part in enumerate(name)))
-
-
-def refusal(server: str, what: str, status: int, content: bytes, headers: Mapping[str, str]) -> KubernetesError:
-    """The error of a response that is a refusal, in the API server's words."""
-    try:
-        told = msgspec.json.decode(content, type=StatusResponse)
-    except (msgspec.MsgspecError, RecursionError):
-        told = StatusResponse()
-    text = f"Kubernetes would not {what}: HTTP {status} {told.message}".rstrip()
-    changed_meanwhile = status == 409 and "has been modified" in told.message
-    if status == 429 or status >= 500 or changed_meanwhile:
-        after = headers.get("Retry-After", "")
-        return KubernetesUnavailableError(text, status=status, after_s=float(after) if after.isdecimal() else 0.0)
-    if status == 401:
-        hint = "log in again, or check the plugin of the kubeconfig: see 'kubectl auth whoami'"
-        return KubernetesError(f"the API server at {server} does not accept the credentials", hint=hint, status=status)
-    if status == 409 and "being deleted" in told.message:
-        return StillGoingError(text, status=status)
-    if status == 403 and "exceeded quota" not in told.message and "cannot" in told.message:
-        return KubernetesError(text, hint=ROLE_HINT, status=status)
-    return KubernetesError(text, status=status)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from hydra.codec import DecodeError, decode
 from hydra.engine.kube_access import KubernetesAccess
-from hydra.engine.kube_connection import ROLE_HINT, KubernetesUnavailableError
 from hydra.engine.kube_controller_objects import (
+    CONTROLLER,
     Manifest,
     config_map,
     controller_id,
@@ -28,9 +28,11 @@ from hydra.engine.kube_namespace import (
     job_uid_of,
     owners_of,
 )
-from hydra.engine.kube_objects import OWNER_LABEL, object_name
+from hydra.engine.kube_objects import APP_LABEL, OWNER_LABEL, object_name
+from hydra.engine.kube_ours import ELSEWHERE_HINT, check_owner, is_owners
+from hydra.engine.kube_refusals import ROLE_HINT, KubernetesUnavailableError
 from hydra.engine.kube_responses import ConfigMapResponse, JobResponse, StatusResponse
-from hydra.engine.kube_states import ENDED_PHASES, trouble_of
+from hydra.engine.kube_states import ENDED_PHASES, is_over, trouble_of
 from hydra.errors import KubernetesError, UsageError
 from hydra.options.options import Options
 from hydra.run.clock import Clock
@@ -99,7 +101,8 @@ class ControllerJob(KubernetesNamespace):
             there = self._job(self._name, deadline_s) if error.status == 409 else None
             if there is None:
                 raise
-            if there.metadata.labels.get(OWNER_LABEL) != self._owner:
+            check_owner(there, "", "")
+            if not is_owners(there.metadata, self._owner):
                 hint = "fetch its result with 'hydra cli result', or choose another --app_prefix"
                 raise UsageError(
                     f"the job {self._name} is there, of a run that was started before", hint=hint
@@ -119,6 +122,9 @@ class ControllerJob(KubernetesNamespace):
         if job is None:
             hint = "see 'hydra cli ls apps --engine=kubernetes', and name its --app_prefix and --kube_namespace"
             raise UsageError(f"there is no job {self._name} in {self.place}", hint=hint)
+        check_owner(job, "", "")
+        if job.metadata.labels.get(APP_LABEL) != CONTROLLER:
+            raise UsageError(f"the job {self._name} is there, and is no controller of a run", hint=ELSEWHERE_HINT)
         self._uid, self._owner = job.metadata.uid, job.metadata.labels.get(OWNER_LABEL, "")
 
     def adopt(self, uid: str) -> None:
@@ -136,7 +142,7 @@ class ControllerJob(KubernetesNamespace):
         job = self._job(self._name, deadline_s)
         if job is None or job.metadata.uid != self._uid:
             raise KubernetesError(f"the job {self._name} was deleted", hint="the run and its result are gone")
-        over = any(each.type in {"Complete", "Failed"} and each.status == "True" for each in job.status.conditions)
+        over = is_over(job)
         pods = [pod for pod in self._pods(self.app_id, deadline_s) if self._uid in owners_of(pod)]
         if not pods:
             reason = "; ".join(each.message or "" for each in job.status.conditions if each.status == "True")
@@ -157,7 +163,7 @@ class ControllerJob(KubernetesNamespace):
     def remove(self) -> None:
         """Delete the Job, and with it all that its run has made; harmless where nothing was made."""
         job = self._job(self._name, self._until(REMOVE_LIMIT_S))
-        if job is None or job.metadata.labels.get(OWNER_LABEL, "") != self._owner:
+        if job is None or not is_owners(job.metadata, self._owner) or self._uid not in {"", job.metadata.uid}:
             return
         self._uid = job.metadata.uid
         self.delete(self._name, self._uid)

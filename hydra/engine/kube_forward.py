@@ -17,8 +17,9 @@ import aiohttp
 
 from hydra.endpoints import Endpoint
 from hydra.engine.kube_access import KubernetesAccess
-from hydra.engine.kube_connection import ROLE_HINT, Route
+from hydra.engine.kube_connection import Route
 from hydra.engine.kube_objects import FORWARD_HOST, PORT
+from hydra.engine.kube_refusals import ADMISSION_HINT, ROLE_HINT
 from hydra.engine.kube_websocket import PodStream, PodWebSockets, WebSocket, send
 from hydra.errors import HydraError, InfrastructureError, KubernetesError
 from hydra.run.protocols import Task
@@ -91,10 +92,11 @@ class PortForwards:
         return next((each for each in failures if each is not None), None)
 
     def refused(self, app_id: str) -> HydraError | None:
-        """The same, where it is that we have no right to it, which no waiting mends."""
+        """The same, where we have no right to it or a policy refuses it, which no waiting mends."""
         failure = self.failure(app_id)
         # An API server that has just started knows no roles yet.
-        return failure if failure is not None and failure.hint == ROLE_HINT and not self._carrier.worked else None
+        final = failure is not None and failure.hint in {ROLE_HINT, ADMISSION_HINT}
+        return failure if final and not self._carrier.worked else None
 
     def close(self) -> None:
         """Close all ways and end the thread; harmless the second time."""

@@ -8,18 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from hydra.engine.kube_access import KubernetesAccess
-from hydra.engine.kube_connection import KubernetesUnavailableError
-from hydra.engine.kube_lease import KEEP_S, Lease
+from hydra.engine.kube_lease import KEEP_S, Lease, date_of
 from hydra.engine.kube_namespace import CALL_LIMIT_S, REMOVE_LIMIT_S, KubernetesNamespace, job_uid_of, owners_of
 from hydra.engine.kube_objects import (
-    APP_ANNOTATION,
-    GROUP_LABEL,
     LEASE_S,
-    OWNER_LABEL,
     SPEC_ANNOTATION,
     Anchor,
     anchor_job,
@@ -27,14 +22,17 @@ from hydra.engine.kube_objects import (
     key_secret,
     object_name,
 )
+from hydra.engine.kube_ours import check_owner, is_hydras, is_owners
+from hydra.engine.kube_refusals import KubernetesUnavailableError
 from hydra.engine.kube_responses import (
     JobResponse,
     PodResponse,
     StatusResponse,
 )
+from hydra.engine.kube_seen import MOST_REASONS, Seen, reasons, told
 from hydra.engine.kube_states import is_spent, task_of, troubles
 from hydra.engine.outage import Outage
-from hydra.errors import HydraError, KubernetesError, NotReadyError, StillGoingError, UsageError
+from hydra.errors import HydraError, KubernetesError, NotReadyError, StillGoingError
 from hydra.options.options import Options
 from hydra.run.clock import Clock, MonotonicClock
 from hydra.run.protocols import AppSpec, Task, WaitingReason
@@ -63,30 +61,6 @@ REFUSALS_EVERY_S = 2.0
 LINES_SHOWN = 3
 
 
-@dataclass
-class _Seen:
-    """What is known of an app."""
-
-    pods: tuple[PodResponse, ...] = ()
-    at_s: float = float("-inf")
-    took_s: float = 0.0
-    wanted: int = 0
-    job_uid: str = ""
-    settling: bool = False
-    """Its tasks have been asked for, and somebody waits for them."""
-    whole: bool = False
-    """All were there at the last look."""
-    asked_at_s: float = float("-inf")
-    """When the last call for its tasks returned."""
-    refusals_at_s: float = float("-inf")
-    refusals: set[str] = field(default_factory=set)
-    """What was told of them, without the names of pods."""
-    lines: dict[str, str] = field(default_factory=dict)
-    """By pod: the end of its log."""
-    vanished: str = ""
-    """The pod that was deleted last, and by others."""
-
-
 class KubernetesLauncher(KubernetesNamespace):
     """Implements ``run.protocols.Launcher`` in one namespace. Owns all retries, by its clock. Not thread-safe.
 
@@ -113,10 +87,12 @@ class KubernetesLauncher(KubernetesNamespace):
         self._note = note
         self._controller = controller
         self._told: set[str] = set()
+        self._owner: str | None = None
+        """Whose apps these are, from ``begin`` on."""
         self._anchor: Anchor | None = None
         self._lease: Lease | None = None
         self._forwards: PortForwards | None = None
-        self._seen: dict[str, _Seen] = {}
+        self._seen: dict[str, Seen] = {}
         self._outage = Outage(self._clock, CALL_LIMIT_S, KubernetesUnavailableError)
 
     def begin(self, owner: str, task_key: str) -> None:
@@ -137,9 +113,9 @@ class KubernetesLauncher(KubernetesNamespace):
             if job_there is None:
                 raise
             job = job_there
-        if job.metadata.labels.get(OWNER_LABEL) != owner:
-            hint = f"wait for its end, or choose another --app_prefix; if it was killed: it goes within {LEASE_S} s"
-            raise UsageError(f"the job {name} is there, and belongs to another run of Hydra", hint=hint)
+        hint = f"wait for its end, or choose another --app_prefix; if it was killed: it goes within {LEASE_S} s"
+        check_owner(job, owner, hint)
+        self._owner = owner
         self._anchor = Anchor(name, job.metadata.uid, owner)
         self._lease = Lease(self._access, self._anchor, self._note)
         self._lease.extend(LEASE_S)
@@ -177,11 +153,9 @@ class KubernetesLauncher(KubernetesNamespace):
                 job = self._job(name, deadline_s) if error.status == 409 else None
                 if job is None:
                     raise
-        if self._is_orphan(job):
+        if is_hydras(job.metadata) and self._is_orphan(job):
             raise StillGoingError(f"the job {name} of a run before is still being removed")
-        if spec.owner and job.metadata.labels.get(OWNER_LABEL) != spec.owner:
-            hint = "wait for its end, or choose another --app_prefix"
-            raise UsageError(f"the job {name} is there, and belongs to another run of Hydra", hint=hint)
+        check_owner(job, spec.owner, "wait for its end, or choose another --app_prefix")
         if job.metadata.deletion_timestamp is not None:
             raise StillGoingError(f"the job {name} is still being removed")
         same = job.metadata.annotations.get(SPEC_ANNOTATION) == body["metadata"]["annotations"][SPEC_ANNOTATION]
@@ -189,23 +163,26 @@ class KubernetesLauncher(KubernetesNamespace):
             self.delete(name, job.metadata.uid)
             raise StillGoingError(f"the job {name} is being exchanged")
         if job.spec.parallelism != spec.instances or job.spec.completions != spec.instances:
-            self.scale(spec.app_id, spec.instances)
-        seen = self._seen.setdefault(spec.app_id, _Seen())
+            self.scale(spec.app_id, spec.instances, job.metadata.uid)
+        seen = self._seen.setdefault(spec.app_id, Seen())
         seen.wanted, seen.job_uid, seen.at_s = spec.instances, job.metadata.uid, float("-inf")
         seen.settling, seen.whole = True, False
 
-    def scale(self, app_id: str, instances: int) -> None:
-        """Ask for that many tasks of an app."""
-        name = object_name(app_id)
-        body = {"spec": {"parallelism": instances, "completions": instances}}
-        self._connection.request(
-            f"scale the job {name}",
-            "PATCH",
-            f"{self._jobs}/{name}",
-            JobResponse,
-            self._until(CALL_LIMIT_S),
-            body=body,
-        )
+    def scale(self, app_id: str, instances: int, uid: str) -> None:
+        """Ask for that many tasks of an app, whose job has this uid.
+
+        Raises:
+            StillGoingError: another job has its name now.
+        """
+        name, deadline_s = object_name(app_id), self._until(CALL_LIMIT_S)
+        body = {"metadata": {"uid": uid}, "spec": {"parallelism": instances, "completions": instances}}
+        try:
+            path = f"{self._jobs}/{name}"
+            self._connection.request(f"scale the job {name}", "PATCH", path, JobResponse, deadline_s, body=body)
+        except KubernetesError as error:
+            if error.status != 422 or "metadata.uid" not in error.message:
+                raise
+            raise StillGoingError(error.message, status=error.status) from error
 
     def tasks(self, app_id: str) -> Sequence[Task]:
         """The app's tasks as they are now, or as last seen while the API server is unavailable; see the Protocol.
@@ -214,15 +191,15 @@ class KubernetesLauncher(KubernetesNamespace):
             NotReadyError: a task has ended before all were there; on Kubernetes it does not come back.
             KubernetesError: a pod cannot start, and waiting does not help.
         """
-        seen = self._seen.setdefault(app_id, _Seen())
+        seen = self._seen.setdefault(app_id, Seen())
         now_s = self._clock.now_s()
         if seen.whole and now_s - seen.asked_at_s >= SETTLED_S:
             seen.settling = False
         if now_s - seen.at_s >= max(LOOK_EVERY_S, seen.took_s / LOOK_SHARE):
             pods = self._look(lambda deadline_s: self._own_pods(app_id, seen.job_uid, deadline_s), seen.pods)
             seen.took_s = self._clock.now_s() - now_s
-            self._miss(seen, pods)
-            seen.pods, seen.at_s = pods, self._clock.now_s()
+            seen.look(pods)
+            seen.at_s = self._clock.now_s()
             self._tell_why(app_id, seen)
         found = (task_of(pod, app_id) for pod in seen.pods)
         tasks = self._reached(app_id, [task for task in found if task is not None])
@@ -235,28 +212,36 @@ class KubernetesLauncher(KubernetesNamespace):
     def waiting_reason(self, app_id: str) -> WaitingReason:
         """What Kubernetes says of the app's pods, and of those that it does not make; see the Protocol."""
         deadline_s = self._until(EXPLAIN_LIMIT_S)
-        seen = self._seen.setdefault(app_id, _Seen())
+        seen = self._seen.setdefault(app_id, Seen())
         try:
             if (job := self._job(object_name(app_id), deadline_s)) is None:
-                return WaitingReason(f"the job {object_name(app_id)} does not exist")
-            found = troubles(self._own_pods(app_id, job.metadata.uid, deadline_s))
-            for pod, trouble in found[:1]:
-                others = f", and {len(found) - 1} more" if len(found) > 1 else ""
-                lines = self._last_lines(seen, pod.metadata.name, deadline_s) if trouble.ended else ""
-                text = f"{pod.metadata.name}: {trouble.text}{lines}{others}"
-                return WaitingReason(text, unplaced=not trouble.ended)
-            if refused := self._refusal(job.metadata.uid, deadline_s):
-                return WaitingReason(refused, unplaced=True)
+                return WaitingReason(self._lease_end(deadline_s) or f"the job {object_name(app_id)} does not exist")
+            pods = self._own_pods(app_id, job.metadata.uid, deadline_s)
+            found = reasons(troubles(pods), seen.vanished)
+            lease = self._lease_end(deadline_s) if any(each.deleted for each in found) else ""
+            few = len(pods) + len(seen.vanished) < seen.wanted
+            refused = self._refusal(job.metadata.uid, deadline_s) if few or not found else ""
+            names = [each.pods[0] for each in found if each.ended and not each.deleted]
+            lines = {name: self._last_lines(seen, name, deadline_s) for name in names[:MOST_REASONS]}
         except HydraError as error:
             return WaitingReason(error.message)
+        if text := told(found, lines, lease, refused):
+            return WaitingReason(text, unplaced=not any(each.ended for each in found))
         unreached = self._forwards.failure(app_id) if self._forwards is not None else None
-        return WaitingReason(seen.vanished or (unreached.message if unreached is not None else ""))
+        return WaitingReason(unreached.message if unreached is not None else "")
+
+    def _lease_end(self, deadline_s: float) -> str:
+        """Why all that the run has made goes; empty where it does not, or nobody can tell."""
+        if self._anchor is None or self._lease is None:
+            return ""
+        job = self._job(self._anchor.name, deadline_s)
+        return self._lease.look(job, date_of(self._connection.response_date))
 
     def remove(self, app_id: str) -> None:
         """Delete the app; see the Protocol. What belongs to another controller is left alone."""
         name = object_name(app_id)
         job = self._job(name, self._until(REMOVE_LIMIT_S))
-        if job is not None and self._is_ours(job):
+        if job is not None and is_owners(job.metadata, self._owner):
             self.delete(name, job.metadata.uid)
 
     def removed(self, app_id: str) -> bool:
@@ -264,11 +249,9 @@ class KubernetesLauncher(KubernetesNamespace):
 
         def look(deadline_s: float) -> bool:
             job = self._job(object_name(app_id), deadline_s)
-            if job is not None and not self._is_ours(job):
-                return True
             if job is not None:
-                return False
-            pods = self._pods(app_id, deadline_s)
+                return not is_owners(job.metadata, self._owner)
+            pods = [pod for pod in self._pods(app_id, deadline_s) if is_owners(pod.metadata, self._owner)]
             self._hasten(pods)
             return not pods
 
@@ -323,18 +306,7 @@ class KubernetesLauncher(KubernetesNamespace):
             each.name == ours.name and each.uid != ours.uid for each in job.metadata.owner_references
         )
 
-    def _is_ours(self, job: JobResponse) -> bool:
-        owner = job.metadata.labels.get(OWNER_LABEL)
-        return owner is None or self._anchor is None or owner == self._anchor.owner
-
-    def _miss(self, seen: _Seen, pods: Sequence[PodResponse]) -> None:
-        """Remember a pod that others have deleted: nothing else will tell of it."""
-        there = {pod.metadata.name for pod in pods}
-        gone = [pod.metadata.name for pod in seen.pods if pod.metadata.name not in there]
-        if gone and not seen.settling:
-            seen.vanished = f"{gone[-1]}: it was deleted"
-
-    def _tell_why(self, app_id: str, seen: _Seen) -> None:
+    def _tell_why(self, app_id: str, seen: Seen) -> None:
         """Tell once of each thing that keeps pods from running."""
         for pod, trouble in troubles(seen.pods):
             if not trouble.ended and trouble.text not in self._told:
@@ -348,8 +320,10 @@ class KubernetesLauncher(KubernetesNamespace):
                 seen.refusals.add(kind)
                 self._note(f"{app_id}: {refused}")
 
-    def _check_hope(self, app_id: str, seen: _Seen) -> None:
+    def _check_hope(self, app_id: str, seen: Seen) -> None:
         """Raise where waiting for the app's tasks does not help."""
+        if self._lease is not None and self._lease.over:
+            raise KubernetesError(self._lease.over)
         for pod, trouble in troubles(seen.pods):
             name = pod.metadata.name
             if trouble.ended and pod.metadata.deletion_timestamp is None:
@@ -361,7 +335,7 @@ class KubernetesLauncher(KubernetesNamespace):
         if self._forwards is not None and (refused := self._forwards.refused(app_id)) is not None:
             raise refused
 
-    def _last_lines(self, seen: _Seen, pod: str, deadline_s: float) -> str:
+    def _last_lines(self, seen: Seen, pod: str, deadline_s: float) -> str:
         """The end of a pod's log, as a part of a sentence; asked for once."""
         if pod not in seen.lines:
             path = f"{self._connection.namespace_path}/pods/{pod}/log"
@@ -373,13 +347,3 @@ class KubernetesLauncher(KubernetesNamespace):
             lines = [line.strip() for line in text.splitlines() if line.strip()]
             seen.lines[pod] = f", its last lines: {' | '.join(lines)}" if lines else ""
         return seen.lines[pod]
-
-
-def app_id_of(job: JobResponse) -> str:
-    """The app that a job is; empty for an anchor."""
-    return job.metadata.annotations.get(APP_ANNOTATION, "")
-
-
-def group_of(job: JobResponse) -> str:
-    """The group of apps that a job is of."""
-    return job.metadata.labels.get(GROUP_LABEL, "").replace(".", "/")

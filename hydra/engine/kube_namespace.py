@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from hydra.engine.kube_access import KubernetesAccess
-from hydra.engine.kube_connection import KubernetesConnection, KubernetesUnavailableError
+from hydra.engine.kube_connection import KubernetesConnection
 from hydra.engine.kube_objects import JOB_NAME_LABEL, JOB_UID_LABEL, SELECTOR, object_name
+from hydra.engine.kube_refusals import KubernetesUnavailableError
 from hydra.engine.kube_responses import (
     AccessReview,
     EventList,
@@ -29,6 +30,10 @@ CALL_LIMIT_S = 30.0
 CHECK_LIMIT_S = 10.0
 REMOVE_LIMIT_S = 8.0
 PAGE_PODS = "500"
+MAX_PAGES = 2000
+ANEW_S = 0.1
+"""Before a list that has expired is read from its start again."""
+
 OLDEST_MINOR = 29
 """Kubernetes 1.29 knows ``backoffLimitPerIndex``, and scales an Indexed Job."""
 
@@ -87,12 +92,12 @@ class KubernetesNamespace:
         return [pod for pod in pods if pod.metadata.deletion_timestamp is None and job_uid_of(pod) not in there]
 
     def delete_pods(self, job_uids: Iterable[str]) -> None:
-        """Delete all pods of the jobs with these uids, at once."""
+        """Delete all pods of Hydra's that are of the jobs with these uids, at once."""
         if not (wanted := sorted(set(job_uids) - {""})):
             return
         path, params = (
             f"{self._connection.namespace_path}/pods",
-            {"labelSelector": f"{JOB_UID_LABEL} in ({','.join(wanted)})"},
+            {"labelSelector": f"{SELECTOR},{JOB_UID_LABEL} in ({','.join(wanted)})"},
         )
         self._connection.request(
             "delete pods without a job", "DELETE", path, StatusResponse, self._until(REMOVE_LIMIT_S), params=params
@@ -159,8 +164,8 @@ class KubernetesNamespace:
             return ""  # they are only words: a run does not need them
 
     def _pods(self, app_id: str, deadline_s: float) -> tuple[PodResponse, ...]:
-        """All pods of an app."""
-        selector = f"{JOB_NAME_LABEL}={object_name(app_id)}"
+        """All pods of an app; others' jobs may have had its name."""
+        selector = f"{SELECTOR},{JOB_NAME_LABEL}={object_name(app_id)}"
         return self._list_pods(f"list the pods of {app_id}", selector, deadline_s)
 
     def _list_pods(self, what: str, selector: str, deadline_s: float) -> tuple[PodResponse, ...]:
@@ -168,18 +173,20 @@ class KubernetesNamespace:
         path = f"{self._connection.namespace_path}/pods"
         params = {"labelSelector": selector, "limit": PAGE_PODS}
         found: list[PodResponse] = []
-        while True:
+        for _page in range(MAX_PAGES):
             try:
                 page = self._connection.request(what, "GET", path, PodList, deadline_s, params=params)
             except KubernetesError as error:
                 if error.status != 410 or params.pop("continue", None) is None or self._clock.now_s() >= deadline_s:
                     raise
                 found.clear()
+                self._clock.sleep(ANEW_S)
                 continue
             found += page.items
             if not page.metadata.continue_:
                 return tuple(found)
             params["continue"] = page.metadata.continue_
+        raise KubernetesError(f"Kubernetes would not {what}: there were more than {MAX_PAGES} pages, and no last one")
 
 
 def job_uid_of(pod: PodResponse) -> str:

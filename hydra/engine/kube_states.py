@@ -20,6 +20,12 @@ FINAL = {
 """Of a container that waits: what no waiting mends within a run. The kubelet has tried twice to pull, or more."""
 
 HARMLESS = {"ContainerCreating", "PodInitializing", ""}
+DELETED = "deleted"
+"""The kind of problem of a pod that somebody deletes, where nothing says why."""
+
+ENDED_BY_SIGNAL = {137, 143}
+"""Exit codes of what the kubelet ends, because its pod is deleted: after SIGKILL and SIGTERM."""
+
 LONG_AGO = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -29,6 +35,8 @@ class Trouble:
 
     text: str
     """In the words of Kubernetes."""
+    kind: str = ""
+    """The same without what differs from pod to pod."""
     ended: bool = False
     """It was a task, or was to become one, and is over: it does not come back."""
     final: bool = False
@@ -58,16 +66,20 @@ def trouble_of(pod: PodResponse) -> Trouble | None:
     disruption = conditions.get("DisruptionTarget")
     if pod.metadata.deletion_timestamp is not None:
         why = f" ({disruption.reason}: {disruption.message})" if disruption is not None else ""
-        return Trouble(f"it is being deleted{why}", ended=True, at=pod.metadata.deletion_timestamp)
+        kind = DELETED if disruption is None else f"{DELETED} {disruption.reason}"
+        return Trouble(f"it is being deleted{why}", kind, ended=True, at=pod.metadata.deletion_timestamp)
     scheduled = conditions.get("PodScheduled")
     if scheduled is not None and scheduled.status == "False":
-        return Trouble(_joined(scheduled.reason or "Unschedulable", scheduled.message or ""))
+        reason = scheduled.reason or "Unschedulable"
+        return Trouble(_joined(reason, scheduled.message or ""), reason)
     for container in pod.status.container_statuses:
         if (waiting := container.state.waiting) is not None and waiting.reason not in HARMLESS:
-            return Trouble(_joined(waiting.reason, waiting.message), final=waiting.reason in FINAL)
+            text = _joined(waiting.reason, waiting.message)
+            return Trouble(text, waiting.reason, final=waiting.reason in FINAL)
     ready = conditions.get("Ready")
     if pod.status.phase == "Running" and ready is not None and ready.status != "True":
-        return Trouble(f"its node {pod.spec.node_name} does not report ({ready.reason or 'not ready'})")
+        text = f"its node {pod.spec.node_name} does not report ({ready.reason or 'not ready'})"
+        return Trouble(text, "node does not report")
     return None
 
 
@@ -76,15 +88,24 @@ def _end_of(pod: PodResponse) -> Trouble:
     found = (container.state.terminated for container in pod.status.container_statuses)
     terminated = next((state for state in found if state is not None), None)
     at = terminated.finished_at if terminated is not None else pod.metadata.creation_timestamp
+    message = ""
     if pod.status.reason:
-        text = _joined(pod.status.reason, pod.status.message)  # Evicted, DeadlineExceeded, NodeLost
+        kind, message = pod.status.reason, pod.status.message  # Evicted, DeadlineExceeded, NodeLost
     elif disruption is not None:
-        text = _joined(disruption.reason or "DisruptionTarget", disruption.message or "")
+        kind, message = disruption.reason or "DisruptionTarget", disruption.message or ""
+    elif terminated is not None and _was_deleted(pod, terminated):
+        return Trouble("it is being deleted", DELETED, ended=True, at=at or LONG_AGO)
     elif terminated is not None:
-        text = _exit_of(terminated)
+        kind, message = _exit_of(terminated), terminated.message
     else:
-        text = f"it {pod.status.phase.lower()}"
-    return Trouble(text, ended=True, at=at or LONG_AGO)
+        kind = f"it {pod.status.phase.lower()}"
+    return Trouble(_joined(kind, message), kind, ended=True, at=at or LONG_AGO)
+
+
+def _was_deleted(pod: PodResponse, terminated: TerminatedState) -> bool:
+    """Whether a container ended because its pod is deleted, and not by itself: the signal is the kubelet's."""
+    by_signal = terminated.exit_code in ENDED_BY_SIGNAL and terminated.reason in {"", "Error"}
+    return pod.metadata.deletion_timestamp is not None and by_signal
 
 
 def _exit_of(terminated: TerminatedState) -> str:
@@ -92,8 +113,7 @@ def _exit_of(terminated: TerminatedState) -> str:
     how = f"exit code {code}"
     if code > 128 and terminated.reason != "StartError":
         how += f", signal {code - 128}"
-    reason = terminated.reason or "ended"
-    return _joined(f"{reason} ({how})", terminated.message)
+    return f"{terminated.reason or 'ended'} ({how})"
 
 
 def _joined(reason: str, message: str) -> str:
@@ -113,7 +133,11 @@ def refusal_text(events: Sequence[EventResponse]) -> str:
     return _joined(newest.reason, newest.message) if newest is not None else ""
 
 
+def is_over(job: JobResponse) -> bool:
+    """Whether a Job has ended, well or not."""
+    return any(each.type in {"Complete", "Failed"} and each.status == "True" for each in job.status.conditions)
+
+
 def is_spent(job: JobResponse) -> bool:
     """Whether some of a Job's pods have ended: it has them never again, whatever it is scaled to."""
-    finished = any(each.type in {"Complete", "Failed"} and each.status == "True" for each in job.status.conditions)
-    return finished or bool(job.status.failed_indexes or job.status.completed_indexes)
+    return is_over(job) or bool(job.status.failed_indexes or job.status.completed_indexes)

@@ -20,7 +20,8 @@ import aiohttp
 from urllib3.util import create_urllib3_context
 
 from hydra.engine.kube_access import KubernetesAccess
-from hydra.engine.kube_connection import ROLE_HINT, KubernetesUnavailableError, Route, refusal
+from hydra.engine.kube_connection import Route
+from hydra.engine.kube_refusals import ROLE_HINT, KubernetesUnavailableError, refusal
 from hydra.errors import KubernetesError
 
 SUBPROTOCOL = "v4.channel.k8s.io"
@@ -141,7 +142,7 @@ class PodWebSockets:
         response.close()
         what = "forward a port of a pod (create and get pods/portforward)"
         error = refusal(self._access.server, what, response.status, content, response.headers)
-        if error.status == 403:  # some of these say nothing more
+        if error.status == 403 and not error.hint:  # some of these say nothing more
             raise KubernetesError(error.message, hint=ROLE_HINT, status=403)
         raise error
 

@@ -191,13 +191,17 @@ class Remains:
         """Pods whose job is gone, by the job that they were of."""
         if self._kubernetes is None:
             return
-        found: dict[str, list[PodResponse]] = {}
+        found: dict[tuple[str, str], list[PodResponse]] = {}
         for pod in self._kubernetes.lost_pods():
-            found.setdefault(f"{pod.metadata.labels.get(JOB_NAME_LABEL, '')} (pods without their job)", []).append(pod)
-        for name, pods in found.items():
+            labels = pod.metadata.labels
+            key = (labels.get(JOB_NAME_LABEL, ""), labels.get(KUBE_OWNER_LABEL, ""))
+            found.setdefault(key, []).append(pod)
+        for (job, owner), pods in found.items():
+            name = f"{job} (pods without their job)"
+            if name in self._lost:  # jobs of two runs have had that name
+                name = f"{job} (pods without their job, of {owner or 'nobody'})"
             self._lost[name] = {job_uid_of(pod) for pod in pods}
             oldest = min(pods, key=lambda pod: _created_s(pod.metadata)).metadata
-            owner = oldest.labels.get(KUBE_OWNER_LABEL, "")
             yield Found("app", name, self._kubernetes.place, _created_s(oldest), owner)
 
     def _remove_on_kubernetes(self, found: Found) -> None:

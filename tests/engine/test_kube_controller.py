@@ -6,10 +6,10 @@ import pytest
 
 from hydra.engine import kube_controller_objects
 from hydra.engine.kube_access import kubernetes_access
-from hydra.engine.kube_connection import KubernetesUnavailableError
 from hydra.engine.kube_controller import ControllerJob
 from hydra.engine.kube_controller_objects import Manifest, config_map, packed, part_name, unpacked
 from hydra.engine.kube_lease import KEEP_S
+from hydra.engine.kube_refusals import KubernetesUnavailableError
 from hydra.errors import KubernetesError, UsageError
 from hydra.options.options import Options
 from tests.scripted_kubernetes import playing_kubernetes, terminated, unschedulable, waiting
@@ -77,8 +77,8 @@ def test_a_create_whose_response_was_lost_goes_on(server, open_job):
     job = open_job()
     answer = server.answer_jobs
 
-    def lose_first(method, name, body):
-        answered = answer(method, name, body)
+    def lose_first(method, name, body, query):
+        answered = answer(method, name, body, query)
         if method == "POST":
             server.answer_jobs = answer
             return 503, {"message": "lost"}, {}
@@ -187,6 +187,32 @@ def test_a_job_that_somebody_deleted_is_told_and_an_api_server_that_is_away_is_a
     server.remove(JOB)
     with pytest.raises(KubernetesError, match="was deleted"):
         job.look()
+
+
+FOREIGN = {"metadata": {"name": JOB, "uid": "theirs", "labels": {"app": "billing"}}, "spec": {}, "status": {}}
+
+
+def test_a_job_of_others_under_its_name_is_refused_and_left_alone(server, open_job):
+    server.jobs[JOB] = FOREIGN
+    for act in (lambda job: job.create(OPTIONS, "runner", b"{}"), lambda job: job.attach()):
+        job = open_job()
+        with pytest.raises(UsageError, match=f"the job {JOB} is there, and is none of Hydra's"):
+            act(job)
+        job.remove()
+    assert server.jobs == {JOB: FOREIGN}
+    assert {method for method, _path, _headers in server.requests} == {"GET", "POST"}
+
+
+def test_a_job_that_is_no_controller_is_none_to_follow(server, job, open_job):
+    server.jobs[JOB]["metadata"]["labels"]["hydra-scaletest/app"] = "kafka-sub"
+    with pytest.raises(UsageError, match="is no controller of a run"):
+        open_job().attach()
+
+
+def test_a_controller_that_another_command_has_started_since_stays(server, job):
+    server.jobs[JOB]["metadata"]["uid"] = "another"
+    job.remove()
+    assert JOB in server.jobs
 
 
 def test_to_stop_it_leaves_the_job_for_its_result(server, job):

@@ -5,12 +5,14 @@ import socket
 
 import pytest
 
+from hydra.engine import kube_lease
 from hydra.engine.apps import PUBLISHER, SUBSCRIBER, Placement, app_spec
 from hydra.engine.kube_access import kubernetes_access
 from hydra.engine.kube_launcher import KubernetesLauncher
-from hydra.engine.kube_objects import LEASE_S, OWNER_LABEL, PORT
+from hydra.engine.kube_objects import LEASE_S, MANAGED_BY, OWNER_LABEL, PORT
 from hydra.errors import KubernetesError, NotReadyError, StillGoingError, UsageError
 from hydra.options.options import Options
+from tests.commands import wait_until
 from tests.scripted_kubernetes import playing_kubernetes, running, terminated, unschedulable, waiting
 
 OPTIONS = Options(engine="kubernetes", bootstrap_servers="127.0.0.1:9", kube_image="hydra:1", total_sub_apps=3)
@@ -147,8 +149,57 @@ def test_removed_means_that_no_pod_is_left(server, launcher):
     launcher.remove(APP)
     assert launcher.removed(APP)
     launcher.remove(APP)
-    server.pods["late"] = {"metadata": {"name": "late", "labels": {"batch.kubernetes.io/job-name": JOB}}, "status": {}}
+    labels = {**MANAGED_BY, OWNER_LABEL: "owner-1", "batch.kubernetes.io/job-name": JOB}
+    server.pods["late"] = {"metadata": {"name": "late", "labels": labels}, "status": {}}
     assert not launcher.removed(APP)
+
+
+FOREIGN = {"metadata": {"name": JOB, "uid": "theirs", "labels": {"app": "billing"}}, "spec": {}, "status": {}}
+
+
+def test_a_job_of_others_under_an_apps_name_is_refused_and_left_alone(server, launcher):
+    server.jobs[JOB] = FOREIGN
+    labels = {"batch.kubernetes.io/job-name": JOB, "batch.kubernetes.io/controller-uid": "theirs"}
+    server.pods["theirs"] = {"metadata": {"name": "theirs", "labels": labels}, "status": {}}
+    with pytest.raises(UsageError, match="is there, and is none of Hydra's: choose another --app_prefix"):
+        launcher.apply(spec())
+    assert launcher.tasks(APP) == ()
+    launcher.remove(APP)
+    assert launcher.removed(APP)
+    launcher.end(keep=False)
+    launcher.remove(APP)
+    del server.jobs[JOB]  # and its pods are others' still
+    assert launcher.removed(APP)
+    launcher.delete_pods(["theirs"])
+    assert list(server.pods) == ["theirs"]
+
+
+def test_a_job_of_others_under_the_anchors_name_is_refused_and_left_alone(server, config, clock):
+    theirs = {**FOREIGN, "metadata": {**FOREIGN["metadata"], "name": "hydra-g1"}}
+    server.jobs["hydra-g1"] = theirs
+    other = KubernetesLauncher(kubernetes_access(None, None, config), OPTIONS, clock=clock)
+    with pytest.raises(UsageError, match="the job hydra-g1 is there, and is none of Hydra's"):
+        other.begin("owner-1", "{}")
+    other.end(keep=False)
+    other.close()
+    assert server.jobs == {"hydra-g1": theirs}
+
+
+def test_a_job_that_was_exchanged_meanwhile_is_not_scaled(server, launcher):
+    launcher.apply(spec(2))
+    with pytest.raises(StillGoingError):
+        launcher.scale(APP, 5, "another")
+    assert server.jobs[JOB]["spec"]["parallelism"] == 2
+
+
+def test_pods_of_another_run_do_not_go_with_ours(server, launcher):
+    launcher.apply(spec(1))
+    server.collects_garbage = False
+    launcher.remove(APP)
+    (pod,) = server.pods.values()
+    pod["metadata"]["labels"][OWNER_LABEL] = "owner-2"
+    assert launcher.removed(APP)
+    assert len(server.pods) == 1
 
 
 @pytest.mark.parametrize("forbidden", [False, True])
@@ -295,6 +346,77 @@ def test_a_pod_that_somebody_deleted_is_told(server, launcher, clock):
     clock.sleep(1)
     assert len(launcher.tasks(APP)) == 2
     assert launcher.waiting_reason(APP).text == f"{gone}: it was deleted"
+
+
+def lapse(server, launcher, *, renewed):
+    """The anchor goes, with all that it owns."""
+    launcher._lease.extend(LEASE_S if renewed else -1)
+    server.remove("hydra-g1")
+
+
+@pytest.mark.parametrize(
+    ("renewed", "words"),
+    [
+        (False, "the run's lease on Kubernetes is over: it was not renewed for 120 s"),
+        (True, "the job hydra-g1, which all of the run belongs to, was deleted by somebody else"),
+    ],
+)
+@pytest.mark.parametrize("left", ["nothing", "the job and a pod"])
+def test_pods_that_go_with_the_runs_lease_are_told_so(server, launcher, clock, renewed, words, left):
+    launcher.apply(spec())
+    assert settled(launcher, clock)
+    job, (name, pod) = server.jobs[JOB], next(iter(server.pods.items()))
+    lapse(server, launcher, renewed=renewed)
+    if left != "nothing":  # the garbage collector takes its time
+        server.jobs[JOB] = job
+        server.pods[name] = {**pod, "metadata": {**pod["metadata"], "deletionTimestamp": "2026-01-01T00:00:01Z"}}
+    clock.sleep(1)
+    assert [task.running for task in launcher.tasks(APP)] == ([] if left == "nothing" else [False])
+    text = launcher.waiting_reason(APP).text
+    assert text.startswith(words)
+    assert "it was deleted" not in text
+    assert "being deleted" not in text
+
+
+def test_a_lease_that_is_over_ends_a_wait_for_tasks(server, launcher, clock):
+    server.pod_status = unschedulable("0/1 nodes are available")
+    launcher.apply(spec())
+    launcher.tasks(APP)
+    lapse(server, launcher, renewed=False)
+    with pytest.raises(KubernetesError, match="lease on Kubernetes is over"):
+        launcher._lease.extend(LEASE_S)
+    clock.sleep(1)
+    with pytest.raises(KubernetesError, match="lease on Kubernetes is over"):
+        launcher.tasks(APP)
+
+
+def test_a_lease_that_is_over_is_told_once_and_not_asked_for_again(server, config, clock, notes, monkeypatch):
+    monkeypatch.setattr(kube_lease, "RENEW_EVERY_S", 0.05)
+    launcher = KubernetesLauncher(kubernetes_access(None, None, config), OPTIONS, clock=clock, note=notes.append)
+    launcher.begin("owner-1", '{"public": "", "secret": ""}')
+    server.remove("hydra-g1")
+    wait_until(lambda: notes, 10, "it is told")
+    launcher._lease._thread.join(5)
+    assert not launcher._lease._thread.is_alive()
+    assert len(notes) == 1
+    assert "was deleted by somebody else" in notes[0]
+    launcher.close()
+
+
+def test_several_reasons_are_told_each_with_its_pods(server, launcher, clock):
+    launcher.apply(spec(5))
+    assert settled(launcher, clock, 5)
+    names = list(server.pods)
+    for name in names[:2]:
+        server.pods[name]["status"] = terminated(137, "OOMKilled")
+    server.pods[names[2]]["status"] = {"phase": "Failed", "reason": "Evicted", "message": "low on memory"}
+    del server.pods[names[3]]
+    clock.sleep(1)
+    assert len(launcher.tasks(APP)) == 1
+    text = launcher.waiting_reason(APP).text
+    assert f"{names[0]} and 1 more: OOMKilled (exit code 137, signal 9)" in text
+    assert f"{names[2]}: Evicted: low on memory" in text
+    assert f"{names[3]}: it was deleted" in text
 
 
 def test_a_pod_that_is_being_deleted_is_there_and_does_not_run(server, launcher, clock):

@@ -8,6 +8,7 @@ import pytest
 from hydra.engine.apps import SUBSCRIBER, Placement, app_spec
 from hydra.engine.kube_access import kubernetes_access
 from hydra.engine.kube_launcher import KubernetesLauncher
+from hydra.engine.kube_objects import MANAGED_BY
 from hydra.errors import InfrastructureError, KubernetesError
 from hydra.kafkatest import clean
 from hydra.kafkatest.clean import Remains
@@ -59,7 +60,7 @@ def test_an_anchor_goes_with_its_jobs_and_pods_though_nothing_collects_them(serv
 
 
 def test_a_controller_in_the_cluster_goes_with_all_that_its_run_has_made_when_it_does_not_run(server):
-    labels = {"hydra-scaletest/owner": OWNER, "hydra-scaletest/app": "controller"}
+    labels = {**MANAGED_BY, "hydra-scaletest/owner": OWNER, "hydra-scaletest/app": "controller"}
     metadata = {"name": "hydra-g1-controller", "uid": "c", "labels": labels}
     server.jobs["hydra-g1-controller"] = {"metadata": metadata, "spec": {}, "status": {"active": 1}}
     server.jobs["hydra-g1"]["metadata"]["ownerReferences"] = [{"name": "hydra-g1-controller", "uid": "c"}]
@@ -87,6 +88,25 @@ def test_pods_without_a_job_that_are_not_known_here_or_are_being_deleted_stay(se
         other["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:01Z"
     assert cleaned() == {"hydra-g1-kafka-sub (pods without their job)": "unknown"}
     assert len(server.pods) == 3
+
+
+def test_pods_of_another_run_under_the_same_name_stay(server):
+    server.jobs.clear()
+    first, *_others = server.pods.values()
+    first["metadata"]["labels"] |= {"hydra-scaletest/owner": "bb" * 8, "batch.kubernetes.io/controller-uid": "u2"}
+    assert sorted(cleaned().values()) == ["over", "unknown"]
+    assert list(server.pods.values()) == [first]
+
+
+def test_what_bears_no_label_of_hydras_is_not_even_found(server):
+    anchor = server.jobs["hydra-g1"]
+    theirs = {"name": "hydra-g1-theirs", "uid": "t", "labels": {"hydra-scaletest/owner": OWNER}}
+    theirs["ownerReferences"] = [{"name": "hydra-g1", "uid": anchor["metadata"]["uid"]}]
+    server.jobs["hydra-g1-theirs"] = {"metadata": theirs, "spec": {}, "status": {}}
+    labels = {"batch.kubernetes.io/controller-uid": anchor["metadata"]["uid"]}
+    server.pods["theirs"] = {"metadata": {"name": "theirs", "labels": labels}, "status": {}}
+    assert cleaned() == {"hydra-g1": "over"}
+    assert (set(server.jobs), set(server.pods)) == ({"hydra-g1-theirs"}, {"theirs"})
 
 
 def test_what_cannot_be_removed_is_told(server, monkeypatch):
