@@ -128,6 +128,11 @@ class Namespace:
         """What the API server says of a Job."""
         return self.cluster.call("GET", f"{self._jobs}/{name}")
 
+    def job_uids(self) -> set[str]:
+        """Of all Jobs that are there, and not being deleted."""
+        found = [job["metadata"] for job in self.cluster.call("GET", self._jobs)["items"]]
+        return {job["uid"] for job in found if "deletionTimestamp" not in job}
+
     def remove_job(self, name: str) -> None:
         """Delete a Job, and see it gone with its pods."""
         self.cluster.call("DELETE", f"{self._jobs}/{name}", {"propagationPolicy": "Background"})
