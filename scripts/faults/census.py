@@ -10,7 +10,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 import access_rows  # noqa: F401  # its rows
+import kube_scripted_rows  # noqa: F401  # its rows
 import pytest
+from kube_rows import NOT_HERE
 from more_rows import ELSEWHERE
 from rows import ROWS, Row
 from stage import House, play_in_random_order
@@ -39,7 +41,7 @@ def run_census(times: int, only: str, seed: int) -> int:
     )
     _print_table(counts)
     print("\nnot here:")
-    for what, why in ELSEWHERE.items():
+    for what, why in {**ELSEWHERE, **NOT_HERE}.items():
         print(f"  {what}: {why}")
     print(f"left by the stack: {left or 'nothing'}")
     wrong = sum(count.runs - count.right + sum(count.leaks.values()) for count in counts.values())

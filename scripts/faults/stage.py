@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import psutil
+from kube_lab import NETS, KubeLab
 
 from hydra.broker.admin import KafkaTopicAdmin
 from hydra.broker.embedded import EmbeddedBroker
@@ -23,6 +24,7 @@ from hydra.kafkatest.leftovers import run_id_in
 from hydra.options.kafka_access import KafkaAccess
 from tests.commands import Command, Place, wait_until
 from tests.kafka_parts import kafka_parts
+from tests.kube_cluster import Cluster
 
 LEFT_TIMEOUT_S = 8.0
 
@@ -34,6 +36,16 @@ class Stage:
         self.place = place
         self.house = house
         self.commands: list[Command] = []
+        self.closing = contextlib.ExitStack()
+        """What ends with it, when all has been looked at."""
+        self.looks: list[Callable[[], list[str]]] = []
+        self.left_within_s = LEFT_TIMEOUT_S
+        """So long what is left may take to go."""
+
+    def also_look(self, look: Callable[[], list[str]], within_s: float = LEFT_TIMEOUT_S) -> None:
+        """Have what ``look`` finds when the play is over counted as left, where it is still there so long after."""
+        self.looks.append(look)
+        self.left_within_s = max(self.left_within_s, within_s)
 
     def hydra(self, *arguments: str, prefix: list[str] | None = None) -> Command:
         """Start ``hydra``."""
@@ -91,6 +103,7 @@ class House:
         self._mortal: EmbeddedBroker | None = None
         self._guarded: EmbeddedBroker | None = None
         self._secured: SecuredBroker | None = None
+        self._lab: KubeLab | None = None
 
     def open(self) -> None:
         """Start the stack."""
@@ -136,14 +149,21 @@ class House:
             self._secured = SecuredBroker(broker.bootstrap_servers, security.access)
         return self._secured
 
+    def lab(self) -> KubeLab:
+        """A control plane of Kubernetes with two nodes."""
+        if self._lab is None:
+            self._lab = KubeLab(self._closing.enter_context(Cluster(self.folder / "kube", net=NETS)))
+        return self._lab
+
     def close(self) -> list[str]:
         """End all of it. Returns what is left."""
         self._closing.close()
         down = Command(self.stack, ["local", "down", "--force"])
         down.end(60)
+        lab_left = [] if self._lab is None else _soon_empty(self._lab.left_behind)
         left = _soon_empty(self.stack.left_behind)
         self.stack.end_all()
-        return left
+        return [*left, *lab_left]
 
     @contextlib.contextmanager
     def stage(self) -> Iterator[Stage]:
@@ -155,10 +175,16 @@ class House:
             finally:
                 stage.end_commands()
                 stage.place.end_all()
+                stage.closing.close()
 
     def left_by(self, stage: Stage) -> list[str]:
         """Processes (and with them their ports), folders, apps, topics and groups that are left after a while."""
-        return _soon_empty(lambda: [*stage.place.left_behind(), *self._left_on_stack(), *_traces(stage.place)])
+
+        def look() -> list[str]:
+            own = [*stage.place.left_behind(), *self._left_on_stack(), *_traces(stage.place)]
+            return own + [found for other in stage.looks for found in other()]
+
+        return _soon_empty(look, stage.left_within_s)
 
     def _left_on_stack(self) -> list[str]:
         return [
@@ -190,8 +216,8 @@ def _traces(place: Place) -> list[str]:
     return [f"file {path.name}" for path in place.state.rglob("runs/*.json")]
 
 
-def _soon_empty(look) -> list[str]:  # noqa: ANN001
-    deadline_s = time.monotonic() + LEFT_TIMEOUT_S
+def _soon_empty(look: Callable[[], list[str]], timeout_s: float = LEFT_TIMEOUT_S) -> list[str]:
+    deadline_s = time.monotonic() + timeout_s
     while (left := look()) and time.monotonic() < deadline_s:
         time.sleep(0.1)
     return left
