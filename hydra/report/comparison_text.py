@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 from hydra.report import text
-from hydra.sweep.comparison import Comparison, MetricChange, SidesCompared
+from hydra.sweep.comparison import Comparison, SidesCompared
+from hydra.sweep.metric_change import MetricChange
 from hydra.sweep.trend import Change, Series
 
 COMPARED_COLUMNS = (

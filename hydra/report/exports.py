@@ -13,7 +13,8 @@ from hydra.options.thresholds import METRICS
 from hydra.report.comparison_text import judgement, unsteady_line
 from hydra.report.contents import ReportContents, ReportPoint
 from hydra.report.text import MEANINGS, number
-from hydra.sweep.comparison import Comparison, PointState, SidesCompared, worse_text
+from hydra.sweep.comparison import Comparison, PointState, SidesCompared
+from hydra.sweep.metric_change import worse_text
 from hydra.sweep.plan import format_value
 from hydra.sweep.record import run_verdict
 

@@ -13,7 +13,8 @@ from hydra.options.options import Options
 from hydra.report.contents import collect
 from hydra.report.exports import comparison_junit, csv_text, junit_xml
 from hydra.report.summary import overall_verdict, summary_lines
-from hydra.sweep.comparison import Comparison, MetricChange, SidesCompared
+from hydra.sweep.comparison import Comparison, SidesCompared
+from hydra.sweep.metric_change import MetricChange
 from tests.samples import result, run, sweep
 
 HOSTILE = "=cmd|' /C calc'!A0,\"<x>\"\n\x00\ud800\x1b"
