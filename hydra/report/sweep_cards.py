@@ -174,7 +174,7 @@ def _search_cards(contents: ReportContents, verdict: str) -> list[Card]:
 def answer_text(answer: SearchAnswer, unit: str) -> str:
     """The limit in a few words."""
     if answer.best is None:
-        return "none"
+        return "not known" if answer.at_least else "none"
     return f"{'at least ' if answer.at_least else ''}{answer.best:,.10g} {unit}"
 
 
@@ -188,7 +188,8 @@ def _answer_card(found: SearchResult) -> Card:
     elif answer.limited_by == "range":
         told.append("all of the range passed")
     elif answer.limited_by == "trials":
-        told.append("all runs passed, and none was left")
+        above = "all runs passed" if answer.above is None else f"{answer.above:,.10g} is too much for the broker"
+        told.append(f"{above}, and no run was left to look {'further' if answer.above is None else 'between'}")
     elif answer.above is not None and not answer.at_least:
         told.append(f"{answer.above:,.10g} is too much for the broker")
     if answer.limited_by in LIMIT_WORDS:

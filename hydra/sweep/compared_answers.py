@@ -21,11 +21,13 @@ def answer_changes(
     new = {found.question: found for found in after}
     for old in before:
         now = new.get(old.question)
+        found = old.answer
+        made = MetricChange(old.question, "answer", old.unit, found.best, None, (1, 0), "not comparable")
         if now is None:
+            yield dataclasses.replace(made, why="only A has an answer")
             continue
-        found, again = old.answer, now.answer
-        values = found.best or 0.0, again.best or 0.0
-        made = MetricChange(old.question, "answer", old.unit, *values, (1, 1), "not judged")
+        again = now.answer
+        made = dataclasses.replace(made, after=again.best, runs=(1, 1))
         if found.interval is not None and again.interval is not None:
             yield _by_intervals(made, found.interval, again.interval)
         else:
@@ -42,10 +44,21 @@ def _by_intervals(made: MetricChange, before: tuple[float, float], after: tuple[
 def _by_tolerance(
     made: MetricChange, before: SearchAnswer, after: SearchAnswer, tolerance_percent: float
 ) -> MetricChange:
+    """An "at least" says that the broker carries so much, and never how much less it carries than another one."""
     was_best, now_best = before.best or 0.0, after.best or 0.0
-    if abs(now_best - was_best) <= was_best * tolerance_percent / 100:
+    near = abs(now_best - was_best) <= was_best * tolerance_percent / 100
+    whole_range = before.limited_by == after.limited_by == "range"
+    for side, answer in (("A", before), ("B", after)):
+        if answer.best is None and answer.at_least:
+            return dataclasses.replace(made, why=f"{side} has no answer")
+    if before.at_least and not whole_range and (near or now_best > was_best):
+        return dataclasses.replace(made, why="A is an 'at least'")
+    if after.at_least and now_best < was_best and not near:
+        return dataclasses.replace(made, why="B is an 'at least', and lower")
+    sides = " and ".join(side for side, answer in (("A", before), ("B", after)) if answer.at_least)
+    made = dataclasses.replace(made, why=sides and f"{sides}: 'at least'")
+    if near:
         return dataclasses.replace(made, state="no difference shown")
-    # A search that ended with "at least" does not show that the broker carries less than before.
-    if after.at_least if now_best < was_best else before.at_least:
-        return dataclasses.replace(made, state="not comparable", why="the lower answer is an 'at least'")
+    if any(answer.best is not None and not answer.confirmed for answer in (before, after)):
+        return dataclasses.replace(made, state="not judged", why="an answer was not confirmed by a repeat")
     return dataclasses.replace(made, state="better" if now_best > was_best else "worse")

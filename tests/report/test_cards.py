@@ -195,6 +195,8 @@ def test_of_a_search_the_limit_and_the_p99_at_it():
     ("answer", "verdict", "value", "told"),
     [
         (SearchAnswer(1000.0, 2000.0, "harness", True, 3), "No answer", "at least 1,000 records/s", "the harness, not"),
+        (SearchAnswer(1000.0, 2000.0, "trials", True, 3), "No answer", "at least 1,000 records/s", "to look between"),
+        (SearchAnswer(None, 500.0, "harness", False, 3), "No answer", "not known", "the harness, not the broker"),
         (SearchAnswer(2000.0, None, "range", True, 3), "All of the range passed", "at least 2,000 records/s", "all of"),
         (SearchAnswer(None, 500.0, "broker", False, 3), "Nothing passed", "none", "not even 500 records/s is good"),
         (SearchAnswer(1000.0, 2000.0, "broker", False, 3), "No answer", "1,000 records/s", "not confirmed by a repeat"),

@@ -169,6 +169,38 @@ def test_answers_of_searches(after, state):
     assert made.differences[-1].state == state
 
 
+def search(answer):
+    found = () if answer is None else (SearchResult("highest rate for 10 clients", "records/s", answer),)
+    return dataclasses.replace(sweep([{"clients": 10}], kind="maxrate"), answers=found)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "why"),
+    [
+        ((1000, 1200, "harness"), (950, 1000, "broker"), "A is an 'at least'"),
+        ((1000, 1200, "harness"), (1000, 1200, "harness"), "A is an 'at least'"),
+        ((1000, None, "trials"), (1200, 1300, "broker"), "A is an 'at least'"),
+        ((1000, 1040, "broker"), (800, None, "range"), "B is an 'at least', and lower"),
+        ((1000, 1040, "broker"), (None, 10, "harness"), "B has no answer"),
+        ((1000, 1040, "broker"), None, "only A has an answer"),
+    ],
+)
+def test_an_at_least_never_shows_how_much_less_it_is(before, after, why):
+    made = [answer and SearchAnswer(*answer, confirmed=True, trials=9) for answer in (before, after)]
+    (found,) = compare(*map(search, made), tolerance_percent=10).differences[-1:]
+    assert (found.metric, found.state, found.why) == ("answer", "not comparable", why)
+    assert found.after == (after and after[0]), "no answer is no zero"
+
+
+def test_the_same_whole_range_is_no_difference_and_what_no_repeat_confirmed_is_no_judgement():
+    whole = search(SearchAnswer(1000, None, "range", confirmed=True, trials=2))
+    same = compare(whole, whole, tolerance_percent=10).differences[-1]
+    assert (same.state, same.why) == ("no difference shown", "A and B: 'at least'")
+    once = search(SearchAnswer(500, 520, "broker", confirmed=False, trials=9))
+    sure = search(SearchAnswer(1000, 1040, "broker", confirmed=True, trials=9))
+    assert compare(sure, once, tolerance_percent=10).differences[-1].state == "not judged"
+
+
 @pytest.mark.parametrize(
     ("interval", "state"),
     [((1101, 1300), "better"), ((1099, 1300), "no difference shown"), ((500, 899), "worse"), (None, "better")],
