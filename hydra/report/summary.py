@@ -37,7 +37,7 @@ def _verdict(contents: ReportContents) -> str:
     if contents.answers:
         return _OF_EXIT_CODE[worst_exit_code(each.answer.exit_code for each in contents.answers)]
     if contents.tuned is not None:
-        return "pass" if contents.tuned.best_costs else "fail"
+        return _OF_EXIT_CODE[contents.tuned.exit_code]
     if contents.kind in SEARCHES:
         return "indeterminate"
     return worst_verdict(point.verdict for point in contents.points)

@@ -117,7 +117,7 @@ class SweepRecord:
     def exit_code(self) -> int:
         """Of a sweep the worst of its points; of a search whether it has an answer."""
         if self.tuned is not None:
-            return 0 if self.tuned.best_costs else 1
+            return self.tuned.exit_code
         if self.answers:
             return worst_exit_code(found.answer.exit_code for found in self.answers)
         return worst_exit_code(point.exit_code for point in self.points)

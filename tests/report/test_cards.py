@@ -220,11 +220,26 @@ def test_a_search_that_was_interrupted_has_no_answer_however_its_trials_went():
 
 
 def test_of_a_tuning_the_best_setting():
-    tuned = TuningResult("e2e_p99", "ms", {"linger_ms": 5.0}, {"linger_ms": 0.0}, (9.0, 9.5), (4.0, 4.5), 8)
+    tuned = TuningResult(
+        "e2e_p99", "ms", {"linger_ms": 5.0}, {"linger_ms": 0.0}, (9.0, 9.5), (4.0, 4.5), 8, gained=True
+    )
     found = of(dataclasses.replace(searched(kind="tune"), tuned=tuned))
     assert found["Verdict"][0] == "Found"
     assert found["Best setting"][:2] == ("linger_ms=0", "better than the start")
     assert found["p99 with it"] == ("4 to 4.5 ms", "with the setting to begin with: 9 to 9.5 ms", "")
+
+
+def test_a_setting_that_is_not_shown_to_be_better_is_no_winner():
+    tuned = TuningResult("e2e_p99", "ms", {"linger_ms": 5.0}, {"linger_ms": 0.0}, (9.0, 4.2), (4.0, 4.5), 8)
+    found = of(dataclasses.replace(searched(kind="tune"), tuned=tuned))
+    assert found["Verdict"][0] == "No gain shown"
+    told = "linger_ms=0: no difference beyond the noise to linger_ms=5, the start"
+    assert found["Best setting"] == ("no winner", told, "indeterminate")
+    assert "p99 with it" not in found
+    blind = dataclasses.replace(tuned, best=tuned.start, best_costs=(), start_costs=(), unjudged=8)
+    found = of(dataclasses.replace(searched(kind="tune"), tuned=blind))
+    assert found["Best setting"][:2] == ("not known", "no run passed, and 8 of 8 were not judged")
+    assert found["Verdict"][0] == "No answer"
 
 
 def test_no_point_at_all():
