@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from typing import Literal
 
 from hydra.report import text
+from hydra.sweep.change_points import MIN_RESULTS
 from hydra.sweep.comparison import Comparison, SidesCompared
 from hydra.sweep.metric_change import MetricChange
-from hydra.sweep.trend import Change, Series
+from hydra.sweep.trend import Change, Series, trend_exit_code
 
 COMPARED_COLUMNS = (
     ("point", False), ("metric", False), ("A", True), ("B", True), ("change", True), ("95 % interval", True),
@@ -113,11 +114,17 @@ def trend_cells(series: Series, change: Change) -> list[str]:
     return [*named, *values, interval_text(change.interval), series.unit, change.state]
 
 
-def steady_line(found: Sequence[Series]) -> str:
-    """How much did not change."""
-    steady = sum(not series.changes for series in found)
+def steady_lines(found: Sequence[Series]) -> list[str]:
+    """How much did not change, and of how much nobody can say that."""
+    shown = [series for series in found if not series.too_few]
+    steady = sum(not series.changes for series in shown)
     longest = max((len(series.values) for series in found), default=0)
-    return f"{steady} of {len(found)} series did not change; the longest has {longest} results"
+    lines = [f"{steady} of {len(shown)} series did not change; the longest has {longest} results"]
+    if few := len(found) - len(shown):
+        lines.append(f"{few} series have too few results to show a change: it takes {MIN_RESULTS}")
+    if ended := sum(not series.newest for series in found):
+        lines.append(f"{ended} of {len(found)} series have no figure that counts in the newest result")
+    return lines
 
 
 def trend_judgement(found: Sequence[Series]) -> tuple[Judgement, list[str]]:
@@ -130,6 +137,10 @@ def trend_judgement(found: Sequence[Series]) -> tuple[Judgement, list[str]]:
     ]
     if lines:
         return "fail", lines
+    if trend_exit_code(found):
+        known = any(series.newest for series in found)
+        few = f"too few results to show a change: it takes {MIN_RESULTS} of a point"
+        return "indeterminate", [f"NO ANSWER: {few if known else 'the newest result has no figure that counts'}"]
     mended = any(change.state == "worse" for series in found for change in series.changes)
     told = "nothing is worse now: what changed for the worse has changed for the better since" if mended else ""
     return "pass", [told or "nothing changed for the worse"]
