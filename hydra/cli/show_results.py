@@ -90,6 +90,8 @@ def print_sweep(sweep: SweepRecord) -> None:
         print_lines([tuning_sentence(sweep.tuned)])
     if sweep.kind == "ab":
         _print_sides(sweep)
+    if sweep.missing:
+        print_lines([f"NOT COMPLETE: {sweep.missing}"], style="bold yellow")
 
 
 def _print_sides(sweep: SweepRecord) -> None:

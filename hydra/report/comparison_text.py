@@ -39,7 +39,8 @@ def judgement(found: Comparison, *, tolerance_percent: float) -> tuple[Judgement
         return "fail", [f"WORSE {told}" for told in found.regressions]
     if found.exit_code == 0:
         return "pass", [f"nothing is shown to be worse by more than {tolerance_percent:g} %"]
-    return "indeterminate", ["NO ANSWER: not judged"]
+    lacking = f"B is not complete: {found.missing[1]}" if found.missing[1] else "not judged"
+    return "indeterminate", [f"NO ANSWER: {lacking}"]
 
 
 def unsteady_line(found: SidesCompared) -> str:
@@ -57,7 +58,8 @@ def counted_line(found: Comparison) -> str:
 
 def detail_lines(found: Comparison) -> list[str]:
     """What else differs, and what to do where runs are too few."""
-    lines = [f"unlike: {told}" for told in found.unlike]
+    lines = [f"not complete: {side}: {told}" for side, told in zip("AB", found.missing, strict=True) if told]
+    lines += [f"unlike: {told}" for told in found.unlike]
     lines += [f"verdict: {name}: {was} -> {now}" for name, was, now in found.verdicts]
     lines += [f"only in A: {name}" for name in found.only_before] + [f"only in B: {name}" for name in found.only_after]
     lines += [f"no result in B: {name}" for name in found.unmeasured]

@@ -19,7 +19,7 @@ from hydra.sweep.judgement import advised_runs, judge
 from hydra.sweep.metric_change import MetricChange, MetricPair, worse_text
 from hydra.sweep.plan import SIDE, SIDES, format_value
 from hydra.sweep.record import (
-    EXIT_CODES_WORST_FIRST,
+    BROKEN_EXIT_CODES,
     SavedRecord,
     SearchResult,
     SweepRecord,
@@ -51,6 +51,8 @@ class Comparison:
     """How many comparisons were tested: the chance of a false difference is held to 5 % for all of them together."""
     common: tuple[str, ...] = ()
     """Points that both have, with or without a result."""
+    missing: tuple[str, str] = ("", "")
+    """What of A's plan or search was not measured, and what of B's; empty where nothing is missing."""
 
     @property
     def regressions(self) -> tuple[str, ...]:
@@ -73,11 +75,11 @@ class Comparison:
 
     @property
     def exit_code(self) -> int:
-        """1: something is worse; 3: nothing could be judged, or a point has no result any more; 0: nothing is worse."""
+        """1: something is worse; 3: nothing could be judged, or B lacks results; 0: nothing is worse."""
         states = set(self.points.values())
         if "worse" in states:
             return 1
-        return 0 if "not worse" in states and "no result in B" not in states else 3
+        return 0 if "not worse" in states and "no result in B" not in states and not self.missing[1] else 3
 
     @property
     def advised(self) -> int:
@@ -94,7 +96,9 @@ def compare(before: SavedRecord, after: SavedRecord, *, tolerance_percent: float
     old, new = points_by_name(before), points_by_name(after)
     found = compare_points(old, new, tolerance_percent=tolerance_percent)
     answers = tuple(answer_changes(_answers(before), _answers(after), tolerance_percent))
-    return dataclasses.replace(found, differences=(*found.differences, *answers))
+    return dataclasses.replace(
+        found, differences=(*found.differences, *answers), missing=(_missing(before), _missing(after))
+    )
 
 
 def compare_points(
@@ -128,6 +132,8 @@ class SidesCompared:
     """A again against A: what differs here is the machine's."""
     effect: Comparison
     """B against A."""
+    missing: str = ""
+    """What of the plan was not measured."""
 
     @property
     def unsteady(self) -> tuple[str, ...]:
@@ -136,8 +142,9 @@ class SidesCompared:
 
     @property
     def exit_code(self) -> int:
-        """1: B is worse; 3: nothing could be judged, or A differs from A; 0: B is not shown to be worse."""
-        return 3 if self.unsteady else self.effect.exit_code
+        """1: B is worse; 3: nothing was judged, A differs from A, or runs are missing; 0: B is not shown worse."""
+        code = 3 if self.unsteady else self.effect.exit_code
+        return 3 if code == 0 and self.missing else code
 
 
 def compare_sides(sweep: SweepRecord) -> SidesCompared:
@@ -152,7 +159,7 @@ def compare_sides(sweep: SweepRecord) -> SidesCompared:
             return Comparison((), (), (), (), ())
         return compare_points({name: first}, {name: others}, tolerance_percent=tolerance)
 
-    return SidesCompared(against("A again / A", again), against("B / A", second))
+    return SidesCompared(against("A again / A", again), against("B / A", second), sweep.missing)
 
 
 def saved_exit_code(saved: SavedRecord) -> int:
@@ -162,8 +169,11 @@ def saved_exit_code(saved: SavedRecord) -> int:
     """
     if not isinstance(saved, SweepRecord) or saved.kind != "ab":
         return saved.exit_code
-    broken = EXIT_CODES_WORST_FIRST[: EXIT_CODES_WORST_FIRST.index(1)]
-    return saved.exit_code if saved.exit_code in broken else compare_sides(saved).exit_code
+    return saved.exit_code if saved.exit_code in BROKEN_EXIT_CODES else compare_sides(saved).exit_code
+
+
+def _missing(saved: SavedRecord) -> str:
+    return saved.missing if isinstance(saved, SweepRecord) else ""
 
 
 def _has_result(runs: Sequence[RunRecord]) -> bool:

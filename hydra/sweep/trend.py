@@ -51,7 +51,7 @@ class Series:
     @property
     def too_few(self) -> bool:
         """Whether no change could be shown, whatever the values."""
-        return len(self.values) < MIN_RESULTS
+        return len(self.values) < MIN_RESULTS and not self.changes
 
     @property
     def worse(self) -> bool:
