@@ -10,6 +10,7 @@ import pytest
 
 from hydra.accounting.live_figures import LiveFigures
 from hydra.cli.live_lines import BARS, live_lines, sparkline
+from hydra.cli.watch import measured_run
 from hydra.cli.watch_runs import FORMER, chosen_run, follow
 from hydra.codec import encode
 from hydra.errors import DegradedError, UsageError
@@ -18,7 +19,9 @@ from hydra.files.process_identity import ProcessIdentity, this_process
 from hydra.live.history import LiveHistory, MeasuredRun
 from hydra.live.server import PageServer
 from hydra.live.underway import RunUnderWay, announced, runs_under_way
+from hydra.options.options import Options
 from hydra.run.protocols import LiveCounts
+from tests.samples import result, run
 
 
 @pytest.fixture(autouse=True)
@@ -185,3 +188,15 @@ def test_a_sparkline_begins_at_zero():
     assert sparkline([0, 5, 10], "abc") == "abc"
     assert sparkline([0, 0], "abc") == "aa"
     assert sparkline([], "abc") == ""
+
+
+def test_a_run_of_a_sweep_is_listed_without_figures_that_nobody_measured():
+    made = result(lost=3)
+    unread = dataclasses.replace(made, totals=dataclasses.replace(made.totals, records_unread=20))
+    shown = measured_run(run(made=unread), Options())
+    assert (shown.sent_per_s, shown.e2e_p99_ms, shown.lost) == (1000.0, 8.0, 10), "unread is no proven loss"
+    assert measured_run(run(missing=10), Options()).lost is None
+    silent = dataclasses.replace(made, totals=dataclasses.replace(made.totals, records_planned=0, tx_rate_per_s=0.0))
+    assert measured_run(run(made=silent), Options()).sent_per_s is None
+    gone = measured_run(run(error="gone"), Options())
+    assert (gone.sent_per_s, gone.e2e_p99_ms, gone.lost, gone.limit) == (None, None, None, "gone")
