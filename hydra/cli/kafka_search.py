@@ -135,7 +135,11 @@ def frontier(ctx: click.Context, /, **_flags: object) -> int:
     cls=HelpPage,
     examples={"hydra kafka tune --clients=50 --msg_rate=2000": "the settings with the lowest p99 for this load"},
     first=FIRST_RUN,
-    codes={"0": "a setting passed", "1": "no setting passed", "3": ""},
+    codes={
+        "0": "a setting passed, whether or not it is shown to be better than the one to begin with",
+        "1": "no setting passed",
+        "3": "no answer: none passed, and not all runs were judged",
+    },
 )
 @_shown("--linger_ms_set", TUNED["linger_ms"], metavar="MS,MS,...", help="values to try")
 @_shown("--fetch_min_bytes_set", TUNED["fetch_min_bytes"], metavar="BYTES,...", help="values to try")

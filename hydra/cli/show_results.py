@@ -16,8 +16,9 @@ from hydra.report.comparison_text import (
     compared_cells,
     detail_lines,
     judgement,
-    steady_line,
+    steady_lines,
     trend_cells,
+    trend_judgement,
     unsteady_line,
 )
 from hydra.report.contents import collect
@@ -89,6 +90,8 @@ def print_sweep(sweep: SweepRecord) -> None:
         print_lines([tuning_sentence(sweep.tuned)])
     if sweep.kind == "ab":
         _print_sides(sweep)
+    if sweep.missing:
+        print_lines([f"NOT COMPLETE: {sweep.missing}"], style="bold yellow")
 
 
 def _print_sides(sweep: SweepRecord) -> None:
@@ -120,11 +123,13 @@ def print_comparison(found: Comparison, *, tolerance_percent: float) -> None:
 
 
 def print_trend(found: Sequence[Series]) -> None:
-    """Print a row for each change, and how much did not change."""
+    """Print a row for each change, how much did not change, and what it comes to."""
     if changed := changes_in_order(found):
         print_table(
             [Column(heading, numbers=numbers) for heading, numbers in TREND_COLUMNS],
             [trend_cells(series, change) for series, change in changed],
             styles=[CHANGE_STYLES[change.state] for _, change in changed],
         )
-    print_lines([steady_line(found)])
+    print_lines(steady_lines(found))
+    verdict, lines = trend_judgement(found)
+    print_lines(lines, style=f"bold {VERDICT_STYLES[verdict]}")

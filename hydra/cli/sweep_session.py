@@ -147,8 +147,7 @@ def _measure(folder: SweepFolder, outputs: Outputs, watch: Watch) -> int:
         except BaseException:
             progress.hide()
             with contextlib.suppress(HydraError):  # the user has to hear of what ended the sweep
-                if folder.whole().points:
-                    _tell(folder.whole(), outputs)
+                _tell(folder.whole(), outputs)  # also without points: files of yesterday would be taken for its own
             raise
         progress.hide()
         sweep = folder.whole()
@@ -187,8 +186,9 @@ def _tell(sweep: SweepRecord, outputs: Outputs) -> None:
     from hydra.cli.show_results import print_sweep
     from hydra.codec import encode
 
-    with told_beside(outputs):
-        print_sweep(sweep)
+    if sweep.points:
+        with told_beside(outputs):
+            print_sweep(sweep)
     errors = OutputErrors()
     if outputs.output is not None:
         with errors.kept():

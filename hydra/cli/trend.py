@@ -20,7 +20,7 @@ from hydra.options.parsers import number
         "0": "nothing changed for the worse, or it was mended since",
         "1": "a metric changed for the worse and has stayed so",
         "2": "usage: a flag, or a file that is not a result",
-        "3": "no answer: fewer than 6 results of any point",
+        "3": "no answer: too few results of every point, or the newest one has no figure that counts",
     },
 )
 @click.argument("results", nargs=-1, metavar="RESULT...")
@@ -32,7 +32,7 @@ from hydra.options.parsers import number
 def trend(ctx: click.Context, /, results: tuple[str, ...], tolerance: float, **_files: str | None) -> int:
     """Say when RESULTs of one plan changed: files, folders of sweeps, or folders with either in them.
 
-    A change needs 3 results before and after it.
+    A change needs 10 results in all, 3 of them before and 3 after it.
     """
     if not results:
         raise UsageError("no RESULT", hint="name result files, or a folder of them")
@@ -40,12 +40,15 @@ def trend(ctx: click.Context, /, results: tuple[str, ...], tolerance: float, **_
     from hydra.cli.show_results import print_trend
     from hydra.codec import encode, to_builtins
     from hydra.sweep.change_points import MIN_RESULTS
-    from hydra.sweep.trend import load_history
+    from hydra.sweep.trend import load_history, trend_exit_code
     from hydra.sweep.trend import trend as series_of
 
     found = series_of(load_history(results), tolerance_percent=tolerance)
     if max((len(series.values) for series in found), default=0) < MIN_RESULTS:
-        raise DegradedError(f"no point has {MIN_RESULTS} results", hint="a change needs 3 results before and after it")
+        raise DegradedError(
+            f"too few to show a change: no point has {MIN_RESULTS} results that count",
+            hint="keep more results of the plan, and name them all",
+        )
     with told_beside(outputs):
         print_trend(found)
     errors = OutputErrors()
@@ -60,4 +63,4 @@ def trend(ctx: click.Context, /, results: tuple[str, ...], tolerance: float, **_
         with errors.kept():
             write_output("report", outputs.report, trend_page(found, tolerance_percent=tolerance))
     errors.raise_all()
-    return 1 if any(series.worse for series in found) else 0
+    return trend_exit_code(found)

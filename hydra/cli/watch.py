@@ -108,16 +108,22 @@ def latency_limits(options: Options) -> Iterator[tuple[str, float, str]]:
 
 def measured_run(record: RunRecord, common: Options) -> MeasuredRun:
     """A run as the page lists it."""
+    from hydra.accounting.totals import metric_value
     from hydra.live.history import MeasuredRun
     from hydra.sweep.record import run_verdict
 
     result = record.result
+
+    def figure(name: str) -> float | None:
+        return None if result is None else metric_value(name, result.totals, result.latency)
+
+    lost = figure("loss")
     return MeasuredRun(
         label=label_of(record.order.options, common),
         verdict=run_verdict(record),
-        sent_per_s=None if result is None else result.totals.tx_rate_per_s,
-        e2e_p99_ms=result.latency.e2e.p99_ms if result is not None and result.latency.e2e.deliveries else None,
-        lost=None if result is None else result.totals.records_lost,
+        sent_per_s=figure("tx_rate"),
+        e2e_p99_ms=figure("e2e_p99"),
+        lost=None if lost is None else round(lost),
         limit=record.error if result is None else result.bottleneck.limit,
     )
 

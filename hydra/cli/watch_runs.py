@@ -12,7 +12,7 @@ from hydra.cli.terminal import interruptible, printable
 from hydra.errors import DegradedError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from hydra.cli.progress import Display
     from hydra.live.history import LiveEvent, LivePicture
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 FORMER = 5
 """Notes, and runs of a sweep, from before it was watched: the last ones."""
+
+ENDING_S, LOOK_EVERY_S = 5.0, 0.1
+"""How long a process may take to end when its page is gone, and how often it is looked for."""
 
 
 @click.command(
@@ -32,7 +35,7 @@ FORMER = 5
         "0": "it was watched to its end, whatever came of it",
         "1": "",
         "2": "usage: several runs are under way, or none of that process",
-        "3": "no run is under way, or it has no live page",
+        "3": "no run is under way, it has no live page, or its process died",
         "4": "",
     },
 )
@@ -53,11 +56,38 @@ def watch(pid: int | None) -> int:
             f"{_named(run)} has no live page{kept}", hint="start the next one with --ui; this one goes on as it is"
         )
     click.echo(f"{_named(run)}: {run.url}")
-    with interruptible(), shown_progress() as display:
-        ended = follow(pictures(run.url), display)
-        display.hide()
-    click.echo("it is over: its result is where it was started" if ended else "it has ended, or its process is gone")
+    with interruptible():
+        with shown_progress() as display:
+            ended = follow(pictures(run.url), display)
+            display.hide()
+        if not ended:
+            see_how_it_ended(run)
+    click.echo("it is over: its result is where it was started")
     return 0
+
+
+def see_how_it_ended(run: RunUnderWay, pause: Callable[[float], None] = time.sleep) -> None:
+    """See that a run ended in good order whose page went away without saying so.
+
+    Raises:
+        DegradedError: its process died, or lives on without its page.
+    """
+    from hydra.live.underway import is_announced
+
+    for _ in range(round(ENDING_S / LOOK_EVERY_S)):
+        if not is_announced(run):
+            return
+        if not run.process.alive():
+            kept = f"'hydra show {run.results}' prints the points so far" if run.results else "start it again"
+            raise DegradedError(
+                printable(f"process {run.process.pid} died before its run was over"),
+                hint=printable(f"{kept}; 'hydra clean' removes what it has left"),
+            )
+        pause(LOOK_EVERY_S)
+    raise DegradedError(
+        f"the live page of process {run.process.pid} is gone, and its process lives on",
+        hint="'hydra watch' looks for it once more",
+    )
 
 
 def chosen_run(runs: Sequence[RunUnderWay], pid: int | None) -> RunUnderWay:

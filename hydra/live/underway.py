@@ -65,6 +65,15 @@ def runs_under_way() -> list[RunUnderWay]:
     return sorted(found, key=lambda run: run.started_s)
 
 
+def is_announced(run: RunUnderWay) -> bool:
+    """Whether its file is still there: a command that ends, however it ends, removes it, and one that died does not."""
+    for file in _folder().glob("*.json"):
+        with contextlib.suppress(OSError, DecodeError):
+            if decode(read_bounded(file, MAX_BYTES, own=True), RunUnderWay) == run:
+                return True
+    return False
+
+
 def _folder() -> Path:
     folder = state_folder() / "watch"
     folder.mkdir(exist_ok=True, mode=0o700)

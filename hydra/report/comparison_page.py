@@ -9,7 +9,8 @@ from hydra.report import comparison_text
 from hydra.report.comparison_plots import comparison_figures
 from hydra.report.plots import Figure
 from hydra.report.plotted_page import plotted_page
-from hydra.sweep.comparison import Comparison, MetricChange, SidesCompared
+from hydra.sweep.comparison import Comparison, SidesCompared
+from hydra.sweep.metric_change import MetricChange
 
 MAX_ROWS = 2000
 """Rows of the table: those with a difference first."""

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from hydra.report.comparison_text import change_text, compared_cells
 from hydra.report.plots import COLOURS, Figure, Trace, figure, significant, text
-from hydra.sweep.comparison import Comparison, MetricChange
+from hydra.sweep.comparison import Comparison
 from hydra.sweep.counted_runs import LOSSES
+from hydra.sweep.metric_change import MetricChange
 from hydra.sweep.trend import Series
 
 MAX_FIGURE_ROWS = 60

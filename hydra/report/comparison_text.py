@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from typing import Literal
 
 from hydra.report import text
-from hydra.sweep.comparison import Comparison, MetricChange, SidesCompared
-from hydra.sweep.trend import Change, Series
+from hydra.sweep.change_points import MIN_RESULTS
+from hydra.sweep.comparison import Comparison, SidesCompared
+from hydra.sweep.metric_change import MetricChange
+from hydra.sweep.trend import Change, Series, trend_exit_code
 
 COMPARED_COLUMNS = (
     ("point", False), ("metric", False), ("A", True), ("B", True), ("change", True), ("95 % interval", True),
@@ -37,7 +39,8 @@ def judgement(found: Comparison, *, tolerance_percent: float) -> tuple[Judgement
         return "fail", [f"WORSE {told}" for told in found.regressions]
     if found.exit_code == 0:
         return "pass", [f"nothing is shown to be worse by more than {tolerance_percent:g} %"]
-    return "indeterminate", ["NO ANSWER: not judged"]
+    lacking = f"B is not complete: {found.missing[1]}" if found.missing[1] else "not judged"
+    return "indeterminate", [f"NO ANSWER: {lacking}"]
 
 
 def unsteady_line(found: SidesCompared) -> str:
@@ -55,7 +58,8 @@ def counted_line(found: Comparison) -> str:
 
 def detail_lines(found: Comparison) -> list[str]:
     """What else differs, and what to do where runs are too few."""
-    lines = [f"unlike: {told}" for told in found.unlike]
+    lines = [f"not complete: {side}: {told}" for side, told in zip("AB", found.missing, strict=True) if told]
+    lines += [f"unlike: {told}" for told in found.unlike]
     lines += [f"verdict: {name}: {was} -> {now}" for name, was, now in found.verdicts]
     lines += [f"only in A: {name}" for name in found.only_before] + [f"only in B: {name}" for name in found.only_after]
     lines += [f"no result in B: {name}" for name in found.unmeasured]
@@ -112,11 +116,17 @@ def trend_cells(series: Series, change: Change) -> list[str]:
     return [*named, *values, interval_text(change.interval), series.unit, change.state]
 
 
-def steady_line(found: Sequence[Series]) -> str:
-    """How much did not change."""
-    steady = sum(not series.changes for series in found)
+def steady_lines(found: Sequence[Series]) -> list[str]:
+    """How much did not change, and of how much nobody can say that."""
+    shown = [series for series in found if not series.too_few]
+    steady = sum(not series.changes for series in shown)
     longest = max((len(series.values) for series in found), default=0)
-    return f"{steady} of {len(found)} series did not change; the longest has {longest} results"
+    lines = [f"{steady} of {len(shown)} series did not change; the longest has {longest} results"]
+    if few := len(found) - len(shown):
+        lines.append(f"{few} series have too few results to show a change: it takes {MIN_RESULTS}")
+    if ended := sum(not series.newest for series in found):
+        lines.append(f"{ended} of {len(found)} series have no figure that counts in the newest result")
+    return lines
 
 
 def trend_judgement(found: Sequence[Series]) -> tuple[Judgement, list[str]]:
@@ -129,6 +139,10 @@ def trend_judgement(found: Sequence[Series]) -> tuple[Judgement, list[str]]:
     ]
     if lines:
         return "fail", lines
+    if trend_exit_code(found):
+        known = any(series.newest for series in found)
+        few = f"too few results to show a change: it takes {MIN_RESULTS} of a point"
+        return "indeterminate", [f"NO ANSWER: {few if known else 'the newest result has no figure that counts'}"]
     mended = any(change.state == "worse" for series in found for change in series.changes)
     told = "nothing is worse now: what changed for the worse has changed for the better since" if mended else ""
     return "pass", [told or "nothing changed for the worse"]

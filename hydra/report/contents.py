@@ -13,14 +13,27 @@ from hydra.options.options import Options
 from hydra.run.record import RunRecord
 from hydra.sweep.comparison import SidesCompared, compare_sides
 from hydra.sweep.plan import CLIENTS, format_value
-from hydra.sweep.record import PointRecord, SavedRecord, SearchResult, SweepRecord, run_verdict, worst_verdict
+from hydra.sweep.record import PointRecord, SavedRecord, SearchResult, run_verdict, worst_verdict
 from hydra.sweep.tuning import TuningResult
 
 MEASURED_AS: Mapping[str, str] = {
-    "average_tx_rate": "tx_rate", "average_rate": "rx_rate", "average_packet_loss": "loss_percent",
-    "failing_clients_rate": "rx_rate",
+    "average_tx_rate": "tx_rate", "average_rate": "rx_rate", "average_packets": "duplicates",
+    "average_packet_loss": "loss_percent", "failing_clients_rate": "rx_rate",
+    "pub_cpu": "pub_cpu", "pub_net_txrate": "pub_cpu", "pub_net_rxrate": "pub_cpu",
 }  # fmt: skip
 """Those of the seed's keys that are zero also where nobody measured them: a metric that is then not measured either."""
+
+
+def measured_keys(result: Result) -> dict[str, float | None]:
+    """The seed's keys of a run; None for what nobody measured."""
+    totals, latency = result.totals, result.latency
+    found = {
+        key: value if key not in MEASURED_AS or metric_value(MEASURED_AS[key], totals, latency) is not None else None
+        for key, value in result.seed_keys().items()
+    }
+    if not totals.records_counted and metric_value("tx_rate", totals, latency) is None:
+        found["packet_tx"] = None
+    return found
 
 
 @dataclass(frozen=True)
@@ -99,12 +112,8 @@ class ReportPoint:
 
     def values(self, key: str) -> list[float]:
         """One of the seed's keys, of each run that measured it."""
-        needed = MEASURED_AS.get(key)
-        return [
-            float(result.seed_keys()[key])
-            for result in self.results
-            if needed is None or metric_value(needed, result.totals, result.latency) is not None
-        ]
+        found = (measured_keys(result)[key] for result in self.results)
+        return [value for value in found if value is not None]
 
 
 @dataclass(frozen=True)
@@ -124,6 +133,10 @@ class ReportContents:
     """By what."""
     missing: str = ""
     """What of the plan or search was not measured, in words; empty where nothing is missing."""
+    source: str = ""
+    """The name of its file; empty if there is only one file."""
+    parts: tuple[ReportContents, ...] = ()
+    """Of several files what each of them holds: their commands judge by rules of their own."""
 
     @property
     def runs(self) -> tuple[RunRecord, ...]:
@@ -140,13 +153,14 @@ def collect(saved: Sequence[tuple[str, SavedRecord]]) -> ReportContents:
     """The contents of a report on results, each with its file's name, which is shown if there is more than one."""
     if len(saved) == 1:
         return _contents("", saved[0][1])
-    parts = [_contents(name, record) for name, record in saved]
+    parts = [dataclasses.replace(_contents(name, record), source=name) for name, record in saved]
     return ReportContents(
         kind="several",
         points=tuple(point for part in parts for point in part.points),
         answers=tuple(answer for part in parts for answer in part.answers),
         tuned=next((part.tuned for part in parts if part.tuned is not None), None),
         started_at=min(part.started_at for part in parts),
+        parts=tuple(parts),
         missing="; ".join(
             f"{name}: {part.missing}" for (name, _), part in zip(saved, parts, strict=True) if part.missing
         ),
@@ -161,29 +175,9 @@ def _contents(source: str, record: SavedRecord) -> ReportContents:
     if isinstance(record, PointRecord):
         return ReportContents("point", points, started_at=record.runs[0].started_at)
     contents = ReportContents(
-        record.kind, points, record.answers, record.tuned, record.command, record.started_at, missing=_missing(record)
+        record.kind, points, record.answers, record.tuned, record.command, record.started_at, missing=record.missing
     )
     if record.kind != "ab" or record.plan is None:
         return contents
     tolerance = record.plan.tolerance_percent
     return dataclasses.replace(contents, sides=compare_sides(record), tolerance_percent=tolerance)
-
-
-def _missing(record: SweepRecord) -> str:
-    """What a sweep or search that was interrupted, or still goes on, has not measured."""
-    if record.plan is not None:
-        runs = {point.number: len(point.runs) for point in record.points}
-        planned, repeats = len(record.plan.points), record.plan.repeats
-        if absent := planned - sum(made > 0 for made in runs.values()):
-            return f"{absent:,} of {planned:,} points were not measured"
-        left = sum(max(0, repeats - made) for made in runs.values())
-        return f"{left:,} of {planned * repeats:,} runs were not made" if left else ""
-    if record.search is None:
-        return ""
-    if record.kind == "tune":
-        return "" if record.tuned is not None else "the search has not ended"
-    wanted = len(record.search.clients) or 1
-    left = wanted - len(record.answers)
-    if left <= 0:
-        return ""
-    return "the search has not ended" if wanted == 1 else f"{left:,} of {wanted:,} limits were not found"

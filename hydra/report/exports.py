@@ -5,17 +5,21 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from xml.etree import ElementTree as ET
 
 from hydra.accounting.totals import metric_value
 from hydra.options.thresholds import METRICS
 from hydra.report.comparison_text import judgement, unsteady_line
-from hydra.report.contents import ReportContents, ReportPoint
+from hydra.report.contents import ReportContents, ReportPoint, measured_keys
+from hydra.report.summary import SEARCHES, VERDICT_OF_EXIT_CODE
 from hydra.report.text import MEANINGS, number
-from hydra.sweep.comparison import Comparison, PointState, SidesCompared, worse_text
+from hydra.sweep.comparison import Comparison, PointState
+from hydra.sweep.metric_change import worse_text
 from hydra.sweep.plan import format_value
-from hydra.sweep.record import run_verdict
+from hydra.sweep.record import BROKEN_EXIT_CODES, run_verdict
+from hydra.sweep.search import answer_sentence
+from hydra.sweep.tuning import tuning_sentence
 
 OWN_METRICS = tuple(name for name in METRICS if name not in MEANINGS)
 
@@ -42,10 +46,11 @@ def _row(point: ReportPoint, number: int, index: int, changed: list[str]) -> lis
     result = run.result
     values: list[object] = [""] * (len(MEANINGS) + len(OWN_METRICS) + 1)
     if result is not None:
-        keys = result.seed_keys()
-        found = (metric_value(name, result.totals, result.latency) for name in OWN_METRICS)
-        metrics = ["" if value is None else value for value in found]
-        values = [*(keys[key] for key in MEANINGS), *metrics, result.bottleneck.limit]
+        keys = measured_keys(result)
+        if not result.totals.clients_failing:
+            keys["failing_clients_rate"] = None  # of nobody there is no mean
+        metrics = (metric_value(name, result.totals, result.latency) for name in OWN_METRICS)
+        values = [*(_known(keys[key]) for key in MEANINGS), *map(_known, metrics), result.bottleneck.limit]
     reason = run.error if result is None else "; ".join(result.reasons)
     head = [point.source, number, index + 1, point.clients, format_value(point.msg_rate), *map(point.option, changed)]
     return [*head, run_verdict(run), run.exit_code, *values, reason]
@@ -63,6 +68,7 @@ def comparison_csv(found: Comparison) -> str:
 
 
 def _known(value: float | None) -> object:
+    """A figure as a cell; empty where nobody measured it."""
     return "" if value is None else value
 
 
@@ -83,45 +89,75 @@ def _plain(value: object) -> object:
 
 
 def junit_xml(contents: ReportContents) -> bytes:
-    """The document. A failed point is a failure; an indeterminate point, or one without a result, is an error.
+    """The document, which is as red as the exit code of the command that measured: a suite for each file.
 
-    So it is with what was judged of two settings, which is a case of its own.
+    A point that failed is a failure; an indeterminate one, or one without a result, is an error. Trials of a search,
+    and the sides of a comparison of two settings, are not what is judged: their cases say what was measured, and the
+    answers and the judgement have cases of their own. What was cut short has an error.
     """
+    return _document([_suite(part) for part in contents.parts or (contents,)])
+
+
+def _suite(contents: ReportContents) -> ET.Element:
     suite = ET.Element("testsuite", name=f"hydra kafka {contents.kind}")
     suite.set("time", f"{sum(_took_s(point) for point in contents.points):.3f}")
     suite.set("timestamp", contents.started_at[:19])
     for point in contents.points:
         suite.append(_case(point, contents.kind))
-    if contents.sides is not None:
-        suite.append(_sides_case(contents.sides, contents.tolerance_percent))
-    return _document(suite)
+    for name, verdict, lines in _judgements(contents):
+        case = ET.SubElement(suite, "testcase", classname=f"hydra.kafka.{contents.kind}", name=_legal(name))
+        text = _legal("\n".join(lines))
+        if verdict != "pass":
+            _not_passed(case, verdict, text)
+        else:
+            ET.SubElement(case, "system-out").text = text
+    return suite
 
 
 def _case(point: ReportPoint, kind: str) -> ET.Element:
     case = ET.Element(
         "testcase", classname=f"hydra.kafka.{kind}", name=_legal(point.label), time=f"{_took_s(point):.3f}"
     )
-    if point.verdict != "pass":
-        tag = "failure" if point.verdict == "fail" else "error"
-        reasons = [_legal(reason) for reason in point.reasons]
-        ET.SubElement(case, tag, type=point.verdict, message=reasons[0] if reasons else "").text = "\n".join(reasons)
+    if point.verdict != "pass" and _is_judged(point, kind):
+        _not_passed(case, point.verdict, "\n".join(map(_legal, point.reasons)))
     ET.SubElement(case, "system-out").text = "\n".join(
-        f"run {index}: {key} = {number(value)}"
-        for index, result in enumerate(point.results, 1)
-        for key, value in sorted(result.seed_keys().items())
+        [
+            *([] if point.verdict == "pass" else map(_legal, (f"verdict: {point.verdict}", *point.reasons))),
+            *(
+                f"run {index}: {key} = {'not measured' if value is None else number(value)}"
+                for index, result in enumerate(point.results, 1)
+                for key, value in sorted(measured_keys(result).items())
+            ),
+        ]
     )
     return case
 
 
-def _sides_case(sides: SidesCompared, tolerance_percent: float) -> ET.Element:
-    case = ET.Element("testcase", classname="hydra.kafka.ab", name="B / A")
-    verdict, lines = judgement(sides.effect, tolerance_percent=tolerance_percent)
-    if unsteady := unsteady_line(sides):
-        verdict, lines = "indeterminate", [unsteady]
-    if verdict != "pass":
-        tag = "failure" if verdict == "fail" else "error"
-        ET.SubElement(case, tag, type=verdict, message=_legal(lines[0])).text = _legal("\n".join(lines))
-    return case
+def _is_judged(point: ReportPoint, kind: str) -> bool:
+    """Whether the verdict of a point counts in its command's exit code."""
+    if kind in SEARCHES:
+        return False
+    return kind != "ab" or any(run.exit_code in BROKEN_EXIT_CODES for run in point.runs)
+
+
+def _judgements(contents: ReportContents) -> Iterator[tuple[str, str, list[str]]]:
+    """(name, verdict, sentences) of what a command judges beside its points."""
+    for found in contents.answers:
+        verdict = VERDICT_OF_EXIT_CODE[found.answer.exit_code]
+        yield found.question, verdict, [answer_sentence(found.answer, unit=found.unit)]
+    if contents.tuned is not None:
+        yield "lowest latency", VERDICT_OF_EXIT_CODE[contents.tuned.exit_code], [tuning_sentence(contents.tuned)]
+    if contents.sides is not None:
+        verdict, lines = judgement(contents.sides.effect, tolerance_percent=contents.tolerance_percent)
+        unsteady = unsteady_line(contents.sides)
+        yield "B / A", "indeterminate" if unsteady else verdict, [unsteady] if unsteady else lines
+    if contents.missing:
+        yield "complete", "indeterminate", [f"Not complete: {contents.missing}"]
+
+
+def _not_passed(case: ET.Element, verdict: str, text: str) -> None:
+    tag = "failure" if verdict == "fail" else "error"
+    ET.SubElement(case, tag, type=verdict, message=text.partition("\n")[0]).text = text
 
 
 def _took_s(point: ReportPoint) -> float:
@@ -147,7 +183,10 @@ def comparison_junit(found: Comparison) -> bytes:
         # Of a skipped test the schema has no type, and many readers show its message only.
         kind: dict[str, str] = {} if tag == "skipped" else {"type": state}
         ET.SubElement(case, tag, kind, message=_legal(told[0])).text = _legal("\n".join(told))
-    return _document(suite)
+    if found.missing[1]:
+        case = ET.SubElement(suite, "testcase", classname="hydra.compare", name="B is complete")
+        _not_passed(case, "indeterminate", _legal(f"not complete: {found.missing[1]}"))
+    return _document([suite])
 
 
 def _point_lines(found: Comparison, name: str, state: PointState) -> list[str]:
@@ -159,14 +198,15 @@ def _point_lines(found: Comparison, name: str, state: PointState) -> list[str]:
     return [state, *verdicts, *(f"{item.metric}: {item.state} ({item.why})" for item in items if item.why)]
 
 
-def _document(suite: ET.Element) -> bytes:
-    """The document of a suite, whose cases are counted."""
-    for attribute, path in (
-        ("tests", ""), ("failures", "/failure"), ("errors", "/error"), ("skipped", "/skipped"),
-    ):  # fmt: skip
-        suite.set(attribute, str(len(suite.findall(f"testcase{path}"))))
+def _document(suites: Sequence[ET.Element]) -> bytes:
+    """The document of suites, whose cases are counted."""
     root = ET.Element("testsuites")
-    root.append(suite)
+    for suite in suites:
+        for attribute, path in (
+            ("tests", ""), ("failures", "/failure"), ("errors", "/error"), ("skipped", "/skipped"),
+        ):  # fmt: skip
+            suite.set(attribute, str(len(suite.findall(f"testcase{path}"))))
+        root.append(suite)
     ET.indent(root)
     text: str = ET.tostring(root, encoding="unicode")
     return f'<?xml version="1.0" encoding="utf-8"?>\n{text}\n'.encode()

@@ -315,6 +315,6 @@ def _interval_bars(found: Sequence[tuple[float, tuple[float, float] | None]]) ->
 
 
 def _limit_text(answer: SearchAnswer) -> str:
-    limit = "at least: the broker was not the limit" if answer.at_least else "the broker's limit"
+    limit = "at least: the broker's limit was not found" if answer.at_least else "the broker's limit"
     limit = limit if answer.confirmed else f"{limit}; not confirmed"
     return limit if answer.interval is None else f"{limit}; {interval_text(answer.interval)} in 95 %"

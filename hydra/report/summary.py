@@ -22,7 +22,7 @@ SEARCHES = frozenset({"maxrate", "maxclients", "frontier", "tune"})
 
 SHOWN_REASONS = 5
 
-_OF_EXIT_CODE: Mapping[int, str] = {0: "pass", 1: "fail", 3: "indeterminate"}
+VERDICT_OF_EXIT_CODE: Mapping[int, str] = {0: "pass", 1: "fail", 3: "indeterminate"}
 
 
 def overall_verdict(contents: ReportContents) -> str:
@@ -32,12 +32,14 @@ def overall_verdict(contents: ReportContents) -> str:
 
 
 def _verdict(contents: ReportContents) -> str:
+    if contents.parts:
+        return worst_verdict(map(overall_verdict, contents.parts))
     if contents.sides is not None:
-        return _OF_EXIT_CODE[contents.sides.exit_code]
+        return VERDICT_OF_EXIT_CODE[contents.sides.exit_code]
     if contents.answers:
-        return _OF_EXIT_CODE[worst_exit_code(each.answer.exit_code for each in contents.answers)]
+        return VERDICT_OF_EXIT_CODE[worst_exit_code(each.answer.exit_code for each in contents.answers)]
     if contents.tuned is not None:
-        return "pass" if contents.tuned.best_costs else "fail"
+        return VERDICT_OF_EXIT_CODE[contents.tuned.exit_code]
     if contents.kind in SEARCHES:
         return "indeterminate"
     return worst_verdict(point.verdict for point in contents.points)
@@ -50,6 +52,20 @@ def summary_lines(contents: ReportContents) -> list[str]:
 
 
 def _lines(contents: ReportContents) -> list[str]:
+    if any(part.kind in SEARCHES or part.sides is not None for part in contents.parts):
+        return [f"{part.source}: {line}" for part in contents.parts for line in _lines(part)]
+    judged = _judged_lines(contents)
+    if judged:
+        return judged
+    if not contents.points:
+        return ["Nothing was measured."]
+    if len(contents.points) == 1:
+        return _single_lines(contents.points[0])
+    return _point_lines(contents.points)
+
+
+def _judged_lines(contents: ReportContents) -> list[str]:
+    """What was judged beside the points: answers of a search, two settings, a tuning."""
     if contents.answers:
         return [
             f"{each.question[:1].upper()}{each.question[1:]}: {answer_sentence(each.answer, unit=each.unit)}"
@@ -57,13 +73,7 @@ def _lines(contents: ReportContents) -> list[str]:
         ]
     if contents.sides is not None:
         return [_side_line(contents.sides, contents.tolerance_percent)]
-    if contents.tuned is not None:
-        return [f"Lowest latency: {tuning_sentence(contents.tuned)}"]
-    if not contents.points:
-        return ["Nothing was measured."]
-    if len(contents.points) == 1:
-        return _single_lines(contents.points[0])
-    return _point_lines(contents.points)
+    return [f"Lowest latency: {tuning_sentence(contents.tuned)}"] if contents.tuned is not None else []
 
 
 def _side_line(sides: SidesCompared, tolerance_percent: float) -> str:
@@ -72,7 +82,7 @@ def _side_line(sides: SidesCompared, tolerance_percent: float) -> str:
         return unsteady_line(sides)
     if worse := [item.metric for item in sides.effect.differences if item.state == "worse"]:
         return f"B is WORSE than A: {', '.join(worse)}"
-    if sides.exit_code:
+    if sides.effect.exit_code:
         return "NO ANSWER: whether B is worse than A was not judged"
     return f"B is not shown to be worse than A by more than {tolerance_percent:g} %"
 

@@ -160,7 +160,10 @@ def _search_cards(contents: ReportContents, verdict: str) -> list[Card]:
         found = _answer_card(answers[0]) if len(answers) == 1 else _answers_card(answers)
         p99 = _p99_at(points, answers)
     limits = any(not each.answer.at_least for each in answers) or contents.tuned is not None
-    words = {**VERDICTS, "pass": "Found" if limits else "All of the range passed", "fail": "Nothing passed"}
+    found_text = "Found" if limits else "All of the range passed"
+    if contents.tuned is not None and not (contents.tuned.gained or contents.tuned.best == contents.tuned.start):
+        found_text = "No gain shown"
+    words = {**VERDICTS, "pass": found_text, "fail": "Nothing passed"}
     return [
         Card("Verdict", words[verdict], _counted(contents), verdict),
         found,
@@ -174,7 +177,7 @@ def _search_cards(contents: ReportContents, verdict: str) -> list[Card]:
 def answer_text(answer: SearchAnswer, unit: str) -> str:
     """The limit in a few words."""
     if answer.best is None:
-        return "none"
+        return "not known" if answer.at_least else "none"
     return f"{'at least ' if answer.at_least else ''}{answer.best:,.10g} {unit}"
 
 
@@ -188,7 +191,8 @@ def _answer_card(found: SearchResult) -> Card:
     elif answer.limited_by == "range":
         told.append("all of the range passed")
     elif answer.limited_by == "trials":
-        told.append("all runs passed, and none was left")
+        above = "all runs passed" if answer.above is None else f"{answer.above:,.10g} is too much for the broker"
+        told.append(f"{above}, and no run was left to look {'further' if answer.above is None else 'between'}")
     elif answer.above is not None and not answer.at_least:
         told.append(f"{answer.above:,.10g} is too much for the broker")
     if answer.limited_by in LIMIT_WORDS:
@@ -237,22 +241,25 @@ def _is_at(point: ReportPoint, found: SearchResult) -> bool:
 def _tuned_cards(tuned: TuningResult) -> tuple[Card, Card]:
     """The best setting, and its p99."""
     if not tuned.best_costs:
-        return Card("Best setting", "none", "no setting passed", "fail"), Card("p99 with it", NOT_MEASURED)
-    gain = (
-        ""
-        if tuned.best == tuned.start
-        else "better than the start"
-        if tuned.gained
-        else "no difference beyond the noise"
-    )
-    setting = Card("Best setting", changes_text(tuned.best), gain or "it is the one to begin with")
+        value, look = ("not known", "indeterminate") if tuned.unjudged else ("none", "fail")
+        told = f"no run passed, and {tuned.unjudged:,} of {tuned.trials:,} were not judged" if tuned.unjudged else ""
+        return Card("Best setting", value, told or "no setting passed", look), Card("p99 with it", NOT_MEASURED)
+    best = changes_text(tuned.best)
+    if tuned.best == tuned.start:
+        setting = Card("Best setting", best, "it is the one to begin with")
+    elif tuned.gained:
+        setting = Card("Best setting", best, "better than the start")
+    else:
+        told = f"{best}: no difference beyond the noise to {changes_text(tuned.start)}, the start"
+        setting = Card("Best setting", "no winner", told, "indeterminate")
     before = (
         f"with the setting to begin with: {spread(tuned.start_costs, three_digits)} ms"
         if tuned.start_costs
-        else ("the setting to begin with did not pass")
+        else "the setting to begin with did not pass"
     )
     detail = before if tuned.best != tuned.start else counted(len(tuned.best_costs), "run")
-    return setting, Card("p99 with it", f"{spread(tuned.best_costs, three_digits)} ms", detail)
+    heading = "p99 with it" if setting.value == best else "p99 of the best one"
+    return setting, Card(heading, f"{spread(tuned.best_costs, three_digits)} ms", detail)
 
 
 def _side_cards(contents: ReportContents, verdict: str) -> list[Card]:

@@ -7,6 +7,7 @@ from pprint import pformat
 
 from hydra.accounting.result import Result
 from hydra.accounting.stats import Refusal
+from hydra.accounting.totals import metric_value
 from hydra.options.options import Options
 from hydra.options.order import RunOrder
 from hydra.run.record import RunRecord
@@ -40,10 +41,12 @@ def verdict_line(result: Result, order: RunOrder, refusals: Sequence[Refusal] = 
     totals, latency, options = result.totals, result.latency, order.options
     missing = totals.clients_missing + totals.clients_never_started
     present = f"{totals.clients_asked - missing:,} of " if missing else ""
+    lost, asked = metric_value("loss", totals, latency), f"{options.msg_rate:,.10g} records/s"
+    sent = metric_value("tx_rate", totals, latency)
     parts = [
         f"{present}{totals.clients_asked:,} clients",
-        f"sent {number(totals.tx_rate_per_s)} of {options.msg_rate:,.10g} records/s",
-        f"lost {totals.records_lost - totals.records_unread:,}",
+        f"what was sent of {asked} not measured" if sent is None else f"sent {number(sent)} of {asked}",
+        "loss not measured" if lost is None else f"lost {lost:,.0f}",
     ]
     if totals.records_unread:
         parts.append(f"unread {totals.records_unread:,}")

@@ -8,7 +8,7 @@ from hydra.report.comparison_plots import series_figure
 from hydra.report.comparison_text import (
     TREND_COLUMNS,
     changes_in_order,
-    steady_line,
+    steady_lines,
     trend_cells,
     trend_judgement,
 )
@@ -47,7 +47,7 @@ def trend_page(found: Sequence[Series], *, tolerance_percent: float) -> str:
             f"a change counts beyond {tolerance_percent:g} %",
         ],
         verdict=verdict,
-        summary=[*_shortened(lines), steady_line(found)],
+        summary=[*_shortened(lines), *steady_lines(found)],
         figures={f"changed_{index}": made for index, made in enumerate(figures)},
         left_out_figures=max(0, len(changed) - MAX_FIGURES),
         columns=TREND_COLUMNS,

@@ -8,6 +8,7 @@ each part again.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 
@@ -15,10 +16,14 @@ ALPHA = 0.01
 """The share of shuffled series that may be divided as clearly: nightly jobs look at many figures."""
 
 PERMUTATIONS = 499
+SHORT, SHORT_PERMUTATIONS = 16, 4999
+"""Of a part that is short the clearest division is only just rare enough: by fewer shuffles chance would decide."""
+
 MIN_PART = 3
 """Results on each side of a change: with fewer, an outlier would be one."""
 
-MIN_RESULTS = 2 * MIN_PART
+MIN_RESULTS = next(size for size in range(2 * MIN_PART, 100) if 2 / math.comb(size, size // 2) <= ALPHA)
+"""With fewer, more than ALPHA of all shuffles are divided as clearly as is possible at all: nothing can be shown."""
 
 
 def change_points(values: Sequence[float], *, seed: int = 1) -> list[int]:
@@ -69,12 +74,13 @@ def permutation_p(values: Sequence[float], distance: float, *, seed: int) -> flo
     chance = random.Random(seed)  # noqa: S311  # the same shuffles each time
     shuffled = list(values)
     as_far = 1
-    for done in range(1, PERMUTATIONS + 1):
+    permutations = SHORT_PERMUTATIONS if len(values) <= SHORT else PERMUTATIONS
+    for done in range(1, permutations + 1):
         chance.shuffle(shuffled)
         as_far += best_split(shuffled)[1] >= distance - 1e-12 * abs(distance)
-        if as_far > ALPHA * (PERMUTATIONS + 1):
+        if as_far > ALPHA * (permutations + 1):
             return as_far / (done + 1)  # no further shuffle could make it small enough
-    return as_far / (PERMUTATIONS + 1)
+    return as_far / (permutations + 1)
 
 
 def beside(values: Sequence[float], at: int, changes: Sequence[int]) -> tuple[Sequence[float], Sequence[float]]:

@@ -34,21 +34,64 @@ def points_by_name(saved: SavedRecord) -> dict[str, tuple[RunRecord, ...]]:
     return {name: runs for name, runs in found.items() if runs}
 
 
+def absent_clients(run: RunRecord) -> int:
+    """Clients of which nobody knows what they received."""
+    if run.result is None:
+        return 0
+    return run.result.totals.clients_missing + run.result.totals.clients_never_started
+
+
 def unjudged_reason(run: RunRecord) -> str:
-    """Why a run says nothing about what the broker does; empty if it does say something."""
+    """Why a run says nothing about what the broker does; empty if it does say something.
+
+    A run in which the broker gave way does, whatever its verdict: what was left unread, or was not sent in time, is
+    what the broker did not carry.
+    """
     if run.result is None:
         return "no result"
     limit = run.result.bottleneck.limit
-    if run.result.bottleneck.harness_limited or limit not in {"none", "broker"}:
-        return f"the limit was {'the harness' if run.result.bottleneck.harness_limited else limit}"
-    return "indeterminate" if run.result.verdict == "indeterminate" else ""
+    if run.result.bottleneck.harness_limited:
+        return "the limit was the harness"
+    if limit not in {"none", "broker"}:
+        return "who was the limit is not known" if limit == "unknown" else f"the limit was {limit}"
+    return "clients are missing" if absent_clients(run) and run.result.verdict == "indeterminate" else ""
+
+
+def left_out_reason(run: RunRecord, metric: str) -> str:
+    """Why this metric of a run is not judged; empty if it is.
+
+    Whoever was the limit, a loss that was proven is a fact, and so is that nothing was lost where every client told
+    what it received and had read all of it.
+    """
+    if run.result is None or metric not in LOSSES:
+        return unjudged_reason(run)
+    limit, totals = run.result.bottleneck.limit, run.result.totals
+    if run.result.verdict == "fail" and metric_value("loss", totals, run.result.latency):
+        return ""
+    if limit == "unknown":
+        return unjudged_reason(run)
+    if absent_clients(run):
+        return "clients are missing"
+    proven = not totals.records_unread or (metric == "failing_clients" and limit == "broker")
+    return "" if proven else "deliveries were unread"
 
 
 def counts(run: RunRecord, metric: str) -> bool:
-    """Whether this metric of a run is judged. Loss is, unless nobody can say where it came from."""
+    """Whether this metric of a run is judged."""
+    return not left_out_reason(run, metric)
+
+
+def at_best(run: RunRecord, metric: str) -> bool:
+    """Whether the broker would have been no better than this value, and maybe worse.
+
+    So it is with latencies where deliveries were unread, which took longer than all others, and with losses where
+    something else kept the load away from the broker.
+    """
+    if run.result is None:
+        return False
     if metric in LOSSES:
-        return run.result is not None and run.result.verdict in {"pass", "fail"}
-    return not unjudged_reason(run)
+        return bool(unjudged_reason(run))
+    return metric.startswith("e2e_") and run.result.totals.records_unread > 0
 
 
 def metric_values(runs: Sequence[RunRecord], metric: str) -> list[float]:

@@ -31,6 +31,9 @@ SweepKind = Literal["sweep", "batchsize", "ab", "maxrate", "maxclients", "fronti
 EXIT_CODES_WORST_FIRST = (*range(192, 128, -1), 70, 4, 2, 1, 3, 0)
 """Interruptions (128 + the signal's number) and errors, then loss, then what is indeterminate. A run has no others."""
 
+BROKEN_EXIT_CODES = EXIT_CODES_WORST_FIRST[: EXIT_CODES_WORST_FIRST.index(1)]
+"""Interruptions and errors: worse than any judgement."""
+
 VERDICTS_WORST_FIRST = ("error", "fail", "indeterminate", "pass")
 
 
@@ -115,12 +118,38 @@ class SweepRecord:
 
     @property
     def exit_code(self) -> int:
-        """Of a sweep the worst of its points; of a search whether it has an answer."""
+        """Of a sweep the worst of its points; of a search whether it has an answer. What is cut short is never 0."""
+        code = self._exit_code()
+        return 3 if code == 0 and self.missing else code
+
+    def _exit_code(self) -> int:
         if self.tuned is not None:
-            return 0 if self.tuned.best_costs else 1
+            return self.tuned.exit_code
         if self.answers:
             return worst_exit_code(found.answer.exit_code for found in self.answers)
-        return worst_exit_code(point.exit_code for point in self.points)
+        worst = worst_exit_code(point.exit_code for point in self.points)
+        # Trials of a search are to fail: without an answer that says nothing.
+        return 3 if self.search is not None and worst not in BROKEN_EXIT_CODES else worst
+
+    @property
+    def missing(self) -> str:
+        """What was not measured of a sweep or search that was interrupted, or still goes on; empty for nothing."""
+        if self.plan is not None:
+            runs = {point.number: len(point.runs) for point in self.points}
+            planned, repeats = len(self.plan.points), self.plan.repeats
+            if absent := planned - sum(made > 0 for made in runs.values()):
+                return f"{absent:,} of {planned:,} points were not measured"
+            left = sum(max(0, repeats - made) for made in runs.values())
+            return f"{left:,} of {planned * repeats:,} runs were not made" if left else ""
+        if self.search is None:
+            return ""
+        if self.kind == "tune":
+            return "" if self.tuned is not None else "the search has not ended"
+        wanted = len(self.search.clients) or 1
+        left = wanted - len(self.answers)
+        if left <= 0:
+            return ""
+        return "the search has not ended" if wanted == 1 else f"{left:,} of {wanted:,} limits were not found"
 
 
 SavedRecord = RunRecord | PointRecord | SweepRecord

@@ -17,6 +17,7 @@ from hydra.options.order import RunOrder
 from hydra.run.clock import Clock, duration
 from hydra.run.protocols import Progress
 from hydra.run.record import RunRecord, failed_record
+from hydra.sweep.counted_runs import unjudged_reason
 from hydra.sweep.folder import SweepFolder
 from hydra.sweep.plan import CLIENTS, SweepPlan, SweepPoint, changes_text, format_value, seconds_left, with_changes
 from hydra.sweep.record import PointRecord, SearchResult, SweepRecord, compact_run
@@ -121,7 +122,7 @@ class SweepRunner:
         start = {axis.name: getattr(sweep.options, axis.name) for axis in axes}
         while True:
             trials = [
-                TuningTrial({name: record.changes[name] for name in start}, tuning_cost(record.runs[-1]))
+                tuning_trial({name: record.changes[name] for name in start}, record.runs[-1])
                 for record in self._records()
             ]
             step = next_setting(trials, axes, start)
@@ -129,7 +130,9 @@ class SweepRunner:
                 return step
             record = self._try(sweep.options, step, f"run {len(trials) + 1}")
             cost = tuning_cost(record.runs[-1])
-            metric = "no pass" if cost is None else f"{TUNING_METRIC} {cost:.3g} {TUNING_UNIT}"
+            why = unjudged_reason(record.runs[-1])
+            no_pass = f"not judged ({why})" if why else "no pass"
+            metric = no_pass if cost is None else f"{TUNING_METRIC} {cost:.3g} {TUNING_UNIT}"
             self._progress.note(f"{changes_text(step)}: {metric}")
 
     def _try(self, options: Options, changes: dict[str, object], place: str) -> PointRecord:
@@ -156,6 +159,12 @@ class SweepRunner:
                 hint="fix the cause, then continue with --resume",
             )
         return record
+
+
+def tuning_trial(setting: dict[str, object], run: RunRecord) -> TuningTrial:
+    """The run as a trial of a tuning. A fail is a fact, whoever was the limit."""
+    failed = run.result is not None and run.result.verdict == "fail"
+    return TuningTrial(setting, tuning_cost(run), judged=failed or not unjudged_reason(run))
 
 
 @dataclass(frozen=True)

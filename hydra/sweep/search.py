@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from hydra.errors import CapacityError, UsageError
@@ -40,7 +40,8 @@ CONFIRMED_BY = 2
 """Trials with the same outcome that confirm a value."""
 
 INTERVAL_BRACKETS = 3
-"""An interval that is no wider than so many brackets of the asked precision (or steps) is narrow enough."""
+"""An interval that is no wider than so many brackets of the asked precision (or steps) is narrow enough, and so is the
+bracket of an answer."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ class SearchAnswer:
     """The lowest value above it that is not good; None when the range ended first."""
     limited_by: Limit
     """What stopped the search above ``best``. Only "broker" makes it the broker's limit. "range": all of the range is
-    good; "trials": all trials were good until none was left."""
+    good; "trials": none was left before the limit was found as precisely as was asked."""
     confirmed: bool
     """Whether ``best`` was good twice."""
     trials: int
@@ -109,11 +110,12 @@ class SearchAnswer:
     """Why ``above`` is not good."""
     interval: tuple[float, float] | None = None
     """Of 95 %, from all trials: where half of the runs are good. None where the broker's limit was not found."""
+    at_least: bool = field(init=False, default=True)
+    """Whether the broker may well carry more than ``best``. It follows from ``limited_by``, and is in the file for who
+    reads no more than ``best``."""
 
-    @property
-    def at_least(self) -> bool:
-        """Whether the broker may well carry more."""
-        return self.limited_by != "broker"
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "at_least", self.limited_by != "broker")
 
     @property
     def exit_code(self) -> int:
@@ -183,9 +185,14 @@ def _repeated(
     if best is None or above is None or interval is None:
         return None
     low, high = interval
-    if high - low <= INTERVAL_BRACKETS * max(within.precision * low, within.step):
+    if high - low <= _narrow_enough(low, within):
         return None
     return NextTrial(min((best, above), key=lambda value: sum(_counts(trials, value))), "repeat")
+
+
+def _narrow_enough(low: float, within: SearchRange) -> float:
+    """How wide an interval, or the bracket of an answer, may be that begins here."""
+    return INTERVAL_BRACKETS * max(within.precision * low, within.step)
 
 
 def _interval(trials: Sequence[SearchTrial], best: float | None, above: float | None) -> tuple[float, float] | None:
@@ -238,6 +245,8 @@ def _answer(
         limited_by, outcome = _limit(trials, above)
         failed = (trial for trial in trials if (trial.value, trial.outcome) == (above, outcome))
         reason = next((trial.reason for trial in failed if trial.reason), "")
+        if limited_by == "broker" and best is not None and above - best > _narrow_enough(best, within):
+            limited_by = "trials"
     elif best is not None and best < within.highest:
         limited_by = "trials"
     return SearchAnswer(
@@ -280,7 +289,12 @@ def answer_sentence(answer: SearchAnswer, *, unit: str) -> str:
     if answer.above is None:
         end = "the end of the range" if answer.limited_by == "range" else "where the runs were used up"
         return f"at least {answer.best:,.10g} {unit}, {end}; {confirmed}, {runs}"
-    if not answer.at_least:
+    if answer.limited_by == "trials":
+        limit = (
+            f"at least {answer.best:,.10g} {unit}: {answer.above:,.10g} is too much for the broker, and no run was left"
+            " to look between"
+        )
+    elif not answer.at_least:
         limit = f"{answer.best:,.10g} {unit}: {answer.above:,.10g} is too much for the broker"
     else:
         limit = f"at least {answer.best:,.10g} {unit}: at {answer.above:,.10g} the limit was {limiter}, not the broker"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Literal
 
 from hydra.errors import UsageError
 from hydra.options.thresholds import METRICS
-from hydra.sweep.change_points import beside, change_points
+from hydra.sweep.change_points import MIN_RESULTS, beside, change_points
 from hydra.sweep.counted_runs import COMPARED_METRICS, FLOORS, counts, metric_values, points_by_name
 from hydra.sweep.folder import SWEEP_FILE, load_results
 from hydra.sweep.judgement import shift_interval
@@ -44,6 +45,13 @@ class Series:
     changes: tuple[Change, ...]
     ranges: tuple[tuple[float, float], ...] = ()
     """The lowest and the highest of the runs that each value is the median of."""
+    newest: bool = True
+    """Whether the newest of all results has a value of it that counts."""
+
+    @property
+    def too_few(self) -> bool:
+        """Whether no change could be shown, whatever the values."""
+        return len(self.values) < MIN_RESULTS and not self.changes
 
     @property
     def worse(self) -> bool:
@@ -84,7 +92,19 @@ def trend(history: Sequence[SavedRecord], *, tolerance_percent: float) -> list[S
             for metric in COMPARED_METRICS:
                 if values := metric_values([run for run in runs if counts(run, metric)], metric):
                     gathered.setdefault((point, metric), []).append((started_at(saved), values))
-    return [_series(point, metric, found, tolerance_percent) for (point, metric), found in gathered.items()]
+    newest = max(map(started_at, history), default="")
+    series = [_series(point, metric, found, tolerance_percent) for (point, metric), found in gathered.items()]
+    return [dataclasses.replace(each, newest=each.times[-1] == newest) for each in series]
+
+
+def trend_exit_code(found: Sequence[Series]) -> int:
+    """1: the last change of a metric was for the worse; 3: nobody can say; 0: nothing is worse.
+
+    Nobody can say where every series is too short to show a change, or nothing of the newest result counts.
+    """
+    if any(series.worse for series in found):
+        return 1
+    return 0 if any(series.newest and not series.too_few for series in found) else 3
 
 
 def _series(point: str, metric: str, found: Sequence[tuple[str, list[float]]], tolerance_percent: float) -> Series:

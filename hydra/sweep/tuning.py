@@ -34,6 +34,8 @@ class TuningTrial:
     setting: dict[str, object]
     cost: float | None
     """The metric; None: the run was not a pass."""
+    judged: bool = True
+    """Whether the run says something about the broker: where the harness was the limit, no pass says nothing."""
 
 
 @dataclass(frozen=True)
@@ -44,17 +46,24 @@ class TuningResult:
     unit: str
     start: dict[str, object]
     best: dict[str, object]
+    """The setting with the lowest cost of those that passed; the start where none did."""
     start_costs: tuple[float, ...]
     """Of each trial that passed."""
     best_costs: tuple[float, ...]
     trials: int
+    start_trials: int = 0
+    """Of the start alone, with those that did not pass."""
+    best_trials: int = 0
+    unjudged: int = 0
+    """Trials that say nothing about the broker."""
+    gained: bool = False
+    """Whether ``best`` is shown to be better than the start: it passed in all of its final trials, and the worst of
+    them is better than the best one of as many judged trials of the start."""
 
     @property
-    def gained(self) -> bool:
-        """Whether the best setting's worst trial is better than the start's best one."""
-        if not self.best_costs or self.start == self.best:
-            return False
-        return not self.start_costs or max(self.best_costs) < min(self.start_costs)
+    def exit_code(self) -> int:
+        """0: a setting passed; 1: none did; 3: none did, and not all trials were judged."""
+        return 0 if self.best_costs else 3 if self.unjudged else 1
 
 
 def tuning_cost(run: RunRecord) -> float | None:
@@ -85,14 +94,26 @@ def next_setting(
     again = min((dict(start), best), key=lambda setting: len(tried[_key(setting)]))
     if len(tried[_key(again)]) < FINAL_TRIALS and best != start:
         return again
+    return _result(trials, start, best)
+
+
+def _result(trials: Sequence[TuningTrial], start: Setting, best: Setting) -> TuningResult:
+    first, last = ([trial for trial in trials if _key(trial.setting) == _key(setting)] for setting in (start, best))
+    start_costs, best_costs = (tuple(each.cost for each in made if each.cost is not None) for made in (first, last))
+    beaten = [math.inf if each.cost is None else each.cost for each in first if each.judged]
+    shown = len(best_costs) == len(last) >= FINAL_TRIALS <= len(beaten)
     return TuningResult(
         metric=TUNING_METRIC,
         unit=TUNING_UNIT,
         start=dict(start),
-        best=best,
-        start_costs=_passed(tried[_key(start)]),
-        best_costs=_passed(tried[_key(best)]),
+        best=dict(best),
+        start_costs=start_costs,
+        best_costs=best_costs,
         trials=len(trials),
+        start_trials=len(first),
+        best_trials=len(last),
+        unjudged=sum(not each.judged for each in trials),
+        gained=best != start and shown and max(best_costs) < min(beaten),
     )
 
 
@@ -100,22 +121,29 @@ def _key(setting: Setting) -> str:
     return changes_text(dict(sorted(setting.items())))
 
 
-def _passed(costs: Sequence[float]) -> tuple[float, ...]:
-    return tuple(cost for cost in costs if cost < math.inf)
-
-
 def tuning_sentence(tuned: TuningResult) -> str:
     """The result in words."""
+    runs = f"{tuned.trials} runs"
+    if tuned.unjudged:
+        runs += f", of which {tuned.unjudged} were not judged: the broker was not the limit, or clients were missing"
     if not tuned.best_costs:
-        return f"no setting passed; {tuned.trials} runs"
-    best = changes_text(tuned.best)
+        return f"{'no answer: no run passed' if tuned.unjudged else 'no setting passed'}; {runs}"
+    best, start = changes_text(tuned.best), changes_text(tuned.start)
+    cost = f"{tuned.metric} {_range(tuned.best_costs, tuned.unit)}{_of(tuned.best_costs, tuned.best_trials)}"
     if tuned.best == tuned.start:
-        return f"{best} is the best of what was tried ({tuned.metric} {_range(tuned.best_costs, tuned.unit)})"
-    answer = f"{best}: {tuned.metric} {_range(tuned.best_costs, tuned.unit)}"
+        return f"{best} is the best of what was tried ({cost})"
     if not tuned.start_costs:
-        return f"{answer}; the setting to begin with did not pass; {tuned.trials} runs"
-    answer += f" instead of {_range(tuned.start_costs, tuned.unit)}"
-    return f"{answer}; {'' if tuned.gained else 'no difference beyond the noise; '}{tuned.trials} runs"
+        before = "the setting to begin with did not pass"
+        return f"{best}: {cost}; {before}{'' if tuned.gained else ', which does not show a gain'}; {runs}"
+    before = f"instead of {_range(tuned.start_costs, tuned.unit)}{_of(tuned.start_costs, tuned.start_trials)}"
+    if tuned.gained:
+        return f"{best}: {cost} {before}; {runs}"
+    return f"no winner: {best} shows no difference beyond the noise to {start}: {cost} {before}; {runs}"
+
+
+def _of(costs: Sequence[float], trials: int) -> str:
+    """In how many of its trials a setting passed, where not in all."""
+    return f", passed in {len(costs)} of {trials}" if len(costs) < trials else ""
 
 
 def _range(costs: Sequence[float], unit: str) -> str:

@@ -14,8 +14,11 @@ from hydra.files.atomic_write import write_json
 from hydra.options.options import Options
 from hydra.options.order import RunOrder
 from hydra.run.record import RunRecord
+from hydra.sweep.record import SearchSettings
 from tests.facts import NO_LATENCY, made_result
+from tests.samples import result as sample_result
 from tests.samples import run as sample_run
+from tests.samples import sweep as sample_sweep
 
 ASKED = Options(total_sub_apps=3)
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\r\nfaked \u202e\x00"
@@ -34,7 +37,8 @@ def test_a_file_is_shown_as_its_run_was_and_has_its_exit_code(call, verdict, cod
     found, out, err = call("show", "result.json")
     assert (found, err) == (code, "")
     assert "30 clients (3 apps x 10)" in out
-    line = "0 clients, sent 0 of 1,000 records/s, lost 0, p99 3.25 ms (of which harness: linger <= 5 ms)"
+    unmeasured = "what was sent of 1,000 records/s not measured, loss not measured"
+    line = f"0 clients, {unmeasured}, p99 3.25 ms (of which harness: linger <= 5 ms)"
     assert out.startswith(f"{verdict.upper()}  {line}\n  because\n")
     assert "  note: by the way\n" in out
     assert "  limit: not reached\n" in out
@@ -144,3 +148,26 @@ def test_hostile_text_does_nothing_to_the_terminal(call, number):
     assert "owned" in out
     assert all(char.isprintable() for char in (out + err).replace("\n", ""))
     assert not any(line.startswith("faked") for line in out.splitlines())
+
+
+@pytest.mark.parametrize("kind", ["sweep", "ab"])
+def test_what_was_cut_short_says_what_is_missing_and_is_not_green(call, kind):
+    made = sample_sweep([{"clients": clients} for clients in (10, 20, 30)], kind=kind, repeats=4)
+    sides = [{"side": side} if kind == "ab" else {"clients": 10} for side in ("A", "B", "A again")]
+    points = (dataclasses.replace(point, changes=side) for point, side in zip(made.points, sides, strict=True))
+    made = dataclasses.replace(made, points=tuple(points))
+    write_json(Path("whole.json"), made)
+    cut = dataclasses.replace(made, points=tuple(dataclasses.replace(p, runs=p.runs[:3]) for p in made.points))
+    write_json(Path("cut.json"), cut)
+    assert call("show", "whole.json")[0] == 0
+    code, out, err = call("show", "cut.json")
+    assert (code, err) == (3, "")
+    assert out.endswith("NOT COMPLETE: 3 of 12 runs were not made\n")
+
+
+def test_a_search_that_was_cut_short_has_no_answer_whatever_its_trials_were(call):
+    failed = sample_sweep([{"msg_rate": 9e5}], kind="maxrate", of=lambda *_: sample_run(made=sample_result("fail")))
+    write_json(Path("cut.json"), dataclasses.replace(failed, plan=None, search=SearchSettings()))
+    code, out, _err = call("show", "cut.json")
+    assert code == 3
+    assert out.endswith("NOT COMPLETE: the search has not ended\n")

@@ -47,10 +47,34 @@ def test_a_faster_night_and_a_steady_series_are_no_failure(call):
 
 
 def test_too_few_results_are_no_answer(call):
-    write_nights([10.0] * 5)
-    code, _out, err = call("trend", "nights")
-    assert code == 3
-    assert "no point has 6 results" in err
+    write_nights([10.0] * 5 + [20.0] * 4)
+    code, out, err = call("trend", "nights")
+    assert (code, out, err.count("\n")) == (3, "", 1)
+    assert "too few to show a change: no point has 10 results that count" in err
+
+
+def test_ten_results_are_enough_and_series_with_fewer_are_named(call):
+    write_nights([10.0] * 5 + [20.0] * 5)
+    for number in range(1, 7):
+        made = sweep([{"clients": 20}], of=lambda point, _repeat: run(point.options))
+        made = dataclasses.replace(made, started_at=f"2026-11-{number:02}T04:00:00.000+00:00")
+        (Path("nights") / f"other-{number}.json").write_bytes(encode(made))
+    code, out, err = call("trend", "nights")
+    assert (code, err) == (1, "")
+    assert "WORSE since 2026-11-06: clients=10: e2e_p99" in out
+    assert "7 series have too few results to show a change: it takes 10" in out
+    assert "7 of 14 series have no figure that counts in the newest result" in out
+
+
+def test_a_newest_result_of_which_nothing_counts_is_not_green(call):
+    write_nights([10.0] * 12)
+    made = sweep([{"clients": 10}], of=lambda point, _repeat: run(point.options, error="no broker"))
+    made = dataclasses.replace(made, started_at="2026-12-01T03:17:00.000+00:00")
+    (Path("nights") / "newest.json").write_bytes(encode(made))
+    code, out, err = call("trend", "nights", "--report=t.html")
+    assert (code, err) == (3, "")
+    assert "NO ANSWER: the newest result has no figure that counts" in out
+    assert "the newest result has no figure that counts" in Path("t.html").read_text()
 
 
 def test_what_holds_no_results_is_one_line(call):

@@ -3,22 +3,29 @@
 import contextlib
 import dataclasses
 import os
+import socket
 import stat
+import subprocess
 import threading
+import time
 
 import pytest
 
 from hydra.accounting.live_figures import LiveFigures
 from hydra.cli.live_lines import BARS, live_lines, sparkline
-from hydra.cli.watch_runs import FORMER, chosen_run, follow
+from hydra.cli.watch import measured_run
+from hydra.cli.watch_runs import FORMER, chosen_run, follow, see_how_it_ended
 from hydra.codec import encode
 from hydra.errors import DegradedError, UsageError
 from hydra.files.folders import state_folder
-from hydra.files.process_identity import ProcessIdentity, this_process
+from hydra.files.process_identity import ProcessIdentity, identity_of, this_process
 from hydra.live.history import LiveHistory, MeasuredRun
+from hydra.live.pictures import pictures
 from hydra.live.server import PageServer
 from hydra.live.underway import RunUnderWay, announced, runs_under_way
+from hydra.options.options import Options
 from hydra.run.protocols import LiveCounts
+from tests.samples import result, run
 
 
 @pytest.fixture(autouse=True)
@@ -120,6 +127,101 @@ def test_a_page_that_is_gone_is_told(call):
     assert "its live page cannot be reached" in err
 
 
+@contextlib.contextmanager
+def answering(reply):
+    """The port of a server that answers each request with these bytes, and keeps the connection open for a moment."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve():
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(reply)
+
+        served = threading.Thread(target=serve)
+        served.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            served.join()
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: "
+
+
+@pytest.mark.parametrize(
+    ("reply", "words"),
+    [
+        (OK + b"text/html\r\n\r\n<html>", "something else answers where its live page was"),
+        (OK + b"text/event-stream\r\n\r\nevent: other\ndata: 1\n\n", "something else answers where its live page was"),
+        (OK + b"text/event-stream\r\n\r\ndata: {}\n\n", "does not understand"),
+        (b"HTTP/1.1 302 Found\r\nLocation: /\r\n\r\n", "answered 302 Found"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "cannot be reached"),
+        (b"", "cannot be reached"),
+    ],
+)
+def test_what_else_answers_at_its_port_is_told_in_one_line(call, reply, words):
+    with answering(reply) as port, announced("hydra kafka --ui", 1.0, url=f"http://127.0.0.1:{port}/x/"):
+        code, _out, err = call("watch")
+    assert (code, err.count("\n")) == (3, 1)
+    assert words in err
+
+
+def test_a_wrong_token_is_told_in_one_line(call):
+    with contextlib.closing(PageServer(0, LiveHistory(), "", None)) as server:
+        server.start()
+        with announced("hydra kafka --ui", 1.0, url=f"http://127.0.0.1:{server.port}/wrong/"):
+            code, _out, err = call("watch")
+    assert (code, err.count("\n")) == (3, 1)
+    assert "refuses the token of the link" in err
+
+
+def test_who_sends_comments_and_never_a_picture_is_not_listened_to_for_ever():
+    with answering(OK + b"text/event-stream\r\n\r\n" + b": \n\n" * 100) as port:
+        told = pictures(f"http://127.0.0.1:{port}/x/", iter(range(0, 10_000, 7)).__next__)
+        with pytest.raises(DegradedError, match="something else answers"):
+            list(told)
+
+
+def test_a_page_that_keeps_silent_is_told(monkeypatch):
+    monkeypatch.setattr("hydra.live.pictures.SILENCE_S", 0.2)
+    with contextlib.closing(PageServer(0, LiveHistory(), "", None)) as server:
+        server.start()
+        told = pictures(server.url)
+        next(told)
+        with pytest.raises(DegradedError, match=r"said nothing for 0\.2 s"):
+            next(told)
+
+
+def write_note(process, **given):
+    run_under_way = RunUnderWay(process, "hydra kafka --ui", 0.0, **given)
+    with announced("makes the folder", 0.0):
+        (state_folder() / "watch" / "noted.json").write_bytes(encode(run_under_way))
+    return run_under_way
+
+
+def test_a_run_that_dies_while_it_is_watched_is_no_run_that_is_over(call):
+    """As with SIGKILL: the connection ends, and its note stays."""
+    with subprocess.Popen(["sleep", "60"]) as process:
+        identity = identity_of(process.pid, time.time())
+        picture = encode(LiveHistory().picture())
+        with answering(OK + b"text/event-stream\r\n\r\ndata: " + picture + b"\n\n") as port:
+            write_note(identity, url=f"http://127.0.0.1:{port}/x/", results="s")
+            threading.Timer(0.3, process.kill).start()
+            code, out, err = call("watch")
+    assert (code, "it is over" in out) == (3, False)
+    assert f"process {process.pid} died before its run was over: 'hydra show s' prints the points so far" in err
+
+
+def test_a_process_that_lives_on_without_its_page_is_told():
+    noted, pauses = write_note(this_process()), []
+    with pytest.raises(DegradedError, match="its process lives on"):
+        see_how_it_ended(noted, pauses.append)
+    assert sum(pauses) == pytest.approx(5)
+    (state_folder() / "watch" / "noted.json").unlink()
+    see_how_it_ended(noted, pauses.append)
+
+
 class Shown:
     """A display that keeps what it is told."""
 
@@ -185,3 +287,15 @@ def test_a_sparkline_begins_at_zero():
     assert sparkline([0, 5, 10], "abc") == "abc"
     assert sparkline([0, 0], "abc") == "aa"
     assert sparkline([], "abc") == ""
+
+
+def test_a_run_of_a_sweep_is_listed_without_figures_that_nobody_measured():
+    made = result(lost=3)
+    unread = dataclasses.replace(made, totals=dataclasses.replace(made.totals, records_unread=20))
+    shown = measured_run(run(made=unread), Options())
+    assert (shown.sent_per_s, shown.e2e_p99_ms, shown.lost) == (1000.0, 8.0, 10), "unread is no proven loss"
+    assert measured_run(run(missing=10), Options()).lost is None
+    silent = dataclasses.replace(made, totals=dataclasses.replace(made.totals, records_planned=0, tx_rate_per_s=0.0))
+    assert measured_run(run(made=silent), Options()).sent_per_s is None
+    gone = measured_run(run(error="gone"), Options())
+    assert (gone.sent_per_s, gone.e2e_p99_ms, gone.lost, gone.limit) == (None, None, None, "gone")

@@ -195,6 +195,8 @@ def test_of_a_search_the_limit_and_the_p99_at_it():
     ("answer", "verdict", "value", "told"),
     [
         (SearchAnswer(1000.0, 2000.0, "harness", True, 3), "No answer", "at least 1,000 records/s", "the harness, not"),
+        (SearchAnswer(1000.0, 2000.0, "trials", True, 3), "No answer", "at least 1,000 records/s", "to look between"),
+        (SearchAnswer(None, 500.0, "harness", False, 3), "No answer", "not known", "the harness, not the broker"),
         (SearchAnswer(2000.0, None, "range", True, 3), "All of the range passed", "at least 2,000 records/s", "all of"),
         (SearchAnswer(None, 500.0, "broker", False, 3), "Nothing passed", "none", "not even 500 records/s is good"),
         (SearchAnswer(1000.0, 2000.0, "broker", False, 3), "No answer", "1,000 records/s", "not confirmed by a repeat"),
@@ -218,11 +220,26 @@ def test_a_search_that_was_interrupted_has_no_answer_however_its_trials_went():
 
 
 def test_of_a_tuning_the_best_setting():
-    tuned = TuningResult("e2e_p99", "ms", {"linger_ms": 5.0}, {"linger_ms": 0.0}, (9.0, 9.5), (4.0, 4.5), 8)
+    tuned = TuningResult(
+        "e2e_p99", "ms", {"linger_ms": 5.0}, {"linger_ms": 0.0}, (9.0, 9.5), (4.0, 4.5), 8, gained=True
+    )
     found = of(dataclasses.replace(searched(kind="tune"), tuned=tuned))
     assert found["Verdict"][0] == "Found"
     assert found["Best setting"][:2] == ("linger_ms=0", "better than the start")
     assert found["p99 with it"] == ("4 to 4.5 ms", "with the setting to begin with: 9 to 9.5 ms", "")
+
+
+def test_a_setting_that_is_not_shown_to_be_better_is_no_winner():
+    tuned = TuningResult("e2e_p99", "ms", {"linger_ms": 5.0}, {"linger_ms": 0.0}, (9.0, 4.2), (4.0, 4.5), 8)
+    found = of(dataclasses.replace(searched(kind="tune"), tuned=tuned))
+    assert found["Verdict"][0] == "No gain shown"
+    told = "linger_ms=0: no difference beyond the noise to linger_ms=5, the start"
+    assert found["Best setting"] == ("no winner", told, "indeterminate")
+    assert "p99 with it" not in found
+    blind = dataclasses.replace(tuned, best=tuned.start, best_costs=(), start_costs=(), unjudged=8)
+    found = of(dataclasses.replace(searched(kind="tune"), tuned=blind))
+    assert found["Best setting"][:2] == ("not known", "no run passed, and 8 of 8 were not judged")
+    assert found["Verdict"][0] == "No answer"
 
 
 def test_no_point_at_all():

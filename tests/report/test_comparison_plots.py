@@ -10,7 +10,8 @@ from hydra.report.comparison_plots import MAX_FIGURE_ROWS, comparison_figures, s
 from hydra.report.comparison_text import trend_judgement
 from hydra.report.contents import collect
 from hydra.report.summary import overall_verdict, summary_lines
-from hydra.sweep.comparison import Comparison, MetricChange
+from hydra.sweep.comparison import Comparison
+from hydra.sweep.metric_change import MetricChange
 from hydra.sweep.trend import Change, Series
 from tests.report.test_plots import valid
 from tests.samples import run, sweep

@@ -10,10 +10,15 @@ import pytest
 
 from hydra.accounting.latency import LatencySummary
 from hydra.options.options import Options
+from hydra.report.comparison_text import detail_lines, judgement
 from hydra.report.contents import collect
 from hydra.report.exports import comparison_junit, csv_text, junit_xml
 from hydra.report.summary import overall_verdict, summary_lines
-from hydra.sweep.comparison import Comparison, MetricChange, SidesCompared
+from hydra.sweep.comparison import Comparison, SidesCompared, compare, saved_exit_code
+from hydra.sweep.metric_change import MetricChange
+from hydra.sweep.record import SearchResult, SearchSettings
+from hydra.sweep.search import SearchAnswer
+from hydra.sweep.tuning import TuningResult
 from tests.samples import result, run, sweep
 
 HOSTILE = "=cmd|' /C calc'!A0,\"<x>\"\n\x00\ud800\x1b"
@@ -55,6 +60,16 @@ def test_a_metric_that_nobody_measured_is_an_empty_cell_and_no_zero():
     assert contents.points[0].metric("service_p99") is None
     (row,) = csv.DictReader(io.StringIO(csv_text(collect([("", run(missing=10))]))))
     assert (row["loss"], row["rx_rate"], row["failing_clients"]) == ("", "", "10")
+    seeds = ("average_packet_loss", "average_packets", "average_rate", "failing_clients_rate")
+    assert [row[key] for key in seeds] == [""] * 4
+    silent = {"records_planned": 0, "records_counted": 0, "tx_rate_per_s": 0.0, "publisher_cpu_percent": 0.0}
+    no_publisher = dataclasses.replace(made, totals=dataclasses.replace(made.totals, **silent))
+    contents = collect([("", run(made=no_publisher))])
+    (row,) = csv.DictReader(io.StringIO(csv_text(contents)))
+    seeds = ("packet_tx", "average_tx_rate", "pub_cpu", "pub_net_txrate", "pub_net_rxrate", "tx_rate")
+    assert [row[key] for key in seeds] == [""] * 6
+    told = next(ET.fromstring(junit_xml(contents)).iter("system-out")).text
+    assert "average_tx_rate = not measured\n" in told
 
 
 def test_text_is_no_formula_in_a_spreadsheet():
@@ -181,3 +196,87 @@ def test_what_was_judged_of_two_settings_is_a_case_as_red_as_the_exit_code(effec
     document = ET.fromstring(junit_xml(dataclasses.replace(contents, kind="ab", sides=sides)))
     assert [case.get("name") for case in document.iter("testcase")][1:] == ["B / A"]
     assert junit_exit_code(document) == sides.exit_code
+
+
+def ab(b_verdict="pass", **given):
+    """A comparison of two settings in which B is as A, and its runs may break a threshold."""
+    made = sweep([{"clients": number} for number in (10, 20, 30)], kind="ab", repeats=6, **given)
+    points = tuple(
+        dataclasses.replace(
+            point,
+            changes={"side": side},
+            runs=tuple(run(made=result(verdict, p50_ms=40 + n / 10)) for n in range(6)),
+        )
+        for point, side, verdict in zip(made.points, ("A", "B", "A again"), ("pass", b_verdict, "pass"), strict=True)
+    )
+    return dataclasses.replace(made, points=points)
+
+
+def searched(answers=(), tuned=None, kind="maxrate", wanted=()):
+    made = sweep([{"clients": 10, "msg_rate": rate} for rate in (1000.0, 2000.0, 4000.0)], kind=kind, of=of)
+    found = tuple(SearchResult(f"q{index}", "records/s", answer) for index, answer in enumerate(answers))
+    return dataclasses.replace(made, plan=None, search=SearchSettings(clients=wanted), answers=found, tuned=tuned)
+
+
+LIMIT = SearchAnswer(1000.0, 1040.0, "broker", confirmed=True, trials=9)
+UNKNOWN = SearchAnswer(1000.0, 1040.0, "harness", confirmed=True, trials=9)
+NOTHING = SearchAnswer(None, 1.0, "broker", confirmed=False, trials=9)
+TUNED = TuningResult("e2e_p99", "ms", {"linger_ms": 5.0}, {"linger_ms": 0.0}, (9.0,), (4.0,), 8)
+CUT = dataclasses.replace(ab(), points=tuple(dataclasses.replace(p, runs=p.runs[:5]) for p in ab().points))
+SWEPT = sweep([{"clients": 10}, {"clients": 20}])
+
+
+@pytest.mark.parametrize(
+    ("saved", "code"),
+    [
+        (ab(), 0),
+        (ab("fail"), 0),
+        (CUT, 3),
+        (searched([LIMIT]), 0),
+        (searched([UNKNOWN]), 3),
+        (searched([NOTHING]), 1),
+        (searched(), 3),
+        (searched([LIMIT], kind="frontier", wanted=(10, 20)), 3),
+        (searched(tuned=TUNED, kind="tune"), 0),
+        (searched(tuned=dataclasses.replace(TUNED, best_costs=()), kind="tune"), 1),
+        (searched(tuned=dataclasses.replace(TUNED, best_costs=(), unjudged=1), kind="tune"), 3),
+        (SWEPT, 0),
+        (dataclasses.replace(SWEPT, points=SWEPT.points[:1]), 3),
+        (dataclasses.replace(SWEPT, points=()), 3),
+    ],
+)
+def test_exit_code_junit_and_page_are_of_one_colour(saved, code):
+    contents = collect([("", saved)])
+    document = ET.fromstring(junit_xml(contents))
+    assert saved_exit_code(saved) == junit_exit_code(document) == code
+    assert overall_verdict(contents) == {0: "pass", 1: "fail", 3: "indeterminate"}[code]
+    names = [case.get("name") for case in document.iter("testcase")]
+    assert ("complete" in names) == bool(saved.missing)
+    if saved.answers:
+        told = next(case for case in document.iter("testcase") if case.get("name") == "q0")
+        assert ("at least 1,000 records/s" in ET.tostring(told).decode()) == (saved.answers[0].answer == UNKNOWN)
+
+
+def test_several_files_are_as_red_as_the_worst_of_them():
+    failed = sweep([{"clients": 10}, {"clients": 20}], of=lambda point, _repeat: run(made=result("fail", lost=1)))
+    contents = collect([("search.json", searched([LIMIT])), ("ab.json", ab("fail")), ("sweep.json", failed)])
+    document = ET.fromstring(junit_xml(contents))
+    suites = {suite.get("name"): suite.get("failures") for suite in document.iter("testsuite")}
+    assert suites == {"hydra kafka maxrate": "0", "hydra kafka ab": "0", "hydra kafka sweep": "2"}
+    assert overall_verdict(contents) == "fail"
+    assert summary_lines(contents)[0].startswith("search.json: Q0: 1,000 records/s")
+    assert "sweep.json: Of 2 points 2 failed." in summary_lines(contents)
+
+
+def test_a_comparison_with_what_was_cut_short_says_so_and_is_not_green():
+    whole = sweep([{"clients": 10}], repeats=4)
+    cut = dataclasses.replace(whole, points=tuple(dataclasses.replace(p, runs=p.runs[:4]) for p in whole.points))
+    cut = dataclasses.replace(cut, plan=dataclasses.replace(whole.plan, repeats=9))
+    found = compare(whole, cut, tolerance_percent=10)
+    told = "5 of 9 runs were not made"
+    assert found.exit_code == junit_exit_code(ET.fromstring(comparison_junit(found))) == 3
+    assert judgement(found, tolerance_percent=10) == ("indeterminate", [f"NO ANSWER: B is not complete: {told}"])
+    assert f"not complete: B: {told}" in detail_lines(found)
+    back = compare(cut, whole, tolerance_percent=10)
+    assert (back.exit_code, back.missing) == (0, (told, "")), "what A lacks is said, and hides nothing of B"
+    assert f"not complete: A: {told}" in detail_lines(back)

@@ -154,7 +154,7 @@ LATE = LatencySummary(7, 1.0, 2.0, 32.1, 4.0, 5.0, 678.9)
     ],
 )
 def test_the_first_line_says_it_all(totals, latency, line):
-    made = result(clients_asked=20, tx_rate_per_s=999.94, **totals)
+    made = result(clients_asked=20, clients_expecting=20, records_planned=1000, tx_rate_per_s=999.94, **totals)
     order = RunOrder("r", Options(linger_ms=latency.get("linger_ms", 0)), pace_ms=latency.get("pace_ms", 0.0))
     seen = {name: latency[name] for name in ("e2e", "unpaced") if name in latency}
     made = dataclasses.replace(made, latency=dataclasses.replace(NO_LATENCY, **seen))
@@ -173,7 +173,14 @@ def test_the_first_line_says_it_all(totals, latency, line):
 )
 def test_the_first_line_names_the_most_frequent_refusal(acks, totals, told):
     refusals = (Refusal("INVALID_RECORD", 1200, 87), Refusal("connection lost", 300))
-    assert verdict_line(result(**totals), RunOrder("r", Options(acks=acks)), refusals).endswith(told)
+    made = result(clients_expecting=20, **totals)
+    assert verdict_line(made, RunOrder("r", Options(acks=acks)), refusals).endswith(told)
+
+
+def test_the_first_line_says_what_nobody_measured_and_no_zero():
+    blind = verdict_line(result("indeterminate", clients_asked=20, clients_missing=20), RunOrder("r", Options()))
+    told = "0 of 20 clients, what was sent of 1,000 records/s not measured, loss not measured"
+    assert blind == f"INDETERMINATE  {told}"
 
 
 def test_the_table_says_how_much_of_the_loss_is_only_unread():

@@ -5,7 +5,7 @@ from statistics import median
 
 import pytest
 
-from hydra.sweep.change_points import beside, best_split, change_points
+from hydra.sweep.change_points import MIN_RESULTS, beside, best_split, change_points
 
 
 def noise(chance, middle, count, by=0.05):
@@ -61,3 +61,12 @@ def test_too_few_values_and_equal_ones_do_not_change(values):
 
 def test_one_outlier_is_no_change():
     assert change_points([10.0, 10.1, 9.9, 10.2, 9.8, 10.1, 99.0, 10.0, 9.9, 10.1, 10.2, 9.8, 10.0]) == []
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_shortest_series_that_can_show_a_change_shows_the_clearest_one(seed):
+    chance = random.Random(seed)
+    values = noise(chance, 10, 5, by=0.001) + noise(chance, 20, 5, by=0.001)
+    assert MIN_RESULTS == len(values) == 10
+    assert change_points(values, seed=seed) == [5]
+    assert change_points(values[:9], seed=seed) == [], "in 2 of 126 shuffles all low ones are together: more than 1 %"

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from hydra.accounting.bottleneck import Bottleneck
 from hydra.options.options import Options
 from hydra.sweep.comparison import compare
 from hydra.sweep.counted_runs import points_by_name
@@ -168,6 +169,38 @@ def test_answers_of_searches(after, state):
     assert made.differences[-1].state == state
 
 
+def search(answer):
+    found = () if answer is None else (SearchResult("highest rate for 10 clients", "records/s", answer),)
+    return dataclasses.replace(sweep([{"clients": 10}], kind="maxrate"), answers=found)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "why"),
+    [
+        ((1000, 1200, "harness"), (950, 1000, "broker"), "A is an 'at least'"),
+        ((1000, 1200, "harness"), (1000, 1200, "harness"), "A is an 'at least'"),
+        ((1000, None, "trials"), (1200, 1300, "broker"), "A is an 'at least'"),
+        ((1000, 1040, "broker"), (800, None, "range"), "B is an 'at least', and lower"),
+        ((1000, 1040, "broker"), (None, 10, "harness"), "B has no answer"),
+        ((1000, 1040, "broker"), None, "only A has an answer"),
+    ],
+)
+def test_an_at_least_never_shows_how_much_less_it_is(before, after, why):
+    made = [answer and SearchAnswer(*answer, confirmed=True, trials=9) for answer in (before, after)]
+    (found,) = compare(*map(search, made), tolerance_percent=10).differences[-1:]
+    assert (found.metric, found.state, found.why) == ("answer", "not comparable", why)
+    assert found.after == (after and after[0]), "no answer is no zero"
+
+
+def test_the_same_whole_range_is_no_difference_and_what_no_repeat_confirmed_is_no_judgement():
+    whole = search(SearchAnswer(1000, None, "range", confirmed=True, trials=2))
+    same = compare(whole, whole, tolerance_percent=10).differences[-1]
+    assert (same.state, same.why) == ("no difference shown", "A and B: 'at least'")
+    once = search(SearchAnswer(500, 520, "broker", confirmed=False, trials=9))
+    sure = search(SearchAnswer(1000, 1040, "broker", confirmed=True, trials=9))
+    assert compare(sure, once, tolerance_percent=10).differences[-1].state == "not judged"
+
+
 @pytest.mark.parametrize(
     ("interval", "state"),
     [((1101, 1300), "better"), ((1099, 1300), "no difference shown"), ((500, 899), "worse"), (None, "better")],
@@ -184,3 +217,66 @@ def test_answers_with_intervals_are_compared_by_them(interval, state):
     # Whatever the tolerance: it is for answers without an error.
     wide = compare(search(1000, (900, 1100)), search(1200, interval), tolerance_percent=50).differences[-1]
     assert wide.state == (state if interval else "no difference shown")
+
+
+def overloaded(p50_ms=4000.0, *, unread=100, verdict="indeterminate", limit="broker", **given):
+    """A run whose broker gave way: deliveries were unread when the drain ended, which proves no loss."""
+    made = result(verdict, p50_ms=p50_ms, **given)
+    totals = dataclasses.replace(made.totals, records_lost=unread, records_unread=unread, clients_failing=unread and 10)
+    bottleneck = Bottleneck(limit, harness_limited=limit == "harness")
+    return run(made=dataclasses.replace(made, totals=totals, bottleneck=bottleneck))
+
+
+def test_a_setting_that_overloads_the_broker_is_worse_and_not_left_out():
+    found = compare(side(*spread(40.0)), point(*(overloaded(p50) for p50 in spread(4000.0))), tolerance_percent=10)
+    assert found.exit_code == 1
+    assert states(found)["e2e_p99"] == states(found)["failing_clients"] == "worse"
+    assert states(found)["loss"] == "not judged", "what is unread is no proven loss, and no proof of none"
+    p99 = next(item for item in found.differences if item.metric == "e2e_p99")
+    assert (p99.runs, p99.why) == ((6, 6), "")
+
+
+@pytest.mark.parametrize(("before", "after"), [("fast", "overloaded"), ("overloaded", "fast")])
+def test_latencies_without_those_of_unread_deliveries_are_never_the_better_ones(before, after):
+    sides = {
+        "fast": point(*(overloaded(p50) for p50 in spread(40.0))),
+        "overloaded": side(*spread(400.0)),
+    }
+    found = compare(sides[before], sides[after], tolerance_percent=10)
+    p99 = next(item for item in found.differences if item.metric == "e2e_p99")
+    named = "A" if before == "fast" else "B"
+    assert p99.state == "not judged"
+    assert p99.why.startswith(f"the figures of {named} are at best what they say")
+
+
+@pytest.mark.parametrize("limit", ["harness", "network", "quota", "refusal"])
+def test_who_was_the_limit_is_looked_at_by_metric(limit):
+    kept_away = [overloaded(40.0, unread=0, limit=limit) for _ in range(6)]
+    found = compare(point(*kept_away), lossy(*[5] * 6), tolerance_percent=10)
+    assert states(found)["loss"] == states(found)["failing_clients"] == "worse"
+    assert states(found)["e2e_p99"] == states(found)["rx_rate"] == "not judged"
+    none = compare(point(*kept_away), lossy(*[0] * 6), tolerance_percent=10)
+    assert states(none)["loss"] == "no difference shown"
+    assert none.exit_code == 3, "that nothing was lost says nothing of how fast it was"
+    better = compare(lossy(*[5] * 6), point(*kept_away), tolerance_percent=10)
+    assert states(better)["loss"] == "not judged", "fewer records came to the broker"
+
+
+@pytest.mark.parametrize(
+    ("left_out", "why"),
+    [
+        (overloaded(40.0, unread=0, limit="unknown"), "who was the limit is not known"),
+        (overloaded(40.0, unread=0, missing=3), "clients are missing"),
+        (overloaded(40.0, limit="harness"), "deliveries were unread"),
+        (run(error="gone"), "no result"),
+    ],
+)
+def test_no_loss_counts_only_where_it_was_measured_and_what_is_left_out_is_said(left_out, why):
+    found = compare(point(left_out, run()), lossy(0), tolerance_percent=10)
+    loss = next(item for item in found.differences if item.metric == "loss")
+    assert (loss.runs, loss.state, loss.why) == ((1, 1), "no difference shown", f"1 run left out: {why}")
+
+
+def test_a_run_in_which_a_threshold_was_not_measured_counts_by_what_was():
+    blind = [overloaded(p50, unread=0, limit="none") for p50 in spread(40.0)]
+    assert states(compare(point(*blind), side(*spread(80.0)), tolerance_percent=10))["e2e_p99"] == "worse"

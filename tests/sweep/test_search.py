@@ -1,12 +1,14 @@
 """Searches find a limit, within few trials, and never call the harness's limit the broker's."""
 
 import dataclasses
+import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hydra.accounting.bottleneck import Bottleneck
+from hydra.codec import decode, encode
 from hydra.errors import UsageError
 from hydra.sweep.search import (
     NextTrial,
@@ -265,3 +267,19 @@ def test_what_something_else_than_the_broker_limited_tells_nothing_of_the_broker
     outcome = limit if limit in {"quota", "network"} else "unknown"
     assert classify_run(run(made=made)) == (outcome, "a quota held c1 back")
     assert classify_run(run(made=dataclasses.replace(made, verdict="pass"))) == ("good", "")
+
+
+def test_an_answer_says_at_least_in_its_file_too():
+    for limited_by, at_least in (("broker", False), ("range", True), ("harness", True), ("trials", True)):
+        made = SearchAnswer(1000.0, 2000.0 if limited_by in {"broker", "harness"} else None, limited_by, True, 9)
+        assert json.loads(encode(made))["at_least"] is at_least
+        assert decode(encode(made), SearchAnswer) == made
+        assert answer_sentence(made, unit="records/s").startswith("at least ") is (limited_by != "broker")
+
+
+def test_a_wide_bracket_when_the_runs_are_used_up_is_no_limit():
+    found, _ = answer(dataclasses.replace(RATES, max_trials=5), planted(5000))
+    assert (found.best, found.above, found.limited_by, found.exit_code) == (4000, 8000, "trials", 3)
+    assert answer_sentence(found, unit="records/s").startswith(
+        "at least 4,000 records/s: 8,000 is too much for the broker, and no run was left to look between"
+    )
