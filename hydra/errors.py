@@ -1,7 +1,8 @@
 """The error tree: one exit code a branch, and a sentence that a user can act on.
 
 Exit codes 0 (pass) and 1 (loss) are verdicts of a run, not errors. Two more errors stand beside what raises them, and
-have no branch of their own: ``DecodeError`` (codec.py) and ``SignalError`` (signals/messages.py).
+have no branch of their own: ``DecodeError`` (codec.py) and ``SignalError`` (signals/messages.py). A signal that ends a
+run is no error, and stands beside the tree.
 """
 
 from __future__ import annotations
@@ -126,11 +127,17 @@ class OutputError(InfrastructureError):
     """A result file cannot be written; names the path and the reason."""
 
 
-class InterruptedRunError(HydraError):
-    """A signal reached the controller, such as SIGINT (2, exit 130), SIGTERM (15, 143) or SIGHUP (1, 129)."""
+class InterruptedRunError(BaseException):
+    """A signal reached the controller, such as SIGINT (2, exit 130), SIGTERM (15, 143) or SIGHUP (1, 129).
+
+    As KeyboardInterrupt it is no Exception: whoever makes the best of an error and goes on must not go on after it.
+    """
+
+    hint = ""
 
     def __init__(self, signal_number: int) -> None:
         words = {2: "interrupted", 15: "terminated", 1: "ended by SIGHUP (the terminal closed)"}
-        super().__init__(words.get(signal_number, f"ended by signal {signal_number}"))
+        self.message = words.get(signal_number, f"ended by signal {signal_number}")
+        super().__init__(self.message)
         self.signal_number = signal_number
         self.exit_code = 128 + signal_number

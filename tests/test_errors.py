@@ -34,6 +34,7 @@ def test_exit_codes(kind, code):
 def test_an_interruption_has_the_code_of_its_signal(number, code, text):
     error = errors.InterruptedRunError(number)
     assert (error.exit_code, str(error)) == (code, text)
+    assert not isinstance(error, Exception), "who makes the best of an error would go on after a signal"
 
 
 def test_every_error_of_the_tree_has_a_code_that_was_looked_at():

@@ -10,7 +10,7 @@ import click
 from hydra.cli.flags import chosen_options, controller_flag, option_flags
 from hydra.cli.help_page import HelpPage
 from hydra.cli.terminal import interruptible, print_json, printable
-from hydra.errors import HydraError, InfrastructureError, InterruptedRunError
+from hydra.errors import HydraError, InfrastructureError
 
 if TYPE_CHECKING:
     from hydra.run.record import RunRecord
@@ -89,8 +89,6 @@ def smoke(ctx: click.Context, /, **_flags: object) -> int:
             progress.hide()
             assert runner.record is not None
             return _tell(runner.record)
-    except InterruptedRunError:
-        raise
     except HydraError:
         click.echo("Hydra does NOT work here: see the reason below, and 'hydra doctor'")
         raise

@@ -22,7 +22,7 @@ from hydra.cli.flags import (
 from hydra.cli.omb import given_workload, tell_notes, workload_flag
 from hydra.cli.run_outputs import print_run, tell_run
 from hydra.cli.terminal import interruptible
-from hydra.errors import HydraError, OutputError, UsageError
+from hydra.errors import HydraError, InterruptedRunError, OutputError, UsageError
 
 if TYPE_CHECKING:
     from hydra.cli.progress import Display
@@ -97,7 +97,7 @@ def _run(runner: RunTestKAFKA, outputs: Outputs, progress: Display, errors: Outp
         if runner.record is None:
             raise
         errors.add(error)
-    except HydraError:
+    except (HydraError, InterruptedRunError):
         if runner.record is not None:
             with contextlib.suppress(HydraError):  # the user has to hear of what ended the run
                 if runner.record.result is not None:  # a signal came when it was over

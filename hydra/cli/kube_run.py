@@ -131,8 +131,6 @@ class Follower:
         self.job.check_right("get")
         try:
             self.job.create(options, account, order)
-        except InterruptedRunError:
-            raise
         except HydraError:
             with contextlib.suppress(HydraError):
                 self.job.remove()
@@ -287,8 +285,6 @@ class Follower:
             if poll_until(self._clock, self.job.removed, REMOVE_LIMIT_S, every_s=0.5):
                 return
             text = f"what the run has made is still there {REMOVE_LIMIT_S:g} s after it was deleted"
-        except InterruptedRunError:
-            raise
         except HydraError as error:
             text = error.message
         self._progress.note(f"not everything could be cleaned up: {text}; Kubernetes removes it within a day")

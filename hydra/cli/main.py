@@ -54,7 +54,7 @@ def _run(arguments: Sequence[str]) -> int:  # noqa: PLR0911  # one return for ea
         return _say("interrupted", 130)
     except AccountingError as error:
         return _bug(error)
-    except HydraError as error:
+    except (HydraError, InterruptedRunError) as error:
         return _say(str(error), error.exit_code)
     except SystemExit:
         return 0  # click has completed a word for a shell

@@ -34,13 +34,13 @@ def run_ordered(environment: Mapping[str, str] = os.environ) -> int:
     with contextlib.closing(ControllerJob(access, MonotonicClock(), options.app_prefix)) as job:
         job.adopt(uid)
         job.check_right("create")
-        error: HydraError | None = None
+        error: HydraError | InterruptedRunError | None = None
         runner = RunTestKAFKA(options, runtest=False, progress=progress, access=order.access)
         with runner:
             try:
                 _check_version(order)
                 runner.run_test()
-            except HydraError as caught:
+            except (HydraError, InterruptedRunError) as caught:
                 error = caught
             return _store(job, runner, error)
 
@@ -61,7 +61,7 @@ def _check_version(order: ControllerOrder) -> None:
         raise UsageError(text, hint="give --kube_image one of the same version")
 
 
-def _store(job: ControllerJob, runner: RunTestKAFKA, error: HydraError | None) -> int:
+def _store(job: ControllerJob, runner: RunTestKAFKA, error: HydraError | InterruptedRunError | None) -> int:
     """Store what is known before the clean-up, which may fail. Returns the exit code."""
     record = runner.record
     code = error.exit_code if error is not None else 0

@@ -97,8 +97,6 @@ class RunTestKAFKA:
         """End what was started. What came of the block stands: an error of the clean-up is a note."""
         try:
             self.stop_appserver()
-        except InterruptedRunError:
-            raise
         except (HydraError, OSError) as error:
             self._progress.note(f"not everything could be cleaned up: {error}")
 

@@ -141,7 +141,7 @@ class Session:
     def _end_engine(self, engine: Engine) -> None:
         try:
             engine.end(keep=self._keep)
-        except HydraError:
+        except BaseException:
             self.apps_are_left()
             raise
 

@@ -164,7 +164,7 @@ class Run:
 
     def _explained(self, error: BaseException) -> BaseException:
         """Where the broker is gone, that is the cause of whatever else was noticed first."""
-        if isinstance(error, HydraError) and not isinstance(error, InterruptedRunError):
+        if isinstance(error, HydraError):
             reason = self._context.broker_error()
             if reason and str(error) != reason:
                 cause = BrokerError(reason)

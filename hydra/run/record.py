@@ -46,7 +46,7 @@ class RunRecord:
 def failed_record(order: RunOrder, started_at: str, error: BaseException) -> RunRecord:
     """The record of a run that an error ended."""
     interrupted = isinstance(error, (InterruptedRunError, KeyboardInterrupt))
-    exit_code = error.exit_code if isinstance(error, HydraError) else 130 if interrupted else 70
+    exit_code = error.exit_code if isinstance(error, (HydraError, InterruptedRunError)) else 130 if interrupted else 70
     return RunRecord(
         order=order,
         status="interrupted" if interrupted else "failed",

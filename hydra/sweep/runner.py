@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from hydra.errors import CapacityError, HydraError, InfrastructureError, InterruptedRunError, UsageError
+from hydra.errors import CapacityError, HydraError, InfrastructureError, UsageError
 from hydra.options.options import FIXED_OPTIONS, Options
 from hydra.options.order import RunOrder
 from hydra.run.clock import Clock, duration
@@ -257,8 +257,6 @@ class StackRunner:
                 self._runner.scale_sub_app()
             self._runner.run_test()
             record = self._runner.record
-        except InterruptedRunError:
-            raise
         except HydraError as error:
             if isinstance(error, UsageError) and not isinstance(error, CapacityError):
                 raise

@@ -15,9 +15,12 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
+from hydra.broker import rights
 from hydra.broker.embedded import EmbeddedBroker
 from hydra.broker.rights import check_rights, lacking
 from hydra.endpoints import Endpoint, parse_endpoints
+from hydra.errors import InterruptedRunError
+from hydra.options.kafka_access import NO_SECURITY
 from hydra.options.options import Options
 from tests.kafka_parts import kafka_parts
 
@@ -118,3 +121,12 @@ def test_where_no_broker_answers_nobody_can_tell():
         assert {answer.granted for answer in answers} == {None}
         assert "Connection refused" in answers[0].reason
         assert lacking(OWN, RUN_ID, nobody) == ()
+
+
+def test_a_signal_while_rights_are_asked_for_is_no_answer_of_a_broker(monkeypatch):
+    def interrupted(*_asked):
+        raise InterruptedRunError(15)
+
+    monkeypatch.setattr(rights, "exchange", interrupted)
+    with pytest.raises(InterruptedRunError):
+        lacking(OWN, RUN_ID, (Endpoint("127.0.0.1", 1),), NO_SECURITY)
