@@ -143,6 +143,9 @@ class ScriptedKubernetes:
             return 200, {"items": self.quotas}, {}
         if path.startswith(f"{CORE}/configmaps"):
             return self.answer_config_maps(method, path.rpartition("/")[2], body)
+        if path.startswith(f"{CORE}/secrets/"):
+            name = path.rpartition("/")[2]
+            return (200, {"kind": "Status"}, {}) if self.secrets.pop(name, None) else self.missing(name)
         if path == f"{CORE}/secrets":
             self.secrets[body["metadata"]["name"]] = body
             if body["metadata"]["name"] in self.mounts:
@@ -182,6 +185,8 @@ class ScriptedKubernetes:
                 return 409, {"message": "the UID in the precondition does not match"}, {}
             if self.collects_garbage:
                 self.remove(name)
+            elif body["propagationPolicy"] == "Foreground":
+                job["metadata"]["deletionTimestamp"] = CREATED
             else:
                 del self.jobs[name]
             return 200, {"kind": "Status", "status": "Success"}, {}

@@ -16,6 +16,7 @@ from hydra.engine.kube_controller_objects import (
     controller_id,
     controller_job,
     manifest_content,
+    order_name,
     order_secret,
     part_name,
     unpacked,
@@ -166,6 +167,7 @@ class ControllerJob(KubernetesNamespace):
         if job is None or not is_owners(job.metadata, self._owner) or self._uid not in {"", job.metadata.uid}:
             return
         self._uid = job.metadata.uid
+        self.delete_secret(order_name(self.app_id, self._owner))  # which says how Kafka is entered
         self.delete(self._name, self._uid)
 
     def removed(self) -> bool:

@@ -76,6 +76,9 @@ for wait_s in (0.2, 0.5, 1, 2, 0):
 OPTIONAL_RULE = """  - apiGroups: [""]  # optional: 'hydra doctor' then tells whether a run fits
     resources: ["resourcequotas"]
     verbs: ["list"]
+  - apiGroups: [""]  # optional: the key of a run then goes with it, however late Kubernetes' garbage collector is
+    resources: ["secrets"]
+    verbs: ["delete"]
 """
 
 ACCOUNT = """---
