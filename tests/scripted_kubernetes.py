@@ -343,6 +343,7 @@ def _handler(owner):
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         timeout = 30
+        disable_nagle_algorithm = True
 
         def serve(self):
             length = int(self.headers.get("Content-Length") or 0)

@@ -21,7 +21,8 @@ from hydra.run.clock import Clock
 END_LIMIT_S = 60.0
 """So long the API server may be away at the end of a run."""
 
-AGAIN_S = 0.2
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 2.0
+"""Between two looks at what is left."""
 
 
 class Removal:
@@ -45,7 +46,7 @@ class Removal:
             InfrastructureError: it could not be done in time, or Kubernetes refused: says what is left, and what
                 removes it.
         """
-        deadline_s = clock.now_s() + limit_s
+        deadline_s, pause_s = clock.now_s() + limit_s, FIRST_PAUSE_S
         while True:
             reason = f"{limit_s:g} s after it was asked for, as when Kubernetes' controller manager is away"
             try:
@@ -61,7 +62,8 @@ class Removal:
                     return
             if clock.now_s() >= deadline_s:
                 raise self._failure(reason)
-            clock.sleep(AGAIN_S)
+            clock.sleep(pause_s)
+            pause_s = min(LONGEST_PAUSE_S, 2 * pause_s)
 
     def _failure(self, reason: str) -> InfrastructureError:
         namespace = self._namespace.namespace
