@@ -2,10 +2,12 @@
 
 import dataclasses
 import json
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from hydra.broker import given_access
 from hydra.cli import kube_run
 from hydra.cli.flags import Outputs
 from hydra.cli.kube_run import Follower
@@ -260,3 +262,16 @@ def test_a_start_that_is_refused_halfway_leaves_nothing(case):
     with pytest.raises(KubernetesError, match="would not create the secret of the controller"):
         case.start()
     assert case.left == NOTHING
+
+
+def test_what_cannot_be_ordered_leaves_no_file_of_the_kubeconfig(case, monkeypatch):
+    file = case.output.parent / "config"
+    config = json.loads(file.read_text())
+    config["clusters"][0]["cluster"]["certificate-authority-data"] = "Q0E="
+    file.write_text(json.dumps(config))
+    monkeypatch.setenv("KUBECONFIG", str(file))
+    monkeypatch.setattr(given_access, "access_to_brokers", lambda _options: 1 / 0)
+    before = set(Path(tempfile.gettempdir()).glob("hydra-kube-*"))
+    with pytest.raises(ZeroDivisionError):
+        kube_run.run_in_cluster(None, OPTIONS, "hydra", Outputs(), "")
+    assert set(Path(tempfile.gettempdir()).glob("hydra-kube-*")) == before
