@@ -67,7 +67,7 @@ class ScriptedKubernetes:
         self.processes = {}
         self.mounts = {}
         self.config_maps = {}
-        self.quotas = []
+        self.quotas, self.limit_ranges = [], []
         self.denied = set()
         """(verb, resource)"""
         """By the name of a pod."""
@@ -139,6 +139,8 @@ class ScriptedKubernetes:
                 self.logs[name] = (self.folder / name / "log").read_text()
             lines = self.logs.get(name, "").splitlines(keepends=True)[-int(query.get("tailLines", ["10000"])[0]) :]
             return (200, "".join(lines).encode(), {}) if name in self.logs else self.missing(name)
+        if path == f"{CORE}/limitranges":
+            return 200, {"items": self.limit_ranges}, {}
         if path == f"{CORE}/resourcequotas":
             return 200, {"items": self.quotas}, {}
         if path.startswith(f"{CORE}/configmaps"):

@@ -13,6 +13,8 @@ from hydra.engine.kube_responses import (
     EventList,
     JobList,
     JobResponse,
+    LimitRangeList,
+    LimitRangeResponse,
     PodList,
     PodResponse,
     QuotaList,
@@ -127,6 +129,11 @@ class KubernetesNamespace:
         """The resource quotas of the namespace."""
         path = f"{self._connection.namespace_path}/resourcequotas"
         return self._connection.request("list quotas", "GET", path, QuotaList, self._until(CHECK_LIMIT_S)).items
+
+    def limit_ranges(self) -> Sequence[LimitRangeResponse]:
+        """The limit ranges of the namespace."""
+        path, deadline_s = f"{self._connection.namespace_path}/limitranges", self._until(CHECK_LIMIT_S)
+        return self._connection.request("list limit ranges", "GET", path, LimitRangeList, deadline_s).items
 
     def delete(self, name: str, uid: str, *, foreground: bool = False) -> None:
         """Delete the job of this name and uid, with all that it owns; harmless when it is gone.
