@@ -78,7 +78,8 @@ OPTIONAL_FIT_RULE = """  - apiGroups: [""]  # optional: it is then told before a
     verbs: ["list"]
 """
 
-OPTIONAL_KEY_RULE = """  - apiGroups: [""]  # optional: the key of a run then goes with it, however late Kubernetes' garbage collector is
+OPTIONAL_KEY_RULE = """\
+  - apiGroups: [""]  # optional: the key of a run then goes with it, however late Kubernetes' garbage collector is
     resources: ["secrets"]
     verbs: ["delete"]
 """
