@@ -134,8 +134,8 @@ class Follower:
         except InterruptedRunError:
             raise
         except HydraError:
-            with contextlib.suppress(HydraError):
-                self.job.remove()
+            if self.job.made:
+                self.remove()
             raise
         names = ("kube_context", "kube_namespace")
         flags = [f"--{name}={value}" for name in names if (value := getattr(options, name)) is not None]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import socket
+import threading
 
 import pytest
 
@@ -400,6 +401,26 @@ def test_a_lease_that_is_over_is_told_once_and_not_asked_for_again(server, confi
     assert not launcher._lease._thread.is_alive()
     assert len(notes) == 1
     assert "was deleted by somebody else" in notes[0]
+    launcher.close()
+
+
+def test_a_lease_that_is_being_renewed_when_its_run_ends_says_nothing(server, config, clock, notes, monkeypatch):
+    monkeypatch.setattr(kube_lease, "RENEW_EVERY_S", 0.05)
+    launcher = KubernetesLauncher(kubernetes_access(None, None, config), OPTIONS, clock=clock, note=notes.append)
+    launcher.begin("owner-1", '{"public": "", "secret": ""}')
+    asked, ended, look = threading.Event(), threading.Event(), launcher._lease.look
+
+    def late(job, now):
+        asked.set()
+        ended.wait(10)
+        return look(None, now)
+
+    launcher._lease.look = late
+    assert asked.wait(10)
+    launcher._lease._ended.set()
+    ended.set()
+    launcher.end(keep=False)
+    assert notes == []
     launcher.close()
 
 

@@ -448,7 +448,7 @@ def test_what_a_real_limit_range_refuses_is_told_before_a_run(hydra, cluster, na
     told = "\n".join(command.errors)
     assert "limit range small: the publisher requests cpu=500m, and each container may have 200m at most" in told
     assert "limit range small: a subscriber requests memory=128Mi, and each pod has to request 200Mi at least" in told
-    assert "maximum cpu usage per Container is 200m" in told  # as Kubernetes says it
+    assert "must be less than or equal to cpu limit of 200m" in told  # as Kubernetes says it
     wait_until(lambda: not cluster.left_in(namespace), 10, "all that was made is gone")
 
 
