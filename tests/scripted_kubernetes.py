@@ -67,7 +67,7 @@ class ScriptedKubernetes:
         self.processes = {}
         self.mounts = {}
         self.config_maps = {}
-        self.quotas = []
+        self.quotas, self.limit_ranges = [], []
         self.denied = set()
         """(verb, resource)"""
         """By the name of a pod."""
@@ -139,10 +139,15 @@ class ScriptedKubernetes:
                 self.logs[name] = (self.folder / name / "log").read_text()
             lines = self.logs.get(name, "").splitlines(keepends=True)[-int(query.get("tailLines", ["10000"])[0]) :]
             return (200, "".join(lines).encode(), {}) if name in self.logs else self.missing(name)
+        if path == f"{CORE}/limitranges":
+            return 200, {"items": self.limit_ranges}, {}
         if path == f"{CORE}/resourcequotas":
             return 200, {"items": self.quotas}, {}
         if path.startswith(f"{CORE}/configmaps"):
             return self.answer_config_maps(method, path.rpartition("/")[2], body)
+        if path.startswith(f"{CORE}/secrets/"):
+            name = path.rpartition("/")[2]
+            return (200, {"kind": "Status"}, {}) if self.secrets.pop(name, None) else self.missing(name)
         if path == f"{CORE}/secrets":
             self.secrets[body["metadata"]["name"]] = body
             if body["metadata"]["name"] in self.mounts:
@@ -182,6 +187,8 @@ class ScriptedKubernetes:
                 return 409, {"message": "the UID in the precondition does not match"}, {}
             if self.collects_garbage:
                 self.remove(name)
+            elif body["propagationPolicy"] == "Foreground":
+                job["metadata"]["deletionTimestamp"] = CREATED
             else:
                 del self.jobs[name]
             return 200, {"kind": "Status", "status": "Success"}, {}
@@ -338,6 +345,7 @@ def _handler(owner):
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         timeout = 30
+        disable_nagle_algorithm = True
 
         def serve(self):
             length = int(self.headers.get("Content-Length") or 0)

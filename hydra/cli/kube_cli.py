@@ -61,6 +61,7 @@ def list_tasks(launcher: KubernetesLauncher, app_id: str, *, as_json: bool) -> N
 
 def stop_app(launcher: KubernetesLauncher, app_id: str, *, as_json: bool) -> None:
     """Delete an app, or a group with all that its run has made, and wait until no pod is left."""
+    from hydra.engine.kube_controller_objects import secrets_of
     from hydra.engine.kube_ours import app_id_of, group_of
 
     jobs = launcher.jobs()
@@ -69,6 +70,8 @@ def stop_app(launcher: KubernetesLauncher, app_id: str, *, as_json: bool) -> Non
         raise _no_app(app_id)
     stopped = [app_id_of(job) for job in found if app_id_of(job)]
     for job in found:
+        for secret in secrets_of(job):
+            launcher.delete_secret(secret)
         launcher.delete(job.metadata.name, job.metadata.uid)
     if not poll_until(MonotonicClock(), lambda: all(map(launcher.removed, stopped)), WAIT_S, every_s=LOOK_EVERY_S):
         raise InfrastructureError(f"pods of {', '.join(stopped)} are still there after {WAIT_S:g} s")

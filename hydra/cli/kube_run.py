@@ -63,28 +63,28 @@ def run_in_cluster(ctx: click.Context, options: Options, account: str, outputs: 
     from hydra.cli.progress import shown_progress
     from hydra.engine.kube_access import kubernetes_access
 
-    access = kubernetes_access(options.kube_context, options.kube_namespace)
-    # It has no file of this machine, and is in the cluster and namespace of its Job.
-    there = dataclasses.replace(options, output=None, kube_context=None, kube_namespace=access.namespace)
-    order = encode(ControllerOrder(there, access_to_brokers(options)))
-    if len(order) > MAX_ORDER_BYTES:
-        text = f"the order of this run has {len(order)} bytes, and a Secret has room for {MAX_ORDER_BYTES}"
-        raise UsageError(text, hint="name a smaller --kafka_ca_file")
-    with (
-        interruptible(),
-        asked_watch(ctx) as watch,
-        shown_progress(outputs.live, watch) as progress,
-        contextlib.closing(ControllerJob(access, MonotonicClock(), options.app_prefix)) as job,
-    ):
-        watch.begin(options)
-        follower = Follower(job, progress, outputs, MonotonicClock(), workload)
-        with follower.ended_on_purpose():
-            follower.start(options, account, order)
-            follower.follow(options.start_deadline_s)
-        code = follower.bring()
-        if follower.record is not None:
-            watch.finish(follower.record)
-        return code
+    with contextlib.closing(kubernetes_access(options.kube_context, options.kube_namespace)) as access:
+        # It has no file of this machine, and is in the cluster and namespace of its Job.
+        there = dataclasses.replace(options, output=None, kube_context=None, kube_namespace=access.namespace)
+        order = encode(ControllerOrder(there, access_to_brokers(options)))
+        if len(order) > MAX_ORDER_BYTES:
+            text = f"the order of this run has {len(order)} bytes, and a Secret has room for {MAX_ORDER_BYTES}"
+            raise UsageError(text, hint="name a smaller --kafka_ca_file")
+        with (
+            interruptible(),
+            asked_watch(ctx) as watch,
+            shown_progress(outputs.live, watch) as progress,
+            contextlib.closing(ControllerJob(access, MonotonicClock(), options.app_prefix)) as job,
+        ):
+            watch.begin(options)
+            follower = Follower(job, progress, outputs, MonotonicClock(), workload)
+            with follower.ended_on_purpose():
+                follower.start(options, account, order)
+                follower.follow(options.start_deadline_s)
+            code = follower.bring()
+            if follower.record is not None:
+                watch.finish(follower.record)
+            return code
 
 
 def fetch_result(ctx: click.Context) -> int:
@@ -132,8 +132,8 @@ class Follower:
         try:
             self.job.create(options, account, order)
         except HydraError:
-            with contextlib.suppress(HydraError):
-                self.job.remove()
+            if self.job.made:
+                self.remove()
             raise
         names = ("kube_context", "kube_namespace")
         flags = [f"--{name}={value}" for name in names if (value := getattr(options, name)) is not None]

@@ -13,13 +13,15 @@ import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterable, Mapping
+import weakref
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
+from hydra.engine.kube_certificates import check_authority, check_client
 from hydra.errors import KubernetesError, UsageError
 from hydra.files.atomic_write import reason_of, write_secret
 from hydra.files.bounded_command import run_bounded
@@ -114,31 +116,57 @@ class _Credential(msgspec.Struct, frozen=True):
 class KubernetesAccess:
     """What connections to one API server need. ``close`` removes the files that were made of its certificates."""
 
-    def __init__(self, context: str, namespace: str, cluster: _Cluster, user: _User, folder: Path) -> None:
+    def __init__(
+        self, context: str, namespace: str, cluster: _Cluster, user: _User, folder: Path, *, user_folder: Path
+    ) -> None:
         self.context = context
         """Its name in the kubeconfig; empty within a pod."""
         self.namespace = namespace
         self.server = cluster.server.rstrip("/")
         self.proxy = cluster.proxy_url
-        self._cluster, self._user, self._folder = cluster, user, folder
-        self._closing = contextlib.ExitStack()
+        self._cluster, self._user, self._folder, self._user_folder = cluster, user, folder, user_folder
         self._private: Path | None = None
+        self._removal: weakref.finalize[[Path], KubernetesAccess] | None = None
+        """Removes our files; at the latest when this process ends."""
+        self._checked = False
         self._plugin_status: _PluginStatus | None = None
         self._one_at_a_time = threading.Lock()
-        if not cluster.insecure_skip_tls_verify:
-            self.verify: str | bool = (
-                self._file(cluster.certificate_authority_data, cluster.certificate_authority, "ca.crt") or True
-            )
-        else:
-            self.verify = False
-        certificate = self._file(user.client_certificate_data, user.client_certificate, "client.crt")
-        key = self._file(user.client_key_data, user.client_key, "client.key")
+        self.verify: str | bool = not cluster.insecure_skip_tls_verify
+        try:
+            if self.verify:
+                data, path = cluster.certificate_authority_data, cluster.certificate_authority
+                self.verify = self._file(data, path, "ca.crt", folder) or True
+            certificate = self._file(user.client_certificate_data, user.client_certificate, "client.crt", user_folder)
+            key = self._file(user.client_key_data, user.client_key, "client.key", user_folder)
+        except UsageError:
+            self.close()
+            raise
         self._certificate = (certificate, key) if certificate and key else None
 
     @property
     def certificate(self) -> tuple[str, str] | None:
         """The files of the client's certificate and key, where it has some."""
         return self._certificate
+
+    def check(self) -> None:
+        """Look once whether the certificates can be used, before a connection fails by them.
+
+        Raises:
+            UsageError: they cannot, or have expired.
+        """
+        if self._checked:
+            return
+        try:
+            if isinstance(self.verify, str):
+                check_authority(self.verify)
+            if self._certificate is not None:
+                user = self._user
+                others = user.token or user.token_file or user.username or user.plugin
+                check_client(*self._certificate, alone=not others)
+        except UsageError:
+            self.close()
+            raise
+        self._checked = True
 
     def authorization(self, *, renew: bool = False) -> str:
         """The Authorization header; empty where a certificate says who we are.
@@ -155,7 +183,7 @@ class KubernetesAccess:
                 token = self._from_plugin(user.plugin, renew=renew)
         elif user.token_file:
             try:
-                token = read_bounded(self._folder / user.token_file, MAX_FILE_BYTES).decode().strip()
+                token = read_bounded(self._user_folder / user.token_file, MAX_FILE_BYTES).decode().strip()
             except (OSError, ValueError) as error:
                 raise KubernetesError(f"the token in {user.token_file} cannot be read ({error})") from error
         else:
@@ -168,15 +196,16 @@ class KubernetesAccess:
 
     def close(self) -> None:
         """Remove the files; harmless the second time."""
-        self._closing.close()
+        if self._removal is not None:
+            self._removal()
 
-    def _file(self, data: str, path: str, name: str) -> str:
+    def _file(self, data: str, path: str, name: str, folder: Path) -> str:
         """The path of a file of the kubeconfig, or of a private one with the data that stands in it."""
         if not data:
-            return str(self._folder / path) if path else ""
+            return str(folder / path) if path else ""
         if self._private is None:
             self._private = Path(tempfile.mkdtemp(prefix="hydra-kube-"))
-            self._closing.callback(shutil.rmtree, self._private, ignore_errors=True)
+            self._removal = weakref.finalize(self, shutil.rmtree, self._private, ignore_errors=True)
         file = self._private / name
         try:
             file.unlink(missing_ok=True)
@@ -195,7 +224,8 @@ class KubernetesAccess:
             if status.client_certificate_data and status.client_key_data:
                 pairs = ((status.client_certificate_data, "plugin.crt"), (status.client_key_data, "plugin.key"))
                 certificate, key = (
-                    self._file(base64.b64encode(text.encode()).decode(), "", name) for text, name in pairs
+                    self._file(base64.b64encode(text.encode()).decode(), "", name, self._user_folder)
+                    for text, name in pairs
                 )
                 self._certificate = (certificate, key)
         return status.token
@@ -213,7 +243,7 @@ class KubernetesAccess:
         environment = {**os.environ, **{each.name: each.value for each in plugin.env or ()}}
         environment["KUBERNETES_EXEC_INFO"] = msgspec.json.encode(info).decode()
         # A path with a slash is relative to the kubeconfig; a bare name is looked up in PATH.
-        command = str(self._folder / plugin.command) if "/" in plugin.command else plugin.command
+        command = str(self._user_folder / plugin.command) if "/" in plugin.command else plugin.command
         try:
             ended = run_bounded(
                 [command, *(plugin.args or ())], timeout_s=PLUGIN_TIMEOUT_S, most_bytes=MAX_FILE_BYTES, env=environment
@@ -245,7 +275,7 @@ def kubernetes_access(
     if not files:
         with contextlib.suppress(RuntimeError):  # a user without a home folder, as pods have them
             files = [Path.home() / ".kube" / "config"]
-    present = [file for file in files if file.exists()]
+    present = [file.absolute() for file in files if _is_there(file)]
     if not present:
         if context is None and (SERVICE_ACCOUNT / "token").exists() and "KUBERNETES_SERVICE_HOST" in environment:
             return _of_service_account(namespace, environment)
@@ -264,12 +294,28 @@ def kubernetes_access(
     for file, config in read:
         clusters = {each.name: each.cluster for each in config.clusters or ()}
         if (cluster := clusters.get(found.cluster)) is not None:
-            user = _first({each.name: each.user for each in other.users or ()}.get(found.user) for _f, other in read)
-            _check_supported(cluster, user or _User(), origin)
-            return KubernetesAccess(
-                name, namespace or found.namespace or "default", cluster, user or _User(), file.parent
-            )
+            user, user_file = _user_of(found, read)
+            if user is None:
+                raise UsageError(f"{origin}: the context {name} names the user {found.user!r}, which is not there")
+            _check_supported(cluster, user, origin)
+            place = namespace or found.namespace or "default"
+            return KubernetesAccess(name, place, cluster, user, file.parent, user_folder=user_file.parent)
     raise UsageError(f"{origin}: the context {name} names the cluster {found.cluster!r}, which is not there")
+
+
+def _is_there(file: Path) -> bool:
+    try:
+        return file.exists()
+    except OSError:
+        return True  # reading it tells what is wrong
+
+
+def _user_of(context: _Context, read: Sequence[tuple[Path, _Kubeconfig]]) -> tuple[_User | None, Path]:
+    """The user of a context, with the file whose folder its paths are relative to; nobody where none is named."""
+    for file, config in read:
+        if (user := {each.name: each.user for each in config.users or ()}.get(context.user)) is not None:
+            return user, file
+    return (None if context.user else _User()), read[0][0]
 
 
 def _first(found: Iterable[T | None]) -> T | None:
@@ -281,6 +327,11 @@ def _check_supported(cluster: _Cluster, user: _User, origin: str) -> None:
         raise UsageError(f"{origin}: the cluster's server is {cluster.server!r}, not a URL")
     if cluster.tls_server_name:
         raise UsageError(f"{origin}: tls-server-name is not supported", hint="name the server as its certificate does")
+    if cluster.proxy_url and not cluster.proxy_url.startswith(("https://", "http://")):
+        kind = cluster.proxy_url.partition(":")[0]
+        raise UsageError(f"{origin}: a proxy-url of {kind} is not supported", hint="use a proxy that speaks HTTP")
+    if bool(user.client_certificate or user.client_certificate_data) != bool(user.client_key or user.client_key_data):
+        raise UsageError(f"{origin}: of the user's client-certificate and client-key one is missing")
     if user.auth_provider is not None and user.plugin is None:
         raise UsageError(f"{origin}: auth-provider is not supported", hint="use an exec plugin, as kubectl does now")
 
@@ -296,13 +347,22 @@ def _of_service_account(namespace: str | None, environment: Mapping[str, str]) -
         except (OSError, ValueError) as error:
             text = f"the namespace of this pod's service account cannot be read ({reason_of(error)})"
             raise UsageError(text, hint="give --kube_namespace") from error
-    return KubernetesAccess("", namespace, cluster, user, SERVICE_ACCOUNT)
+    return KubernetesAccess("", namespace, cluster, user, SERVICE_ACCOUNT, user_folder=SERVICE_ACCOUNT)
 
 
 def _read_kubeconfig(file: Path) -> _Kubeconfig:
     try:
         content = read_bounded(file, MAX_FILE_BYTES)
-        return msgspec.yaml.decode(content, type=_Kubeconfig)
+        return msgspec.convert(_without_nulls(msgspec.yaml.decode(content)) or {}, _Kubeconfig)
+    except RecursionError as error:
+        raise UsageError(f"the kubeconfig {file} cannot be read (it is nested too deeply)") from error
     except (OSError, ValueError) as error:
         reason = " ".join(reason_of(error).split())
         raise UsageError(f"the kubeconfig {file} cannot be read ({reason})") from error
+
+
+def _without_nulls(value: object) -> object:
+    """What kubectl takes for left out is left out."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(each) for key, each in value.items() if each is not None}
+    return [_without_nulls(each) for each in value if each is not None] if isinstance(value, list) else value

@@ -38,9 +38,14 @@ class Route:
 
 
 class KubernetesConnection:
-    """A connection to one API server. Not thread-safe. Waits by the clock."""
+    """A connection to one API server. Not thread-safe. Waits by the clock.
+
+    Raises:
+        UsageError: the certificates of the kubeconfig cannot be used.
+    """
 
     def __init__(self, access: KubernetesAccess, clock: Clock) -> None:
+        access.check()
         self._access = access
         self._clock = clock
         self._session = BoundedSession(TIMEOUT_S, trust_env=True)

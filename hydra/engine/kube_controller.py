@@ -16,6 +16,7 @@ from hydra.engine.kube_controller_objects import (
     controller_id,
     controller_job,
     manifest_content,
+    order_name,
     order_secret,
     part_name,
     unpacked,
@@ -76,6 +77,11 @@ class ControllerJob(KubernetesNamespace):
         self._name = object_name(self.app_id)
         self._owner = secrets.token_hex(8)
         self._uid = ""
+
+    @property
+    def made(self) -> bool:
+        """Whether there is a Job that is ours to remove."""
+        return bool(self._uid)
 
     def check_right(self, verb: str) -> None:
         """See before a run whether its result can be stored (create) or fetched (get).
@@ -166,6 +172,7 @@ class ControllerJob(KubernetesNamespace):
         if job is None or not is_owners(job.metadata, self._owner) or self._uid not in {"", job.metadata.uid}:
             return
         self._uid = job.metadata.uid
+        self.delete_secret(order_name(self.app_id, self._owner))  # which says how Kafka is entered
         self.delete(self._name, self._uid)
 
     def removed(self) -> bool:
@@ -176,7 +183,8 @@ class ControllerJob(KubernetesNamespace):
         if hasten := lost & uids:
             self.delete_pods(hasten)
         there = any(job.metadata.uid in uids for job in jobs)
-        return not (there or hasten or self._pods(self.app_id, self._until(LOOK_LIMIT_S)))
+        pods = self._pods(self.app_id, self._until(LOOK_LIMIT_S))
+        return not (there or hasten or any(job_uid_of(pod) in uids for pod in pods))
 
     def store(self, manifest: Manifest, parts: Sequence[bytes]) -> None:
         """Store a result where ``result`` finds it; once more is harmless."""

@@ -23,10 +23,12 @@ from hydra.engine.kube_objects import (
     GROUP_LABEL,
     MANAGED_BY,
     OWNER_LABEL,
+    Anchor,
     group_label,
     object_name,
     pod_spec,
 )
+from hydra.engine.kube_responses import JobResponse
 from hydra.errors import KubernetesError
 from hydra.options.options import Options
 
@@ -114,6 +116,15 @@ def longest_s(options: Options) -> int:
 def order_name(app_id: str, owner: str) -> str:
     """The name of the Secret with a controller's order; that of a Job before it may still be there."""
     return f"{object_name(app_id)}-{owner[:8]}"
+
+
+def secrets_of(job: JobResponse) -> tuple[str, ...]:
+    """The names of the Secrets that go with an anchor or a controller; apps have none."""
+    metadata = job.metadata
+    owner = metadata.labels.get(OWNER_LABEL, "")
+    if metadata.labels.get(APP_LABEL) == CONTROLLER:
+        return (f"{metadata.name}-{owner[:8]}",)
+    return () if APP_LABEL in metadata.labels else (Anchor(metadata.name, metadata.uid, owner).secret,)
 
 
 def order_secret(app_id: str, uid: str, owner: str, order: bytes) -> dict[str, Any]:

@@ -6,9 +6,10 @@ than LOOK_EVERY_S, or than a share of the time that it takes.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hydra.engine.kube_access import KubernetesAccess
 from hydra.engine.kube_lease import KEEP_S, Lease, date_of
@@ -24,6 +25,7 @@ from hydra.engine.kube_objects import (
 )
 from hydra.engine.kube_ours import check_owner, is_hydras, is_owners
 from hydra.engine.kube_refusals import KubernetesUnavailableError
+from hydra.engine.kube_removal import Removal
 from hydra.engine.kube_responses import (
     JobResponse,
     PodResponse,
@@ -100,19 +102,16 @@ class KubernetesLauncher(KubernetesNamespace):
 
         Raises:
             UsageError: another run has it.
+            StillGoingError: one of a run before is still being removed.
         """
         deadline_s = self._until(CALL_LIMIT_S)
         body = anchor_job(self._options, owner, self._controller)
         name = str(body["metadata"]["name"])
-        try:
-            job = self._connection.request(
-                f"create the job {name}", "POST", self._jobs, JobResponse, deadline_s, body=body
-            )
-        except KubernetesError as error:
-            job_there = self._job(name, deadline_s) if error.status == 409 else None
-            if job_there is None:
-                raise
-            job = job_there
+        while (job := self._made(name, body, deadline_s)).metadata.deletion_timestamp and is_hydras(job.metadata):
+            if self._clock.now_s() >= deadline_s:
+                hint = "see whether Kubernetes' controller manager runs, or choose another --app_prefix"
+                raise StillGoingError(f"the job {name} of a run before is still being removed", hint=hint)
+            self._clock.sleep(LOOK_EVERY_S)
         hint = f"wait for its end, or choose another --app_prefix; if it was killed: it goes within {LEASE_S} s"
         check_owner(job, owner, hint)
         self._owner = owner
@@ -129,7 +128,11 @@ class KubernetesLauncher(KubernetesNamespace):
                 raise
 
     def end(self, *, keep: bool) -> None:
-        """Remove the anchor with all that is left of the run; with ``keep`` leave all up for a day."""
+        """Remove the anchor with all that is left of the run; with ``keep`` leave all up for a day.
+
+        Raises:
+            InfrastructureError: says what could not be removed.
+        """
         if self._anchor is None or self._lease is None:
             return
         anchor, self._anchor = self._anchor, None
@@ -137,22 +140,13 @@ class KubernetesLauncher(KubernetesNamespace):
             self._lease.extend(KEEP_S)
         self._lease.close()
         if not keep:
-            self.delete(anchor.name, anchor.uid)
+            Removal(self, anchor).finish(self._clock)
 
     def apply(self, spec: AppSpec) -> None:
         """Create the app, or change it to the spec; see the Protocol."""
         deadline_s = self._until(CALL_LIMIT_S)
         name, body = object_name(spec.app_id), app_job(spec, self._options, self._anchor)
-        job = self._job(name, deadline_s)
-        if job is None:
-            try:
-                job = self._connection.request(
-                    f"create the job {name}", "POST", self._jobs, JobResponse, deadline_s, body=body
-                )
-            except KubernetesError as error:
-                job = self._job(name, deadline_s) if error.status == 409 else None
-                if job is None:
-                    raise
+        job = self._job(name, deadline_s) or self._made(name, body, deadline_s)
         if is_hydras(job.metadata) and self._is_orphan(job):
             raise StillGoingError(f"the job {name} of a run before is still being removed")
         check_owner(job, spec.owner, "wait for its end, or choose another --app_prefix")
@@ -238,24 +232,43 @@ class KubernetesLauncher(KubernetesNamespace):
         return self._lease.look(job, date_of(self._connection.response_date))
 
     def remove(self, app_id: str) -> None:
-        """Delete the app; see the Protocol. What belongs to another controller is left alone."""
+        """Delete the app; see the Protocol. What belongs to another controller is left alone.
+
+        While the API server is unavailable, ``removed`` asks again.
+        """
         name = object_name(app_id)
-        job = self._job(name, self._until(REMOVE_LIMIT_S))
-        if job is not None and is_owners(job.metadata, self._owner):
-            self.delete(name, job.metadata.uid)
+        with contextlib.suppress(KubernetesUnavailableError):
+            job = self._job(name, self._until(REMOVE_LIMIT_S))
+            if job is not None and is_owners(job.metadata, self._owner):
+                self.delete(name, job.metadata.uid)
 
     def removed(self, app_id: str) -> bool:
         """Whether the app is gone with all of its pods; False while the API server is unavailable."""
 
         def look(deadline_s: float) -> bool:
             job = self._job(object_name(app_id), deadline_s)
+            if job is not None and is_owners(job.metadata, self._owner):
+                if job.metadata.deletion_timestamp is None:
+                    self.delete(job.metadata.name, job.metadata.uid)
+                return False
             if job is not None:
-                return not is_owners(job.metadata, self._owner)
+                return True
             pods = [pod for pod in self._pods(app_id, deadline_s) if is_owners(pod.metadata, self._owner)]
             self._hasten(pods)
             return not pods
 
         return self._look(look, otherwise=False)
+
+    def _made(self, name: str, body: Mapping[str, Any], deadline_s: float) -> JobResponse:
+        """The job of this name: made now, or by a request whose response was lost, or by others."""
+        try:
+            return self._connection.request(
+                f"create the job {name}", "POST", self._jobs, JobResponse, deadline_s, body=body
+            )
+        except KubernetesError as error:
+            if error.status != 409 or (job := self._job(name, deadline_s)) is None:
+                raise
+            return job
 
     def _hasten(self, lost: Sequence[PodResponse]) -> None:
         """Delete pods whose Job is gone. Kubernetes does it, too, though not soon when the API server was away."""

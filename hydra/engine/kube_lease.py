@@ -93,6 +93,8 @@ class Lease:
             try:
                 self.extend(LEASE_S)
             except HydraError as error:
+                if self._ended.is_set():
+                    return  # the run itself has removed its anchor meanwhile
                 if self.over:
                     self._note(self.over)
                     return

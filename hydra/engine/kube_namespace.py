@@ -6,13 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from hydra.engine.kube_access import KubernetesAccess
 from hydra.engine.kube_connection import KubernetesConnection
-from hydra.engine.kube_objects import JOB_NAME_LABEL, JOB_UID_LABEL, SELECTOR, object_name
+from hydra.engine.kube_objects import JOB_NAME_LABEL, JOB_UID_LABEL, OWNER_LABEL, SELECTOR, object_name
 from hydra.engine.kube_refusals import KubernetesUnavailableError
 from hydra.engine.kube_responses import (
     AccessReview,
     EventList,
     JobList,
     JobResponse,
+    LimitRangeList,
+    LimitRangeResponse,
     PodList,
     PodResponse,
     QuotaList,
@@ -95,13 +97,27 @@ class KubernetesNamespace:
         """Delete all pods of Hydra's that are of the jobs with these uids, at once."""
         if not (wanted := sorted(set(job_uids) - {""})):
             return
-        path, params = (
-            f"{self._connection.namespace_path}/pods",
-            {"labelSelector": f"{SELECTOR},{JOB_UID_LABEL} in ({','.join(wanted)})"},
-        )
-        self._connection.request(
-            "delete pods without a job", "DELETE", path, StatusResponse, self._until(REMOVE_LIMIT_S), params=params
-        )
+        self._delete_pods("delete pods without a job", f"{SELECTOR},{JOB_UID_LABEL} in ({','.join(wanted)})")
+
+    def owners_pods(self, owner: str) -> Sequence[PodResponse]:
+        """The pods of this owner's run that nobody has deleted yet."""
+        pods = self._list_pods("list the pods of the run", _of_owner(owner), self._until(REMOVE_LIMIT_S))
+        return [pod for pod in pods if pod.metadata.deletion_timestamp is None]
+
+    def delete_owners_pods(self, owner: str) -> None:
+        """Delete them."""
+        self._delete_pods("delete the pods of the run", _of_owner(owner))
+
+    def delete_secret(self, name: str) -> bool:
+        """Delete a Secret, which is to be named by the uid of what it is of; False where we have no right to."""
+        path, deadline_s = f"{self._connection.namespace_path}/secrets/{name}", self._until(REMOVE_LIMIT_S)
+        try:
+            self._connection.request(f"delete the secret {name}", "DELETE", path, StatusResponse, deadline_s)
+        except KubernetesError as error:
+            if error.status not in {403, 404}:
+                raise
+            return error.status == 404
+        return True
 
     def log(self, pod: str, limit_bytes: int) -> str:
         """The end of a pod's log, as far as its node still has it."""
@@ -114,9 +130,21 @@ class KubernetesNamespace:
         path = f"{self._connection.namespace_path}/resourcequotas"
         return self._connection.request("list quotas", "GET", path, QuotaList, self._until(CHECK_LIMIT_S)).items
 
-    def delete(self, name: str, uid: str) -> None:
-        """Delete the job of this name and uid, with all that it owns; harmless when it is gone."""
-        body = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
+    def limit_ranges(self) -> Sequence[LimitRangeResponse]:
+        """The limit ranges of the namespace."""
+        path, deadline_s = f"{self._connection.namespace_path}/limitranges", self._until(CHECK_LIMIT_S)
+        return self._connection.request("list limit ranges", "GET", path, LimitRangeList, deadline_s).items
+
+    def delete(self, name: str, uid: str, *, foreground: bool = False) -> None:
+        """Delete the job of this name and uid, with all that it owns; harmless when it is gone.
+
+        Args:
+            name: of the job.
+            uid: of the job.
+            foreground: it stays there until Kubernetes' garbage collector has let go of it.
+        """
+        policy = "Foreground" if foreground else "Background"
+        body = {"preconditions": {"uid": uid}, "propagationPolicy": policy}
         path = f"{self._jobs}/{name}"
         try:
             self._connection.request(
@@ -168,6 +196,10 @@ class KubernetesNamespace:
         selector = f"{SELECTOR},{JOB_NAME_LABEL}={object_name(app_id)}"
         return self._list_pods(f"list the pods of {app_id}", selector, deadline_s)
 
+    def _delete_pods(self, what: str, selector: str) -> None:
+        path, params = f"{self._connection.namespace_path}/pods", {"labelSelector": selector}
+        self._connection.request(what, "DELETE", path, StatusResponse, self._until(REMOVE_LIMIT_S), params=params)
+
     def _list_pods(self, what: str, selector: str, deadline_s: float) -> tuple[PodResponse, ...]:
         """All pods with such labels, page by page; from the start again where the next page has expired (HTTP 410)."""
         path = f"{self._connection.namespace_path}/pods"
@@ -187,6 +219,10 @@ class KubernetesNamespace:
                 return tuple(found)
             params["continue"] = page.metadata.continue_
         raise KubernetesError(f"Kubernetes would not {what}: there were more than {MAX_PAGES} pages, and no last one")
+
+
+def _of_owner(owner: str) -> str:
+    return f"{SELECTOR},{OWNER_LABEL}={owner}"
 
 
 def job_uid_of(pod: PodResponse) -> str:

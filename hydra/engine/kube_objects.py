@@ -73,9 +73,15 @@ for wait_s in (0.2, 0.5, 1, 2, 0):
 """Fetches the task bundle, which the command behind it checks before it runs a line of it."""
 
 
-OPTIONAL_RULE = """  - apiGroups: [""]  # optional: 'hydra doctor' then tells whether a run fits
-    resources: ["resourcequotas"]
+OPTIONAL_FIT_RULE = """  - apiGroups: [""]  # optional: it is then told before a run whether it fits
+    resources: ["resourcequotas", "limitranges"]
     verbs: ["list"]
+"""
+
+OPTIONAL_KEY_RULE = """\
+  - apiGroups: [""]  # optional: the key of a run then goes with it, however late Kubernetes' garbage collector is
+    resources: ["secrets"]
+    verbs: ["delete"]
 """
 
 ACCOUNT = """---
@@ -213,7 +219,7 @@ def role_text(namespace: str, account: str | None = None, *, forward: bool = Fal
         f'  - apiGroups: ["{group}"]\n    resources: ["{resource}"]\n    verbs: {json.dumps(list(verbs))}\n'
         for group, resource, verbs in role_rules(controller=account is not None, forward=forward)
     )
-    rules += OPTIONAL_RULE
+    rules += OPTIONAL_FIT_RULE + OPTIONAL_KEY_RULE
     head = "apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata:\n"
     role = f"{head}  name: hydra\n  namespace: {namespace}\nrules:\n{rules}"
     return role if account is None else role + ACCOUNT.format(namespace=namespace, account=account)

@@ -1,21 +1,17 @@
 """Whether a run fits into the resource quotas of a namespace: values in, values out.
 
-Names and forms: https://kubernetes.io/docs/concepts/policy/resource-quotas/ and, for quantities such as ``500m`` or
-``1Gi``, https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/.
+Names: https://kubernetes.io/docs/concepts/policy/resource-quotas/.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 
-from hydra.engine.kube_responses import QuotaResponse
+from hydra.engine.kube_limits import resources_of
+from hydra.engine.kube_quantities import quantity, shown
+from hydra.engine.kube_responses import LimitRangeResponse, QuotaResponse
 from hydra.options.options import Options
-
-_QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:([numkMGTPE]|[KMGTPE]i)|[eE]([+-]?\d{1,3}))?")
-_DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
-_BINARY: Mapping[str, int] = {f"{letter}i": 1 << 10 * (power + 1) for power, letter in enumerate("KMGTPE")}
 
 APPLYING = {"NotTerminating", "NotBestEffort"}
 """The scopes that Hydra's pods are in. A quota with another one does not count them, or counts by their priority."""
@@ -25,28 +21,14 @@ RESULT_PARTS = 10
 """ConfigMaps that a large result takes, and its manifest: 512 KiB hold those of some thousand clients."""
 
 
-def quantity(text: str) -> Fraction:
-    """The number that a quantity is.
-
-    Raises:
-        ValueError: it is none.
-    """
-    match = _QUANTITY.fullmatch(text)
-    if match is None:
-        raise ValueError(f"{text!r} is not a quantity of Kubernetes")
-    number = Fraction(match[1])
-    if (suffix := match[2] or "") in _BINARY:
-        return number * _BINARY[suffix]
-    power = int(match[3] or _DECIMAL[suffix])
-    scale = Fraction(int(10 ** abs(power)))
-    return number * scale if power >= 0 else number / scale
-
-
-def needs(options: Options, *, controller: bool = False) -> dict[str, Fraction]:
+def needs(
+    options: Options, ranges: Sequence[LimitRangeResponse] = (), *, controller: bool = False
+) -> dict[str, Fraction]:
     """What a run takes of a namespace, by the name that quotas have for it.
 
     Args:
         options: of the run.
+        ranges: the limit ranges of the namespace, whose defaults count, too.
         controller: its controller is in the cluster, too.
     """
     publishers = 2 if controller else 1
@@ -59,10 +41,14 @@ def needs(options: Options, *, controller: bool = False) -> dict[str, Fraction]:
         (publishers, options.kube_pub_resources),
         (options.total_sub_apps, options.kube_sub_resources),
     ):
-        for resource in resources:
-            name, _equals, value = resource.partition("=")
-            for key in (f"requests.{name}", *((name,) if name in {"cpu", "memory"} else ())):
-                wanted[key] = wanted.get(key, Fraction(0)) + count * quantity(value)
+        given = resources_of(resources, ranges)
+        amounts = [
+            *((f"requests.{name}", value) for name, value in given.requests.items()),
+            *((name, value) for name, value in given.requests.items() if name in {"cpu", "memory"}),
+            *((f"limits.{name}", value) for name, value in given.limits.items()),
+        ]
+        for key, value in amounts:
+            wanted[key] = wanted.get(key, Fraction(0)) + count * quantity(value)
     return wanted
 
 
@@ -76,18 +62,10 @@ def shortages(quotas: Iterable[QuotaResponse], wanted: Mapping[str, Fraction]) -
         for name, limit in (quota.status.hard or quota.spec.hard).items():
             place = f"quota {quota.metadata.name}: {name}"
             used = quota.status.used.get(name, "0")
-            if name.startswith("limits."):
+            if name.startswith("limits.") and name not in wanted:
                 found.append(f"{place} is limited, so each pod has to name a limit, and Hydra's pods name none")
             elif name in {"cpu", "memory", "requests.cpu", "requests.memory"} and name not in wanted:
                 found.append(f"{place} is limited, so each pod has to request some, and Hydra's pods are told not to")
             elif wanted.get(name, 0) > quantity(limit) - quantity(used):
                 found.append(f"{place}: {shown(wanted[name])} needed, {used} of {limit} in use")
     return found
-
-
-def shown(amount: Fraction) -> str:
-    """An amount as people write it: ``2600m``, ``25.3Gi``, ``101``."""
-    if amount >= 1024**2:
-        unit = max((name for name in _BINARY if _BINARY[name] <= amount), key=lambda name: _BINARY[name])
-        return f"{float(amount / _BINARY[unit]):.3g}{unit}"
-    return str(amount) if amount.denominator == 1 else f"{float(amount * 1000):.10g}m"

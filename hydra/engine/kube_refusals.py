@@ -14,6 +14,9 @@ ROLE_HINT = "'hydra doctor --engine=kubernetes' prints the Role that it needs"
 ADMISSION_HINT = "an admission policy of this cluster refuses it, and no right is missing: ask who runs that policy"
 WEBHOOK_HINT = "an admission webhook of this cluster does not answer, and no right is missing: ask who runs it"
 
+MOST_CHARACTERS = 1000
+"""Of what Kubernetes says of a refusal: it is one line."""
+
 _DENIED = re.compile(
     r'admission webhook "[^"]*" (denied the request|attempted)|AdmissionPolicy .*denied request|violates PodSecurity'
 )
@@ -40,20 +43,22 @@ def refusal(server: str, what: str, status: int, content: bytes, headers: Mappin
         told = msgspec.json.decode(content, type=StatusResponse)
     except (msgspec.MsgspecError, RecursionError):
         told = StatusResponse()
-    text = f"Kubernetes would not {what}: HTTP {status} {told.message}".rstrip()
-    if _DENIED.search(told.message):  # with whatever status the policy chose, and whatever words
+    message = " ".join(told.message.split())
+    shown = message if len(message) <= MOST_CHARACTERS else f"{message[:MOST_CHARACTERS]}..."
+    text = f"Kubernetes would not {what}: HTTP {status} {shown}".rstrip()
+    if _DENIED.search(message):  # with whatever status the policy chose, and whatever words
         return KubernetesError(text, hint=ADMISSION_HINT, status=status)
-    changed_meanwhile = status == 409 and "has been modified" in told.message
+    changed_meanwhile = status == 409 and "has been modified" in message
     if status == 429 or status >= 500 or changed_meanwhile:
         after = headers.get("Retry-After", "")
         after_s = float(after) if after.isdecimal() else 0.0
-        hint = WEBHOOK_HINT if _WEBHOOK_AWAY.search(told.message) else ""
+        hint = WEBHOOK_HINT if _WEBHOOK_AWAY.search(message) else ""
         return KubernetesUnavailableError(text, hint=hint, status=status, after_s=after_s)
     if status == 401:
         hint = "log in again, or check the plugin of the kubeconfig: see 'kubectl auth whoami'"
         return KubernetesError(f"the API server at {server} does not accept the credentials", hint=hint, status=status)
-    if status == 409 and "being deleted" in told.message:
+    if status == 409 and "being deleted" in message:
         return StillGoingError(text, status=status)
-    if status == 403 and _NO_RIGHT.search(told.message):
+    if status == 403 and _NO_RIGHT.search(message):
         return KubernetesError(text, hint=ROLE_HINT, status=status)
     return KubernetesError(text, status=status)

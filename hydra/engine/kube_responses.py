@@ -204,6 +204,37 @@ class QuotaList(KubernetesObject, frozen=True):
     items: tuple[QuotaResponse, ...]
 
 
+class LimitRangeItem(KubernetesObject, frozen=True):
+    """The limits of one kind of thing. Quantities, by resource."""
+
+    type: str = ""
+    max: Mapping[str, str] = {}
+    min: Mapping[str, str] = {}
+    default: Mapping[str, str] = {}
+    """The limit of a container that names none."""
+    default_request: Mapping[str, str] = {}
+    max_limit_request_ratio: Mapping[str, str] = {}
+
+
+class LimitRangeSpec(KubernetesObject, frozen=True):
+    """What a limit range says."""
+
+    limits: tuple[LimitRangeItem, ...] = ()
+
+
+class LimitRangeResponse(KubernetesObject, frozen=True):
+    """A limit range."""
+
+    metadata: Metadata
+    spec: LimitRangeSpec = LimitRangeSpec()
+
+
+class LimitRangeList(KubernetesObject, frozen=True):
+    """Limit ranges."""
+
+    items: tuple[LimitRangeResponse, ...]
+
+
 class ConfigMapResponse(KubernetesObject, frozen=True):
     """A ConfigMap."""
 

@@ -129,8 +129,13 @@ def troubles(pods: Iterable[PodResponse]) -> list[tuple[PodResponse, Trouble]]:
 def refusal_text(events: Sequence[EventResponse]) -> str:
     """Why Kubernetes makes no pods of a Job (quota, admission, limits), by its events; empty where none says so."""
     failed = [event for event in events if event.reason == "FailedCreate"]
-    newest = max(failed, key=lambda event: event.last_timestamp or LONG_AGO, default=None)
+    newest = max(failed, key=_told_at, default=None)
     return _joined(newest.reason, newest.message) if newest is not None else ""
+
+
+def _told_at(event: EventResponse) -> datetime:
+    """When it was told last; some have only the time at which they were made."""
+    return event.last_timestamp or event.metadata.creation_timestamp or LONG_AGO
 
 
 def is_over(job: JobResponse) -> bool:

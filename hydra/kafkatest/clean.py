@@ -14,7 +14,7 @@ from hydra.broker.first_values import first_values
 from hydra.broker.given_access import access_to_brokers
 from hydra.broker.listener_security import kept_access
 from hydra.engine.kube_access import kubernetes_access
-from hydra.engine.kube_controller_objects import CONTROLLER
+from hydra.engine.kube_controller_objects import CONTROLLER, secrets_of
 from hydra.engine.kube_launcher import KubernetesLauncher
 from hydra.engine.kube_namespace import family_of, job_uid_of, owners_of
 from hydra.engine.kube_objects import APP_LABEL, JOB_NAME_LABEL
@@ -179,7 +179,10 @@ class Remains:
         if self._kubernetes is None:
             return
         # An app without an owner is the doctor's; it has a deadline of its own.
-        jobs = [job for job in self._kubernetes.jobs() if not job.metadata.owner_references]
+        found = self._kubernetes.jobs()
+        there = {job.metadata.uid for job in found}
+        # Without the one that it is a part of, a job is left by itself until it is collected.
+        jobs = [job for job in found if not there & set(owners_of(job))]
         self._anchors = {job.metadata.name: job for job in jobs if KUBE_OWNER_LABEL in job.metadata.labels}
         for name, job in self._anchors.items():
             owner = job.metadata.labels[KUBE_OWNER_LABEL]
@@ -213,10 +216,13 @@ class Remains:
             anchor = self._anchors[found.name].metadata
             jobs = launcher.jobs()
             uids = family_of(anchor.uid, jobs)
-            launcher.delete(anchor.name, anchor.uid)
+            family = [job for job in jobs if job.metadata.uid in uids]
+            gone_secrets = [launcher.delete_secret(name) for job in family for name in secrets_of(job)]
+            # A Secret that we may not delete goes by the garbage collector, which then has to be waited for.
+            launcher.delete(anchor.name, anchor.uid, foreground=not all(gone_secrets))
             # Kubernetes does the rest, too, though not soon when its API server was away.
-            for job in jobs:
-                if job.metadata.uid in uids - {anchor.uid}:
+            for job in family:
+                if job.metadata.uid != anchor.uid:
                     launcher.delete(job.metadata.name, job.metadata.uid)
         launcher.delete_pods(uids)
 
@@ -230,7 +236,7 @@ class Remains:
 
         if not poll_until(MonotonicClock(), gone, REMOVE_TIMEOUT_S):
             text = f"the jobs or pods of {found.name} are still there {REMOVE_TIMEOUT_S:g} s after they were deleted"
-            raise InfrastructureError(text)
+            raise InfrastructureError(text, hint="see whether Kubernetes' controller manager runs, and try it again")
 
     def _find_on_brokers(self) -> Iterator[Found]:
         known = {topic for trace in self._traces for topic in trace.topics}

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
-from fractions import Fraction
+from collections.abc import Iterator, Sequence
 
 from hydra.endpoints import Endpoint
 from hydra.engine.agent_probe import probe_agents
@@ -13,9 +12,9 @@ from hydra.engine.code_server import CodeServer, is_wanted
 from hydra.engine.kube_access import kubernetes_access
 from hydra.engine.kube_launcher import KubernetesLauncher
 from hydra.engine.kube_objects import role_rules, role_text
-from hydra.engine.kube_quotas import needs, shortages
-from hydra.errors import HydraError, KubernetesError
+from hydra.errors import HydraError
 from hydra.kafkatest.doctor import Finding, clock_and_network
+from hydra.kafkatest.kube_fit import Fit, look_at_fit
 from hydra.kafkatest.kube_order import check_controller
 from hydra.options.options import Options
 
@@ -48,28 +47,26 @@ def examine_kubernetes(options: Options, brokers: Sequence[Endpoint], account: s
             yield Finding(
                 "Kubernetes", "ok", "all rights that a run needs, which are those of this Role", document=role
             )
-            yield from _quotas(launcher, needs(options, controller=account is not None))
+            yield from _fit(look_at_fit(launcher, options, controller=account is not None))
             yield from _probe(launcher, options, access.server, brokers, notes, from_here=account is None)
     except HydraError as error:
         yield Finding("Kubernetes", "error", error.message, error.hint)
 
 
-def _quotas(launcher: KubernetesLauncher, wanted: Mapping[str, Fraction]) -> Iterator[Finding]:
-    """Whether the quotas of the namespace have room for the run; who may not look at them is told so."""
-    try:
-        quotas = launcher.quotas()
-    except KubernetesError as error:
-        if error.status != 403:
-            raise
-        text = "you may not list resourcequotas: whether the run fits into them was not looked at"
-        yield Finding("quotas", "warning", text, "apply the last rule of the Role, which is optional")
-        return
-    short = shortages(quotas, wanted)
+def _fit(fit: Fit) -> Iterator[Finding]:
+    """Whether the quotas and limit ranges of the namespace let the run in; who may not look at them is told so."""
+    if fit.unseen:
+        text = f"you may not list {', '.join(fit.unseen)}: whether the run fits into them was not looked at"
+        yield Finding("quotas", "warning", text, "apply the optional rules of the Role")
     remedy = "raise the quota, or ask for fewer: --clients, --kube_sub_resources, --kube_pub_resources"
-    yield from (Finding("quotas", "error", text, remedy) for text in short)
-    if not short:
-        room = f"have room for the {wanted['pods']} pods of the run" if quotas else "are none in the namespace"
+    yield from (Finding("quotas", "error", text, remedy) for text in fit.short)
+    if "resourcequotas" not in fit.unseen and not fit.short:
+        room = f"have room for the {fit.pods} pods of the run" if fit.quotas else "are none in the namespace"
         yield Finding("quotas", "ok", f"resource quotas {room}")
+    remedy = "change the limit range, or what pods request: --kube_sub_resources, --kube_pub_resources"
+    yield from (Finding("limits", "error", text, remedy) for text in fit.refused)
+    if fit.ranges and not fit.refused:
+        yield Finding("limits", "ok", "limit ranges let the pods of the run in")
 
 
 def _missing_rights(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping
 
@@ -9,6 +10,8 @@ from hydra.codec import encode
 from hydra.engine.kube_access import kubernetes_access
 from hydra.engine.kube_controller_objects import CONTROLLER_UID, controller_id, job_reference
 from hydra.engine.kube_launcher import KubernetesLauncher
+from hydra.errors import KubernetesError
+from hydra.kafkatest.kube_fit import look_at_fit
 from hydra.kafkatest.leftovers import KUBERNETES
 from hydra.options.options import Options
 from hydra.run.clock import Clock
@@ -29,6 +32,7 @@ class KubernetesEngine:
     """
 
     def __init__(self, options: Options, clock: Clock, note: Callable[[str], None]) -> None:
+        self._options, self._note = options, note
         access = kubernetes_access(options.kube_context, options.kube_namespace)
         uid = os.environ.get(CONTROLLER_UID)
         controller = None if uid is None else job_reference(controller_id(options.app_prefix), uid)
@@ -51,8 +55,17 @@ class KubernetesEngine:
         return SignalKeys(given.controller, keys_of_tasks(given.controller).public, given.task_environment)
 
     def begin(self, keys: SignalKeys) -> None:
-        """Make the anchor and the Secret of the run."""
+        """Make the anchor and the Secret of the run; tell before what the namespace has no room for."""
+        if not self._options.keep_running:  # what is up already is in use of the quotas
+            self._tell_fit()
         self._kubernetes.begin(keys.owner, encode(keys_of_tasks(keys.controller)).decode())
+
+    def _tell_fit(self) -> None:
+        """Only Kubernetes can refuse the run: who may not look, or cannot, is told nothing."""
+        with contextlib.suppress(KubernetesError):
+            fit = look_at_fit(self._kubernetes, self._options)
+            for text in (*fit.short, *fit.refused):
+                self._note(f"not all pods of the run can be made: {text}")
 
     def end(self, *, keep: bool) -> None:
         """See Engine."""

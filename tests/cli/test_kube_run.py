@@ -2,10 +2,12 @@
 
 import dataclasses
 import json
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from hydra.broker import given_access
 from hydra.cli import kube_run
 from hydra.cli.flags import Outputs
 from hydra.cli.kube_run import Follower
@@ -13,7 +15,14 @@ from hydra.codec import encode
 from hydra.engine.kube_access import kubernetes_access
 from hydra.engine.kube_controller import ControllerJob
 from hydra.engine.kube_controller_objects import packed
-from hydra.errors import InfrastructureError, InterruptedRunError, KubernetesError, OutputError, RemoteRunError
+from hydra.errors import (
+    InfrastructureError,
+    InterruptedRunError,
+    KubernetesError,
+    OutputError,
+    RemoteRunError,
+    UsageError,
+)
 from hydra.kafkatest.kube_order import ToldProgress
 from hydra.options.options import Options
 from tests.engine.conftest import FakeClock
@@ -260,3 +269,35 @@ def test_a_start_that_is_refused_halfway_leaves_nothing(case):
     with pytest.raises(KubernetesError, match="would not create the secret of the controller"):
         case.start()
     assert case.left == NOTHING
+
+
+def test_what_cannot_be_ordered_leaves_no_file_of_the_kubeconfig(case, monkeypatch):
+    file = case.output.parent / "config"
+    config = json.loads(file.read_text())
+    config["clusters"][0]["cluster"]["certificate-authority-data"] = "Q0E="
+    file.write_text(json.dumps(config))
+    monkeypatch.setenv("KUBECONFIG", str(file))
+    monkeypatch.setattr(given_access, "access_to_brokers", lambda _options: 1 / 0)
+    before = set(Path(tempfile.gettempdir()).glob("hydra-kube-*"))
+    with pytest.raises(ZeroDivisionError):
+        kube_run.run_in_cluster(None, OPTIONS, "hydra", Outputs(), "")
+    assert set(Path(tempfile.gettempdir()).glob("hydra-kube-*")) == before
+
+
+def test_what_is_left_of_a_controller_that_could_not_be_made_whole_is_told(case):
+    case.server.fail("POST", "/secrets", 403, "exceeded quota: small", times=1)
+    case.server.fail("DELETE", f"/jobs/{JOB}", 403, 'admission webhook "p" denied the request: no', times=1)
+    with pytest.raises(KubernetesError, match="exceeded quota"):
+        case.start()
+    (note,) = case.shown.notes
+    assert note.startswith("not everything could be cleaned up: Kubernetes would not delete the job")
+
+
+def test_a_controller_that_somebody_else_has_started_is_left_alone_and_not_waited_for(case):
+    other = ControllerJob(case.job._access, case.clock, "g1")
+    other.create(OPTIONS, "hydra", b"{}")
+    with pytest.raises(UsageError, match="of a run that was started before"):
+        case.start()
+    assert (case.shown.notes, case.clock.now_s()) == ([], 0)
+    assert JOB in case.server.jobs
+    other._connection.close()

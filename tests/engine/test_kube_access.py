@@ -4,13 +4,20 @@ import base64
 import json
 import os
 import stat
+import subprocess
+import sys
+import tempfile
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+import trustme
 
 from hydra.engine import kube_access
 from hydra.engine.kube_access import kubernetes_access
+from hydra.engine.kube_connection import KubernetesConnection
 from hydra.errors import KubernetesError, UsageError
+from hydra.run.clock import MonotonicClock
 
 
 def write(file, user, *, cluster=None, name="lab", current="lab", namespace="team"):
@@ -201,3 +208,162 @@ def test_what_cannot_be_used_is_one_clear_line(tmp_path, monkeypatch, content, c
 def test_what_is_not_supported_is_refused(tmp_path, cluster):
     with pytest.raises(UsageError):
         kubernetes_access(None, None, write(tmp_path / "config", {"token": "t"}, cluster=cluster))
+
+
+@pytest.fixture(scope="module")
+def authority():
+    return trustme.CA()
+
+
+NOW = datetime.now(timezone.utc)
+
+
+def encoded(blob):
+    return base64.b64encode(blob if isinstance(blob, bytes) else blob.bytes()).decode()
+
+
+def issued(authority, **times):
+    made = authority.issue_cert("me", **times)
+    return encoded(made.cert_chain_pems[0]), encoded(made.private_key_pem)
+
+
+def private_folders():
+    return set(Path(tempfile.gettempdir()).glob("hydra-kube-*"))
+
+
+def test_paths_are_relative_to_the_file_that_names_them_also_of_several(tmp_path, monkeypatch):
+    for place, user, cluster in (
+        ("a", {"tokenFile": "token"}, {}),
+        ("b", {"token": "no"}, {"certificate-authority": "ca"}),
+    ):
+        (tmp_path / place).mkdir()
+        write(tmp_path / place / "config", user, cluster=cluster)
+        (tmp_path / place / "token").write_text(f"of-{place}")
+    of_a = json.loads((tmp_path / "a" / "config").read_text())
+    (tmp_path / "a" / "config").write_text(json.dumps({**of_a, "clusters": None}))
+    monkeypatch.chdir(tmp_path)
+    access = kubernetes_access(None, None, {"KUBECONFIG": "a/config:b/config:a/config"})
+    monkeypatch.chdir("/")
+    assert access.authorization() == "Bearer of-a"
+    assert access.verify == str(tmp_path / "b" / "ca")
+
+
+def test_nulls_are_left_out_as_kubectl_has_it(tmp_path):
+    environment = write(tmp_path / "config", {"token": "t", "exec": None}, cluster={"certificate-authority": None})
+    config = json.loads((tmp_path / "config").read_text())
+    config["contexts"][0]["context"]["namespace"] = None
+    (tmp_path / "config").write_text(json.dumps(config))
+    assert kubernetes_access(None, None, environment).namespace == "default"
+
+
+def test_a_certificate_that_is_valid_is_taken(tmp_path, authority):
+    certificate, key = issued(authority)
+    user = {"client-certificate-data": certificate, "client-key-data": key}
+    cluster = {"certificate-authority-data": encoded(authority.cert_pem)}
+    access = kubernetes_access(None, None, write(tmp_path / "config", user, cluster=cluster))
+    access.check()
+    access.check()
+    access.close()
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("expired", r"the client certificate of the kubeconfig expired at \d+-\d+-\d+ \d+:\d+ UTC: get a new"),
+        ("not yet", "the client certificate of the kubeconfig begins at"),
+        ("no certificate", r"the client certificate .* cannot be used \(.*client.crt: not PEM\)"),
+        ("no base64", "the client.crt in the kubeconfig cannot be used"),
+        ("another key", r"the client key .* cannot be used \(.*client.key: key values mismatch\)"),
+        ("encrypted", r"the client key .* cannot be used \(.*client.key: it is encrypted\)"),
+        ("no authority", r"the certificate authority .* cannot be used \(.*ca.crt: "),
+        ("no file", r"the certificate authority .* cannot be used \(/none/ca.crt: No such file or directory\)"),
+    ],
+)
+def test_a_certificate_that_cannot_be_used_is_one_clear_line_and_leaves_no_file(tmp_path, authority, fault, words):
+    before, cluster = private_folders(), {}
+    times = {"not yet": {"not_before": NOW + timedelta(days=1), "not_after": NOW + timedelta(days=2)}}
+    times["expired"] = {"not_before": NOW - timedelta(days=2), "not_after": NOW - timedelta(hours=1)}
+    certificate, key = issued(authority, **times.get(fault, {}))
+    if fault == "another key":
+        _other, key = issued(authority)
+    elif fault == "encrypted":
+        key = encoded(b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIE\n-----END ENCRYPTED PRIVATE KEY-----\n")
+    elif fault in {"no certificate", "no base64"}:
+        certificate = encoded(b"nonsense") if fault == "no certificate" else "%%%"
+    elif fault == "no authority":
+        cluster = {"certificate-authority-data": encoded(b"nonsense")}
+    elif fault == "no file":
+        cluster = {"certificate-authority": "/none/ca.crt"}
+    user = {"client-certificate-data": certificate, "client-key-data": key}
+    environment = write(tmp_path / "config", user, cluster=cluster)
+    with pytest.raises(UsageError, match=words) as caught:
+        KubernetesConnection(kubernetes_access(None, None, environment), MonotonicClock())
+    assert caught.value.exit_code == 2
+    assert "\n" not in str(caught.value)
+    assert private_folders() == before
+
+
+def test_an_expired_certificate_beside_a_token_is_the_servers_to_judge(tmp_path, authority):
+    certificate, key = issued(authority, not_before=NOW - timedelta(days=2), not_after=NOW - timedelta(hours=1))
+    user = {"client-certificate-data": certificate, "client-key-data": key, "token": "t"}
+    access = kubernetes_access(None, None, write(tmp_path / "config", user))
+    access.check()
+    access.close()
+
+
+def test_files_of_certificates_go_at_the_latest_with_the_process(tmp_path):
+    data = base64.b64encode(b"CERTIFICATE").decode()
+    environment = write(tmp_path / "config", {"token": "t"}, cluster={"certificate-authority-data": data})
+    code = "from hydra.engine.kube_access import kubernetes_access; print(kubernetes_access(None, None).verify)"
+    command = [sys.executable, "-c", code]
+    told = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60).stdout
+    assert told.startswith(tempfile.gettempdir())
+    assert not Path(told.strip()).parent.exists()
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"users": []}, "the context lab names the user 'lab', which is not there"),
+        ({"users": [{"name": "lab", "user": {"client-certificate": "x"}}]}, "client-certificate and client-key one is"),
+        ({"clusters": [{"name": "lab", "cluster": {"server": "https://k", "proxy-url": "socks5://p"}}]}, "of socks5"),
+        ({"users": [{"name": "lab", "user": {"token": 5}}]}, "Expected `str`, got `int`"),
+        ({"current-context": ""}, "has no current-context: give --kube_context"),
+        ({"current-context": "old"}, "has no context old: it has lab"),
+    ],
+)
+def test_a_kubeconfig_that_says_less_than_it_should_is_one_clear_line(tmp_path, changed, words):
+    environment = write(tmp_path / "config", {"token": "t"})
+    config = json.loads((tmp_path / "config").read_text())
+    (tmp_path / "config").write_text(json.dumps(config | changed))
+    with pytest.raises(UsageError, match=words) as caught:
+        kubernetes_access(None, None, environment)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "has no current-context"),
+        (b"just words", "cannot be read"),
+        (b"\xff\xfe\x00", "cannot be read"),
+        (b"[" * 20_000, "cannot be read"),
+        (b"a: [\n b: }", "cannot be read"),
+        (None, "cannot be read .Is a directory"),
+    ],
+)
+def test_a_file_that_is_no_kubeconfig_is_one_clear_line(tmp_path, content, words):
+    file = tmp_path / "config"
+    file.mkdir() if content is None else file.write_bytes(content)
+    with pytest.raises(UsageError, match=words) as caught:
+        kubernetes_access(None, None, {"KUBECONFIG": str(file)})
+    assert "\n" not in str(caught.value)
+
+
+def test_a_kubeconfig_in_a_folder_of_others_is_told(tmp_path, monkeypatch):
+    def refuse(_path, **_options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(kube_access.Path, "exists", refuse)
+    with pytest.raises(UsageError, match="cannot be read"):
+        kubernetes_access(None, None, {"KUBECONFIG": str(tmp_path / "config")})

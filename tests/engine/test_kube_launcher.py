@@ -2,6 +2,7 @@
 
 import dataclasses
 import socket
+import threading
 
 import pytest
 
@@ -10,7 +11,7 @@ from hydra.engine.apps import PUBLISHER, SUBSCRIBER, Placement, app_spec
 from hydra.engine.kube_access import kubernetes_access
 from hydra.engine.kube_launcher import KubernetesLauncher
 from hydra.engine.kube_objects import LEASE_S, MANAGED_BY, OWNER_LABEL, PORT
-from hydra.errors import KubernetesError, NotReadyError, StillGoingError, UsageError
+from hydra.errors import InfrastructureError, KubernetesError, NotReadyError, StillGoingError, UsageError
 from hydra.options.options import Options
 from tests.commands import wait_until
 from tests.scripted_kubernetes import playing_kubernetes, running, terminated, unschedulable, waiting
@@ -403,6 +404,26 @@ def test_a_lease_that_is_over_is_told_once_and_not_asked_for_again(server, confi
     launcher.close()
 
 
+def test_a_lease_that_is_being_renewed_when_its_run_ends_says_nothing(server, config, clock, notes, monkeypatch):
+    monkeypatch.setattr(kube_lease, "RENEW_EVERY_S", 0.05)
+    launcher = KubernetesLauncher(kubernetes_access(None, None, config), OPTIONS, clock=clock, note=notes.append)
+    launcher.begin("owner-1", '{"public": "", "secret": ""}')
+    asked, ended, look = threading.Event(), threading.Event(), launcher._lease.look
+
+    def late(job, now):
+        asked.set()
+        ended.wait(10)
+        return look(None, now)
+
+    launcher._lease.look = late
+    assert asked.wait(10)
+    launcher._lease._ended.set()
+    ended.set()
+    launcher.end(keep=False)
+    assert notes == []
+    launcher.close()
+
+
 def test_several_reasons_are_told_each_with_its_pods(server, launcher, clock):
     launcher.apply(spec(5))
     assert settled(launcher, clock, 5)
@@ -664,3 +685,103 @@ def test_no_waiting_helps_who_may_not_reach_pods_through_the_api_server(server, 
     assert "prints the Role" in caught.value.hint
     assert message in forwarding.waiting_reason(APP).text
     assert len(notes) == 1
+
+
+MAY_NOT = 'secrets "x" is forbidden: User "me" cannot delete resource "secrets" in API group ""'
+
+
+@pytest.mark.parametrize("may", [True, False])
+def test_a_run_goes_with_its_key_and_pods_though_nothing_collects_them_or_it_says_what_is_left(
+    server, launcher, clock, may
+):
+    launcher.apply(spec())
+    server.collects_garbage = False
+    if not may:
+        server.fail("DELETE", "/secrets", 403, MAY_NOT, reason="Forbidden", times=1000)
+        with pytest.raises(InfrastructureError) as caught:
+            launcher.end(keep=False)
+        (secret,) = server.secrets
+        assert caught.value.message.startswith(
+            f"left in the namespace lab: the job hydra-g1, the Secret {secret} (60 s"
+        )
+        assert "pods" not in caught.value.message
+        assert caught.value.hint == "'hydra clean --engine=kubernetes --kube_namespace=lab' removes it"
+        assert set(server.jobs) == {"hydra-g1"}
+        assert 60 <= clock.now_s() < 75
+    else:
+        launcher.end(keep=False)
+        assert (server.jobs, server.secrets) == ({}, {})
+        assert clock.now_s() < 5
+    assert server.pods == {}
+
+
+def test_the_end_of_a_run_waits_for_an_api_server_that_is_away(server, launcher, clock):
+    launcher.apply(spec())
+    server.fail("DELETE", "", 503, "away", times=10_000)
+    server.fail("GET", "", 503, "away", times=10_000)
+    clock.meanwhile = lambda: server.faults.clear() if clock.now_s() > 45 else None
+    launcher.end(keep=False)
+    assert (server.jobs, server.pods, server.secrets) == ({}, {}, {})
+
+
+def test_what_may_be_left_behind_an_api_server_that_stays_away_is_told(server, launcher, clock):
+    launcher.apply(spec())
+    (secret,) = server.secrets
+    server.fail("DELETE", "", 503, "away", times=10_000)
+    with pytest.raises(InfrastructureError) as caught:
+        launcher.end(keep=False)
+    assert f"perhaps the job hydra-g1, the Secret {secret}, and the jobs and pods of the run" in caught.value.message
+    assert "HTTP 503 away" in caught.value.message
+    assert clock.now_s() < 75
+
+
+def test_what_kubernetes_refuses_at_the_end_is_told_with_what_is_left(server, launcher):
+    launcher.apply(spec())
+    server.fail("DELETE", JOB, 403, 'admission webhook "p" denied the request: no')
+    with pytest.raises(InfrastructureError, match=r'left in the namespace lab: .*"p" denied the request: no'):
+        launcher.end(keep=False)
+
+
+def test_the_end_of_a_run_touches_nothing_of_others(server, launcher):
+    launcher.apply(spec(1))
+    (pod,) = server.pods.values()
+    labels = {**pod["metadata"]["labels"], OWNER_LABEL: "owner-2"}
+    metadata = {
+        **pod["metadata"],
+        "name": "other",
+        "labels": labels,
+        "ownerReferences": [{"name": "other", "uid": "o"}],
+    }
+    server.pods["other"] = {**pod, "metadata": metadata}
+    server.jobs["other"] = {**server.jobs[JOB], "metadata": {"name": "other", "uid": "o", "labels": labels}}
+    theirs = {"batch.kubernetes.io/job-name": JOB, OWNER_LABEL: "owner-1"}
+    server.pods["theirs"] = {"metadata": {"name": "theirs", "uid": "t", "labels": theirs, "ownerReferences": []}}
+    launcher.end(keep=False)
+    assert (set(server.jobs), set(server.pods)) == ({"other"}, {"other", "theirs"})
+
+
+def test_an_app_whose_removal_could_not_be_asked_for_is_asked_for_again(server, launcher, clock):
+    launcher.apply(spec())
+    server.fail("GET", JOB, 503, "away", times=1000)
+    launcher.remove(APP)
+    server.faults.clear()
+    assert not launcher.removed(APP)
+    assert launcher.removed(APP)
+    assert server.pods == {}
+
+
+@pytest.mark.parametrize("goes", [True, False])
+def test_a_run_waits_for_the_anchor_of_one_before_that_is_still_being_removed(server, config, clock, goes):
+    body = {"metadata": {"name": "hydra-g1", "uid": "old", "labels": dict(MANAGED_BY)}, "spec": {}, "status": {}}
+    body["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:01Z"
+    server.jobs["hydra-g1"] = body
+    clock.meanwhile = lambda: server.jobs.clear() if goes and 5 < clock.now_s() < 8 else None
+    launcher = KubernetesLauncher(kubernetes_access(None, None, config), OPTIONS, clock=clock)
+    if goes:
+        launcher.begin("owner-1", "{}")
+        assert server.jobs["hydra-g1"]["metadata"]["uid"] != "old"
+    else:
+        with pytest.raises(StillGoingError, match="the job hydra-g1 of a run before is still being removed"):
+            launcher.begin("owner-1", "{}")
+        assert clock.now_s() < 35
+    launcher.close()

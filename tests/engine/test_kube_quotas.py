@@ -4,7 +4,8 @@ from fractions import Fraction
 
 import pytest
 
-from hydra.engine.kube_quotas import needs, quantity, shortages, shown
+from hydra.engine.kube_quantities import quantity, shown
+from hydra.engine.kube_quotas import needs, shortages
 from hydra.engine.kube_responses import Metadata, QuotaResponse, QuotaSpec, QuotaStatus, ScopeRequirement, ScopeSelector
 from hydra.options.options import Options
 

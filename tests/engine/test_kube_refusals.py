@@ -60,3 +60,10 @@ def test_how_long_a_busy_server_wants_to_be_left_alone(told, after_s):
     error = refused(429, "too many requests", **{"Retry-After": told})
     assert isinstance(error, KubernetesUnavailableError)
     assert error.after_s == after_s
+
+
+def test_what_is_said_is_one_line_of_bounded_length():
+    error = refused(403, "denied\n  by " + "x" * 5000)
+    assert "denied by xxx" in error.message
+    assert error.message.endswith("...")
+    assert len(error.message) < 1100

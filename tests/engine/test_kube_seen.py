@@ -7,9 +7,9 @@ import pytest
 
 from hydra.engine.kube_lease import why_over
 from hydra.engine.kube_objects import Anchor
-from hydra.engine.kube_responses import ConditionResponse, JobResponse, JobStatus, Metadata, PodResponse
+from hydra.engine.kube_responses import ConditionResponse, EventResponse, JobResponse, JobStatus, Metadata, PodResponse
 from hydra.engine.kube_seen import Seen, reasons, told
-from hydra.engine.kube_states import troubles
+from hydra.engine.kube_states import refusal_text, troubles
 from tests.scripted_kubernetes import running, terminated, unschedulable, waiting
 
 DELETED_AT = "2026-01-01T00:00:01Z"
@@ -119,3 +119,11 @@ def test_why_an_anchor_is_not_there(job, until, words):
     assert words in text
     assert bool(text) is bool(words)
     assert "as when this machine slept" in why_over(ANCHOR, None, NOW, NOW, "")
+
+
+def test_the_newest_event_counts_also_where_only_its_making_is_dated():
+    events = [
+        EventResponse(Metadata(creation_timestamp=NOW + timedelta(seconds=number)), "Warning", "FailedCreate", text)
+        for number, text in ((1, "first"), (3, "last"), (2, "second"))
+    ]
+    assert refusal_text(events) == "FailedCreate: last"

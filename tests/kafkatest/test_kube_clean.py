@@ -90,6 +90,28 @@ def test_pods_without_a_job_that_are_not_known_here_or_are_being_deleted_stay(se
     assert len(server.pods) == 3
 
 
+@pytest.mark.parametrize("may", [True, False])
+def test_a_key_goes_with_its_anchor_or_the_anchor_stays_until_it_has_gone(server, monkeypatch, may):
+    monkeypatch.setattr(clean, "REMOVE_TIMEOUT_S", 0.5)
+    if not may:
+        message = 'secrets "x" is forbidden: User "me" cannot delete resource "secrets" in API group ""'
+        server.fail("DELETE", "/secrets", 403, message, reason="Forbidden", times=2)
+        with pytest.raises(InfrastructureError, match=r"of hydra-g1 are still there .*controller manager"):
+            cleaned()
+        assert (set(server.jobs), server.pods, len(server.secrets)) == ({"hydra-g1"}, {}, 1)
+        assert len(read_traces()) == 1
+        server.collects_garbage = True  # it is back
+    assert cleaned() == {"hydra-g1": "over"}
+    assert (server.jobs, server.secrets) == ({}, {})
+    assert read_traces() == {}
+
+
+def test_jobs_whose_anchor_is_gone_and_that_nothing_collects_are_found(server):
+    del server.jobs["hydra-g1"]
+    assert cleaned() == {"hydra-g1-kafka-sub": "over"}
+    assert (server.jobs, server.pods) == ({}, {})
+
+
 def test_pods_of_another_run_under_the_same_name_stay(server):
     server.jobs.clear()
     first, *_others = server.pods.values()

@@ -7,10 +7,14 @@ import pytest
 
 from hydra.engine.kube_objects import role_text
 from hydra.kafkatest.kube_doctor import examine_kubernetes
+from hydra.kafkatest.kube_engine import KubernetesEngine
 from hydra.options.options import Options
+from hydra.run.clock import MonotonicClock
+from hydra.signals.keys import SignalKeys, new_key_pair
 from tests.scripted_kubernetes import ScriptedKubernetes
 
 OPTIONS = Options(engine="kubernetes", bootstrap_servers="127.0.0.1:9", kube_image="hydra:1", total_sub_apps=20)
+KEYS = SignalKeys(PAIR := new_key_pair(), PAIR.public, {})
 FORBIDDEN = 'resourcequotas is forbidden: User "me" cannot list resource "resourcequotas" in API group ""'
 
 
@@ -53,6 +57,50 @@ def test_who_may_not_look_at_quotas_is_told_so(server):
     found = findings()[-1]
     assert (found.status, "was not looked at" in found.text) == ("warning", True)
     assert not server.jobs
+
+
+def limit_range(**fields):
+    return {"metadata": {"name": "r"}, "spec": {"limits": [{"type": "Container", **fields}]}}
+
+
+def test_limit_ranges_that_refuse_pods_are_named_before_anything_starts(server):
+    server.limit_ranges.append(limit_range(max={"cpu": "200m"}, default={"cpu": "200m"}))
+    with contextlib.closing(examine_kubernetes(OPTIONS, (), None)) as examined:
+        found = next(each for each in examined if each.subject == "limits")
+    text = "limit range r: the publisher requests cpu=500m, and each container may have 200m at most"
+    assert (found.status, found.text) == ("error", text)
+    assert not server.jobs
+
+
+def test_who_may_not_look_at_limit_ranges_hears_of_the_quotas(server):
+    server.fail("GET", "/limitranges", 403, FORBIDDEN.replace("resourcequotas", "limitranges"), reason="Forbidden")
+    server.quotas.append({"metadata": {"name": "small"}, "spec": {"hard": {"limits.cpu": "1"}}})
+    with contextlib.closing(examine_kubernetes(OPTIONS, (), None)) as examined:
+        quotas = (each.text for each in examined if each.subject == "quotas")
+        texts = [next(quotas), next(quotas)]
+    assert texts[0].startswith("you may not list limitranges: whether")
+    assert "limits.cpu is limited" in texts[1]
+
+
+def test_a_run_tells_what_it_has_no_room_for_before_it_makes_anything_and_goes_on(server):
+    server.quotas.append({"metadata": {"name": "small"}, "spec": {"hard": {"pods": "5"}}})
+    server.limit_ranges.append(limit_range(min={"memory": "200Mi"}))
+    for keep, count in ((False, 2), (True, 0)):
+        notes = []
+        engine = KubernetesEngine(dataclasses.replace(OPTIONS, keep_running=keep), MonotonicClock(), notes.append)
+        engine.begin(KEYS)
+        assert "hydra-g1" in server.jobs
+        engine.end(keep=False)
+        engine.close()
+        assert len(notes) == count
+    server.fail("GET", "/resourcequotas", 403, FORBIDDEN, reason="Forbidden")
+    notes = []
+    engine = KubernetesEngine(OPTIONS, MonotonicClock(), notes.append)
+    engine.begin(KEYS)
+    engine.end(keep=False)
+    engine.close()
+    (told,) = notes
+    assert told.startswith("not all pods of the run can be made: limit range r: a subscriber requests memory=128Mi")
 
 
 def test_a_controller_in_the_cluster_needs_more_of_the_role_and_an_account(server):

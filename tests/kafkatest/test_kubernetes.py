@@ -10,10 +10,14 @@ from urllib.error import URLError
 
 import pytest
 
+from hydra.engine import kube_removal
+from hydra.engine.apps import SUBSCRIBER, Placement, app_spec
 from hydra.engine.kube_access import kubernetes_access
 from hydra.engine.kube_controller import ControllerJob
 from hydra.engine.kube_controller_objects import packed
-from hydra.engine.kube_objects import LEASE_S, role_text
+from hydra.engine.kube_launcher import KubernetesLauncher
+from hydra.engine.kube_objects import LEASE_S, OPTIONAL_KEY_RULE, role_text
+from hydra.errors import InfrastructureError, StillGoingError, UsageError
 from hydra.options.options import Options
 from hydra.run.clock import MonotonicClock
 from tests.commands import wait_until
@@ -379,6 +383,76 @@ def test_a_run_goes_on_while_the_api_server_is_away(hydra, place, cluster, names
     assert place.record()["result"]["totals"]["records_counted"] == 2000
     cluster.wait_ready()
     wait_until(lambda: not cluster.left_in(namespace), 60, "all that was made is gone")
+
+
+@contextlib.contextmanager
+def launching(file):
+    """A launcher that has begun a run."""
+    options = Options(engine="kubernetes", bootstrap_servers="k:9092", kube_image="hydra:1", total_sub_apps=2)
+    launcher = KubernetesLauncher(kubernetes_access(None, None, {"KUBECONFIG": str(file)}), options)
+    with contextlib.closing(launcher):
+        launcher.begin("owner", "{}")
+        yield launcher, app_spec(options, SUBSCRIBER, 2, Placement(owner="owner"))
+
+
+@on_a_cluster
+@pytest.mark.parametrize("may", [True, False])
+def test_a_run_ends_without_the_controllers_of_a_real_cluster_or_says_what_is_left(cluster, monkeypatch, may):
+    name = f"stuck-{may}".lower()
+    role = role_text(name)
+    assert OPTIONAL_KEY_RULE in role
+    file = cluster.new_namespace(name, role if may else role.replace(OPTIONAL_KEY_RULE, ""))
+    monkeypatch.setattr(kube_removal.Removal.finish, "__defaults__", (5.0,))
+    with launching(file) as (launcher, spec):
+        launcher.apply(spec)
+        wait_until(lambda: len(cluster.pods(name)) == 2, 20, "there are pods")
+        cluster.kill("kube-controller-manager")
+        try:
+            if may:
+                launcher.end(keep=False)
+            else:
+                with pytest.raises(InfrastructureError, match=r": the job hydra-g1, the Secret hydra-g1-\w+ \("):
+                    launcher.end(keep=False)
+            left = [each for each in cluster.left_in(name) if not each.startswith("pods/")]
+            assert [each.partition("/")[0] for each in left] == ([] if may else ["jobs", "secrets"])
+            assert all("deletionTimestamp" in pod["metadata"] for pod in cluster.pods(name))
+        finally:
+            cluster.restart("kube-controller-manager")
+    wait_until(lambda: not cluster.left_in(name), 90, "all is gone once they are back")
+
+
+@on_a_cluster
+def test_a_real_cluster_keeps_what_is_not_hydras(cluster, namespace, place):
+    labels = {"app": "billing"}
+    pod = {"restartPolicy": "Never", "containers": [{"name": "c", "image": "hydra:1", "command": ["sleep", "600"]}]}
+    theirs = {"template": {"metadata": {"labels": labels}, "spec": pod}}
+    jobs = f"/apis/batch/v1/namespaces/{namespace}/jobs"
+    made = cluster.call("POST", jobs, {"metadata": {"name": "hydra-g1-kafka-sub", "labels": labels}, "spec": theirs})
+    with launching(place.environment["KUBECONFIG"]) as (launcher, spec):
+        with pytest.raises(UsageError, match="the job hydra-g1-kafka-sub is there, and is none of Hydra's"):
+            launcher.apply(spec)
+        launcher.remove(spec.app_id)
+        assert launcher.removed(spec.app_id)
+        with pytest.raises(StillGoingError, match=r"metadata\.uid"):
+            launcher.scale(spec.app_id, 5, "00000000-0000-0000-0000-000000000000")
+        launcher.end(keep=False)
+    (job,) = cluster.call("GET", jobs)["items"]
+    assert (job["metadata"]["uid"], job["spec"]["parallelism"]) == (made["metadata"]["uid"], 1)
+    cluster.call("DELETE", f"{jobs}/hydra-g1-kafka-sub", {"propagationPolicy": "Background"})
+
+
+@on_a_cluster
+def test_what_a_real_limit_range_refuses_is_told_before_a_run(hydra, cluster, namespace, external_kafka):
+    limits = [{"type": "Container", "max": {"cpu": "200m"}}, {"type": "Pod", "min": {"memory": "200Mi"}}]
+    body = {"metadata": {"name": "small"}, "spec": {"limits": limits}}
+    cluster.call("POST", f"/api/v1/namespaces/{namespace}/limitranges", body)
+    command = hydra(*on_kubernetes("kafka", external_kafka, "--total_sub_apps=1", "--start_timeout=10"))
+    assert command.end(90) == 4
+    told = "\n".join(command.errors)
+    assert "limit range small: the publisher requests cpu=500m, and each container may have 200m at most" in told
+    assert "limit range small: a subscriber requests memory=128Mi, and each pod has to request 200Mi at least" in told
+    assert "must be less than or equal to cpu limit of 200m" in told  # as Kubernetes says it
+    wait_until(lambda: not cluster.left_in(namespace), 10, "all that was made is gone")
 
 
 @on_a_cluster
