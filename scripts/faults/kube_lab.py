@@ -133,9 +133,21 @@ class Namespace:
         found = [job["metadata"] for job in self.cluster.call("GET", self._jobs)["items"]]
         return {job["uid"] for job in found if "deletionTimestamp" not in job}
 
+    def delete_job(self, name: str) -> None:
+        """Delete a Job, as kubectl does."""
+        self.cluster.call("DELETE", f"{self._jobs}/{name}", {"propagationPolicy": "Background"})
+
+    def administrator(self) -> str:
+        """The kubeconfig of somebody with all rights."""
+        return str(self.cluster.write_kubeconfig(f"admin-{self.name}", self.cluster.token, self.name))
+
+    def delete(self) -> None:
+        """Delete all of it, the namespace too."""
+        self.cluster.call("DELETE", self._core)
+
     def remove_job(self, name: str) -> None:
         """Delete a Job, and see it gone with its pods."""
-        self.cluster.call("DELETE", f"{self._jobs}/{name}", {"propagationPolicy": "Background"})
+        self.delete_job(name)
         there = (f"jobs/{name}", f"pods/{name}-")
         gone = lambda: not any(each.startswith(there) for each in self.cluster.left_in(self.name))  # noqa: E731
         wait_until(gone, BACK_TIMEOUT_S, f"the job {name} is gone")
@@ -194,7 +206,7 @@ class Namespace:
     def remove(self) -> None:
         """Have it gone with all that is left in it."""
         with contextlib.suppress(OSError):
-            self.cluster.call("DELETE", self._core)
+            self.delete()
             wait_until(lambda: not _processes_in(self.cluster.folder / "pods"), BACK_TIMEOUT_S, "no pod is left")
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 
 import yaml
-from kube_lab import AWAY_LEFT_WITHIN_S, is_built
+from kube_lab import AWAY_LEFT_WITHIN_S, Namespace, is_built
 from kube_runs import RATE, SENDING, are_missing, assert_left, clean_up, ends_well, kube_run
 from rows import HONEST, Play, rows
 from stage import Stage
@@ -125,6 +125,56 @@ def _api_server_killed(stage: Stage) -> None:
     ends_well(stage, command)
 
 
+def _api_server_killed_at_a(moment: str) -> Play:
+    """Where the run needs it: it waits until it is back, and for half a minute at most."""
+
+    def played(stage: Stage) -> None:
+        namespace = stage.house.lab().namespace(stage)
+        stage.left_within_s = AWAY_LEFT_WITHIN_S
+        command = kube_run(stage, seconds=4)
+        command.wait_for(moment)
+        time.sleep(random.uniform(0, 1))  # noqa: S311  # some moment of it
+        with namespace.without("kube-apiserver"):
+            time.sleep(random.uniform(0, 2))  # noqa: S311  # the outage itself
+        ends_well(stage, command, seconds=4)
+
+    return played
+
+
+def _deleted_by_others(delete: Callable[[Namespace], None], *, knows: bool = True) -> Play:
+    """All of a run's pods at once: it ends soon, and what it can say of its end is that they were deleted."""
+
+    def played(stage: Stage) -> None:
+        namespace = stage.house.lab().namespace(stage)
+        command = kube_run(stage, seconds=60)
+        command.wait_for(SENDING)
+        delete(namespace)
+        command.wait_for(r"kafka-\S+ is missing: its process ended .*it (was|is being) deleted", SOON_S)
+        assert command.end(60) == 3, command.errors[-6:]
+        result = stage.place.record()["result"]
+        assert (result["totals"]["records_lost"], result["bottleneck"]["limit"] == "broker") == (0, False), result
+        if not knows:  # its account is gone, too: clean sees later that nothing is left
+            stage.place.environment["KUBECONFIG"] = namespace.administrator()
+            clean_up(stage)
+
+    return played
+
+
+def _two_at_once(stage: Stage) -> None:
+    """With names of their own they share a namespace, and nothing else; of one name the second is refused."""
+    stage.house.lab().namespace(stage)
+    first = kube_run(stage, seconds=8)
+    first.wait_for(SENDING)
+    second = kube_run(stage, "--app_prefix=g2", "--output=second.json", seconds=3)
+    third = kube_run(stage, "--output=third.json")
+    assert third.end(40) == 2, third.errors[-6:]
+    assert "another run of yours uses the apps in g1" in third.complaint, third.errors[-6:]
+    ends_well(stage, first, seconds=8)
+    assert second.end(60) in HONEST, second.errors[-6:]
+    totals = stage.place.record("second.json")["result"]["totals"]
+    assert (totals["records_counted"], totals["records_lost"], totals["clients_missing"]) == (3 * RATE, 0, 0), totals
+
+
 def _controller_killed(stage: Stage) -> None:
     """What it left is known to clean, and goes."""
     namespace = stage.house.lab().namespace(stage)
@@ -228,6 +278,11 @@ ON_A_CLUSTER: Mapping[str, Play] = {
     "kubelet-silent-to-the-end": _kubelet_silent_to_the_end,
     "node-lost": _node_lost,
     "api-server-killed": _api_server_killed,
+    "api-server-killed-at-the-start": _api_server_killed_at_a("^hydra: starting"),
+    "api-server-killed-at-the-end": _api_server_killed_at_a("^hydra: (collecting|cleaning up)"),
+    "anchor-deleted": _deleted_by_others(lambda namespace: namespace.delete_job("hydra-g1")),
+    "namespace-deleted": _deleted_by_others(Namespace.delete, knows=False),
+    "two-at-once": _two_at_once,
     "controller-killed": _controller_killed,
     "quota": _quota,
     "image-missing": _image_missing,

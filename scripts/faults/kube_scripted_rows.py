@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
 import signal
 import time
@@ -171,9 +170,8 @@ def _interrupted(number: signal.Signals, moment: str) -> Play:
         scripted(stage)
         command = kube_run(stage, seconds=60)
         command.wait_for(moment)
-        with contextlib.suppress(ProcessLookupError):
-            time.sleep(random.uniform(0, 0.5))  # noqa: S311  # some moment of it
-            command.send(number)
+        time.sleep(random.uniform(0, 2))  # noqa: S311  # some moment of it
+        command.send(number)
         assert command.end(25) == 128 + number, command.errors[-6:]
         if moment == SENDING:
             assert stage.place.record()["status"] == "interrupted"
