@@ -12,12 +12,12 @@ from hydra.accounting.totals import metric_value
 from hydra.options.thresholds import METRICS
 from hydra.report.comparison_text import judgement, unsteady_line
 from hydra.report.contents import ReportContents, ReportPoint, measured_keys
-from hydra.report.summary import SEARCHES, VERDICT_OF_EXIT_CODE
+from hydra.report.summary import VERDICT_OF_EXIT_CODE
 from hydra.report.text import MEANINGS, number
 from hydra.sweep.comparison import Comparison, PointState
 from hydra.sweep.metric_change import worse_text
 from hydra.sweep.plan import format_value
-from hydra.sweep.record import BROKEN_EXIT_CODES, run_verdict
+from hydra.sweep.record import BROKEN_EXIT_CODES, SEARCHES, run_verdict
 from hydra.sweep.search import answer_sentence
 from hydra.sweep.tuning import tuning_sentence
 

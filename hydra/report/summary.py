@@ -9,16 +9,13 @@ from hydra.report.comparison_text import unsteady_line
 from hydra.report.contents import ReportContents, ReportPoint
 from hydra.report.text import failure_line
 from hydra.sweep.comparison import SidesCompared
-from hydra.sweep.record import worst_exit_code, worst_verdict
+from hydra.sweep.record import SEARCHES, worst_exit_code, worst_verdict
 from hydra.sweep.search import answer_sentence
 from hydra.sweep.tuning import tuning_sentence
 
 VERDICT_WORDS: Mapping[str, str] = {
     "pass": "passed", "fail": "failed", "indeterminate": "gave no answer", "error": "could not be measured",
 }  # fmt: skip
-
-SEARCHES = frozenset({"maxrate", "maxclients", "frontier", "tune"})
-"""Kinds of sweeps whose trials are to fail: only their answer is a verdict."""
 
 SHOWN_REASONS = 5
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hydra.run.record import RunRecord
-from hydra.sweep.compared_answers import answer_changes
+from hydra.sweep.compared_answers import ANSWER, answer_changes
 from hydra.sweep.counted_runs import COMPARED_METRICS, LOSSES, points_by_name
 from hydra.sweep.judgement import advised_runs, judge
 from hydra.sweep.metric_change import MetricChange, MetricPair, worse_text
@@ -53,6 +53,11 @@ class Comparison:
     """Points that both have, with or without a result."""
     missing: tuple[str, str] = ("", "")
     """What of A's plan or search was not measured, and what of B's; empty where nothing is missing."""
+
+    @property
+    def nothing_in_common(self) -> bool:
+        """Whether the two have neither a point nor a question of a search in common."""
+        return not self.common and all(item.runs[1] == 0 for item in self.differences if item.metric == ANSWER)
 
     @property
     def regressions(self) -> tuple[str, ...]:

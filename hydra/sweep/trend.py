@@ -13,7 +13,7 @@ from hydra.errors import UsageError
 from hydra.options.thresholds import METRICS
 from hydra.sweep.change_points import MIN_RESULTS, beside, change_points
 from hydra.sweep.counted_runs import COMPARED_METRICS, FLOORS, counts, metric_values, points_by_name
-from hydra.sweep.folder import SWEEP_FILE, load_results
+from hydra.sweep.folder import SWEEP_FILE, load_several
 from hydra.sweep.judgement import shift_interval
 from hydra.sweep.record import PointRecord, SavedRecord
 
@@ -68,20 +68,36 @@ def load_history(paths: Sequence[str]) -> list[SavedRecord]:
     """The results that paths name, the oldest first: files, folders of sweeps, and folders of either.
 
     Raises:
-        UsageError: a path is not a result, or a folder has none in it.
+        UsageError: a path is not a result, or one of another plan, or a folder has none in it, or one is there twice.
     """
-    found: list[SavedRecord] = []
+    named: list[str] = []
     for path in map(Path, paths):
         if not path.is_dir() or (path / SWEEP_FILE).is_file():
-            found.append(load_results(str(path)))
+            named.append(str(path))
             continue
-        within = [each for each in sorted(path.iterdir()) if each.suffix == ".json" or (each / SWEEP_FILE).is_file()]
-        if not within:
+        try:
+            within = sorted(path.iterdir())
+        except OSError as error:
+            raise UsageError(f"{str(path)!r} cannot be read ({error.strerror})", hint="see its rights") from error
+        results = [str(each) for each in within if each.suffix == ".json" or (each / SWEEP_FILE).is_file()]
+        if not results:
             raise UsageError(
                 f"{str(path)!r} holds no results", hint="name a folder of result files or of sweep folders"
             )
-        found += [load_results(str(each)) for each in within]
-    return sorted(found, key=started_at)
+        named += results
+    found = load_several(named)
+    _see_that_they_are_of_one_plan(found)
+    return sorted((saved for _, saved in found), key=started_at)
+
+
+def _see_that_they_are_of_one_plan(found: Sequence[tuple[str, SavedRecord]]) -> None:
+    points = [(path, points_by_name(saved).keys()) for path, saved in found]
+    measured = [(path, names) for path, names in points if names]
+    for path, names in measured:
+        if len(measured) > 1 and all(other is names or not names & other for _, other in measured):
+            raise UsageError(
+                f"{path} has no point in common with the other results", hint="name results of one plan only"
+            )
 
 
 def trend(history: Sequence[SavedRecord], *, tolerance_percent: float) -> list[Series]:
