@@ -15,11 +15,11 @@ from hydra.report.comparison_text import (
     changes_in_order,
     compared_cells,
     detail_lines,
+    doubt_line,
     judgement,
     steady_lines,
     trend_cells,
     trend_judgement,
-    unsteady_line,
 )
 from hydra.report.contents import collect
 from hydra.run.record import RunRecord
@@ -101,8 +101,8 @@ def _print_sides(sweep: SweepRecord) -> None:
     for heading, compared in ((MACHINE_HEADING, found.machine), (EFFECT_HEADING, found.effect)):
         print_lines([heading], style="bold")
         print_comparison(compared, tolerance_percent=sweep.plan.tolerance_percent)
-    if found.unsteady:
-        print_lines([unsteady_line(found)], style="bold yellow")
+    if found.doubt:
+        print_lines([doubt_line(found)], style="bold yellow")
 
 
 def _shown(mean: float | None) -> str:

@@ -43,10 +43,9 @@ def judgement(found: Comparison, *, tolerance_percent: float) -> tuple[Judgement
     return "indeterminate", [f"NO ANSWER: {lacking}"]
 
 
-def unsteady_line(found: SidesCompared) -> str:
+def doubt_line(found: SidesCompared) -> str:
     """Why a comparison of two settings tells nothing of B; empty where it does."""
-    named = ", ".join(found.unsteady)
-    return f"NO ANSWER: A differs from A in {named}: the machine is not steady enough" if named else ""
+    return f"NO ANSWER: {found.doubt}" if found.doubt else ""
 
 
 def counted_line(found: Comparison) -> str:

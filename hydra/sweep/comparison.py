@@ -146,9 +146,18 @@ class SidesCompared:
         return tuple(item.metric for item in self.machine.differences if item.state in {"worse", "better"})
 
     @property
+    def doubt(self) -> str:
+        """Why nobody can say what B is against A, in words; empty where its comparison says it."""
+        if self.unsteady:
+            return f"A differs from A in {', '.join(self.unsteady)}: the machine is not steady enough"
+        if self.effect.exit_code == 0 and self.machine.exit_code:
+            return "A was not judged against A: whether the machine is steady is not known"
+        return ""
+
+    @property
     def exit_code(self) -> int:
         """1: B is worse; 3: nothing was judged, A differs from A, or runs are missing; 0: B is not shown worse."""
-        code = 3 if self.unsteady else self.effect.exit_code
+        code = 3 if self.doubt else self.effect.exit_code
         return 3 if code == 0 and self.missing else code
 
 
