@@ -17,6 +17,7 @@ from hydra.report.comparison_text import (
     detail_lines,
     doubt_line,
     judgement,
+    shortened,
     steady_lines,
     trend_cells,
     trend_judgement,
@@ -122,14 +123,14 @@ def print_comparison(found: Comparison, *, tolerance_percent: float) -> None:
     print_lines(lines, style=f"bold {VERDICT_STYLES[verdict]}")
 
 
-def print_trend(found: Sequence[Series]) -> None:
-    """Print a row for each change, how much did not change, and what it comes to."""
+def print_trend(found: Sequence[Series], unlike: Sequence[str]) -> None:
+    """Print a row for each change, how much did not change, what else differs over time, and what it comes to."""
     if changed := changes_in_order(found):
         print_table(
             [Column(heading, numbers=numbers) for heading, numbers in TREND_COLUMNS],
             [trend_cells(series, change) for series, change in changed],
             styles=[CHANGE_STYLES[change.state] for _, change in changed],
         )
-    print_lines(steady_lines(found))
+    print_lines([*shortened(unlike), *steady_lines(found)])
     verdict, lines = trend_judgement(found)
     print_lines(lines, style=f"bold {VERDICT_STYLES[verdict]}")

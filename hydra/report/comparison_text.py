@@ -30,6 +30,9 @@ TREND_COLUMNS = (
 MACHINE_HEADING, EFFECT_HEADING = "A against A: the machine", "B against A"
 """Of the two comparisons of ``hydra kafka ab``."""
 
+MAX_LINES = 12
+"""Sentences of one kind."""
+
 Judgement = Literal["pass", "fail", "indeterminate"]
 
 
@@ -113,6 +116,12 @@ def trend_cells(series: Series, change: Change) -> list[str]:
     values = [text.number(change.before), text.number(change.after), change_text(change)]
     named = [change.at[:16], series.point, series.metric]
     return [*named, *values, interval_text(change.interval), series.unit, change.state]
+
+
+def shortened(lines: Sequence[str]) -> list[str]:
+    """The first of these lines, and how many more there are."""
+    more = [f"and {len(lines) - MAX_LINES} more"] if len(lines) > MAX_LINES else []
+    return [*lines[:MAX_LINES], *more]
 
 
 def steady_lines(found: Sequence[Series]) -> list[str]:

@@ -120,7 +120,7 @@ def compare_points(
             pair.change(share, found) for pair, found in zip(pairs, tested, strict=True) if pair.measured
         ),
         verdicts=tuple((name, was, now) for name, was, now in verdicts if was != now),
-        unlike=tuple(dict.fromkeys(line for name in common for line in _unlike(old[name][0], new[name][0]))),
+        unlike=tuple(dict.fromkeys(line for name in common for line in unlike_runs(old[name][0], new[name][0]))),
         only_before=tuple(name for name in old if name not in new),
         only_after=tuple(name for name in new if name not in old),
         unmeasured=tuple(name for name in common if _has_result(old[name]) and not _has_result(new[name])),
@@ -202,7 +202,7 @@ def _answers(saved: SavedRecord) -> Sequence[SearchResult]:
     return saved.answers if isinstance(saved, SweepRecord) else ()
 
 
-def _unlike(old: RunRecord, new: RunRecord) -> Iterator[str]:
+def unlike_runs(old: RunRecord, new: RunRecord) -> Iterator[str]:
     """Options, machine facts and versions that differ."""
     for what, was, now, ignored in (
         ("option", dataclasses.asdict(old.order.options), dataclasses.asdict(new.order.options), IGNORED_OPTIONS),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -11,7 +11,9 @@ from typing import Literal
 
 from hydra.errors import UsageError
 from hydra.options.thresholds import METRICS
+from hydra.run.record import RunRecord
 from hydra.sweep.change_points import MIN_RESULTS, beside, change_points
+from hydra.sweep.comparison import unlike_runs
 from hydra.sweep.counted_runs import COMPARED_METRICS, FLOORS, counts, metric_values, points_by_name
 from hydra.sweep.folder import SWEEP_FILE, load_several
 from hydra.sweep.judgement import shift_interval
@@ -111,6 +113,23 @@ def trend(history: Sequence[SavedRecord], *, tolerance_percent: float) -> list[S
     newest = max(map(started_at, history), default="")
     series = [_series(point, metric, found, tolerance_percent) for (point, metric), found in gathered.items()]
     return [dataclasses.replace(each, newest=each.times[-1] == newest) for each in series]
+
+
+def unlike_over_time(history: Sequence[SavedRecord]) -> list[str]:
+    """Options, machine facts and versions that differ from those of the result before, each with its time.
+
+    Where a figure changes just then, that may be why.
+    """
+    lines: list[str] = []
+    before: Mapping[str, Sequence[RunRecord]] = {}
+    for saved in history:
+        points = points_by_name(saved)
+        common = next((name for name in points if name in before), None)
+        if common is not None:
+            found = unlike_runs(before[common][0], points[common][0])
+            lines += [f"unlike since {started_at(saved)[:16]}: {told}" for told in found]
+        before = points or before
+    return lines
 
 
 def trend_exit_code(found: Sequence[Series]) -> int:
