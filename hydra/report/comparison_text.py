@@ -139,11 +139,11 @@ def steady_lines(found: Sequence[Series]) -> list[str]:
 
 def trend_judgement(found: Sequence[Series]) -> tuple[Judgement, list[str]]:
     """What a trend comes to: as a verdict, and in sentences."""
+    worse = sorted(((series, change) for series in found if (change := series.worsening)), key=lambda each: each[1].at)
     lines = [
         f"WORSE since {change.at[:10]}: {series.point}: {series.metric} {text.number(change.before)} ->"
         f" {text.number(change.after)} {series.unit} ({change_text(change)})"
-        for series, change in changes_in_order([series for series in found if series.worse])
-        if change is series.changes[-1]
+        for series, change in worse
     ]
     if lines:
         return "fail", lines
@@ -152,5 +152,5 @@ def trend_judgement(found: Sequence[Series]) -> tuple[Judgement, list[str]]:
         few = f"too few results to show a change: it takes {MIN_RESULTS} of a point"
         return "indeterminate", [f"NO ANSWER: {few if known else 'the newest result has no figure that counts'}"]
     mended = any(change.state == "worse" for series in found for change in series.changes)
-    told = "nothing is worse now: what changed for the worse has changed for the better since" if mended else ""
+    told = "nothing is worse now: what changed for the worse is as it was before" if mended else ""
     return "pass", [told or "nothing changed for the worse"]

@@ -49,6 +49,8 @@ class Series:
     """The lowest and the highest of the runs that each value is the median of."""
     newest: bool = True
     """Whether the newest of all results has a value of it that counts."""
+    tolerance_percent: float = 10.0
+    """By which it was judged."""
 
     @property
     def too_few(self) -> bool:
@@ -57,8 +59,25 @@ class Series:
 
     @property
     def worse(self) -> bool:
-        """Whether the last change was for the worse: one that was mended since is history."""
-        return bool(self.changes) and self.changes[-1].state == "worse"
+        """Whether it is worse now than it was: a change that was mended since is history."""
+        return self.worsening is not None
+
+    @property
+    def worsening(self) -> Change | None:
+        """From before it became worse to now, with all that changed since; None where it is as good as it was."""
+        first: Change | None = None
+        for change in self.changes:
+            if first is None:
+                first = change if change.state == "worse" else None
+            elif not self._is_worse(change.after, first.before):
+                first = None
+        if first is None or first is self.changes[-1]:
+            return first
+        return Change(first.at, first.before, self.changes[-1].after, "worse")
+
+    def _is_worse(self, value: float, before: float) -> bool:
+        less = before - value if COMPARED_METRICS[self.metric] == "high" else value - before
+        return less > max(FLOORS.get(self.unit, 0.0), abs(before) * self.tolerance_percent / 100)
 
 
 def started_at(saved: SavedRecord) -> str:
@@ -133,7 +152,7 @@ def unlike_over_time(history: Sequence[SavedRecord]) -> list[str]:
 
 
 def trend_exit_code(found: Sequence[Series]) -> int:
-    """1: the last change of a metric was for the worse; 3: nobody can say; 0: nothing is worse.
+    """1: a metric is worse than it was; 3: nobody can say; 0: nothing is worse.
 
     Nobody can say where every series is too short to show a change, or nothing of the newest result counts.
     """
@@ -154,4 +173,13 @@ def _series(point: str, metric: str, found: Sequence[tuple[str, list[float]]], t
             state: Literal["worse", "better"] = "better" if better else "worse"
             changes.append(Change(times[index], before, after, state, shift_interval(*parts)))
     ranges = tuple((min(runs), max(runs)) for _, runs in found)
-    return Series(point, metric, unit, tuple(times), tuple(values), tuple(changes), ranges)
+    return Series(
+        point,
+        metric,
+        unit,
+        tuple(times),
+        tuple(values),
+        tuple(changes),
+        ranges,
+        tolerance_percent=tolerance_percent,
+    )
