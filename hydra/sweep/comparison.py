@@ -212,3 +212,6 @@ def unlike_runs(old: RunRecord, new: RunRecord) -> Iterator[str]:
         for key in sorted({*was, *now} - {*ignored}):
             if was.get(key) != now.get(key):
                 yield f"{what} {key}: {format_value(was.get(key))} -> {format_value(now.get(key))}"
+    if old.order.pace_ms != new.order.pace_ms:
+        # What Hydra itself adds to latencies: it follows from more than the options.
+        yield f"pace of fetches: {old.order.pace_ms:.3g} ms -> {new.order.pace_ms:.3g} ms"
