@@ -67,7 +67,7 @@ def report(ctx: click.Context, /, results: tuple[str, ...], **_files: str | None
         "0": "nothing is shown to be worse",
         "1": "something is worse",
         "2": "usage: a flag, or a file that is not a result",
-        "3": "no answer: no point in common, or nothing that could be judged",
+        "3": "no answer: no point in common, nothing that could be judged, or B was cut short",
     },
 )
 @click.argument("before", metavar="A")
