@@ -30,7 +30,7 @@ REPEATS = "9"
     codes={
         "0": "B is not shown to be worse than A",
         "1": "B is worse than A",
-        "3": "no answer: nothing could be judged, or A differs from A, which is the machine's doing",
+        "3": "no answer: nothing could be judged, runs are missing, or A differs from A: the machine's doing",
     },
 )
 @click.option("--a", multiple=True, metavar="OPTION=VALUE", help="what makes A; again for further options")

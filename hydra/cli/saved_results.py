@@ -51,9 +51,9 @@ def report(ctx: click.Context, /, results: tuple[str, ...], **_files: str | None
     outputs = parse_outputs(ctx)
     if outputs == Outputs():
         raise UsageError("nothing to write", hint="name a file: -o report.html")
-    from hydra.sweep.folder import load_results
+    from hydra.sweep.folder import load_several
 
-    outputs.write([(name, load_results(name)) for name in results])
+    outputs.write(load_several(results, copies=True))
     return 0
 
 
@@ -67,7 +67,7 @@ def report(ctx: click.Context, /, results: tuple[str, ...], **_files: str | None
         "0": "nothing is shown to be worse",
         "1": "something is worse",
         "2": "usage: a flag, or a file that is not a result",
-        "3": "no answer: no point in common, or nothing that could be judged",
+        "3": "no answer: no point in common, nothing that could be judged, or B was cut short",
     },
 )
 @click.argument("before", metavar="A")
@@ -89,21 +89,21 @@ def compare(ctx: click.Context, /, before: str, after: str, tolerance: float, **
     outputs = parse_outputs(ctx)
     from hydra.cli.show_results import print_comparison
     from hydra.sweep.comparison import compare as compare_results
-    from hydra.sweep.counted_runs import points_by_name
-    from hydra.sweep.folder import load_results
+    from hydra.sweep.folder import load_several
 
-    old, new = load_results(before), load_results(after)
-    if not set(points_by_name(old)) & set(points_by_name(new)):
-        raise DegradedError(f"{before} and {after} have no point in common", hint="compare sweeps of the same plan")
+    (_, old), (_, new) = load_several((before, after))
     found = compare_results(old, new, tolerance_percent=tolerance)
-    with told_beside(outputs):
-        print_comparison(found, tolerance_percent=tolerance)
 
     def page() -> str:
         from hydra.report.comparison_page import comparison_page
 
         return comparison_page(found, names=(before, after), tolerance_percent=tolerance)
 
+    if found.nothing_in_common:
+        _write(found, outputs, page)  # those of yesterday would be taken for these
+        raise DegradedError(f"{before} and {after} have no point in common", hint="compare sweeps of the same plan")
+    with told_beside(outputs):
+        print_comparison(found, tolerance_percent=tolerance)
     _write(found, outputs, page)
     return found.exit_code
 

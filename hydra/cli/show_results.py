@@ -15,11 +15,12 @@ from hydra.report.comparison_text import (
     changes_in_order,
     compared_cells,
     detail_lines,
+    doubt_line,
     judgement,
+    shortened,
     steady_lines,
     trend_cells,
     trend_judgement,
-    unsteady_line,
 )
 from hydra.report.contents import collect
 from hydra.run.record import RunRecord
@@ -101,8 +102,8 @@ def _print_sides(sweep: SweepRecord) -> None:
     for heading, compared in ((MACHINE_HEADING, found.machine), (EFFECT_HEADING, found.effect)):
         print_lines([heading], style="bold")
         print_comparison(compared, tolerance_percent=sweep.plan.tolerance_percent)
-    if found.unsteady:
-        print_lines([unsteady_line(found)], style="bold yellow")
+    if found.doubt:
+        print_lines([doubt_line(found)], style="bold yellow")
 
 
 def _shown(mean: float | None) -> str:
@@ -122,14 +123,14 @@ def print_comparison(found: Comparison, *, tolerance_percent: float) -> None:
     print_lines(lines, style=f"bold {VERDICT_STYLES[verdict]}")
 
 
-def print_trend(found: Sequence[Series]) -> None:
-    """Print a row for each change, how much did not change, and what it comes to."""
+def print_trend(found: Sequence[Series], unlike: Sequence[str]) -> None:
+    """Print a row for each change, how much did not change, what else differs over time, and what it comes to."""
     if changed := changes_in_order(found):
         print_table(
             [Column(heading, numbers=numbers) for heading, numbers in TREND_COLUMNS],
             [trend_cells(series, change) for series, change in changed],
             styles=[CHANGE_STYLES[change.state] for _, change in changed],
         )
-    print_lines(steady_lines(found))
+    print_lines([*shortened(unlike), *steady_lines(found)])
     verdict, lines = trend_judgement(found)
     print_lines(lines, style=f"bold {VERDICT_STYLES[verdict]}")

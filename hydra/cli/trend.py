@@ -18,7 +18,7 @@ from hydra.options.parsers import number
     },
     codes={
         "0": "nothing changed for the worse, or it was mended since",
-        "1": "a metric changed for the worse and has stayed so",
+        "1": "a metric changed for the worse and is not as it was",
         "2": "usage: a flag, or a file that is not a result",
         "3": "no answer: too few results of every point, or the newest one has no figure that counts",
     },
@@ -40,27 +40,28 @@ def trend(ctx: click.Context, /, results: tuple[str, ...], tolerance: float, **_
     from hydra.cli.show_results import print_trend
     from hydra.codec import encode, to_builtins
     from hydra.sweep.change_points import MIN_RESULTS
-    from hydra.sweep.trend import load_history, trend_exit_code
+    from hydra.sweep.trend import load_history, trend_exit_code, unlike_over_time
     from hydra.sweep.trend import trend as series_of
 
-    found = series_of(load_history(results), tolerance_percent=tolerance)
+    history = load_history(results)
+    found, unlike = series_of(history, tolerance_percent=tolerance), unlike_over_time(history)
     if max((len(series.values) for series in found), default=0) < MIN_RESULTS:
         raise DegradedError(
             f"too few to show a change: no point has {MIN_RESULTS} results that count",
             hint="keep more results of the plan, and name them all",
         )
     with told_beside(outputs):
-        print_trend(found)
+        print_trend(found, unlike)
     errors = OutputErrors()
     if outputs.output is not None:
         head = {"format": "hydra-trend", "format_version": 1}
-        body = encode({**head, "series": [to_builtins(series) for series in found]})
+        body = encode({**head, "series": [to_builtins(series) for series in found], "unlike": unlike})
         with errors.kept():
             write_output("output", outputs.output, body)
     if outputs.report is not None:
         from hydra.report.trend_page import trend_page
 
         with errors.kept():
-            write_output("report", outputs.report, trend_page(found, tolerance_percent=tolerance))
+            write_output("report", outputs.report, trend_page(found, unlike, tolerance_percent=tolerance))
     errors.raise_all()
     return trend_exit_code(found)

@@ -30,6 +30,9 @@ TREND_COLUMNS = (
 MACHINE_HEADING, EFFECT_HEADING = "A against A: the machine", "B against A"
 """Of the two comparisons of ``hydra kafka ab``."""
 
+MAX_LINES = 12
+"""Sentences of one kind."""
+
 Judgement = Literal["pass", "fail", "indeterminate"]
 
 
@@ -43,10 +46,9 @@ def judgement(found: Comparison, *, tolerance_percent: float) -> tuple[Judgement
     return "indeterminate", [f"NO ANSWER: {lacking}"]
 
 
-def unsteady_line(found: SidesCompared) -> str:
+def doubt_line(found: SidesCompared) -> str:
     """Why a comparison of two settings tells nothing of B; empty where it does."""
-    named = ", ".join(found.unsteady)
-    return f"NO ANSWER: A differs from A in {named}: the machine is not steady enough" if named else ""
+    return f"NO ANSWER: {found.doubt}" if found.doubt else ""
 
 
 def counted_line(found: Comparison) -> str:
@@ -116,6 +118,12 @@ def trend_cells(series: Series, change: Change) -> list[str]:
     return [*named, *values, interval_text(change.interval), series.unit, change.state]
 
 
+def shortened(lines: Sequence[str]) -> list[str]:
+    """The first of these lines, and how many more there are."""
+    more = [f"and {len(lines) - MAX_LINES} more"] if len(lines) > MAX_LINES else []
+    return [*lines[:MAX_LINES], *more]
+
+
 def steady_lines(found: Sequence[Series]) -> list[str]:
     """How much did not change, and of how much nobody can say that."""
     shown = [series for series in found if not series.too_few]
@@ -131,11 +139,11 @@ def steady_lines(found: Sequence[Series]) -> list[str]:
 
 def trend_judgement(found: Sequence[Series]) -> tuple[Judgement, list[str]]:
     """What a trend comes to: as a verdict, and in sentences."""
+    worse = sorted(((series, change) for series in found if (change := series.worsening)), key=lambda each: each[1].at)
     lines = [
         f"WORSE since {change.at[:10]}: {series.point}: {series.metric} {text.number(change.before)} ->"
         f" {text.number(change.after)} {series.unit} ({change_text(change)})"
-        for series, change in changes_in_order([series for series in found if series.worse])
-        if change is series.changes[-1]
+        for series, change in worse
     ]
     if lines:
         return "fail", lines
@@ -144,5 +152,5 @@ def trend_judgement(found: Sequence[Series]) -> tuple[Judgement, list[str]]:
         few = f"too few results to show a change: it takes {MIN_RESULTS} of a point"
         return "indeterminate", [f"NO ANSWER: {few if known else 'the newest result has no figure that counts'}"]
     mended = any(change.state == "worse" for series in found for change in series.changes)
-    told = "nothing is worse now: what changed for the worse has changed for the better since" if mended else ""
+    told = "nothing is worse now: what changed for the worse is as it was before" if mended else ""
     return "pass", [told or "nothing changed for the worse"]

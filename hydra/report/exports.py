@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from xml.etree import ElementTree as ET
 
 from hydra.accounting.totals import metric_value
 from hydra.options.thresholds import METRICS
-from hydra.report.comparison_text import judgement, unsteady_line
+from hydra.report.comparison_text import doubt_line, judgement
 from hydra.report.contents import ReportContents, ReportPoint, measured_keys
-from hydra.report.summary import SEARCHES, VERDICT_OF_EXIT_CODE
+from hydra.report.summary import VERDICT_OF_EXIT_CODE
 from hydra.report.text import MEANINGS, number
 from hydra.sweep.comparison import Comparison, PointState
-from hydra.sweep.metric_change import worse_text
+from hydra.sweep.metric_change import MetricChange, worse_text
 from hydra.sweep.plan import format_value
-from hydra.sweep.record import BROKEN_EXIT_CODES, run_verdict
+from hydra.sweep.record import BROKEN_EXIT_CODES, SEARCHES, run_verdict
 from hydra.sweep.search import answer_sentence
 from hydra.sweep.tuning import tuning_sentence
 
@@ -57,14 +58,22 @@ def _row(point: ReportPoint, number: int, index: int, changed: list[str]) -> lis
 
 
 def comparison_csv(found: Comparison) -> str:
-    """A row for each difference; what is not known is empty: p below 4 runs a side, the interval below 6."""
+    """A row for each difference; what is not known is empty: p below 4 runs a side, the interval below 6.
+
+    There is no change in percent of what was 0.
+    """
     rows = (
-        [item.point, item.metric, item.unit, *map(_known, (item.before, item.after, item.change_percent)), *item.runs,
+        [item.point, item.metric, item.unit, *map(_known, (item.before, item.after, _percent(item))), *item.runs,
          item.state, *map(_known, (item.p, *(item.interval or (None, None)), item.smallest)), item.why]
         for item in found.differences
     )  # fmt: skip
     head = ["point", "metric", "unit", "before", "after", "change_percent", "runs_before", "runs_after", "state"]
     return _csv([*head, "p", "difference_low", "difference_high", "smallest", "why"], rows)
+
+
+def _percent(item: MetricChange) -> float | None:
+    percent = item.change_percent
+    return percent if percent is not None and math.isfinite(percent) else None
 
 
 def _known(value: float | None) -> object:
@@ -149,8 +158,8 @@ def _judgements(contents: ReportContents) -> Iterator[tuple[str, str, list[str]]
         yield "lowest latency", VERDICT_OF_EXIT_CODE[contents.tuned.exit_code], [tuning_sentence(contents.tuned)]
     if contents.sides is not None:
         verdict, lines = judgement(contents.sides.effect, tolerance_percent=contents.tolerance_percent)
-        unsteady = unsteady_line(contents.sides)
-        yield "B / A", "indeterminate" if unsteady else verdict, [unsteady] if unsteady else lines
+        doubt = doubt_line(contents.sides)
+        yield "B / A", "indeterminate" if doubt else verdict, [doubt] if doubt else lines
     if contents.missing:
         yield "complete", "indeterminate", [f"Not complete: {contents.missing}"]
 

@@ -139,11 +139,11 @@ def _thresholds(contents: ReportContents) -> list[Mapping[str, object]]:
             outcomes = [result.thresholds[index] for result in point.results if index < len(result.thresholds)]
             states = Counter(item.state for item in outcomes)
             worst = next((state for state in STATE_LOOKS if states[state]), "not judged")
-            told = ", ".join(f"{state} in {runs:,} of {len(outcomes):,}" for state, runs in states.items())
+            told = ", ".join(f"{state} in {runs:,} of {len(point.runs):,}" for state, runs in states.items())
             found[worst].append(
                 {
                     "cells": [point.label, str(parse_threshold(text)), _range(outcomes)],
-                    "state": (told if len(outcomes) > 1 else worst) or "no result",
+                    "state": (told if len(point.runs) > 1 else worst) if outcomes else "no result",
                     "look": STATE_LOOKS[worst],
                 }
             )

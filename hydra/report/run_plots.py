@@ -12,6 +12,7 @@ from hydra.accounting.latency import bucket_end
 from hydra.accounting.result import Result
 from hydra.accounting.stats import SubscriberStats
 from hydra.accounting.timeline import TimelinePoint
+from hydra.accounting.totals import metric_value
 from hydra.report.percentile_plots import run_curves
 from hydra.report.plots import Figure, Trace, figure, log_axis, significant, trace_style
 from hydra.report.time_marks import pause_trace, time_marks, with_limits, with_marks
@@ -55,12 +56,15 @@ def run_figures(run: RunRecord, *, columns: int) -> dict[str, Figure]:
         "percentiles_over_time": _percentiles_over_time(run, groups),
         "heatmap": _heatmap(run, columns),
         "rates": _rates(result, groups),
-        "backlog": _backlog(groups),
-        "cpu": _cpu(groups),
-        "memory": _memory(groups),
+        "backlog": _backlog(result, groups),
+        "cpu": _cpu(result, groups),
+        "memory": _memory(result, groups),
         "client_rates": _clients(result, "Rate of each client", "Records/s", lambda client: client.rate_per_s),
         "client_latency": _clients(
-            result, "p99 of each client", "End to end p99 [ms]", lambda client: client.e2e.p99_ms
+            result,
+            "p99 of each client",
+            "End to end p99 [ms]",
+            lambda client: client.e2e.p99_ms if client.e2e.deliveries else None,
         ),
     }
     marks = time_marks(run.evidence)
@@ -178,6 +182,16 @@ def _percentiles_over_time(run: RunRecord, groups: Groups) -> Figure | None:
     return made and {**made, "data": [*made["data"], *beside]}
 
 
+def _reported(result: Result, lines: Mapping[str, Sequence[float | None]]) -> dict[str, Sequence[float | None]]:
+    """The lines, with no value of who did not report: it would be drawn at zero."""
+    silent: set[str] = set()
+    if metric_value("tx_rate", result.totals, result.latency) is None:
+        silent |= {"sent", "acked", "publisher", "backlog"}
+    if not result.totals.clients_reporting:
+        silent |= {"delivered, mean of clients", "slowest client", "all subscribers", "busiest subscriber", "backlog"}
+    return {name: [None] * len(values) if name in silent else values for name, values in lines.items()}
+
+
 def _rates(result: Result, groups: Groups) -> Figure | None:
     def rate(of: Callable[[TimelinePoint], int], clients: int = 1) -> list[float | None]:
         return [sum(of(point) for point in group) / seconds / clients for seconds, group in groups]
@@ -192,15 +206,15 @@ def _rates(result: Result, groups: Groups) -> Figure | None:
             max(0, now - before) / covered for (before, now), covered in zip(pairwise(slowest), seconds, strict=True)
         ],
     }
-    return _over_time(groups, lines, title="Rates over time", y={"title": "Records/s"})
+    return _over_time(groups, _reported(result, lines), title="Rates over time", y={"title": "Records/s"})
 
 
-def _backlog(groups: Groups) -> Figure | None:
+def _backlog(result: Result, groups: Groups) -> Figure | None:
     lines = {"backlog": [float(max(point.backlog for point in group)) for _, group in groups]}
-    return _over_time(groups, lines, title="Backlog", y={"title": "Deliveries still to come"})
+    return _over_time(groups, _reported(result, lines), title="Backlog", y={"title": "Deliveries still to come"})
 
 
-def _cpu(groups: Groups) -> Figure | None:
+def _cpu(result: Result, groups: Groups) -> Figure | None:
     lines = {
         "broker": _means(groups, lambda point: point.broker_cpu_percent),
         "publisher": _means(groups, lambda point: point.publisher_cpu_percent),
@@ -208,10 +222,10 @@ def _cpu(groups: Groups) -> Figure | None:
         "busiest subscriber": _means(groups, lambda point: point.subscriber_cpu_percent_max),
         "machine (of all cores)": _means(groups, lambda point: point.machine_cpu_percent),
     }
-    return _over_time(groups, lines, title="CPU", y={"title": "Percent of one core"})
+    return _over_time(groups, _reported(result, lines), title="CPU", y={"title": "Percent of one core"})
 
 
-def _memory(groups: Groups) -> Figure | None:
+def _memory(result: Result, groups: Groups) -> Figure | None:
     mib = 1024.0 * 1024.0
     lines = {
         "broker": _means(
@@ -220,7 +234,7 @@ def _memory(groups: Groups) -> Figure | None:
         "publisher": _means(groups, lambda point: point.publisher_rss_bytes / mib),
         "all subscribers": _means(groups, lambda point: point.subscriber_rss_bytes_sum / mib),
     }
-    return _over_time(groups, lines, title="Memory", y={"title": "Resident [MiB]"})
+    return _over_time(groups, _reported(result, lines), title="Memory", y={"title": "Resident [MiB]"})
 
 
 def _means(groups: Groups, of: Callable[[TimelinePoint], float | None]) -> list[float | None]:

@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from hydra.report.comparison_text import unsteady_line
+from hydra.report.comparison_text import doubt_line
 from hydra.report.contents import ReportContents, ReportPoint
 from hydra.report.text import failure_line
 from hydra.sweep.comparison import SidesCompared
-from hydra.sweep.record import worst_exit_code, worst_verdict
+from hydra.sweep.record import BROKEN_EXIT_CODES, SEARCHES, worst_exit_code, worst_verdict
 from hydra.sweep.search import answer_sentence
 from hydra.sweep.tuning import tuning_sentence
 
 VERDICT_WORDS: Mapping[str, str] = {
     "pass": "passed", "fail": "failed", "indeterminate": "gave no answer", "error": "could not be measured",
 }  # fmt: skip
-
-SEARCHES = frozenset({"maxrate", "maxclients", "frontier", "tune"})
-"""Kinds of sweeps whose trials are to fail: only their answer is a verdict."""
 
 SHOWN_REASONS = 5
 
@@ -35,7 +32,8 @@ def _verdict(contents: ReportContents) -> str:
     if contents.parts:
         return worst_verdict(map(overall_verdict, contents.parts))
     if contents.sides is not None:
-        return VERDICT_OF_EXIT_CODE[contents.sides.exit_code]
+        broken = any(run.exit_code in BROKEN_EXIT_CODES for run in contents.runs)
+        return "error" if broken else VERDICT_OF_EXIT_CODE[contents.sides.exit_code]
     if contents.answers:
         return VERDICT_OF_EXIT_CODE[worst_exit_code(each.answer.exit_code for each in contents.answers)]
     if contents.tuned is not None:
@@ -78,8 +76,8 @@ def _judged_lines(contents: ReportContents) -> list[str]:
 
 def _side_line(sides: SidesCompared, tolerance_percent: float) -> str:
     """What B is against A, or why nobody can say."""
-    if sides.unsteady:
-        return unsteady_line(sides)
+    if sides.doubt:
+        return doubt_line(sides)
     if worse := [item.metric for item in sides.effect.differences if item.state == "worse"]:
         return f"B is WORSE than A: {', '.join(worse)}"
     if sides.effect.exit_code:

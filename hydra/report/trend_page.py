@@ -8,6 +8,7 @@ from hydra.report.comparison_plots import series_figure
 from hydra.report.comparison_text import (
     TREND_COLUMNS,
     changes_in_order,
+    shortened,
     steady_lines,
     trend_cells,
     trend_judgement,
@@ -26,8 +27,8 @@ MAX_LINES = 12
 CHANGE_CLASSES: Mapping[str, str] = {"worse": "fail", "better": "pass"}
 
 
-def trend_page(found: Sequence[Series], *, tolerance_percent: float) -> str:
-    """The page as text.
+def trend_page(found: Sequence[Series], unlike: Sequence[str] = (), *, tolerance_percent: float) -> str:
+    """The page as text; ``unlike`` is what else differs over time.
 
     Raises:
         InfrastructureError: the package plotly does not contain its script.
@@ -47,7 +48,7 @@ def trend_page(found: Sequence[Series], *, tolerance_percent: float) -> str:
             f"a change counts beyond {tolerance_percent:g} %",
         ],
         verdict=verdict,
-        summary=[*_shortened(lines), *steady_lines(found)],
+        summary=[*_shortened(lines), *shortened(unlike), *steady_lines(found)],
         figures={f"changed_{index}": made for index, made in enumerate(figures)},
         left_out_figures=max(0, len(changed) - MAX_FIGURES),
         columns=TREND_COLUMNS,

@@ -9,6 +9,9 @@ from hydra.sweep.metric_change import MetricChange, State
 from hydra.sweep.record import SearchResult
 from hydra.sweep.search import SearchAnswer
 
+ANSWER = "answer"
+"""What stands in the place of a metric."""
+
 
 def answer_changes(
     before: Sequence[SearchResult], after: Sequence[SearchResult], tolerance_percent: float
@@ -22,7 +25,7 @@ def answer_changes(
     for old in before:
         now = new.get(old.question)
         found = old.answer
-        made = MetricChange(old.question, "answer", old.unit, found.best, None, (1, 0), "not comparable")
+        made = MetricChange(old.question, ANSWER, old.unit, found.best, None, (1, 0), "not comparable")
         if now is None:
             yield dataclasses.replace(made, why="only A has an answer")
             continue

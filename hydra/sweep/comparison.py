@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hydra.run.record import RunRecord
-from hydra.sweep.compared_answers import answer_changes
+from hydra.sweep.compared_answers import ANSWER, answer_changes
 from hydra.sweep.counted_runs import COMPARED_METRICS, LOSSES, points_by_name
 from hydra.sweep.judgement import advised_runs, judge
 from hydra.sweep.metric_change import MetricChange, MetricPair, worse_text
@@ -53,6 +53,11 @@ class Comparison:
     """Points that both have, with or without a result."""
     missing: tuple[str, str] = ("", "")
     """What of A's plan or search was not measured, and what of B's; empty where nothing is missing."""
+
+    @property
+    def nothing_in_common(self) -> bool:
+        """Whether the two have neither a point nor a question of a search in common."""
+        return not self.common and all(item.runs[1] == 0 for item in self.differences if item.metric == ANSWER)
 
     @property
     def regressions(self) -> tuple[str, ...]:
@@ -115,7 +120,7 @@ def compare_points(
             pair.change(share, found) for pair, found in zip(pairs, tested, strict=True) if pair.measured
         ),
         verdicts=tuple((name, was, now) for name, was, now in verdicts if was != now),
-        unlike=tuple(dict.fromkeys(line for name in common for line in _unlike(old[name][0], new[name][0]))),
+        unlike=tuple(dict.fromkeys(line for name in common for line in unlike_runs(old[name][0], new[name][0]))),
         only_before=tuple(name for name in old if name not in new),
         only_after=tuple(name for name in new if name not in old),
         unmeasured=tuple(name for name in common if _has_result(old[name]) and not _has_result(new[name])),
@@ -141,9 +146,18 @@ class SidesCompared:
         return tuple(item.metric for item in self.machine.differences if item.state in {"worse", "better"})
 
     @property
+    def doubt(self) -> str:
+        """Why nobody can say what B is against A, in words; empty where its comparison says it."""
+        if self.unsteady:
+            return f"A differs from A in {', '.join(self.unsteady)}: the machine is not steady enough"
+        if self.effect.exit_code == 0 and self.machine.exit_code:
+            return "A was not judged against A: whether the machine is steady is not known"
+        return ""
+
+    @property
     def exit_code(self) -> int:
         """1: B is worse; 3: nothing was judged, A differs from A, or runs are missing; 0: B is not shown worse."""
-        code = 3 if self.unsteady else self.effect.exit_code
+        code = 3 if self.doubt else self.effect.exit_code
         return 3 if code == 0 and self.missing else code
 
 
@@ -188,7 +202,7 @@ def _answers(saved: SavedRecord) -> Sequence[SearchResult]:
     return saved.answers if isinstance(saved, SweepRecord) else ()
 
 
-def _unlike(old: RunRecord, new: RunRecord) -> Iterator[str]:
+def unlike_runs(old: RunRecord, new: RunRecord) -> Iterator[str]:
     """Options, machine facts and versions that differ."""
     for what, was, now, ignored in (
         ("option", dataclasses.asdict(old.order.options), dataclasses.asdict(new.order.options), IGNORED_OPTIONS),
@@ -198,3 +212,6 @@ def _unlike(old: RunRecord, new: RunRecord) -> Iterator[str]:
         for key in sorted({*was, *now} - {*ignored}):
             if was.get(key) != now.get(key):
                 yield f"{what} {key}: {format_value(was.get(key))} -> {format_value(now.get(key))}"
+    if old.order.pace_ms != new.order.pace_ms:
+        # What Hydra itself adds to latencies: it follows from more than the options.
+        yield f"pace of fetches: {old.order.pace_ms:.3g} ms -> {new.order.pace_ms:.3g} ms"

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping
+import errno
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hydra.codec import encode
 from hydra.errors import OutputError, UsageError
 from hydra.files.atomic_write import atomic_write, try_lock
 from hydra.files.bounded_read import read_bounded
+from hydra.run.record import RunRecord
+from hydra.sweep.plan import changes_text
 from hydra.sweep.record import PointRecord, SavedRecord, SweepRecord, read_saved
 
 SWEEP_FILE = "sweep.json"
@@ -110,10 +113,49 @@ def load_results(path: str) -> SavedRecord:
     try:
         if place.is_dir():
             return _with_points(_read_sweep_file(place), place)
+        _see_size(place)
         return read_saved(read_bounded(place, MAX_RESULT_BYTES), name=path)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"{path} cannot be read ({reason})") from error
+        hint = "name a file that --output wrote, or a sweep's folder"
+        raise UsageError(f"{path} cannot be read ({reason})", hint=hint) from error
+
+
+def _see_size(place: Path) -> None:
+    """See that a file is not too large, before it is in memory."""
+    if place.is_file() and place.stat().st_size > MAX_RESULT_BYTES:
+        raise OSError(errno.EFBIG, f"larger than {MAX_RESULT_BYTES:,} bytes")
+
+
+def load_several(paths: Sequence[str], *, copies: bool = False) -> list[tuple[str, SavedRecord]]:
+    """What each of several paths holds, with its path.
+
+    Args:
+        paths: files and folders.
+        copies: whether two of them may hold the same result, which then counts twice; never the same path.
+
+    Raises:
+        UsageError: as ``load_results``, or one is there twice.
+    """
+    found: list[tuple[str, SavedRecord]] = []
+    seen: dict[tuple[str, ...], str] = {}
+    for path in paths:
+        saved = load_results(path)
+        key = (str(Path(path).resolve()),) if copies else _identity(saved)
+        if key in seen:
+            raise UsageError(f"{seen[key]} and {path} hold the same result", hint="name it once")
+        seen[key] = path
+        found.append((path, saved))
+    return found
+
+
+def _identity(saved: SavedRecord) -> tuple[str, ...]:
+    """What two results have in common only if they are of the same run, point or sweep."""
+    if isinstance(saved, SweepRecord):
+        return saved.format, saved.kind, saved.command, saved.started_at
+    runs = (saved,) if isinstance(saved, RunRecord) else saved.runs
+    changes = changes_text(saved.changes) if isinstance(saved, PointRecord) else ""
+    return saved.format, changes, *(f"{run.order.run_id} {run.started_at}" for run in runs)
 
 
 def _with_points(sweep: SweepRecord, path: Path) -> SweepRecord:

@@ -72,7 +72,8 @@ class MetricChange:
 
 def worse_text(item: MetricChange) -> str:
     """What is worse, in words."""
-    return f"{item.point}: {item.metric} {item.before or 0:,.5g} -> {item.after or 0:,.5g} {item.unit}"
+    was, now = ("none" if value is None else f"{value:,.5g}" for value in (item.before, item.after))
+    return f"{item.point}: {item.metric} {was} -> {now} {item.unit}"
 
 
 class MetricPair:

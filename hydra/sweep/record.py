@@ -19,7 +19,7 @@ from hydra.errors import InfrastructureError, UsageError
 from hydra.options.options import Options
 from hydra.options.thresholds import parse_threshold
 from hydra.run.record import FORMAT, FORMAT_VERSION, RunRecord
-from hydra.sweep.plan import Axis, SweepPlan
+from hydra.sweep.plan import SIDE, SIDES, Axis, SweepPlan
 from hydra.sweep.search import SearchAnswer
 from hydra.sweep.tuning import TuningResult
 
@@ -30,6 +30,9 @@ SweepKind = Literal["sweep", "batchsize", "ab", "maxrate", "maxclients", "fronti
 
 EXIT_CODES_WORST_FIRST = (*range(192, 128, -1), 70, 4, 2, 1, 3, 0)
 """Interruptions (128 + the signal's number) and errors, then loss, then what is indeterminate. A run has no others."""
+
+SEARCHES = frozenset({"maxrate", "maxclients", "frontier", "tune"})
+"""Kinds whose trials are to fail: only their answer is a verdict."""
 
 BROKEN_EXIT_CODES = EXIT_CODES_WORST_FIRST[: EXIT_CODES_WORST_FIRST.index(1)]
 """Interruptions and errors: worse than any judgement."""
@@ -182,8 +185,7 @@ def read_saved(data: bytes, *, name: str) -> SavedRecord:
     try:
         head = msgspec.json.decode(data, type=_Head)
         if head.format not in FORMATS:
-            reason = f"format {head.format[:40]!r}"
-            raise UsageError(f"{name} is not a result file of Hydra ({reason})", hint="--output=FILE writes one")
+            raise no_result(name, f"format {head.format[:40]!r}")
         if head.format_version != FORMAT_VERSION:
             raise UsageError(
                 f"{name} has {head.format} version {head.format_version}, this Hydra reads version {FORMAT_VERSION}",
@@ -191,21 +193,40 @@ def read_saved(data: bytes, *, name: str) -> SavedRecord:
             )
         return _checked(msgspec.json.decode(data, type=FORMATS[head.format]), name)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise UsageError(f"{name} is not a result file of Hydra ({error})") from error
+        raise no_result(name, str(error)) from error
+
+
+def no_result(name: str, reason: str) -> UsageError:
+    """The error for a file that holds no result, or a damaged one."""
+    return UsageError(
+        f"{name} is not a result file of Hydra ({reason})", hint="name a file that --output wrote, or a sweep's folder"
+    )
 
 
 def _checked(saved: SavedRecord, name: str) -> SavedRecord:
-    """A record whose thresholds and exit codes a run can have: whoever prints it ends with one of these."""
+    """A record as commands write them: whoever prints it ends with one of its exit codes, and finds what it needs."""
     points = saved.points if isinstance(saved, SweepRecord) else (saved,) if isinstance(saved, PointRecord) else ()
+    if any(not point.runs for point in points):
+        raise no_result(name, "a point without runs")
+    if isinstance(saved, SweepRecord):
+        _check_kind(saved, name)
     for run in (saved,) if isinstance(saved, RunRecord) else (run for point in points for run in point.runs):
         if run.exit_code not in EXIT_CODES_WORST_FIRST:
-            raise UsageError(f"{name} is not a result file of Hydra (exit_code {run.exit_code})")
+            raise no_result(name, f"exit_code {run.exit_code}")
         for text in run.order.options.threshold:
             try:
                 parse_threshold(text)
             except ValueError as error:
-                raise UsageError(f"{name} is not a result file of Hydra (threshold {text[:80]!r} {error})") from error
+                raise no_result(name, f"threshold {text[:80]!r} {error}") from error
     return saved
+
+
+def _check_kind(sweep: SweepRecord, name: str) -> None:
+    """See that a sweep has what its command is about."""
+    if (sweep.search if sweep.kind in SEARCHES else sweep.plan) is None:
+        raise no_result(name, f"a {sweep.kind} without its {'search' if sweep.kind in SEARCHES else 'plan'}")
+    if sweep.kind == "ab" and any(point.changes.get(SIDE) not in SIDES for point in sweep.points):
+        raise no_result(name, "a point of an ab that is of neither side")
 
 
 class _Head(msgspec.Struct):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -11,9 +11,11 @@ from typing import Literal
 
 from hydra.errors import UsageError
 from hydra.options.thresholds import METRICS
+from hydra.run.record import RunRecord
 from hydra.sweep.change_points import MIN_RESULTS, beside, change_points
+from hydra.sweep.comparison import unlike_runs
 from hydra.sweep.counted_runs import COMPARED_METRICS, FLOORS, counts, metric_values, points_by_name
-from hydra.sweep.folder import SWEEP_FILE, load_results
+from hydra.sweep.folder import SWEEP_FILE, load_several
 from hydra.sweep.judgement import shift_interval
 from hydra.sweep.record import PointRecord, SavedRecord
 
@@ -47,6 +49,8 @@ class Series:
     """The lowest and the highest of the runs that each value is the median of."""
     newest: bool = True
     """Whether the newest of all results has a value of it that counts."""
+    tolerance_percent: float = 10.0
+    """By which it was judged."""
 
     @property
     def too_few(self) -> bool:
@@ -55,8 +59,25 @@ class Series:
 
     @property
     def worse(self) -> bool:
-        """Whether the last change was for the worse: one that was mended since is history."""
-        return bool(self.changes) and self.changes[-1].state == "worse"
+        """Whether it is worse now than it was: a change that was mended since is history."""
+        return self.worsening is not None
+
+    @property
+    def worsening(self) -> Change | None:
+        """From before it became worse to now, with all that changed since; None where it is as good as it was."""
+        first: Change | None = None
+        for change in self.changes:
+            if first is None:
+                first = change if change.state == "worse" else None
+            elif not self._is_worse(change.after, first.before):
+                first = None
+        if first is None or first is self.changes[-1]:
+            return first
+        return Change(first.at, first.before, self.changes[-1].after, "worse")
+
+    def _is_worse(self, value: float, before: float) -> bool:
+        less = before - value if COMPARED_METRICS[self.metric] == "high" else value - before
+        return less > max(FLOORS.get(self.unit, 0.0), abs(before) * self.tolerance_percent / 100)
 
 
 def started_at(saved: SavedRecord) -> str:
@@ -68,20 +89,36 @@ def load_history(paths: Sequence[str]) -> list[SavedRecord]:
     """The results that paths name, the oldest first: files, folders of sweeps, and folders of either.
 
     Raises:
-        UsageError: a path is not a result, or a folder has none in it.
+        UsageError: a path is not a result, or one of another plan, or a folder has none in it, or one is there twice.
     """
-    found: list[SavedRecord] = []
+    named: list[str] = []
     for path in map(Path, paths):
         if not path.is_dir() or (path / SWEEP_FILE).is_file():
-            found.append(load_results(str(path)))
+            named.append(str(path))
             continue
-        within = [each for each in sorted(path.iterdir()) if each.suffix == ".json" or (each / SWEEP_FILE).is_file()]
-        if not within:
+        try:
+            within = sorted(path.iterdir())
+        except OSError as error:
+            raise UsageError(f"{str(path)!r} cannot be read ({error.strerror})", hint="see its rights") from error
+        results = [str(each) for each in within if each.suffix == ".json" or (each / SWEEP_FILE).is_file()]
+        if not results:
             raise UsageError(
                 f"{str(path)!r} holds no results", hint="name a folder of result files or of sweep folders"
             )
-        found += [load_results(str(each)) for each in within]
-    return sorted(found, key=started_at)
+        named += results
+    found = load_several(named)
+    _see_that_they_are_of_one_plan(found)
+    return sorted((saved for _, saved in found), key=started_at)
+
+
+def _see_that_they_are_of_one_plan(found: Sequence[tuple[str, SavedRecord]]) -> None:
+    points = [(path, points_by_name(saved).keys()) for path, saved in found]
+    measured = [(path, names) for path, names in points if names]
+    for path, names in measured:
+        if len(measured) > 1 and all(other is names or not names & other for _, other in measured):
+            raise UsageError(
+                f"{path} has no point in common with the other results", hint="name results of one plan only"
+            )
 
 
 def trend(history: Sequence[SavedRecord], *, tolerance_percent: float) -> list[Series]:
@@ -97,8 +134,25 @@ def trend(history: Sequence[SavedRecord], *, tolerance_percent: float) -> list[S
     return [dataclasses.replace(each, newest=each.times[-1] == newest) for each in series]
 
 
+def unlike_over_time(history: Sequence[SavedRecord]) -> list[str]:
+    """Options, machine facts and versions that differ from those of the result before, each with its time.
+
+    Where a figure changes just then, that may be why.
+    """
+    lines: list[str] = []
+    before: Mapping[str, Sequence[RunRecord]] = {}
+    for saved in history:
+        points = points_by_name(saved)
+        common = next((name for name in points if name in before), None)
+        if common is not None:
+            found = unlike_runs(before[common][0], points[common][0])
+            lines += [f"unlike since {started_at(saved)[:16]}: {told}" for told in found]
+        before = points or before
+    return lines
+
+
 def trend_exit_code(found: Sequence[Series]) -> int:
-    """1: the last change of a metric was for the worse; 3: nobody can say; 0: nothing is worse.
+    """1: a metric is worse than it was; 3: nobody can say; 0: nothing is worse.
 
     Nobody can say where every series is too short to show a change, or nothing of the newest result counts.
     """
@@ -119,4 +173,13 @@ def _series(point: str, metric: str, found: Sequence[tuple[str, list[float]]], t
             state: Literal["worse", "better"] = "better" if better else "worse"
             changes.append(Change(times[index], before, after, state, shift_interval(*parts)))
     ranges = tuple((min(runs), max(runs)) for _, runs in found)
-    return Series(point, metric, unit, tuple(times), tuple(values), tuple(changes), ranges)
+    return Series(
+        point,
+        metric,
+        unit,
+        tuple(times),
+        tuple(values),
+        tuple(changes),
+        ranges,
+        tolerance_percent=tolerance_percent,
+    )

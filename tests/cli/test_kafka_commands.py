@@ -441,9 +441,10 @@ def test_a_search_that_cannot_be_is_one_line(call, runs, arguments, words):
 def test_compare(call, runs):
     sweep = ("kafka", "sweep", "--client_set=10", "--msg_rate_set=10,20", "--repeats=6")
     call(*sweep, "--results=a")
+    call(*sweep, "--results=again")
     runs.of = lambda options: run(options, p50_ms=9.0)
     call(*sweep, "--results=b", "--linger_ms=20")
-    code, out, err = call("compare", "a", "a")
+    code, out, err = call("compare", "a", "again")
     assert (code, err) == (0, "")
     assert "nothing is shown to be worse by more than 10 %" in out
     code, out, _err = call("compare", "a", "b", "--output=c.json", "--csv=c.csv", "--junit=c.xml", "--report=c.html")
@@ -534,9 +535,21 @@ def test_results_that_are_none(call, arguments, code, words):
 def test_sweeps_without_a_point_in_common_are_not_compared(call, runs):
     call("kafka", "sweep", "--points=10x5", "--results=a")
     call("kafka", "sweep", "--points=10x6", "--results=b")
-    code, _out, err = call("compare", "a", "b")
+    Path("c.xml").write_text("<green/>")
+    code, _out, err = call("compare", "a", "b", "--junit=c.xml", "--report=c.html", "--csv=c.csv", "--output=c.json")
     assert code == 3
     assert "have no point in common" in err
+    assert ET.parse("c.xml").getroot().find("testsuite").get("errors") == "2", "not that of yesterday"
+
+
+def test_searches_are_compared_by_their_answers_whatever_values_they_tried(call, runs):
+    runs.of = carried(123_000)
+    call("kafka", "maxrate", "--total_sub_apps=1", "--start=1000", "--results=a")
+    runs.of = carried(60_000)
+    call("kafka", "maxrate", "--total_sub_apps=1", "--start=777", "--results=b")
+    code, out, _err = call("compare", "a", "b")
+    assert code == 1
+    assert "highest rate for 10 clients" in out
 
 
 @pytest.mark.parametrize("broken", [False, True])

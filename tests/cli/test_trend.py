@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 
 from hydra.codec import encode
+from hydra.options.options import Options
 from tests.samples import run, sweep
 
 
@@ -82,3 +83,21 @@ def test_what_holds_no_results_is_one_line(call):
     code, _out, err = call("trend", "empty")
     assert (code, err.count("\n")) == (2, 1)
     assert "'empty' holds no results" in err
+
+
+def test_what_else_differs_since_a_night_is_said(call):
+    write_nights([10.0] * 12)
+    for number in (6, 7):
+        options = Options(linger_ms=20)
+        made = sweep([{"clients": 10}], options=options, of=lambda point, _repeat: run(point.options, p50_ms=10.0))
+        made = dataclasses.replace(made, started_at=f"2026-11-{number:02}T03:17:00.000+00:00")
+        (Path("nights") / f"{99 - number}.json").write_bytes(encode(made))
+    code, out, _err = call("trend", "nights", "--output=t.json", "--report=t.html")
+    assert code == 0
+    told = [
+        "unlike since 2026-11-06T03:17: option linger_ms: 5 -> 20",
+        "unlike since 2026-11-08T03:17: option linger_ms: 20 -> 5",
+    ]
+    assert [line for line in out.splitlines() if "unlike" in line] == told
+    assert json.loads(Path("t.json").read_text())["unlike"] == told
+    assert "option linger_ms: 20 -&gt; 5" in Path("t.html").read_text()

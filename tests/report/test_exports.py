@@ -12,7 +12,7 @@ from hydra.accounting.latency import LatencySummary
 from hydra.options.options import Options
 from hydra.report.comparison_text import detail_lines, judgement
 from hydra.report.contents import collect
-from hydra.report.exports import comparison_junit, csv_text, junit_xml
+from hydra.report.exports import comparison_csv, comparison_junit, csv_text, junit_xml
 from hydra.report.summary import overall_verdict, summary_lines
 from hydra.sweep.comparison import Comparison, SidesCompared, compare, saved_exit_code
 from hydra.sweep.metric_change import MetricChange
@@ -224,6 +224,10 @@ NOTHING = SearchAnswer(None, 1.0, "broker", confirmed=False, trials=9)
 TUNED = TuningResult("e2e_p99", "ms", {"linger_ms": 5.0}, {"linger_ms": 0.0}, (9.0,), (4.0,), 8)
 CUT = dataclasses.replace(ab(), points=tuple(dataclasses.replace(p, runs=p.runs[:5]) for p in ab().points))
 SWEPT = sweep([{"clients": 10}, {"clients": 20}])
+A, B, A_AGAIN = ab().points
+BLIND = tuple(run(made=result("indeterminate", harness_limited=True)) for _ in range(6))
+UNCHECKED = dataclasses.replace(ab(), points=(A, B, dataclasses.replace(A_AGAIN, runs=BLIND)))
+HALF_BROKEN = dataclasses.replace(ab(), points=(A, dataclasses.replace(B, runs=(*B.runs[1:], run(error="x"))), A_AGAIN))
 
 
 @pytest.mark.parametrize(
@@ -232,6 +236,8 @@ SWEPT = sweep([{"clients": 10}, {"clients": 20}])
         (ab(), 0),
         (ab("fail"), 0),
         (CUT, 3),
+        (UNCHECKED, 3),
+        (HALF_BROKEN, 4),
         (searched([LIMIT]), 0),
         (searched([UNKNOWN]), 3),
         (searched([NOTHING]), 1),
@@ -248,8 +254,9 @@ SWEPT = sweep([{"clients": 10}, {"clients": 20}])
 def test_exit_code_junit_and_page_are_of_one_colour(saved, code):
     contents = collect([("", saved)])
     document = ET.fromstring(junit_xml(contents))
-    assert saved_exit_code(saved) == junit_exit_code(document) == code
-    assert overall_verdict(contents) == {0: "pass", 1: "fail", 3: "indeterminate"}[code]
+    assert saved_exit_code(saved) == code
+    assert junit_exit_code(document) == min(code, 3)
+    assert overall_verdict(contents) == {0: "pass", 1: "fail", 3: "indeterminate", 4: "error"}[code]
     names = [case.get("name") for case in document.iter("testcase")]
     assert ("complete" in names) == bool(saved.missing)
     if saved.answers:
@@ -280,3 +287,22 @@ def test_a_comparison_with_what_was_cut_short_says_so_and_is_not_green():
     back = compare(cut, whole, tolerance_percent=10)
     assert (back.exit_code, back.missing) == (0, (told, "")), "what A lacks is said, and hides nothing of B"
     assert f"not complete: A: {told}" in detail_lines(back)
+
+
+def test_a_machine_that_was_not_judged_gives_no_green_answer():
+    contents = collect([("", UNCHECKED)])
+    told = "NO ANSWER: A was not judged against A: whether the machine is steady is not known"
+    assert summary_lines(contents) == [told]
+    assert told in junit_xml(contents).decode()
+
+
+def test_what_was_zero_or_nothing_has_no_percent_and_no_zero():
+    lossy = dataclasses.replace(changed("a", "loss", "worse"), before=0.0, after=7.0)
+    nothing = dataclasses.replace(changed("b", "answer", "worse"), after=None)
+    found = Comparison((lossy, nothing), (), (), (), ())
+    rows = list(csv.DictReader(io.StringIO(comparison_csv(found))))
+    assert [(row["before"], row["after"], row["change_percent"]) for row in rows] == [
+        ("0.0", "7.0", ""),
+        ("10.0", "", ""),
+    ]
+    assert found.regressions[1] == "b: answer 10 -> none ms"

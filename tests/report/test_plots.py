@@ -8,7 +8,7 @@ import pytest
 from plotly.graph_objects import Figure
 
 from hydra.accounting.evidence import Evidence
-from hydra.accounting.latency import LatencyCounts
+from hydra.accounting.latency import LatencyCounts, LatencySummary
 from hydra.options.options import Options
 from hydra.report.contents import collect
 from hydra.report.plots import (
@@ -162,6 +162,33 @@ def test_what_was_not_measured_is_not_drawn_at_zero():
     made = collect([("", sweep([{"clients": 10, "msg_rate": rate} for rate in (1000.0, 2000.0)], of=of))])
     for key in SEED_PLOTS:
         assert seed_figure(made, key)["data"][0]["x"] == [2000]
+
+
+def drawn(made):
+    figures = run_figures(made, columns=60)
+    return {name: [trace.get("name") for trace in figure["data"]] for name, figure in figures.items()}
+
+
+def test_who_did_not_report_is_not_drawn_at_zero():
+    whole = result()
+    assert drawn(run(made=whole))["rates"] == ["sent", "acked", "delivered, mean of clients", "slowest client"]
+    silent = dataclasses.replace(whole, totals=dataclasses.replace(whole.totals, records_planned=0))
+    found = drawn(run(made=silent))
+    assert found["rates"] == ["delivered, mean of clients", "slowest client"]
+    assert "publisher" not in found["cpu"] + found["memory"]
+    assert "backlog" not in found
+    found = drawn(run(missing=10))
+    assert found["rates"] == ["sent", "acked"]
+    assert not {"all subscribers", "busiest subscriber"} & {*found["cpu"], *found["memory"]}
+
+
+def test_a_client_that_received_nothing_has_no_latency():
+    whole = result()
+    first, *others = whole.clients
+    made = dataclasses.replace(whole, clients=(dataclasses.replace(first, e2e=LatencySummary()), *others))
+    (trace,) = run_figures(run(made=made), columns=60)["client_latency"]["data"]
+    assert (trace["x"][0], len(trace["y"])) == (1, 9)
+    assert min(trace["y"]) > 0
 
 
 def test_text_is_escaped_for_plotly():

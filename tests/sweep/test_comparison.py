@@ -135,6 +135,13 @@ def test_unlike_options_and_machines_are_said():
     assert found.unlike == ("option linger_ms: 5 -> 20", "machine cpu_count: 2 -> 8")
 
 
+def test_another_pace_of_fetches_is_said_since_it_is_in_every_latency():
+    paced = run(p50_ms=4.0)
+    slower = dataclasses.replace(paced, order=dataclasses.replace(paced.order, pace_ms=25.0))
+    found = compare(point(paced), point(slower), tolerance_percent=10)
+    assert found.unlike == ("pace of fetches: 1 ms -> 25 ms",)
+
+
 def test_points_of_one_side_only_are_named():
     found = compare(
         sweep([{"clients": 10}, {"clients": 20}]), sweep([{"clients": 10}, {"clients": 30}]), tolerance_percent=10

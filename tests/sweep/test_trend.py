@@ -1,9 +1,12 @@
 """What counts in a trend: the same runs as in a comparison."""
 
 import dataclasses
+import itertools
+
+import pytest
 
 from hydra.sweep.comparison import compare
-from hydra.sweep.trend import trend
+from hydra.sweep.trend import Change, Series, trend
 from tests.samples import result, run
 from tests.sweep.test_comparison import point
 
@@ -31,3 +34,27 @@ def test_nights_in_which_nobody_can_say_where_the_loss_came_from_are_no_change_f
 def test_nights_that_lost_records_are_a_change_for_the_worse_whatever_the_limit_was():
     lossy = [result("fail", lost=3, harness_limited=True)] * 6
     assert worse(nights(*([result("pass")] * 6), *lossy)) == {"loss", "failing_clients"}
+
+
+def changes(*medians):
+    steps = itertools.pairwise(medians)
+    return tuple(Change(str(n), a, b, "worse" if b > a else "better") for n, (a, b) in enumerate(steps))
+
+
+@pytest.mark.parametrize(
+    ("medians", "since"),
+    [
+        ((10, 20), ("0", 10, 20)),
+        ((10, 20, 18), ("0", 10, 18)),
+        ((10, 20, 10.5), None),
+        ((10, 20, 10.5, 15), ("2", 10.5, 15)),
+        ((10, 14, 20), ("0", 10, 20)),
+        ((20, 10), None),
+        ((20, 10, 15), ("1", 10, 15)),
+    ],
+)
+def test_what_is_half_mended_is_still_worse(medians, since):
+    series = Series("p", "e2e_p99", "ms", ("0",), (1.0,), changes(*medians), tolerance_percent=10)
+    found = series.worsening
+    assert (found and (found.at, found.before, found.after)) == since
+    assert series.worse == (since is not None)
