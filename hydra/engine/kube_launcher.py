@@ -32,7 +32,7 @@ from hydra.engine.kube_responses import (
     StatusResponse,
 )
 from hydra.engine.kube_seen import MOST_REASONS, Seen, reasons, told
-from hydra.engine.kube_states import is_spent, task_of, troubles
+from hydra.engine.kube_states import is_over_and_deleted, is_spent, task_of, troubles
 from hydra.engine.outage import Outage
 from hydra.errors import HydraError, KubernetesError, NotReadyError, StillGoingError
 from hydra.options.options import Options
@@ -253,7 +253,8 @@ class KubernetesLauncher(KubernetesNamespace):
                 return False
             if job is not None:
                 return True
-            pods = [pod for pod in self._pods(app_id, deadline_s) if is_owners(pod.metadata, self._owner)]
+            found = (pod for pod in self._pods(app_id, deadline_s) if is_owners(pod.metadata, self._owner))
+            pods = [pod for pod in found if not is_over_and_deleted(pod)]
             self._hasten(pods)
             return not pods
 

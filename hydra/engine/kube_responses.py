@@ -29,6 +29,7 @@ class Metadata(KubernetesObject, frozen=True):
     annotations: Mapping[str, str] = {}
     creation_timestamp: datetime | None = None
     deletion_timestamp: datetime | None = None
+    deletion_grace_period_seconds: int | None = None
     owner_references: tuple[OwnerReference, ...] = ()
 
 

@@ -53,6 +53,12 @@ def task_of(pod: PodResponse, app_id: str) -> Task | None:
     return Task(pod.metadata.name, app_id, running, endpoint)
 
 
+def is_over_and_deleted(pod: PodResponse) -> bool:
+    """Whether nothing of a pod runs any more, though it is still listed: for Kubernetes' controllers to take note."""
+    over = pod.status.phase in ENDED_PHASES or pod.metadata.deletion_grace_period_seconds == 0
+    return pod.metadata.deletion_timestamp is not None and over
+
+
 def _is_ready(pod: PodResponse) -> bool:
     """Whether its container runs, on a node that is there: of a node that is lost, Kubernetes says that it is not."""
     return any(each.type == "Ready" and each.status == "True" for each in pod.status.conditions)

@@ -702,7 +702,7 @@ def test_a_run_goes_with_its_key_and_pods_though_nothing_collects_them_or_it_say
             launcher.end(keep=False)
         (secret,) = server.secrets
         assert caught.value.message.startswith(
-            f"left in the namespace lab: the job hydra-g1, the Secret {secret} (60 s"
+            f"left in the namespace lab: the job hydra-g1, the Secret {secret} (60 s after its removal"
         )
         assert "pods" not in caught.value.message
         assert caught.value.hint == "'hydra clean --engine=kubernetes --kube_namespace=lab' removes it"
@@ -785,3 +785,35 @@ def test_a_run_waits_for_the_anchor_of_one_before_that_is_still_being_removed(se
             launcher.begin("owner-1", "{}")
         assert clock.now_s() < 35
     launcher.close()
+
+
+def hold(server):
+    """Pods that are deleted stay listed, as those do whose node or controller is away."""
+
+    def mark(query):
+        for pod in server.pods.values():
+            pod["metadata"] |= {"deletionTimestamp": "2026-01-01T00:00:01Z"}
+        return 200, {"items": []}, {}
+
+    server.delete_pods, server.collects_garbage = mark, False
+
+
+@pytest.mark.parametrize("is_over", [True, False])
+def test_pods_that_have_been_deleted_and_stay_are_told_soon_and_not_as_what_clean_removes(
+    server, launcher, clock, is_over
+):
+    launcher.apply(spec())
+    hold(server)
+    launcher.remove(APP)
+    assert not launcher.removed(APP)
+    if is_over:
+        for pod in server.pods.values():
+            pod["metadata"]["deletionGracePeriodSeconds"] = 0
+    assert launcher.removed(APP) is is_over  # as far as a process is concerned
+    with pytest.raises(InfrastructureError) as caught:
+        launcher.end(keep=False)
+    text = f"left in the namespace lab: 3 pods of {JOB}, deleted and still there"
+    assert caught.value.message == text
+    assert "hydra clean" not in caught.value.hint
+    assert clock.now_s() < 15
+    assert (server.jobs, server.secrets) == ({}, {})
