@@ -276,6 +276,31 @@ def test_pods_that_kubernetes_refuses_to_make_are_told_by_the_jobs_events(server
     assert message in reason.text
 
 
+def test_what_kept_pods_from_being_made_before_explains_nothing_of_those_that_are_there(server, launcher, clock):
+    launcher.apply(spec())
+    uid = server.jobs[JOB]["metadata"]["uid"]
+    event = {"reason": "FailedCreate", "message": "exceeded quota", "lastTimestamp": None, "metadata": {"name": "e"}}
+    server.events.append({**event, "involvedObject": {"uid": uid}})
+    assert settled(launcher, clock)
+    assert launcher.waiting_reason(APP).text == ""
+
+
+def test_pods_that_were_deleted_before_an_app_was_asked_for_again_explain_nothing(server, launcher, clock):
+    launcher.apply(spec())
+    assert settled(launcher, clock)
+    del server.pods[next(iter(server.pods))]
+    clock.sleep(1)
+    launcher.tasks(APP)
+    assert "it was deleted" in launcher.waiting_reason(APP).text
+    server.remove(JOB)
+    launcher.apply(spec())
+    assert settled(launcher, clock)
+    server.pods[next(iter(server.pods))]["status"] = terminated(1)
+    clock.sleep(1)
+    launcher.tasks(APP)
+    assert "it was deleted" not in launcher.waiting_reason(APP).text
+
+
 def test_what_keeps_pods_from_running_is_told_once(server, launcher, clock, notes):
     server.pod_status = unschedulable("0/1 nodes are available")
     launcher.apply(spec())
