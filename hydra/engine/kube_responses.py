@@ -84,6 +84,8 @@ class PodStatus(KubernetesObject, frozen=True):
     start_time: datetime | None = None
     conditions: tuple[ConditionResponse, ...] = ()
     container_statuses: tuple[ContainerStatus, ...] = ()
+    init_container_statuses: tuple[ContainerStatus, ...] = ()
+    """Of what others put into our pods (an admission webhook): it runs before the task."""
 
 
 class PodSpec(KubernetesObject, frozen=True):
