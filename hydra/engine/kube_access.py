@@ -31,6 +31,12 @@ MAX_FILE_BYTES = 4 * 1024 * 1024
 PLUGIN_TIMEOUT_S = 60.0
 """A plugin may ask an identity provider."""
 
+KEYS = {
+    "ca.crt": "certificate-authority-data", "client.crt": "client-certificate-data", "client.key": "client-key-data",
+    "plugin.crt": "clientCertificateData of its plugin", "plugin.key": "clientKeyData of its plugin",
+}  # fmt: skip
+"""What a private file was in the kubeconfig."""
+
 EXPIRES_EARLY_S = 30.0
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 EXEC_VERSIONS = {"client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1"}
@@ -158,11 +164,12 @@ class KubernetesAccess:
             return
         try:
             if isinstance(self.verify, str):
-                check_authority(self.verify)
+                check_authority(self.verify, self._named(self.verify))
             if self._certificate is not None:
                 user = self._user
                 others = user.token or user.token_file or user.username or user.plugin
-                check_client(*self._certificate, alone=not others)
+                certificate, key = self._certificate
+                check_client(certificate, key, (self._named(certificate), self._named(key)), alone=not others)
         except UsageError:
             self.close()
             raise
@@ -211,8 +218,13 @@ class KubernetesAccess:
             file.unlink(missing_ok=True)
             write_secret(file, base64.b64decode(data, validate=True))
         except (OSError, ValueError) as error:
-            raise UsageError(f"the {name} in the kubeconfig cannot be used ({error})") from error
+            raise UsageError(f"the {KEYS[name]} in the kubeconfig cannot be used ({error})") from error
         return str(file)
+
+    def _named(self, file: str) -> str:
+        """A file as whoever has written the kubeconfig knows it."""
+        path = Path(file)
+        return KEYS[path.name] if path.parent == self._private else file
 
     def _from_plugin(self, plugin: _Plugin, *, renew: bool) -> str:
         status = self._plugin_status

@@ -16,25 +16,26 @@ MAX_FILE_BYTES = 4 * 1024 * 1024
 HINT = "get a new kubeconfig, or log in again"
 
 
-def check_authority(file: str) -> None:
-    """Raise UsageError where the server's certificate cannot be checked against what a file holds."""
-    with _refused("certificate authority", file):
+def check_authority(file: str, named: str) -> None:
+    """Raise UsageError, which calls the file as it is ``named``, where it holds no certificate to trust."""
+    with _refused("certificate authority", named):
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=file)
 
 
-def check_client(certificate: str, key: str, *, alone: bool) -> None:
+def check_client(certificate: str, key: str, named: tuple[str, str], *, alone: bool) -> None:
     """Raise UsageError where the files of a client's certificate and key do not let it in.
 
     Args:
         certificate: PEM.
         key: PEM.
+        named: what errors call the two.
         alone: there is nothing else that says who we are, so it has to be valid now.
     """
     from cryptography.x509 import load_pem_x509_certificate
 
-    with _refused("client certificate", certificate):
+    with _refused("client certificate", named[0]):
         found = load_pem_x509_certificate(read_bounded(Path(certificate), MAX_FILE_BYTES))
-    with _refused("client key", key):
+    with _refused("client key", named[1]):
         if b"ENCRYPTED" in read_bounded(Path(key), MAX_FILE_BYTES):
             raise ValueError("it is encrypted")
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, key, password="")
@@ -45,7 +46,7 @@ def check_client(certificate: str, key: str, *, alone: bool) -> None:
 
 
 @contextlib.contextmanager
-def _refused(what: str, file: str) -> Iterator[None]:
+def _refused(what: str, named: str) -> Iterator[None]:
     """Within this block errors are raised as a UsageError that names the file."""
     try:
         yield
@@ -57,4 +58,4 @@ def _refused(what: str, file: str) -> Iterator[None]:
         reason = "it is encrypted" if "encrypted" in str(error) else "not PEM"
     else:
         return
-    raise UsageError(f"the {what} of the kubeconfig cannot be used ({file}: {reason})", hint=HINT)
+    raise UsageError(f"the {what} of the kubeconfig cannot be used ({named}: {reason})", hint=HINT)

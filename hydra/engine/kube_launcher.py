@@ -32,7 +32,7 @@ from hydra.engine.kube_responses import (
     StatusResponse,
 )
 from hydra.engine.kube_seen import MOST_REASONS, Seen, reasons, told
-from hydra.engine.kube_states import is_spent, task_of, troubles
+from hydra.engine.kube_states import is_over_and_deleted, is_spent, task_of, troubles
 from hydra.engine.outage import Outage
 from hydra.errors import HydraError, KubernetesError, NotReadyError, StillGoingError
 from hydra.options.options import Options
@@ -160,7 +160,7 @@ class KubernetesLauncher(KubernetesNamespace):
             self.scale(spec.app_id, spec.instances, job.metadata.uid)
         seen = self._seen.setdefault(spec.app_id, Seen())
         seen.wanted, seen.job_uid, seen.at_s = spec.instances, job.metadata.uid, float("-inf")
-        seen.settling, seen.whole = True, False
+        seen.settling, seen.whole, seen.vanished = True, False, []
 
     def scale(self, app_id: str, instances: int, uid: str) -> None:
         """Ask for that many tasks of an app, whose job has this uid.
@@ -214,7 +214,9 @@ class KubernetesLauncher(KubernetesNamespace):
             found = reasons(troubles(pods), seen.vanished)
             lease = self._lease_end(deadline_s) if any(each.deleted for each in found) else ""
             few = len(pods) + len(seen.vanished) < seen.wanted
-            refused = self._refusal(job.metadata.uid, deadline_s) if few or not found else ""
+            # Events stay for an hour: they explain only what is missing now.
+            unknown = not (found or seen.wanted)
+            refused = self._refusal(job.metadata.uid, deadline_s) if few or unknown else ""
             names = [each.pods[0] for each in found if each.ended and not each.deleted]
             lines = {name: self._last_lines(seen, name, deadline_s) for name in names[:MOST_REASONS]}
         except HydraError as error:
@@ -253,7 +255,8 @@ class KubernetesLauncher(KubernetesNamespace):
                 return False
             if job is not None:
                 return True
-            pods = [pod for pod in self._pods(app_id, deadline_s) if is_owners(pod.metadata, self._owner)]
+            found = (pod for pod in self._pods(app_id, deadline_s) if is_owners(pod.metadata, self._owner))
+            pods = [pod for pod in found if not is_over_and_deleted(pod)]
             self._hasten(pods)
             return not pods
 

@@ -100,9 +100,8 @@ class KubernetesNamespace:
         self._delete_pods("delete pods without a job", f"{SELECTOR},{JOB_UID_LABEL} in ({','.join(wanted)})")
 
     def owners_pods(self, owner: str) -> Sequence[PodResponse]:
-        """The pods of this owner's run that nobody has deleted yet."""
-        pods = self._list_pods("list the pods of the run", _of_owner(owner), self._until(REMOVE_LIMIT_S))
-        return [pod for pod in pods if pod.metadata.deletion_timestamp is None]
+        """The pods of this owner's run."""
+        return self._list_pods("list the pods of the run", _of_owner(owner), self._until(REMOVE_LIMIT_S))
 
     def delete_owners_pods(self, owner: str) -> None:
         """Delete them."""

@@ -48,7 +48,8 @@ def refusal(server: str, what: str, status: int, content: bytes, headers: Mappin
     text = f"Kubernetes would not {what}: HTTP {status} {shown}".rstrip()
     if _DENIED.search(message):  # with whatever status the policy chose, and whatever words
         return KubernetesError(text, hint=ADMISSION_HINT, status=status)
-    changed_meanwhile = status == 409 and "has been modified" in message
+    # That of a uid says that another object has the name now.
+    changed_meanwhile = status == 409 and "Operation cannot be fulfilled" in message and "recondition" not in message
     if status == 429 or status >= 500 or changed_meanwhile:
         after = headers.get("Retry-After", "")
         after_s = float(after) if after.isdecimal() else 0.0

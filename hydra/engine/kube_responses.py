@@ -29,6 +29,7 @@ class Metadata(KubernetesObject, frozen=True):
     annotations: Mapping[str, str] = {}
     creation_timestamp: datetime | None = None
     deletion_timestamp: datetime | None = None
+    deletion_grace_period_seconds: int | None = None
     owner_references: tuple[OwnerReference, ...] = ()
 
 
@@ -83,6 +84,8 @@ class PodStatus(KubernetesObject, frozen=True):
     start_time: datetime | None = None
     conditions: tuple[ConditionResponse, ...] = ()
     container_statuses: tuple[ContainerStatus, ...] = ()
+    init_container_statuses: tuple[ContainerStatus, ...] = ()
+    """Of what others put into our pods (an admission webhook): it runs before the task."""
 
 
 class PodSpec(KubernetesObject, frozen=True):

@@ -19,6 +19,12 @@ FINAL = {
 }  # fmt: skip
 """Of a container that waits: what no waiting mends within a run. The kubelet has tried twice to pull, or more."""
 
+TASK = "task"
+"""The container of a pod that is ours (kube_objects.py); admission webhooks may put others beside it."""
+
+BY_KUBELET = {"ContainersNotReady", "PodCompleted", "PodFailed"}
+"""Reasons why a pod is not ready that a node gives; of a node that is lost the control plane says it, without these."""
+
 HARMLESS = {"ContainerCreating", "PodInitializing", ""}
 DELETED = "deleted"
 """The kind of problem of a pod that somebody deletes, where nothing says why."""
@@ -53,6 +59,12 @@ def task_of(pod: PodResponse, app_id: str) -> Task | None:
     return Task(pod.metadata.name, app_id, running, endpoint)
 
 
+def is_over_and_deleted(pod: PodResponse) -> bool:
+    """Whether nothing of a pod runs any more, though it is still listed: for Kubernetes' controllers to take note."""
+    over = pod.status.phase in ENDED_PHASES or pod.metadata.deletion_grace_period_seconds == 0
+    return pod.metadata.deletion_timestamp is not None and over
+
+
 def _is_ready(pod: PodResponse) -> bool:
     """Whether its container runs, on a node that is there: of a node that is lost, Kubernetes says that it is not."""
     return any(each.type == "Ready" and each.status == "True" for each in pod.status.conditions)
@@ -72,21 +84,26 @@ def trouble_of(pod: PodResponse) -> Trouble | None:
     if scheduled is not None and scheduled.status == "False":
         reason = scheduled.reason or "Unschedulable"
         return Trouble(_joined(reason, scheduled.message or ""), reason)
-    for container in pod.status.container_statuses:
+    for container in (*pod.status.init_container_statuses, *pod.status.container_statuses):
         if (waiting := container.state.waiting) is not None and waiting.reason not in HARMLESS:
             text = _joined(waiting.reason, waiting.message)
             return Trouble(text, waiting.reason, final=waiting.reason in FINAL)
     ready = conditions.get("Ready")
-    if pod.status.phase == "Running" and ready is not None and ready.status != "True":
-        text = f"its node {pod.spec.node_name} does not report ({ready.reason or 'not ready'})"
-        return Trouble(text, "node does not report")
-    return None
+    unready = pod.status.phase == "Running" and ready is not None and ready.status != "True"
+    return _unready(pod, (ready.reason if ready is not None else "") or "not ready") if unready else None
+
+
+def _unready(pod: PodResponse, reason: str) -> Trouble | None:
+    if (ended := _terminated(pod)) is not None:  # a container that others have put beside the task still runs
+        return _ended_as(_exit_of(ended), ended.message, ended.finished_at)
+    if reason in BY_KUBELET:
+        return None  # of a node that reports
+    return Trouble(f"its node {pod.spec.node_name} does not report ({reason})", "node does not report")
 
 
 def _end_of(pod: PodResponse) -> Trouble:
     disruption = next((each for each in pod.status.conditions if each.type == "DisruptionTarget"), None)
-    found = (container.state.terminated for container in pod.status.container_statuses)
-    terminated = next((state for state in found if state is not None), None)
+    terminated = _terminated(pod)
     at = terminated.finished_at if terminated is not None else pod.metadata.creation_timestamp
     message = ""
     if pod.status.reason:
@@ -99,7 +116,19 @@ def _end_of(pod: PodResponse) -> Trouble:
         kind, message = _exit_of(terminated), terminated.message
     else:
         kind = f"it {pod.status.phase.lower()}"
+    return _ended_as(kind, message, at)
+
+
+def _ended_as(kind: str, message: str, at: datetime | None) -> Trouble:
     return Trouble(_joined(kind, message), kind, ended=True, at=at or LONG_AGO)
+
+
+def _terminated(pod: PodResponse) -> TerminatedState | None:
+    """How the task ended, or what was to run before it and failed; None where neither has."""
+    own = [each.state.terminated for each in pod.status.container_statuses if each.name == TASK]
+    before = [each.state.terminated for each in pod.status.init_container_statuses]
+    failed = [state for state in before if state is not None and state.exit_code != 0]
+    return next((state for state in (*own, *failed) if state is not None), None)
 
 
 def _was_deleted(pod: PodResponse, terminated: TerminatedState) -> bool:

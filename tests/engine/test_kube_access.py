@@ -271,11 +271,11 @@ def test_a_certificate_that_is_valid_is_taken(tmp_path, authority):
     [
         ("expired", r"the client certificate of the kubeconfig expired at \d+-\d+-\d+ \d+:\d+ UTC: get a new"),
         ("not yet", "the client certificate of the kubeconfig begins at"),
-        ("no certificate", r"the client certificate .* cannot be used \(.*client.crt: not PEM\)"),
-        ("no base64", "the client.crt in the kubeconfig cannot be used"),
-        ("another key", r"the client key .* cannot be used \(.*client.key: key values mismatch\)"),
-        ("encrypted", r"the client key .* cannot be used \(.*client.key: it is encrypted\)"),
-        ("no authority", r"the certificate authority .* cannot be used \(.*ca.crt: "),
+        ("no certificate", r"the client certificate .* cannot be used \(client-certificate-data: not PEM\)"),
+        ("no base64", "the client-certificate-data in the kubeconfig cannot be used"),
+        ("another key", r"the client key .* cannot be used \(client-key-data: key values mismatch\)"),
+        ("encrypted", r"the client key .* cannot be used \(client-key-data: it is encrypted\)"),
+        ("no authority", r"the certificate authority .* cannot be used \(certificate-authority-data: "),
         ("no file", r"the certificate authority .* cannot be used \(/none/ca.crt: No such file or directory\)"),
     ],
 )

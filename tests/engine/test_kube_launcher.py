@@ -276,6 +276,31 @@ def test_pods_that_kubernetes_refuses_to_make_are_told_by_the_jobs_events(server
     assert message in reason.text
 
 
+def test_what_kept_pods_from_being_made_before_explains_nothing_of_those_that_are_there(server, launcher, clock):
+    launcher.apply(spec())
+    uid = server.jobs[JOB]["metadata"]["uid"]
+    event = {"reason": "FailedCreate", "message": "exceeded quota", "lastTimestamp": None, "metadata": {"name": "e"}}
+    server.events.append({**event, "involvedObject": {"uid": uid}})
+    assert settled(launcher, clock)
+    assert launcher.waiting_reason(APP).text == ""
+
+
+def test_pods_that_were_deleted_before_an_app_was_asked_for_again_explain_nothing(server, launcher, clock):
+    launcher.apply(spec())
+    assert settled(launcher, clock)
+    del server.pods[next(iter(server.pods))]
+    clock.sleep(1)
+    launcher.tasks(APP)
+    assert "it was deleted" in launcher.waiting_reason(APP).text
+    server.remove(JOB)
+    launcher.apply(spec())
+    assert settled(launcher, clock)
+    server.pods[next(iter(server.pods))]["status"] = terminated(1)
+    clock.sleep(1)
+    launcher.tasks(APP)
+    assert "it was deleted" not in launcher.waiting_reason(APP).text
+
+
 def test_what_keeps_pods_from_running_is_told_once(server, launcher, clock, notes):
     server.pod_status = unschedulable("0/1 nodes are available")
     launcher.apply(spec())
@@ -702,7 +727,7 @@ def test_a_run_goes_with_its_key_and_pods_though_nothing_collects_them_or_it_say
             launcher.end(keep=False)
         (secret,) = server.secrets
         assert caught.value.message.startswith(
-            f"left in the namespace lab: the job hydra-g1, the Secret {secret} (60 s"
+            f"left in the namespace lab: the job hydra-g1, the Secret {secret} (60 s after its removal"
         )
         assert "pods" not in caught.value.message
         assert caught.value.hint == "'hydra clean --engine=kubernetes --kube_namespace=lab' removes it"
@@ -785,3 +810,35 @@ def test_a_run_waits_for_the_anchor_of_one_before_that_is_still_being_removed(se
             launcher.begin("owner-1", "{}")
         assert clock.now_s() < 35
     launcher.close()
+
+
+def hold(server):
+    """Pods that are deleted stay listed, as those do whose node or controller is away."""
+
+    def mark(query):
+        for pod in server.pods.values():
+            pod["metadata"] |= {"deletionTimestamp": "2026-01-01T00:00:01Z"}
+        return 200, {"items": []}, {}
+
+    server.delete_pods, server.collects_garbage = mark, False
+
+
+@pytest.mark.parametrize("is_over", [True, False])
+def test_pods_that_have_been_deleted_and_stay_are_told_soon_and_not_as_what_clean_removes(
+    server, launcher, clock, is_over
+):
+    launcher.apply(spec())
+    hold(server)
+    launcher.remove(APP)
+    assert not launcher.removed(APP)
+    if is_over:
+        for pod in server.pods.values():
+            pod["metadata"]["deletionGracePeriodSeconds"] = 0
+    assert launcher.removed(APP) is is_over  # as far as a process is concerned
+    with pytest.raises(InfrastructureError) as caught:
+        launcher.end(keep=False)
+    text = f"left in the namespace lab: 3 pods of {JOB}, deleted and still there"
+    assert caught.value.message == text
+    assert "hydra clean" not in caught.value.hint
+    assert clock.now_s() < 15
+    assert (server.jobs, server.secrets) == ({}, {})

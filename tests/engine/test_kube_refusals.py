@@ -67,3 +67,17 @@ def test_what_is_said_is_one_line_of_bounded_length():
     assert "denied by xxx" in error.message
     assert error.message.endswith("...")
     assert len(error.message) < 1100
+
+
+@pytest.mark.parametrize(
+    ("message", "passes"),
+    [
+        ('on jobs.batch "x": the object has been modified; please apply your changes to the latest version', True),
+        ('on resourcequotas "small": StorageError: invalid object, Code: 4', True),
+        ('on jobs.batch "x": the UID in the precondition (a) does not match the UID in record (b)', False),
+        ('on jobs.batch "x": StorageError: invalid object: Precondition failed: UID in precondition: a', False),
+    ],
+)
+def test_a_conflict_passes_unless_it_is_that_of_another_object(message, passes):
+    error = refused(409, f"Operation cannot be fulfilled {message}")
+    assert isinstance(error, KubernetesUnavailableError) is passes

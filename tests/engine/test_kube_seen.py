@@ -127,3 +127,42 @@ def test_the_newest_event_counts_also_where_only_its_making_is_dated():
         for number, text in ((1, "first"), (3, "last"), (2, "second"))
     ]
     assert refusal_text(events) == "FailedCreate: last"
+
+
+def container(name, **state):
+    return {"name": name, "state": state}
+
+
+LOST = {"type": "Ready", "status": "False"}
+ENDED_TASK = {"exitCode": 2, "reason": "Error"}
+PROXY = container("istio-proxy", running={"startedAt": DELETED_AT})
+
+
+@pytest.mark.parametrize(
+    ("fields", "told_of"),
+    [
+        ({"containerStatuses": [PROXY, container("task", terminated=ENDED_TASK)]}, "Error (exit code 2)"),
+        ({"containerStatuses": [container("task", running={})]}, ""),
+        ({"containerStatuses": [container("task", running={})], "conditions": [LOST]}, "its node n does not report"),
+        (
+            {"phase": "Failed", "containerStatuses": [container("istio-proxy", terminated={"exitCode": 0}),
+                                                      container("task", terminated=ENDED_TASK)]},
+            "Error (exit code 2)",
+        ),
+        (
+            {"phase": "Failed", "initContainerStatuses": [container("a", terminated={"exitCode": 0}),
+                                                          container("b", terminated={"exitCode": 3})]},
+            "ended (exit code 3)",
+        ),
+        (
+            {"phase": "Pending", "conditions": [],
+             "initContainerStatuses": [container("a", waiting={"reason": "ErrImagePull", "message": "no"})]},
+            "ErrImagePull: no",
+        ),
+    ],
+)  # fmt: skip
+def test_the_task_is_what_is_told_of_whatever_others_put_into_its_pod(fields, told_of):
+    not_ready = {"type": "Ready", "status": "False", "reason": "ContainersNotReady"}
+    found = reasons(troubles([pod("a", {"phase": "Running", "conditions": [not_ready], **fields})]))
+    assert told(found, {}).startswith(f"a: {told_of}" if told_of else "")
+    assert bool(found) is bool(told_of)
