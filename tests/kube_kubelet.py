@@ -219,7 +219,8 @@ class Pod:
             await self.end()
             return
         if self.now_seen["status"].get("phase") == "Running":
-            # Of a stand-in before this one, as after the restart of a node.
+            # Of a stand-in before this one, as after the restart of a node. It keeps its address: two are refused.
+            self.address = self.now_seen["status"].get("podIP", self.address)
             await self.tell("Failed", {"terminated": self.terminated(137, "ContainerStatusUnknown")})
             await self.end()
             return

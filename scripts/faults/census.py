@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import access_rows  # noqa: F401  # its rows
 import kube_scripted_rows  # noqa: F401  # its rows
+import kube_way_rows  # noqa: F401  # its rows
 import pytest
 from kube_rows import NOT_HERE
 from more_rows import ELSEWHERE
