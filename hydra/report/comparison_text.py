@@ -9,7 +9,9 @@ from typing import Literal
 
 from hydra.report import text
 from hydra.sweep.change_points import MIN_RESULTS
+from hydra.sweep.compared_answers import ANSWER
 from hydra.sweep.comparison import Comparison, SidesCompared
+from hydra.sweep.judgement import MIN_RUNS
 from hydra.sweep.metric_change import MetricChange
 from hydra.sweep.trend import Change, Series, trend_exit_code
 
@@ -65,7 +67,8 @@ def detail_lines(found: Comparison) -> list[str]:
     lines += [f"verdict: {name}: {was} -> {now}" for name, was, now in found.verdicts]
     lines += [f"only in A: {name}" for name in found.only_before] + [f"only in B: {name}" for name in found.only_after]
     lines += [f"no result in B: {name}" for name in found.unmeasured]
-    if any(item.state == "not judged" for item in found.differences):
+    figures = (item for item in found.differences if item.state == "not judged" and item.metric != ANSWER)
+    if any(min(item.runs) < MIN_RUNS for item in figures):
         lines.append(
             f"not judged: too few runs that say something about the broker; --repeats={found.advised} is advised"
         )
