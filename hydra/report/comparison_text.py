@@ -151,9 +151,9 @@ def trend_judgement(found: Sequence[Series]) -> tuple[Judgement, list[str]]:
     if lines:
         return "fail", lines
     if trend_exit_code(found):
-        known = any(series.newest for series in found)
+        known = any(series.newest for series in found if series.metric.startswith("e2e_"))
         few = f"too few results to show a change: it takes {MIN_RESULTS} of a point"
-        return "indeterminate", [f"NO ANSWER: {few if known else 'the newest result has no figure that counts'}"]
+        return "indeterminate", [f"NO ANSWER: {few if known else 'the newest result has no latency that counts'}"]
     mended = any(change.state == "worse" for series in found for change in series.changes)
     told = "nothing is worse now: what changed for the worse is as it was before" if mended else ""
     return "pass", [told or "nothing changed for the worse"]
