@@ -159,6 +159,8 @@ def _identity(saved: SavedRecord) -> tuple[str, ...]:
 
 
 def _with_points(sweep: SweepRecord, path: Path) -> SweepRecord:
+    if sweep.points:
+        return sweep  # the whole of it, from --output: the file of a sweep's own folder has no points
     return dataclasses.replace(sweep, points=tuple(record for _, record in sorted(read_points(path).items())))
 
 
