@@ -89,3 +89,6 @@ def test_a_folder_with_a_whole_sweep_of_this_name_has_its_points(call):
     Path("night/sweep.json").write_bytes(encode(sweep([{"clients": 10}, {"clients": 20}])))
     code, out, _err = call("show", "night")
     assert (code, out.count(" pass ")) == (0, 2)
+    code, out, err = call("kafka", "sweep", "--resume=night")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "'night' holds a whole result, which cannot be continued: name the folder of --results" in err
