@@ -20,7 +20,7 @@ from hydra.options.parsers import number
         "0": "nothing changed for the worse, or it was mended since",
         "1": "a metric changed for the worse and is not as it was",
         "2": "usage: a flag, or a file that is not a result",
-        "3": "no answer: too few results of every point, or the newest one has no figure that counts",
+        "3": "no answer: too few results of every point, or the newest one has no latency that counts",
     },
 )
 @click.argument("results", nargs=-1, metavar="RESULT...")

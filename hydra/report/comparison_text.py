@@ -9,7 +9,9 @@ from typing import Literal
 
 from hydra.report import text
 from hydra.sweep.change_points import MIN_RESULTS
+from hydra.sweep.compared_answers import ANSWER
 from hydra.sweep.comparison import Comparison, SidesCompared
+from hydra.sweep.judgement import MIN_RUNS
 from hydra.sweep.metric_change import MetricChange
 from hydra.sweep.trend import Change, Series, trend_exit_code
 
@@ -65,7 +67,8 @@ def detail_lines(found: Comparison) -> list[str]:
     lines += [f"verdict: {name}: {was} -> {now}" for name, was, now in found.verdicts]
     lines += [f"only in A: {name}" for name in found.only_before] + [f"only in B: {name}" for name in found.only_after]
     lines += [f"no result in B: {name}" for name in found.unmeasured]
-    if any(item.state == "not judged" for item in found.differences):
+    figures = (item for item in found.differences if item.state == "not judged" and item.metric != ANSWER)
+    if any(min(item.runs) < MIN_RUNS for item in figures):
         lines.append(
             f"not judged: too few runs that say something about the broker; --repeats={found.advised} is advised"
         )
@@ -148,9 +151,9 @@ def trend_judgement(found: Sequence[Series]) -> tuple[Judgement, list[str]]:
     if lines:
         return "fail", lines
     if trend_exit_code(found):
-        known = any(series.newest for series in found)
+        known = any(series.newest for series in found if series.metric.startswith("e2e_"))
         few = f"too few results to show a change: it takes {MIN_RESULTS} of a point"
-        return "indeterminate", [f"NO ANSWER: {few if known else 'the newest result has no figure that counts'}"]
+        return "indeterminate", [f"NO ANSWER: {few if known else 'the newest result has no latency that counts'}"]
     mended = any(change.state == "worse" for series in found for change in series.changes)
     told = "nothing is worse now: what changed for the worse is as it was before" if mended else ""
     return "pass", [told or "nothing changed for the worse"]

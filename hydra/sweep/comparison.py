@@ -14,7 +14,7 @@ from typing import Literal
 
 from hydra.run.record import RunRecord
 from hydra.sweep.compared_answers import ANSWER, answer_changes
-from hydra.sweep.counted_runs import COMPARED_METRICS, LOSSES, points_by_name
+from hydra.sweep.counted_runs import COMPARED_METRICS, LOSSES, RATES, points_by_name
 from hydra.sweep.judgement import advised_runs, judge
 from hydra.sweep.metric_change import MetricChange, MetricPair, worse_text
 from hydra.sweep.plan import SIDE, SIDES, format_value
@@ -68,8 +68,13 @@ class Comparison:
     def points(self) -> Mapping[str, PointState]:
         """What the comparison came to at each point, and for each question of a search."""
         worse = {item.point for item in self.differences if item.state == "worse"}
-        # That two runs lost nothing is good to know, and says nothing about how fast they were.
-        figures = [item for item in self.differences if item.metric not in LOSSES]
+        # That two runs lost nothing, or sent all, is good to know, and says nothing about how fast they were.
+        timed = {item.point for item in self.differences if item.metric.startswith("e2e_")}
+        figures = [
+            item
+            for item in self.differences
+            if item.metric not in LOSSES and not (item.metric in RATES and item.point in timed)
+        ]
         judged = {item.point for item in figures if item.state in {"better", "no difference shown"}}
         both = dict.fromkeys([*self.common, *(item.point for item in self.differences)])
         found: dict[str, PointState] = {name: "not worse" if name in judged else "not judged" for name in both}

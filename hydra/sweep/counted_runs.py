@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from hydra.accounting.result import Result
 from hydra.accounting.totals import metric_value
 from hydra.run.record import RunRecord
 from hydra.sweep.plan import changes_text
@@ -18,6 +19,8 @@ COMPARED_METRICS: Mapping[str, Literal["high", "low"]] = {
 
 LOSSES = frozenset({"loss", "failing_clients"})
 """Metrics that are worse as soon as one run has any where no run had before, however few the runs."""
+
+RATES = frozenset({"tx_rate", "rx_rate"})
 
 FLOORS: Mapping[str, float] = {"ms": 1.0}
 """Differences up to this never count, by unit: the pace of fetches alone moves latencies by a millisecond."""
@@ -61,8 +64,10 @@ def left_out_reason(run: RunRecord, metric: str) -> str:
     """Why this metric of a run is not judged; empty if it is.
 
     Whoever was the limit, a loss that was proven is a fact, and so is that nothing was lost where every client told
-    what it received and had read all of it.
+    what it received and had read all of it. Rates are facts where nothing but latencies gave way.
     """
+    if run.result is not None and metric in RATES and _only_latencies_gave_way(run.result):
+        return "clients are missing" if absent_clients(run) else ""
     if run.result is None or metric not in LOSSES:
         return unjudged_reason(run)
     limit, totals = run.result.bottleneck.limit, run.result.totals
@@ -74,6 +79,12 @@ def left_out_reason(run: RunRecord, metric: str) -> str:
         return "clients are missing"
     proven = not totals.records_unread or (metric == "failing_clients" and limit == "broker")
     return "" if proven else "deliveries were unread"
+
+
+def _only_latencies_gave_way(result: Result) -> bool:
+    """Whether each symptom is a broken threshold of a latency: then all was sent, and received, as it was asked for."""
+    late = [item for item in result.thresholds if item.broken and item.unit == "ms" and item.metric[:4] != "pub_"]
+    return result.bottleneck.limit != "unknown" and 0 < len(late) == len(result.bottleneck.symptoms)
 
 
 def counts(run: RunRecord, metric: str) -> bool:

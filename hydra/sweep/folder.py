@@ -61,7 +61,12 @@ class SweepFolder:
             UsageError: not a sweep's folder, or another Hydra is using it.
             OutputError: it cannot be written to.
         """
-        folder = cls(path, _read_sweep_file(path), _lock(path))
+        sweep = _read_sweep_file(path)
+        if sweep.points:
+            raise UsageError(
+                f"{str(path)!r} holds a whole result, which cannot be continued", hint="name the folder of --results"
+            )
+        folder = cls(path, sweep, _lock(path))
         for draft in (path / POINTS).glob(".*.draft"):
             draft.unlink(missing_ok=True)
         return folder
@@ -159,6 +164,8 @@ def _identity(saved: SavedRecord) -> tuple[str, ...]:
 
 
 def _with_points(sweep: SweepRecord, path: Path) -> SweepRecord:
+    if sweep.points:
+        return sweep  # the whole of it, from --output: the file of a sweep's own folder has no points
     return dataclasses.replace(sweep, points=tuple(record for _, record in sorted(read_points(path).items())))
 
 

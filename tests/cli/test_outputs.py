@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sys
@@ -33,7 +34,7 @@ def test_all_files_that_could_not_be_written_are_named_and_the_others_are_writte
     stand_in.error = OutputError("--output=r.json cannot be written (No space left on device)")
     if command != "kafka":
         save(call, stand_in)
-    arguments = {"kafka": ["kafka"], "report": ["report", "a.json"], "compare": ["compare", "a.json", "a.json"]}[
+    arguments = {"kafka": ["kafka"], "report": ["report", "a.json"], "compare": ["compare", "a.json", "b.json"]}[
         command
     ]
     code, _out, err = call(*arguments, "--csv=/dev/full", "--junit=/dev/full")
@@ -49,6 +50,7 @@ def save(call, stand_in) -> None:
     from tests.samples import run
 
     write_json(Path("a.json"), run(Options()))
+    write_json(Path("b.json"), dataclasses.replace(run(Options()), started_at="2026-11-26T07:00:00.000+00:00"))
 
 
 @pytest.mark.parametrize("flag", ["report", "csv", "junit"])

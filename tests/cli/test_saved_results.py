@@ -81,3 +81,14 @@ def test_a_result_of_another_plan_is_no_part_of_a_trend(call):
     code, out, err = call("trend", "nights")
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "nights/2.json has no point in common with the other results: name results of one plan only" in err
+
+
+def test_a_folder_with_a_whole_sweep_of_this_name_has_its_points(call):
+    """As a CI server keeps them: night/sweep.json, from --output=sweep.json."""
+    Path("night").mkdir()
+    Path("night/sweep.json").write_bytes(encode(sweep([{"clients": 10}, {"clients": 20}])))
+    code, out, _err = call("show", "night")
+    assert (code, out.count(" pass ")) == (0, 2)
+    code, out, err = call("kafka", "sweep", "--resume=night")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "'night' holds a whole result, which cannot be continued: name the folder of --results" in err

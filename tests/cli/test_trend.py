@@ -5,9 +5,11 @@ import json
 import random
 from pathlib import Path
 
+import pytest
+
 from hydra.codec import encode
 from hydra.options.options import Options
-from tests.samples import run, sweep
+from tests.samples import result, run, sweep
 
 
 def night(number, p50_ms):
@@ -67,15 +69,17 @@ def test_ten_results_are_enough_and_series_with_fewer_are_named(call):
     assert "7 of 14 series have no figure that counts in the newest result" in out
 
 
-def test_a_newest_result_of_which_nothing_counts_is_not_green(call):
+@pytest.mark.parametrize("how", ["no result", "harness"])
+def test_a_newest_result_of_which_nothing_counts_is_not_green(call, how):
     write_nights([10.0] * 12)
-    made = sweep([{"clients": 10}], of=lambda point, _repeat: run(point.options, error="no broker"))
+    of = {"no result": {"error": "no broker"}, "harness": {"made": result("indeterminate", harness_limited=True)}}[how]
+    made = sweep([{"clients": 10}], of=lambda point, _repeat: run(point.options, **of))
     made = dataclasses.replace(made, started_at="2026-12-01T03:17:00.000+00:00")
     (Path("nights") / "newest.json").write_bytes(encode(made))
     code, out, err = call("trend", "nights", "--report=t.html")
     assert (code, err) == (3, "")
-    assert "NO ANSWER: the newest result has no figure that counts" in out
-    assert "the newest result has no figure that counts" in Path("t.html").read_text()
+    assert "NO ANSWER: the newest result has no latency that counts" in out
+    assert "the newest result has no latency that counts" in Path("t.html").read_text()
 
 
 def test_what_holds_no_results_is_one_line(call):

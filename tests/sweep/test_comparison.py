@@ -5,7 +5,9 @@ import dataclasses
 import pytest
 
 from hydra.accounting.bottleneck import Bottleneck
+from hydra.accounting.totals import ThresholdOutcome
 from hydra.options.options import Options
+from hydra.report.comparison_text import detail_lines
 from hydra.sweep.comparison import compare
 from hydra.sweep.counted_runs import points_by_name
 from hydra.sweep.record import PointRecord, SearchResult
@@ -287,3 +289,31 @@ def test_no_loss_counts_only_where_it_was_measured_and_what_is_left_out_is_said(
 def test_a_run_in_which_a_threshold_was_not_measured_counts_by_what_was():
     blind = [overloaded(p50, unread=0, limit="none") for p50 in spread(40.0)]
     assert states(compare(point(*blind), side(*spread(80.0)), tolerance_percent=10))["e2e_p99"] == "worse"
+
+
+def test_more_repeats_are_advised_only_where_they_would_do():
+    few = compare(side(*spread(4.0, runs=2)), side(*spread(4.0, runs=2)), tolerance_percent=10)
+    assert any("--repeats=" in line for line in detail_lines(few))
+    unread = compare(point(*(overloaded(p50) for p50 in spread(40.0))), side(*spread(400.0)), tolerance_percent=10)
+    assert [item.metric for item in unread.differences if min(item.runs) < 4] == ["loss"]
+    figures = tuple(item for item in unread.differences if item.metric != "loss")
+    assert not any("--repeats=" in line for line in detail_lines(dataclasses.replace(unread, differences=figures)))
+
+
+def test_what_only_made_latencies_worse_disqualifies_no_rates():
+    def waited(metric, symptoms):
+        made = result("indeterminate", p50_ms=40.0)
+        broken = ThresholdOutcome(f"{metric}<5ms", metric, 80.0, 5.0, "ms", kept=False)
+        limited = Bottleneck("harness", harness_limited=True, symptoms=symptoms)
+        return point(*[run(made=dataclasses.replace(made, thresholds=(broken,), bottleneck=limited))] * 6)
+
+    late = compare(waited("e2e_p99", ("e2e_p99<5ms was broken",)), side(*spread(40.0)), tolerance_percent=10)
+    assert states(late)["tx_rate"] == states(late)["rx_rate"] == states(late)["loss"] == "no difference shown"
+    assert states(late)["e2e_p99"] == "not judged"
+    assert late.exit_code == 3, "as fast as before is not shown by rates"
+    behind = compare(waited("pub_lag_p99", ("pub_lag_p99<5ms was broken",)), side(*spread(40.0)), tolerance_percent=10)
+    assert states(behind)["tx_rate"] == "not judged"
+    slow = ("e2e_p99<5ms was broken", "900 of 1,000 records/s were sent")
+    assert (
+        states(compare(waited("e2e_p99", slow), side(*spread(40.0)), tolerance_percent=10))["tx_rate"] == "not judged"
+    )

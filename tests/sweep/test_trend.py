@@ -8,7 +8,7 @@ import pytest
 from hydra.sweep.comparison import compare
 from hydra.sweep.trend import Change, Series, trend
 from tests.samples import result, run
-from tests.sweep.test_comparison import point
+from tests.sweep.test_comparison import overloaded, point
 
 
 def nights(*results):
@@ -58,3 +58,8 @@ def test_what_is_half_mended_is_still_worse(medians, since):
     found = series.worsening
     assert (found and (found.at, found.before, found.after)) == since
     assert series.worse == (since is not None)
+
+
+def test_nights_in_which_the_broker_gave_way_are_a_change_for_the_worse():
+    good, bad = [result()] * 6, [overloaded(4000.0).result] * 6
+    assert worse(nights(*good, *bad)) == {"e2e_p50", "e2e_p99", "e2e_p999", "failing_clients"}
