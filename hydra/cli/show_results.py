@@ -83,6 +83,9 @@ def print_sweep(sweep: SweepRecord) -> None:
     ]
     columns = [*(Column(heading, numbers=True) for heading in headings), Column("verdict")]
     print_table(columns, rows, styles=[VERDICT_STYLES[point.verdict] for point in points])
+    if unread := sum(any(result.totals.records_unread for result in point.results) for point in points):
+        told = "deliveries were still unread at the end: that is in 'loss %' and 'failing', and proves no loss"
+        print_lines([f"at {unread:,} of {len(points):,} points {told}"])
     if not sweep.answers and sweep.tuned is None:
         failed = [point for point in points if point.verdict != "pass"]
         print_lines([f"{point.label}: {point.verdict.upper()} - {' '.join(point.reasons[:1])}" for point in failed])

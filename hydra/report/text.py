@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pprint import pformat
 
@@ -191,6 +192,8 @@ def three_digits(value: float) -> str:
 
 def number(value: float) -> str:
     """A number for reading: thousands set apart, a decimal only where it says something."""
+    if not math.isfinite(value):
+        return str(value)  # of a file that somebody changed: the mean of two of the highest numbers there are
     if value == int(value) or abs(value) >= 10_000:
         return f"{value:,.0f}"
     return f"{value:.3g}" if abs(value) < 0.1 else f"{value:,.1f}"

@@ -171,3 +171,17 @@ def test_a_search_that_was_cut_short_has_no_answer_whatever_its_trials_were(call
     code, out, _err = call("show", "cut.json")
     assert code == 3
     assert out.endswith("NOT COMPLETE: the search has not ended\n")
+
+
+def test_a_sweeps_table_says_that_unread_is_no_proven_loss(call):
+    lossy = sample_result("indeterminate", lost=640)
+    unread = dataclasses.replace(lossy, totals=dataclasses.replace(lossy.totals, records_unread=6400))
+    saved = sample_sweep(
+        [{"clients": 10}, {"clients": 20}],
+        of=lambda point, _repeat: sample_run(made=unread if point.number == 1 else sample_result()),
+    )
+    write_json(Path("s.json"), saved)
+    _code, out, _err = call("show", "s.json")
+    assert "at 1 of 2 points deliveries were still unread at the end" in out
+    write_json(Path("s.json"), sample_sweep([{"clients": 10}]))
+    assert "unread" not in call("show", "s.json")[1]

@@ -50,6 +50,7 @@ def result(verdict="pass", reasons=("all is well",), notes=(), **figures):
         (-0.00012345, "-0.000123"),
         (-5.25, "-5.2"),
         (100.0, "100"),
+        (float("inf"), "inf"),
     ],
 )
 def test_numbers_are_for_reading(value, text):
