@@ -138,3 +138,23 @@ def test_a_list_that_never_ends_is_given_up(tmp_path, clock, monkeypatch, fault)
         with pytest.raises(KubernetesError, match="more than 20 pages"):
             namespace.pods("/g1/kafka-sub")
         namespace._connection.close()
+
+
+def test_what_a_busy_server_has_said_holds_for_other_requests_too(tmp_path, clock):
+    with playing_kubernetes() as server:
+        server.fail("GET", "/version", 429, "too many requests", Retry_After="20")
+        access = kubernetes_access(None, None, server.kubeconfig(tmp_path / "config"))
+        connection = KubernetesConnection(access, clock)
+        for _ in range(30):
+            with pytest.raises(KubernetesUnavailableError, match="429 too many requests"):
+                connection.request("ask", "GET", "/version", VersionResponse, clock.now_s() + 3)
+            clock.sleep(0.5)
+        assert len(server.requests) == 1
+        connection.request("ask", "GET", "/version", VersionResponse, clock.now_s() + 10)
+        assert clock.now_s() == 20
+        server.fail("GET", "/version", 429, "too many requests", Retry_After="3600")
+        with pytest.raises(KubernetesUnavailableError):
+            connection.request("ask", "GET", "/version", VersionResponse, clock.now_s() + 10)
+        connection.request("ask", "GET", "/version", VersionResponse, clock.now_s() + 40)
+        assert clock.now_s() == 50
+        connection.close()
