@@ -15,7 +15,7 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from hydra.engine.http_session import BoundedSession, GivenAuthorization
 from hydra.engine.kube_access import KubernetesAccess
-from hydra.engine.kube_refusals import ROLE_HINT, KubernetesUnavailableError, refusal
+from hydra.engine.kube_refusals import ROLE_HINT, KubernetesUnavailableError, refusal, without_credentials
 from hydra.errors import KubernetesError
 from hydra.run.clock import Clock
 
@@ -169,7 +169,7 @@ class KubernetesConnection:
                 method, f"{self._access.server}{path}", params=params, data=data, headers=headers
             )
         except (requests.RequestException, OSError) as error:
-            failure = self._session.failure or str(error)
+            failure = without_credentials(self._session.failure or str(error))
             untrusted = self._session.untrusted and not _was_cut(error)
             kind = KubernetesError if untrusted else KubernetesUnavailableError
             text = f"the API server at {self._access.server} cannot be reached ({failure})"
