@@ -269,6 +269,8 @@ def is_refused(endpoint):
         connected(endpoint).close()
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:  # the listener closes at this moment
+        return False
     return False
 
 
