@@ -32,7 +32,7 @@ from hydra.engine.kube_responses import (
     StatusResponse,
 )
 from hydra.engine.kube_seen import MOST_REASONS, Seen, reasons, told
-from hydra.engine.kube_states import is_over_and_deleted, is_spent, task_of, troubles
+from hydra.engine.kube_states import is_going, is_over_and_deleted, is_spent, task_of, troubles
 from hydra.engine.outage import Outage
 from hydra.errors import HydraError, KubernetesError, NotReadyError, StillGoingError
 from hydra.options.options import Options
@@ -107,7 +107,7 @@ class KubernetesLauncher(KubernetesNamespace):
         deadline_s = self._until(CALL_LIMIT_S)
         body = anchor_job(self._options, owner, self._controller)
         name = str(body["metadata"]["name"])
-        while (job := self._made(name, body, deadline_s)).metadata.deletion_timestamp and is_hydras(job.metadata):
+        while is_hydras((job := self._made(name, body, deadline_s)).metadata) and is_going(job):
             if self._clock.now_s() >= deadline_s:
                 hint = "see whether Kubernetes' controller manager runs, or choose another --app_prefix"
                 raise StillGoingError(f"the job {name} of a run before is still being removed", hint=hint)

@@ -172,6 +172,11 @@ def is_over(job: JobResponse) -> bool:
     return any(each.type in {"Complete", "Failed"} and each.status == "True" for each in job.status.conditions)
 
 
+def is_going(job: JobResponse) -> bool:
+    """Whether a Job is being deleted, or is about to be, as an anchor is that has ended."""
+    return job.metadata.deletion_timestamp is not None or is_over(job)
+
+
 def is_spent(job: JobResponse) -> bool:
     """Whether some of a Job's pods have ended: it has them never again, whatever it is scaled to."""
     return is_over(job) or bool(job.status.failed_indexes or job.status.completed_indexes)

@@ -795,10 +795,14 @@ def test_an_app_whose_removal_could_not_be_asked_for_is_asked_for_again(server, 
     assert server.pods == {}
 
 
+@pytest.mark.parametrize("sign", ["is being deleted", "its lease is over"])
 @pytest.mark.parametrize("goes", [True, False])
-def test_a_run_waits_for_the_anchor_of_one_before_that_is_still_being_removed(server, config, clock, goes):
+def test_a_run_waits_for_the_anchor_of_one_before_that_is_still_being_removed(server, config, clock, goes, sign):
     body = {"metadata": {"name": "hydra-g1", "uid": "old", "labels": dict(MANAGED_BY)}, "spec": {}, "status": {}}
-    body["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:01Z"
+    if sign == "is being deleted":
+        body["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:01Z"
+    else:
+        body["status"]["conditions"] = [{"type": "Failed", "status": "True", "reason": "DeadlineExceeded"}]
     server.jobs["hydra-g1"] = body
     clock.meanwhile = lambda: server.jobs.clear() if goes and 5 < clock.now_s() < 8 else None
     launcher = KubernetesLauncher(kubernetes_access(None, None, config), OPTIONS, clock=clock)
