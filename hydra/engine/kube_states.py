@@ -13,10 +13,8 @@ from hydra.run.protocols import Task
 
 ENDED_PHASES = {"Succeeded", "Failed"}
 
-FINAL = {
-    "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError", "CreateContainerError",
-    "RunContainerError",
-}  # fmt: skip
+NO_IMAGE = {"ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
+FINAL = {*NO_IMAGE, "CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
 """Of a container that waits: what no waiting mends within a run. The kubelet has tried twice to pull, or more."""
 
 TASK = "task"

@@ -354,6 +354,14 @@ def test_an_image_that_is_not_there_ends_the_wait(server, launcher):
     assert caught.value.exit_code == 4
 
 
+def test_a_container_that_cannot_be_made_is_not_its_registrys(server, launcher):
+    server.pod_status = waiting("CreateContainerConfigError", "image will run as root")
+    launcher.apply(spec(3))
+    with pytest.raises(KubernetesError, match=" and 2 more cannot start: CreateContainerConfigError: image") as caught:
+        launcher.tasks(APP)
+    assert "kubectl describe pod" in caught.value.hint
+
+
 def test_a_pod_that_ends_while_a_run_goes_on_is_missing_and_the_others_are_not(server, launcher, clock):
     launcher.apply(spec())
     assert settled(launcher, clock)
