@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -335,17 +336,26 @@ def _first(found: Iterable[T | None]) -> T | None:
 
 
 def _check_supported(cluster: _Cluster, user: _User, origin: str) -> None:
-    if not cluster.server.startswith(("https://", "http://")):
+    if not _is_url(cluster.server):
         raise UsageError(f"{origin}: the cluster's server is {cluster.server!r}, not a URL")
     if cluster.tls_server_name:
         raise UsageError(f"{origin}: tls-server-name is not supported", hint="name the server as its certificate does")
     if cluster.proxy_url and not cluster.proxy_url.startswith(("https://", "http://")):
         kind = cluster.proxy_url.partition(":")[0]
         raise UsageError(f"{origin}: a proxy-url of {kind} is not supported", hint="use a proxy that speaks HTTP")
+    if cluster.proxy_url and not _is_url(cluster.proxy_url):  # which may have a password in it
+        raise UsageError(f"{origin}: the cluster's proxy-url is not a URL", hint="give it as http://HOST:PORT")
     if bool(user.client_certificate or user.client_certificate_data) != bool(user.client_key or user.client_key_data):
         raise UsageError(f"{origin}: of the user's client-certificate and client-key one is missing")
     if user.auth_provider is not None and user.plugin is None:
         raise UsageError(f"{origin}: auth-provider is not supported", hint="use an exec plugin, as kubectl does now")
+
+
+def _is_url(text: str) -> bool:
+    with contextlib.suppress(ValueError):
+        parts = urlsplit(text)
+        return parts.scheme in {"https", "http"} and bool(parts.hostname) and parts.port != 0
+    return False
 
 
 def _of_service_account(namespace: str | None, environment: Mapping[str, str]) -> KubernetesAccess:

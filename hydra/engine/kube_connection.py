@@ -15,13 +15,16 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from hydra.engine.http_session import BoundedSession, GivenAuthorization
 from hydra.engine.kube_access import KubernetesAccess
-from hydra.engine.kube_refusals import ROLE_HINT, KubernetesUnavailableError, refusal
+from hydra.engine.kube_refusals import ROLE_HINT, KubernetesUnavailableError, refusal, without_credentials
 from hydra.errors import KubernetesError
 from hydra.run.clock import Clock
 
 TIMEOUT_S = 10.0
 MIN_TIMEOUT_S = 0.5
 LONGEST_PAUSE_S = 4.0
+LONGEST_HOLD_S = 30.0
+"""Who asks to be left alone for longer is asked again then, by another request."""
+
 MERGE_PATCH = "application/merge-patch+json"
 """RFC 7386."""
 
@@ -53,6 +56,8 @@ class KubernetesConnection:
             self._session.proxies = {"https": access.proxy, "http": access.proxy}
         self.response_date = ""
         """The server's clock at the last response (RFC 9110, Date)."""
+        self._held: KubernetesUnavailableError | None = None
+        self._held_until_s = float("-inf")
         self._granted: set[tuple[str, ...]] = set()
         """What we were let do. It is refused by an API server that has just started, and knows no roles yet."""
 
@@ -87,6 +92,7 @@ class KubernetesConnection:
             KubernetesError: it refused; ``status`` tells why.
         """
         for tries in count(1):
+            self._wait_while_held(deadline_s)
             left_s = deadline_s - self._clock.now_s()
             self._session.timeout_s = min(TIMEOUT_S, max(MIN_TIMEOUT_S, left_s))
             try:
@@ -94,6 +100,9 @@ class KubernetesConnection:
             except KubernetesUnavailableError as error:
                 pause_s = random.uniform(0.5, 1.0) * min(LONGEST_PAUSE_S, 0.1 * 2**tries)  # noqa: S311  # jitter
                 pause_s = max(pause_s, error.after_s)
+                if error.after_s:
+                    self._held = error
+                    self._held_until_s = self._clock.now_s() + min(error.after_s, LONGEST_HOLD_S)
                 if self._clock.now_s() + pause_s >= deadline_s:
                     raise
                 self._clock.sleep(pause_s)
@@ -103,6 +112,17 @@ class KubernetesConnection:
         """The text at a path, such as a log. Raises as ``request``, and asks once."""
         self._session.timeout_s = min(TIMEOUT_S, max(MIN_TIMEOUT_S, deadline_s - self._clock.now_s()))
         return self._send(what, "GET", path, params, None).content.decode(errors="replace")
+
+    def _wait_while_held(self, deadline_s: float) -> None:
+        """A server that has said how long it wants to be left alone is, by each request that can wait so long."""
+        left_s = self._held_until_s - self._clock.now_s()
+        if left_s <= 0 or self._held is None:
+            return
+        if self._held_until_s >= deadline_s:
+            raise KubernetesUnavailableError(
+                self._held.message, hint=self._held.hint, status=self._held.status, after_s=left_s
+            )
+        self._clock.sleep(left_s)
 
     def route(self) -> Route:
         """How requests get there: as the kubeconfig says, else as the environment does."""
@@ -149,7 +169,7 @@ class KubernetesConnection:
                 method, f"{self._access.server}{path}", params=params, data=data, headers=headers
             )
         except (requests.RequestException, OSError) as error:
-            failure = self._session.failure or str(error)
+            failure = without_credentials(self._session.failure or str(error))
             untrusted = self._session.untrusted and not _was_cut(error)
             kind = KubernetesError if untrusted else KubernetesUnavailableError
             text = f"the API server at {self._access.server} cannot be reached ({failure})"

@@ -32,7 +32,7 @@ from hydra.engine.kube_responses import (
     StatusResponse,
 )
 from hydra.engine.kube_seen import MOST_REASONS, Seen, reasons, told
-from hydra.engine.kube_states import is_over_and_deleted, is_spent, task_of, troubles
+from hydra.engine.kube_states import NO_IMAGE, is_going, is_over_and_deleted, is_spent, task_of, troubles
 from hydra.engine.outage import Outage
 from hydra.errors import HydraError, KubernetesError, NotReadyError, StillGoingError
 from hydra.options.options import Options
@@ -107,7 +107,7 @@ class KubernetesLauncher(KubernetesNamespace):
         deadline_s = self._until(CALL_LIMIT_S)
         body = anchor_job(self._options, owner, self._controller)
         name = str(body["metadata"]["name"])
-        while (job := self._made(name, body, deadline_s)).metadata.deletion_timestamp and is_hydras(job.metadata):
+        while is_hydras((job := self._made(name, body, deadline_s)).metadata) and is_going(job):
             if self._clock.now_s() >= deadline_s:
                 hint = "see whether Kubernetes' controller manager runs, or choose another --app_prefix"
                 raise StillGoingError(f"the job {name} of a run before is still being removed", hint=hint)
@@ -340,14 +340,22 @@ class KubernetesLauncher(KubernetesNamespace):
         """Raise where waiting for the app's tasks does not help."""
         if self._lease is not None and self._lease.over:
             raise KubernetesError(self._lease.over)
-        for pod, trouble in troubles(seen.pods):
+        found = troubles(seen.pods)
+        for pod, trouble in found:
             name = pod.metadata.name
             if trouble.ended and pod.metadata.deletion_timestamp is None:
                 lines = self._last_lines(seen, name, self._until(EXPLAIN_LIMIT_S))
                 text = f"{name} ended before all tasks of {app_id} were there: {trouble.text}{lines}"
                 raise NotReadyError(text, hint="a pod that has ended does not come back", missing=[name])
             if trouble.final:
-                raise KubernetesError(f"{name} cannot start: {trouble.text}", hint="see --kube_image and its registry")
+                others = sum(other.kind == trouble.kind for _pod, other in found) - 1
+                more = f" and {others} more" if others else ""
+                hint = (
+                    "see --kube_image and its registry"
+                    if trouble.kind in NO_IMAGE
+                    else f"see 'kubectl describe pod {name}'"
+                )
+                raise KubernetesError(f"{name}{more} cannot start: {trouble.text}", hint=hint)
         if self._forwards is not None and (refused := self._forwards.refused(app_id)) is not None:
             raise refused
 

@@ -28,6 +28,9 @@ _NO_RIGHT = re.compile(r'User "[^"]*" cannot ')
 _WEBHOOK_AWAY = re.compile(r"failed (calling|to call) webhook")
 
 
+_CREDENTIALS = re.compile(r"//[^/@\s']*@")
+
+
 class KubernetesUnavailableError(KubernetesError):
     """No response, or one that says that the API server is busy or has a problem: a later try may succeed."""
 
@@ -35,6 +38,11 @@ class KubernetesUnavailableError(KubernetesError):
         super().__init__(message, hint=hint, status=status)
         self.after_s = after_s
         """How long the server wants not to be asked (Retry-After)."""
+
+
+def without_credentials(text: str) -> str:
+    """A text without the names and passwords that the URLs in it may have, such as a proxy's."""
+    return _CREDENTIALS.sub("//", text)
 
 
 def refusal(server: str, what: str, status: int, content: bytes, headers: Mapping[str, str]) -> KubernetesError:

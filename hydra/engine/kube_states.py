@@ -13,10 +13,8 @@ from hydra.run.protocols import Task
 
 ENDED_PHASES = {"Succeeded", "Failed"}
 
-FINAL = {
-    "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError", "CreateContainerError",
-    "RunContainerError",
-}  # fmt: skip
+NO_IMAGE = {"ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
+FINAL = {*NO_IMAGE, "CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
 """Of a container that waits: what no waiting mends within a run. The kubelet has tried twice to pull, or more."""
 
 TASK = "task"
@@ -170,6 +168,11 @@ def _told_at(event: EventResponse) -> datetime:
 def is_over(job: JobResponse) -> bool:
     """Whether a Job has ended, well or not."""
     return any(each.type in {"Complete", "Failed"} and each.status == "True" for each in job.status.conditions)
+
+
+def is_going(job: JobResponse) -> bool:
+    """Whether a Job is being deleted, or is about to be, as an anchor is that has ended."""
+    return job.metadata.deletion_timestamp is not None or is_over(job)
 
 
 def is_spent(job: JobResponse) -> bool:

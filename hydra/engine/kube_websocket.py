@@ -21,7 +21,7 @@ from urllib3.util import create_urllib3_context
 
 from hydra.engine.kube_access import KubernetesAccess
 from hydra.engine.kube_connection import Route
-from hydra.engine.kube_refusals import ROLE_HINT, KubernetesUnavailableError, refusal
+from hydra.engine.kube_refusals import ROLE_HINT, KubernetesUnavailableError, refusal, without_credentials
 from hydra.errors import KubernetesError
 
 SUBPROTOCOL = "v4.channel.k8s.io"
@@ -84,7 +84,7 @@ class PodWebSockets:
             except asyncio.TimeoutError:
                 reason = f"no response within {OPEN_TIMEOUT_S:g} s"
             except (aiohttp.ClientError, OSError) as error:
-                reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+                reason = _reason(error)
         raise KubernetesUnavailableError(f"the API server at {self._access.server} cannot be reached ({reason})")
 
     async def _connect(self, pod: str) -> WebSocket:
@@ -175,6 +175,14 @@ class PodStream:
 async def send(websocket: WebSocket, content: bytes) -> None:
     """Send bytes to the pod."""
     await websocket.send_bytes(bytes((DATA,)) + content)
+
+
+def _reason(error: Exception) -> str:
+    """Why there is no connection, without the name and password that a proxy's URL may have."""
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return f"its proxy says HTTP {error.status} {error.message}"
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return without_credentials(text)
 
 
 async def _refuse_redirect(*_arguments: object) -> None:

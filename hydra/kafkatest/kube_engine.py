@@ -10,7 +10,7 @@ from hydra.codec import encode
 from hydra.engine.kube_access import kubernetes_access
 from hydra.engine.kube_controller_objects import CONTROLLER_UID, controller_id, job_reference
 from hydra.engine.kube_launcher import KubernetesLauncher
-from hydra.errors import KubernetesError
+from hydra.errors import HydraError, InfrastructureError, InterruptedRunError, KubernetesError
 from hydra.kafkatest.kube_fit import look_at_fit
 from hydra.kafkatest.leftovers import KUBERNETES
 from hydra.options.options import Options
@@ -68,8 +68,14 @@ class KubernetesEngine:
                 self._note(f"not all pods of the run can be made: {text}")
 
     def end(self, *, keep: bool) -> None:
-        """See Engine."""
-        self._kubernetes.end(keep=keep)
+        """See Engine. What is left is a note, too: where a start fails, nobody hears of what its undoing raises."""
+        try:
+            self._kubernetes.end(keep=keep)
+        except HydraError as error:
+            if keep or isinstance(error, InterruptedRunError):
+                raise
+            self._note(str(error))
+            raise InfrastructureError("not all that the run made on Kubernetes is gone: see the note on it") from error
 
     def close(self) -> None:
         """See Engine."""

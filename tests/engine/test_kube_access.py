@@ -327,6 +327,11 @@ def test_files_of_certificates_go_at_the_latest_with_the_process(tmp_path):
         ({"users": []}, "the context lab names the user 'lab', which is not there"),
         ({"users": [{"name": "lab", "user": {"client-certificate": "x"}}]}, "client-certificate and client-key one is"),
         ({"clusters": [{"name": "lab", "cluster": {"server": "https://k", "proxy-url": "socks5://p"}}]}, "of socks5"),
+        (
+            {"clusters": [{"name": "lab", "cluster": {"server": "https://k", "proxy-url": "http://me:of-mine@p:x"}}]},
+            "config: the cluster's proxy-url is not a URL: give it as http://HOST:PORT$",
+        ),
+        ({"clusters": [{"name": "lab", "cluster": {"server": "https://k:x"}}]}, "server is 'https://k:x', not a URL"),
         ({"users": [{"name": "lab", "user": {"token": 5}}]}, "Expected `str`, got `int`"),
         ({"current-context": ""}, "has no current-context: give --kube_context"),
         ({"current-context": "old"}, "has no context old: it has lab"),

@@ -6,6 +6,7 @@ import socket
 import threading
 
 import pytest
+import requests
 
 from hydra.engine import kube_namespace
 from hydra.engine.kube_access import kubernetes_access
@@ -138,3 +139,38 @@ def test_a_list_that_never_ends_is_given_up(tmp_path, clock, monkeypatch, fault)
         with pytest.raises(KubernetesError, match="more than 20 pages"):
             namespace.pods("/g1/kafka-sub")
         namespace._connection.close()
+
+
+def test_what_a_busy_server_has_said_holds_for_other_requests_too(tmp_path, clock):
+    with playing_kubernetes() as server:
+        server.fail("GET", "/version", 429, "too many requests", Retry_After="20")
+        access = kubernetes_access(None, None, server.kubeconfig(tmp_path / "config"))
+        connection = KubernetesConnection(access, clock)
+        for _ in range(30):
+            with pytest.raises(KubernetesUnavailableError, match="429 too many requests"):
+                connection.request("ask", "GET", "/version", VersionResponse, clock.now_s() + 3)
+            clock.sleep(0.5)
+        assert len(server.requests) == 1
+        connection.request("ask", "GET", "/version", VersionResponse, clock.now_s() + 10)
+        assert clock.now_s() == 20
+        server.fail("GET", "/version", 429, "too many requests", Retry_After="3600")
+        with pytest.raises(KubernetesUnavailableError):
+            connection.request("ask", "GET", "/version", VersionResponse, clock.now_s() + 10)
+        connection.request("ask", "GET", "/version", VersionResponse, clock.now_s() + 40)
+        assert clock.now_s() == 50
+        connection.close()
+
+
+@pytest.mark.parametrize("cause", ["http://me:of-mine@p:1 is bad", "url='http://me:of-mine@p:1'"])
+def test_what_keeps_us_from_a_server_is_told_without_the_password_of_a_proxy(tmp_path, clock, monkeypatch, cause):
+    def fail(*_arguments, **_named):
+        raise requests.ConnectionError(cause)
+
+    with playing_kubernetes() as server:
+        access = kubernetes_access(None, None, server.kubeconfig(tmp_path / "config"))
+        connection = KubernetesConnection(access, clock)
+        monkeypatch.setattr(requests.Session, "request", fail)
+        with pytest.raises(KubernetesUnavailableError, match="//p:1") as caught:
+            connection.request("ask", "GET", "/version", VersionResponse, 1.0)
+        assert "of-mine" not in str(caught.value)
+        connection.close()

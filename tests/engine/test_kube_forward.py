@@ -13,9 +13,11 @@ from aiohttp import web
 
 from hydra.endpoints import Endpoint
 from hydra.engine.kube_access import kubernetes_access
-from hydra.engine.kube_connection import ROLE_HINT, KubernetesConnection
+from hydra.engine.kube_connection import KubernetesConnection, Route
 from hydra.engine.kube_forward import MAX_CONNECTIONS, PortForwards
 from hydra.engine.kube_objects import PORT
+from hydra.engine.kube_refusals import ROLE_HINT, KubernetesUnavailableError
+from hydra.engine.kube_websocket import PodWebSockets
 from hydra.run.clock import MonotonicClock
 from hydra.run.protocols import Task
 from tests.commands import wait_until
@@ -267,6 +269,8 @@ def is_refused(endpoint):
         connected(endpoint).close()
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:  # the listener closes at this moment
+        return False
     return False
 
 
@@ -395,3 +399,34 @@ def test_all_ends_with_it(server, forwards):
             assert ended(other)
     assert all(map(is_refused, endpoints))
     server.do(server.gate.set)
+
+
+def test_a_proxy_that_refuses_us_is_told_without_its_password(tmp_path):
+    def refuse():
+        near, _address = listener.accept()
+        with near:
+            near.recv(65536)
+            near.sendall(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    proxy = threading.Thread(target=refuse)
+    proxy.start()
+    url = f"http://me:of-mine@127.0.0.1:{listener.getsockname()[1]}"
+    config = {
+        "current-context": "lab",
+        "clusters": [{"name": "lab", "cluster": {"server": "https://127.0.0.1:1", "proxy-url": url}}],
+        "contexts": [{"name": "lab", "context": {"cluster": "lab"}}],
+    }
+    (tmp_path / "config").write_text(json.dumps(config))
+    access = kubernetes_access(None, None, {"KUBECONFIG": str(tmp_path / "config")})
+    websockets = PodWebSockets(access, Route(url, None), 7400)
+
+    async def reach():
+        async with websockets.connected():
+            await websockets.open("pod")
+
+    with pytest.raises(KubernetesUnavailableError, match="its proxy says HTTP 407 Proxy Auth") as caught:
+        asyncio.run(reach())
+    assert "of-mine" not in str(caught.value)
+    proxy.join(10)
+    listener.close()

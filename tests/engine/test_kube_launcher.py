@@ -354,6 +354,14 @@ def test_an_image_that_is_not_there_ends_the_wait(server, launcher):
     assert caught.value.exit_code == 4
 
 
+def test_a_container_that_cannot_be_made_is_not_its_registrys(server, launcher):
+    server.pod_status = waiting("CreateContainerConfigError", "image will run as root")
+    launcher.apply(spec(3))
+    with pytest.raises(KubernetesError, match=" and 2 more cannot start: CreateContainerConfigError: image") as caught:
+        launcher.tasks(APP)
+    assert "kubectl describe pod" in caught.value.hint
+
+
 def test_a_pod_that_ends_while_a_run_goes_on_is_missing_and_the_others_are_not(server, launcher, clock):
     launcher.apply(spec())
     assert settled(launcher, clock)
@@ -795,10 +803,14 @@ def test_an_app_whose_removal_could_not_be_asked_for_is_asked_for_again(server, 
     assert server.pods == {}
 
 
+@pytest.mark.parametrize("sign", ["is being deleted", "its lease is over"])
 @pytest.mark.parametrize("goes", [True, False])
-def test_a_run_waits_for_the_anchor_of_one_before_that_is_still_being_removed(server, config, clock, goes):
+def test_a_run_waits_for_the_anchor_of_one_before_that_is_still_being_removed(server, config, clock, goes, sign):
     body = {"metadata": {"name": "hydra-g1", "uid": "old", "labels": dict(MANAGED_BY)}, "spec": {}, "status": {}}
-    body["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:01Z"
+    if sign == "is being deleted":
+        body["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:01Z"
+    else:
+        body["status"]["conditions"] = [{"type": "Failed", "status": "True", "reason": "DeadlineExceeded"}]
     server.jobs["hydra-g1"] = body
     clock.meanwhile = lambda: server.jobs.clear() if goes and 5 < clock.now_s() < 8 else None
     launcher = KubernetesLauncher(kubernetes_access(None, None, config), OPTIONS, clock=clock)

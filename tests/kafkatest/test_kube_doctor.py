@@ -6,6 +6,7 @@ import dataclasses
 import pytest
 
 from hydra.engine.kube_objects import role_text
+from hydra.errors import InfrastructureError
 from hydra.kafkatest.kube_doctor import examine_kubernetes
 from hydra.kafkatest.kube_engine import KubernetesEngine
 from hydra.options.options import Options
@@ -101,6 +102,19 @@ def test_a_run_tells_what_it_has_no_room_for_before_it_makes_anything_and_goes_o
     engine.close()
     (told,) = notes
     assert told.startswith("not all pods of the run can be made: limit range r: a subscriber requests memory=128Mi")
+
+
+def test_what_a_run_leaves_is_a_note_whoever_hears_the_error(server):
+    notes = []
+    engine = KubernetesEngine(OPTIONS, MonotonicClock(), notes.append)
+    engine.begin(KEYS)
+    server.fail("DELETE", "/jobs/hydra-g1", 403, 'admission webhook "p" denied the request: no')
+    with pytest.raises(InfrastructureError, match="not all that the run made on Kubernetes is gone"):
+        engine.end(keep=False)
+    engine.close()
+    (note,) = notes
+    assert note.startswith("left in the namespace lab: ")
+    assert "'hydra clean --engine=kubernetes --kube_namespace=lab' removes it" in note
 
 
 def test_a_controller_in_the_cluster_needs_more_of_the_role_and_an_account(server):
