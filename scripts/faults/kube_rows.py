@@ -126,7 +126,7 @@ def _api_server_killed(stage: Stage) -> None:
 
 
 def _api_server_killed_at_a(moment: str) -> Play:
-    """Where the run needs it: it waits until it is back, and for half a minute at most."""
+    """Where the run needs it: it waits until it is back. What it could not remove in time it tells, and clean knows."""
 
     def played(stage: Stage) -> None:
         namespace = stage.house.lab().namespace(stage)
@@ -137,6 +137,8 @@ def _api_server_killed_at_a(moment: str) -> Play:
         with namespace.without("kube-apiserver"):
             time.sleep(random.uniform(0, 2))  # noqa: S311  # the outage itself
         ends_well(stage, command, seconds=4)
+        if any("not everything could be cleaned up" in line for line in command.errors):
+            clean_up(stage)
 
     return played
 
