@@ -151,7 +151,7 @@ def _deleted_by_others(delete: Callable[[Namespace], None], *, knows: bool = Tru
         command = kube_run(stage, seconds=60)
         command.wait_for(SENDING)
         delete(namespace)
-        command.wait_for(r"kafka-\S+ is missing: its process ended .*it (was|is being) deleted", SOON_S)
+        command.wait_for(r"kafka-\S+ is missing: its process ended .*(deleted|does not exist)", SOON_S)
         assert command.end(60) == 3, command.errors[-6:]
         result = stage.place.record()["result"]
         assert (result["totals"]["records_lost"], result["bottleneck"]["limit"] == "broker") == (0, False), result
