@@ -126,7 +126,7 @@ def _api_server_killed(stage: Stage) -> None:
 
 
 def _api_server_killed_at_a(moment: str) -> Play:
-    """Where the run needs it: it waits until it is back, and for half a minute at most."""
+    """Where the run needs it: it waits until it is back. What it could not remove in time it tells, and clean knows."""
 
     def played(stage: Stage) -> None:
         namespace = stage.house.lab().namespace(stage)
@@ -137,6 +137,8 @@ def _api_server_killed_at_a(moment: str) -> Play:
         with namespace.without("kube-apiserver"):
             time.sleep(random.uniform(0, 2))  # noqa: S311  # the outage itself
         ends_well(stage, command, seconds=4)
+        if any("not everything could be cleaned up" in line for line in command.errors):
+            clean_up(stage)
 
     return played
 
@@ -149,7 +151,7 @@ def _deleted_by_others(delete: Callable[[Namespace], None], *, knows: bool = Tru
         command = kube_run(stage, seconds=60)
         command.wait_for(SENDING)
         delete(namespace)
-        command.wait_for(r"kafka-\S+ is missing: its process ended .*it (was|is being) deleted", SOON_S)
+        command.wait_for(r"kafka-\S+ is missing: its process ended .*(deleted|does not exist)", SOON_S)
         assert command.end(60) == 3, command.errors[-6:]
         result = stage.place.record()["result"]
         assert (result["totals"]["records_lost"], result["bottleneck"]["limit"] == "broker") == (0, False), result

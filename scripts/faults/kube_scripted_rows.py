@@ -53,7 +53,7 @@ def _busy(_server: MoodyKubernetes) -> Mood:
 
 
 def _conflict(_server: MoodyKubernetes) -> Mood:
-    now = _at_times(0.7, 5)
+    now = _at_times(1, random.randint(1, 3))  # noqa: S311
     words = "Operation cannot be fulfilled on jobs.batch: the object has been modified; please apply your changes to"
     answer = _status(409, "Conflict", f"{words} the latest version and try again")
     return lambda method, _path, _query: answer if method == "PATCH" and now() else None
