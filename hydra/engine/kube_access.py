@@ -138,6 +138,10 @@ class KubernetesAccess:
         self._checked = False
         self._plugin_status: _PluginStatus | None = None
         self._one_at_a_time = threading.Lock()
+        self.granted: set[tuple[str, ...]] = set()
+        """What any of the connections was let do."""
+        self.away_s = float("-inf")
+        """When one of them could not reach the server last (monotonic clock)."""
         self.verify: str | bool = not cluster.insecure_skip_tls_verify
         try:
             if self.verify:

@@ -15,13 +15,16 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from hydra.engine.http_session import BoundedSession, GivenAuthorization
 from hydra.engine.kube_access import KubernetesAccess
-from hydra.engine.kube_refusals import ROLE_HINT, KubernetesUnavailableError, refusal, without_credentials
+from hydra.engine.kube_refusals import KubernetesUnavailableError, is_missing_right, refusal, without_credentials
 from hydra.errors import KubernetesError
 from hydra.run.clock import Clock
 
 TIMEOUT_S = 10.0
 MIN_TIMEOUT_S = 0.5
 LONGEST_PAUSE_S = 4.0
+WAKING_S = 20.0
+"""So long after it was away an API server may still refuse what it will let us do."""
+
 LONGEST_HOLD_S = 30.0
 """Who asks to be left alone for longer is asked again then, by another request."""
 
@@ -58,8 +61,6 @@ class KubernetesConnection:
         """The server's clock at the last response (RFC 9110, Date)."""
         self._held: KubernetesUnavailableError | None = None
         self._held_until_s = float("-inf")
-        self._granted: set[tuple[str, ...]] = set()
-        """What we were let do. It is refused by an API server that has just started, and knows no roles yet."""
 
     @property
     def namespace_path(self) -> str:
@@ -172,20 +173,26 @@ class KubernetesConnection:
             failure = without_credentials(self._session.failure or str(error))
             untrusted = self._session.untrusted and not _was_cut(error)
             kind = KubernetesError if untrusted else KubernetesUnavailableError
+            if not untrusted:
+                self._access.away_s = self._clock.now_s()
             text = f"the API server at {self._access.server} cannot be reached ({failure})"
             raise kind(text, hint="check the kubeconfig and its context, as with 'kubectl get pods'") from error
         self.response_date = response.headers.get("Date", "")
         right = _right(method, path)
         if response.status_code not in {401, 403, 429} and response.status_code < 500:
-            self._granted.add(right)
+            self._access.granted.add(right)
         if response.status_code < 300:
             return response
         if response.status_code == 401 and not renewed:
             return self._send(what, method, path, params, body, renewed=True)
         refused = refusal(self._access.server, what, response.status_code, response.content, response.headers)
-        if refused.hint == ROLE_HINT and right in self._granted:
-            raise KubernetesUnavailableError(refused.message, hint=ROLE_HINT, status=refused.status)
+        if is_missing_right(refused) and self._knows_no_roles(right):
+            raise KubernetesUnavailableError(refused.message, hint=refused.hint, status=refused.status)
         raise refused
+
+    def _knows_no_roles(self, right: tuple[str, ...]) -> bool:
+        """Whether a refusal may be that of an API server that has just started, and knows no roles yet."""
+        return right in self._access.granted or self._clock.now_s() - self._access.away_s < WAKING_S
 
 
 def _was_cut(error: BaseException | None) -> bool:

@@ -239,7 +239,7 @@ class ControllerJob(KubernetesNamespace):
         path, params = f"{self._core('pods')}/{pod}/log", {"tailLines": str(TAIL_LINES)}
         try:
             return tuple(self._connection.text(f"show the log of {pod}", path, params, deadline_s).splitlines())
-        except KubernetesUnavailableError:
-            raise
-        except KubernetesError:
-            return ()  # of a container that is about to start, or a node that is away
+        except KubernetesError as error:
+            if isinstance(error, KubernetesUnavailableError) and error.status is None:
+                raise
+            return ()  # of a container that is about to start, or a node that is away: the server tells that with 500

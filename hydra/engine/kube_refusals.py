@@ -11,6 +11,7 @@ from hydra.engine.kube_responses import StatusResponse
 from hydra.errors import KubernetesError, StillGoingError
 
 ROLE_HINT = "'hydra doctor --engine=kubernetes' prints the Role that it needs"
+PATH_HINT = "every cluster lets those who log in ask for it, unless it was changed (the ClusterRole system:discovery)"
 ADMISSION_HINT = "an admission policy of this cluster refuses it, and no right is missing: ask who runs that policy"
 WEBHOOK_HINT = "an admission webhook of this cluster does not answer, and no right is missing: ask who runs it"
 
@@ -38,6 +39,11 @@ class KubernetesUnavailableError(KubernetesError):
         super().__init__(message, hint=hint, status=status)
         self.after_s = after_s
         """How long the server wants not to be asked (Retry-After)."""
+
+
+def is_missing_right(refused: KubernetesError) -> bool:
+    """Whether it was refused for want of a right, as far as the API server knows."""
+    return refused.hint in {ROLE_HINT, PATH_HINT}
 
 
 def without_credentials(text: str) -> str:
@@ -69,5 +75,6 @@ def refusal(server: str, what: str, status: int, content: bytes, headers: Mappin
     if status == 409 and "being deleted" in message:
         return StillGoingError(text, status=status)
     if status == 403 and _NO_RIGHT.search(message):
-        return KubernetesError(text, hint=ROLE_HINT, status=status)
+        hint = PATH_HINT if "cannot get path" in message else ROLE_HINT
+        return KubernetesError(text, hint=hint, status=status)
     return KubernetesError(text, status=status)

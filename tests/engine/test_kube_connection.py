@@ -174,3 +174,44 @@ def test_what_keeps_us_from_a_server_is_told_without_the_password_of_a_proxy(tmp
             connection.request("ask", "GET", "/version", VersionResponse, 1.0)
         assert "of-mine" not in str(caught.value)
         connection.close()
+
+
+NO_PATH = 'forbidden: User "system:serviceaccount:a:b" cannot get path "/version"'
+NO_JOBS = 'jobs.batch is forbidden: User "system:serviceaccount:a:b" cannot get resource "jobs" in API group "batch"'
+
+
+def refused(message):
+    body = json.dumps({"kind": "Status", "message": message}).encode()
+    return b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(body) + body
+
+
+@pytest.mark.parametrize("message", [NO_PATH, NO_JOBS])
+def test_a_server_that_was_away_and_knows_no_roles_yet_is_asked_again_by_all_connections(connect, clock, message):
+    fine = b'{"major": "1", "minor": "37", "gitVersion": "v1.37.2"}'
+    away = [True]
+
+    def answer(there, _count):
+        there.recv(65536)
+        if away[0]:
+            return
+        there.sendall(answers.pop(0))
+
+    found = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(fine) + fine
+    answers = [refused(message), refused(message), found]
+    _server, connection = connect("http", answer)
+    with pytest.raises(KubernetesUnavailableError, match="cannot be reached"):
+        connection.request("ask", "GET", "/version", VersionResponse, 2.0)
+    away[0] = False
+    other = KubernetesConnection(connection._access, clock)
+    with contextlib.closing(other):
+        assert other.request("ask", "GET", "/version", VersionResponse, 10.0).minor == "37"
+    assert answers == []
+
+
+@pytest.mark.parametrize(("message", "hint"), [(NO_PATH, "system:discovery"), (NO_JOBS, "prints the Role")])
+def test_a_right_that_is_missing_while_the_server_was_there_is_told_at_once(connect, message, hint):
+    server, connection = connect("http", lambda there, _count: (there.recv(65536), there.sendall(refused(message))))
+    with pytest.raises(KubernetesError, match="403") as caught:
+        connection.request("ask", "GET", "/version", VersionResponse, 10.0)
+    assert hint in caught.value.hint
+    assert (type(caught.value), server.count) == (KubernetesError, 1)

@@ -148,6 +148,8 @@ def test_progress_is_the_end_of_the_pods_log(server, job):
     server.logs[name] = "one\ntwo\n"
     state = job.look()
     assert (state.pod, state.lines, state.runs, state.ended) == (name, ("one", "two"), True, False)
+    server.fail("GET", "/log", 500, "dial tcp: connection refused")
+    assert job.look().lines == (), "its node is away, and the server tells how the pod is"
     server.pods[name]["status"] = terminated(137, "OOMKilled")
     state = job.look()
     assert (state.runs, state.ended, state.reason) == (False, True, "OOMKilled (exit code 137, signal 9)")
