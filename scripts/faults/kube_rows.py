@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 import yaml
 from kube_lab import AWAY_LEFT_WITHIN_S, Namespace, is_built
-from kube_runs import RATE, SENDING, are_missing, assert_left, clean_up, ends_well, kube_run
+from kube_runs import RATE, SENDING, are_missing, assert_left, clean_up, clean_what_is_told, ends_well, kube_run
 from rows import HONEST, Play, rows
 from stage import Stage
 
@@ -123,6 +123,7 @@ def _api_server_killed(stage: Stage) -> None:
     with namespace.without("kube-apiserver"):
         time.sleep(random.uniform(0, 5))  # noqa: S311  # the outage itself
     ends_well(stage, command)
+    clean_what_is_told(stage, command)
 
 
 def _api_server_killed_at_a(moment: str) -> Play:
@@ -137,8 +138,7 @@ def _api_server_killed_at_a(moment: str) -> Play:
         with namespace.without("kube-apiserver"):
             time.sleep(random.uniform(0, 2))  # noqa: S311  # the outage itself
         ends_well(stage, command, seconds=4)
-        if any("not everything could be cleaned up" in line for line in command.errors):
-            clean_up(stage)
+        clean_what_is_told(stage, command)
 
     return played
 

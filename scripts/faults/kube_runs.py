@@ -48,6 +48,12 @@ def assert_left(command: Command, told: str) -> None:
     assert any(told in line for line in said), command.errors[-6:]
 
 
+def clean_what_is_told(stage: Stage, command: Command) -> None:
+    """After an API server was away: what the run could not remove in time it has told, and clean knows it."""
+    if any("not everything could be cleaned up: " in line for line in command.errors):
+        clean_up(stage)
+
+
 def clean_up(stage: Stage, *removed: str) -> None:
     """``hydra clean`` finds and removes what was left, these among it."""
     cleaned = stage.hydra("clean", "--force", "--engine=kubernetes", _servers(stage))

@@ -9,7 +9,7 @@ import time
 
 from kube_lab import AWAY_LEFT_WITHIN_S, Namespace, is_built
 from kube_rows import LOST_SOON_S, SOON_S
-from kube_runs import SENDING, are_missing, ends_well, kube_run
+from kube_runs import SENDING, are_missing, clean_what_is_told, ends_well, kube_run
 from rows import rows
 from stage import Stage
 
@@ -53,6 +53,7 @@ def _forward_api_server_killed(stage: Stage) -> None:
     with namespace.without("kube-apiserver"):
         time.sleep(random.uniform(0, 5))  # noqa: S311  # the outage itself
     ends_well(stage, command, seconds=20)
+    clean_what_is_told(stage, command)
 
 
 def _forward_forbidden(stage: Stage) -> None:
