@@ -91,6 +91,8 @@ class KubernetesLauncher(KubernetesNamespace):
         self._told: set[str] = set()
         self._owner: str | None = None
         """Whose apps these are, from ``begin`` on."""
+        self._began = ""
+        """The name of the anchor, from the first try to make it on."""
         self._anchor: Anchor | None = None
         self._lease: Lease | None = None
         self._forwards: PortForwards | None = None
@@ -107,6 +109,7 @@ class KubernetesLauncher(KubernetesNamespace):
         deadline_s = self._until(CALL_LIMIT_S)
         body = anchor_job(self._options, owner, self._controller)
         name = str(body["metadata"]["name"])
+        self._owner, self._began = owner, name
         while is_hydras((job := self._made(name, body, deadline_s)).metadata) and is_going(job):
             if self._clock.now_s() >= deadline_s:
                 hint = "see whether Kubernetes' controller manager runs, or choose another --app_prefix"
@@ -114,7 +117,6 @@ class KubernetesLauncher(KubernetesNamespace):
             self._clock.sleep(LOOK_EVERY_S)
         hint = f"wait for its end, or choose another --app_prefix; if it was killed: it goes within {LEASE_S} s"
         check_owner(job, owner, hint)
-        self._owner = owner
         self._anchor = Anchor(name, job.metadata.uid, owner)
         self._lease = Lease(self._access, self._anchor, self._note)
         self._lease.extend(LEASE_S)
@@ -133,14 +135,23 @@ class KubernetesLauncher(KubernetesNamespace):
         Raises:
             InfrastructureError: says what could not be removed.
         """
-        if self._anchor is None or self._lease is None:
-            return
-        anchor, self._anchor = self._anchor, None
-        if keep:
-            self._lease.extend(KEEP_S)
-        self._lease.close()
-        if not keep:
+        anchor, self._anchor = self._anchor or self._unheard_anchor(), None
+        self._began = ""
+        if self._lease is not None:
+            if keep:
+                self._lease.extend(KEEP_S)
+            self._lease.close()
+        if anchor is not None and not keep:
             Removal(self, anchor).finish(self._clock)
+
+    def _unheard_anchor(self) -> Anchor | None:
+        """That whose making was interrupted before the response came; None where none was made."""
+        if not self._began or self._owner is None:
+            return None
+        job = self._job(self._began, self._until(REMOVE_LIMIT_S))
+        if job is None or not is_owners(job.metadata, self._owner):
+            return None
+        return Anchor(self._began, job.metadata.uid, self._owner)
 
     def apply(self, spec: AppSpec) -> None:
         """Create the app, or change it to the spec; see the Protocol."""

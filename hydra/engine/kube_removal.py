@@ -15,7 +15,7 @@ from hydra.engine.kube_namespace import KubernetesNamespace
 from hydra.engine.kube_objects import JOB_NAME_LABEL, Anchor
 from hydra.engine.kube_ours import is_owners
 from hydra.engine.kube_refusals import KubernetesUnavailableError
-from hydra.errors import HydraError, InfrastructureError, InterruptedRunError
+from hydra.errors import HydraError, InfrastructureError
 from hydra.run.clock import Clock
 
 END_LIMIT_S = 60.0
@@ -58,8 +58,6 @@ class Removal:
             self._only_going = False
             try:
                 self._left = self._once()
-            except InterruptedRunError:
-                raise
             except KubernetesUnavailableError as error:
                 reason = error.message
             except HydraError as error:

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 
 from doors import DOORS, Door
-from live_doors import LIVE_DOORS
+from live_doors import ALIVE, LIVE_DOORS
 
 DEADLINE_S = 5.0
 
@@ -44,7 +44,7 @@ def run_inputs(count: int, only: str, seed: int) -> int:
     shares = sum(door.share for door in chosen)
     outcomes: dict[str, Outcome] = {}
     signal.signal(signal.SIGALRM, _hang)
-    with tempfile.TemporaryDirectory(prefix="faults-") as folder, _working_in(folder):
+    with tempfile.TemporaryDirectory(prefix="faults-") as folder, _working_in(folder), ALIVE:
         for door in chosen:
             outcomes[door.name] = _knock(door, count * door.share // shares, random.Random(f"{seed} {door.name}"))  # noqa: S311
             _tell(door.name, outcomes[door.name])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import json
 import logging
@@ -36,6 +35,9 @@ POLLS, POLL_S = 6, 0.01
 REST_S = 0.5
 """How long to wait for the answer to what may be half a request."""
 
+ALIVE = contextlib.ExitStack()
+"""What was started for these doors, and has threads that a process would wait for at its end."""
+
 logging.getLogger().addHandler(logging.NullHandler())  # as the command line does
 
 
@@ -44,8 +46,9 @@ logging.getLogger().addHandler(logging.NullHandler())  # as the command line doe
 
 @lru_cache(maxsize=1)
 def _marathon() -> RunningMarathon:
-    server = RunningMarathon(Path(tempfile.mkdtemp(prefix="faults-live-")))
-    atexit.register(server.close)
+    folder = ALIVE.enter_context(tempfile.TemporaryDirectory(prefix="faults-live-", ignore_cleanup_errors=True))
+    server = RunningMarathon(Path(folder))
+    ALIVE.callback(server.close)
     return server
 
 
@@ -135,7 +138,7 @@ class _Signals:
 @lru_cache(maxsize=1)
 def _signals() -> _Signals:
     signals = _Signals()
-    atexit.register(signals.close)
+    ALIVE.callback(signals.close)
     return signals
 
 

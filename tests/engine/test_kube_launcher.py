@@ -11,7 +11,14 @@ from hydra.engine.apps import PUBLISHER, SUBSCRIBER, Placement, app_spec
 from hydra.engine.kube_access import kubernetes_access
 from hydra.engine.kube_launcher import KubernetesLauncher
 from hydra.engine.kube_objects import LEASE_S, MANAGED_BY, OWNER_LABEL, PORT
-from hydra.errors import InfrastructureError, KubernetesError, NotReadyError, StillGoingError, UsageError
+from hydra.errors import (
+    InfrastructureError,
+    InterruptedRunError,
+    KubernetesError,
+    NotReadyError,
+    StillGoingError,
+    UsageError,
+)
 from hydra.options.options import Options
 from tests.commands import wait_until
 from tests.scripted_kubernetes import playing_kubernetes, running, terminated, unschedulable, waiting
@@ -854,3 +861,20 @@ def test_pods_that_have_been_deleted_and_stay_are_told_soon_and_not_as_what_clea
     assert "hydra clean" not in caught.value.hint
     assert clock.now_s() < 15
     assert (server.jobs, server.secrets) == ({}, {})
+
+
+def test_an_anchor_whose_making_a_signal_interrupted_is_removed(server, config, clock, monkeypatch):
+    launcher = KubernetesLauncher(kubernetes_access(None, None, config), OPTIONS, clock=clock)
+    made = launcher._made
+
+    def interrupted(*asked):
+        made(*asked)
+        raise InterruptedRunError(15)
+
+    monkeypatch.setattr(launcher, "_made", interrupted)
+    with pytest.raises(InterruptedRunError):
+        launcher.begin("owner-1", '{"public": "", "secret": ""}')
+    assert list(server.jobs) == ["hydra-g1"]
+    launcher.end(keep=False)
+    assert (server.jobs, server.secrets) == ({}, {})
+    launcher.close()
