@@ -6,7 +6,9 @@ import contextlib
 import itertools
 import os
 import signal
+import socket
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,8 +23,26 @@ from tests.scripted_kubernetes import ScriptedKubernetes
 if TYPE_CHECKING:
     from stage import Stage
 
-NETS, SCRIPTED_NET = 60, 70
-"""Addresses of pods: 127.60 and 127.61, 127.70. Not those of the tests, which may run beside this."""
+_NETS = range(60, 100, 3)
+"""Addresses of pods are 127.N and 127.N+1 on two nodes, 127.N+2 with a scripted API server. The tests have others."""
+
+_TAKEN: list[socket.socket] = []
+"""Holds the nets of this process as long as it lives: two that run at once would give pods the same addresses."""
+
+
+@cache
+def nets() -> int:
+    """The first of the three nets of this process."""
+    for net in _NETS:
+        taken = socket.socket()
+        with contextlib.suppress(OSError):
+            taken.bind((f"127.{net}.255.254", 7399))
+            taken.listen()
+            _TAKEN.append(taken)
+            return net
+        taken.close()
+    raise AssertionError("no addresses are free for pods")
+
 
 BACK_TIMEOUT_S = 60.0
 """What controllers, scheduler and a node take at most to be at work again."""
@@ -228,7 +248,7 @@ class MoodyKubernetes(ScriptedKubernetes):
     """A scripted API server that gives some requests another answer."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder, net=SCRIPTED_NET)
+        super().__init__(folder, net=nets() + 2)
         self.mood: Mood = lambda _method, _path, _query: None
         self.happened = 0
         """How many had another answer."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import psutil
-from kube_lab import NETS, KubeLab
+from kube_lab import KubeLab, nets
 
 from hydra.broker.admin import KafkaTopicAdmin
 from hydra.broker.embedded import EmbeddedBroker
@@ -152,7 +152,7 @@ class House:
     def lab(self) -> KubeLab:
         """A control plane of Kubernetes with two nodes."""
         if self._lab is None:
-            self._lab = KubeLab(self._closing.enter_context(Cluster(self.folder / "kube", net=NETS)))
+            self._lab = KubeLab(self._closing.enter_context(Cluster(self.folder / "kube", net=nets())))
         return self._lab
 
     def close(self) -> list[str]:
