@@ -210,13 +210,8 @@ def zookeeper_server_properties(
         UsageError: an override is a property that Hydra sets itself.
     """
     _check_overrides(overrides)
-    reachable = {
-        "broker.id": "1",
-        "listeners": f"PLAINTEXT://127.0.0.1:{port}",
-        "zookeeper.connect": zookeeper,
-        "log.dirs": data_folder,
-    }
-    return {**reachable, **_copies(1), **_many_clients(cores), **_SHORT_LIVED, **overrides}
+    where = _with_zookeeper(port, zookeeper, data_folder)
+    return {**where, **_copies(1), **_many_clients(cores), **_SHORT_LIVED, **overrides}
 
 
 def old_server_properties(port: int, zookeeper: str, data_folder: str, overrides: Mapping[str, str]) -> dict[str, str]:
@@ -228,10 +223,7 @@ def old_server_properties(port: int, zookeeper: str, data_folder: str, overrides
     _check_overrides(overrides)
     largest = str(MAX_MESSAGE_BYTES)  # that of later versions; 0.9's own is 1000012
     return {
-        "broker.id": "1",
-        "listeners": f"PLAINTEXT://127.0.0.1:{port}",
-        "zookeeper.connect": zookeeper,
-        "log.dirs": data_folder,
+        **_with_zookeeper(port, zookeeper, data_folder),
         "auto.create.topics.enable": "false",
         "delete.topic.enable": "true",
         "log.retention.check.interval.ms": "10000",
@@ -240,6 +232,16 @@ def old_server_properties(port: int, zookeeper: str, data_folder: str, overrides
         "offsets.topic.replication.factor": "1",
         "offsets.topic.num.partitions": "8",
         **overrides,
+    }
+
+
+def _with_zookeeper(port: int, zookeeper: str, data_folder: str) -> dict[str, str]:
+    """Where a broker listens, and where its ZooKeeper and its data are."""
+    return {
+        "broker.id": "1",
+        "listeners": f"PLAINTEXT://127.0.0.1:{port}",
+        "zookeeper.connect": zookeeper,
+        "log.dirs": data_folder,
     }
 
 

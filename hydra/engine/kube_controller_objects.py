@@ -115,7 +115,11 @@ def longest_s(options: Options) -> int:
 
 def order_name(app_id: str, owner: str) -> str:
     """The name of the Secret with a controller's order; that of a Job before it may still be there."""
-    return f"{object_name(app_id)}-{owner[:8]}"
+    return _order_of(object_name(app_id), owner)
+
+
+def _order_of(job: str, owner: str) -> str:
+    return f"{job}-{owner[:8]}"
 
 
 def secrets_of(job: JobResponse) -> tuple[str, ...]:
@@ -123,7 +127,7 @@ def secrets_of(job: JobResponse) -> tuple[str, ...]:
     metadata = job.metadata
     owner = metadata.labels.get(OWNER_LABEL, "")
     if metadata.labels.get(APP_LABEL) == CONTROLLER:
-        return (f"{metadata.name}-{owner[:8]}",)
+        return (_order_of(metadata.name, owner),)
     return () if APP_LABEL in metadata.labels else (Anchor(metadata.name, metadata.uid, owner).secret,)
 
 

@@ -10,7 +10,7 @@ from hydra.codec import encode
 from hydra.engine.kube_access import kubernetes_access
 from hydra.engine.kube_controller_objects import CONTROLLER_UID, controller_id, job_reference
 from hydra.engine.kube_launcher import KubernetesLauncher
-from hydra.errors import HydraError, InfrastructureError, InterruptedRunError, KubernetesError
+from hydra.errors import HydraError, InfrastructureError, KubernetesError
 from hydra.kafkatest.kube_fit import look_at_fit
 from hydra.kafkatest.leftovers import KUBERNETES
 from hydra.options.options import Options
@@ -72,7 +72,7 @@ class KubernetesEngine:
         try:
             self._kubernetes.end(keep=keep)
         except HydraError as error:
-            if keep or isinstance(error, InterruptedRunError):
+            if keep:
                 raise
             self._note(str(error))
             raise InfrastructureError("not all that the run made on Kubernetes is gone: see the note on it") from error
