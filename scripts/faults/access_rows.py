@@ -11,6 +11,7 @@ from kafka.admin import ACL, ACLOperation, ACLPermissionType, ACLResourcePattern
 from rows import HONEST, RESULT, SHORT, row, rows
 from stage import Stage
 
+from hydra.broker.jar_lockfile import read_lock
 from hydra.files.folders import cache_folder
 from hydra.options.kafka_access import KafkaAccess
 from tests.commands import Command
@@ -115,7 +116,8 @@ def corrupt_jar(stage: Stage) -> None:
         for file in (ours / kind).iterdir():
             if file.is_file() and not file.name.startswith("."):
                 os.link(file, cache / ours.name / kind / file.name)
-    victim = next(iter((cache / ours.name / "jars").glob("kafka-clients*.jar")))
+    (clients,) = (jar for jar in read_lock() if ":kafka-clients:" in jar.coordinate)  # of the Kafka that is started
+    victim = cache / ours.name / "jars" / clients.file_name
     content = bytearray(victim.read_bytes())
     content[len(content) // 2] ^= 1
     victim.unlink()  # the link, not what it shares
