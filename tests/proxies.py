@@ -7,6 +7,10 @@ import contextlib
 import math
 import threading
 import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 PUBLISHER_CLIENT_ID = b"hydra-pub"
 CHUNK_BYTES = 64 * 1024
@@ -20,9 +24,10 @@ class PublisherProxy:
     """Forwards bytes in their order; those that publishers send to the broker are delayed, or limited to a rate.
 
     The delay is a delay line: any number of bytes may be on their way at once. The rate is shared by all publishers.
+    Publishers with a ``--client_id_prefix`` may be delayed more than others (``more_delay_s``).
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.port = 0
         self.forward_freely()
         self._target = 0
@@ -30,16 +35,18 @@ class PublisherProxy:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
-    def forward_freely(self):
+    def forward_freely(self) -> None:
         """No delay, no limit, and nothing counted."""
         self.delay_s = 0.0
+        self.more_delay_s: dict[bytes, float] = {}
+        """Beside ``delay_s``, by what a publisher's ``client.id`` begins with."""
         self.bytes_per_s = math.inf
         self.delayed_bytes = 0
         self.throttled_bytes = 0
         self.full_reads = 0
         """How often as much as can be read at once was waiting: the proof that the rate was the limit."""
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self._thread.start()
         self._server = asyncio.run_coroutine_threadsafe(
             asyncio.start_server(self._serve, "127.0.0.1", 0), self._loop
@@ -47,7 +54,7 @@ class PublisherProxy:
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
-    def __exit__(self, *_exception):
+    def __exit__(self, *_exception) -> None:
         asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
@@ -60,7 +67,7 @@ class PublisherProxy:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
 
-    def to(self, port):
+    def to(self, port: int) -> None:
         """Where to connect to."""
         self._target = port
 
@@ -83,17 +90,19 @@ class PublisherProxy:
         """From the client to the broker: at once, or late where the client is a publisher."""
         line: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
         releasing = asyncio.ensure_future(self._release(line, writer))
-        publisher = False
+        publisher, more_s = False, 0.0
         try:
             while data := await reader.read(CHUNK_BYTES):
-                publisher = publisher or PUBLISHER_CLIENT_ID in data[:64]
-                delay_s = self.delay_s if publisher else 0.0
+                if not publisher and PUBLISHER_CLIENT_ID in data[:64]:
+                    publisher = True
+                    more_s = max((s for prefix, s in self.more_delay_s.items() if prefix in data[:64]), default=0.0)
+                delay_s = self.delay_s + more_s if publisher else 0.0
                 if publisher:
                     await self._throttle(data)
                 self.delayed_bytes += len(data) if delay_s else 0
                 line.put_nowait((time.monotonic() + delay_s, data))
         finally:
-            line.put_nowait((time.monotonic() + self.delay_s, b""))
+            line.put_nowait((time.monotonic() + self.delay_s + more_s, b""))
             await releasing
 
     async def _throttle(self, data):
