@@ -365,7 +365,8 @@ FETCH = b"".join((
     *(struct.pack(">ihqqqii", number, 0, 9, 9, 0, 0, -1) + _I(4) + b"abcd" for number in range(2)),
 ))  # fmt: skip
 FETCH_ONE = b"".join((
-    bytes(4), _I(0), b"\0\0", _I(0), _I(1), _text(b"t"), _I(1), struct.pack(">ihqqqii", 0, 0, 9, 9, 0, -1, -1), _I(4), b"abcd",
+    bytes(4), _I(0), b"\0\0", _I(0), _I(1), _text(b"t"), _I(1),
+    struct.pack(">ihqqqii", 0, 0, 9, 9, 0, -1, -1), _I(4), b"abcd",
 ))  # fmt: skip
 FETCH_REQUEST = wire_protocol.FetchRequest("c", 11, "t", [PartitionTally(0, 0)], 100)
 PRODUCED = bytes(4) + _I(1) + _text(b"t") + _I(1) + struct.pack(">ihqqq", 0, 0, 5, -1, 0)
