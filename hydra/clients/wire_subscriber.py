@@ -63,6 +63,8 @@ class WireSubscriber:
         self._unpaced: list[Fetcher] = []
         """Those that wait for no round."""
         self._next_round_s = 0.0
+        self._entering: list[WireClient] = []
+        """Those that may wait for their first answer."""
         self._closed = False
 
     def open(self) -> None:
@@ -81,6 +83,7 @@ class WireSubscriber:
             )
             for tally, assignment in zip(self.tallies, self._order.clients, strict=True)
         ]
+        self._entering = self._clients.copy()
         self._check_for_silence()
         if self.settings.rack:
             self._lookup.mark_stale()  # a leader tells of the closest replica by its node id alone
@@ -114,6 +117,9 @@ class WireSubscriber:
         """Move all clients on; waits ``timeout_s`` at most when there is nothing to do."""
         if self._closed:
             return
+        if self._entering and self._is_entering():
+            self._loop.run_once(timeout_s)
+            return
         if self._idle:
             timeout_s = min(timeout_s, self._next_round_s - time.monotonic())
         self._loop.run_once(timeout_s)
@@ -134,6 +140,17 @@ class WireSubscriber:
         self._loop.close()
         self._idle.clear()
         self._unpaced.clear()
+
+    def _is_entering(self) -> bool:
+        """Whether some clients of the task wait for their first answer, before the start of a run.
+
+        The others then hold still: a broker that has just started lets in few clients a second, and fewer still while
+        those that are in have it say again and again that there is nothing to read.
+        """
+        entering = self._entering
+        while entering and not _waits_to_enter(entering[-1]):
+            entering.pop()
+        return bool(entering)
 
     def _fetch_round(self) -> None:
         """All clients that may fetch do so together: one wake-up then serves many replies, which costs least."""
@@ -166,6 +183,12 @@ class WireSubscriber:
                     client.lost(fetcher, f"{fetcher.leader}: {silence} for {silent_s:.0f} s")
                 elif silent_s > _SILENCE_S:
                     client.tally.error = f"{fetcher.leader}: {silence} for {silent_s:.0f} s"
+
+
+def _waits_to_enter(client: WireClient) -> bool:
+    """Whether a run has not started, and not all connections that the client has begun have been answered a fetch."""
+    tally = client.tally
+    return tally.timing is None and not tally.positioned and tally.fetches < len(client.fetchers)
 
 
 def _fetch_all(idle: list[Fetcher]) -> None:
