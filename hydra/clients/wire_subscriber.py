@@ -15,11 +15,11 @@ from hydra.clients.proven_log import ProvenLog
 from hydra.clients.record_batch import BatchCounter
 from hydra.clients.wire_client import Fetcher, FetchSettings, WireClient
 from hydra.clients.wire_connection import MAX_REPLY_BYTES, loop_for
+from hydra.clients.wire_entrance import Entrance
 from hydra.clients.wire_group import GroupMember, leave_groups, new_membership
 from hydra.clients.wire_leaders import LeaderLookup
 from hydra.clients.wire_membership import Group
 from hydra.endpoints import parse_endpoints
-from hydra.errors import CapacityError
 from hydra.kafka_errors import NOT_LET_IN
 from hydra.options.kafka_access import NO_SECURITY, KafkaAccess
 from hydra.options.order import RunOrder
@@ -63,8 +63,7 @@ class WireSubscriber:
         self._unpaced: list[Fetcher] = []
         """Those that wait for no round."""
         self._next_round_s = 0.0
-        self._entering: list[WireClient] = []
-        """Those that may wait for their first answer."""
+        self._entrance = Entrance(len(order.clients) / order.options.client_count)
         self._closed = False
 
     def open(self) -> None:
@@ -83,21 +82,13 @@ class WireSubscriber:
             )
             for tally, assignment in zip(self.tallies, self._order.clients, strict=True)
         ]
-        self._entering = self._clients.copy()
         self._check_for_silence()
         if self.settings.rack:
             self._lookup.mark_stale()  # a leader tells of the closest replica by its node id alone
         if self._order.options.group_mode == "group":
             self._join_groups()
             return
-        for number, client in enumerate(self._clients):
-            try:
-                client.connect()
-            except CapacityError as error:
-                raise CapacityError(
-                    f"no file descriptor is left after {number} of {len(self._clients)} clients",
-                    hint="raise the limit (ulimit -n), or use fewer clients per app",
-                ) from error
+        self._entrance.open(self._clients, self._lookup.leaders)
 
     def _join_groups(self) -> None:
         for number, (client, assignment) in enumerate(zip(self._clients, self._order.clients, strict=True)):
@@ -117,12 +108,11 @@ class WireSubscriber:
         """Move all clients on; waits ``timeout_s`` at most when there is nothing to do."""
         if self._closed:
             return
-        if self._entering and self._is_entering():
-            self._loop.run_once(timeout_s)
-            return
-        if self._idle:
+        if self._idle and not self._entrance.crowded:
             timeout_s = min(timeout_s, self._next_round_s - time.monotonic())
         self._loop.run_once(timeout_s)
+        if self._entrance.crowded and self._entrance.go_on():
+            return
         if self._unpaced:
             _fetch_all(self._unpaced)
         if self._idle:
@@ -134,23 +124,13 @@ class WireSubscriber:
             return
         self._closed = True
         leave_groups(self._members, self._loop)
+        self._entrance.close()
         for client in self._clients:
             client.close()
         self._lookup.close()
         self._loop.close()
         self._idle.clear()
         self._unpaced.clear()
-
-    def _is_entering(self) -> bool:
-        """Whether some clients of the task wait for their first answer, before the start of a run.
-
-        The others then hold still: a broker that has just started lets in few clients a second, and fewer still while
-        those that are in have it say again and again that there is nothing to read.
-        """
-        entering = self._entering
-        while entering and not _waits_to_enter(entering[-1]):
-            entering.pop()
-        return bool(entering)
 
     def _fetch_round(self) -> None:
         """All clients that may fetch do so together: one wake-up then serves many replies, which costs least."""
@@ -183,12 +163,6 @@ class WireSubscriber:
                     client.lost(fetcher, f"{fetcher.leader}: {silence} for {silent_s:.0f} s")
                 elif silent_s > _SILENCE_S:
                     client.tally.error = f"{fetcher.leader}: {silence} for {silent_s:.0f} s"
-
-
-def _waits_to_enter(client: WireClient) -> bool:
-    """Whether a run has not started, and not all connections that the client has begun have been answered a fetch."""
-    tally = client.tally
-    return tally.timing is None and not tally.positioned and tally.fetches < len(client.fetchers)
 
 
 def _fetch_all(idle: list[Fetcher]) -> None:

@@ -1,13 +1,16 @@
-"""While a broker lets the clients of a task in, those that are in do not ask for records that there are none of."""
+"""Clients come to a broker a few at a time; those that are in do not ask for records that there are none of yet."""
 
 from __future__ import annotations
 
 import itertools
+import socket
 import threading
 
 import pytest
 
 from hydra.accounting.delivery_latency import DeliveryTiming
+from hydra.clients import wire_entrance
+from hydra.clients.wire_entrance import Entrance
 from hydra.clients.wire_subscriber import WireSubscriber
 from hydra.records.send_plan import Partitioner, SendPlan
 from tests.clients.scripted_broker import API_VERSIONS, FETCH
@@ -99,3 +102,49 @@ def test_a_rebalance_that_takes_partitions_away_in_mid_run_holds_nobody(door):
     shut.all_go_on()
     shut.driver.tallies[0].positioned = False
     shut.all_go_on()
+
+
+def test_no_more_than_a_few_are_on_the_way_in_at_a_time(scripted, reading, until, monkeypatch):
+    monkeypatch.setattr(wire_entrance, "AT_A_TIME", 4)
+    monkeypatch.setattr(wire_entrance, "LEAST_AT_A_TIME", 2)
+    broker, opened, lock, most = scripted(), threading.Event(), threading.Lock(), []
+    answer = broker._answer
+
+    def answer_late(key, version, body):
+        opened.wait()
+        with lock:
+            most.append(broker.connections - sum(tally.fetches for tally in driver.tallies))
+        return answer(key, version, body)
+
+    broker._answer = answer_late
+    driver = WireSubscriber(
+        reading(str(broker.endpoint), "topic", clients=12, total_sub_apps=1, clients_per_app=12, pace_ms=60_000.0)
+    )
+    driver.open()
+    until(lambda: broker.connections == 4, lambda: driver.poll(0.01))
+    for _ in range(10):
+        driver.poll(0.01)
+    assert broker.connections == 4
+    opened.set()
+    until(lambda: all(tally.positioned for tally in driver.tallies), lambda: driver.poll(0.01))
+    assert broker.connections == 12
+    assert max(most) == 4
+    driver.close()
+
+
+def test_where_nobody_listens_all_clients_find_out(reading, until, monkeypatch):
+    monkeypatch.setattr(wire_entrance, "AT_A_TIME", 2)
+    monkeypatch.setattr(wire_entrance, "LEAST_AT_A_TIME", 2)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        driver = WireSubscriber(reading(f"127.0.0.1:{unused.getsockname()[1]}", "topic", clients=9))
+        driver.open()
+        until(lambda: all("refused" in tally.error for tally in driver.tallies), lambda: driver.poll(0.01))
+        driver.close()
+
+
+@pytest.mark.parametrize(
+    ("clients", "of", "at_a_time"), [(500, 500, 2048), (500, 16_000, 64), (500, 5_000, 204), (10, 10_000, 16)]
+)
+def test_a_task_has_its_share_of_the_way_in(clients, of, at_a_time):
+    assert Entrance(clients / of)._at_a_time == at_a_time
