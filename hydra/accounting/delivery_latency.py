@@ -10,8 +10,9 @@ Both are counted for whole arrivals (``accounting/latency.py``), with no loop ov
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 from hydra.accounting.latency import LatencyCounts, LatencyHistogram, SpacedLatencies, Spacing
 from hydra.records.send_plan import Partitioner, SendPlan
@@ -34,6 +35,52 @@ TIMESTAMP_ERROR_S = 0.010
 
 SPREAD_PARTS = 4
 """Into so many parts at most is such a batch cut: a latency is then off by 7 ms at most."""
+
+
+Sent = tuple[int, int, float, float]
+"""A batch, or several that were sent evenly: first offset, records, timestamp (ms) of the first and the last."""
+
+
+class SentTimes(NamedTuple):
+    """When the records of some batches were sent, in seconds since 1970: the same for all clients that receive them."""
+
+    even: Sequence[tuple[float, int]]
+    """(when the last one was sent, records) of those that were sent one plan interval apart."""
+    uneven: Sequence[tuple[float, int]]
+    """(when they were sent, records) of those that were not."""
+    unread: Sequence[int] = ()
+    """First offsets of the batches of which two timestamps do not tell enough: each of their records is to be read."""
+
+
+def sent_times(batches: Iterable[Sent], interval_ms: float) -> SentTimes:
+    """When the records of these batches were sent; most batches continue evenly from the one before."""
+    even: list[tuple[float, int]] = []
+    uneven: list[tuple[float, int]] = []
+    unread: list[int] = []
+    even_ms, even_phase_ms, even_records, even_stop = 0.0, 0.0, 0, -1
+    for offset, records, first_ms, last_ms in batches:
+        if not is_steady(records, first_ms, last_ms, interval_ms):
+            parts = _parts(int(first_ms), int(last_ms), records, interval_ms)
+            uneven += parts
+            if not parts:
+                unread.append(offset)
+            continue
+        phase_ms = first_ms - offset * interval_ms
+        if offset == even_stop and -STEADY_MS < phase_ms - even_phase_ms < STEADY_MS:
+            even_records += records
+        else:
+            if even_records:
+                even.append(((even_ms + (even_records - 1) * interval_ms) / 1000, even_records))
+            even_ms, even_phase_ms, even_records = first_ms, phase_ms, records
+        even_stop = offset + records
+    if even_records:
+        even.append(((even_ms + (even_records - 1) * interval_ms) / 1000, even_records))
+    return SentTimes(even, uneven, unread)
+
+
+def is_steady(records: int, first_ms: float, last_ms: float, interval_ms: float) -> bool:
+    """Whether the records of a batch were sent as evenly as the plan says, as far as its timestamps tell."""
+    return -STEADY_MS < last_ms - first_ms - (records - 1) * interval_ms < STEADY_MS
 
 
 class DeliveryTiming:
@@ -76,38 +123,31 @@ class DeliveryTiming:
                 return
         if self._one_partition:
             lowest_s = since_s - (sequence + records - 1) * self._interval_s
-            client.add(lowest_s, records)
-            self._sample.add(lowest_s, records)
+            self._sample.add_to_both(client, lowest_s, records)
             return
         block_records = self._partitioner.block_records
         while records > 0:
             count = min(records, block_records - sequence % block_records)
             last = self._partitioner.index(partition, sequence + count - 1)
             lowest_s = since_s - last * self._interval_s
-            client.add(lowest_s, count)
-            self._sample.add(lowest_s, count)
+            self._sample.add_to_both(client, lowest_s, count)
             sequence += count
             records -= count
 
-    def sent_evenly(self, now_s: float, first_ms: float, records: int) -> None:
-        """Count the service latencies of records that were sent one plan interval apart, the first at ``first_ms``."""
-        last_s = (first_ms + (records - 1) * self.interval_ms) / 1000
-        self._even.add(_plausible(now_s - self._start_s - last_s + self._start_wall_s), records)
-
-    def sent_unevenly(self, now_s: float, first_ms: int, last_ms: int, records: int) -> bool:
-        """Count the service latencies of a batch that was not sent evenly, by its first and last timestamp.
-
-        Returns False where the two do not tell enough, and ``sent_at`` is to be called for every record.
-        """
-        parts = _parts(first_ms, last_ms, records, self.interval_ms)
-        # Hot path: some times for every answer, where the publisher's machine is busy.
-        since_s, add = now_s - self._start_s + self._start_wall_s, self._uneven.add
-        for sent_ms, count in parts:
-            latency_s = since_s - sent_ms / 1000
+    def sent(self, now_s: float, times: SentTimes) -> None:
+        """Count the service latencies of records that arrived together; nothing of those that are to be read."""
+        # Hot path: once for every answer to a fetch, with a turn for each group of batches or part of one.
+        since_s = now_s - self._start_s + self._start_wall_s
+        add = self._even.add
+        for sent_s, records in times.even:
+            latency_s = since_s - sent_s
+            add(latency_s if latency_s >= 0 else _plausible(latency_s), records)
+        add_uneven = self._uneven.add
+        for sent_s, records in times.uneven:
+            latency_s = since_s - sent_s
             if latency_s < 0:
                 latency_s = _plausible(latency_s)
-            add(int(latency_s * 1_000_000) if latency_s >= 0 else -1, count)
-        return bool(parts)
+            add_uneven(int(latency_s * 1_000_000) if latency_s >= 0 else -1, records)
 
     def sent_at(self, now_s: float, sent_ms: int, records: int) -> None:
         """Count the service latency of records that were sent in the same millisecond."""
@@ -136,9 +176,8 @@ class DeliveryTiming:
         return histogram.fact()
 
 
-@lru_cache(maxsize=256)  # the clients of a task receive the same batches, all at about the same time
-def _parts(first_ms: int, last_ms: int, records: int, interval_ms: float) -> tuple[tuple[int, int], ...]:
-    """(sent at, records) of each part of a batch that was not sent evenly.
+def _parts(first_ms: int, last_ms: int, records: int, interval_ms: float) -> Sequence[tuple[float, int]]:
+    """(when it was sent, in seconds; records) of each part of a batch that was not sent evenly.
 
     Empty where its two timestamps do not tell enough.
     """
@@ -149,7 +188,7 @@ def _parts(first_ms: int, last_ms: int, records: int, interval_ms: float) -> tup
     parts = min(records, span_ms + 1, max(SPREAD_PARTS, span_ms // PART_MS))
     bounds = [records * number // parts for number in range(parts + 1)]
     return tuple(
-        (first_ms + round(span_ms * (first + stop - 1) / 2 / max(1, records - 1)), stop - first)
+        ((first_ms + round(span_ms * (first + stop - 1) / 2 / max(1, records - 1))) / 1000, stop - first)
         for first, stop in pairwise(bounds)
     )
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 
-from hydra.accounting.delivery_latency import STEADY_MS
+from hydra.accounting.delivery_latency import STEADY_MS, Sent, SentTimes, is_steady, sent_times
 from hydra.accounting.tally import PartitionTally
 from hydra.clients.wire_protocol import INT64
 
@@ -27,8 +27,8 @@ TASK_BYTES = 4 * 1024 * 1024
 
 _UNEVEN = float("inf")
 
-Sent = tuple[int, int, float, float]
-"""A proven batch, or several that were sent evenly: first offset, records, timestamp (ms) of the first and the last."""
+RECENT_CUTS = 256
+"""So many are kept of a partition: clients that fetch in rounds receive the very same bytes, one after the other."""
 
 Batch = tuple[int, int, int, Sent]
 """A proven batch: where it begins and ends in a buffer, its first sequence, and what is known of it."""
@@ -74,7 +74,8 @@ class Stretch:
         self.bounds.append(len(self.data))
         self.offsets.append(offset + records)
         self.sent.append(sent)
-        self.phases.append(first_ms - offset * interval_ms if _is_steady(sent, interval_ms) else _UNEVEN)
+        steady = interval_ms > 0 and is_steady(*sent[1:], interval_ms)
+        self.phases.append(first_ms - offset * interval_ms if steady else _UNEVEN)
         self._groups.append(0)
 
     def groups(self, first: int, stop: int, interval_ms: float) -> list[Sent]:
@@ -103,48 +104,63 @@ class Stretch:
         return end
 
 
-def _is_steady(sent: Sent, interval_ms: float) -> bool:
-    """Whether the records of a batch were sent as evenly as the plan says, as far as its timestamps tell."""
-    _, records, first_ms, last_ms = sent
-    return interval_ms > 0 and -STEADY_MS < last_ms - first_ms - (records - 1) * interval_ms < STEADY_MS
-
-
 class Cut:
-    """Some batches of a stretch, in a row: what a client has received if its bytes are equal."""
+    """Some batches of a stretch, in a row: what a client has received if its bytes are equal.
 
-    __slots__ = ("_first", "_stop", "_stretch", "size")
+    It is what it says until something is added to its partition.
+    """
+
+    __slots__ = (
+        "_first", "_stop", "_times", "_times_interval_ms", "begin", "end", "offset", "sequence", "size", "stretch",
+    )  # fmt: skip
 
     def __init__(self, stretch: Stretch, first: int, stop: int) -> None:
-        self._stretch, self._first, self._stop = stretch, first, stop
-        self.size = stretch.bounds[stop] - stretch.bounds[first]
+        self.stretch, self._first, self._stop = stretch, first, stop
+        self.begin = stretch.bounds[first]
+        """Where in the stretch's bytes."""
+        self.size = stretch.bounds[stop] - self.begin
         """In bytes; 0 where nothing is equal."""
+        self.offset, self.end = stretch.offsets[first], stretch.offsets[stop]
+        """The first offset, and the one after the last."""
+        self.sequence = self.offset + stretch.shift
+        """The first one."""
+        self._times: SentTimes | None = None
+        self._times_interval_ms = 0.0
 
     def count_into(self, part: PartitionTally) -> int:
         """Count the records, and move the position behind them. Returns the position."""
-        stretch = self._stretch
-        offset, end = stretch.offsets[self._first], stretch.offsets[self._stop]
-        part.add(offset, offset + stretch.shift, end - offset)
-        part.next_offset = end
-        return end
+        part.add(self.offset, self.sequence, self.end - self.offset)
+        part.next_offset = self.end
+        return self.end
 
     def batches(self) -> Sequence[Sent]:
         """What is known of each batch."""
-        return self._stretch.sent[self._first : self._stop]
+        return self.stretch.sent[self._first : self._stop]
 
     def groups(self, interval_ms: float) -> Sequence[Sent]:
         """The same, with those as one that were sent as evenly as the plan says."""
-        return self._stretch.groups(self._first, self._stop, interval_ms)
+        return self.stretch.groups(self._first, self._stop, interval_ms)
+
+    def times(self, interval_ms: float) -> SentTimes:
+        """When the records were sent."""
+        times = self._times
+        if times is None or self._times_interval_ms != interval_ms:
+            times = self._times = sent_times(self.groups(interval_ms), interval_ms)
+            self._times_interval_ms = interval_ms
+        return times
 
 
 class ProvenPartition:
     """What is proven of one partition, in stretches of at most ``stretch_bytes``."""
 
-    __slots__ = ("_growing", "_stretch_bytes", "_stretches", "_turn", "end")
+    __slots__ = ("_growing", "_recent", "_stretch_bytes", "_stretches", "_turn", "end")
 
     def __init__(self, stretch_bytes: int) -> None:
         self._stretch_bytes = stretch_bytes
         self._stretches: list[Stretch] = []
         self._growing: Stretch | None = None
+        self._recent: dict[tuple[int, int], Cut] = {}
+        """The last cuts, by the offset and the size of the bytes that began with them."""
         self._turn = 0
         self.end = -1
         """No offset from here on is known."""
@@ -158,25 +174,35 @@ class ProvenPartition:
         offset: int = INT64.unpack_from(view)[0]
         if not position <= offset < self.end:
             return None
+        size = len(view)
+        cut = self._recent.get((offset, size)) or self._find(offset, size)
+        if cut is None:
+            return None
+        # In place: a slice of either would be a copy, and memoryviews compare as slowly as Python's numbers.
+        if not cut.stretch.data.startswith(view if cut.size == size else view[: cut.size], cut.begin):
+            return _NOTHING
+        self._turn += 1
+        cut.stretch.used = self._turn
+        return cut
+
+    def _find(self, offset: int, size: int) -> Cut | None:
+        """The known batches from this offset on that are no larger together; None where there are none."""
         for stretch in self._stretches:
             offsets, bounds = stretch.offsets, stretch.bounds
             if offsets[0] <= offset < offsets[-1]:
                 first = bisect_left(offsets, offset)
-                begin, size = bounds[first], len(view)
-                stop = bisect_right(bounds, begin + size) - 1
+                stop = bisect_right(bounds, bounds[first] + size) - 1
                 if offsets[first] != offset or stop <= first:
                     continue
-                # In place: a slice of either would be a copy, and memoryviews compare as slowly as Python's numbers.
-                known = view if bounds[stop] - begin == size else view[: bounds[stop] - begin]
-                if not stretch.data.startswith(known, begin):
-                    return _NOTHING
-                self._turn += 1
-                stretch.used = self._turn
-                return Cut(stretch, first, stop)
+                if len(self._recent) >= RECENT_CUTS:
+                    self._recent.clear()
+                cut = self._recent[offset, size] = Cut(stretch, first, stop)
+                return cut
         return None
 
     def keep(self, buffer: memoryview, batches: Iterable[Batch], interval_ms: float) -> None:
         """Remember batches that were proven; ``interval_ms`` is the plan's: always the same, or 0 if not known yet."""
+        self._recent.clear()
         for at, end, sequence, sent in batches:
             offset = sent[0]
             stretch = self._growing
@@ -208,6 +234,7 @@ class ProvenPartition:
     def clear(self) -> None:
         """Forget all."""
         self._stretches.clear()
+        self._recent.clear()
         self._growing = None
         self.end = -1
 

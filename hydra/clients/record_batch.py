@@ -30,15 +30,14 @@ record's value, which does not happen by chance. If one of the five fails, every
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from crc32c import crc32c
 
-from hydra.accounting.delivery_latency import STEADY_MS, DeliveryTiming
+from hydra.accounting.delivery_latency import DeliveryTiming, Sent, SentTimes, sent_times
 from hydra.accounting.tally import ClientTally, PartitionTally
 from hydra.clients.compression import decompress
-from hydra.clients.proven_log import Batch, ProvenLog, Sent
+from hydra.clients.proven_log import Batch, ProvenLog, ProvenPartition
 from hydra.clients.wire_protocol import Buffer, read_varint, varint
 from hydra.errors import BrokerError
 from hydra.records.identity import SEQUENCE, SEQUENCE_OFFSET
@@ -118,7 +117,7 @@ class BatchCounter:
         self._log = log
         self._shape: RecordShape | None = None
 
-    def count(  # noqa: C901, PLR0912, PLR0917  # hot path: calls and keywords cost
+    def count(  # noqa: PLR0917  # hot path: keywords cost
         self, buffer: Buffer, start: int, stop: int, part: PartitionTally, client: ClientTally, now_s: float = 0.0
     ) -> str:
         """Count the batches between ``start`` and ``stop`` that arrived at ``now_s``; move the position past them.
@@ -130,13 +129,33 @@ class BatchCounter:
         Raises:
             BrokerError: this is no record batch, but a message set of a broker before 0.11, or garbage.
         """
+        # Hot path: almost always all that a client receives is known.
+        known = self._log.of(part.partition) if self._log is not None else None
+        if known is not None and part.next_offset < known.end and stop - start > MAGIC_AT:
+            cut = known.beginning(memoryview(buffer)[start:stop], part.next_offset)
+            if cut is not None and cut.size == stop - start:
+                cut.count_into(part)
+                timing = client.timing
+                if timing is not None:
+                    _time_sent(cut.times(timing.interval_ms), buffer, start, timing, now_s)
+                return ""
+        return self._count_batches((buffer, start, stop), known, part, client, now_s)
+
+    def _count_batches(  # noqa: C901, PLR0912
+        self,
+        place: tuple[Buffer, int, int],
+        known: ProvenPartition | None,
+        part: PartitionTally,
+        client: ClientTally,
+        now_s: float,
+    ) -> str:
+        """Count batches of which some are not known."""
         # Hot path: one turn for all batches that are known, and for every other one; never one for a record.
-        error, at, position, timing, shape = "", start, part.next_offset, client.timing, self._shape
+        (buffer, start, stop), error, position, timing, shape = place, "", part.next_offset, client.timing, self._shape
         interval_ms = timing.interval_ms if timing is not None else 0.0
         proven: list[Sent] = []
         fresh: list[Batch] = []
-        view = memoryview(buffer)
-        known = self._log.of(part.partition) if self._log is not None else None
+        view, at = memoryview(buffer), start
         known_end = known.end if known is not None else -1
         while stop - at > MAGIC_AT:
             if position < known_end and known is not None:
@@ -179,7 +198,7 @@ class BatchCounter:
         if fresh and known is not None and shape is self._shape:
             known.keep(view, fresh, interval_ms)
         if timing is not None and proven:
-            _time_sent(proven, buffer, start, timing, now_s)
+            _time_sent(sent_times(proven, interval_ms), buffer, start, timing, now_s)
         return error
 
     def _prove(self, buffer: Buffer, start: int, end: int, count: int) -> int:
@@ -274,29 +293,11 @@ class Record(NamedTuple):
     """Whether key and headers are absent."""
 
 
-def _time_sent(batches: Sequence[Sent], buffer: Buffer, start: int, timing: DeliveryTiming, now_s: float) -> None:
+def _time_sent(times: SentTimes, buffer: Buffer, start: int, timing: DeliveryTiming, now_s: float) -> None:
     """Count the service latencies of batches that arrived together, which are among those that begin at ``start``."""
-    # Hot path: one turn for every batch or group. Most continue evenly from the one before; those are counted together.
-    interval_ms = timing.interval_ms
-    unread: list[int] = []
-    even_ms, even_phase_ms, even_records, even_stop = 0.0, 0.0, 0, -1
-    for offset, records, first_ms, last_ms in batches:
-        if not -STEADY_MS < last_ms - first_ms - (records - 1) * interval_ms < STEADY_MS:
-            if not timing.sent_unevenly(now_s, int(first_ms), int(last_ms), records):
-                unread.append(offset)
-            continue
-        phase_ms = first_ms - offset * interval_ms
-        if offset == even_stop and -STEADY_MS < phase_ms - even_phase_ms < STEADY_MS:
-            even_records += records
-        else:
-            if even_records:
-                timing.sent_evenly(now_s, even_ms, even_records)
-            even_ms, even_phase_ms, even_records = first_ms, phase_ms, records
-        even_stop = offset + records
-    if even_records:
-        timing.sent_evenly(now_s, even_ms, even_records)
-    if unread:
-        _time_records(buffer, start, unread, timing, now_s)
+    timing.sent(now_s, times)
+    if times.unread:
+        _time_records(buffer, start, list(times.unread), timing, now_s)
 
 
 def _time_records(buffer: Buffer, at: int, offsets: list[int], timing: DeliveryTiming, now_s: float) -> None:

@@ -289,9 +289,9 @@ class Fetcher:
 
     def _take_fetch(self, buffer: bytearray, start: int, stop: int) -> None:
         # Hot path: once for every reply.
-        client = self._client
-        tally = client.tally
-        throttled_ms, error, found = protocol.read_fetch_reply(self._version, buffer, start, stop)
+        client, request, tally = self._client, self._request, self._client.tally
+        assert request is not None  # this is the reply to it
+        throttled_ms, error, found = request.read_reply(buffer, start, stop)
         tally.fetches += 1
         now_s = time.monotonic()
         if throttled_ms:
@@ -310,8 +310,8 @@ class Fetcher:
                     client.set_lasting_error(batch_error)
         if size:
             tally.arrived(now_s, size)
-        if last is not None and len(found) > 1 and self._request is not None:
-            self._request.begin_behind(last)
+        if last is not None and len(found) > 1:
+            request.begin_behind(last)
         if error:
             self._refused(error)
             return

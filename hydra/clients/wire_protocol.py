@@ -121,7 +121,7 @@ class FetchRequest:
     requests before Fetch 11 do not tell it.
     """
 
-    __slots__ = ("_begin", "_head", "_order", "_part_bytes", "_place", "frame")
+    __slots__ = ("_begin", "_head", "_only", "_order", "_part_bytes", "_place", "_topic", "_version", "frame")
 
     def __init__(
         self, client_id: str, version: int, topic: str, parts: Sequence[PartitionTally], max_bytes: int,
@@ -144,6 +144,10 @@ class FetchRequest:
             body += INT32.pack(0) + string(rack.encode())
         self.frame = frame(client_id, FETCH, version, bytes(body))
         head = self._head = len(self.frame) - len(body)
+        self._version = version
+        self._topic = string(topic.encode())
+        self._only = struct.Struct(f">ihii{len(self._topic)}siihqqqiii") if version >= 11 else None
+        """The layout of a reply up to the records of its only partition."""
         self._begin = head + begin
 
     def set_wait(self, wait_max_ms: int, min_bytes: int) -> None:
@@ -156,6 +160,21 @@ class FetchRequest:
         for part in self._order:
             INT64.pack_into(self.frame, place, part.next_offset)
             place += self._part_bytes
+
+    def read_reply(
+        self, buffer: Buffer, start: int, stop: int
+    ) -> tuple[int, int, Sequence[tuple[int, int, int, int, int]]]:
+        """What ``read_fetch_reply`` says of a reply to it."""
+        # Hot path: once for every reply. Most have one partition, and then every field has its place.
+        only = self._only
+        if only is not None and stop - start >= only.size:
+            (throttled_ms, error, _, topics, topic, partitions, partition, code, _, _, _, aborted, replica, size) = (
+                only.unpack_from(buffer, start)
+            )
+            at = start + only.size
+            if topics == partitions == 1 and topic == self._topic and aborted <= 0 <= size == stop - at:
+                return throttled_ms, error, ((partition, code, at, stop, replica),)
+        return read_fetch_reply(self._version, buffer, start, stop)
 
     def begin_behind(self, part: PartitionTally) -> None:
         """Let the partitions take turns: what a full reply had no room for comes first in the next one."""

@@ -15,11 +15,11 @@ from hydra.clients.proven_log import ProvenLog
 from hydra.clients.record_batch import BatchCounter
 from hydra.clients.wire_client import Fetcher, FetchSettings, WireClient
 from hydra.clients.wire_connection import MAX_REPLY_BYTES, loop_for
+from hydra.clients.wire_entrance import Entrance
 from hydra.clients.wire_group import GroupMember, leave_groups, new_membership
 from hydra.clients.wire_leaders import LeaderLookup
 from hydra.clients.wire_membership import Group
 from hydra.endpoints import parse_endpoints
-from hydra.errors import CapacityError
 from hydra.kafka_errors import NOT_LET_IN
 from hydra.options.kafka_access import NO_SECURITY, KafkaAccess
 from hydra.options.order import RunOrder
@@ -63,6 +63,7 @@ class WireSubscriber:
         self._unpaced: list[Fetcher] = []
         """Those that wait for no round."""
         self._next_round_s = 0.0
+        self._entrance = Entrance(len(order.clients) / order.options.client_count)
         self._closed = False
 
     def open(self) -> None:
@@ -87,14 +88,7 @@ class WireSubscriber:
         if self._order.options.group_mode == "group":
             self._join_groups()
             return
-        for number, client in enumerate(self._clients):
-            try:
-                client.connect()
-            except CapacityError as error:
-                raise CapacityError(
-                    f"no file descriptor is left after {number} of {len(self._clients)} clients",
-                    hint="raise the limit (ulimit -n), or use fewer clients per app",
-                ) from error
+        self._entrance.open(self._clients, self._lookup.leaders)
 
     def _join_groups(self) -> None:
         for number, (client, assignment) in enumerate(zip(self._clients, self._order.clients, strict=True)):
@@ -114,9 +108,11 @@ class WireSubscriber:
         """Move all clients on; waits ``timeout_s`` at most when there is nothing to do."""
         if self._closed:
             return
-        if self._idle:
+        if self._idle and not self._entrance.crowded:
             timeout_s = min(timeout_s, self._next_round_s - time.monotonic())
         self._loop.run_once(timeout_s)
+        if self._entrance.crowded and self._entrance.go_on():
+            return
         if self._unpaced:
             _fetch_all(self._unpaced)
         if self._idle:
@@ -128,6 +124,7 @@ class WireSubscriber:
             return
         self._closed = True
         leave_groups(self._members, self._loop)
+        self._entrance.close()
         for client in self._clients:
             client.close()
         self._lookup.close()

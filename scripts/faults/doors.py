@@ -15,7 +15,7 @@ from crc32c import crc32c
 from kafka.record.default_records import DefaultRecordBatchBuilder
 
 import hydra.kafkatest.runtest
-from hydra.accounting.tally import ClientTally
+from hydra.accounting.tally import ClientTally, PartitionTally
 from hydra.cli.main import run
 from hydra.clients import wire_consumer_protocol, wire_group_protocol, wire_produce, wire_protocol
 from hydra.clients.record_batch import CRC_END, BatchCounter
@@ -364,6 +364,11 @@ FETCH = b"".join((
     bytes(4), _I(0), b"\0\0", _I(0), _I(1), _text(b"t"), _I(2),
     *(struct.pack(">ihqqqii", number, 0, 9, 9, 0, 0, -1) + _I(4) + b"abcd" for number in range(2)),
 ))  # fmt: skip
+FETCH_ONE = b"".join((
+    bytes(4), _I(0), b"\0\0", _I(0), _I(1), _text(b"t"), _I(1),
+    struct.pack(">ihqqqii", 0, 0, 9, 9, 0, -1, -1), _I(4), b"abcd",
+))  # fmt: skip
+FETCH_REQUEST = wire_protocol.FetchRequest("c", 11, "t", [PartitionTally(0, 0)], 100)
 PRODUCED = bytes(4) + _I(1) + _text(b"t") + _I(1) + struct.pack(">ihqqq", 0, 0, 5, -1, 0)
 JOINED = bytes(8) + b"\0\0" + _I(3) + _text(b"range") + _text(b"m") + _text(b"m") + _I(1) + _text(b"m") + _I(2) + b"xy"
 SYNCED = bytes(4) + b"\0\0" + _I(40) + b"\0\0" + _I(1) + _text(b"t") + _I(2) + _I(0) + _I(1) + _I(0)
@@ -384,6 +389,7 @@ READERS: tuple[tuple[bytes, Callable[[bytes], object]], ...] = (
     (METADATA, lambda content: wire_protocol.read_metadata(content, 4)),
     (FETCH, lambda content: wire_protocol.read_fetch_reply(11, content, 4, len(content))),
     (FETCH, lambda content: wire_protocol.read_fetch_reply(4, content, 4, len(content))),
+    (FETCH_ONE, lambda content: FETCH_REQUEST.read_reply(content, 4, len(content))),
     (VERSIONS, lambda content: wire_protocol.read_api_versions(content, 4)),
     (OFFSETS, lambda content: wire_protocol.read_list_offsets(content, 4)),
     (PRODUCED, lambda content: wire_produce.read_produce_reply(7, content, 4)),

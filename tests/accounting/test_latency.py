@@ -287,6 +287,19 @@ def test_nothing_arrived():
     assert SpacedLatencies(Spacing(0.001)).fold().fact() == LatencyCounts()
 
 
+@given(RATES, st.lists(st.tuples(st.floats(-0.01, 100), st.sampled_from([1, 2, 75, 2**24, 2**24 + 1])), max_size=9))
+def test_an_arrival_counts_in_two_places_as_it_does_in_each(rate, arrivals):
+    spacing = Spacing(1 / rate)
+    apart, together = ((SpacedLatencies(spacing), SpacedLatencies(spacing, CLIENT_BITS)) for _ in range(2))
+    for lowest_s, records in arrivals:
+        for latencies in apart:
+            latencies.add(lowest_s, records)
+        together[0].add_to_both(together[1], lowest_s, records)
+    for one, other in zip(apart, together, strict=True):
+        assert one._arrivals == other._arrivals
+        assert (one._highest, one.negative) == (other._highest, other.negative)
+
+
 @given(RATES, st.lists(st.tuples(st.floats(-0.01, 10), st.integers(1, 40)), max_size=20), st.integers(0, 20))
 def test_what_was_counted_apart_adds_up(rate, arrivals, cut):
     spacing = Spacing(1 / rate)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import struct
 
@@ -13,8 +14,8 @@ from hypothesis import strategies as st
 
 from hydra.accounting.delivery_latency import DeliveryTiming
 from hydra.accounting.tally import ClientTally
-from hydra.clients.proven_log import STRETCH_BYTES, STRETCHES, TASK_BYTES, ProvenLog
-from hydra.clients.record_batch import HEADER_BYTES, BatchCounter
+from hydra.clients.proven_log import RECENT_CUTS, STRETCH_BYTES, STRETCHES, TASK_BYTES, ProvenLog
+from hydra.clients.record_batch import CRC_END, HEADER_BYTES, BatchCounter
 from hydra.clients.wire_subscriber import WireSubscriber
 from hydra.errors import BrokerError
 from hydra.records.identity import IDENTITY, identity_prefix, run_tag
@@ -297,6 +298,42 @@ def test_one_client_whose_bytes_differ_in_one_bit_is_found_out(bit):
     assert error or head_without_crc
     assert pair.read(2, *BATCHES) == (0, "")
     assert pair.received(2) == [(0, 120)]
+
+
+@pytest.mark.parametrize("bit", range(0, 8 * len(BATCHES[1]), 67))
+def test_what_served_one_client_is_no_proof_of_the_next_one_s_bytes(bit):
+    """Clients that fetch in rounds are served by what the one before found; each is compared all the same."""
+    spoilt = bytearray(BATCHES[1])
+    spoilt[bit // 8] ^= 1 << bit % 8
+    pair = Pair(clients=4)
+    pair.read(0, *BATCHES[:3])
+    assert pair.read(1, *BATCHES[:3]) == (0, "")
+    with contextlib.suppress(BrokerError):  # a magic number that there is none of, or a length below zero
+        pair.read(2, BATCHES[0], bytes(spoilt), BATCHES[2])
+    assert pair.received(2) != [(0, 30)] or bit // 8 < CRC_END  # a leader epoch has no meaning for what is counted
+    assert pair.read(3, *BATCHES[:3]) == (0, "")
+    assert pair.received(3) == [(0, 30)]
+
+
+def test_what_served_a_client_is_looked_up_anew_once_more_is_known():
+    """The end of an answer was no whole batch that is known; then it is."""
+    pair = Pair(clients=4)
+    pair.read(0, *BATCHES[:3])
+    assert pair.read(1, *BATCHES[:4]) == (1, "")
+    assert pair.read(2, *BATCHES[:4]) == (0, "")
+    assert pair.read(3, *BATCHES[:3], BATCHES[3][:-1]) == (0, "")
+    assert [pair.received(number) for number in range(4)] == [[(0, 30)], [(0, 40)], [(0, 40)], [(0, 30)]]
+
+
+def test_what_served_clients_is_bounded():
+    pair = Pair(clients=2)
+    for number in range(2 * RECENT_CUTS):
+        pair.read(0, run_of(10 * number, 10))
+    for number in range(2 * RECENT_CUTS):
+        assert pair.read(1, run_of(10 * number, 10)) == (0, "")
+        assert len(pair.log.of(0)._recent) <= RECENT_CUTS
+    pair.log.clear()
+    assert not pair.log.of(0)._recent
 
 
 def test_other_batches_at_the_same_offsets_are_found_whoever_comes_first():
