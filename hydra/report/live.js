@@ -145,6 +145,8 @@
     if (!picture || document.hidden) return;
     byId("phase").textContent = picture.over ? "Over" : picture.phase || "starting";
     byId("detail").textContent = picture.over ? "The result is where the run was started." : picture.detail;
+    byId("limit").hidden = !picture.limit_so_far;
+    byId("limit").textContent = `Limit so far: ${picture.limit_so_far}`;
     byId("heading").textContent = picture.plan ? picture.plan.heading : "";
     document.title = `Hydra: ${picture.over ? "over" : picture.phase}`;
     const end_s = Math.max(1, picture.plan ? picture.plan.duration_s : 0, ...picture.moments.map((m) => m.elapsed_s));
