@@ -43,6 +43,17 @@ def second(number):
     return dataclasses.replace(COUNTS, elapsed_s=float(number), sent=1000 * number, delivered=10_000 * number - 1000)
 
 
+LABELS_STAND_BESIDE = """
+[...document.querySelectorAll('svg.live')].every(plot => {
+  const box = plot.getBoundingClientRect(), figure = plot.parentElement.getBoundingClientRect();
+  const labels = [...plot.parentElement.querySelectorAll('.axis:not(.limit)')].map(l => l.getBoundingClientRect());
+  const within = (l) => l.left >= figure.left && l.right <= figure.right && l.bottom <= figure.bottom;
+  return labels.length >= 3 && labels.every(l => within(l) && (l.right <= box.left || l.top >= box.bottom));
+})
+"""
+"""Every label of an axis stands beside its plot, where no line runs through it."""
+
+
 def test_what_is_counted_is_shown_and_nobody_else_is_asked(look_at, server, history):
     history.begin(PLAN)
     history.phase("sending", "")
@@ -61,14 +72,11 @@ def test_what_is_counted_is_shown_and_nobody_else_is_asked(look_at, server, hist
         assert await opened.run(card("records/s sent")) == "1,000 of 1,000"
         assert await opened.run(card("time left")) == "57 s"
         assert await opened.run("document.querySelectorAll('#latency path.limit').length") == 1
-        # Every label of an axis stands within its plot.
-        assert await opened.run(
-            "[...document.querySelectorAll('svg.live')].every(plot => {"
-            " const box = plot.getBoundingClientRect();"
-            " const labels = [...plot.parentElement.querySelectorAll('.axis')].map(l => l.getBoundingClientRect());"
-            " return labels.length >= 4 && labels.every(l => l.top >= box.top - 20 && l.bottom <= box.bottom + 1"
-            " && l.left >= box.left && l.right <= box.right)})"
-        )
+        assert await opened.run(LABELS_STAND_BESIDE)
+        ticks = "[...document.querySelectorAll('#%s ~ .axis, #%s ~ * ~ .axis')].map(l => l.textContent)"
+        assert await opened.run(ticks % ("rates", "rates")) == ["0", "200", "400", "600", "800", "1K", "60 s"]
+        latencies = ["1", "2", "5", "10", "20", "50", "e2e_p99<50ms", "60 s"]
+        assert await opened.run(ticks % ("latency", "latency")) == latencies
         limit = "document.getElementById('limit')"
         assert await opened.run(f"{limit}.textContent") == f"Limit so far: {HOSTILE}: 2,000 to 4,000 records/s"
         assert await opened.run(f"{limit}.offsetParent !== null")
@@ -81,6 +89,11 @@ def test_what_is_counted_is_shown_and_nobody_else_is_asked(look_at, server, hist
         await opened.look(width=400, dark=True)
         await opened.until("innerWidth === 400", "the page is narrow")
         assert await opened.run("document.documentElement.scrollWidth <= 400")
+        assert await opened.run(LABELS_STAND_BESIDE)
+        history.begin(PLAN)
+        history.counts(dataclasses.replace(COUNTS, backlog=0))
+        await opened.until(f"{card('backlog')} === '0'", "another run is shown")
+        assert await opened.run(ticks % ("backlog", "backlog")) == ["0", "0.2", "0.4", "0.6", "0.8", "1", "60 s"]
         return opened.requests, opened.complaints
 
     requests, complaints = look_at(server.url, scenario)
