@@ -1,5 +1,6 @@
 """``--ui`` and ``--metrics_port`` of a command: what is served while it runs, and that nothing is once it is over."""
 
+import json
 import re
 import urllib.error
 import urllib.request
@@ -59,3 +60,23 @@ def test_the_page_and_the_metrics_are_served_while_a_command_runs(call, served):
 def test_nothing_is_served_that_was_not_asked_for(call, served):
     assert call("kafka", "--clients=10")[0] == 0
     assert (served["links"], served["under_way"]) == ([], [""])
+
+
+def test_a_search_tells_its_page_between_what_its_limit_lies(call, stand_in, monkeypatch):
+    """What is in the first event of a page that is opened while a run goes on."""
+    stand_in.result, seen, run_test = result("pass"), [], stand_in.run_test
+
+    def look(self):
+        (run,) = runs_under_way()
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
+            f"{run.url}pictures", timeout=10
+        ) as reply:
+            seen.append(json.loads(reply.readline().removeprefix(b"data: "))["limit_so_far"])
+        run_test(self)
+
+    monkeypatch.setattr(stand_in, "run_test", look)
+    monkeypatch.setattr(stand_in, "set_options", lambda _self, _options: None, raising=False)
+    monkeypatch.setattr(stand_in, "scale_sub_app", lambda _self: None, raising=False)
+    code, _out, err = call("kafka", "maxrate", "--clients=10", "--max_runs=2", "--ui")
+    assert code == 3, err
+    assert seen == ["", "highest rate for 10 clients: at least 1,000 records/s"]
