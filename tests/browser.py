@@ -30,6 +30,31 @@ TRACES = (
 """The traces of a plot, by the plot's id."""
 
 
+UNREADABLE = """
+(() => {
+  const found = [];
+  for (const plot of document.querySelectorAll('.js-plotly-plot')) {
+    const texts = [...plot.querySelectorAll('.xtick text, .ytick text, .xtitle, .ytitle, .legendtext')];
+    const boxes = texts.map(t => t.getBoundingClientRect());
+    const isSlanted = (text) => /rotate\\([^0]/.test(text.getAttribute('transform') || '');
+    const isTick = (text, axis) => text.closest(`.${axis}tick`);
+    boxes.forEach((a, i) => boxes.slice(i + 1).forEach((b, j) => {
+      if (isTick(texts[i], 'x') && isTick(texts[i + 1 + j], isSlanted(texts[i]) ? 'x' : 'y')) return;
+      const wide = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+      const high = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+      if (wide > 1 && high > 4) found.push(`${plot.id}: ${texts[i].textContent} and ${texts[i + 1 + j].textContent}`);
+    }));
+    if ([...plot.querySelectorAll('.legend .scrollbar')].some(bar => Number(bar.getAttribute('height')) > 0))
+      found.push(`${plot.id}: the legend is cut off`);
+  }
+  return found;
+})()
+"""
+"""Texts of plots that lie on each other, and legends that show only a part of their names.
+
+Where the axes meet, the first number of the one may touch that of the other; of slanted texts only the boxes touch."""
+
+
 def find_chromium() -> str | None:
     """Debian's package, or one under a name of its other builds; None where there is none."""
     return next(

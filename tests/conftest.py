@@ -52,6 +52,7 @@ TOGETHER = {
         "kafkatest/test_clean.py",
         "kafkatest/test_command.py",
         "kafkatest/test_kubernetes.py",
+        "kafkatest/test_metrics_watch.py",
     ),
     "stack 2": (
         "kafkatest/test_faulty_drivers.py",

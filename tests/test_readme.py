@@ -22,6 +22,7 @@ from hydra.options.options import OPTION_KINDS, Options, parse_option
 from hydra.options.thresholds import METRICS
 from hydra.report.text import MEANINGS
 from hydra.sweep.plan_file import read_plan_file
+from tests.samples import latencies, result, run
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -266,3 +267,21 @@ def test_examples_of_settings_plans_and_python_are_valid(path, tmp_path):
     for block in code_blocks(path, "python"):
         methods = set(re.findall(r"\brunner\.(\w+)", ast.unparse(ast.parse(block))))
         assert {method for method in methods if not hasattr(RunTestKAFKA, method)} <= {"record"}
+
+
+def test_the_quoted_result_has_every_line_that_is_printed(capsys):
+    """Of a run in which all was measured and nothing went wrong: its rows, and the lines below its latencies."""
+    from hydra.cli.show_results import print_record
+
+    made = result("pass", clients=20)
+    made = dataclasses.replace(made, latency=dataclasses.replace(made.latency, ack=latencies(1.0, 1000)))
+    print_record(run(Options(total_sub_apps=2, clients_per_app=10), made))
+    printed, _, _ = capsys.readouterr().out.partition("RES = ")
+    quoted = next(block for block in code_blocks(ROOT / "README.md", "") if block.startswith("PASS  20 clients"))
+
+    def labels(text: str) -> set[str]:
+        return {words[0].strip() for line in text.splitlines() if (words := re.split(r": |  +", line.strip()))}
+
+    rows = labels(printed) & {*MEANINGS, "end to end", "service", "p99 of clients", "ack latency", "limit"}
+    assert {"ack latency", "p99 of clients", "packet_tx"} <= rows
+    assert rows <= labels(quoted)

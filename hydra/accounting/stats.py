@@ -216,6 +216,9 @@ class PublisherSample:
     """None for a task on the controller's machine, which is looked at as a whole."""
     ack: LatencyCounts = field(default_factory=LatencyCounts)
     """How long the records waited for their acks that were acked since the sample before; see ``PublisherStats``."""
+    lag: LatencyCounts = field(default_factory=LatencyCounts)
+    """How far behind its intended time each record was that was handed over since the sample before. Counted in the
+    result; empty while the run goes on."""
 
 
 @dataclass(frozen=True)

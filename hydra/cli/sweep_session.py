@@ -143,7 +143,7 @@ def _measure(folder: SweepFolder, outputs: Outputs, watch: Watch) -> int:
             progress.note(line)
         progress.note(f"results go to {folder.path}; an interruption costs the point that runs (--resume)")
         try:
-            SweepRunner(measure, folder, MonotonicClock(), progress).run(folder.sweep)
+            SweepRunner(measure, folder, MonotonicClock(), progress, watch.limit_so_far).run(folder.sweep)
         except BaseException:
             progress.hide()
             with contextlib.suppress(HydraError):  # the user has to hear of what ended the sweep

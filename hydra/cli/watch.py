@@ -46,6 +46,11 @@ class Watch:
         if self.history is not None:
             self.history.measured(measured_run(record, common))
 
+    def limit_so_far(self, text: str) -> None:
+        """What a search knows by now of the limit that it looks for."""
+        if self.history is not None:
+            self.history.limit_so_far(text)
+
     def finish(self, saved: SavedRecord) -> None:
         """The results are there: whoever has the page open gets their report."""
         if self.history is None:

@@ -118,16 +118,17 @@ def _named(run: RunUnderWay) -> str:
 
 def follow(told: Iterable[LivePicture], display: Display) -> bool:
     """Show one picture after the other: what is new in each. Returns whether the last one said that it is over."""
-    shown_s, shown_runs = -1.0, None
+    shown_s, shown_runs = -1.0, -1
     seen: frozenset[LiveEvent] | None = None
     for picture in told:
         notes = [event.text for event in picture.events if event.kind == "note" and event not in (seen or ())]
         runs = [f"{run.label}: {run.verdict}{run.limit and f' (limit: {run.limit})'}" for run in picture.runs]
         for line in notes if seen is not None else notes[-FORMER:]:
             display.note(line)
-        for line in runs[shown_runs:] if shown_runs is not None else runs[-FORMER:]:
+        new_runs = FORMER if shown_runs < 0 else picture.runs_over - shown_runs
+        for line in runs[max(0, len(runs) - new_runs) :]:
             display.note(line)
-        seen, shown_runs = frozenset(picture.events), len(runs)
+        seen, shown_runs = frozenset(picture.events), picture.runs_over
         if picture.over:
             return True
         display.phase(picture.phase or "starting", picture.detail)

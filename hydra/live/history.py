@@ -80,6 +80,10 @@ class LivePicture:
     """Nothing more comes."""
     report: bool
     """Its report can be fetched."""
+    runs_over: int = 0
+    """How many runs are over: ``runs`` has the newest of them."""
+    limit_so_far: str = ""
+    """Between what a search has the limit that it looks for; empty where nothing is known."""
 
 
 class LiveHistory:
@@ -100,6 +104,8 @@ class LiveHistory:
         self._spacing_s = 1.0
         self._events: deque[LiveEvent] = deque(maxlen=MAX_EVENTS)
         self._runs: deque[MeasuredRun] = deque(maxlen=MAX_RUNS)
+        self._runs_over = 0
+        self._limit_so_far = ""
         self._over = False
         self.report: bytes | None = None
         """The page that the run becomes; there when it is over, if anybody watched it."""
@@ -141,6 +147,13 @@ class LiveHistory:
         """A run of a sweep or search is over."""
         with self._changed:
             self._runs.append(run)
+            self._runs_over += 1
+            self._change()
+
+    def limit_so_far(self, text: str) -> None:
+        """What a search knows by now."""
+        with self._changed:
+            self._limit_so_far = text
             self._change()
 
     def finish(self, report: bytes | None = None) -> None:
@@ -175,6 +188,8 @@ class LiveHistory:
             runs=tuple(self._runs),
             over=self._over,
             report=self.report is not None,
+            runs_over=self._runs_over,
+            limit_so_far=self._limit_so_far,
         )
 
     def _change(self) -> None:

@@ -31,7 +31,7 @@ def openmetrics(picture: LivePicture) -> str:
     lines = list(_samples(_Family("hydra", "info", "The harness."), [("_info", {"version": __version__}, 1)]))
     states = [("", {"hydra_phase": phase}, int(phase == picture.phase)) for phase in PHASES]
     lines += _samples(_Family("hydra_phase", "stateset", "What the run is doing."), states)
-    lines += _one("hydra_runs", "counter", "Runs of a sweep or search that are over.", len(picture.runs))
+    lines += _one("hydra_runs", "counter", "Runs of a sweep or search that are over.", picture.runs_over)
     if picture.plan is not None:
         lines += _one("hydra_asked_rate", "gauge", "Records per second asked for.", picture.plan.rate_per_s)
     if picture.moments:

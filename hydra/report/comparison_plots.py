@@ -70,7 +70,7 @@ def _differences(name: str, rows: Sequence[tuple[str, MetricChange]], *, toleran
         y={
             "title": _Y_TITLE if any(" x " in label for label in labels) else "",
             "type": "category",
-            "autorange": "reversed",
+            "range": [len(kept) - 0.5, -0.5],  # the first one on top, and no blank rows around them
             "categoryorder": "array",
             "categoryarray": labels,
         },

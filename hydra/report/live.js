@@ -2,9 +2,10 @@
 (() => {
   const byId = (id) => document.getElementById(id);
   const SVG = "http://www.w3.org/2000/svg";
-  const WIDTH = 600, HEIGHT = 240, LINES = 4;
+  const WIDTH = 600, HEIGHT = 240, LINES = 6;
   const text = (value, digits = 3) => value == null ? "–" : Number(value.toPrecision(digits)).toLocaleString("en");
   const whole = (value) => value == null ? "–" : Math.round(value).toLocaleString("en");
+  const compact = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
   const element = (name, content, className) => {
     const made = document.createElement(name);
     if (content != null) made.textContent = content;
@@ -43,11 +44,27 @@
     };
   };
 
+  // Round numbers for grid lines, LINES at most: multiples of one step; on a logarithmic axis 1, 2, 5, 10, 20 and so on.
+  const ticksOf = (low, high, log) => {
+    const found = [];
+    if (!log) {
+      const power = 10 ** Math.floor(Math.log10(high / LINES));
+      const step = [1, 2, 5, 10].map((digit) => digit * power).find((each) => each * LINES >= high);
+      for (let count = 0; count * step <= high; count++) found.push(count * step);
+      return found;
+    }
+    for (let power = Math.floor(Math.log10(low)); 10 ** power <= high; power++) {
+      for (const digit of [1, 2, 5]) found.push(digit * 10 ** power);
+    }
+    const shown = found.filter((value) => value >= low && value <= high);
+    return shown.filter((_, index) => index % Math.ceil(shown.length / LINES) === 0);
+  };
+
   const drawPlot = (id, plot, moments, end_s) => {
     const place = byId(id);
     const values = Object.values(plot.lines).flat().filter((value) => value != null && (!plot.log || value > 0));
     for (const [, limit] of plot.limits || []) values.push(limit);
-    let high = Math.max(plot.top || 0, ...values, plot.log ? 1 : 1e-9) * 1.1;
+    let high = Math.max(plot.top || 0, ...values, 1) * 1.1;
     let low = plot.log ? Math.min(...values, high) / 1.5 : 0;
     const scale = plot.log ? Math.log : (value) => value;
     const y = (value) => HEIGHT * (1 - (scale(Math.max(value, low || 0)) - scale(low)) / (scale(high) - scale(low)));
@@ -68,12 +85,9 @@
       made.style.top = `${above + drawn.height * top / HEIGHT}px`;
       box.append(made);
     };
-    for (let line = 0; line < LINES; line++) {
-      const at = HEIGHT * (line + 1) / LINES;
-      const share = 1 - (line + 1) / LINES;
-      const value = plot.log ? Math.exp(scale(low) + share * (scale(high) - scale(low))) : low + share * (high - low);
-      path(`M0 ${at}H${WIDTH}`, "grid");
-      if (values.length) label(at, text(value));
+    for (const value of values.length ? ticksOf(low, high, plot.log) : []) {
+      path(`M0 ${y(value)}H${WIDTH}`, "grid");
+      label(y(value), compact.format(value));
     }
     for (const [, limit, name] of plot.limits || []) {
       path(`M0 ${y(limit)}H${WIDTH}`, "limit");
@@ -145,6 +159,8 @@
     if (!picture || document.hidden) return;
     byId("phase").textContent = picture.over ? "Over" : picture.phase || "starting";
     byId("detail").textContent = picture.over ? "The result is where the run was started." : picture.detail;
+    byId("limit").hidden = !picture.limit_so_far;
+    byId("limit").textContent = `Limit so far: ${picture.limit_so_far}`;
     byId("heading").textContent = picture.plan ? picture.plan.heading : "";
     document.title = `Hydra: ${picture.over ? "over" : picture.phase}`;
     const end_s = Math.max(1, picture.plan ? picture.plan.duration_s : 0, ...picture.moments.map((m) => m.elapsed_s));

@@ -1,8 +1,7 @@
 """A run in the keys of the OpenMessaging Benchmark's result file (its class ``TestResult``), for scripts that read it.
 
-Latencies are in milliseconds, the publisher's delay in microseconds, as there. What Hydra does not measure has an empty
-list, or no key: percentiles of the delay over time, and the latency of acks (``publishLatency...``) where they were not
-timed.
+Latencies are in milliseconds, the publisher's delay in microseconds, as there. What was not measured has an empty list,
+or no key: the latency of acks (``publishLatency...``) where they were not timed.
 """
 
 from __future__ import annotations
@@ -74,24 +73,24 @@ def _over_time(record: RunRecord) -> dict[str, object]:
         "publishErrorRate": [failed_per_s for _ in spans],  # of the whole run: when they failed is not noted
         "consumeRate": [sum(point.delivered for point in span) / length_s for length_s, span in spans],
         "backlog": [span[-1].backlog for _, span in spans],
-        "publishDelayLatencyMax": [round(1000 * max(each.publisher_lag_max_ms for each in span)) for _, span in spans],
     }
     received = [(each.at_s, each.e2e) for stats in record.evidence.subscribers for each in stats.samples]
-    acks = [(each.at_s, each.ack) for each in (publisher.samples if publisher is not None else ()) if each.ack.counts]
-    found |= _curves("endToEndLatency", _latencies_over_time(received, len(spans)))
+    sent = publisher.samples if publisher is not None else ()
+    acks = [(each.at_s, each.ack) for each in sent if each.ack.counts]
+    delays = [(each.at_s, each.lag) for each in sent if each.lag.counts]
+    found |= _curves("endToEndLatency", _latencies_over_time(received, len(spans)), unit_us=1000.0)
     # Nobody timed acks, which is not that they took no time.
-    found |= _curves("publishLatency", _latencies_over_time(acks, len(spans)) if acks else [])
-    for name in ("Avg", *(f"{digits}pct" for digits in PERCENTS)):
-        found[f"publishDelayLatency{name}"] = []
+    found |= _curves("publishLatency", _latencies_over_time(acks, len(spans)) if acks else [], unit_us=1000.0)
+    found |= _curves("publishDelayLatency", _latencies_over_time(delays, len(spans)) if delays else [], unit_us=1.0)
     return found
 
 
-def _curves(name: str, latencies: Sequence[LatencyHistogram]) -> dict[str, object]:
-    """A value in milliseconds for each 10 s."""
-    found: dict[str, object] = {f"{name}Avg": [_mean_us(each) / 1000 for each in latencies]}
+def _curves(name: str, latencies: Sequence[LatencyHistogram], *, unit_us: float) -> dict[str, object]:
+    """A value for each 10 s."""
+    found: dict[str, object] = {f"{name}Avg": [_mean_us(each) / unit_us for each in latencies]}
     for digits, percent in PERCENTS.items():
-        found[f"{name}{digits}pct"] = [each.percentiles_us([percent])[0] / 1000 for each in latencies]
-    found[f"{name}Max"] = [each.max_us / 1000 for each in latencies]
+        found[f"{name}{digits}pct"] = [_in_unit(each.percentiles_us([percent])[0], unit_us) for each in latencies]
+    found[f"{name}Max"] = [_in_unit(each.max_us, unit_us) for each in latencies]
     return found
 
 
@@ -127,14 +126,19 @@ def _aggregated(name: str, histogram: LatencyHistogram, *, unit_us: float) -> di
         return found
     values = histogram.percentiles_us(PERCENTS.values())
     for digits, value_us in zip(PERCENTS, values, strict=True):
-        found[f"aggregated{name}{digits}pct"] = value_us / unit_us
+        found[f"aggregated{name}{digits}pct"] = _in_unit(value_us, unit_us)
     found[f"aggregated{name}Avg"] = _mean_us(histogram) / unit_us
-    found[f"aggregated{name}Max"] = histogram.max_us / unit_us
+    found[f"aggregated{name}Max"] = _in_unit(histogram.max_us, unit_us)
     curve = histogram.percentiles_us(QUANTILES)
     found[f"aggregated{name}Quantiles"] = {
         str(percent): value_us / unit_us for percent, value_us in zip(QUANTILES, curve, strict=True)
     }
     return found
+
+
+def _in_unit(value_us: int, unit_us: float) -> float:
+    """The value in a unit of so many microseconds; microseconds are whole numbers, as there."""
+    return value_us if unit_us == 1 else value_us / unit_us
 
 
 def _mean_us(histogram: LatencyHistogram) -> float:

@@ -33,6 +33,9 @@ LOWEST_MS = 0.001
 MAX_NAME_PART = 36
 """Characters of a part of a line's name, such as ``linger_ms = 5``."""
 
+CATEGORY_STANDOFF = 10
+"""Pixels between the title of an axis and the names of its categories."""
+
 TX_AXIS = "Average Tx Rate [pps]"
 
 SEED_PLOTS: Mapping[str, tuple[str, str, str]] = {
@@ -60,7 +63,16 @@ def short_name(name: str) -> str:
 COMMON_LAYOUT: Mapping[str, object] = {
     "xaxis": {"automargin": True, "zeroline": False},
     "yaxis": {"automargin": True, "rangemode": "tozero"},
-    "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 0, "yref": "container", "yanchor": "bottom"},
+    "legend": {
+        "orientation": "h",
+        "x": 0,
+        "xref": "container",
+        "xanchor": "left",
+        "y": 0,
+        "yref": "container",
+        "yanchor": "bottom",
+        "maxheight": 0.6,
+    },
     "margin": {"l": 56, "r": 16, "t": 44, "b": 48},
     "modebar": {"bgcolor": "rgba(0,0,0,0)"},
     "font": {"family": "system-ui, sans-serif", "size": 13},
@@ -79,10 +91,16 @@ def figure(traces: Iterable[Trace], *, title: str, x: Trace, y: Trace, **layout:
         "data": list(traces),
         "layout": {
             "title": {"text": text(title), "x": 0.01, "xref": "container", "xanchor": "left", "font": {"size": 16}},
-            **{name: {**axis, "title": {"text": text(axis["title"]), "font": {"size": 13}}} for name, axis in axes},
+            **{name: {**axis, "title": _axis_title(axis)} for name, axis in axes},
             **layout,
         },
     }
+
+
+def _axis_title(axis: Trace) -> Trace:
+    """The title of an axis; beside categories it keeps away from their names, which may be long."""
+    made: Trace = {"text": text(axis["title"]), "font": {"size": 13}}
+    return {**made, "standoff": CATEGORY_STANDOFF} if axis.get("type") == "category" else made
 
 
 def colour(index: int) -> str:

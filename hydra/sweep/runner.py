@@ -21,7 +21,7 @@ from hydra.sweep.counted_runs import unjudged_reason
 from hydra.sweep.folder import SweepFolder
 from hydra.sweep.plan import CLIENTS, SweepPlan, SweepPoint, changes_text, format_value, seconds_left, with_changes
 from hydra.sweep.record import PointRecord, SearchResult, SweepRecord, compact_run
-from hydra.sweep.search import SearchAnswer, SearchRange, SearchTrial, classify_run, next_step
+from hydra.sweep.search import SearchAnswer, SearchRange, SearchTrial, classify_run, limit_so_far, next_step
 from hydra.sweep.tuning import TUNING_METRIC, TUNING_UNIT, TuningResult, TuningTrial, next_setting, tuning_cost
 
 if TYPE_CHECKING:
@@ -44,15 +44,22 @@ class SweepRunner:
         folder: keeps the points; those that it holds already are not measured again.
         clock: for the time that a point takes.
         progress: shows where the sweep is.
+        tell_limit: is told what a search knows of its limit, as often as there is something.
     """
 
     def __init__(
-        self, measure: Callable[[Options], RunRecord], folder: SweepFolder, clock: Clock, progress: Progress
+        self,
+        measure: Callable[[Options], RunRecord],
+        folder: SweepFolder,
+        clock: Clock,
+        progress: Progress,
+        tell_limit: Callable[[str], None] = lambda _text: None,
     ) -> None:
         self._measure_run = measure
         self._folder = folder
         self._clock = clock
         self._progress = progress
+        self._tell_limit = tell_limit
         usable = ((number, record.without_unmeasured()) for number, record in folder.finished().items())
         self._finished = {number: record for number, record in usable if record.runs}
         """By number, with the runs so far. A run without a result counts, unless the stack was unusable."""
@@ -106,6 +113,8 @@ class SweepRunner:
     def _find_limit(self, limit: LimitSearch) -> SearchAnswer:
         while True:
             trials = [trial for record in self._records() if (trial := limit.trial(record)) is not None]
+            if trials:
+                self._tell_limit(f"{limit.question}: {limit_so_far(trials, unit=limit.unit)}")
             step = next_step(trials, limit.within)
             if isinstance(step, SearchAnswer):
                 return step

@@ -275,6 +275,19 @@ def interval_text(interval: tuple[float, float]) -> str:
     return f"{low:,.10g} to {high:,.10g}"
 
 
+def limit_so_far(trials: Sequence[SearchTrial], *, unit: str) -> str:
+    """Between which values the limit lies by the trials so far, in words; there is one trial at least."""
+    best, above = _bracket(trials)
+    if above is None:
+        return f"at least {best:,.10g} {unit}"
+    limited_by, _ = _limit(trials, above)
+    if limited_by == "broker":
+        return f"below {above:,.10g} {unit}" if best is None else f"{best:,.10g} to {above:,.10g} {unit}"
+    least = "not known" if best is None else f"at least {best:,.10g} {unit}"
+    why = "there was no answer" if limited_by == "unknown" else f"the limit was {LIMIT_WORDS[limited_by]}"
+    return f"{least}; at {above:,.10g} {why}"
+
+
 def answer_sentence(answer: SearchAnswer, *, unit: str) -> str:
     """The answer in words; ``unit`` is that of the values, such as ``records/s``."""
     runs = f"{answer.trials} runs"

@@ -8,16 +8,11 @@ from __future__ import annotations
 import logging
 import queue
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from hydra import __version__
-from hydra.accounting.latency import (
-    SAMPLE_BITS,
-    LatencyCounts,
-    LatencyHistogram,
-    SpacedLatencies,
-    Spacing,
-    bucket_end,
-)
+from hydra.accounting.latency import SAMPLE_BITS, LatencyCounts, LatencyHistogram, SpacedLatencies, Spacing
+from hydra.accounting.sample_latencies import UnfoldedSamples, coarser
 from hydra.accounting.stats import HostTraffic, ProcessUsage, PublisherSample, PublisherStats, PublisherStatus
 from hydra.clients.protocols import (
     AckCount,
@@ -83,7 +78,9 @@ class PublisherRun:
         self._error = ""
         self._attempted = 0
         self._queue_full = 0
-        self._lag = SpacedLatencies(Spacing(self.plan.interval_s))
+        self._spacing = Spacing(self.plan.interval_s)
+        self._lag, self._sample_lag = SpacedLatencies(self._spacing), SpacedLatencies(self._spacing)
+        self._unfolded = UnfoldedSamples(self._put_lag)
         self._take_ack_latencies = driver.take_ack_latencies if isinstance(driver, TimedPublisher) else LatencyHistogram
         self._ack_latencies = LatencyHistogram()
         self._lag_max_s = 0.0
@@ -166,7 +163,7 @@ class PublisherRun:
         # A record's lag ends when the whole batch that was due with it has been handed to the driver.
         elapsed_s = self._clock.now_s() - self._started_s
         if self._attempted > first:
-            self._lag.add(elapsed_s - self.plan.intended_s(self._attempted - 1), self._attempted - first)
+            self._sample_lag.add(elapsed_s - self.plan.intended_s(self._attempted - 1), self._attempted - first)
         lag_s = elapsed_s - self.plan.intended_s(first)
         self._lag_max_s = max(self._lag_max_s, lag_s)
         self._sample_lag_max_s = max(self._sample_lag_max_s, lag_s)
@@ -192,11 +189,22 @@ class PublisherRun:
                 rss_bytes=used.rss_bytes,
                 lag_max_s=self._sample_lag_max_s,
                 host_cpu=used.host_cpu,
-                ack=_coarser(acked, SAMPLE_BITS),
+                ack=coarser(acked, SAMPLE_BITS),
             )
         )
         self._sample_lag_max_s = 0.0
+        self._unfolded.add(len(self._samples) - 1, self._take_sample_lag())
+        self._unfolded.bound()
         self._lag.settle(KEPT_ARRIVALS)
+
+    def _take_sample_lag(self) -> SpacedLatencies:
+        """How far records were behind since the last call; from now on it is among the whole run's."""
+        lag, self._sample_lag = self._sample_lag, SpacedLatencies(self._spacing)
+        self._lag.take(lag)
+        return lag
+
+    def _put_lag(self, number: int, lag: LatencyCounts) -> None:
+        self._samples[number] = replace(self._samples[number], lag=lag)
 
     def _flush(self) -> None:
         self._phase = "flushing"
@@ -230,6 +238,8 @@ class PublisherRun:
         return stats
 
     def _stats(self, task_id: str, usage: ProcessUsage, traffic: HostTraffic) -> PublisherStats:
+        self._take_sample_lag()
+        self._unfolded.fold_all()
         outcomes = self._driver.outcomes()
         acked = sum(_size(part.acked) for part in outcomes)
         failed = sum(_size(part.failed) for part in outcomes)
@@ -264,15 +274,6 @@ class PublisherRun:
     def close(self) -> None:
         """Let go of the client."""
         self._driver.close()
-
-
-def _coarser(histogram: LatencyCounts, bits: int) -> LatencyCounts:
-    """The same latencies in the wider buckets of fewer bits: each of them holds whole buckets of more."""
-    found = LatencyHistogram(bits)
-    for bucket, count in zip(histogram.buckets, histogram.counts, strict=True):
-        found.add(bucket_end(bucket, histogram.bits) - 1, count)
-    found.max_us, found.negative = histogram.max_us, histogram.negative
-    return found.fact()
 
 
 def _size(intervals: tuple[tuple[int, int], ...]) -> int:

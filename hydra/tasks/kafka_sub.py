@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from hydra import __version__
 from hydra.accounting.delivery_latency import DeliveryTiming
-from hydra.accounting.latency import SAMPLE_BITS, LatencyCounts, SpacedLatencies, merged
+from hydra.accounting.latency import SAMPLE_BITS, LatencyCounts, merged
+from hydra.accounting.sample_latencies import UnfoldedSamples
 from hydra.accounting.stats import HostTraffic, ProcessUsage, SubscriberSample, SubscriberStats, SubscriberStatus
 from hydra.accounting.tally import ClientTally
 from hydra.clients.protocols import SubscriberDriver, subscriber_driver
@@ -30,10 +31,6 @@ from hydra.signals.messages import (
 )
 from hydra.tasks.host import host_traffic, process_reader, process_usage, read_clock, read_usage
 from hydra.tasks.task import REPLY_TIMEOUT_S, STATS_TIMEOUT_S, MainThreadExecutor, TaskPlace
-
-MAX_UNFOLDED, MAX_UNFOLDED_ARRIVALS = 120, 131_072
-"""Samples, and different arrivals in them, whose latencies are folded only when the stats are asked for, so that it
-takes no time from what arrives."""
 
 KEPT_CLIENT_ARRIVALS, KEPT_TASK_ARRIVALS = 256, 512
 """So many different arrivals of a client, about 25 KiB, are kept as they came, and so many for each client among those
@@ -69,9 +66,7 @@ class SubscriberRun:
         self._start_s = 0.0
         self._next_sample_s = float("inf")
         self._samples: list[SubscriberSample] = []
-        self._unfolded: dict[int, SpacedLatencies] = {}
-        """By the number of the sample that they are of, the oldest first."""
-        self._unfolded_arrivals = 0
+        self._unfolded = UnfoldedSamples(self._put_latencies)
         self._settle_due_s = 0.0
         self._settle_turn = 0
         self._last_stats: bytes | None = None
@@ -92,7 +87,6 @@ class SubscriberRun:
         self._start_s = self._next_sample_s = start.start_s
         self._samples.clear()
         self._unfolded.clear()
-        self._unfolded_arrivals = 0
 
     def poll(self, timeout_s: float) -> None:
         """Move all clients on; waits ``timeout_s`` at most."""
@@ -113,9 +107,7 @@ class SubscriberRun:
         if self._timing is not None and self._unpaced is not None:
             sample = self._timing.take_sample()
             sample.take(self._unpaced.take_sample())
-            self._unfolded[len(self._samples)] = sample
-            self._unfolded_arrivals += len(sample)
-        self._bound_memory()
+            self._unfolded.add(len(self._samples), sample)
         self._samples.append(
             SubscriberSample(
                 at_s=at_s,
@@ -130,12 +122,12 @@ class SubscriberRun:
                 host_cpu=used.host_cpu,
             )
         )
+        self._bound_memory()
         self._next_sample_s = self._start_s + self.order.next_sample_s(at_s)
 
     def _bound_memory(self) -> None:
         """Have latencies go into buckets where there are very many: about as many as came in this second."""
-        if len(self._unfolded) > MAX_UNFOLDED or self._unfolded_arrivals > MAX_UNFOLDED_ARRIVALS:
-            self._fold_oldest()
+        self._unfolded.bound()
         self._settle(self._driver.tallies, 2)  # where there were too few turns
 
     def _settle_some(self) -> None:
@@ -151,21 +143,15 @@ class SubscriberRun:
             if tally.latencies is not None:
                 tally.latencies.settle(times * KEPT_CLIENT_ARRIVALS, most)
 
-    def _fold_oldest(self) -> None:
-        self._fold(next(iter(self._unfolded)))
-
-    def _fold(self, number: int) -> None:
-        sample = self._unfolded.pop(number)
-        self._unfolded_arrivals -= len(sample)
-        folded = sample.fold(SAMPLE_BITS).fact()
-        self._samples[number] = replace(self._samples[number], e2e=folded)
+    def _put_latencies(self, number: int, latencies: LatencyCounts) -> None:
+        self._samples[number] = replace(self._samples[number], e2e=latencies)
 
     def _last_sample(self, question: StatusQuestion) -> SubscriberSample | None:
         last = len(self._samples) - 1
         if last < 0 or not question.sample:
             return None
         if question.latencies and last in self._unfolded:
-            self._fold(last)
+            self._unfolded.fold(last)
         return self._samples[last]
 
     def drain(self, drain_to: DrainTo) -> None:
@@ -204,8 +190,7 @@ class SubscriberRun:
         timings = [timing for timing in (self._timing, self._unpaced) if timing is not None]
         if timings:
             self._sample(self._clock.now_s())
-        while self._unfolded:
-            self._fold_oldest()
+        self._unfolded.fold_all()
         return SubscriberStats(
             run_id=self.order.run_id,
             task_id=task_id,

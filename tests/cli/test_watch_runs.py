@@ -19,7 +19,7 @@ from hydra.codec import encode
 from hydra.errors import DegradedError, UsageError
 from hydra.files.folders import state_folder
 from hydra.files.process_identity import ProcessIdentity, identity_of, this_process
-from hydra.live.history import LiveHistory, MeasuredRun
+from hydra.live.history import MAX_RUNS, LiveHistory, MeasuredRun
 from hydra.live.pictures import pictures
 from hydra.live.server import PageServer
 from hydra.live.underway import RunUnderWay, announced, runs_under_way
@@ -258,6 +258,17 @@ def test_only_what_is_new_in_a_picture_is_shown():
     assert display.moments == [1, 2, 3, 1]
     assert set(display.phases) == {("sending", "")}
     assert follow([dataclasses.replace(told[-1], over=True)], Shown())
+
+
+def test_runs_are_shown_beyond_those_that_a_page_lists():
+    history, told = LiveHistory(), []
+    for number in range(MAX_RUNS + 2):
+        history.measured(MeasuredRun(f"clients={number}", "pass", 1.0, 1.0, 0, ""))
+        if number >= MAX_RUNS - 1:
+            told.append(history.picture())
+    display = Shown()
+    follow(told, display)
+    assert display.notes[FORMER - 1 :] == [f"clients={MAX_RUNS + more}: pass" for more in (-1, 0, 1)]
 
 
 FIGURES = LiveFigures(

@@ -146,3 +146,23 @@ def test_an_embedded_kafka_exports_nothing():
     (watch,) = watches_of(Options(bootstrap_servers="k1:9092", broker_metrics="http://k1:7071,http://k2:7071"), None)
     assert [export.url for export in watch.seen(0.0).exports] == ["http://k1:7071", "http://k2:7071"]
     assert watches_of(Options(bootstrap_servers="k1:9092"), None) == ()
+
+
+@pytest.mark.integration
+@pytest.mark.timeout(200)
+def test_a_run_keeps_what_its_brokers_export_and_names_the_exporter_that_it_could_not_read(
+    hydra, place, external_kafka
+):
+    with Exporter() as exporter, Exporter(status=404) as other:
+        command = hydra(
+            "kafka", f"--bootstrap_servers={external_kafka}", f"--broker_metrics={exporter.url},{other.url}",
+            "--total_sub_apps=1", "--clients_per_app=2", "--msg_rate=100", "--test_duration=1", "--warmup=0",
+            "--output=result.json",
+        )  # fmt: skip
+        code = command.end(180)
+    assert code in {0, 3}, command.errors
+    read, missed = place.record("result.json")["evidence"]["inside"]["exports"]
+    assert (read["url"], read["error"], read["scrapes"] >= 1) == (exporter.url, "", True)
+    assert [(of["request"], of["queue_ms"], of["local_ms"]) for of in read["times"]] == [("Produce", 7.5, None)]
+    assert (missed["url"], missed["scrapes"]) == (other.url, 0)
+    assert f"{other.url} (--broker_metrics) was not read: it answered 404 Not Found" in command.text

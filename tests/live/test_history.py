@@ -104,6 +104,7 @@ def test_events_and_runs_are_bounded():
     picture = kept.picture()
     assert len(picture.events) == MAX_EVENTS
     assert len(picture.runs) == MAX_RUNS
+    assert picture.runs_over == 2 * MAX_RUNS
     assert picture.runs[-1].label == picture.events[-1].text == str(2 * MAX_RUNS - 1)
 
 

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from hydra.accounting.live_figures import LiveFigures
-from hydra.live.history import LiveHistory, RunPlan
+from hydra.live.history import MAX_RUNS, LiveHistory, MeasuredRun, RunPlan
 from hydra.live.openmetrics import PHASES, openmetrics
 from hydra.run.protocols import LiveCounts
 
@@ -56,6 +56,13 @@ def test_large_counts_are_exact(sent):
     history = LiveHistory()
     history.counts(LiveCounts(1.0, sent, sent, sent, sent, 0, 0))
     assert samples(families(history)["hydra_records_sent"])[()] == sent
+
+
+def test_runs_are_counted_beyond_those_that_a_page_lists():
+    history = LiveHistory()
+    for _ in range(MAX_RUNS + 5):
+        history.measured(MeasuredRun("clients=1", "pass", 100.0, 2.0, 0, "none"))
+    assert samples(families(history)["hydra_runs"])[()] == MAX_RUNS + 5
 
 
 def test_what_is_not_known_has_no_sample():

@@ -14,7 +14,7 @@ from hydra.report.trend_page import trend_page
 from hydra.sweep.comparison import compare
 from hydra.sweep.plan import sides
 from hydra.sweep.trend import trend
-from tests.browser import find_chromium
+from tests.browser import UNREADABLE, find_chromium
 from tests.samples import run, sweep
 
 pytestmark = [
@@ -92,12 +92,13 @@ def test_every_page_fits_every_screen(name, tmp_path, look_at):
     file.write_text(PAGES[name]())
 
     async def scenario(opened, _seconds):
-        sideways = {}
+        sideways, unreadable = {}, {}
         for width, dark in ((1280, False), (360, True)):
             await opened.look(width=width, dark=dark)
             await opened.draw_all()
             await opened.until(f"!{TOO_WIDE % width}", f"no plot is wider than {width} pixels")
             sideways[width, dark] = await opened.run(f"document.documentElement.scrollWidth - {width}")
+            unreadable[width, dark] = await opened.run(UNREADABLE)
             if name != "two hundred points":  # as long as a tower is high
                 await opened.picture(tmp_path / f"{width}-{'dark' if dark else 'light'}.png")
         text = await opened.run("document.body.innerText")
@@ -106,10 +107,11 @@ def test_every_page_fits_every_screen(name, tmp_path, look_at):
         )
         marks = await opened.run("[...document.querySelectorAll('.annotation-text')].map(t => t.textContent)")
         images = await opened.run("document.images.length")
-        return sideways, text, traces, marks, images, opened.requests, opened.complaints
+        return sideways, unreadable, text, traces, marks, images, opened.requests, opened.complaints
 
-    sideways, text, traces, marks, images, requests, complaints = look_at(file, scenario)
+    sideways, unreadable, text, traces, marks, images, requests, complaints = look_at(file, scenario)
     assert set(sideways.values()) == {0}
+    assert list(unreadable.values()) == [[], []]
     assert complaints == []
     assert images == 0
     assert {url.partition(":")[0] for url in requests} <= {"file", "data", "blob"}

@@ -8,6 +8,7 @@ import pytest
 
 from hydra.accounting.evidence import Evidence
 from hydra.accounting.latency import SAMPLE_BITS, LatencyCounts, LatencyHistogram
+from hydra.accounting.sample_latencies import coarser
 from hydra.accounting.stats import HostTraffic, ProcessUsage, PublisherSample, PublisherStats
 from hydra.codec import encode
 from hydra.options.options import Options
@@ -39,6 +40,8 @@ def publisher(failed=0, lag=(), acks=()):
     for each in acks:
         coarse.add(round(each * 1000))
     samples = (PublisherSample(1.0, 5, 5, 0.1, 1, 0.0, ack=coarse.fact()),) if acks else ()
+    if lag:
+        samples += (PublisherSample(12.5, 10, 10, 0.1, 1, 0.0, lag=coarser(histogram(*lag), SAMPLE_BITS)),)
     return PublisherStats(
         "run", "pub", 10, 10, 10 - failed, failed, 0, 0, 10.0, 10.0, 0.0, histogram(*lag), (),
         ProcessUsage(1.0, 1, 1.0), HostTraffic(1.0, 1.0), samples, ack=histogram(*acks),
@@ -96,12 +99,15 @@ def test_units_are_theirs(record):
     assert found["aggregatedEndToEndLatencyAvg"] == pytest.approx(4.36, rel=0.01)
     assert found["aggregatedPublishDelayLatency50pct"] == pytest.approx(200, rel=0.01)  # us
     assert found["aggregatedPublishDelayLatencyMax"] == 3000
-    assert found["publishDelayLatencyMax"] == [1000, 1000, 1000]
+    assert found["publishDelayLatencyMax"] == [0, 3000, 0]
+    assert found["publishDelayLatency50pct"] == [0, pytest.approx(200, rel=0.04), 0]
+    assert found["publishDelayLatencyAvg"][1] == pytest.approx(228, rel=0.04)
+    assert all(isinstance(value, int) for value in found["publishDelayLatency99pct"])
 
 
 def test_what_nobody_measured_is_no_zero(record):
     found = read(record(e2e=(), lag=()))
-    assert found["publishLatency99pct"] == found["publishDelayLatency99pct"] == []
+    assert found["publishLatency99pct"] == found["publishDelayLatency99pct"] == found["publishDelayLatencyMax"] == []
     assert found["aggregatedEndToEndLatencyQuantiles"] == found["aggregatedPublishLatencyQuantiles"] == {}
     assert not {key for key in found if key.startswith("aggregated") and not key.endswith("Quantiles")}
 
@@ -117,13 +123,17 @@ def test_a_run_without_a_result_has_its_description(record):
 
 
 def test_a_script_that_draws_what_there_is_draws_it(record):
-    """Series of (seconds, value), their highest value, and quantiles on an axis of nines, as their charts have."""
-    found = read(record())
+    """Series of (seconds, value), their highest value, and quantiles on an axis of nines, as their charts have.
+
+    OMB's own create_charts.py ends at the first list that is empty.
+    """
+    found = read(record(acks=(3.0, 3.0, 30.0)))
     for key in sorted(LISTS):
         series = [(10 * number, value) for number, value in enumerate(found[key])]
-        assert not series or max(value for _, value in series) * 1.2 >= 0
-    curve = sorted((float(percent), value) for percent, value in found["aggregatedEndToEndLatencyQuantiles"].items())
-    points = [(math.log10(100 / (100 - percent)), value) for percent, value in curve if percent <= 99.999]
-    assert len(points) > 15
-    assert [value for _, value in points] == sorted(value for _, value in points)
-    assert points[0][1] > 0
+        assert max(value for _, value in series) * 1.2 >= 0
+    for key in QUANTILES:
+        curve = sorted((float(percent), value) for percent, value in found[key].items())
+        points = [(math.log10(100 / (100 - percent)), value) for percent, value in curve if percent <= 99.999]
+        assert len(points) > 15
+        assert [value for _, value in points] == sorted(value for _, value in points)
+        assert points[0][1] > 0

@@ -18,7 +18,7 @@ from hydra.report.contents import collect
 from hydra.report.page import page
 from hydra.sweep.record import SearchResult
 from hydra.sweep.search import SearchAnswer
-from tests.browser import TRACES, find_chromium
+from tests.browser import TRACES, UNREADABLE, find_chromium
 from tests.samples import curve, latencies, result, run, sweep
 
 pytestmark = [
@@ -160,9 +160,17 @@ def test_two_hundred_points_fit_into_twelve_megabytes_and_only_what_is_seen_is_d
         await opened.draw_all()
         shown = await opened.run("document.getElementById('detail_rates').data[0].y[0]")
         rows = await opened.run("document.querySelectorAll('#table tbody tr').length")
-        return (seconds, busy_s), plots, names, shown, rows, opened.complaints
+        hidden = await opened.run(
+            "(t => t.scrollWidth - t.parentElement.clientWidth)(document.getElementById('table'))"
+        )
+        unreadable = [await opened.run(UNREADABLE)]
+        await opened.look(width=420)
+        await opened.until(f"!{TOO_WIDE % 420}", "no plot is wider than 420 pixels")
+        unreadable.append(await opened.run(UNREADABLE))
+        return (seconds, busy_s), plots, (names, shown, rows), (hidden, unreadable), opened.complaints
 
-    (seconds, busy_s), (drawn, all_plots), names, shown, rows, complaints = look(collect([("", record)]), scenario)
+    found = look(collect([("", record)]), scenario)
+    (seconds, busy_s), (drawn, all_plots), (names, shown, rows), (hidden, unreadable), complaints = found
     size = (tmp_path / "report.html").stat().st_size
     print(f"\n200 points: {size / 1e6:.1f} MB, opened in {seconds:.2f} s ({busy_s:.2f} s of CPU)")
     assert size < 12_000_000
@@ -170,6 +178,7 @@ def test_two_hundred_points_fit_into_twelve_megabytes_and_only_what_is_seen_is_d
     assert names == 20
     assert shown == pytest.approx(10_000, 0.01)
     assert rows == 200
+    assert (hidden, unreadable) == (0, [[], []])
     assert complaints == []
 
 
@@ -250,15 +259,17 @@ def test_it_fits_every_screen_and_can_be_read_by_day_and_night(look, tmp_path):
                 ".map(e => getComputedStyle(e).color)"
                 ".concat([...document.querySelectorAll('.plot text')].map(e => getComputedStyle(e).fill)))]"
             )
-            seen[width, dark] = sideways, paper, inks
+            unreadable = await opened.run(UNREADABLE)
+            seen[width, dark] = sideways, paper, inks, unreadable
         await opened.picture(tmp_path / "screen.png")
         return seen, opened.complaints
 
     seen, complaints = look(collect([("", grid_of())]), scenario, width=360)
-    for (_width, dark), (sideways, paper, inks) in seen.items():
+    for (_width, dark), (sideways, paper, inks, unreadable) in seen.items():
         assert sideways == 0
         assert {contrast(ink, paper) >= 4.5 for ink in inks} == {True}, (paper, inks)
         assert (luminance(paper) < 0.1) is dark
+        assert unreadable == []
     assert (tmp_path / "screen.png").stat().st_size > 20_000
     assert complaints == []
 

@@ -64,7 +64,7 @@ class MadeUp:
 
     def __init__(self, of=None, store=None):
         self.clock, self.notes, self.store = Clock(), Notes(), store or Store()
-        self.asked = []
+        self.asked, self.limits = [], []
         self.of = of or (lambda options, number: run(options))
 
     def measure(self, options):
@@ -76,7 +76,7 @@ class MadeUp:
         return made
 
     def run(self, sweep):
-        return SweepRunner(self.measure, self.store, self.clock, self.notes).run(sweep)
+        return SweepRunner(self.measure, self.store, self.clock, self.notes, self.limits.append).run(sweep)
 
     @property
     def rates(self):
@@ -201,6 +201,21 @@ def test_maxrate_finds_a_planted_limit():
     assert len(made_up.asked) <= 16
     assert [each.answers for each in made_up.store.saved] == [found.answers]
     assert all(record.changes["clients"] == 10 for record in made_up.store.records.values())
+
+
+def test_what_is_known_of_the_limit_is_told_after_each_run_also_when_it_goes_on():
+    begin = begun("frontier", dataclasses.replace(BASE, total_sub_apps=1), clients=(10, 20))
+    made_up = MadeUp(carried(90_000))
+    (first, _) = made_up.run(begin).answers
+    assert len(made_up.limits) == len(made_up.asked)
+    assert made_up.limits[0] == "highest rate for 10 clients: at least 1,000 records/s"
+    bracket = f"{first.answer.best:,.10g} to {first.answer.above:,.10g} records/s"
+    assert f"highest rate for 10 clients: {bracket}" in made_up.limits
+    assert made_up.limits[-1].startswith("highest rate for 20 clients: ")
+    resumed = MadeUp(carried(90_000), made_up.store)
+    resumed.run(begin)
+    assert resumed.asked == []
+    assert resumed.limits == [f"highest rate for 10 clients: {bracket}", made_up.limits[-1]]
 
 
 def test_maxclients_finds_a_planted_limit_in_whole_apps():

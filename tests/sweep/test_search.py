@@ -17,6 +17,7 @@ from hydra.sweep.search import (
     SearchTrial,
     answer_sentence,
     classify_run,
+    limit_so_far,
     next_step,
 )
 from tests.samples import result, run
@@ -275,6 +276,21 @@ def test_an_answer_says_at_least_in_its_file_too():
         assert json.loads(encode(made))["at_least"] is at_least
         assert decode(encode(made), SearchAnswer) == made
         assert answer_sentence(made, unit="records/s").startswith("at least ") is (limited_by != "broker")
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "told"),
+    [
+        ({1000: "good"}, "at least 1,000 records/s"),
+        ({1000: "bad"}, "below 1,000 records/s"),
+        ({1000: "good", 4000: "bad", 2000: "good"}, "2,000 to 4,000 records/s"),
+        ({1000: "good", 2000: "harness"}, "at least 1,000 records/s; at 2,000 the limit was the harness"),
+        ({1000: "unknown"}, "not known; at 1,000 there was no answer"),
+    ],
+)
+def test_what_is_known_while_a_search_goes_on(outcomes, told):
+    trials = [SearchTrial(float(value), outcome) for value, outcome in outcomes.items()]
+    assert limit_so_far(trials, unit="records/s") == told
 
 
 def test_a_wide_bracket_when_the_runs_are_used_up_is_no_limit():

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from hydra.accounting import sample_latencies
 from hydra.accounting.latency import FINE_BITS, SAMPLE_BITS, LatencyHistogram
 from hydra.options.options import Options
 from hydra.options.order import RunOrder
@@ -342,6 +343,25 @@ def test_what_a_long_run_keeps_of_lags_is_bounded(scene, monkeypatch):
     assert sum(stats.lag.counts) == stats.attempted == 1000
 
 
+def assert_every_lag_is_in_a_sample(stats):
+    attempted = [sample.attempted for sample in stats.samples]
+    assert [sum(sample.lag.counts) for sample in stats.samples] == [
+        now - before for before, now in zip([0, *attempted], attempted, strict=False)
+    ]
+    assert {sample.lag.bits for sample in stats.samples} == {SAMPLE_BITS}
+
+
+def test_what_a_long_run_keeps_of_lags_in_its_samples_is_bounded(scene, monkeypatch):
+    monkeypatch.setattr(sample_latencies, "MAX_UNFOLDED", 3)
+    stage = scene(test_duration=10.0)
+    kept = []
+    stage.driver.on_send = lambda: kept.append(len(stage.run._unfolded._samples))
+    stats = stage.send()
+    assert max(kept) == 3
+    assert len(stage.run._unfolded._samples) == stage.run._unfolded.arrivals == 0
+    assert_every_lag_is_in_a_sample(stats)
+
+
 def test_the_lag_of_every_record_is_counted(scene):
     stage = scene()
     stage.driver.on_send = lambda: stage.clock.sleep(1.0) if len(stage.driver.sent) == 50 else None
@@ -353,6 +373,8 @@ def test_the_lag_of_every_record_is_counted(scene):
 
     lag = LatencyHistogram()
     lag.merge(stats.lag)
+    assert_every_lag_is_in_a_sample(stats)
+    assert max(sample.lag.max_us for sample in stats.samples) == stats.lag.max_us
     # About a hundred records were due within the second that it stood still: half of all.
     assert lag.percentiles_us([45])[0] < 60_000
     assert lag.percentiles_us([80])[0] > 400_000

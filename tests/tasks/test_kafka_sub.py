@@ -2,11 +2,11 @@
 
 import pytest
 
+from hydra.accounting import sample_latencies
 from hydra.accounting.stats import HostTraffic, ProcessUsage
 from hydra.options.options import Options
 from hydra.options.order import ClientAssignment, PartitionStart, RunOrder
 from hydra.signals.messages import DrainTo, StartAt
-from hydra.tasks import kafka_sub
 from hydra.tasks.kafka_sub import KEPT_CLIENT_ARRIVALS, KEPT_TASK_ARRIVALS, MAX_NAMES, SubscriberRun
 
 FROM_THE_START = (PartitionStart(0, 0),)
@@ -119,7 +119,7 @@ def test_after_the_drain_the_stats_are_made_once_and_sent_again_as_they_were(mak
 
 @pytest.mark.parametrize("polls", [1, 25])
 def test_what_a_long_run_keeps_of_arrivals_is_bounded_and_tells_all_of_them(make, clock, monkeypatch, polls):
-    monkeypatch.setattr(kafka_sub, "MAX_UNFOLDED_ARRIVALS", 2000)
+    monkeypatch.setattr(sample_latencies, "MAX_UNFOLDED_ARRIVALS", 2000)
     run, driver, _ = make()
     run.start(start_at(clock))
     kept, arrived = [], 0
@@ -133,10 +133,10 @@ def test_what_a_long_run_keeps_of_arrivals_is_bounded_and_tells_all_of_them(make
             arrived += 1 + number % 50
             if number % (150 // polls) == 0:
                 run.poll(0)
-        timing, unfolded = run._timing, run._unfolded.values()
+        timing, unfolded = run._timing, run._unfolded._samples.values()
         clients = max(len(tally.latencies) for tally in driver.tallies)
         kept.append((clients, len(timing._whole), len(timing._even), sum(map(len, unfolded))))
-    assert run._unfolded_arrivals == kept[-1][-1]
+    assert run._unfolded.arrivals == kept[-1][-1]
     late = 2 if polls == 1 else 1.5  # with fewer polls than turns it is made up for once a second, at twice as many
     task_bound = late * KEPT_TASK_ARRIVALS * 2
     bounds = (late * KEPT_CLIENT_ARRIVALS + 150, task_bound + 150, task_bound + 150, 2000 + 150)
