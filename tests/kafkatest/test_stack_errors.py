@@ -23,13 +23,42 @@ def test_an_error_of_the_file_system_is_told_with_path_and_reason(tmp_path, in_t
     folder = tmp_path / "hydra-x"
     (folder / in_the_way).parent.mkdir(parents=True)
     (folder / in_the_way).write_bytes(b"")
-    command = [sys.executable, "-m", "hydra.kafkatest.local_stack_main", str(folder)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    event = what_the_stack_says(folder, "-m", "hydra.kafkatest.local_stack_main")
+    assert (event.event, event.exit_code) == ("failed", 4)
+    assert event.text == told.format(folder=folder)
+    assert not folder.exists()
+
+
+BROKEN_STACK = """
+from hydra.kafkatest import local_stack_main
+def break_down(folder):
+    raise ZeroDivisionError("nobody thought of it")
+local_stack_main.own = break_down
+local_stack_main.main()
+"""
+
+
+def test_what_nobody_foresaw_is_told_as_a_bug_with_its_log(tmp_path, monkeypatch):
+    """... and not as whatever is missed next."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    folder = tmp_path / "hydra-x"
+    folder.mkdir()
+    event = what_the_stack_says(folder, "-c", BROKEN_STACK)
+    (log,) = tmp_path.glob("hydra-bug-*.log")
+    bug = "a bug of Hydra's own in the local stack (ZeroDivisionError: nobody thought of it)"
+    assert (event.event, event.exit_code, event.text) == ("failed", 70, f"{bug}: see {log}")
+    assert "break_down" in log.read_text()
+    assert not folder.exists()
+
+
+def what_the_stack_says(folder, *program):
+    """The first event of a stack's process, which is ended then."""
+    with subprocess.Popen(
+        [sys.executable, *program, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
         process.stdin.write(encode(StackCommand("hydra-x", kafka=False)) + b"\n")
         process.stdin.flush()
         event = decode(process.stdout.readline(), StackEvent)
         process.stdin.close()
         process.wait(30)
-    assert (event.event, event.exit_code) == ("failed", 4)
-    assert event.text == told.format(folder=folder)
-    assert not folder.exists()
+    return event
