@@ -1,7 +1,9 @@
 """Each limit that a run can meet on its machine, alone; and what of them this machine has."""
 
 import dataclasses
+import os
 import resource
+import shutil
 import subprocess
 import sys
 
@@ -107,3 +109,39 @@ def test_a_soft_limit_of_files_is_no_limit():
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     soft, hard = map(int, ended.stdout.split())
     assert soft == hard or (hard == resource.RLIM_INFINITY and soft > 1000)
+
+
+MOUNT = 'mount -t tmpfs -o "$1" none "$TMPDIR" && shift && exec "$@"'
+
+
+@pytest.fixture
+def mounted(tmp_path):
+    """Runs a program whose temporary folder is a file system of its own, mounted with an option."""
+    prefix = ["unshare", "--mount", "sh", "-c", MOUNT, "sh"]
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
+    (tmp_path / "tmp").mkdir()
+
+    def run(option, *program):
+        return subprocess.run(
+            [*prefix, option, *program], env=environment, capture_output=True, text=True, check=False, timeout=60
+        )
+
+    if shutil.which("unshare") is None or run("size=1m", "true").returncode:
+        pytest.skip("this user may not mount a file system")
+    return run
+
+
+@pytest.mark.parametrize(("option", "executable"), [("noexec", False), ("size=8m", True)])
+def test_a_temporary_folder_in_which_nothing_may_be_executed_is_seen(mounted, option, executable):
+    program = "from hydra.kafkatest.preflight import read_room; print(read_room().executable_folder)"
+    ended = mounted(option, sys.executable, "-c", program)
+    assert ended.stdout.split() == [str(executable)], ended.stderr
+
+
+@pytest.mark.integration
+def test_compression_by_native_code_is_refused_where_nothing_may_be_executed(mounted):
+    command = [sys.executable, "-m", "hydra", "kafka", "--total_sub_apps=1", "--compression=zstd"]
+    ended = mounted("noexec", *command)
+    assert ended.returncode == 2, ended.stderr
+    assert "--compression=zstd needs native code" in ended.stderr
+    assert "set TMPDIR to a folder without noexec" in ended.stderr
