@@ -54,6 +54,7 @@ TOGETHER = {
         "kafkatest/test_kubernetes.py",
     ),
     "stack 2": (
+        "kafkatest/test_closed_terminal.py",
         "kafkatest/test_faulty_drivers.py",
         "kafkatest/test_marathon_elsewhere.py",
         "kafkatest/test_strangers.py",
