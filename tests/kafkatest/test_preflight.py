@@ -1,9 +1,7 @@
 """Each limit that a run can meet on its machine, alone; and what of them this machine has."""
 
 import dataclasses
-import os
 import resource
-import shutil
 import subprocess
 import sys
 
@@ -109,26 +107,6 @@ def test_a_soft_limit_of_files_is_no_limit():
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     soft, hard = map(int, ended.stdout.split())
     assert soft == hard or (hard == resource.RLIM_INFINITY and soft > 1000)
-
-
-MOUNT = 'mount -t tmpfs -o "$1" none "$TMPDIR" && shift && exec "$@"'
-
-
-@pytest.fixture
-def mounted(tmp_path):
-    """Runs a program whose temporary folder is a file system of its own, mounted with an option."""
-    prefix = ["unshare", "--mount", "sh", "-c", MOUNT, "sh"]
-    environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
-    (tmp_path / "tmp").mkdir()
-
-    def run(option, *program):
-        return subprocess.run(
-            [*prefix, option, *program], env=environment, capture_output=True, text=True, check=False, timeout=60
-        )
-
-    if shutil.which("unshare") is None or run("size=1m", "true").returncode:
-        pytest.skip("this user may not mount a file system")
-    return run
 
 
 @pytest.mark.parametrize(("option", "executable"), [("noexec", False), ("size=8m", True)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -27,6 +28,23 @@ def test_an_error_of_the_file_system_is_told_with_path_and_reason(tmp_path, in_t
     assert (event.event, event.exit_code) == ("failed", 4)
     assert event.text == told.format(folder=folder)
     assert not folder.exists()
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("nr_inodes=4", r"hydra: /.*/owner.json cannot be written \(No space left on device\)"),
+        ("nr_inodes=1", r"hydra: /.* cannot be used \(No space left on device\): make room on that disk"),
+    ],
+    ids=["inodes for a few files", "no inode"],
+)
+def test_a_disk_that_takes_no_more_is_named_by_whatever_process_met_it(mounted, options, told):
+    """... with path and reason in one line, and exit code 4."""
+    ended = mounted(options, sys.executable, "-m", "hydra", "kafka", "--total_sub_apps=1", "--warmup=0")
+    assert ended.returncode == 4, ended.stderr
+    assert re.match(told, ended.stderr.splitlines()[-1]), ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 BROKEN_STACK = """
