@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import hydra
 from hydra.codec import decode, encode
 from hydra.engine.marathon_access import TOKEN_FILE
 from hydra.kafkatest.local_stack import StackCommand, StackEvent
+
+ROOT = Path(hydra.__file__).parents[1]
 
 
 @pytest.mark.parametrize(
@@ -45,6 +50,33 @@ def test_a_disk_that_takes_no_more_is_named_by_whatever_process_met_it(mounted, 
     assert ended.returncode == 4, ended.stderr
     assert re.match(told, ended.stderr.splitlines()[-1]), ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+UNKNOWN_USER = """
+import pwd
+def look_up(user_id):
+    raise KeyError(f"uid not found: {user_id}")
+pwd.getpwuid = look_up
+"""
+
+
+@pytest.mark.integration
+def test_a_user_whom_the_system_does_not_know_is_told_the_variable_to_set(tmp_path):
+    """As in a container that runs with any user id, where nothing sets HOME."""
+    (tmp_path / "sitecustomize.py").write_text(UNKNOWN_USER)
+    (tmp_path / "tmp").mkdir()
+    homes = ("HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME")
+    environment = {name: value for name, value in os.environ.items() if name not in homes}
+    command = [sys.executable, "-m", "hydra", "kafka", "--total_sub_apps=1", "--clients_per_app=1", "--test_duration=1"]
+    ended = subprocess.run(
+        command, env={**environment, "PYTHONPATH": f"{tmp_path}:{ROOT}", "TMPDIR": str(tmp_path / "tmp")},
+        capture_output=True, text=True, check=False, timeout=90,
+    )  # fmt: skip
+    assert ended.returncode == 4, ended.stderr
+    said = ended.stderr.splitlines()[-1]
+    assert said.endswith("set HOME, or set XDG_CACHE_HOME to a folder that can be written"), ended.stderr
+    assert f"user {os.getuid()} has no home folder" in said
+    assert "marathon_url" not in ended.stderr
 
 
 BROKEN_STACK = """
