@@ -55,6 +55,7 @@ TOGETHER = {
         "kafkatest/test_metrics_watch.py",
     ),
     "stack 2": (
+        "kafkatest/test_closed_terminal.py",
         "kafkatest/test_faulty_drivers.py",
         "kafkatest/test_marathon_elsewhere.py",
         "kafkatest/test_strangers.py",

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from hydra.errors import JavaError
 from hydra.files.bounded_command import run_bounded
+from hydra.files.bounded_read import read_bounded
 
 OLDEST_MAJOR = 17  # Kafka 4's broker is compiled for 17
 
@@ -114,10 +115,10 @@ def _inspect(found: Path, origin: str) -> Java:
 def _major_by_release_file(path: Path) -> int | None:
     """The major version in the `release` file of a Java home; None without such a file. Starts no JVM."""
     try:
-        text = (path.resolve().parent.parent / "release").read_text(encoding="utf-8", errors="replace")
-    except OSError:
+        release = read_bounded(path.resolve().parent.parent / "release", _MOST_BYTES)
+    except (OSError, ValueError):
         return None
-    match = re.search(r"^" + _VERSION.pattern, text, re.MULTILINE)
+    match = re.search(r"^" + _VERSION.pattern, release.decode("utf-8", errors="replace"), re.MULTILINE)
     return int(match[1]) if match else None
 
 

@@ -23,6 +23,7 @@ from hydra.endpoints import is_loopback
 from hydra.errors import BrokerError
 from hydra.files.atomic_write import reason_of
 from hydra.files.bounded_command import run_bounded
+from hydra.files.bounded_read import read_bounded
 from hydra.options.kafka_access import AWS_MSK_IAM, KafkaAccess, TokenSource
 
 FETCH_TIMEOUT_S = 10.0
@@ -150,7 +151,7 @@ def expiry_s(token: str) -> float | None:
 
 def _read(path: str) -> str:
     try:
-        text = Path(path).read_bytes()[: MAX_TOKEN_BYTES + 1]
+        text = read_bounded(Path(path), MAX_TOKEN_BYTES)
     except (OSError, ValueError) as error:
         raise BrokerError(f"the token file {path} cannot be read ({reason_of(error)})") from error
     return _checked(text, f"the token file {path}")

@@ -19,6 +19,7 @@ HINT = "get a new kubeconfig, or log in again"
 def check_authority(file: str, named: str) -> None:
     """Raise UsageError, which calls the file as it is ``named``, where it holds no certificate to trust."""
     with _refused("certificate authority", named):
+        read_bounded(Path(file), MAX_FILE_BYTES)  # OpenSSL would read a device without end, and wait for a pipe
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=file)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from secrets import token_urlsafe
 
 from hydra.errors import MarathonError, UsageError
-from hydra.files.atomic_write import write_secret
+from hydra.files.atomic_write import reason_of, write_secret
 from hydra.files.bounded_read import read_bounded
 from hydra.files.private_file import check_private, read_file
 from hydra.options.options import Options
@@ -25,6 +25,7 @@ _SECRET = re.compile(rf"\s*(?:({'|'.join(SECRET_NAMES)})\s*=|((?i:authorization)
 
 ENVIRONMENT_PREFIX = "HYDRA_MARATHON_"
 MAX_SECRETS_BYTES = 64 * 1024
+MAX_CA_BYTES = 4 * 1024 * 1024
 TOKEN_BYTES = 32
 TOKEN_FILE = "authorization"  # noqa: S105
 """In the folder of a local stack: the token of its Marathon."""
@@ -107,11 +108,12 @@ def given_access(options: Options, environment: Mapping[str, str] = os.environ) 
         raise UsageError("Marathon's secrets have a user without a password, or a password without a user")
     if (ca_file := options.marathon_ca_file) is not None:
         try:
+            read_bounded(Path(ca_file), MAX_CA_BYTES)  # OpenSSL would read a device without end, and wait for a pipe
             ssl.create_default_context(cafile=ca_file)
         except ssl.SSLError as error:
             raise UsageError(f"--marathon_ca_file={ca_file} holds no certificates (PEM)") from error
-        except OSError as error:
-            raise UsageError(f"--marathon_ca_file={ca_file} cannot be read ({error.strerror})") from error
+        except (OSError, ValueError) as error:
+            raise UsageError(f"--marathon_ca_file={ca_file} cannot be read ({reason_of(error)})") from error
     return MarathonAccess(
         tuple(options.marathon_url.split(",")),
         user=secrets.get("user", ""),

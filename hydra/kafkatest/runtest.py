@@ -270,23 +270,33 @@ class RunTestKAFKA:
         self._own_drivers = own_drivers(self._options)
         deployment, options = self._session.deployment, self._options
         placement = self._session.placement
-        present = self._session.launcher.tasks(app_id(options, SUBSCRIBER))
-        first = max(1, min(len(present), options.total_sub_apps))
+        present = {role: self._session.launcher.tasks(app_id(options, role)) for role in (PUBLISHER, SUBSCRIBER)}
+        deaf = {role: deployment.deaf(app_id(options, role), tasks) for role, tasks in present.items()}
+        first = max(1, min(len(present[SUBSCRIBER]), options.total_sub_apps))
         stages = [{PUBLISHER: 1, SUBSCRIBER: first}]
         if first != options.total_sub_apps:
             stages.append({SUBSCRIBER: options.total_sub_apps})
         for stage in stages:
-            for role, instances in stage.items():
-                deployment.apply(app_spec(options, role, instances, placement))
-            for role, instances in stage.items():
-                self._tasks[role] = deployment.wait_ready(app_id(options, role), instances, options.start_deadline_s)
+            specs = {role: app_spec(options, role, instances, placement) for role, instances in stage.items()}
+            for role, spec in specs.items():
+                deployment.apply(spec)  # refuses an app of somebody else
+                if silent := len(deaf.pop(role, ())):
+                    told = f"{silent} of {len(present[role])} tasks of {spec.app_id} run and do not answer"
+                    self._progress.note(f"{told}: the app is started anew")
+                    deployment.remove([spec.app_id], REMOVE_TIMEOUT_S)
+                    deployment.apply(spec)
+            for role, spec in specs.items():
+                self._tasks[role] = deployment.wait_ready(spec.app_id, spec.instances, options.start_deadline_s)
 
     def _tasks_present(self) -> bool:
-        """Whether the tasks are those that run: Marathon replaces one that died between two runs."""
+        """Whether the tasks are those that run, and answer: Marathon replaces one that died between two runs."""
         assert self._session is not None
         for role, tasks in self._tasks.items():
-            now = self._session.launcher.tasks(app_id(self._options, role))
+            app = app_id(self._options, role)
+            now = self._session.launcher.tasks(app)
             if {task.task_id for task in now if task.running} != {task.task_id for task in tasks}:
+                return False
+            if self._session.deployment.deaf(app, tasks):
                 return False
         return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import json
 import logging
@@ -110,7 +111,11 @@ def unsupported(what: str, pattern: str, *methods: str) -> tuple[Route, ...]:
 
 
 def make_application(
-    routes: Iterable[Route], scheduler: Scheduler, server: ServerIdentity, guard: RequestGuard
+    routes: Iterable[Route],
+    scheduler: Scheduler,
+    server: ServerIdentity,
+    guard: RequestGuard,
+    welcome: Callable[[asyncio.BaseProtocol], None],
 ) -> web.Application:
     """The web application. It matches routes itself: aiohttp's router knows neither ``//`` nor Marathon's errors.
 
@@ -119,11 +124,13 @@ def make_application(
         scheduler: of this server.
         server: what the server reports about itself.
         guard: refuses the requests of strangers, whatever they ask for.
+        welcome: is told what serves a connection over which a request came that is no stranger's.
     """
     table = [(route.method, re.compile(route.pattern), route.handler) for route in routes]
 
     async def dispatch(request: web.Request) -> web.Response:
         guard.check(request.headers, has_body=request.body_exists)
+        welcome(request.protocol)
         path = re.sub("/+", "/", request.path).rstrip("/") or "/"
         method = "GET" if request.method == "HEAD" else request.method
         if request.query.get("dryRun", "false").lower() != "false":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import getpass
 import os
 import shutil
@@ -18,6 +19,7 @@ from hydra.errors import MarathonError, OutputError, UsageError
 from hydra.localmarathon import app_routes, mesos_routes, server_routes, task_routes
 from hydra.localmarathon.agent import AgentSettings
 from hydra.localmarathon.guard import RequestGuard
+from hydra.localmarathon.newcomers import Newcomers
 from hydra.localmarathon.placement import AgentIdentity
 from hydra.localmarathon.ports import HOST_PORTS, HostPorts
 from hydra.localmarathon.processes import ChildProcesses, ProcessStarter
@@ -31,6 +33,7 @@ from hydra.options.parsers import AgentSpec
 ROUTES = (*server_routes.ROUTES, *task_routes.ROUTES, *app_routes.ROUTES, *mesos_routes.ROUTES)
 UNSUPPORTED = (*server_routes.UNSUPPORTED, *app_routes.UNSUPPORTED)
 _CLOSING_S = 1.0  # for responses that are being written
+_BACKLOG = 128
 
 
 class LocalMarathon:
@@ -94,6 +97,7 @@ class LocalMarathon:
         ]
         self._scheduler: Scheduler | None = None
         self._runner: web.AppRunner | None = None
+        self._listening: asyncio.Server | None = None
         self._watchdog: Watchdog | None = None
 
     @property
@@ -134,6 +138,8 @@ class LocalMarathon:
         """
         if self._scheduler is not None:
             await self._scheduler.close(grace_s=grace_s)
+        if self._listening is not None:
+            self._listening.close()
         if self._runner is not None:
             runner, self._runner = self._runner, None
             await runner.cleanup()
@@ -161,10 +167,13 @@ class LocalMarathon:
         self._port = listener.getsockname()[1]
         identity = ServerIdentity(self.framework_id, self._host, self._port, own_user=own_user())
         guard = RequestGuard(self._host, self._token)
-        application = make_application((*UNSUPPORTED, *ROUTES), scheduler, identity, guard)
+        newcomers = Newcomers()
+        application = make_application((*UNSUPPORTED, *ROUTES), scheduler, identity, guard, newcomers.welcome)
         self._runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=_CLOSING_S)
         await self._runner.setup()
-        await web.SockSite(self._runner, listener).start()
+        assert self._runner.server is not None
+        connection = functools.partial(newcomers.connection, self._runner.server)
+        self._listening = await asyncio.get_running_loop().create_server(connection, sock=listener, backlog=_BACKLOG)
 
 
 def _check_address(host: str) -> None:

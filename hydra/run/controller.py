@@ -20,7 +20,6 @@ from hydra.accounting.evidence import Evidence, OffsetRange
 from hydra.accounting.latency import LatencyCounts
 from hydra.accounting.result import Result
 from hydra.accounting.stats import PublisherStats, SubscriberStats
-from hydra.codec import decode
 from hydra.errors import BrokerError, DegradedError, HydraError, InterruptedRunError, NotReadyError
 from hydra.options.order import RunOrder
 from hydra.options.topic_limits import check_records_fit
@@ -31,6 +30,7 @@ from hydra.run.monitor import Monitor, limits_met, wait_until_positioned
 from hydra.run.protocols import RunContext, Task
 from hydra.run.record import RunRecord, failed_record
 from hydra.run.task_roster import TaskRoster, told_once
+from hydra.run.task_stats import read_stats
 from hydra.run.topics import delete_own_topic, with_topic
 from hydra.run.warm_up import Warmth
 from hydra.signals.messages import DrainTo, Request, SignalReply, StopSending, TaskOrder, request
@@ -252,11 +252,12 @@ class Run:
         """Stop the publisher and take what it counted; nothing where it is gone."""
         self._stop_publisher()
         replies = self._publisher.request_all(lambda _task: request("getstats"), timeout_s=STATS_TIMEOUT_S)
-        for reply in replies.values():
-            if reply.ok:
-                self._note(publisher=decode(reply.body, PublisherStats))
+        for task_id, reply in replies.items():
+            stats, error = read_stats(reply, PublisherStats, run_id=self.order.run_id, task_id=task_id)
+            if stats is not None:
+                self._note(publisher=stats)
                 return
-            self._note(publisher_error=reply.error)
+            self._note(publisher_error=error)
         if not self._evidence.publisher_error:
             self._note(publisher_error="; ".join(self._publisher.gone.values()))
 
@@ -309,10 +310,13 @@ class Run:
         self._context.progress.phase("collecting", f"stats of {len(self._subscribers.present)} subscribers")
         timeout_s = stats_timeout_s(self.order.options.client_count)
         replies = self._subscribers.request_all(lambda _task: request("getstats"), timeout_s=timeout_s)
+        stats = []
         for task_id, reply in replies.items():
-            if not reply.ok:
-                self._subscribers.gone[task_id] = reply.error
-        stats = [decode(reply.body, SubscriberStats) for reply in replies.values() if reply.ok]
+            counted, error = read_stats(reply, SubscriberStats, run_id=self.order.run_id, task_id=task_id)
+            if counted is None:
+                self._subscribers.gone[task_id] = error
+            else:
+                stats.append(counted)
         if self.order.topic_facts.hides_send_time:
             stats = [replace(each, service=LatencyCounts()) for each in stats]
         self._note(subscribers=tuple(stats))

@@ -18,6 +18,9 @@ from hydra.signals.messages import Ping, SignalReply, Signals, request
 
 POLL_EVERY_S = 0.1
 PING_TIMEOUT_S = 1.0
+DEAF_AFTER_S = 5.0
+"""A task that has answered before and does not answer a ping for so long will not do so any more."""
+
 RETRY_LIMIT_S = 60.0
 """How long a request is repeated while the engine is busy with another one."""
 
@@ -62,6 +65,20 @@ class Deployment:
             message = f"{len(ready)} of {instances} tasks of {app_id} were ready after {timeout_s:g} s"
             raise self._not_ready(app_id, message, headway)
         return tuple(ready[task_id] for task_id in sorted(ready))
+
+    def deaf(self, app_id: str, before: Sequence[Task]) -> tuple[Task, ...]:
+        """Those of the tasks that were there before, run on, and do not answer: they would spoil each run to come."""
+
+        def still_there(tasks: Sequence[Task]) -> list[Task]:
+            running = {task.task_id for task in self._launcher.tasks(app_id) if task.running}
+            return [task for task in tasks if task.task_id in running and task.endpoint]
+
+        if not before or not (asked := still_there(before)):
+            return ()
+        pings = {task.endpoint: request("ping") for task in asked if task.endpoint}
+        replies = self._signals.ask(pings, DEAF_AFTER_S)
+        silent = [task for task in asked if task.endpoint and not _is_task(replies[task.endpoint], task)]
+        return tuple(still_there(silent)) if silent else ()
 
     def remove(self, app_ids: Sequence[str], timeout_s: float) -> None:
         """Remove the apps and wait until the last task of them is gone; harmless for apps that are gone already.

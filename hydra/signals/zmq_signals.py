@@ -12,10 +12,9 @@ import math
 import resource
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import islice
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
@@ -28,6 +27,16 @@ from hydra.signals.signal_server import HANDSHAKE_MS
 
 MAX_REQUESTS_IN_FLIGHT = 256
 """Sockets with an open request: each takes about five file descriptors until its connection is proved, then three."""
+
+MAX_HANDSHAKES = 32
+"""How many connections are proved at a time. Each costs both ends about a millisecond of CPU, and what is not proved
+when the time is up was in vain: with hundreds at once none would be on a busy machine, however often they are tried."""
+
+CONNECT_S = 0.05
+"""A connection that is not there after so long is not being proved: nobody listens there yet, or it is far away."""
+
+PROVE_S = 0.5
+"""What is not proved after so long keeps no other from it."""
 
 MAX_IDLE = 1024
 """Connections that are kept for the next request."""
@@ -72,17 +81,32 @@ class _Round:
         self._poller = zmq.Poller()
         self._waiting: dict[zmq.Socket[bytes], _Question] = {}
         """By what has something to tell: the socket of a request, or its monitor."""
+        self._proving: dict[Endpoint, float] = {}
+        """Until when a connection counts as one that is being proved."""
+
+    def may_connect(self) -> bool:
+        """Whether one more connection may be made now."""
+        if len(self._proving) >= MAX_HANDSHAKES:
+            now_s = time.monotonic()
+            self._proving = {endpoint: until_s for endpoint, until_s in self._proving.items() if until_s > now_s}
+        return len(self._proving) < MAX_HANDSHAKES
 
     def begin(self, question: _Question) -> None:
         """Wait for its reply, too."""
         self.open += 1
+        if question.monitor is not None:
+            self._proving[question.endpoint] = question.sent_s + CONNECT_S
         for each in question.sockets:
             self._waiting[each] = question
             self._poller.register(each, zmq.POLLIN)
 
-    def wait(self, deadline_s: float) -> list[tuple[_Question, SignalReply]]:
-        """Wait until a peer answers, or refuses; none where the time is up. Their sockets are the caller's again."""
-        left_ms = max(0, math.ceil((deadline_s - time.monotonic()) * 1000))
+    def wait(self, deadline_s: float, *, until_may_connect: bool) -> list[tuple[_Question, SignalReply]]:
+        """Wait until a peer answers, or refuses; none where the time is up. Their sockets are the caller's again.
+
+        The time may be up earlier: as soon as one more connection may be made.
+        """
+        until_s = min(self._proving.values(), default=deadline_s) if until_may_connect else deadline_s
+        left_ms = max(0, math.ceil((min(until_s, deadline_s) - time.monotonic()) * 1000))
         answered = []
         for each, _event in self._poller.poll(left_ms):
             if (question := self._waiting.get(each)) is None:
@@ -90,7 +114,11 @@ class _Round:
             if each is question.socket:
                 reply = _answer(each.recv(zmq.DONTWAIT), question.sent_s)
             else:
-                reply = _refusal(each, question.endpoint)
+                told = recv_monitor_message(each)
+                if told["event"] == zmq.EVENT_CONNECTED:
+                    self._proving[question.endpoint] = question.sent_s + PROVE_S
+                    continue
+                reply = _refusal(told["event"], told["value"], question.endpoint)
             self._end(question)
             self.replies[question.endpoint] = reply
             answered.append((question, reply))
@@ -98,6 +126,7 @@ class _Round:
 
     def _end(self, question: _Question) -> None:
         self.open -= 1
+        self._proving.pop(question.endpoint, None)
         for each in question.sockets:
             self._poller.unregister(each)
             del self._waiting[each]
@@ -144,15 +173,22 @@ class ZmqSignals:
         if first_contact:
             for endpoint in requests:
                 self._forget(endpoint)
-        # Whoever stays silent keeps its socket to the end: those that may answer come first.
-        remaining = iter(sorted(requests.items(), key=lambda each: each[0] in self._silent))
+        # Whoever stays silent keeps its socket to the end: those that may answer come first, and of them the connected.
+        waiting = deque(sorted(requests.items(), key=lambda each: (each[0] in self._silent, each[0] not in self._idle)))
         asked = []
         with contextlib.closing(_Round()) as questions:
             while True:
-                for endpoint, request in islice(remaining, self._max_in_flight - questions.open):
+                while waiting and questions.open < self._max_in_flight:
+                    if waiting[0][0] not in self._idle and not questions.may_connect():
+                        break
+                    endpoint, request = waiting.popleft()
                     asked.append(endpoint)
                     questions.begin(self._send(endpoint, request))
-                if not questions.open or not (answered := questions.wait(deadline_s)):
+                if not questions.open:
+                    break
+                more = bool(waiting) and questions.open < self._max_in_flight
+                answered = questions.wait(deadline_s, until_may_connect=more)
+                if not answered and time.monotonic() >= deadline_s:
                     break
                 for question, reply in answered:
                     # After a refusal there is no connection.
@@ -198,7 +234,7 @@ class ZmqSignals:
         peer.setsockopt(zmq.CURVE_SECRETKEY, self._keys.controller.secret_bytes)
         peer.setsockopt(zmq.ZAP_DOMAIN, str(endpoint).encode())
         self._gate.expect(endpoint)
-        monitor = peer.get_monitor_socket(self._refusals)
+        monitor = peer.get_monitor_socket(self._refusals | zmq.EVENT_CONNECTED)
         peer.connect(f"tcp://{endpoint}")
         return peer, monitor
 
@@ -288,10 +324,8 @@ def _answer(data: bytes, sent_s: float) -> SignalReply:
     return SignalReply(body=bytes(reply.result), sent_s=sent_s, received_s=received_s)
 
 
-def _refusal(monitor: zmq.Socket[bytes], endpoint: Endpoint) -> SignalReply:
+def _refusal(event: int, value: int, endpoint: Endpoint) -> SignalReply:
     """Why a handshake failed, in words."""
-    told = recv_monitor_message(monitor)
-    event, value = told["event"], told["value"]
     if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
         why = "it is not the task that was started there: its key is another one"
     elif event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:

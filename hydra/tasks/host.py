@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hydra.accounting.stats import HostCpu, HostTraffic, LinkTraffic, MachineSample, ProcessUsage
+from hydra.files.kept_open import KeptOpen
 from hydra.files.process_identity import boot_id
 from hydra.options.order import RunOrder
 from hydra.run.cgroups import (
@@ -36,7 +37,7 @@ INTERFACES = Path("/sys/class/net")
 _RECEIVED, _SENT = 0, 8
 _BYTES_PER_MBIT = 125_000
 
-_STATM = Path("/proc/self/statm")
+_STATM = "/proc/self/statm"
 """Linux: resident pages stand second. Read once a second in each of a hundred tasks: psutil's import costs more."""
 
 _PAGE_BYTES = resource.getpagesize()
@@ -45,6 +46,9 @@ _STAT = "/proc/stat"
 _IDLE = ("idle", "iowait")
 _COUNTED_TWICE = ("guest", "guest_nice")
 """Linux counts them in ``user`` and ``nice`` too."""
+
+_kept = KeptOpen()
+"""What a task reads about itself and its host while strangers may hold all descriptors that it may have."""
 
 
 def read_clock() -> ClockReading:
@@ -168,17 +172,17 @@ class LinkReading:
     """Of each direction; None where it is not known."""
 
 
-def read_links(counters: Path = COUNTERS, interfaces: Path = INTERFACES) -> tuple[LinkReading, ...]:
+def read_links(
+    counters: Path = COUNTERS, interfaces: Path = INTERFACES, read: ReadText = read_text
+) -> tuple[LinkReading, ...]:
     """All interfaces of this host, loopback included.
 
     Read in each of a hundred tasks: where the system's own files are, psutil is not imported.
     """
-    try:
-        lines = counters.read_text().splitlines()[2:]
-    except OSError:
+    if (text := read(str(counters))) is None:
         return _other_systems_links()
     links = []
-    for line in lines:
+    for line in text.splitlines()[2:]:
         name, _, numbers = line.partition(":")
         counted = [int(number) for number in numbers.split()]
         links.append(
@@ -218,6 +222,13 @@ class Reading:
     links: tuple[LinkReading, ...]
 
 
+def hold_files() -> None:
+    """Open what a task will read about itself, before others can connect to it."""
+    read_process()
+    read_usage()
+    read_clock()
+
+
 def read_process() -> ProcessReading:
     """What this process has used up to now."""
     times = resource.getrusage(resource.RUSAGE_SELF)
@@ -228,24 +239,23 @@ def process_reader(order: RunOrder) -> Callable[[], ProcessReading]:
     """Reads what this task has used and, where its controller does not see it, what its host has."""
     if not order.tasks_elsewhere:
         return read_process
-    meter, quotas = CpuMeter(), quota_reader(read_text)
+    _kept(_STAT)
+    meter, quotas = CpuMeter(_kept), quota_reader(_kept)
     return lambda: replace(read_process(), host_cpu=meter.reading(quotas()))
 
 
 def _rss_bytes() -> int:
-    try:
-        with _STATM.open("rb") as statm:
-            return int(statm.read().split()[1]) * _PAGE_BYTES
-    except (OSError, ValueError, IndexError):
-        import psutil
+    if (statm := _kept(_STATM)) is not None:
+        return int(statm.split()[1]) * _PAGE_BYTES
+    import psutil
 
-        return int(psutil.Process().memory_info().rss)
+    return int(psutil.Process().memory_info().rss)
 
 
 def read_usage() -> Reading:
     """Read the counters of this process and of the host's network."""
     times = resource.getrusage(resource.RUSAGE_SELF)
-    return Reading(time.monotonic(), times.ru_utime + times.ru_stime, read_links())
+    return Reading(time.monotonic(), times.ru_utime + times.ru_stime, read_links(read=_kept))
 
 
 def process_usage(begin: Reading, end: Reading) -> ProcessUsage:

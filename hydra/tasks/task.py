@@ -24,6 +24,7 @@ from hydra.signals.keys import keys_of_task
 from hydra.signals.messages import Request, SignalError
 from hydra.signals.signal_server import SignalServer
 from hydra.tasks.fork_server import FORKING, wait_for_role
+from hydra.tasks.host import hold_files
 
 ROLES = {"kafka-pub": ("hydra.tasks.kafka_pub", "KafkaPub"), "kafka-sub": ("hydra.tasks.kafka_sub", "KafkaSub")}
 """Where each is, a SignalledTask."""
@@ -142,6 +143,7 @@ def _run(kind: Callable[[TaskPlace], SignalledTask], driver: str, look: OrphanWa
     controller, own = keys_of_task(os.environ)
     task = kind(place)
     address = signal_address(place.host)
+    hold_files()
     SignalServer(address, place.port, task.answer, controller=controller, own=own, look=look).start()
     task.loop()
 

@@ -22,18 +22,19 @@ ELSEWHERE: Mapping[str, str] = {
     "interrupted download": "needs a registry (tests/broker/test_classpath.py)",
     "no Java, too old": "row refused-no-java; too old: tests/broker",
     "garbage, oversized, deep signals": "inputs, and row garbage-for-a-task",
-    "unauthorised ZMQ client, A1 to A3, A7": "strangers",
+    "unauthorised ZMQ client, A1 to A3, A7": "strangers (idle ones: tests/tasks, tests/localmarathon)",
     "A4 two runs on one given Marathon": "tests/kafkatest/test_marathon_elsewhere.py",
     "A5, A6 links and devices of other users": "tests/files",
-    "A8 a signal that raises SystemExit": "tests/signals",
+    "A8 a signal that raises SystemExit": "tests/signals; a kept task that is deaf: row kept-task-that-answers-no-more",
     "B6, B21, B26 quotas, CPUs, buffers": "limits",
     "B7 addresses of a name": "tests/clients/test_wire_addresses.py",
     "B9 records beyond the plan, B18 unread in the table, B17 one rule": "arithmetic: tests/accounting",
     "B10 kept stack killed": "row stack-killed; local down in use: row stack-ended-in-use",
-    "B15 no HOME": "another user cannot read a checkout of root's (tests/command)",
+    "B15 no HOME": "another user cannot read a checkout of root's (tests/kafkatest/test_stack_errors.py)",
     "B16 a plain client at a TLS port": "tests/broker/test_tls_port.py",
     "B19, B27 notebooks, comparison": "no faults: tests/test_notebook.py, tests/sweep",
     "B25, B28 receive limits, LogAppendTime": "tests/clients/test_drivers_on_kafka.py",
+    "B23 disks without room": "needs a mount (tests/kafkatest/test_stack_errors.py)",
     "B29 noexec": "needs a mount (tests/kafkatest/test_preflight.py)",
     "C3, C4, C5, C8": "set-up of Python and of the cache: tests/scripts, row settings-of-others",
     "D, E": "no faults of runs: tests/localmarathon, .ci/run",
@@ -125,6 +126,21 @@ def subscriber_replaced(stage: Stage) -> None:
     assert command.end(60) == 3, command.errors
     totals = _result(stage)["totals"]
     assert (totals["clients_missing"], totals["clients_reporting"], totals["records_lost"]) == (5, 5, 0)
+
+
+@row
+def kept_task_that_answers_no_more(stage: Stage) -> None:
+    """It is told and replaced, and spoils no run to come."""
+    first = stage.on_stack().hydra("kafka", *SHORT, "--keep_running")
+    assert first.end(90) in HONEST, first.errors
+    (task,) = stage.place.tasks("kafka-sub")
+    suspend(task)
+    second = stage.hydra("kafka", *SHORT, RESULT)
+    assert second.end(90) in HONEST, second.errors
+    told = "1 of 1 tasks of /g1/kafka-sub run and do not answer: the app is started anew"
+    assert any(told in line for line in second.errors), second.errors
+    wait_dead(task)
+    assert _result(stage)["totals"]["clients_missing"] == 0
 
 
 @row

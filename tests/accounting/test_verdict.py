@@ -127,6 +127,8 @@ def test_each_failure_alone_fails_a_run(totals, changes, reason):
         ({"records_unknown": 2}, {}, "2 records were never acknowledged: their fate is unknown"),
         ({"records_failed": 2}, {}, "2 records were refused by the broker"),
         ({"tx_rate_per_s": 10.0}, {}, "the plan was not kept: 10 of 100 records/s were sent"),
+        # Sent at the asked rate, and ended before its time by whoever.
+        ({"records_planned": 101}, {}, "the plan was not kept: 100 of 101 planned records were sent"),
         ({"clients_reporting": 0, "records_delivered": 0}, {}, "no client reported"),
         ({"records_acked": 0, "records_counted": 0, "records_appended": 0}, {}, "no record reached the broker"),
         (

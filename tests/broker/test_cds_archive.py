@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hydra.broker.cds_archive import KEPT_ARCHIVES, archive_flags, cds_archive
+from hydra.broker.cds_archive import KEPT_ARCHIVES, _remove_old, archive_flags, cds_archive
 from hydra.broker.embedded import EmbeddedBroker
 from hydra.files.atomic_write import try_lock
 
@@ -120,6 +120,16 @@ def test_a_folder_that_cannot_be_is_told_and_done_without(make, tmp_path):
     (line,) = told
     assert line.startswith(WITHOUT)
     assert "Not a directory" in line
+
+
+def test_of_the_archives_of_other_places_those_used_last_stay(tmp_path):
+    """Each takes 64 MB, and every Java and checkout that Hydra was ever used with has one of its own."""
+    for age in range(KEPT_ARCHIVES + 3):
+        (tmp_path / f"{age}.jsa").write_bytes(b"")
+        os.utime(tmp_path / f"{age}.jsa", (1000.0 - age, 1000.0 - age))
+    (tmp_path / "other").write_bytes(b"")
+    _remove_old(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"other", *(f"{age}.jsa" for age in range(KEPT_ARCHIVES))}
 
 
 def test_no_archive_is_no_flag():

@@ -72,6 +72,12 @@ def test_a_release_file_spares_the_jvm(tmp_path):
     assert find_java(str(program)).major == 21
 
 
+def test_a_release_file_that_is_none_is_not_read(tmp_path):
+    program = fake_java(tmp_path, 'openjdk version "21.0.1"')
+    (tmp_path / "release").symlink_to("/dev/zero")
+    assert find_java(str(program)).major == 21
+
+
 @pytest.mark.parametrize(
     ("said", "status", "named"),
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import http.server
 import json
+import os
 import threading
 import time
 
@@ -72,6 +73,7 @@ def test_a_renewal_that_fails_leaves_the_token_that_there_is(tmp_path):
         ({"file": "/no/such/token"}, "/no/such/token cannot be read"),
         ({"command": "exit 3"}, "token command failed with exit status 3"),
         ({"file": "a\0b"}, "cannot be read"),
+        ({"file": "/dev/zero"}, r"/dev/zero cannot be read \(not a regular file\)"),
         ({"command": "a\0b"}, "cannot be started"),
         ({"command": "true"}, "token command gives no token"),
         ({"command": "echo two words topsecret"}, "token command gives no token"),
@@ -82,6 +84,22 @@ def test_a_source_that_gives_none_is_told_of_without_what_it_said(source, told):
     with pytest.raises(BrokerError, match=told) as refused:
         token_of(**source).get()
     assert "topsecret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("size", [access_token.MAX_TOKEN_BYTES, access_token.MAX_TOKEN_BYTES + 1])
+def test_a_file_is_read_up_to_the_size_of_a_token(tmp_path, size):
+    (tmp_path / "token").write_text("t" * size)
+    if size == access_token.MAX_TOKEN_BYTES:
+        assert token_of(file=str(tmp_path / "token")).get()[0] == "t" * size
+    else:
+        with pytest.raises(BrokerError, match=r"cannot be read \(larger than"):
+            token_of(file=str(tmp_path / "token")).get()
+
+
+def test_a_pipe_is_no_token_file_and_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "token")
+    with pytest.raises(BrokerError, match="not a regular file"):
+        token_of(file=str(tmp_path / "token")).get()
 
 
 def test_a_command_prints_a_token():

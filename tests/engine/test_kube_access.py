@@ -277,6 +277,7 @@ def test_a_certificate_that_is_valid_is_taken(tmp_path, authority):
         ("encrypted", r"the client key .* cannot be used \(client-key-data: it is encrypted\)"),
         ("no authority", r"the certificate authority .* cannot be used \(certificate-authority-data: "),
         ("no file", r"the certificate authority .* cannot be used \(/none/ca.crt: No such file or directory\)"),
+        ("no end", r"the certificate authority .* cannot be used \(/dev/zero: not a regular file\)"),
     ],
 )
 def test_a_certificate_that_cannot_be_used_is_one_clear_line_and_leaves_no_file(tmp_path, authority, fault, words):
@@ -294,6 +295,8 @@ def test_a_certificate_that_cannot_be_used_is_one_clear_line_and_leaves_no_file(
         cluster = {"certificate-authority-data": encoded(b"nonsense")}
     elif fault == "no file":
         cluster = {"certificate-authority": "/none/ca.crt"}
+    elif fault == "no end":
+        cluster = {"certificate-authority": "/dev/zero"}
     user = {"client-certificate-data": certificate, "client-key-data": key}
     environment = write(tmp_path / "config", user, cluster=cluster)
     with pytest.raises(UsageError, match=words) as caught:

@@ -96,8 +96,10 @@ def test_a_ca_file_is_looked_at_before_anything_is_asked(tmp_path):
     assert access(marathon_ca_file=str(good)).ca_file == str(good)
     with pytest.raises(UsageError, match="holds no certificates"):
         access(marathon_ca_file=str(bad))
-    with pytest.raises(UsageError, match="cannot be read"):
-        access(marathon_ca_file=str(tmp_path / "none"))
+    os.mkfifo(tmp_path / "pipe")
+    for name in (str(tmp_path / "none"), str(tmp_path / "pipe"), "/dev/zero"):
+        with pytest.raises(UsageError, match="cannot be read"):
+            access(marathon_ca_file=name)
 
 
 def test_a_local_marathon_is_told_its_own_token_and_no_other_secret(monkeypatch, tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hydra.errors import OutputError
-from hydra.files.atomic_write import atomic_write, check_output, staging_dir, try_lock, write_json
+from hydra.files.atomic_write import atomic_write, check_output, staging_dir, try_lock, write_json, write_secret
 
 
 def test_new_content_replaces_the_old(tmp_path):
@@ -33,6 +33,48 @@ def test_after_a_failure_the_old_content_is_still_there(tmp_path, monkeypatch):
     assert caught.value.exit_code == 4
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("victim", ["file", "fifo", "nothing"])
+def test_what_lies_where_a_draft_would_be_is_neither_followed_nor_written(tmp_path, monkeypatch, victim):
+    """Whoever guessed a draft's name, and put a link there to a file of its victim, a pipe, or a place of no file."""
+    path, target = tmp_path / "file", tmp_path / "victim"
+    path.write_bytes(b"old")
+    if victim == "file":
+        target.write_bytes(b"precious")
+    elif victim == "fifo":
+        os.mkfifo(target)
+    monkeypatch.setattr("hydra.files.atomic_write.secrets.token_hex", lambda _bytes: "guessed")
+    (tmp_path / ".hydra-guessed.draft").symlink_to(target)
+    with pytest.raises(OutputError, match="File exists"):
+        atomic_write(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert target.read_bytes() == b"precious" if victim == "file" else target.exists() == (victim == "fifo")
+
+
+def test_a_draft_has_another_name_each_time(tmp_path, monkeypatch):
+    names = set()
+    replace = Path.replace
+    monkeypatch.setattr(Path, "replace", lambda draft, target: names.add(draft.name) or replace(draft, target))
+    for _ in range(20):
+        atomic_write(tmp_path / "file", b"x")
+    assert len(names) == 20
+    assert min(map(len, names)) > 20
+
+
+@pytest.mark.parametrize("there", ["a link", "a file"])
+def test_a_secret_is_written_to_nothing_that_is_there(tmp_path, there):
+    victim, path = tmp_path / "victim", tmp_path / "secret"
+    victim.write_bytes(b"precious")
+    if there == "a link":
+        path.symlink_to(victim)
+    else:
+        path.write_bytes(b"precious")
+    with pytest.raises(FileExistsError):
+        write_secret(path, b"secret")
+    assert (victim.read_bytes(), path.read_bytes()) == (b"precious", b"precious")
+    write_secret(tmp_path / "new", b"secret")
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_missing_folder_is_named(tmp_path):

@@ -107,3 +107,19 @@ def test_a_soft_limit_of_files_is_no_limit():
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     soft, hard = map(int, ended.stdout.split())
     assert soft == hard or (hard == resource.RLIM_INFINITY and soft > 1000)
+
+
+@pytest.mark.parametrize(("option", "executable"), [("noexec", False), ("size=8m", True)])
+def test_a_temporary_folder_in_which_nothing_may_be_executed_is_seen(mounted, option, executable):
+    program = "from hydra.kafkatest.preflight import read_room; print(read_room().executable_folder)"
+    ended = mounted(option, sys.executable, "-c", program)
+    assert ended.stdout.split() == [str(executable)], ended.stderr
+
+
+@pytest.mark.integration
+def test_compression_by_native_code_is_refused_where_nothing_may_be_executed(mounted):
+    command = [sys.executable, "-m", "hydra", "kafka", "--total_sub_apps=1", "--compression=zstd"]
+    ended = mounted("noexec", *command)
+    assert ended.returncode == 2, ended.stderr
+    assert "--compression=zstd needs native code" in ended.stderr
+    assert "set TMPDIR to a folder without noexec" in ended.stderr

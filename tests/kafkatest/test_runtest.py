@@ -54,6 +54,7 @@ class FakeStack:
         self.warm_up_plan_is, self.loaded = None, 0
         self.options, self.machine_speed, self.client_cost_s = None, 1.0, 0.0
         self.ended, self.traced = None, []
+        self.silent, self.removed = set(), []
         self.launcher = self.deployment = self
 
     def connect_kafka(self):
@@ -102,8 +103,14 @@ class FakeStack:
     def wait_ready(self, app_id, _instances, _timeout_s):
         return self.tasks(app_id)
 
-    def remove(self, _app_ids, _timeout_s):
-        self.apps.clear()
+    def deaf(self, app_id, before):
+        return tuple(task for task in before if task.task_id in self.silent)
+
+    def remove(self, app_ids, _timeout_s):
+        self.removed.append(tuple(app_ids))
+        self.silent.clear()  # what is started in their place is new
+        for app_id in app_ids:
+            self.apps.pop(app_id, None)
 
     def run(self, order, _publisher, subscribers, _context):
         assert {client.task_id for client in order.clients} == {task.task_id for task in subscribers}
@@ -177,6 +184,29 @@ def test_an_option_that_cannot_be_is_refused_when_the_runner_is_made(stack, tmp_
     options.msg_rate = "fast"
     with pytest.raises(UsageError, match=r"options\.msg_rate"):
         RunTestKAFKA(options, False)
+
+
+def test_a_kept_task_that_is_deaf_is_replaced(stack):
+    stack.apps = {"/g1/kafka-pub": 1, "/g1/kafka-sub": 3}  # an earlier run left them up
+    stack.silent = {"/g1/kafka-sub.1"}
+    progress = Notes()
+    runner = RunTestKAFKA(Options(total_sub_apps=3, keep_running=True), False, progress=progress)
+    runner.start_appserver()
+    assert stack.removed == [("/g1/kafka-sub",)]
+    assert stack.apps == {"/g1/kafka-pub": 1, "/g1/kafka-sub": 3}
+    assert progress.notes == ["1 of 3 tasks of /g1/kafka-sub run and do not answer: the app is started anew"]
+    runner.run_test()
+    assert len(stack.removed) == 1
+
+
+def test_a_task_that_is_deaf_since_the_last_run_spoils_no_other_one(stack):
+    runner = RunTestKAFKA(Options(total_sub_apps=2), False)
+    runner.run_test()
+    assert stack.removed == []
+    stack.silent = {"/g1/kafka-pub.0"}
+    runner.run_test()
+    assert stack.removed == [("/g1/kafka-pub",)]
+    assert len(stack.measured) == 2
 
 
 def test_a_failed_run_raises_its_error_and_leaves_its_record(stack):

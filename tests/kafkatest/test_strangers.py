@@ -79,6 +79,8 @@ def test_nobody_else_gives_orders_to_a_run(hydra, place, running_stack):
         assert requests.get(f"{url}/v2/apps", timeout=5).status_code == 401
 
         tasks = [*place.tasks("kafka-pub"), *place.tasks("kafka-sub")]
+        cores = {psutil.Process(task.pid).rlimit(psutil.RLIMIT_CORE) for task in tasks}
+        assert cores == {(0, 0)}, "the memory of a task has its key, and no file of it is written"
         secrets = [file.read_text().split()[-1] for file in [folder / TOKEN_FILE]]
         secrets += [json.loads((folder / name).read_text())["secret"] for name in ("controller.key", "tasks.key")]
         shown = [repr(app) for app in apps.values()]

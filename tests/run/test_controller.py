@@ -7,12 +7,15 @@ from itertools import pairwise
 import pytest
 
 from hydra.accounting.broker_inside import BrokerInside, BrokerProcess
+from hydra.accounting.stats import PublisherStats, SubscriberStats
+from hydra.codec import decode, encode
 from hydra.errors import BrokerError, DegradedError, InterruptedRunError, MarathonError, NotReadyError, UsageError
 from hydra.options.connection_limits import ConnectionLimit
 from hydra.options.order import TopicFacts
 from hydra.run.controller import stats_timeout_s
 from hydra.run.task_roster import TRIES
 from hydra.run.warm_up import Warmth
+from hydra.signals.messages import StopSending, decode_reply, success
 from hydra.tasks import task as task_module
 
 
@@ -340,6 +343,60 @@ def test_a_publisher_that_fails_in_mid_run_is_a_doubt(rehearsal):
     assert (result.verdict, result.exit_code) == ("indeterminate", 3)
     assert "the publisher failed: the queue broke" in result.reasons
     assert result.totals.records_lost == 0
+
+
+def test_a_publisher_that_was_stopped_before_its_time_is_never_a_pass(rehearsal):
+    """The rate was kept, and every record that was sent was received: of fewer than were planned."""
+    stage = rehearsal(threshold=("tx_rate>=0.95*asked",))
+    stage.when_sent(200, lambda: stage.publisher.teststop(encode(StopSending())))
+    stage.publisher.getstats = planned(stage.publisher, 400)
+    result = stage.measure()
+    assert result.totals.records_attempted < 400
+    assert [item.kept for item in result.thresholds] == [True]
+    assert (result.verdict, result.exit_code) == ("indeterminate", 3)
+    told = f"the plan was not kept: {result.totals.records_attempted} of 400 planned records were sent"
+    assert told in result.reasons
+
+
+def planned(publisher, records):
+    """Have a publisher say how much it was to send, which the one in memory does not."""
+    own = publisher.getstats
+
+    def getstats(arguments):
+        stats = decode(decode_reply(own(arguments)).result, PublisherStats)
+        return success(dataclasses.replace(stats, planned=records))
+
+    return getstats
+
+
+def answer_for(task, **others):
+    """Have a task give the stats of another run, or of another task, in place of its own."""
+    own = task.getstats
+
+    def getstats(arguments):
+        kind = PublisherStats if task.role == "kafka-pub" else SubscriberStats
+        return success(dataclasses.replace(decode(decode_reply(own(arguments)).result, kind), **others))
+
+    task.getstats = getstats
+
+
+@pytest.mark.parametrize("others", [{"run_id": "hydra-other"}, {"task_id": "kafka-sub.9"}], ids=["run", "task"])
+def test_the_stats_of_another_run_or_task_are_never_taken(rehearsal, others):
+    stage = rehearsal()
+    answer_for(stage.subscribers[0], **others)
+    result = stage.measure()
+    assert [item.state for item in result.clients] == ["missing", "missing", "ok", "ok"]
+    assert result.clients[0].error.startswith("its stats are not of this run: they are of task ")
+    assert (result.exit_code, result.totals.records_delivered) == (3, 800)
+
+
+@pytest.mark.parametrize("others", [{"run_id": "hydra-other"}, {"task_id": "kafka-pub.9"}], ids=["run", "task"])
+def test_what_another_publisher_sent_is_never_taken_for_the_runs_own(rehearsal, others):
+    stage = rehearsal()
+    answer_for(stage.publisher, **others)
+    result = stage.measure()
+    assert result.exit_code == 3
+    assert any("its stats are not of this run" in reason for reason in result.reasons), result.reasons
 
 
 def test_what_a_slow_client_did_not_read_is_unread(rehearsal):

@@ -4,7 +4,7 @@ import pytest
 
 from hydra.endpoints import Endpoint
 from hydra.errors import AppLockedError, InfrastructureError, MarathonError, NotReadyError
-from hydra.run.deployment import RETRY_LIMIT_S, Deployment, is_settled
+from hydra.run.deployment import DEAF_AFTER_S, RETRY_LIMIT_S, Deployment, is_settled
 from hydra.run.protocols import AppSpec, Task
 
 APP = "/g1/kafka-sub"
@@ -84,6 +84,27 @@ def test_a_task_that_runs_and_does_not_answer_yet_is_waited_for(ground):
     slow.freeze(for_s=4)
     assert len(ground.deployment.wait_ready(APP, 2, 60)) == 2
     assert not slow.frozen
+
+
+def test_a_task_that_was_there_and_answers_no_more_is_deaf(ground):
+    assert ground.deployment.deaf(APP, ()) == ()
+    ground.deployment.apply(spec(3))
+    before = ground.deployment.wait_ready(APP, 3, 60)
+    assert ground.deployment.deaf(APP, before) == ()
+    ground.tasks["kafka-sub.0002"].freeze()
+    ground.launcher.end("kafka-sub.0003")
+    began_s = ground.clock.now_s()
+    (deaf,) = ground.deployment.deaf(APP, before)
+    assert deaf.task_id == "kafka-sub.0002", "one that has ended is not deaf"
+    assert ground.clock.now_s() - began_s < DEAF_AFTER_S + 1
+
+
+def test_a_task_that_ends_while_it_is_asked_is_not_deaf(ground):
+    ground.deployment.apply(spec(2))
+    before = ground.deployment.wait_ready(APP, 2, 60)
+    ground.tasks["kafka-sub.0001"].freeze()
+    ground.clock.at(DEAF_AFTER_S / 2, lambda: ground.launcher.end("kafka-sub.0001"))
+    assert ground.deployment.deaf(APP, before) == ()
 
 
 def test_a_task_that_never_answers_is_not_ready(ground):

@@ -12,7 +12,7 @@ import zmq
 
 from hydra.codec import encode
 from hydra.endpoints import Endpoint
-from hydra.signals import signal_server
+from hydra.signals import signal_server, zmq_signals
 from hydra.signals.keys import SignalKeys, new_key_pair
 from hydra.signals.messages import Request, SignalError, decode_reply, request, success
 from hydra.signals.signal_server import SignalServer
@@ -225,6 +225,72 @@ def test_more_peers_than_sockets(serve, signals, monkeypatch):
     endpoints = [serve() for _ in range(7)]
     answers = signals.ask(dict.fromkeys(endpoints, PING), 5.0)
     assert [answers[endpoint].ok for endpoint in endpoints] == [True] * 7
+
+
+class ProofsUnderWay:
+    """How many connections are being proved at a time, by what a controller begins and hears."""
+
+    def __init__(self, signals, monkeypatch):
+        self.most, self._under_way = 0, set()
+        self._connect, self._wait = signals._connect, zmq_signals._Round.wait
+        monkeypatch.setattr(signals, "_connect", self._begin)
+        monkeypatch.setattr(zmq_signals._Round, "wait", lambda asked, *given, **named: self._end(asked, given, named))
+
+    def _begin(self, endpoint):
+        self._under_way.add(endpoint)
+        self.most = max(self.most, len(self._under_way))
+        return self._connect(endpoint)
+
+    def _end(self, asked, given, named):
+        answered = self._wait(asked, *given, **named)
+        self._under_way -= {question.endpoint for question, _reply in answered}
+        return answered
+
+
+@pytest.mark.parametrize("first_contact", [True, False])
+def test_a_few_connections_are_proved_at_a_time(serve, signals, monkeypatch, first_contact):
+    """With hundreds at once none would be proved in time on a busy machine, and all would begin again."""
+    monkeypatch.setattr(zmq_signals, "MAX_HANDSHAKES", 2)
+    monkeypatch.setattr(zmq_signals, "CONNECT_S", 60.0)
+    proofs = ProofsUnderWay(signals, monkeypatch)
+    requests = dict.fromkeys([serve() for _ in range(9)], PING)
+    assert all(answer.ok for answer in signals.ask(requests, 10.0, first_contact=first_contact).values())
+    assert proofs.most == 2
+    (gone, *_), rest = requests, dict.fromkeys(list(requests)[1:], PING)
+    signals._forget(gone)
+    assert signals.ask({gone: PING, **rest}, 10.0)[gone].ok, "the others are connected, and one is not"
+
+
+def test_peers_that_prove_nothing_do_not_keep_others_from_being_asked(serve, signals, monkeypatch):
+    """Where nobody listens, and where somebody listens who says nothing."""
+    monkeypatch.setattr(zmq_signals, "MAX_HANDSHAKES", 2)
+    monkeypatch.setattr(zmq_signals, "PROVE_S", 0.1)
+    with contextlib.ExitStack() as closing:
+        mute = [closing.enter_context(socket.create_server((HOST, 0))) for _ in range(4)]
+        absent = [Endpoint(HOST, free_port()) for _ in range(6)]
+        absent += [Endpoint(HOST, each.getsockname()[1]) for each in mute]
+        there = [serve() for _ in range(3)]
+        answers = signals.ask(dict.fromkeys([*absent, *there], PING), 1.5, first_contact=True)
+    assert [answers[endpoint].ok for endpoint in there] == [True] * 3
+    assert not any(answers[endpoint].ok for endpoint in absent)
+
+
+def test_connected_peers_are_all_asked_at_once_whatever_is_being_proved(serve, signals, monkeypatch):
+    monkeypatch.setattr(zmq_signals, "MAX_HANDSHAKES", 1)
+    barrier = threading.Barrier(6, timeout=5)
+
+    def answer(asked):
+        if asked.signal == "teststatus":
+            barrier.wait()  # none of them answers before all of them were asked
+        return pong(asked)
+
+    endpoints = [serve(answer) for _ in range(6)]
+    assert all(each.ok for each in signals.ask(dict.fromkeys(endpoints, PING), 10.0).values())
+    with socket.create_server((HOST, 0)) as mute:
+        absent = Endpoint(HOST, mute.getsockname()[1])
+        asked = dict.fromkeys([absent, *endpoints], request("teststatus"))
+        answers = signals.ask(asked, 3.0)
+    assert [answers[endpoint].ok for endpoint in endpoints] == [True] * 6
 
 
 def test_a_late_reply_is_never_taken_for_a_later_answer(serve, signals):
