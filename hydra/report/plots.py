@@ -33,6 +33,9 @@ LOWEST_MS = 0.001
 MAX_NAME_PART = 36
 """Characters of a part of a line's name, such as ``linger_ms = 5``."""
 
+MAX_FINE_DECADES = 3
+"""Decades of a logarithmic axis that have room for three ticks each."""
+
 CATEGORY_STANDOFF = 10
 """Pixels between the title of an axis and the names of its categories."""
 
@@ -222,7 +225,9 @@ def log_axis(title: str, traces: Iterable[Trace]) -> Trace:
     wide = bool(values) and (max(values) >= 5 * min(values) or max(values) == min(values))
     axis: Trace = {"title": title, "type": "log", "rangemode": "normal", "tickformat": ",~g"}
     # Ticks at 1, 2, 5, 10, 20, ...: a narrow range might hold none of these, and has room for more.
-    return {**axis, "dtick": "D2"} if wide else axis
+    # Where they would lie on each other: at 1, 10, 100, ...
+    ticks = "D2" if wide and max(values) <= 10**MAX_FINE_DECADES * min(values) else 1
+    return {**axis, "dtick": ticks} if wide else axis
 
 
 def significant(value: float) -> float:

@@ -312,7 +312,18 @@ def long_names():
     return dataclasses.replace(made, points=points, command=LONG)
 
 
+def six_decades():
+    """A run whose curve begins at a microsecond, as that from the actual send time does on a clock of milliseconds."""
+    made = everything()
+    latency = made.result.latency
+    curves = dataclasses.replace(latency.curves, service=(0.001, *latency.curves.e2e[1:]), ack=curve(700.0, 5000))
+    return dataclasses.replace(
+        made, result=dataclasses.replace(made.result, latency=dataclasses.replace(latency, curves=curves))
+    )
+
+
 PAGES = {
+    "six decades": lambda: [("", six_decades())],
     "everything": lambda: [("", everything())],
     "interrupted": lambda: [("", interrupted())],
     "no points": lambda: [("", dataclasses.replace(sweep([{"clients": 10}]), points=()))],
@@ -327,15 +338,22 @@ PAGES = {
 def test_no_page_is_wider_than_a_narrow_screen_or_has_an_error(look, name):
     async def scenario(opened, _seconds):
         await opened.draw_all()
-        found = {}
+        found, unreadable = {}, []
         for width in (360, 1280):
             await opened.look(width=width)
             await opened.until(f"!{TOO_WIDE % width}", f"no plot is wider than {width} pixels")
             found[width] = await opened.run(f"document.documentElement.scrollWidth - {width}")
-        return found, await opened.run("document.querySelectorAll('#cards .card').length"), opened.complaints
+            unreadable += await opened.run(UNREADABLE)
+        return (
+            found,
+            await opened.run("document.querySelectorAll('#cards .card').length"),
+            unreadable,
+            opened.complaints,
+        )
 
-    sideways, shown, complaints = look(collect(PAGES[name]()), scenario, width=360)
+    sideways, shown, unreadable, complaints = look(collect(PAGES[name]()), scenario, width=360)
     assert sideways == {360: 0, 1280: 0}
+    assert unreadable == []
     assert shown >= 1
     assert complaints == []
 

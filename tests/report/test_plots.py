@@ -17,6 +17,7 @@ from hydra.report.plots import (
     MAX_LOSS_POINTS,
     SEED_PLOTS,
     latency_figure,
+    log_axis,
     loss_figure,
     seed_figure,
     short_name,
@@ -133,6 +134,13 @@ def test_a_latency_heatmap_puts_each_delivery_in_its_second_and_its_latency():
     assert [sum(column) for column in zip(*found.counts, strict=True)] == [7, 7, 7]
     assert found.edges_ms[0] <= 0.1
     assert latency_heatmap([], 60) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "ticks"), [([4, 5], None), ([1, 900], "D2"), ([7], "D2"), ([0.001, 500], 1), ([None, 0, 3, 4000], 1)]
+)
+def test_a_logarithmic_axis_has_as_many_ticks_as_there_is_room_for(values, ticks):
+    assert log_axis("ms", [{"y": values}]).get("dtick") == ticks
 
 
 def test_a_long_name_keeps_its_end_and_all_of_its_short_parts():
