@@ -69,8 +69,9 @@ def one_of_three_brokers_killed(stage: Stage) -> None:
     """Three copies, acks of all: nothing is lost, what waited for another leader was late, and why is told."""
     cluster = ("--brokers=3", "--broker_heap_mb=256", "--replication_factor=3", "--min_insync_replicas=2")
     load = ("--acks=all", "--partitions=3", "--test_duration=20", "--threshold=e2e_p99<2000ms", RESULT)
-    command = stage.hydra("kafka", *LONG, *cluster, *load)
-    command.wait_for("delivered [1-9]", 150)
+    # How long three JVMs take to start on a busy machine is none of this fault.
+    command = stage.hydra("kafka", *LONG, *cluster, *load, "--start_timeout=240")
+    command.wait_for("delivered [1-9]", 250)
     brokers = [process for process in stage.place.processes() if "kafka.Kafka" in process.cmdline()]
     victim = random.choice(brokers)  # noqa: S311
     node_id = int(Path(victim.cmdline()[-1]).parent.name)
