@@ -12,9 +12,13 @@ from hydra.run.record import RunRecord
 
 
 @pytest.fixture
-def call(capsys, monkeypatch, tmp_path):
-    """Run ``hydra`` with these arguments in an empty folder; gives exit code, stdout and stderr."""
+def call(capsys, monkeypatch, tmp_path, tmp_path_factory):
+    """Run ``hydra`` with these arguments in an empty folder; gives exit code, stdout and stderr.
+
+    It has a state folder of its own: other tests have runs under way at the same time.
+    """
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     before = list(logging.getLogger().handlers)
 
