@@ -56,7 +56,7 @@ class BrokerProcess:
     gc_paused_ratio: float | None = None
     gc_longest_ms: float | None = None
     long_pauses: tuple[GcPause, ...] = ()
-    """The longest of them, in the order of time."""
+    """The longest ones of the whole run, in the order of time: also while the last acks came."""
     disk_busy_ratio: float | None = None
     """For how long the disk with its log was at work, also for others; None where that is not counted."""
     threads: tuple[ThreadUse, ...] = ()

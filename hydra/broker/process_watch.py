@@ -161,7 +161,7 @@ def _fact(name: str, seen: _Looks, start_s: float) -> BrokerProcess | None:
         return None
     window_s = last.at_s - first.at_s
     pauses = seen.gc_log.pauses(start_s)
-    paused_ms = [pause.ms for pause in pauses or ()]
+    paused_ms = [pause.ms for pause in pauses or () if first.at_s <= start_s + pause.at_s <= last.at_s]
     longest = sorted(pauses or (), key=lambda pause: -pause.ms)[:MAX_PAUSES]
     throttled = [
         (now.throttled_periods - before.throttled_periods) * now.period_s / window_s
@@ -178,7 +178,7 @@ def _fact(name: str, seen: _Looks, start_s: float) -> BrokerProcess | None:
         cpus_used=(last.used_s - first.used_s) / window_s,
         stopped_ratio=seen.stopped / seen.looks,
         throttled_ratio=max(throttled, default=None),
-        gc_pauses=None if pauses is None else len(pauses),
+        gc_pauses=None if pauses is None else len(paused_ms),
         gc_paused_ratio=None if pauses is None else sum(paused_ms) / 1000 / window_s,
         gc_longest_ms=None if pauses is None else max(paused_ms, default=0.0),
         long_pauses=tuple(sorted(longest, key=lambda pause: pause.at_s)),

@@ -178,18 +178,20 @@ class Monitor:
     def watch_sending(self) -> PublisherStatus:
         """One look while the publisher sends; shows what it sees."""
         self.look()
-        for watch in self._context.watches:
-            watch.look()
         self.look_at_topic()
         status = self.publisher_status()
         now_s = self._context.clock.now_s()
+        flushing = status.phase in {"flushing", "done", "failed"}
+        if self.start_s is not None and now_s >= self.start_s and not flushing:
+            # What brokers do before the first record and after the last one says nothing about what gave way.
+            for watch in self._context.watches:
+                watch.look()
         if now_s - self._subscribers_seen_s >= self._subscribers_every_s:
             self._subscribers_seen_s = now_s
             statuses = self.subscriber_statuses()
             self._count(statuses, self._publisher_seen_s)
             if self._warmth is not None and len(statuses) == len(self._subscribers.present):
                 self._note_costs(self._warmth, now_s, statuses)
-        flushing = status.phase in {"flushing", "done", "failed"}
         self._show("flushing" if flushing else "sending")
         return status
 

@@ -123,6 +123,20 @@ def test_states_are_looked_at_each_time(monkeypatch, tmp_path):
     assert {use.kind: use.disk_ratio for use in seen.threads}["request handlers"] == 0.5
 
 
+def test_pauses_after_the_last_look_are_marked_and_take_no_part_of_its_time(monkeypatch, tmp_path):
+    made_up = MadeUp(monkeypatch, tmp_path, THREADS)
+    log = tmp_path / "gc.log"
+    log.write_text("")
+    made_up.watch.look()
+    with log.open("a") as more:
+        for end_s, ms in ((1.5, 500), (3.0, 1000), (4.5, 200), (9.0, 4000)):
+            more.write(f"[9.9s][{end_s * 1e9:.0f}ns] GC(1) Pause Full (Allocation Failure) 24M->3M(64M) {ms}.0ms\n")
+    made_up.pass_time(4.0)
+    (seen,) = made_up.watch.seen(0.0).processes
+    assert (seen.gc_pauses, seen.gc_paused_ratio, seen.gc_longest_ms) == (2, pytest.approx(1.5 / 4), 1000)
+    assert [pause.ms for pause in seen.long_pauses] == [500, 1000, 200, 4000]
+
+
 def test_of_one_look_and_of_a_broker_that_is_gone_there_is_nothing_to_tell(monkeypatch, tmp_path):
     made_up = MadeUp(monkeypatch, tmp_path, THREADS)
     made_up.watch.look()

@@ -859,14 +859,16 @@ def test_retention_moves_the_logs_start_and_what_was_not_read_before_has_expired
 
 
 class OneWatch:
-    """Counts its looks, and in which phases they were."""
+    """Counts its looks, and in which phases they were; notes when."""
 
-    def __init__(self, progress):
+    def __init__(self, progress, clock):
         self.phases = Counter()
-        self._progress = progress
+        self.looked_s = []
+        self._progress, self._clock = progress, clock
 
     def look(self):
         self.phases[self._progress.phases[-1]] += 1
+        self.looked_s.append(self._clock.now_s())
 
     def seen(self, start_s):
         process = BrokerProcess("broker 1", 4.0, sum(self.phases.values()), 2.0, 0.1, 0.0)
@@ -875,15 +877,20 @@ class OneWatch:
 
 def test_brokers_are_looked_into_while_the_publisher_sends_and_not_before_or_after(rehearsal):
     stage = rehearsal()
-    watch = OneWatch(stage.progress)
+    watch = OneWatch(stage.progress, stage.clock)
     stage.context = dataclasses.replace(stage.context, watches=(watch, watch))
     stage.run = stage.run_of("run-1")
+    started_s = []
+    begin = stage.run._monitor.begin
+    stage.run._monitor.begin = lambda start_s: (started_s.append(start_s), begin(start_s))
     stage.measure()
     seen = stage.record.evidence.inside.processes
     assert len(seen) == 2
     assert seen[0].looks >= 8
-    assert set(watch.phases) <= {"configuring", "sending", "flushing"}
     assert watch.phases["sending"] >= 8
+    assert watch.phases.total() - watch.phases["configuring"] == watch.phases["sending"]
+    duration_s = stage.run.order.options.test_duration
+    assert started_s[0] <= min(watch.looked_s) <= max(watch.looked_s) <= started_s[0] + duration_s + 0.5
 
 
 def test_who_watches_is_told_how_late_deliveries_are_and_what_they_cost(rehearsal):
