@@ -151,8 +151,14 @@ def test_members_get_every_record_once_and_the_broker_knows_them(
     topic = new_topic(broker, partitions)
     reader = members(topic, driver, group, partitions=partitions, protocol=protocol, clients=clients)
     names = {GROUPS[group](topic, number) for number in range(clients)}
-    there = groups(names)
-    assert {state for state, _ in there.values()} == {"STABLE"}
+    there = {}
+
+    def is_stable():
+        # The members know their partitions; the coordinator learns by their next heartbeats that they do.
+        there.update(groups(names))
+        return {state for state, _ in there.values()} == {"STABLE"}
+
+    until(is_stable, lambda: reader.poll(0.02), describe=lambda: there)
     dealt = [parts for _, membership in there.values() for parts in membership.values()]
     assert len(dealt) == clients
     assert sorted(dealt) == sorted(sorted(tally.held) for tally in reader.tallies)
