@@ -11,20 +11,17 @@ of at most a microsecond; in ticks the latencies of an arrival are ``low, low + 
 numbers without a rounding error that grows. While the run goes on arrivals are only counted by (lowest, records).
 
 **Settling.** How many different arrivals there are grows with the run, so what is more than a few of them is moved into
-buckets of ticks, of the same layout. Within a doubling all buckets have one width, a power of two as the spacing is, so
-evenly spaced latencies lie in every n-th bucket: an arrival is a change where it begins there and one behind where it
-ends, and the counts are the sums of changes, n buckets apart. An arrival costs two changes for each doubling, however
-many records it has, and what is kept grows with the logarithm of the highest latency.
+a table of buckets of ticks (``accounting/tick_table.py``).
 """
 
 from __future__ import annotations
 
 import math
-from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import accumulate, repeat
+from itertools import repeat
 
+from hydra.accounting.tick_table import RECORDS_BITS, RECORDS_MASK, TickTable
 from hydra.options.thresholds import PERCENTILES
 
 FINE_BITS = 11
@@ -44,9 +41,6 @@ _LEAST_SETTLED = 512
 
 TICKS_PER_S = 1_000_000
 """Buckets count microseconds."""
-
-_RECORDS_BITS = 24
-_RECORDS_MASK = (1 << _RECORDS_BITS) - 1
 
 
 def bucket_of(latency_us: int, bits: int) -> int:
@@ -224,7 +218,7 @@ class SpacedLatencies:
         self._bits = bits
         self._arrivals: dict[int, int] = {}
         """How often, by the lowest latency (ticks) and, in the lower bits, the number of records."""
-        self._settled: _TickTable | None = None
+        self._settled: TickTable | None = None
         self._highest = 0
         self.negative = 0
 
@@ -232,7 +226,7 @@ class SpacedLatencies:
         """Count an arrival; ``lowest_s`` is the latency of its newest record, each older one's an interval more."""
         # Hot path: a few times for every answer to a fetch.
         low = int(lowest_s * self._ticks_per_s)
-        if lowest_s < 0 or records > _RECORDS_MASK:
+        if lowest_s < 0 or records > RECORDS_MASK:
             self._add_slowly(math.floor(lowest_s * self._ticks_per_s), records)
             return
         high = low + (records - 1) * self._interval_ticks
@@ -241,7 +235,7 @@ class SpacedLatencies:
         shift = low.bit_length() - self._bits
         if shift > 0:
             low = low >> shift << shift
-        key = low << _RECORDS_BITS | records
+        key = low << RECORDS_BITS | records
         arrivals = self._arrivals
         arrivals[key] = arrivals.get(key, 0) + 1
 
@@ -249,7 +243,7 @@ class SpacedLatencies:
         """Count an arrival here and in another one of the same spacing, as ``add`` does."""
         # Hot path: once for every answer to a fetch.
         low = int(lowest_s * self._ticks_per_s)
-        if lowest_s < 0 or records > _RECORDS_MASK:
+        if lowest_s < 0 or records > RECORDS_MASK:
             self.add(lowest_s, records)
             other.add(lowest_s, records)
             return
@@ -260,11 +254,11 @@ class SpacedLatencies:
             other._highest = high
         length = low.bit_length()
         shift = length - self._bits
-        key = (low >> shift << shift if shift > 0 else low) << _RECORDS_BITS | records
+        key = (low >> shift << shift if shift > 0 else low) << RECORDS_BITS | records
         arrivals = self._arrivals
         arrivals[key] = arrivals.get(key, 0) + 1
         shift = length - other._bits
-        key = (low >> shift << shift if shift > 0 else low) << _RECORDS_BITS | records
+        key = (low >> shift << shift if shift > 0 else low) << RECORDS_BITS | records
         arrivals = other._arrivals
         arrivals[key] = arrivals.get(key, 0) + 1
 
@@ -278,7 +272,7 @@ class SpacedLatencies:
             low += below * spacing.interval_ticks
             records -= below
         while records > 0:
-            part = min(records, _RECORDS_MASK)
+            part = min(records, RECORDS_MASK)
             self.add((low + 0.5) / spacing.ticks_per_s, part)
             low += part * spacing.interval_ticks
             records -= part
@@ -306,15 +300,20 @@ class SpacedLatencies:
         if self._settled is None:
             self._settled = self._table(self._bits)
         pop, count = self._arrivals.popitem, max(_LEAST_SETTLED, more // 4) if most is None else most
-        self._settled.add((pop() for _ in range(min(more, count))), self._bits)
+        self._settled.add((pop() for _ in range(min(more, count))), self._cut_to)
 
-    def _table(self, bits: int) -> _TickTable:
-        return _TickTable(bits + _MORE_BITS, self._interval_ticks)
+    @property
+    def _cut_to(self) -> int | None:
+        """Bits that are kept of an arrival's lowest latency, where those that were cut off are to be guessed."""
+        return self._bits if self._bits < FINE_BITS else None
+
+    def _table(self, bits: int) -> TickTable:
+        return TickTable(bits + _MORE_BITS, self._interval_ticks)
 
     def _counts(self, bits: int) -> Iterator[tuple[int, int, int]]:
         """(lowest tick, ticks, latencies) of each bucket of the table that has any; the table has so many bits."""
         table = self._table(bits) if self._settled is None else self._settled.copy()
-        table.add(self._arrivals.items(), self._bits)
+        table.add(self._arrivals.items(), self._cut_to)
         return table.counts()
 
     def summary(self) -> LatencySummary:
@@ -349,76 +348,3 @@ class SpacedLatencies:
         histogram.max_us = int(self._highest * us_per_tick)
         histogram.negative = self.negative
         return histogram
-
-
-class _TickTable:
-    """How many latencies there are in each bucket of ticks, kept as changes: see the module."""
-
-    __slots__ = ("_bits", "_changes", "_spacing_bits")
-
-    def __init__(self, bits: int, interval_ticks: int) -> None:
-        self._bits = bits
-        self._spacing_bits = interval_ticks.bit_length() - 1
-        self._changes = array("q")
-
-    def copy(self) -> _TickTable:
-        """Another one that holds the same."""
-        other = _TickTable(self._bits, 1 << self._spacing_bits)
-        other._changes = self._changes[:]
-        return other
-
-    def add(self, arrivals: Iterable[tuple[int, int]], kept: int) -> None:
-        """Count arrivals: (what ``SpacedLatencies`` knows them by, how often). Of the lowest so many bits were kept."""
-        half, spacing_bits, changes = self._bits - 1, self._spacing_bits, self._changes
-        for key, times in arrivals:
-            low = key >> _RECORDS_BITS
-            if kept < FINE_BITS:
-                # In the middle of what the bits that were cut off may have been.
-                low += 1 << max(0, low.bit_length() - kept) >> 1
-            stop = low + ((key & _RECORDS_MASK) << spacing_bits)
-            while low < stop:  # one doubling after the other
-                shift = max(0, low.bit_length() - self._bits)
-                beyond = 2 << half + shift
-                end = stop if stop <= beyond else low - (low - beyond >> spacing_bits << spacing_bits)
-                limit = shift + 2 << half
-                if limit > len(changes):
-                    changes.frombytes(bytes((limit - len(changes)) * changes.itemsize))
-                if shift <= spacing_bits:
-                    first = (shift << half) + (low >> shift)
-                    behind = first + (end - low >> shift)
-                    changes[first] += times
-                    if behind < limit:
-                        changes[behind] -= times
-                else:
-                    self._add_close(low, end, shift, times)
-                low = end
-
-    def _add_close(self, low: int, end: int, shift: int, times: int) -> None:
-        """Count latencies of one doubling of which each bucket holds several, from ``low`` on, below ``end``."""
-        base, width = shift << self._bits - 1, 1 << shift
-        first, last = base + (low >> shift), base + (end - (1 << self._spacing_bits) >> shift)
-        records = end - low >> self._spacing_bits
-        # The first bucket and the last one are filled in part.
-        begun = min(records, -(low - (first - base + 1) * width >> self._spacing_bits))
-        whole = width >> self._spacing_bits
-        ended = records - begun - (last - first - 1) * whole
-        counts = (begun, -begun) if first == last else (begun, whole - begun, ended - whole, -ended)
-        places = (first, first + 1) if first == last else (first, first + 1, last, last + 1)
-        for place, count in zip(places, counts, strict=True):
-            if place < shift + 2 << self._bits - 1:
-                self._changes[place] += count * times
-
-    def counts(self) -> Iterator[tuple[int, int, int]]:
-        """(lowest tick, ticks, latencies) of each bucket that has any, rising."""
-        begin, shift = 0, 0
-        while begin < len(self._changes):
-            end = shift + 2 << self._bits - 1
-            counts = list(self._changes[begin:end])
-            stride = 1 << max(0, self._spacing_bits - shift)
-            for first in range(min(stride, max(0, len(counts) - stride))):
-                counts[first::stride] = accumulate(counts[first::stride])
-            base = begin - (shift << self._bits - 1)
-            for place, count in enumerate(counts, base):
-                if count:
-                    yield place << shift, 1 << shift, count
-            begin, shift = end, shift + 1

@@ -96,7 +96,7 @@ def main() -> None:
     asked = parser.parse_args()
     print(f"this machine: 10 million additions in a Python loop take {seconds_of_additions():.2f} s of CPU")
     print(f"seed {asked.seed}", flush=True)
-    parts = {"same": same, "again": again, "slower": slower, "searches": searches}
+    parts = {"same": same, "again": compared_sides, "slower": compared_sides, "searches": searches}
     with place() as where:
         found = parts[asked.part](where, asked)
     if asked.output:
@@ -144,17 +144,9 @@ def same(where: Place, asked: argparse.Namespace) -> list[dict[str, object]]:
     return found
 
 
-def again(where: Place, asked: argparse.Namespace) -> list[dict[str, object]]:
-    """A against A by command."""
-    return _compared(where, asked, more_percent=0.0)
-
-
-def slower(where: Place, asked: argparse.Namespace) -> list[dict[str, object]]:
-    """B behind a longer delay line."""
-    return _compared(where, asked, more_percent=asked.percent)
-
-
-def _compared(where: Place, asked: argparse.Namespace, more_percent: float) -> list[dict[str, object]]:
+def compared_sides(where: Place, asked: argparse.Namespace) -> list[dict[str, object]]:
+    """``hydra kafka ab``: A against A, or against a B behind a longer delay line."""
+    more_percent = asked.percent if asked.part == "slower" else 0.0
     where.proxy.delay_s = DELAY_S
     _, saved, _ = where.hydra("sweep", *LOAD, "--sweep", "linger_ms=5", "--repeats=9")
     p99_ms = statistics.median(_values(saved.points[0].runs))
