@@ -16,9 +16,10 @@ from tests.quotas import client_quota
 pytestmark = [pytest.mark.integration, pytest.mark.release]
 
 
-@pytest.mark.alone
-def test_a_delay_of_100_ms_on_the_way_moves_the_median_by_100_ms(hydra, place, kafka_behind_proxy) -> None:
-    e2e, service = {}, {}
+def test_a_delay_of_100_ms_on_the_way_is_in_each_latency(hydra, place, kafka_behind_proxy) -> None:
+    """The lowest latency moves by the delay. A busy machine adds to the median, but not to all of them."""
+    lowest: dict[str, dict[int, float]] = {"e2e": {}, "service": {}}
+    medians: dict[str, float] = {}
     for delay_ms, warmup_s in ((0, 4), (100, 0.5)):  # a broker that is cold would be slow in the first run alone
         kafka_behind_proxy.delay_s = delay_ms / 1000
         command = hydra(
@@ -28,12 +29,14 @@ def test_a_delay_of_100_ms_on_the_way_moves_the_median_by_100_ms(hydra, place, k
         )  # fmt: skip
         assert command.end() == 0, command.errors
         latency = place.record()["result"]["latency"]
-        e2e[delay_ms] = latency["e2e"]["p50_ms"]
-        service[delay_ms] = latency["service"]["p50_ms"]
+        for kind, of_kind in lowest.items():
+            of_kind[delay_ms] = latency["curves"][kind][0]
+            medians[kind] = latency[kind]["p50_ms"]
         assert latency["clock_error_ms"] == 0
     assert kafka_behind_proxy.delayed_bytes > 1000 * 14
-    assert e2e[100] - e2e[0] == pytest.approx(100, abs=10)
-    assert service[100] - service[0] == pytest.approx(100, abs=10)
+    for kind, of_kind in lowest.items():
+        assert of_kind[100] - of_kind[0] == pytest.approx(100, abs=10), kind
+        assert medians[kind] > of_kind[100] + 5, kind  # a record waits for its batch, some 15 ms of 30 at the median
 
 
 @pytest.mark.alone
@@ -50,14 +53,16 @@ def test_a_publisher_that_stood_still_is_charged_end_to_end_and_not_in_service(h
     assert command.end() == 3, command.text
     result = place.record()["result"]
     e2e, service = result["latency"]["e2e"], result["latency"]["service"]
-    # A record that was due when the pause began waited for all of it, one that was due at its end for nothing.
-    assert e2e["max_ms"] == pytest.approx(paused_ms, abs=150)
-    assert e2e["p99_ms"] == pytest.approx(0.95 * paused_ms, abs=150)
-    late = [point for point in result["points"] if point["e2e_max_ms"] > 300]
+    # A record that was due when the pause began waited for all of it, one that was due at its end for nothing. A busy
+    # machine adds to each latency: the bounds above are wide, and what belongs together is compared with each other.
+    lag_max_ms = result["latency"]["publisher_lag"]["max_ms"]
+    assert paused_ms - 150 < lag_max_ms < paused_ms + 500
+    assert paused_ms - 150 < e2e["max_ms"] < lag_max_ms + service["max_ms"] + 1
+    assert e2e["p99_ms"] > 0.95 * paused_ms - 150
+    late = [point for point in result["points"] if point["e2e_max_ms"] > paused_ms / 2]
     assert 1 <= len(late) <= 3
-    assert service["p99_ms"] < 300
-    assert service["p50_ms"] == pytest.approx(e2e["p50_ms"], abs=10)
-    assert result["latency"]["publisher_lag"]["max_ms"] == pytest.approx(paused_ms, abs=150)
+    assert service["p99_ms"] < paused_ms / 2
+    assert abs(e2e["p50_ms"] - service["p50_ms"]) < paused_ms / 10
     assert (result["bottleneck"]["limit"], result["bottleneck"]["harness_limited"]) == ("harness", True)
     assert result["verdict"] == "indeterminate"
     assert result["totals"]["records_lost"] == 0
