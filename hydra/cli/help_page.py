@@ -35,7 +35,7 @@ GROUPED: Mapping[str, Mapping[str, str]] = {
         "fetch_min_bytes": "BYTES", "fetch_wait_max_ms": "MS", "consumer_max_buffer_size": "BYTES",
     },
     "clients": {
-        "pub_driver": "[confluent|kafka-python|wire|MODULE:CLASS]",
+        "pub_driver": "[wire|confluent|kafka-python|MODULE:CLASS]",
         "sub_driver": "[wire|confluent|kafka-python|MODULE:CLASS]", "fetch_pace_ms": "MS", "client_rack": "RACK",
         "client_id_prefix": "TEXT", "group_prefix": "TEXT",
     },

@@ -173,7 +173,7 @@ class RunTestKAFKA:
         phases_s: dict[str, float] = {}
         if (plan := self._session.warm_up_plan(self._options)) is not None:
             phases_s["warmup"] = self._warm_up(plan)
-        run = self._run(self._options, self._progress)
+        run = self._run(self._options, self._progress, self._session.machine_speed)
         record = run.measure()
         self._session.end_run(run)
         if run.error is None:
@@ -186,13 +186,13 @@ class RunTestKAFKA:
     def _warm_up(self, plan: WarmUpPlan) -> float:
         """Have the broker carry the load of the next run. Returns how long that took, in seconds."""
         assert self._session is not None
-        from hydra.run.warm_up import Warmth, measured_speed
+        from hydra.run.warm_up import WARM_UP_SPEED, Warmth, measured_speed
 
         warmth = Warmth() if plan.until_warm else None
         how_long = f"{plan.max_s:g} s" if warmth is None else f"until the broker is warm, at most {plan.max_s:g} s"
-        self._progress.phase("warming up", f"{how_long} of the same load, not counted")
+        self._progress.phase("warming up", f"{how_long} of the same records with fewer fetches, not counted")
         options = dataclasses.replace(self._options, test_duration=plan.max_s)
-        warm_up = self._run(options, WarmUpProgress(self._progress))
+        warm_up = self._run(options, WarmUpProgress(self._progress), WARM_UP_SPEED)
         record = warm_up.warm_up(warmth)
         self._session.end_run(warm_up)
         if warm_up.error is not None:
@@ -207,7 +207,7 @@ class RunTestKAFKA:
             self._progress.note(f"the warm-up took {took_s:.1f} s: {costs}{paced}")
         return took_s
 
-    def _run(self, options: Options, progress: Progress) -> Run:
+    def _run(self, options: Options, progress: Progress, machine_speed: float) -> Run:
         """A run of the tasks that are there; first there are as many as the options ask for."""
         assert self._session is not None
         from hydra.run.controller import Run
@@ -225,7 +225,7 @@ class RunTestKAFKA:
             bootstrap_servers=self._session.bootstrap_servers,
             task_ids=[task.task_id for task in subscribers],
             cores=context.host.cores,
-            machine_speed=self._session.machine_speed,
+            machine_speed=machine_speed,
         )
         order = dataclasses.replace(order, payload=read_payload(options))
         self._session.begin_run(order)

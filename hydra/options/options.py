@@ -16,7 +16,7 @@ from hydra.options.kafka_versions import BUNDLED_VERSION, OLD_VERSION, VERSIONS,
 from hydra.options.option_kinds import OptionKind, Section
 from hydra.records.identity import IDENTITY_BYTES
 
-PUBLISHER_DRIVERS = ("confluent", "kafka-python", "wire")
+PUBLISHER_DRIVERS = ("wire", "confluent", "kafka-python")
 SUBSCRIBER_DRIVERS = ("wire", "confluent", "kafka-python")
 
 SELF_PACED_DRIVERS = ("confluent", "kafka-python")
@@ -102,7 +102,7 @@ class Options:
     )
     retention_ms: int | None = _kafka(None, kind.whole(1000, 2**62), "retention.ms of the topic; unset: the broker's")
     pub_driver: str = _kafka(
-        "confluent", kind.driver(*PUBLISHER_DRIVERS), "client library of the publisher, or your own class"
+        "wire", kind.driver(*PUBLISHER_DRIVERS), "client library of the publisher, or your own class"
     )
     sub_driver: str = _kafka(
         "wire", kind.driver(*SUBSCRIBER_DRIVERS), "client library of the subscribers, or your own class"

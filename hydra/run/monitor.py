@@ -196,7 +196,7 @@ class Monitor:
         return status
 
     def _note_costs(self, warmth: Warmth, now_s: float, statuses: Sequence[SubscriberStatus]) -> None:
-        broker_cpu_s = self._context.host.sample(now_s).broker_cpu_s
+        broker_cpu_s = self._context.host.broker_work_cpu_s()
         if broker_cpu_s is not None:
             clients_cpu_s = sum(status.cpu_s for status in statuses)
             fetches = sum(status.fetches for status in statuses)

@@ -280,6 +280,9 @@ class Host(Protocol):
     def sample(self, at_s: float) -> MachineSample:
         """What it has used up to now, and the broker where that is a process of it; never raises."""
 
+    def broker_work_cpu_s(self) -> float | None:
+        """CPU time of such brokers up to now, without that of their compilers; None where there is none. Never raises."""
+
 
 class BrokerWatch(Protocol):
     """Looks into brokers while the publisher sends. Not in the contract: that anything can be seen; it never raises."""

@@ -1,7 +1,11 @@
 """When a broker that has just started is warm: its CPU time for each fetch has stopped falling.
 
-A JVM interprets its code first and compiles what is called often, in two steps, for seconds and on the same cores. All
-of that is CPU time of the broker, so it shows in what a fetch costs, however the load is and however fast the machine.
+A JVM interprets its code first and compiles what is called often, in two steps, for seconds and on the same cores. Code
+that is not compiled yet takes longer, so it shows in what a fetch costs, however the load is and however fast the
+machine. The compilers' own time is left out: it is not for a fetch, and some of it goes on for long.
+
+They need a free core for it. A load that keeps all cores busy leaves them a quarter of one, and then they are at work
+for half a minute. So clients fetch at the pace of the slowest machine (``SPEEDS``) while the broker warms up.
 """
 
 from __future__ import annotations
@@ -9,13 +13,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hydra.options.order import RunOrder, machine_speed
+from hydra.options.order import SPEEDS, RunOrder, machine_speed
 
 MAX_S = 15.0
 """A broker that is not warm by then is measured as it is."""
 
 MIN_S, MAX_BYTES = 2.0, 2 * 1024**3
 """What is sent lies on the broker's disk for a minute more: a load of many bytes goes on for less time."""
+
+WARM_UP_SPEED = SPEEDS[0]
+"""The pace of the warm-up is that of a machine of this speed."""
 
 COST_EVERY_S = 0.5
 WINDOW = 2
@@ -45,6 +52,7 @@ class FetchReading:
 
     at_s: float
     broker_cpu_s: float
+    """Without its compilers'."""
     clients_cpu_s: float
     """Of all subscriber tasks."""
     fetches: int

@@ -38,6 +38,9 @@ _RECEIVED, _SENT = 0, 8
 _BYTES_PER_MBIT = 125_000
 
 _STATM = "/proc/self/statm"
+
+COMPILER_THREADS = ("C1 CompilerThre", "C2 CompilerThre")
+"""What HotSpot calls them, cut to the kernel's 15 characters."""
 """Linux: resident pages stand second. Read once a second in each of a hundred tasks: psutil's import costs more."""
 
 _PAGE_BYTES = resource.getpagesize()
@@ -120,6 +123,8 @@ class LocalHost:
         self._broker_pids = broker_pids
         self._broker_cpu_s: dict[int, float] = {}
         """What each broker has used, also one that has ended: their sum never falls."""
+        self._compilers_cpu_s: dict[str, float] = {}
+        """The same for each thread of a JVM's compilers, by its folder in /proc."""
         self._read = read
         self._meter = CpuMeter(read)
 
@@ -145,6 +150,19 @@ class LocalHost:
             broker_rss_bytes=broker_rss_bytes,
             throttled_s=used.throttled_s,
         )
+
+    def broker_work_cpu_s(self) -> float | None:
+        """CPU time of the brokers that Hydra started, without that of their JVMs' compilers; None where none is there."""
+        broker_cpu_s, _rss_bytes = self._read_brokers()
+        if broker_cpu_s is None:
+            return None
+        for pid in self._broker_pids():
+            with contextlib.suppress(OSError):
+                for task in Path(f"/proc/{pid}/task").iterdir():
+                    if (self._read(f"{task}/comm") or "").startswith(COMPILER_THREADS):
+                        times = (self._read(f"{task}/schedstat") or "").split()
+                        self._compilers_cpu_s[str(task)] = int(times[0]) / 1e9 if times else 0.0
+        return broker_cpu_s - sum(self._compilers_cpu_s.values())
 
     def _read_brokers(self) -> tuple[float | None, int | None]:
         """(CPU seconds, resident bytes) of all brokers together; None where none of them is there."""

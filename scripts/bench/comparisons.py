@@ -67,7 +67,7 @@ class Place:
     environment: dict[str, str]
 
     def hydra(self, *arguments: str) -> tuple[int, SweepRecord, list[str]]:
-        """Run ``hydra kafka``; returns the exit code, what it saved, and the last lines that it printed."""
+        """Run ``hydra kafka``; returns the exit code, what it saved, and the lines that it printed."""
         with tempfile.TemporaryDirectory(dir=self.folder) as results:
             command = [
                 sys.executable, "-m", "hydra", "kafka", *arguments, f"--results={results}/r", "--warmup=0",
@@ -168,7 +168,7 @@ def compared_sides(where: Place, asked: argparse.Namespace) -> list[dict[str, ob
         print(
             f"{number}: exit code {code}, {told}, called {called or 'nothing'}"
             f"{f', A differs from A in {compared.unsteady}' if compared.unsteady else ''}"
-            f"{'' if code in {0, 1} else f': {lines[-1:]}'}", flush=True,
+            f"{'' if code in {0, 1} else f': {_said(lines)}'}", flush=True,
         )  # fmt: skip
     print(f"\n{asked.times} comparisons of {asked.repeats} runs a side, B {more_percent:g} % slower: {dict(states)}")
     print(f"exit codes {dict(codes)}")
@@ -205,11 +205,16 @@ def searches(where: Place, asked: argparse.Namespace) -> list[dict[str, object]]
         told = "no interval" if interval is None else f"{interval[0]:,.0f} to {interval[1]:,.0f}"
         print(
             f"{number}: limit {limit:,.0f}: {told}, {'held' if is_held else 'NOT held'}, exit code {code}"
-            f"{'' if interval else f': {lines[-1:]}'}", flush=True,
+            f"{'' if interval else f': {_said(lines)}'}", flush=True,
         )  # fmt: skip
     print(f"\n{asked.times} searches, {given} with an interval, which held the limit in {held}")
     print(f"exit codes {dict(codes)}")
     return found
+
+
+def _said(lines: Sequence[str]) -> list[str]:
+    """The last lines of a command's answer, without those that tell how far it is."""
+    return [line for line in lines if line and not line.startswith("hydra: ")][-3:]
 
 
 def _values(runs: Sequence[RunRecord]) -> list[float]:

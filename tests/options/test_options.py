@@ -21,7 +21,7 @@ def test_defaults_are_the_originals():
     assert (options.test_duration, options.msg_batch, options.msg_rate, options.msg_size) == (10.0, 100, 1000.0, 14)
     assert (options.acks, options.linger_ms, options.batch_size_bytes) == ("1", 5, 1400)
     assert (options.consumer_max_buffer_size, options.partitions, options.group) == (0, 1, "own")
-    assert (options.pub_driver, options.sub_driver) == ("confluent", "wire")
+    assert (options.pub_driver, options.sub_driver) == ("wire", "wire")
     assert options.app_prefix == "g1"
     assert options.keep_running is False
 

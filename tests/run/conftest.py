@@ -231,6 +231,9 @@ class FakeHost:
         broker_cpu_s = None if self.broker_cpu_s is None else self.broker_cpu_s(self._clock.now_s())
         return MachineSample(at_s, busy_cpu_s=0.1 * at_s, memory_available_bytes=1, broker_cpu_s=broker_cpu_s)
 
+    def broker_work_cpu_s(self):
+        return self.sample(0.0).broker_cpu_s
+
 
 class ClockAhead:
     """The clock of a task's host."""

@@ -7,6 +7,7 @@ from hydra.options.order import make_order
 from hydra.run.warm_up import (
     MAX_S,
     MIN_S,
+    WARM_UP_SPEED,
     FetchReading,
     Warmth,
     WarmUpPlan,
@@ -79,26 +80,28 @@ def test_what_a_fetch_costs_is_the_brokers_time_and_the_clients():
 @pytest.mark.parametrize(
     ("options", "fetches_per_s", "cost_us", "speed"),
     [
-        ({}, 8000, 137.5, 1.0),  # 4,000 a second and core take 0.55 of it
-        ({}, 8000, 100.0, 1.0),
-        ({}, 8000, 190.0, 1.0),
-        ({}, 8000, 60.0, 2.0),
-        ({}, 8000, 260.0, 0.5),
-        ({}, 8000, 1.0, 4.0),
-        ({}, 4100, 9999.0, 0.25),
-        ({}, 3900, 9999.0, 0.25),
-        ({}, 1000, 1500.0, 0.25),
-        ({}, 3900, 200.0, None),  # whatever the broker did then, it was not these fetches
-        ({"total_sub_apps": 1, "clients_per_app": 500}, 20000, 55.0, 1.0),
-        ({"total_sub_apps": 1, "clients_per_app": 500}, 20000, 25.0, 2.0),
-        ({"fetch_pace_ms": 50.0}, 20000, 55.0, None),
-        ({"bootstrap_servers": "10.0.0.5:9092"}, 20000, 55.0, None),
+        ({}, 2000, 206.0, 1.0),  # 4,000 a second and core take 0.55 of it, and a quarter of them is dearer by half
+        ({}, 2000, 150.0, 1.0),
+        ({}, 2000, 285.0, 1.0),
+        ({}, 2000, 90.0, 2.0),
+        ({}, 2000, 390.0, 0.5),
+        ({}, 2000, 1.0, 4.0),
+        ({}, 1100, 9999.0, 0.25),
+        ({}, 900, 9999.0, 0.25),
+        ({}, 250, 6000.0, 0.25),
+        ({}, 900, 200.0, None),  # whatever the broker did then, it was not these fetches
+        ({"total_sub_apps": 1, "clients_per_app": 500}, 5000, 82.0, 1.0),
+        ({"total_sub_apps": 1, "clients_per_app": 500}, 5000, 38.0, 2.0),
+        ({"fetch_pace_ms": 50.0}, 5000, 82.0, None),
+        ({"bootstrap_servers": "10.0.0.5:9092"}, 5000, 82.0, None),
     ],
 )
 def test_the_speed_of_a_machine_follows_from_what_a_fetch_costs_there(options, fetches_per_s, cost_us, speed):
     task_options = Options(**options)
     task_ids = [f"t{number}" for number in range(task_options.total_sub_apps)]
-    order = make_order("run-1", task_options, bootstrap_servers="h:1", task_ids=task_ids, cores=2)
+    order = make_order(
+        "run-1", task_options, bootstrap_servers="h:1", task_ids=task_ids, cores=2, machine_speed=WARM_UP_SPEED
+    )
     assert measured_speed(order, warmed(fetches_per_s, cost_us), 2.0) == speed
 
 

@@ -151,6 +151,40 @@ def test_a_broker_that_has_ended_is_no_trouble():
     assert (sample.broker_cpu_s, sample.broker_rss_bytes) == (None, None)
 
 
+COMPILER = """
+import ctypes, sys, threading, time
+def work():
+    ctypes.CDLL(None).prctl(15, b"C2 CompilerThread0")  # PR_SET_NAME
+    while time.thread_time() < 0.5:
+        pass
+    print("compiled", flush=True)
+    over.wait()
+over = threading.Event()
+thread = threading.Thread(target=work)
+thread.start()
+sys.stdin.read()
+over.set()
+thread.join()
+print("ended", flush=True)
+time.sleep(60)
+"""
+
+
+def test_what_a_jvms_compilers_use_is_no_work_of_the_broker():
+    with subprocess.Popen([sys.executable, "-c", COMPILER], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as broker:
+        try:
+            host = LocalHost(lambda: [broker.pid])
+            assert broker.stdout.readline() == b"compiled\n"
+            work_s, used_s = host.broker_work_cpu_s(), host.sample(0.0).broker_cpu_s
+            assert used_s - work_s == pytest.approx(0.5, abs=0.1)
+            broker.stdin.close()
+            assert broker.stdout.readline() == b"ended\n"
+            assert host.broker_work_cpu_s() - work_s < 0.3  # what it used before it ended is not forgotten
+        finally:
+            broker.kill()
+    assert LocalHost(tuple).broker_work_cpu_s() is None
+
+
 def test_a_broker_that_is_started_again_is_found():
     pids = iter([(), (os.getpid(),)])
     host = LocalHost(lambda: next(pids))
