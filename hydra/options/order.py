@@ -58,8 +58,8 @@ SPARSE_FETCH_COST = 1.5
 """A fetch of the warm-up costs so much more: what broker and tasks do anyway is divided by a quarter of the fetches.
 
 Measured on a warm broker with 500 clients x 3,000/s and 1,000 x 1,000/s in apps of 10, 500 x 3,000/s in one app and
-5,000 x 2,000/s in ten: at a quarter of the usual fetches a fetch cost 413, 380, 129 and 173 us, at twice as many 227, 243,
-104 and 107 to 179. The shortest safe pace was twice the usual one in all four."""
+5,000 x 2,000/s in ten: at a quarter of the usual fetches a fetch cost 413, 380, 129 and 173 us, at twice as many 227,
+243, 104 and 107 to 179. The shortest safe pace was twice the usual one in all four."""
 
 SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0)
 """How fast a machine may count as, beside those. In powers of two: two runs on one kind of machine shall have the same

@@ -281,7 +281,7 @@ class Host(Protocol):
         """What it has used up to now, and the broker where that is a process of it; never raises."""
 
     def broker_work_cpu_s(self) -> float | None:
-        """CPU time of such brokers up to now, without that of their compilers; None where there is none. Never raises."""
+        """CPU time of such brokers up to now without their compilers'; None where there is none. Never raises."""
 
 
 class BrokerWatch(Protocol):

@@ -152,7 +152,7 @@ class LocalHost:
         )
 
     def broker_work_cpu_s(self) -> float | None:
-        """CPU time of the brokers that Hydra started, without that of their JVMs' compilers; None where none is there."""
+        """CPU time of the brokers that Hydra started without their JVMs' compilers'; None where none is there."""
         broker_cpu_s, _rss_bytes = self._read_brokers()
         if broker_cpu_s is None:
             return None
