@@ -198,7 +198,8 @@ REFUSED = {
     ),
     "Kerberos by the wire": ({"sasl_mechanism": "GSSAPI"}, "not spoken by the wire driver"),
     "Kerberos without its library": (
-        {"sasl_mechanism": "GSSAPI", "sub_driver": "confluent"}, r"pip install 'hydra-scaletest\[kerberos\]'"
+        {"sasl_mechanism": "GSSAPI", "pub_driver": "confluent", "sub_driver": "confluent"},
+        r"pip install 'hydra-scaletest\[kerberos\]'"
     ),
     "AWS without a region": ({"sasl_mechanism": "AWS_MSK_IAM"}, "needs a region: set AWS_REGION"),
     "a strange secret": ({"kafka_secrets": "strange"}, "line 1 is not password, key_password, client_secret"),

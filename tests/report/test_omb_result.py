@@ -70,7 +70,7 @@ def test_every_key_that_scripts_of_theirs_read_is_there(record):
     aggregated = {f"aggregated{name[0].upper()}{name[1:]}{percent}" for name in LATENCIES for percent in PERCENTS}
     not_measured = {key for key in aggregated if key.startswith("aggregatedPublishLatency")}
     assert set(found) == DESCRIPTION | LISTS | QUANTILES | (aggregated - not_measured)
-    assert (found["workload"], found["driver"]) == ("a workload", "Hydra confluent -> wire")
+    assert (found["workload"], found["driver"]) == ("a workload", "Hydra wire -> wire")
     assert (found["messageSize"], found["topics"], found["consumersPerTopic"]) == (14, 1, 2)
     assert read(record())["workload"].startswith("2 clients")
 

@@ -210,7 +210,7 @@ def test_the_load_on_a_users_brokers_is_told_before_it_comes():
 def test_the_headline_says_what_was_asked():
     options = Options(total_sub_apps=1200, msg_rate=2500.0, msg_size=14, test_duration=0.5, acks="all")
     assert headline(options) == (
-        "12,000 clients (1,200 apps x 10), 2,500 records/s of 14 bytes for 0.5 s, acks all, confluent -> wire"
+        "12,000 clients (1,200 apps x 10), 2,500 records/s of 14 bytes for 0.5 s, acks all, wire -> wire"
     )
 
 
