@@ -148,7 +148,7 @@ def test_external_kafka_restarted(hydra, place, mortal_kafka) -> None:
             "kafka", *publisher, f"--bootstrap_servers={mortal_kafka.bootstrap_servers}", "--total_sub_apps=2",
             "--test_duration=8", f"--app_prefix={name}", f"--output={name}.json",
         )
-        for name, publisher in (("confluent", []), ("wire", ["--pub_driver=wire", "--acks=all"]))
+        for name, publisher in (("confluent", ["--pub_driver=confluent"]), ("wire", ["--acks=all"]))
     }  # fmt: skip
     for command in runs.values():
         command.wait_for(r"delivered [1-9]")
