@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+COMPILER_THREADS = r"C[12] CompilerThre.*"
+"""What HotSpot calls those of its two compilers, cut to the kernel's 15 characters; a pattern."""
+
 ThreadKind = Literal["request handlers", "network threads", "replica fetchers", "garbage collector", "compiler"]
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hydra.accounting.broker_inside import BrokerInside, BrokerProcess, ThreadKind, ThreadUse
+from hydra.accounting.broker_inside import COMPILER_THREADS, BrokerInside, BrokerProcess, ThreadKind, ThreadUse
 from hydra.broker.gc_log import GcLog
 from hydra.broker.thread_names import thread_names
 from hydra.run.cgroups import CpuQuota, ReadText, cpus_within, read_limits, read_text
@@ -24,7 +24,7 @@ KINDS: Mapping[ThreadKind, str] = {
     "network threads": r"data-plane-kafka-network-thread-\d+-(?!(ListenerName\()?CONTROLLER\b).*",
     "replica fetchers": r"ReplicaFetcherT.*",
     "garbage collector": r"(GC Thread#|G1 |ZWorker|ZDriver|Shenandoah|Concurrent Mark).*",
-    "compiler": r"C[12] CompilerThre.*",
+    "compiler": COMPILER_THREADS,
 }
 """Full names, as Kafka 2 to 4 have them, without those of its controller's listener; those of the last three tell even
 if they are cut to the kernel's 15 characters."""

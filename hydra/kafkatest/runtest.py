@@ -190,7 +190,7 @@ class RunTestKAFKA:
 
         warmth = Warmth() if plan.until_warm else None
         how_long = f"{plan.max_s:g} s" if warmth is None else f"until the broker is warm, at most {plan.max_s:g} s"
-        self._progress.phase("warming up", f"{how_long} of the same records with fewer fetches, not counted")
+        self._progress.phase("warming up", f"{how_long} of the same records, not counted")
         options = dataclasses.replace(self._options, test_duration=plan.max_s)
         warm_up = self._run(options, WarmUpProgress(self._progress), WARM_UP_SPEED)
         record = warm_up.warm_up(warmth)

@@ -336,7 +336,7 @@ class Session:
 
     @property
     def machine_speed(self) -> float:
-        """What the warm-up of the broker that is up measured (options/order.py, ``machine_speed``); 1 if none did."""
+        """What the warm-up of the broker that is up measured (``fetch_pace.machine_speed``); 1 if none did."""
         return marked_speed(folder) if (folder := self._stack_folder()) is not None else 1.0
 
     def _stack_folder(self) -> Path | None:

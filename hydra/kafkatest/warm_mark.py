@@ -8,7 +8,7 @@ from pathlib import Path
 from hydra.errors import HydraError
 from hydra.files.atomic_write import atomic_write
 from hydra.files.bounded_read import read_bounded
-from hydra.options.order import SPEEDS
+from hydra.options.fetch_pace import SPEEDS
 
 _FILE = "warm"
 _MAX_BYTES = 100
@@ -20,7 +20,7 @@ def is_warm(stack_folder: Path) -> bool:
 
 
 def mark_warm(stack_folder: Path, machine_speed: float | None = None) -> None:
-    """The broker has been under load; where that was measured, the machine is so fast (``order.machine_speed``)."""
+    """The broker was under load; where that was measured, the machine is so fast (``fetch_pace.machine_speed``)."""
     with contextlib.suppress(OSError, HydraError):
         if machine_speed is not None:
             atomic_write(stack_folder / _FILE, f"{machine_speed:g}\n".encode())

@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hydra.options.order import SPEEDS, RunOrder, machine_speed
+from hydra.options.fetch_pace import SPEEDS, machine_speed
+from hydra.options.order import RunOrder
 
 MAX_S = 15.0
 """A broker that is not warm by then is measured as it is."""
@@ -116,7 +117,7 @@ def has_settled(costs: Sequence[float]) -> bool:
 
 
 def measured_speed(order: RunOrder, warmth: Warmth, cores: float) -> float | None:
-    """How fast the machine is by what a fetch cost in the warm-up of this order (``order.machine_speed``).
+    """How fast the machine is by what a fetch cost in the warm-up of this order (``fetch_pace.machine_speed``).
 
     None where that was not measured: without a pace, or with less than half of the fetches that the pace allows while
     ``cores``, those that Hydra may use, were not busy.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import resource
 import time
 from collections.abc import Callable, Sequence
@@ -38,9 +39,6 @@ _RECEIVED, _SENT = 0, 8
 _BYTES_PER_MBIT = 125_000
 
 _STATM = "/proc/self/statm"
-
-COMPILER_THREADS = ("C1 CompilerThre", "C2 CompilerThre")
-"""What HotSpot calls them, cut to the kernel's 15 characters."""
 """Linux: resident pages stand second. Read once a second in each of a hundred tasks: psutil's import costs more."""
 
 _PAGE_BYTES = resource.getpagesize()
@@ -153,13 +151,15 @@ class LocalHost:
 
     def broker_work_cpu_s(self) -> float | None:
         """CPU time of the brokers that Hydra started without their JVMs' compilers'; None where none is there."""
+        from hydra.accounting.broker_inside import COMPILER_THREADS
+
         broker_cpu_s, _rss_bytes = self._read_brokers()
         if broker_cpu_s is None:
             return None
         for pid in self._broker_pids():
             with contextlib.suppress(OSError):
                 for task in Path(f"/proc/{pid}/task").iterdir():
-                    if (self._read(f"{task}/comm") or "").startswith(COMPILER_THREADS):
+                    if re.match(COMPILER_THREADS, self._read(f"{task}/comm") or ""):
                         times = (self._read(f"{task}/schedstat") or "").split()
                         self._compilers_cpu_s[str(task)] = int(times[0]) / 1e9 if times else 0.0
         return broker_cpu_s - sum(self._compilers_cpu_s.values())
