@@ -91,6 +91,8 @@ class LatencySummary:
     max_ms: float = 0.0
     negative: int = 0
     """Deliveries whose latency came out below zero (clocks that do not agree); counted as zero."""
+    mean_ms: float | None = None
+    """Each latency taken for the middle of its bucket; None without any, and in results from before it was noted."""
 
 
 PERCENTS: Mapping[str, float] = {
@@ -148,6 +150,13 @@ class LatencyHistogram:
         """For each percent, in rising order, the lowest latency that so many of all are not above; 0 where none is."""
         return self.at_ranks_us(map(rank_of, percents, repeat(len(self))))
 
+    def mean_us(self) -> float | None:
+        """The mean, each latency taken for the middle of its bucket; None without any."""
+        bits, total = self.bits, len(self)
+        # Both ends of a bucket are latencies that it holds: twice its middle is their sum.
+        twice_us = sum((bucket_end(at - 1, bits) + bucket_end(at, bits) - 1) * n for at, n in self.counts.items())
+        return min(twice_us / 2 / total, self.max_us) if total else None
+
     def at_ranks_us(self, ranks: Iterable[int]) -> list[int]:
         """The latencies of these ranks, counted from 1 and rising; 0 for a rank of 0."""
         found: list[int] = []
@@ -163,11 +172,13 @@ class LatencyHistogram:
     def summary(self) -> LatencySummary:
         """What the histogram says, in milliseconds."""
         values = [value / 1000 for value in self.percentiles_us(PERCENTS.values())]
+        mean_us = self.mean_us()
         return LatencySummary(
             deliveries=len(self),
             **dict(zip(PERCENTS, values, strict=True)),
             max_ms=self.max_us / 1000,
             negative=self.negative,
+            mean_ms=None if mean_us is None else mean_us / 1000,
         )
 
     def fact(self) -> LatencyCounts:
@@ -322,6 +333,7 @@ class SpacedLatencies:
         highest_us = int(self._highest * us_per_tick)
         buckets = list(self._counts(self._bits))
         deliveries = sum(count for _, _, count in buckets)
+        twice_ticks = sum((2 * tick + ticks) * count for tick, ticks, count in buckets)
         found_us: list[int] = []
         reached, remaining, at_us = 0, iter(buckets), 0
         for percent in PERCENTS.values():
@@ -336,6 +348,7 @@ class SpacedLatencies:
             **{name: us / 1000 for name, us in zip(PERCENTS, found_us, strict=True)},
             max_ms=highest_us / 1000,
             negative=self.negative,
+            mean_ms=min(twice_ticks / 2 / deliveries * us_per_tick, highest_us) / 1000 if deliveries else None,
         )
 
     def fold(self, bits: int | None = None) -> LatencyHistogram:

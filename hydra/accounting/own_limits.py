@@ -23,7 +23,7 @@ OWN_PACE_FETCHES_PER_S = 50.0
 _RECORD_BYTES = 7
 """The least that a record takes in a batch, beside its value."""
 
-_QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999, "p9999": 0.9999, "max": 1.0}
+_QUANTILES = {"mean": 0.5, "p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999, "p9999": 0.9999, "max": 1.0}
 
 _BROKER_FAILED = frozenset({-1, 57})
 """Final, and no rule: UNKNOWN_SERVER_ERROR and LOG_DIR_NOT_FOUND."""
@@ -136,7 +136,8 @@ def waiting_signs(order: RunOrder, totals: Totals, thresholds: Sequence[Threshol
     for item in thresholds:
         if not item.broken or item.unit != "ms" or "<" not in item.threshold:
             continue
-        # Records come evenly, and each waits for the rest of the time: so is the part of it that a percentile waits.
+        # Records come evenly, and each waits for the rest of the time: so is the part of it that a percentile, or the
+        # mean, waits.
         least_ms = longest_ms * _QUANTILES.get(item.metric.rpartition("_")[2], 0.0)
         if least_ms >= item.limit and not item.metric.startswith("pub_"):
             found.append((f"{item.threshold} cannot be kept: {name} alone makes it {least_ms:,.4g} ms", advice))

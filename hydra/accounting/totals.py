@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from hydra.accounting.latency import LatencySummary
 from hydra.accounting.percentile_curve import LatencyCurves
 from hydra.options.options import Options
-from hydra.options.thresholds import METRICS, PERCENTILES, parse_threshold
+from hydra.options.thresholds import LATENCY_FIGURES, METRICS, parse_threshold
 
 _COMPARE: Mapping[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
@@ -134,7 +134,7 @@ LATENCIES = ("e2e", "service", "unpaced")
 Value = Callable[[Totals, Latencies], float]
 
 
-def _percentile(of: str, name: str) -> Value:
+def _latency(of: str, name: str) -> Value:
     return lambda _totals, latency: float(getattr(getattr(latency, of), f"{name}_ms"))
 
 
@@ -148,8 +148,7 @@ _VALUES: Mapping[str, Value] = {
     "failing_clients": lambda totals, _: totals.clients_failing + totals.clients_missing + totals.clients_never_started,
     "tx_rate": lambda totals, _: totals.tx_rate_per_s,
     "rx_rate": lambda totals, _: totals.mean_rx_rate_per_s or 0.0,
-    **{f"{of}_{name}": _percentile(of, name) for of in LATENCIES for name in PERCENTILES},
-    **{f"ack_{name}": _percentile("ack", name) for name in PERCENTILES},
+    **{f"{of}_{name}": _latency(of, name) for of in (*LATENCIES, "ack") for name in LATENCY_FIGURES},
     "worst_client_p99": lambda _, latency: latency.client_p99_max_ms,
     "pub_lag_p99": lambda _, latency: latency.publisher_lag.p99_ms,
     "pub_lag_max": lambda _, latency: latency.publisher_lag.max_ms,
@@ -162,8 +161,12 @@ _VALUES: Mapping[str, Value] = {
 Measured = Callable[[Totals, Latencies], bool]
 
 
-def _counted(of: str) -> Measured:
-    return lambda _totals, latency: getattr(latency, of).deliveries > 0
+def _counted(of: str, name: str = "") -> Measured:
+    def measured(_totals: Totals, latency: Latencies) -> bool:
+        summary = getattr(latency, of)
+        return summary.deliveries > 0 and (name != "mean" or summary.mean_ms is not None)
+
+    return measured
 
 
 def _by_expecting(totals: Totals, _: Latencies) -> bool:
@@ -183,8 +186,7 @@ _MEASURED: Mapping[str, Measured] = {
     **dict.fromkeys(("duplicates", "reordered", "sub_cpu_max", "fetch_rate"), _by_clients),
     "rx_rate": lambda totals, _: totals.clients_reporting > 0 and totals.mean_rx_rate_per_s is not None,
     **dict.fromkeys(("tx_rate", "pub_cpu"), _by_publisher),
-    **{f"{of}_{name}": _counted(of) for of in LATENCIES for name in PERCENTILES},
-    **{f"ack_{name}": _counted("ack") for name in PERCENTILES},
+    **{f"{of}_{name}": _counted(of, name) for of in (*LATENCIES, "ack") for name in LATENCY_FIGURES},
     "worst_client_p99": _counted("e2e"),
     **dict.fromkeys(("pub_lag_p99", "pub_lag_max"), _counted("publisher_lag")),
     "failing_clients": lambda _totals, _latency: True,

@@ -59,7 +59,7 @@ def print_record(record: RunRecord) -> None:
         title=text.headline(options),
     )
     if rows := text.latency_rows(result):
-        print_table([Column("latency [ms]"), *(Column(name, numbers=True) for name in text.PERCENTILES)], rows)
+        print_table([Column("latency [ms]"), *(Column(name, numbers=True) for name in text.LATENCY_COLUMNS)], rows)
         print_lines(text.latency_lines(result), indent="  ")
         stdout_console().print()
     stdout_console().print(text.res_line(record.seed_keys), soft_wrap=True)

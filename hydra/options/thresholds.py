@@ -16,8 +16,8 @@ class Metric:
     text: str
 
 
-def _percentiles(prefix: str, text: str) -> dict[str, Metric]:
-    return {f"{prefix}_{name}": Metric("ms", f"{text}, {words}") for name, words in PERCENTILES.items()}
+def _latencies(prefix: str, text: str) -> dict[str, Metric]:
+    return {f"{prefix}_{name}": Metric("ms", f"{text}, {words}") for name, words in LATENCY_FIGURES.items()}
 
 
 PERCENTILES: Mapping[str, str] = {
@@ -30,6 +30,9 @@ PERCENTILES: Mapping[str, str] = {
 }
 """By name, the lowest first."""
 
+LATENCY_FIGURES: Mapping[str, str] = {"mean": "mean", **PERCENTILES}
+"""What is told of many latencies, by name."""
+
 METRICS: Mapping[str, Metric] = {
     "loss": Metric("deliveries", "proven losses"),
     "loss_percent": Metric("%", "lost of sent, mean over clients"),
@@ -40,10 +43,10 @@ METRICS: Mapping[str, Metric] = {
     "failing_clients": Metric("clients", "clients that lost a record or are missing"),
     "tx_rate": Metric("records/s", "sent, over the send window"),
     "rx_rate": Metric("records/s", "received, mean over clients"),
-    **_percentiles("e2e", "latency from the intended send time"),
-    **_percentiles("service", "latency from the actual send time"),
-    **_percentiles("unpaced", "e2e of the clients that keep no pace"),
-    **_percentiles("ack", "from the hand-over of a record to its ack"),
+    **_latencies("e2e", "latency from the intended send time"),
+    **_latencies("service", "latency from the actual send time"),
+    **_latencies("unpaced", "e2e of the clients that keep no pace"),
+    **_latencies("ack", "from the hand-over of a record to its ack"),
     "worst_client_p99": Metric("ms", "e2e_p99 of the slowest client"),
     "pub_lag_p99": Metric("ms", "publisher behind its plan"),
     "pub_lag_max": Metric("ms", "publisher behind its plan, highest"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
-from hydra.accounting.latency import SAMPLE_BITS, LatencyCounts, LatencyHistogram, bucket_end, merged
+from hydra.accounting.latency import SAMPLE_BITS, LatencyCounts, LatencyHistogram, merged
 from hydra.accounting.timeline import TimelinePoint
 from hydra.report.text import headline
 from hydra.run.record import RunRecord
@@ -87,7 +87,7 @@ def _over_time(record: RunRecord) -> dict[str, object]:
 
 def _curves(name: str, latencies: Sequence[LatencyHistogram], *, unit_us: float) -> dict[str, object]:
     """A value for each 10 s."""
-    found: dict[str, object] = {f"{name}Avg": [_mean_us(each) / unit_us for each in latencies]}
+    found: dict[str, object] = {f"{name}Avg": [(each.mean_us() or 0.0) / unit_us for each in latencies]}
     for digits, percent in PERCENTS.items():
         found[f"{name}{digits}pct"] = [_in_unit(each.percentiles_us([percent])[0], unit_us) for each in latencies]
     found[f"{name}Max"] = [_in_unit(each.max_us, unit_us) for each in latencies]
@@ -122,12 +122,12 @@ def _latencies_over_time(samples: Iterable[tuple[float, LatencyCounts]], spans: 
 def _aggregated(name: str, histogram: LatencyHistogram, *, unit_us: float) -> dict[str, object]:
     """What a histogram over the whole run says; no figures where it is empty."""
     found: dict[str, object] = {f"aggregated{name}Quantiles": {}}
-    if not len(histogram):
+    if (mean_us := histogram.mean_us()) is None:
         return found
     values = histogram.percentiles_us(PERCENTS.values())
     for digits, value_us in zip(PERCENTS, values, strict=True):
         found[f"aggregated{name}{digits}pct"] = _in_unit(value_us, unit_us)
-    found[f"aggregated{name}Avg"] = _mean_us(histogram) / unit_us
+    found[f"aggregated{name}Avg"] = mean_us / unit_us
     found[f"aggregated{name}Max"] = _in_unit(histogram.max_us, unit_us)
     curve = histogram.percentiles_us(QUANTILES)
     found[f"aggregated{name}Quantiles"] = {
@@ -139,12 +139,3 @@ def _aggregated(name: str, histogram: LatencyHistogram, *, unit_us: float) -> di
 def _in_unit(value_us: int, unit_us: float) -> float:
     """The value in a unit of so many microseconds; microseconds are whole numbers, as there."""
     return value_us if unit_us == 1 else value_us / unit_us
-
-
-def _mean_us(histogram: LatencyHistogram) -> float:
-    """The mean, each latency taken for the upper end of its bucket, or the highest of all."""
-    total = len(histogram)
-    ends = (
-        (min(bucket_end(bucket, histogram.bits) - 1, histogram.max_us), n) for bucket, n in histogram.counts.items()
-    )
-    return sum(end_us * records for end_us, records in ends) / total if total else 0.0

@@ -22,7 +22,7 @@ from hydra.report.plotted_page import plotted_page
 from hydra.report.run_plots import run_figures
 from hydra.report.summary import overall_verdict, summary_lines
 from hydra.report.sweep_cards import cards
-from hydra.report.text import PERCENTILES, headline, key_rows, latency_lines, latency_rows, number
+from hydra.report.text import LATENCY_COLUMNS, headline, key_rows, latency_lines, latency_rows, number
 from hydra.report.time_marks import TimeMark, time_marks
 from hydra.run.record import RunRecord
 from hydra.sweep.plan import format_value
@@ -77,7 +77,7 @@ def page(contents: ReportContents) -> str:
         open_rows=OPEN_ROWS,
         happened=_happened(contents),
         latencies=_latencies(single),
-        percentiles=list(PERCENTILES),
+        latency_columns=list(LATENCY_COLUMNS),
         point_figures=figures,
         figures=figures | {name: made for part in compared for name, made in part.figures.items()},
         run_figures=of_runs,

@@ -152,7 +152,7 @@ def _limits(outcomes: Iterable[ThresholdOutcome], summaries: Mapping[str, Latenc
     for item in outcomes:
         prefix, _, name = item.metric.rpartition("_")
         of = PREFIXES.get(prefix)
-        if of is None:
+        if of is None or name == "mean":  # a mean has no place among percentiles
             continue
         step = float(summaries[of].deliveries) if name == "max" else step_of(PERCENTS[f"{name}_ms"])
         if step:

@@ -28,8 +28,9 @@ MEANINGS: dict[str, tuple[str, str]] = {
 }
 """(unit, meaning) by the seed's key, in the order of the table."""
 
-PERCENTILES: Mapping[str, str] = {
-    "p50": "p50_ms", "p90": "p90_ms", "p99": "p99_ms", "p99.9": "p999_ms", "p99.99": "p9999_ms", "max": "max_ms",
+LATENCY_COLUMNS: Mapping[str, str] = {
+    "mean": "mean_ms", "p50": "p50_ms", "p90": "p90_ms", "p99": "p99_ms", "p99.9": "p999_ms", "p99.99": "p9999_ms",
+    "max": "max_ms",
 }  # fmt: skip
 """Fields of a LatencySummary, by their heading."""
 
@@ -151,11 +152,11 @@ def key_rows(result: Result, options: Options) -> list[tuple[str, str, str, str]
 
 
 def latency_rows(result: Result) -> list[tuple[str, ...]]:
-    """(what, p50, p90, p99, p99.9, p99.99, max), in milliseconds."""
+    """(what, mean, p50, p90, p99, p99.9, p99.99, max), in milliseconds; empty where it is not known."""
     latency = result.latency
     rows = (("end to end", latency.e2e), ("service", latency.service), ("unpaced readers", latency.unpaced))
     return [
-        (name, *(three_digits(getattr(summary, field)) for field in PERCENTILES.values()))
+        (name, *(_known(getattr(summary, field)) for field in LATENCY_COLUMNS.values()))
         for name, summary in rows
         if summary.deliveries
     ]
@@ -183,6 +184,10 @@ def latency_lines(result: Result) -> list[str]:
     if latency.clock_error_ms:
         lines.append(f"clocks of the hosts agree within {latency.clock_error_ms:.3g} ms")
     return lines
+
+
+def _known(value: float | None) -> str:
+    return "" if value is None else three_digits(value)
 
 
 def three_digits(value: float) -> str:

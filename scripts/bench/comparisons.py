@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
+import multiprocessing
 import os
 import random
 import statistics
@@ -23,6 +25,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,25 +126,32 @@ def same(where: Place, asked: argparse.Namespace) -> list[dict[str, object]]:
     runs = [run for run in point.runs if run.result is not None]
     print(f"{len(runs)} runs of one point: {_p99s(runs)}", flush=True)
     side = advised_runs(POINTS * len(COMPARED_METRICS))
-    chance = random.Random(asked.seed)  # noqa: S311
     found: list[dict[str, object]] = []
     false = 0
-    for number in range(1, asked.resampled + 1):
-        drawn = {f"point {index}": chance.sample(runs, 2 * side) for index in range(POINTS)}
-        compared = compare_points(
-            {name: each[:side] for name, each in drawn.items()},
-            {name: each[side:] for name, each in drawn.items()},
-            tolerance_percent=TOLERANCE_PERCENT,
-        )
-        different = [item for item in compared.differences if item.state in DIFFERENT]
-        called = [f"{item.point} {item.metric} {item.state}" for item in different]
-        false += bool(called)
-        found.append({"called": called, "family": compared.family})
-        if called or number % 100 == 0:
-            print(f"{number}: {false} with a false difference {', '.join(called)}", flush=True)
+    # The processes are new ones: a fork would have the proxy's threads in the middle of what they do.
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as processes:
+        resample = functools.partial(_resampled, runs, side, asked.seed)
+        for number, (called, family) in enumerate(processes.map(resample, range(asked.resampled), chunksize=25), 1):
+            false += bool(called)
+            found.append({"called": called, "family": family})
+            if called or number % 100 == 0:
+                print(f"{number}: {false} with a false difference {', '.join(called)}", flush=True)
     what = f"comparisons of {POINTS} points x {len(COMPARED_METRICS)} metrics, {side} runs a side"
     print(f"\n{false} of {asked.resampled} {what}, call a difference: {100 * false / asked.resampled:.1f} %")
     return found
+
+
+def _resampled(runs: Sequence[RunRecord], side: int, seed: int, number: int) -> tuple[list[str], int]:
+    """(the differences that were called, the size of the family) of one comparison in which nothing differs."""
+    chance = random.Random(f"{seed} {number}")  # noqa: S311
+    drawn = {f"point {index}": chance.sample(runs, 2 * side) for index in range(POINTS)}
+    compared = compare_points(
+        {name: each[:side] for name, each in drawn.items()},
+        {name: each[side:] for name, each in drawn.items()},
+        tolerance_percent=TOLERANCE_PERCENT,
+    )
+    different = [item for item in compared.differences if item.state in DIFFERENT]
+    return [f"{item.point} {item.metric} {item.state}" for item in different], compared.family
 
 
 def compared_sides(where: Place, asked: argparse.Namespace) -> list[dict[str, object]]:

@@ -2,6 +2,7 @@
 
 import math
 from fractions import Fraction
+from statistics import fmean
 
 import pytest
 from hypothesis import example, given
@@ -166,9 +167,34 @@ def test_a_summary_is_in_milliseconds():
     histogram.add(2000, 2)
     histogram.add(-5)
     assert histogram.summary() == LatencySummary(
-        deliveries=101, p50_ms=1.0, p90_ms=1.0, p99_ms=2.0, p999_ms=2.0, p9999_ms=2.0, max_ms=2.0, negative=1
-    )
+        deliveries=101, p50_ms=1.0, p90_ms=1.0, p99_ms=2.0, p999_ms=2.0, p9999_ms=2.0, max_ms=2.0, negative=1,
+        mean_ms=102 / 101,
+    )  # fmt: skip
     assert LatencyHistogram().summary() == LatencySummary()
+
+
+@given(st.lists(st.integers(0, 10**9), min_size=1, max_size=50), BITS)
+def test_a_mean_is_as_exact_as_the_buckets(latencies_us, bits):
+    histogram = LatencyHistogram(bits)
+    for latency_us in latencies_us:
+        histogram.add(latency_us)
+    true_ms = fmean(latencies_us) / 1000
+    assert histogram.summary().mean_ms == pytest.approx(true_ms, rel=2.0**-bits, abs=1e-9)
+
+
+@given(
+    RATES,
+    st.lists(st.tuples(st.floats(0, 10), st.integers(1, 500)), min_size=1, max_size=20),
+)
+def test_the_mean_of_spaced_latencies_is_that_of_each(rate, arrivals):
+    spacing = Spacing(1 / rate)
+    spaced = SpacedLatencies(spacing)
+    latencies_ms = []
+    for lowest_s, records in arrivals:
+        spaced.add(lowest_s, records)
+        latencies_ms += [1000 * (lowest_s + number / rate) for number in range(records)]
+    for summary in (spaced.summary(), spaced.fold().summary()):
+        assert summary.mean_ms == pytest.approx(fmean(latencies_ms), rel=2e-3, abs=2e-3)
 
 
 def test_negative_latencies_are_counted_as_zero_and_told():

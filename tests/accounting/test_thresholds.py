@@ -166,11 +166,17 @@ def test_loss_is_proven_loss_and_failing_clients_are_all_that_are_not_well():
 
 @pytest.mark.parametrize("source", ["e2e", "service", "ack"])
 def test_metrics_of_latencies(source):
-    summary = LatencySummary(1, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
+    summary = LatencySummary(1, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, mean_ms=0.5)
     latency = dataclasses.replace(NO_LATENCY, **{source: summary})
-    names = [f"{source}_{name}" for name in ("p50", "p90", "p99", "p999", "p9999", "max")]
-    assert [metric_value(name, NO_TOTALS, latency) for name in names] == [1, 2, 3, 4, 5, 6]
+    names = [f"{source}_{name}" for name in ("mean", "p50", "p90", "p99", "p999", "p9999", "max")]
+    assert [metric_value(name, NO_TOTALS, latency) for name in names] == [0.5, 1, 2, 3, 4, 5, 6]
     assert all(metric_value(name, MEASURED, NO_LATENCY) is None for name in names)
+
+
+def test_a_result_from_before_there_were_means_has_none():
+    latency = dataclasses.replace(NO_LATENCY, e2e=LatencySummary(1, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0))
+    assert metric_value("e2e_mean", NO_TOTALS, latency) is None
+    assert metric_value("e2e_p50", NO_TOTALS, latency) == 1
 
 
 def test_metrics_of_the_worst_client_and_of_the_publishers_lag():
@@ -186,7 +192,7 @@ def test_every_metric_is_tested_and_explained():
     latencies = {
         f"{name}_{point}"
         for name in ("e2e", "service", "unpaced", "ack")
-        for point in ("p50", "p90", "p99", "p999", "p9999", "max")
+        for point in ("mean", "p50", "p90", "p99", "p999", "p9999", "max")
     }
     others = {"loss", "failing_clients", "worst_client_p99", "pub_lag_p99", "pub_lag_max"}
     assert set(METRICS) == set(FIELDS) | latencies | others

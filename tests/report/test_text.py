@@ -12,8 +12,8 @@ from hydra.accounting.totals import ThresholdOutcome
 from hydra.options.options import Options
 from hydra.options.order import RunOrder
 from hydra.report.text import (
+    LATENCY_COLUMNS,
     MEANINGS,
-    PERCENTILES,
     failure_line,
     headline,
     key_rows,
@@ -248,15 +248,17 @@ ORDER = RunOrder("r", Options())
 
 
 def timed(**changes):
-    summary = LatencySummary(7, 1.0, 2.0, 3.25, 4.0, 5.0, 678.9)
+    summary = LatencySummary(7, 1.0, 2.0, 3.25, 4.0, 5.0, 678.9, mean_ms=1.25)
     return made_result(latency=dataclasses.replace(NO_LATENCY, **({"e2e": summary, "service": summary} | changes)))
 
 
 def test_latencies_are_rows_of_percentiles():
     made = timed(client_p99_min_ms=1.0, client_p99_median_ms=2.5, client_p99_max_ms=300.2)
-    values = ("1", "2", "3.25", "4", "5", "679")
+    values = ("1.25", "1", "2", "3.25", "4", "5", "679")
     assert latency_rows(made) == [("end to end", *values), ("service", *values)]
-    assert len(values) == len(PERCENTILES)
+    assert len(values) == len(LATENCY_COLUMNS)
+    unknown = dataclasses.replace(made.latency.e2e, mean_ms=None)
+    assert latency_rows(timed(e2e=unknown))[0] == ("end to end", "", *values[1:])
     assert latency_lines(made) == [
         "end to end: from the intended send time; service: from the actual one",
         "p99 of clients: 1 to 300 ms, median 2.5 ms",
