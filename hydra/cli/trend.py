@@ -32,22 +32,22 @@ from hydra.options.parsers import number
 def trend(ctx: click.Context, /, results: tuple[str, ...], tolerance: float, **_files: str | None) -> int:
     """Say when RESULTs of one plan changed: files, folders of sweeps, or folders with either in them.
 
-    A change needs 10 results in all, 3 of them before and 3 after it.
+    A change needs 10 results in all, 3 of them before and 3 after it; more where many series are looked at.
     """
     if not results:
         raise UsageError("no RESULT", hint="name result files, or a folder of them")
     outputs = parse_outputs(ctx)
     from hydra.cli.show_results import print_trend
     from hydra.codec import encode, to_builtins
-    from hydra.sweep.change_points import MIN_RESULTS
+    from hydra.sweep.change_points import min_results
     from hydra.sweep.trend import load_history, trend_exit_code, unlike_over_time
     from hydra.sweep.trend import trend as series_of
 
     history = load_history(results)
     found, unlike = series_of(history, tolerance_percent=tolerance), unlike_over_time(history)
-    if max((len(series.values) for series in found), default=0) < MIN_RESULTS:
+    if max((len(series.values) for series in found), default=0) < min_results():
         raise DegradedError(
-            f"too few to show a change: no point has {MIN_RESULTS} results that count",
+            f"too few to show a change: no point has {min_results()} results that count",
             hint="keep more results of the plan, and name them all",
         )
     with told_beside(outputs):

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Literal
 
 from hydra.report import text
-from hydra.sweep.change_points import MIN_RESULTS
 from hydra.sweep.compared_answers import ANSWER
 from hydra.sweep.comparison import Comparison, SidesCompared
 from hydra.sweep.judgement import MIN_RUNS
@@ -134,10 +133,14 @@ def steady_lines(found: Sequence[Series]) -> list[str]:
     longest = max((len(series.values) for series in found), default=0)
     lines = [f"{steady} of {len(shown)} series did not change; the longest has {longest} results"]
     if few := len(found) - len(shown):
-        lines.append(f"{few} series have too few results to show a change: it takes {MIN_RESULTS}")
+        lines.append(f"{few} series have too few results to show a change: it takes {_needed(found)}")
     if ended := sum(not series.newest for series in found):
         lines.append(f"{ended} of {len(found)} series have no figure that counts in the newest result")
     return lines
+
+
+def _needed(found: Sequence[Series]) -> int:
+    return max(series.needed for series in found)
 
 
 def trend_judgement(found: Sequence[Series]) -> tuple[Judgement, list[str]]:
@@ -152,7 +155,7 @@ def trend_judgement(found: Sequence[Series]) -> tuple[Judgement, list[str]]:
         return "fail", lines
     if trend_exit_code(found):
         known = any(series.newest for series in found if series.metric.startswith("e2e_"))
-        few = f"too few results to show a change: it takes {MIN_RESULTS} of a point"
+        few = f"too few results to show a change: it takes {_needed(found)} of a point"
         return "indeterminate", [f"NO ANSWER: {few if known else 'the newest result has no latency that counts'}"]
     mended = any(change.state == "worse" for series in found for change in series.changes)
     told = "nothing is worse now: what changed for the worse is as it was before" if mended else ""

@@ -8,25 +8,39 @@ each part again.
 
 from __future__ import annotations
 
+import functools
 import math
 import random
 from collections.abc import Sequence
 
-ALPHA = 0.01
-"""The share of shuffled series that may be divided as clearly: nightly jobs look at many figures."""
+ALPHA = 0.05
+"""The chance of any false change among all series that are looked at together."""
 
-PERMUTATIONS = 499
-SHORT, SHORT_PERMUTATIONS = 16, 4999
+LEVEL = 0.01
+"""The share of shuffled series that may be divided as clearly, where few are looked at: they are looked at each day."""
+
+SHUFFLES, SHORT_SHUFFLES = 5, 50
+"""So many shuffles, by chance, are as far where that share is just reached."""
+
+SHORT = 16
 """Of a part that is short the clearest division is only just rare enough: by fewer shuffles chance would decide."""
 
 MIN_PART = 3
 """Results on each side of a change: with fewer, an outlier would be one."""
 
-MIN_RESULTS = next(size for size in range(2 * MIN_PART, 100) if 2 / math.comb(size, size // 2) <= ALPHA)
-"""With fewer, more than ALPHA of all shuffles are divided as clearly as is possible at all: nothing can be shown."""
+
+def level_of(series: int) -> float:
+    """The share of shuffles for each of so many series (Bonferroni): with it ``ALPHA`` holds for all together."""
+    return min(LEVEL, ALPHA / max(1, series))
 
 
-def change_points(values: Sequence[float], *, seed: int = 1) -> list[int]:
+@functools.lru_cache
+def min_results(level: float = LEVEL) -> int:
+    """Results of which the clearest division there is would be rare enough: with fewer nothing can be shown."""
+    return next(size for size in range(2 * MIN_PART, 100) if 2 / math.comb(size, size // 2) <= level)
+
+
+def change_points(values: Sequence[float], *, level: float = LEVEL, seed: int = 1) -> list[int]:
     """The indices at which something changed, in order: each is the first value of what came after.
 
     The same series has the same answer: the shuffles follow the seed.
@@ -35,11 +49,11 @@ def change_points(values: Sequence[float], *, seed: int = 1) -> list[int]:
     parts = [(0, len(values))]
     while parts:
         start, end = parts.pop()
-        part = values[start:end]
-        if len(part) < MIN_RESULTS:
+        if end - start < min_results(level):
             continue
-        split, distance = best_split(part)
-        if not distance or permutation_p(part, distance, seed=seed + start) > ALPHA:
+        part = _Part(values[start:end])
+        split, distance = part.best_split(range(end - start))
+        if not distance or not part.is_rare(distance, level, seed=seed + start):
             continue
         found.append(start + split)
         parts += [(start, start + split), (start + split, end)]
@@ -52,35 +66,50 @@ def best_split(values: Sequence[float]) -> tuple[int, float]:
     The distance is n*m/(n+m) * (2 E|X-Y| - E|X-X'| - E|Y-Y'|), in the unit of the values;
     X' is another value than X, or short parts would seem to differ more.
     """
-    size = len(values)
-    left = sum(abs(a - b) for i, a in enumerate(values[:MIN_PART]) for b in values[:i])
-    right = sum(abs(a - b) for i, a in enumerate(values[MIN_PART:], MIN_PART) for b in values[MIN_PART:i])
-    across = sum(abs(a - b) for a in values[:MIN_PART] for b in values[MIN_PART:])
-    best = (MIN_PART, 0.0)
-    for split in range(MIN_PART, size - MIN_PART + 1):
-        before, after = split, size - split
-        within = 2 * left / (before * (before - 1)) + 2 * right / (after * (after - 1))
-        distance = before * after / size * (2 * across / (before * after) - within)
-        best = max(best, (split, distance), key=lambda each: each[1])
-        moved = values[split]
-        to_left = sum(abs(moved - value) for value in values[:split])
-        to_right = sum(abs(moved - value) for value in values[split:])
-        left, right, across = left + to_left, right - to_right, across - to_left + to_right
-    return best
+    return _Part(values).best_split(range(len(values)))
 
 
-def permutation_p(values: Sequence[float], distance: float, *, seed: int) -> float:
-    """How often shuffled values are divided as clearly, the values as they are among them."""
-    chance = random.Random(seed)  # noqa: S311  # the same shuffles each time
-    shuffled = list(values)
-    as_far = 1
-    permutations = SHORT_PERMUTATIONS if len(values) <= SHORT else PERMUTATIONS
-    for done in range(1, permutations + 1):
-        chance.shuffle(shuffled)
-        as_far += best_split(shuffled)[1] >= distance - 1e-12 * abs(distance)
-        if as_far > ALPHA * (permutations + 1):
-            return as_far / (done + 1)  # no further shuffle could make it small enough
-    return as_far / (permutations + 1)
+class _Part:
+    """A part of a series: how far each two of its values are apart, once for all orders of them."""
+
+    def __init__(self, values: Sequence[float]) -> None:
+        self._apart = [[abs(a - b) for b in values] for a in values]
+        self._from_all = [sum(row) for row in self._apart]
+        self._whole = sum(self._from_all) / 2
+
+    def best_split(self, order: Sequence[int]) -> tuple[int, float]:
+        """``best_split`` of the values in this order."""
+        size = len(order)
+        left = from_all = 0.0
+        best = (MIN_PART, 0.0)
+        for place in range(size - MIN_PART):
+            moved = order[place]
+            left += sum(map(self._apart[moved].__getitem__, order[:place]))
+            from_all += self._from_all[moved]
+            before, after = place + 1, size - place - 1
+            if before < MIN_PART:
+                continue
+            across = from_all - 2 * left
+            right = self._whole - left - across
+            within = 2 * left / (before * (before - 1)) + 2 * right / (after * (after - 1))
+            distance = before * after / size * (2 * across / (before * after) - within)
+            if distance > best[1]:
+                best = (before, distance)
+        return best
+
+    def is_rare(self, distance: float, level: float, *, seed: int) -> bool:
+        """Whether so few shuffles of the values are divided as clearly, the values as they are among them."""
+        chance = random.Random(seed)  # noqa: S311  # the same shuffles each time
+        order = list(range(len(self._apart)))
+        most = SHORT_SHUFFLES if len(order) <= SHORT else SHUFFLES
+        as_far = 1
+        for _ in range(math.ceil(most / level) - 1):
+            chance.shuffle(order)
+            # What is as far by the values need not be to the last bit of a sum in another order.
+            as_far += self.best_split(order)[1] >= distance * (1 - 1e-9)
+            if as_far > most:
+                return False
+        return True
 
 
 def beside(values: Sequence[float], at: int, changes: Sequence[int]) -> tuple[Sequence[float], Sequence[float]]:

@@ -12,7 +12,7 @@ from typing import Literal
 from hydra.errors import UsageError
 from hydra.options.thresholds import METRICS
 from hydra.run.record import RunRecord
-from hydra.sweep.change_points import MIN_RESULTS, beside, change_points
+from hydra.sweep.change_points import beside, change_points, level_of, min_results
 from hydra.sweep.comparison import unlike_runs
 from hydra.sweep.counted_runs import COMPARED_METRICS, FLOORS, counts, metric_values, points_by_name
 from hydra.sweep.folder import SWEEP_FILE, load_several
@@ -51,11 +51,13 @@ class Series:
     """Whether the newest of all results has a value of it that counts."""
     tolerance_percent: float = 10.0
     """By which it was judged."""
+    needed: int = min_results()
+    """Results with which a change could be shown, among as many series as were looked at."""
 
     @property
     def too_few(self) -> bool:
         """Whether no change could be shown, whatever the values."""
-        return len(self.values) < MIN_RESULTS and not self.changes
+        return len(self.values) < self.needed and not self.changes
 
     @property
     def worse(self) -> bool:
@@ -77,7 +79,7 @@ class Series:
 
     def _is_worse(self, value: float, before: float) -> bool:
         less = before - value if COMPARED_METRICS[self.metric] == "high" else value - before
-        return less > max(FLOORS.get(self.unit, 0.0), abs(before) * self.tolerance_percent / 100)
+        return less > _least(self, before)
 
 
 def started_at(saved: SavedRecord) -> str:
@@ -122,7 +124,11 @@ def _see_that_they_are_of_one_plan(found: Sequence[tuple[str, SavedRecord]]) -> 
 
 
 def trend(history: Sequence[SavedRecord], *, tolerance_percent: float) -> list[Series]:
-    """The series of all points and metrics; a change counts beyond the tolerance and the floor of its unit."""
+    """The series of all points and metrics; a change counts beyond the tolerance and the floor of its unit.
+
+    The chance of any false one is held for all of them together. Those that keep within what counts have no change,
+    in whatever order their values are: they are not among those that were looked at.
+    """
     gathered: dict[tuple[str, str], list[tuple[str, list[float]]]] = {}
     for saved in history:
         for point, runs in points_by_name(saved).items():
@@ -130,8 +136,10 @@ def trend(history: Sequence[SavedRecord], *, tolerance_percent: float) -> list[S
                 if values := metric_values([run for run in runs if counts(run, metric)], metric):
                     gathered.setdefault((point, metric), []).append((started_at(saved), values))
     newest = max(map(started_at, history), default="")
-    series = [_series(point, metric, found, tolerance_percent) for (point, metric), found in gathered.items()]
-    return [dataclasses.replace(each, newest=each.times[-1] == newest) for each in series]
+    series = [_steady(point, metric, found, tolerance_percent) for (point, metric), found in gathered.items()]
+    level = level_of(sum(_could_change(each) for each in series))
+    changed = [_with_changes(each, level) if _could_change(each) else each for each in series]
+    return [dataclasses.replace(each, newest=each.times[-1] == newest) for each in changed]
 
 
 def unlike_over_time(history: Sequence[SavedRecord]) -> list[str]:
@@ -163,25 +171,32 @@ def trend_exit_code(found: Sequence[Series]) -> int:
     return 0 if any(series.newest and not series.too_few for series in timed) else 3
 
 
-def _series(point: str, metric: str, found: Sequence[tuple[str, list[float]]], tolerance_percent: float) -> Series:
-    times, values = [at for at, _ in found], [median(runs) for _, runs in found]
-    unit, changes = METRICS[metric].unit, []
-    indices = change_points(values)
-    for index in indices:
-        parts = beside(values, index, indices)
-        before, after = map(median, parts)
-        if abs(after - before) > max(FLOORS.get(unit, 0.0), abs(before) * tolerance_percent / 100):
-            better = (after > before) == (COMPARED_METRICS[metric] == "high")
-            state: Literal["worse", "better"] = "better" if better else "worse"
-            changes.append(Change(times[index], before, after, state, shift_interval(*parts)))
+def _steady(point: str, metric: str, found: Sequence[tuple[str, list[float]]], tolerance_percent: float) -> Series:
+    times, values = tuple(at for at, _ in found), tuple(median(runs) for _, runs in found)
     ranges = tuple((min(runs), max(runs)) for _, runs in found)
-    return Series(
-        point,
-        metric,
-        unit,
-        tuple(times),
-        tuple(values),
-        tuple(changes),
-        ranges,
-        tolerance_percent=tolerance_percent,
-    )
+    unit = METRICS[metric].unit
+    return Series(point, metric, unit, times, values, (), ranges, tolerance_percent=tolerance_percent)
+
+
+def _could_change(series: Series) -> bool:
+    """Whether its values could be a change in some order of them."""
+    least = _least(series, min(map(abs, series.values)))
+    return len(series.values) >= min_results() and max(series.values) - min(series.values) > least
+
+
+def _least(series: Series, before: float) -> float:
+    """What a change from this value has to exceed, to count."""
+    return max(FLOORS.get(series.unit, 0.0), abs(before) * series.tolerance_percent / 100)
+
+
+def _with_changes(series: Series, level: float) -> Series:
+    changes = []
+    indices = change_points(series.values, level=level)
+    for index in indices:
+        parts = beside(series.values, index, indices)
+        before, after = map(median, parts)
+        if abs(after - before) > _least(series, before):
+            better = (after > before) == (COMPARED_METRICS[series.metric] == "high")
+            state: Literal["worse", "better"] = "better" if better else "worse"
+            changes.append(Change(series.times[index], before, after, state, shift_interval(*parts)))
+    return dataclasses.replace(series, changes=tuple(changes), needed=min_results(level))

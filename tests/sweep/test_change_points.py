@@ -5,7 +5,7 @@ from statistics import median
 
 import pytest
 
-from hydra.sweep.change_points import MIN_RESULTS, beside, best_split, change_points
+from hydra.sweep.change_points import ALPHA, LEVEL, beside, best_split, change_points, level_of, min_results
 
 
 def noise(chance, middle, count, by=0.05):
@@ -67,6 +67,19 @@ def test_one_outlier_is_no_change():
 def test_the_shortest_series_that_can_show_a_change_shows_the_clearest_one(seed):
     chance = random.Random(seed)
     values = noise(chance, 10, 5, by=0.001) + noise(chance, 20, 5, by=0.001)
-    assert MIN_RESULTS == len(values) == 10
+    assert min_results() == len(values) == 10
     assert change_points(values, seed=seed) == [5]
     assert change_points(values[:9], seed=seed) == [], "in 2 of 126 shuffles all low ones are together: more than 1 %"
+
+
+def test_the_more_series_the_rarer_a_change_has_to_be():
+    assert [level_of(series) for series in (0, 1, 5, 50)] == [LEVEL, LEVEL, LEVEL, ALPHA / 50]
+    assert [min_results(level_of(series)) for series in (1, 50, 112)] == [10, 14, 15]
+
+
+@pytest.mark.parametrize("count", [10, 15, 25])
+def test_a_level_that_is_reached_seldom_still_finds_a_clear_step(count):
+    chance = random.Random(4)
+    values = noise(chance, 10, count) + noise(chance, 14, count)
+    assert change_points(values, level=level_of(112)) == [count]
+    assert change_points(values[count - 5 : count + 5], level=level_of(112)) == [], "10 are too few at this level"
