@@ -16,7 +16,7 @@ from hydra.accounting.broker_parts import broker_part, inside_facts
 from hydra.accounting.connections import not_let_in
 from hydra.accounting.evidence import Evidence
 from hydra.accounting.hosts import THROTTLED_RATIO, host_signs, hosts_are_known
-from hydra.accounting.own_limits import buffer_signs, error_signs, hold_ms, refusals, waiting_signs
+from hydra.accounting.own_limits import buffer_signs, error_signs, hold_ms, linger_wait_ms, refusals, waiting_signs
 from hydra.accounting.stats import PublisherStats, SubscriberStats
 from hydra.accounting.timeline import TimelinePoint, longest_pause_s
 from hydra.accounting.totals import Latencies, ThresholdOutcome, Totals
@@ -135,9 +135,8 @@ def _symptoms(
     order: RunOrder, totals: Totals, latency: Latencies, thresholds: Sequence[ThresholdOutcome], astray: int
 ) -> tuple[str, ...]:
     """What gave way."""
-    options = order.options
     symptoms = []
-    if latency.e2e.p99_ms > LATE_MS + options.linger_ms + order.pace_ms + hold_ms(order):
+    if latency.e2e.p99_ms > LATE_MS + linger_wait_ms(order) + order.pace_ms + hold_ms(order):
         symptoms.append(f"deliveries were late: end-to-end p99 {latency.e2e.p99_ms:,.0f} ms")
     if _fell_behind(latency):
         symptoms.append(f"records were sent late: p99 {latency.publisher_lag.p99_ms:,.0f} ms behind the plan")

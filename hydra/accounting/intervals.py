@@ -77,15 +77,14 @@ class IntervalSet:
 
     def overlap(self, start: int, stop: int) -> int:
         """How many of start .. stop - 1 are in the set."""
-        if stop <= start:
-            return 0
-        first = bisect_right(self._stops, start)
-        total = 0
-        for place in range(first, len(self._starts)):
+        return sum(end - first for first, end in self.within(start, stop)) if start < stop else 0
+
+    def within(self, start: int, stop: int) -> Iterator[Interval]:
+        """The numbers start .. stop - 1 that are in the set, as intervals."""
+        for place in range(bisect_right(self._stops, start), len(self._starts)):
             if self._starts[place] >= stop:
                 break
-            total += min(stop, self._stops[place]) - max(start, self._starts[place])
-        return total
+            yield max(start, self._starts[place]), min(stop, self._stops[place])
 
     def minus(self, other: IntervalSet) -> IntervalSet:
         """The numbers that are in this set and not in ``other``."""

@@ -8,12 +8,17 @@ offset never was in the log.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import itertools
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from hydra.accounting.evidence import AuditedPartition, OffsetRange
 from hydra.accounting.intervals import NO_OFFSET, Interval, IntervalSet, Span, SpanIndex
 from hydra.accounting.stats import PartitionOutcomes, PartitionStats
+
+_NO_SEQUENCE = 2**63
+"""Above all that Kafka's logs have."""
 
 
 @dataclass(frozen=True)
@@ -119,21 +124,32 @@ class PartitionLog:
         if not unseen:
             return offset_of, unnamed
         candidates = self._candidates(known)
-        stretches = list(self._map)
+        limits = self._limits()
         for start, stop in unseen:
-            low = max((value + count for key, value, count in stretches if key < start), default=0)
-            high = min((value for key, value, _ in stretches if key >= stop), default=None)
-            at = start
-            for candidate, candidate_stop in candidates:
-                first = max(candidate, low)
-                count = min((candidate_stop if high is None else min(candidate_stop, high)) - first, stop - at)
+            at, located = start, IntervalSet()
+            for first, end in candidates.within(*limits(start, stop)) if candidates else ():
+                count = min(end - first, stop - at)
                 if count > 0:
                     offset_of.put(first, at, count)
+                    located.add(first, first + count)
                     at += count
-            candidates = candidates.minus(offset_of.keys())
+            candidates = candidates.minus(located) if located else candidates
             unnamed.add(at, stop)
         # Once each record that was sent has its offset, what stands elsewhere is a copy, or somebody else's.
         return offset_of, IntervalSet() if self._outcomes is not None and not candidates else unnamed
+
+    def _limits(self) -> Callable[[int, int], tuple[int, int]]:
+        """(the lowest sequence, the one above the highest) that may stand at unseen offsets, by what is around them."""
+        stretches = list(self._map)
+        keys = [key for key, _, _ in stretches]
+        highest = [0, *itertools.accumulate((value + count for _, value, count in stretches), max)]
+        lowest = [*itertools.accumulate((value for _, value, _ in reversed(stretches)), min)][::-1]
+        lowest.append(_NO_SEQUENCE)
+
+        def limits(start: int, stop: int) -> tuple[int, int]:
+            return highest[bisect_left(keys, start)], lowest[bisect_left(keys, stop)]
+
+        return limits
 
     def _unseen(self) -> IntervalSet:
         """Offsets of the run that were not audited, and at which no client received a record."""

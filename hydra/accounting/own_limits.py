@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from hydra.accounting.evidence import Evidence
 from hydra.accounting.stats import SubscriberStats
@@ -24,6 +24,13 @@ _RECORD_BYTES = 7
 """The least that a record takes in a batch, beside its value."""
 
 _QUANTILES = {"mean": 0.5, "p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999, "p9999": 0.9999, "max": 1.0}
+
+_WAITS: Mapping[str, Sequence[str]] = {
+    "pub_": (),
+    "ack_": ("--linger_ms",),
+    "unpaced_": ("--linger_ms", "--fetch_min_bytes"),
+}
+"""Where not all that records wait for is part of a latency, by the beginning of its metric's name."""
 
 _BROKER_FAILED = frozenset({-1, 57})
 """Final, and no rule: UNKNOWN_SERVER_ERROR and LOG_DIR_NOT_FOUND."""
@@ -97,6 +104,16 @@ def hold_ms(order: RunOrder) -> float:
     return min(float(options.fetch_wait_max_ms), 1000 * options.fetch_min_bytes / rate)
 
 
+def linger_wait_ms(order: RunOrder) -> float:
+    """For how long, at most, the publisher holds a record back for --linger_ms: a batch that is full goes at once."""
+    options = order.options
+    linger_ms = float(options.linger_ms)
+    if options.compression != "none" or not options.msg_rate:
+        return linger_ms  # how many records fill a batch then is not known
+    records = max(1, order.batch_bytes // (options.msg_size + _RECORD_BYTES))
+    return min(linger_ms, 1000 * (records - 1) * max(1, options.partitions) / options.msg_rate)
+
+
 def buffer_signs(order: RunOrder, evidence: Evidence) -> Signs:
     """What --consumer_max_buffer_size lets a client read at most, and whether that is less than it was to read."""
     options, buffer_bytes = order.options, order.options.consumer_max_buffer_size
@@ -126,21 +143,22 @@ def buffer_signs(order: RunOrder, evidence: Evidence) -> Signs:
 def waiting_signs(order: RunOrder, totals: Totals, thresholds: Sequence[ThresholdOutcome], *, symptoms: int) -> Signs:
     """Where waiting that was asked for explains all ``symptoms``: then none is left for a broker to explain."""
     waits = {
-        "--linger_ms": float(order.options.linger_ms),
+        "--linger_ms": linger_wait_ms(order),
         "the fetch pace": order.pace_ms,
         "--fetch_min_bytes": hold_ms(order),
     }
-    name, longest_ms = max(waits.items(), key=lambda item: item[1])
-    advice = f"lower {name}, or ask for less"
     found = []
     for item in thresholds:
         if not item.broken or item.unit != "ms" or "<" not in item.threshold:
             continue
+        name, longest_ms = _longest({name: ms for name, ms in waits.items() if name in _waits_of(item.metric)})
         # Records come evenly, and each waits for the rest of the time: so is the part of it that a percentile, or the
         # mean, waits.
         least_ms = longest_ms * _QUANTILES.get(item.metric.rpartition("_")[2], 0.0)
-        if least_ms >= item.limit and not item.metric.startswith("pub_"):
-            found.append((f"{item.threshold} cannot be kept: {name} alone makes it {least_ms:,.4g} ms", advice))
+        if name and least_ms >= item.limit:
+            text = f"{item.threshold} cannot be kept: {name} alone makes it {least_ms:,.4g} ms"
+            found.append((text, f"lower {name}, or ask for less"))
+    name, _ = _longest(waits)
     all_ms, drain_ms, kept_ms = sum(waits.values()), 1000 * order.options.drain_timeout, order.options.retention_ms
     may_wait = f"and records may wait for {all_ms:,.0f} ms"
     if totals.records_unread and drain_ms < all_ms:
@@ -150,6 +168,18 @@ def waiting_signs(order: RunOrder, totals: Totals, thresholds: Sequence[Threshol
         text = f"the topic keeps records for {kept_ms:,.0f} ms, {may_wait}"
         found.append((text, f"raise --retention_ms, or lower {name}"))
     return found if len(found) == symptoms else ()
+
+
+def _longest(waits: Mapping[str, float]) -> tuple[str, float]:
+    return max(waits.items(), key=lambda item: item[1], default=("", 0.0))
+
+
+def _waits_of(metric: str) -> Sequence[str]:
+    """Which waits are part of a latency, by the name of its metric."""
+    for prefix, waits in _WAITS.items():
+        if metric.startswith(prefix):
+            return waits
+    return ("--linger_ms", "the fetch pace", "--fetch_min_bytes")
 
 
 def _share(order: RunOrder) -> float:

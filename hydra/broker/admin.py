@@ -16,11 +16,9 @@ from typing import TypedDict, TypeVar
 from kafka import OffsetSpec, TopicPartition
 from kafka.errors import (
     BrokerResponseError,
-    GroupIdNotFoundError,
     InvalidTopicError,
     KafkaError,
     NoError,
-    NonEmptyGroupError,
     TopicAlreadyExistsError,
     UnknownTopicOrPartitionError,
     for_code,
@@ -30,7 +28,7 @@ from kafka.protocol.metadata import MetadataRequest, MetadataResponse
 from hydra.accounting.evidence import OffsetRange
 from hydra.broker.admin_client import AdminClient, open_client
 from hydra.broker.connectivity import await_reachable, check_access, connection_errors
-from hydra.broker.groups import empty_group, is_settled, takes_consumer_groups
+from hydra.broker.groups import HAS_MEMBERS, empty_group, is_settled, member_count, takes_consumer_groups, undeleted
 from hydra.broker.settings import read_connection_limits, read_settings, read_topic_settings
 from hydra.clients.wire_request import ask
 from hydra.endpoints import Endpoint, parse_endpoints
@@ -42,8 +40,6 @@ from hydra.options.order import PartitionLeader, TopicFacts, TopicIdentity
 from hydra.run.protocols import ClusterFacts
 
 _T = TypeVar("_T")
-
-_GROUP_IS_GONE = ("OK", GroupIdNotFoundError.__name__)
 
 _POLL_S = 0.05
 _PAUSE_S = 0.2
@@ -65,6 +61,7 @@ class _Partition(TypedDict):
     leader_id: int
     leader_epoch: int
     isr_nodes: list[int]
+    replica_nodes: list[int]
 
 
 class _Topic(TypedDict):
@@ -190,18 +187,21 @@ class KafkaTopicAdmin:
             text = f"the topic {name} on {self._where} was deleted {self._timeout_s:g} s ago and is still there"
             _pause(deadline, text, ALL_UP_HINT)
 
-    def delete_groups(self, group_ids: Sequence[str]) -> None:
-        """Delete consumer groups, with the members that are still in them; see the Protocol."""
+    def delete_groups(self, group_ids: Sequence[str], *, with_members: bool = True) -> None:
+        """Delete consumer groups, with the members that are still in them; see the Protocol.
+
+        Without ``with_members`` a BrokerError says where there are some at the moment of the deletion.
+        """
         deadline = time.monotonic() + self._timeout_s
-        left = list(group_ids)
+        left: Sequence[str] = group_ids
         what = f"delete {len(left)} consumer groups"
         while left:
-            answers = self._call(what, lambda client: client.delete_groups(left))  # noqa: B023  # called at once
-            reasons = {group_id: reason for group_id, reason in answers.items() if reason not in _GROUP_IS_GONE}
+            reasons = self._call(what, lambda client: undeleted(client, left))  # noqa: B023  # called at once
             left = list(reasons)
-            for group_id in left:
-                if reasons[group_id] == NonEmptyGroupError.__name__:
-                    self._call(what, lambda client: self._empty(client, group_id))  # noqa: B023  # called at once
+            for group_id in (name for name, reason in reasons.items() if reason == HAS_MEMBERS):
+                if not with_members:
+                    raise BrokerError(f"the group {group_id} on {self._where} has members by now, and stays")
+                self._call(what, lambda client: self._empty(client, group_id))  # noqa: B023  # called at once
             if left:
                 text = f"{len(left)} consumer groups on {self._where} cannot be deleted ({left[0]}: {reasons[left[0]]})"
                 _pause(deadline, text, f"{ALL_UP_HINT}, and that nobody else is in the groups")
@@ -227,9 +227,9 @@ class KafkaTopicAdmin:
         return sorted(str(item["group_id"]) for item in found)
 
     def member_count(self, group_id: str) -> int:
-        """How many members a group has."""
-        what = f"describe the group {group_id}"
-        return self._call(what, lambda client: len(client.describe_groups([group_id])[group_id]["members"]))
+        """How many members a group has, of either protocol; a BrokerError where nobody may know."""
+        what = f"count the members of the group {group_id}"
+        return self._call(what, lambda client: member_count(client, group_id, self._endpoints, self._access))
 
     def newest_record_s(self, topic: str) -> float | None:
         """The latest timestamp of a topic's records, in seconds since the epoch; None where it has no records."""
@@ -338,7 +338,9 @@ def _topic_facts(client: AdminClient, name: str) -> TopicFacts:
     if topic["error_code"]:
         raise for_code(topic["error_code"])(name)
     in_sync = min((len(partition["isr_nodes"]) for partition in topic["partitions"]), default=None)
-    return replace(read_topic_settings(client, name), identity=_identity(topic), in_sync_replicas=in_sync)
+    replicas = max((len(partition["replica_nodes"]) for partition in topic["partitions"]), default=None)
+    settings = read_topic_settings(client, name)
+    return replace(settings, identity=_identity(topic), in_sync_replicas=in_sync, replicas=replicas)
 
 
 def _topic_at(endpoint: Endpoint, name: str, version: int, access: KafkaAccess) -> _Topic:

@@ -87,6 +87,7 @@ class OldTopicAdmin:
             timestamp_type=NO_TIMESTAMPS,
             min_insync_replicas=int(in_sync) if in_sync else None,
             in_sync_replicas=min((each.in_sync_replicas for each in found.partitions or ()), default=None),
+            replicas=1,  # its Kafka has one broker
             retention_ms=int(retention_ms) if retention_ms else None,
         )
 

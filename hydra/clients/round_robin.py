@@ -72,10 +72,15 @@ class PolledClient:
         self._sent_together = 0
 
     def jump(self, partition: int, start_offset: int, end_offset: int) -> int:
-        """The position is out of the log's range. Returns where to read on; the gap shows as missing sequences."""
+        """The position was out of the log's range. Returns where to read on; the gap shows as missing sequences.
+
+        Where the log holds the position by now, nothing is passed over.
+        """
         part = self.tally.partitions[partition]
         at = part.next_offset
-        to = start_offset if start_offset > at else end_offset
+        to = min(max(at, start_offset), end_offset)
+        if to == at:
+            return at
         self.lasting_error = self.tally.error = (
             f"offset {at} of partition {partition} is out of range: the log holds {start_offset} to {end_offset}"
         )

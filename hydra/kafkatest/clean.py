@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from hydra.engine.kube_responses import JobResponse, Metadata, PodResponse
 from hydra.engine.marathon_access import MarathonAccess, given_access, local_access
 from hydra.engine.marathon_launcher import MarathonLauncher
 from hydra.engine.marathon_responses import OWNER_LABEL, AppResponse
-from hydra.errors import HydraError, InfrastructureError
+from hydra.errors import BrokerError, HydraError, InfrastructureError
 from hydra.files.atomic_write import try_lock
 from hydra.files.folders import orphans, remove_run_folder, state_folder
 from hydra.kafkatest import running_stack
@@ -55,6 +55,7 @@ class Remains:
         self._closing = contextlib.ExitStack()
         self._launchers: dict[str, MarathonLauncher] = {}
         self._admins: dict[str, KafkaTopicAdmin] = {}
+        self._accesses: dict[str, KafkaAccess] = {}
         self._names: dict[str, str] = {}
         """How a trace calls a place, by the address that it is reached at."""
         self._logs: dict[str, Mapping[int, OffsetRange]] = {}
@@ -112,7 +113,10 @@ class Remains:
         removals: dict[str, Callable[[Found], None]] = {
             "app": self._remove_app if judged.found.where in self._launchers else self._remove_on_kubernetes,
             "topic": lambda topic: self._admins[topic.where].delete_topic(topic.name),
-            "group": lambda group: self._admins[group.where].delete_groups([group.name]),
+            # Whoever came into a group that is only old since it was found shows that its run goes on.
+            "group": lambda group: self._admins[group.where].delete_groups(
+                [group.name], with_members=not judged.by_age
+            ),
             "folder": lambda folder: remove_run_folder(Path(folder.name)),
             "file": lambda file: Path(file.name).unlink(missing_ok=True),
         }
@@ -157,7 +161,8 @@ class Remains:
         admin = KafkaTopicAdmin(servers, ADMIN_TIMEOUT_S, access)
         self._closing.callback(admin.close)
         admin.check()
-        self._admins[servers], self._names[f"brokers {servers}"] = admin, name
+        self._admins[servers], self._accesses[servers] = admin, access
+        self._names[f"brokers {servers}"] = name
 
     def _prefixes(self) -> set[str]:
         """What the names of groups may begin with, before the run's."""
@@ -242,24 +247,34 @@ class Remains:
         known = {topic for trace in self._traces for topic in trace.topics}
         for servers, admin in self._admins.items():
             for name in admin.topics():
-                if run_id_in(name) == name:
-                    yield self._topic(servers, admin, name, known=name in known)
+                if run_id_in(name) == name and (topic := self._topic(servers, admin, name, known=name in known)):
+                    yield topic
             for name in admin.groups():
                 if run_id := run_id_in(name, self._prefixes()):
-                    members = admin.member_count(name)
-                    in_use = f"{members} members" if members else ""
-                    yield Found("group", name, servers, _started_s(run_id), in_use=in_use)
+                    yield Found("group", name, servers, _started_s(run_id), in_use=_used_by(admin, name))
 
-    def _topic(self, servers: str, admin: KafkaTopicAdmin, name: str, *, known: bool) -> Found:
-        """A topic, with its proof: the records of a run begin with a tag that is made of the run's name."""
-        log = self._logs[name] = admin.offsets(name)
-        newest_s = max(admin.newest_record_s(name) or 0.0, _started_s(name))
-        unproven = ""
-        if not known:
-            values = first_values(servers, name, log, ADMIN_TIMEOUT_S).values()
+    def _topic(self, servers: str, admin: KafkaTopicAdmin, name: str, *, known: bool) -> Found | None:
+        """A topic, with its proof: the records of a run begin with a tag that is made of the run's name.
+
+        None where it was deleted meanwhile.
+        """
+        newest_s, unproven = _started_s(name), ""
+        try:
+            log = self._logs[name] = admin.offsets(name)
+            newest_s = max(admin.newest_record_s(name) or 0.0, newest_s)
+            values = () if known else self._first_values(servers, name, log)
+        except BrokerError as error:
+            # Brokers that are gone raise here again: that is no doubt about a topic.
+            if name not in admin.topics():
+                return None
+            unproven = f"it cannot be read: {error.message}"
+        else:
             if not all(value.startswith(identity_prefix(name)) for value in values):
                 unproven = "its records are not of the run that it is named after"
         return Found("topic", name, servers, newest_s, unproven=unproven)
+
+    def _first_values(self, servers: str, name: str, log: Mapping[int, OffsetRange]) -> Collection[bytes]:
+        return first_values(servers, self._accesses[servers], name, log, ADMIN_TIMEOUT_S).values()
 
     def _find_files(self) -> Iterator[Found]:
         """Keys of apps that are gone, and locks that nobody holds."""
@@ -306,6 +321,16 @@ def _places(trace: RunTrace, *, kept: bool) -> set[str]:
     """Where a run may have left something; without its apps where they were to stay up, unless those count, too."""
     marathon = trace.marathon if kept or not trace.kept else ""
     return {place for place in (marathon, trace.brokers if trace.topics else "") if place}
+
+
+def _used_by(admin: KafkaTopicAdmin, group_id: str) -> str:
+    """By whom a group is used; whose members nobody may count, that may be in use."""
+    try:
+        members = admin.member_count(group_id)
+    except BrokerError as error:
+        admin.groups()  # raises where the brokers are gone
+        return f"perhaps: {error.message}"
+    return f"{members} members" if members else ""
 
 
 def _find_folders() -> Iterator[Found]:

@@ -82,7 +82,7 @@ class StackProcess:
         threading.Thread(target=_repeat_end, name="end", daemon=True).start()
         try:
             with contextlib.ExitStack() as parts:
-                parts.callback(running_stack.forget, os.getpid())
+                parts.callback(lambda: running_stack.forget(this_process()))
                 try:
                     signal.pthread_sigmask(signal.SIG_UNBLOCK, END_SIGNALS)
                     with file_errors(self._folder):

@@ -117,11 +117,11 @@ def stack_is_up(other: RunningStack) -> UsageError:
     return UsageError(text, hint="see 'hydra local status', 'hydra local down'")
 
 
-def forget(pid: int) -> None:
+def forget(stack: ProcessIdentity) -> None:
     """Remove the record if it is that process's. One that stays is harmless: its process has ended."""
 
     def remove() -> None:
-        if _read_record().process.pid == pid:
+        if _read_record().process == stack:
             _record().unlink()
 
     with contextlib.suppress(OSError, DecodeError):
@@ -152,25 +152,13 @@ def in_use() -> bool:
 
 
 def end_running_stack(running: RunningStack) -> None:
-    """End a stack that was left up, with everything that it started, whoever uses it.
+    """End a stack that was left up, with everything that it started, whoever uses it; one that has ended is tidied up.
 
     Raises:
         InfrastructureError: a process of it does not end.
     """
-    import psutil
-
-    process = psutil.Process(running.process.pid)
-    children = process.children(recursive=True)
-    with contextlib.suppress(psutil.NoSuchProcess):
-        process.terminate()
-    _ended, alive = psutil.wait_procs([process, *children], timeout=END_TIMEOUT_S)
-    for left in alive:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            left.kill()
-    _ended, alive = psutil.wait_procs(alive, timeout=END_TIMEOUT_S)
-    if alive:
-        raise InfrastructureError(f"process {alive[0].pid} of the local stack does not end")
-    forget(running.process.pid)
+    _end_processes(running.process)
+    forget(running.process)
     folder = Path(running.folder)
 
     def folder_is_gone() -> bool:
@@ -178,6 +166,26 @@ def end_running_stack(running: RunningStack) -> None:
         return not folder.exists()
 
     poll_until(MonotonicClock(), folder_is_gone, END_TIMEOUT_S, every_s=POLL_S)
+
+
+def _end_processes(stack: ProcessIdentity) -> None:
+    import psutil
+
+    processes = []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(stack.pid)
+        # In this order: from now on psutil itself sees whether the pid becomes another one's.
+        if not stack.alive():
+            return
+        processes = [process, *process.children(recursive=True)]
+        process.terminate()
+    _ended, alive = psutil.wait_procs(processes, timeout=END_TIMEOUT_S)
+    for left in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            left.kill()
+    _ended, alive = psutil.wait_procs(alive, timeout=END_TIMEOUT_S)
+    if alive:
+        raise InfrastructureError(f"process {alive[0].pid} of the local stack does not end")
 
 
 def _read_record() -> RunningStack:

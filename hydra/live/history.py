@@ -134,10 +134,11 @@ class LiveHistory:
 
     def counts(self, live: LiveCounts) -> None:
         """New counts of the run that goes on; where time went back, they are the first ones of another."""
+        moment = _rounded(live)  # first of all: a moment that is told twice would seem to lie before itself
         with self._changed:
-            if self._moments and live.elapsed_s < self._moments[-1].elapsed_s:
+            if self._moments and moment.elapsed_s < self._moments[-1].elapsed_s:
                 self._moments, self._spacing_s = [], 1.0
-            self._moments = thinned([*self._moments, _rounded(live)], self._spacing_s)
+            self._moments = thinned([*self._moments, moment], self._spacing_s)
             while len(self._moments) > MAX_MOMENTS:
                 self._spacing_s *= 2
                 self._moments = thinned(self._moments, self._spacing_s)

@@ -65,6 +65,9 @@ _IGNORED = re.compile(
 )
 """What has no say in how a connection is secured, or what Hydra, Python and OpenSSL choose themselves."""
 
+_NAME = re.compile(r"[a-z][a-z0-9]*([._-][a-z0-9]+){1,12}")
+"""What a setting of a client of Kafka is called."""
+
 _PLACEHOLDER = re.compile(r"\$\{[^}]*\}|\{\{[^}]*\}\}")
 _MODULES: Mapping[str, tuple[str, ...]] = {
     "PlainLoginModule": ("PLAIN",),
@@ -143,9 +146,16 @@ class _PropertiesReader:
             elif _IGNORED.fullmatch(setting.name):
                 self._ignored.append(setting.name)
             else:
-                near = difflib.get_close_matches(setting.name, (*_READ, *_ALIASES), n=1, cutoff=0.8)
-                hint = f"did you mean {near[0]}?" if near else "leave it out, if the connection does without"
-                raise ConfigurationError(f"{self._origin(setting)} is not known", hint=hint)
+                raise self._unknown(setting)
+
+    def _unknown(self, setting: Property) -> ConfigurationError:
+        # A key or a password over several lines, of which the first does not end in a backslash, looks like names.
+        if not _NAME.fullmatch(setting.name):
+            hint = "a value goes on in the next line only behind a backslash; what stands in this line is not shown"
+            return ConfigurationError(f"{self._file}:{setting.line}: no setting begins like this line", hint=hint)
+        near = difflib.get_close_matches(setting.name, (*_READ, *_ALIASES), n=1, cutoff=0.8)
+        hint = f"did you mean {near[0]}?" if near else "leave it out, if the connection does without"
+        return ConfigurationError(f"{self._origin(setting)} is not known", hint=hint)
 
     def _origin(self, setting: Property) -> str:
         return f"{self._file}:{setting.line}: {setting.name}"

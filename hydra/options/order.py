@@ -89,6 +89,8 @@ class TopicFacts:
     """How many replicas have to be in sync for acks=all."""
     in_sync_replicas: int | None = None
     """Of the partition that has fewest."""
+    replicas: int | None = None
+    """Of the partition that has most, in sync or not."""
     cleanup_policy: str | None = None
     """Whether old records are deleted, or compacted by their keys."""
     retention_ms: int | None = None

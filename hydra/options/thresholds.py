@@ -57,6 +57,9 @@ METRICS: Mapping[str, Metric] = {
 """By name, in the order in which they are listed to a user (accounting/totals.py has their values)."""
 
 _TIMES: Mapping[str, float] = {"us": 0.001, "ms": 1.0, "s": 1000.0}
+MAX_LIMIT = 1e18
+"""What is larger would not be read again as it was written."""
+
 _OF_ASKED = ("tx_rate", "rx_rate")
 _FORM = re.compile(
     r"\s*(?P<metric>[A-Za-z0-9_]+)\s*(?P<compare><=|>=|==|!=|<|>)\s*"
@@ -95,11 +98,12 @@ def parse_threshold(text: str) -> Threshold:
     if unit == "*asked":
         if metric not in _OF_ASKED:
             raise ValueError(f"compares {metric} with a rate: only {' and '.join(_OF_ASKED)} can be of what was asked")
-        return Threshold(metric, match["compare"], limit, of_asked=True)
-    if own == "ms":
+    elif own == "ms":
         if unit not in _TIMES:
             raise ValueError(f"needs a unit: {metric} is a time, in us, ms or s")
         limit *= _TIMES[unit]
     elif unit and unit != own:
         raise ValueError(f"has the wrong unit: {metric} is in {own}")
-    return Threshold(metric, match["compare"], limit)
+    if limit > MAX_LIMIT:
+        raise ValueError(f"has a number above {MAX_LIMIT:g}")
+    return Threshold(metric, match["compare"], limit, of_asked=unit == "*asked")

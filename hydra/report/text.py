@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pprint import pformat
 
+from hydra.accounting.own_limits import linger_wait_ms
 from hydra.accounting.result import Result
 from hydra.accounting.stats import Refusal
 from hydra.accounting.totals import metric_value
@@ -66,7 +67,7 @@ def verdict_line(result: Result, order: RunOrder, refusals: Sequence[Refusal] = 
 
 def harness_part(order: RunOrder) -> str:
     """What of an end-to-end latency may be the harness's own, such as ``pace <= 2.5 ms``; empty for nothing."""
-    own = {"pace": order.pace_ms, "linger": order.options.linger_ms}
+    own = {"pace": order.pace_ms, "linger": linger_wait_ms(order)}
     return ", ".join(f"{name} <= {three_digits(value)} ms" for name, value in own.items() if value)
 
 

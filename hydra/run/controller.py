@@ -26,6 +26,7 @@ from hydra.options.topic_limits import check_records_fit
 from hydra.run.audit import audit_log
 from hydra.run.clock import poll_until
 from hydra.run.host_clocks import HostClocks, start_together
+from hydra.run.log_end import settled_end
 from hydra.run.monitor import Monitor, limits_met, wait_until_positioned
 from hydra.run.protocols import RunContext, Task
 from hydra.run.record import RunRecord, failed_record
@@ -33,7 +34,7 @@ from hydra.run.task_roster import TaskRoster, told_once
 from hydra.run.task_stats import read_stats
 from hydra.run.topics import delete_own_topic, with_topic
 from hydra.run.warm_up import Warmth
-from hydra.signals.messages import DrainTo, Request, SignalReply, StopSending, TaskOrder, request
+from hydra.signals.messages import DrainTo, Request, SignalReply, StopSending, TaskOrder, order_request, request
 
 CONFIGURE_TIMEOUT_S = 5.0
 STATS_TIMEOUT_S, MAX_STATS_TIMEOUT_S = 5.0, 45.0
@@ -43,10 +44,6 @@ and all tasks of a machine do it at once. Who was not ready in time goes on with
 
 PUBLISHER_GRACE_S = 5.0
 """How much longer than its plan and its last ack may take the publisher is waited for."""
-
-SETTLE_TIMEOUT_S = 5.0
-SETTLE_POLLS = 3
-"""Without acks the log's end is taken once it has not moved for this many polls."""
 
 T = TypeVar("T")
 
@@ -98,8 +95,9 @@ class Run:
         self._note(begin_offsets=self.order.begin_offsets or ends)
         self._phase("send", self._send)
         self._collect_publisher()
-        end = self._settled_offsets()
+        end = settled_end(self._log_offsets, self._context.clock, self.order, self._evidence.publisher)
         self._phase("drain", lambda: self._drain(end))
+        self._clocks.measure_again([self._publisher, self._subscribers])
         self._phase("collect", self._collect_subscribers)
         self._note(log=self._final_log(end))
         self._phase("audit", self._audit)
@@ -190,11 +188,11 @@ class Run:
         self._context.progress.phase("configuring", "telling every task what to do")
 
         def update(task: Task) -> Request:
-            return request("updateconfig", TaskOrder(self.order.for_task(task.task_id), self._context.access))
+            return order_request(TaskOrder(self.order.for_task(task.task_id), self._context.access))
 
         def update_publisher(task: Task) -> Request:
             order = replace(self.order.for_task(task.task_id), payload=self._payload)
-            return request("updateconfig", TaskOrder(order, self._context.access))
+            return order_request(TaskOrder(order, self._context.access))
 
         replies = {
             **self._publisher.request_all(update_publisher, timeout_s=CONFIGURE_TIMEOUT_S),
@@ -271,23 +269,6 @@ class Run:
             if self._monitor.confirm_topic():
                 return {}
             raise
-
-    def _settled_offsets(self) -> Mapping[int, OffsetRange]:
-        """The end of the log. With every record acked it does not move any more; otherwise poll until it does not."""
-        publisher = self._evidence.publisher
-        offsets = self._log_offsets()
-        if publisher is not None and not publisher.unknown:
-            return offsets
-        unmoved = 0
-
-        def settled() -> bool:
-            nonlocal offsets, unmoved
-            before, offsets = offsets, self._log_offsets()
-            unmoved = unmoved + 1 if offsets == before else 0
-            return unmoved >= SETTLE_POLLS
-
-        poll_until(self._context.clock, settled, SETTLE_TIMEOUT_S)
-        return offsets
 
     def _drain(self, end: Mapping[int, OffsetRange]) -> None:
         """Let every client read on to the end of the log, or until the drain's time is up."""

@@ -2,7 +2,8 @@
 
 Tasks of one host share its monotonic clock, and then nothing has to be estimated. For another host the task's reading
 is taken to be of the middle between the request and the reply: it cannot be off by more than half of the time between
-them, and the shortest of several round trips counts (Cristian's algorithm).
+them, and the shortest of several round trips counts (Cristian's algorithm). Clocks of two hosts do not run equally
+fast, so they are read once more at the end of a run.
 """
 
 from __future__ import annotations
@@ -42,6 +43,10 @@ class HostClocks:
     def __init__(self, own: Callable[[], ClockReading]) -> None:
         self._own = own
         self._offsets: dict[str, ClockOffset] = {}
+        """As they were when the plan started: what all times are corrected by."""
+        self._later: dict[str, ClockOffset] = {}
+        self._has_others = False
+        """Whether a task is on another host."""
 
     def measure(self, rosters: Sequence[TaskRoster]) -> None:
         """Ask every task for its clocks; those of other hosts several times.
@@ -50,18 +55,28 @@ class HostClocks:
         """
         boot_id = self._own().boot_id
         for _ in range(ROUNDS):
-            elsewhere = [self._take_all(roster.request_once(_ping), boot_id) for roster in rosters]
-            if not any(elsewhere):
+            elsewhere = [self._take_all(roster.request_once(_ping), boot_id, self._offsets) for roster in rosters]
+            self._has_others = any(elsewhere)
+            if not self._has_others:
                 break
         for roster in rosters:
             # One that was silent once was left alone for longer than all rounds took.
             if any(task.task_id not in self._offsets for task in roster.present):
-                self._take_all(roster.request_all(_ping), boot_id)
+                self._has_others |= self._take_all(roster.request_all(_ping), boot_id, self._offsets)
             for task in roster.present:
                 if task.task_id not in self._offsets:
                     roster.mark_gone(task.task_id, "it does not tell what its clock shows")
 
-    def _take_all(self, replies: Mapping[str, SignalReply], boot_id: str) -> bool:
+    def measure_again(self, rosters: Sequence[TaskRoster]) -> None:
+        """See how far clocks of other hosts have moved since; asks nobody where there are none."""
+        if not self._has_others:
+            return
+        boot_id = self._own().boot_id
+        for _ in range(ROUNDS):
+            for roster in rosters:
+                self._take_all(roster.request_once(_ping), boot_id, self._later)
+
+    def _take_all(self, replies: Mapping[str, SignalReply], boot_id: str, found: dict[str, ClockOffset]) -> bool:
         """Take what was replied. Returns whether another round trip would tell more."""
         elsewhere = False
         for task_id, reply in replies.items():
@@ -70,17 +85,12 @@ class HostClocks:
             except DecodeError:
                 continue
             if boot_id and clock.boot_id == boot_id:
-                self._take(task_id, clock, 0.0, 0.0)
+                _take(found, task_id, clock, 0.0, 0.0)
                 continue
             elsewhere = True
             middle_s = (reply.sent_s + reply.received_s) / 2
-            self._take(task_id, clock, clock.monotonic_s - middle_s, (reply.received_s - reply.sent_s) / 2)
+            _take(found, task_id, clock, clock.monotonic_s - middle_s, (reply.received_s - reply.sent_s) / 2)
         return elsewhere
-
-    def _take(self, task_id: str, clock: ClockReading, offset_s: float, error_s: float) -> None:
-        known = self._offsets.get(task_id)
-        if known is None or error_s < known.error_s:
-            self._offsets[task_id] = ClockOffset(offset_s, error_s, clock.wall_s - clock.monotonic_s)
 
     def of(self, task_id: str) -> ClockOffset:
         """The clocks of a task that was there when they were measured."""
@@ -94,9 +104,20 @@ class HostClocks:
 
     @property
     def error_s(self) -> float:
-        """How far two tasks' clocks may be apart after correction."""
-        worst = sorted((offset.error_s for offset in self._offsets.values()), reverse=True)
+        """How far two tasks' clocks may be apart after correction, from the start to when they were measured again."""
+        worst = sorted(map(self._error_of, self._offsets), reverse=True)
         return sum(worst[:2])
+
+    def _error_of(self, task_id: str) -> float:
+        first = self._offsets[task_id]
+        later = self._later.get(task_id, first)
+        return max(first.error_s, abs(later.offset_s - first.offset_s) + later.error_s)
+
+
+def _take(found: dict[str, ClockOffset], task_id: str, clock: ClockReading, offset_s: float, error_s: float) -> None:
+    known = found.get(task_id)
+    if known is None or error_s < known.error_s:
+        found[task_id] = ClockOffset(offset_s, error_s, clock.wall_s - clock.monotonic_s)
 
 
 def _ping(_task: Task) -> Request:

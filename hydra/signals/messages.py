@@ -15,7 +15,7 @@ import msgspec
 
 from hydra.codec import decode, encode
 from hydra.endpoints import Endpoint
-from hydra.errors import HydraError
+from hydra.errors import HydraError, UsageError
 from hydra.options.kafka_access import NO_SECURITY, KafkaAccess
 from hydra.options.order import RunOrder
 
@@ -23,7 +23,7 @@ SignalName = Literal["ping", "teststart", "teststop", "teststatus", "getstats", 
 SIGNAL_NAMES: tuple[SignalName, ...] = get_args(SignalName)
 
 REQUEST_LIMIT_BYTES = 8 * 1024 * 1024
-"""An ``updateconfig`` takes about 150 bytes a client."""
+"""An ``updateconfig`` takes about 120 bytes a client, and 30 for each partition that the client reads."""
 
 REPLY_LIMIT_BYTES = 256 * 1024 * 1024
 """A ``getstats`` takes about 300 bytes a client, and about 20 for each gap in what it received."""
@@ -106,6 +106,23 @@ class TaskOrder:
     order: RunOrder
     access: KafkaAccess = NO_SECURITY
     """Here alone, and in memory, are its secrets on a load host: the connection is encrypted."""
+
+
+def order_request(told: TaskOrder) -> Request:
+    """The ``updateconfig`` for a task.
+
+    Raises:
+        UsageError: a task would hang up on an order of this size.
+    """
+    made = request("updateconfig", told)
+    if len(encode(made)) > REQUEST_LIMIT_BYTES:
+        clients, starts = len(told.order.clients), sum(len(client.starts) for client in told.order.clients)
+        raise UsageError(
+            f"the order for a task of {clients:,} clients that read {starts:,} partitions in all has"
+            f" {len(made.arguments):,} bytes, and a task takes {REQUEST_LIMIT_BYTES:,}",
+            hint="lower --clients_per_app, and have more apps",
+        )
+    return made
 
 
 class StartAt(msgspec.Struct, frozen=True):

@@ -133,6 +133,7 @@ class SweepRunner:
             trials = [
                 tuning_trial({name: record.changes[name] for name in start}, record.runs[-1])
                 for record in self._records()
+                if not record.unmeasured
             ]
             step = next_setting(trials, axes, start)
             if isinstance(step, TuningResult):

@@ -122,15 +122,16 @@ class PublisherRun:
         sample = self._samples[-1] if question.sample and self._samples else None
         return PublisherStatus(self._phase, self._attempted, self._acks.acked, self._error or self._acks.error, sample)
 
-    def send(self, start_s: float) -> None:
-        """Walk the plan to its end (or to ``stop``) and wait for the outcome of every record; then comes ``finish``.
-
-        The first record is due at ``start_s`` on this run's clock.
-        """
+    def wait_for(self, start_s: float) -> None:
+        """Wait until the plan starts, or until ``stop``."""
         self._phase = "sending"
-        self._started_s = self._sent_s = self._acked_s = start_s
         while not self.stopping and (early_s := start_s - self._clock.now_s()) > 0:
             self._clock.sleep(min(early_s, IDLE_POLL_S))
+
+    def send(self, start_s: float) -> None:
+        """Walk the plan from ``start_s`` to its end, or ``stop``, and wait for all outcomes; then comes ``finish``."""
+        self._started_s = self._sent_s = self._acked_s = start_s
+        self.wait_for(start_s)
         self._sample()
         while self._attempted < self.plan.records and not self.stopping:
             taken_whole = self._hand_over_due()
@@ -320,6 +321,8 @@ class KafkaPub:
             start = self._wait_for_start(run)
             if start is None:
                 return
+            # What comes before the plan starts is no part of the run: the more tasks, the longer it takes to tell all.
+            run.wait_for(start.start_s)
             began = read_usage()
             run.send(start.start_s)
         except HydraError as error:

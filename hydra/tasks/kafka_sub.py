@@ -88,6 +88,11 @@ class SubscriberRun:
         self._samples.clear()
         self._unfolded.clear()
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether the plan has started."""
+        return bool(self._samples)
+
     def poll(self, timeout_s: float) -> None:
         """Move all clients on; waits ``timeout_s`` at most."""
         self._driver.poll(timeout_s)
@@ -225,8 +230,10 @@ class KafkaSub:
         self._main = MainThreadExecutor()
         self._current: SubscriberRun | None = None
         self._began = read_usage()
+        self._knows_beginning = True
+        """Whether that was read when the plan of the current run started."""
         self._used: tuple[ProcessUsage, HostTraffic] | None = None
-        """From the start until it was told to drain."""
+        """From the start of the plan until it was told to drain."""
         self._signals: Mapping[SignalName, Callable[[Request], bytes]] = {
             "updateconfig": self._update_config,
             "teststart": self._test_start,
@@ -251,8 +258,13 @@ class KafkaSub:
             if self._current is None:
                 self._main.serve(IDLE_S)
             else:
-                self._current.poll(POLL_S)
+                self._move_on(self._current)
                 self._main.serve(0)
+
+    def _move_on(self, run: SubscriberRun) -> None:
+        run.poll(POLL_S)
+        if not self._knows_beginning and run.has_begun:
+            self._began, self._knows_beginning = read_usage(), True
 
     def _update_config(self, request: Request) -> bytes:
         told = decode(request.arguments, TaskOrder)
@@ -265,7 +277,8 @@ class KafkaSub:
 
     def _test_start(self, request: Request) -> bytes:
         self._run().start(decode(request.arguments, StartAt))
-        self._began = read_usage()
+        # What comes before the plan starts is no part of the run: the more tasks, the longer it takes to tell all.
+        self._began, self._knows_beginning = read_usage(), False
         self._used = None
         return success()
 

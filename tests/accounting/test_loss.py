@@ -210,3 +210,12 @@ def test_ghosts_are_what_was_refused_or_never_handed_over():
     assert log.ghosts(IntervalSet(((0, 2), (8, 13)))) == 3
     assert log.ghosts(IntervalSet()) == 0
     assert make_log(attempted=None).ghosts(IntervalSet(((0, 99),))) == 0
+
+
+def test_a_log_in_which_others_wrote_between_all_batches_is_gone_through_once():
+    """20,000 stretches and as many holes that nobody can name: looked at each with each, that would take minutes."""
+    stretches = 20_000
+    seen = [(3 * number, number, 1) for number in range(stretches)]
+    log = make_log(end=3 * stretches, attempted=stretches + 5, acked=((0, stretches),), seen=[seen], has_acks=False)
+    assert log.expected_records == 3 * stretches
+    assert losses(log, seen, position=3 * stretches).broker_lost == 0

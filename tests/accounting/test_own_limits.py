@@ -7,7 +7,7 @@ import pytest
 from hydra.accounting.bottleneck import find_bottleneck
 from hydra.accounting.evidence import Evidence
 from hydra.accounting.latency import LatencyCounts, LatencySummary
-from hydra.accounting.own_limits import hold_ms
+from hydra.accounting.own_limits import hold_ms, linger_wait_ms
 from hydra.accounting.stats import ClientStats, PartitionStats, SubscriberSample
 from hydra.accounting.totals import ThresholdOutcome
 from hydra.endpoints import Endpoint
@@ -130,7 +130,9 @@ def broken(threshold, limit, value=5000.0):
     return ThresholdOutcome(threshold, metric, value, limit, "ms", kept=False)
 
 
-WAITS = order_of(linger_ms=100)
+LARGE_BATCHES = {"msg_batch": 10_000}
+"""Those that a tenth of a second does not fill."""
+WAITS = order_of(linger_ms=100, **LARGE_BATCHES)
 
 
 @pytest.mark.parametrize(
@@ -161,9 +163,38 @@ def test_a_latency_that_could_be_kept_is_not(threshold):
     assert limit_of(WAITS, latency=NO_LATENCY, thresholds=(threshold,)).limit == "broker"
 
 
+@pytest.mark.parametrize(
+    ("waits", "threshold"),
+    [
+        # An ack waits for no fetch, and a client without a pace for no round.
+        ({"pace_ms": 125.0}, broken("ack_p99<50ms", 50.0)),
+        ({"pace_ms": 125.0}, broken("unpaced_p99<50ms", 50.0)),
+        ({"fetch_min_bytes": 10_000_000}, broken("ack_max<50ms", 50.0)),
+        # A batch of 100 records of 100 bytes is full after 10 ms.
+        ({"linger_ms": 100}, broken("e2e_p99<50ms", 50.0)),
+    ],
+)
+def test_what_a_latency_does_not_wait_for_is_no_excuse(waits, threshold):
+    assert limit_of(order_of(**waits), latency=NO_LATENCY, thresholds=(threshold,)).limit == "broker"
+
+
+@pytest.mark.parametrize(
+    ("options", "wait_ms"),
+    [
+        ({"linger_ms": 100}, 9.2),
+        ({"linger_ms": 5}, 5.0),
+        ({"linger_ms": 100, "partitions": 4}, 36.8),
+        ({"linger_ms": 100, "compression": "lz4"}, 100.0),  # nobody knows how many records fill a batch
+        ({"linger_ms": 100, "batch_size": 10}, 0.0),  # each record is a batch
+    ],
+)
+def test_a_publisher_holds_a_record_back_until_its_batch_is_full(options, wait_ms):
+    assert linger_wait_ms(order_of(**options)) == pytest.approx(wait_ms)
+
+
 def test_a_drain_that_ends_before_what_is_held_back_can_come():
     unread = dataclasses.replace(FIGURES, records_unread=7)
-    held = {"fetch_min_bytes": 10_000_000, "linger_ms": 100}
+    held = {"fetch_min_bytes": 10_000_000, "linger_ms": 100, **LARGE_BATCHES}
     found = limit_of(order_of(drain_timeout=0.5, **held), latency=NO_LATENCY, totals=unread)
     assert (found.limit, found.evidence) == (
         "harness",

@@ -42,6 +42,12 @@ def test_forms(text, metric, compare, limit):
     assert found.limit == pytest.approx(limit)
 
 
+@pytest.mark.parametrize("text", ["e2e_p99<1e999ms", "e2e_p99<1e308s", "tx_rate>=1e999*asked", "loss==1e19"])
+def test_a_number_that_could_not_be_read_again_is_refused(text):
+    with pytest.raises(ValueError, match=r"has a number above 1e\+18"):
+        parse_threshold(text)
+
+
 @pytest.mark.parametrize("text", ["tx_rate>=0.95*asked", "rx_rate >= 0.95 * asked", "TX_RATE>=.95* asked"])
 def test_rates_may_be_a_share_of_what_was_asked(text):
     found = parse_threshold(text)

@@ -96,7 +96,7 @@ class TestARealBroker:
         admin.create_topic("described", partitions=2, configs=configs)
         facts = admin.describe_topic("described")
         assert (facts.max_message_bytes, facts.timestamp_type) == (5000, "LogAppendTime")
-        assert (facts.min_insync_replicas, facts.in_sync_replicas) == (1, 1)
+        assert (facts.min_insync_replicas, facts.in_sync_replicas, facts.replicas) == (1, 1, 1)
         assert facts.identity.topic_id
         assert admin.look_at_topic("described") == facts.identity
         admin.delete_topic("described")

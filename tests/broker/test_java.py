@@ -60,6 +60,17 @@ def test_an_asked_java_is_found_on_path_by_its_name(tmp_path, monkeypatch):
     assert find_java("java").path == program
 
 
+def test_a_java_that_is_asked_for_its_version_is_told_no_secret(tmp_path, monkeypatch):
+    monkeypatch.setenv("HYDRA_KAFKA_PASSWORD", "hunter2")
+    monkeypatch.setenv("HYDRA_MARATHON_PASSWORD", "hunter2")
+    monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-Xmx1g")
+    program = fake_java(tmp_path, 'openjdk version "21.0.1"')
+    program.write_text(f"{program.read_text().replace('exit 0', '')}env > {tmp_path / 'told'}\n")
+    find_java(str(program))
+    told = (tmp_path / "told").read_text()
+    assert ("hunter2" in told, "JAVA_TOOL_OPTIONS=-Xmx1g" in told) == (False, True)
+
+
 def test_a_relative_java_becomes_absolute(tmp_path, monkeypatch):
     program = fake_java(tmp_path, 'openjdk version "21.0.1"')
     monkeypatch.chdir(tmp_path)

@@ -65,7 +65,9 @@ def test_a_topic_counts_as_made_once_every_partition_has_a_leader(admin, scripte
     assert leaders == (PartitionLeader(0, 1, BROKER),)
     assert scripted_kafka.done == [("create", "t", 1, {"retention.ms": "5000"})]
     facts = admin.describe_topic("t")
-    assert (facts.timestamp_type, facts.retention_ms, facts.in_sync_replicas) == (NO_TIMESTAMPS, 5000, 1)
+    assert (facts.timestamp_type, facts.retention_ms, facts.in_sync_replicas, facts.replicas) == (
+        NO_TIMESTAMPS, 5000, 1, 1,
+    )  # fmt: skip
     assert facts.max_message_bytes == 1_048_588
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 
 import pytest
+from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
 from confluent_kafka.admin import (
     AclBinding,
     AclBindingFilter,
@@ -16,10 +18,12 @@ from confluent_kafka.admin import (
 )
 
 from hydra.broker import rights
+from hydra.broker.admin import KafkaTopicAdmin
 from hydra.broker.embedded import EmbeddedBroker
+from hydra.broker.first_values import first_values
 from hydra.broker.rights import check_rights, lacking
 from hydra.endpoints import Endpoint, parse_endpoints
-from hydra.errors import InterruptedRunError
+from hydra.errors import BrokerError, InterruptedRunError
 from hydra.options.kafka_access import NO_SECURITY
 from hydra.options.options import Options
 from tests.kafka_parts import kafka_parts
@@ -33,8 +37,8 @@ OWN = Options(group_mode="group", acks="all", bootstrap_servers="h:1")
 OTHERS = Options(topic="orders", bootstrap_servers="h:1")
 
 
-def acl(kind, name, operation, pattern=ResourcePatternType.LITERAL):
-    return AclBinding(kind, name, pattern, WHO, "*", operation, AclPermissionType.ALLOW)
+def acl(kind, name, operation, pattern=ResourcePatternType.LITERAL, who=WHO):
+    return AclBinding(kind, name, pattern, who, "*", operation, AclPermissionType.ALLOW)
 
 
 def topics(operation):
@@ -111,6 +115,44 @@ def test_what_is_documented_is_enough_and_each_that_is_taken_away_is_named(broke
         set_rights(admin, [binding for name, binding in documented.items() if name != taken])
         eventually(lambda: missing() == [taken])  # noqa: B023  # called at once
     assert set(admin.list_topics(timeout=20).topics) <= {"__consumer_offsets"}  # asking has made nothing
+
+
+def test_what_is_listed_and_may_not_be_looked_at_is_told(broker, eventually):
+    """Whoever may describe the cluster is told the names of all groups, and no more."""
+    servers, group = broker.bootstrap_servers, f"{RUN_ID}-s0"
+    granting, client = AdminClient({"bootstrap.servers": servers}), KafkaTopicAdmin(servers, timeout_s=6)
+
+    def committed():
+        place = ConsumerGroupTopicPartitions(group, [TopicPartition(RUN_ID, 0, 1)])
+        (answer,) = granting.alter_consumer_group_offsets([place])[group].result(20).topic_partitions
+        return answer.error is None
+
+    def refused():
+        with contextlib.suppress(BrokerError):
+            client.member_count(group)
+            return False
+        return True
+
+    with contextlib.closing(client):
+        set_rights(granting, [*DOCUMENTED.values()])
+        client.create_topic(RUN_ID, partitions=1, configs={})
+        producer = Producer({"bootstrap.servers": servers})
+        producer.produce(RUN_ID, b"a")
+        assert producer.flush(20) == 0
+        eventually(committed)
+        assert client.member_count(group) == 0
+        others = acl(ResourceType.GROUP, "hydra-", AclOperation.READ, ResourcePatternType.PREFIXED, "User:other")
+        set_rights(granting, [topics(AclOperation.DESCRIBE), others])
+        eventually(refused)
+        assert client.groups() == [group]
+        with pytest.raises(BrokerError, match=rf"count the members of the group {group} .*GROUP_AUTHORIZATION_FAILED"):
+            client.member_count(group)
+        with pytest.raises(BrokerError, match=rf"records of the topic {RUN_ID} .*TopicAuthorizationFailedError"):
+            first_values(servers, NO_SECURITY, RUN_ID, client.offsets(RUN_ID), 6.0)
+        set_rights(granting, [*DOCUMENTED.values()])
+        eventually(lambda: not refused())
+        client.delete_groups([group])
+        client.delete_topic(RUN_ID)
 
 
 def test_where_no_broker_answers_nobody_can_tell():

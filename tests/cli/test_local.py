@@ -112,14 +112,14 @@ def kept_by(process):
 def test_a_second_stack_does_not_take_the_place_of_one_that_is_up(stack, other):
     with pytest.raises(UsageError, match=rf"is up already \(process {os.getpid()}\): see 'hydra local status'"):
         running_stack.remember(kept_by(other))
-    running_stack.forget(other.pid)
+    running_stack.forget(other)
     found = running_stack.find()
     assert found is not None
     assert found.process == this_process()
 
 
 def test_a_stack_that_ended_makes_place_for_the_next(stack, other):
-    running_stack.forget(os.getpid())
+    running_stack.forget(this_process())
     assert running_stack.find() is None
     running_stack.remember(kept_by(replace(other, started="long ago")))
     running_stack.remember(kept_by(this_process()))
@@ -135,7 +135,7 @@ def test_a_record_that_another_process_changes_is_waited_for(stack, other, monke
         assert held
         with pytest.raises(InfrastructureError, match=r"stack\.json, is locked"):
             running_stack.remember(kept_by(this_process()))
-        running_stack.forget(os.getpid())
+        running_stack.forget(this_process())
         assert running_stack.find() is not None
 
 
@@ -143,7 +143,7 @@ def test_a_stack_that_may_not_stay_says_so_and_still_ends_with_its_controller(st
     from hydra.kafkatest import local_stack_main
     from hydra.kafkatest.local_stack import KEEP, StackCommand
 
-    running_stack.forget(os.getpid())
+    running_stack.forget(this_process())
     running_stack.remember(kept_by(other))
     told, ended = [], []
     monkeypatch.setattr(local_stack_main, "_tell", told.append)

@@ -227,6 +227,10 @@ def test_groups_with_members_that_never_left_are_deleted_too(broker, new_topic, 
     members(topic, "wire", "shared", partitions=2, protocol=protocol, clients=2)
     assert topic in listed()
     admin = KafkaTopicAdmin(broker.bootstrap_servers)
+    assert (admin.member_count(topic), admin.member_count("never-there")) == (2, 0)
+    with pytest.raises(BrokerError, match=f"the group {topic} on .* has members by now, and stays"):
+        admin.delete_groups([topic], with_members=False)
+    assert admin.member_count(topic) == 2
     admin.delete_groups([topic, "never-there"])
     admin.close()
     assert topic not in listed()

@@ -17,12 +17,14 @@ from hydra.accounting.evidence import OffsetRange
 from hydra.broker import listener_security
 from hydra.broker.admin import KafkaTopicAdmin
 from hydra.broker.embedded import EmbeddedBroker, free_ports
+from hydra.broker.first_values import first_values
 from hydra.broker.listener_security import ListenerSecurity, make_secrets, signed_token
 from hydra.clients.auditor import WireAuditor
 from hydra.clients.protocols import publisher_driver, subscriber_driver
 from hydra.clients.secured_connection import SecuredConnection
 from hydra.errors import BrokerError
 from hydra.options.kafka_access import NO_SECURITY, KafkaAccess, TokenSource
+from hydra.records.identity import identity_prefix
 from tests.clients.conftest import START_TIMEOUT_S, close_soon
 from tests.kafka_parts import kafka_parts
 
@@ -167,6 +169,18 @@ def test_the_admin_and_the_auditor_are_let_in(cluster, topic, sending, wanted):
         assert admin.describe_topic(topic).identity.is_same(admin.look_at_topic(topic))
     audit = WireAuditor(access).audit(sending(servers, topic), {0: OffsetRange(0, 0)}, SOON_S)
     assert (audit.foreign, audit.corrupt) == (0, 0)
+
+
+@pytest.mark.parametrize("wanted", [MAIN, "ssl:mtls"])
+def test_who_asks_for_the_oldest_records_is_let_in(cluster, topic, sending, wanted):
+    servers, access = cluster.servers(wanted), cluster.access(wanted)
+    order = sending(servers, topic, driver="wire")
+    with contextlib.closing(publisher_driver(order, access)) as sender:
+        sender.open(20)
+        assert sender.send(0, 0, RECORDS) == RECORDS
+        assert sender.flush(20).acked == RECORDS
+    values = first_values(servers, access, topic, {0: OffsetRange(0, RECORDS)}, SOON_S)
+    assert values[0].startswith(identity_prefix(order.run_id))
 
 
 @pytest.mark.parametrize("wanted", ["sasl_ssl:scram-sha-512", "ssl"])

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import re
+import subprocess
+from dataclasses import replace
 
 import psutil
 import pytest
 
+from hydra.files.process_identity import identity_of
+from hydra.kafkatest import running_stack
+from hydra.kafkatest.running_stack import RunningStack, end_running_stack
 from tests.commands import wait_until
 
 pytestmark = pytest.mark.integration
@@ -108,3 +113,37 @@ def test_of_two_stacks_that_come_up_at_the_same_time_one_stays_and_is_found(hydr
     assert f"a local stack is up already (process {stays})" in refused.complaint
     stacks = [p.pid for p in place.processes() if "hydra.kafkatest.local_stack_main" in p.cmdline()]
     assert stacks == [int(stays)]
+
+
+@pytest.fixture
+def process():
+    with subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE) as started:
+        yield started
+        started.kill()
+
+
+@pytest.fixture
+def stack(place, monkeypatch, tmp_path, process) -> RunningStack:
+    """One that was found while it was up, with a folder; it is ``process``."""
+    place.enter(monkeypatch)
+    (tmp_path / "stack").mkdir()
+    found = RunningStack(
+        identity_of(process.pid, 0.0), "hydra-1", str(tmp_path / "stack"), "http://127.0.0.1:1", "", "1", "2026-01-01"
+    )
+    running_stack.remember(found)
+    return found
+
+
+def test_one_that_ended_meanwhile_is_tidied_up(stack, process, tmp_path) -> None:
+    process.kill()
+    process.wait(10)
+    end_running_stack(stack)
+    assert not (tmp_path / "stack").exists()
+    assert not running_stack._record().exists()
+
+
+def test_another_process_with_its_pid_is_left_alone_even_a_stack(stack, process, tmp_path) -> None:
+    end_running_stack(replace(stack, process=replace(stack.process, started="long ago")))
+    assert process.poll() is None
+    assert not (tmp_path / "stack").exists()
+    assert running_stack.find() == stack

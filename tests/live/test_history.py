@@ -95,6 +95,15 @@ def test_another_run_begins_with_nothing():
     assert kept.picture().moments == ()
 
 
+def test_a_moment_that_is_told_again_is_no_other_run():
+    kept = history()
+    for second in range(1, 60):
+        kept.counts(counts(second + 0.3457))  # which is rounded up
+    for _second_without_an_answer in range(3):
+        kept.counts(counts(59.3457))
+    assert [int(moment.elapsed_s) for moment in kept.picture().moments] == list(range(1, 60))
+
+
 def test_events_and_runs_are_bounded():
     kept = history()
     run = MeasuredRun("clients=1", "pass", 100.0, 2.0, 0, "none")

@@ -340,6 +340,11 @@ REFUSED = {
     "half a character in JAAS": (
         'sasl.jaas.config=a.PlainLoginModule required username="\\udc00";\n', r"f: line 1 has half of a surrogate pair"
     ),
+    "a key over several lines": (
+        "ssl.key.pem=-----BEGIN EC PRIVATE KEY-----\nMHcCAQEEIAABtopsecret\n-----END EC PRIVATE KEY-----\n",
+        r"f:2: no setting begins like this line",
+    ),
+    "a password in a line of its own": ("sasl.password=\ntopsecret\n", r"f:2: no setting begins like this line"),
     "no name": ("=x\n", r"f: line 1 is not name=value"),
 }  # fmt: skip
 

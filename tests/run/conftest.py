@@ -6,6 +6,7 @@ planted faults) is moved on by the clock.
 
 import dataclasses
 import math
+from collections import Counter
 from types import SimpleNamespace
 
 import pytest
@@ -124,6 +125,9 @@ class FakeBroker:
         self.first_append_s = None
         self.down = ""
         self.delete_error = ""
+        self.lag_s = 0.0
+        """How far the followers, and so the log's end that clients are told, are behind the leader."""
+        self._appended = []
         self.unsettled = []
         """What is_settled says first; then True."""
         self.settling_asked = []
@@ -133,6 +137,7 @@ class FakeBroker:
             self.first_append_s = self._clock.now_s()
         if topic in self.topics:
             self.topics[topic][partition].extend(sequences)
+            self._appended.append((self._clock.now_s(), topic, partition, len(sequences)))
 
     def _look(self):
         if self.down:
@@ -185,7 +190,11 @@ class FakeBroker:
         self._look()
         if topic not in self.topics:
             raise BrokerError("no such topic")
-        return {number: OffsetRange(0, len(log)) for number, log in enumerate(self.topics[topic])}
+        behind = Counter()
+        for at_s, where, partition, records in self._appended:
+            if where == topic and at_s > self._clock.now_s() - self.lag_s:
+                behind[partition] += records
+        return {number: OffsetRange(0, len(log) - behind[number]) for number, log in enumerate(self.topics[topic])}
 
     def close(self):
         return

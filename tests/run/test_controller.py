@@ -15,6 +15,7 @@ from hydra.options.order import TopicFacts
 from hydra.run.controller import stats_timeout_s
 from hydra.run.task_roster import TRIES
 from hydra.run.warm_up import Warmth
+from hydra.signals import messages
 from hydra.signals.messages import StopSending, decode_reply, success
 from hydra.tasks import task as task_module
 
@@ -215,6 +216,37 @@ def test_without_acks_the_log_is_the_reference(rehearsal):
         400,
         400,
     )
+
+
+@pytest.mark.parametrize(
+    ("acks", "lag_s"),
+    [("0", 0.1), ("0", 0.5), *((acks, lag_s) for acks in ("1", "all") for lag_s in (0.1, 0.5, 3.0, 20.0))],
+)
+def test_what_followers_do_not_have_yet_is_not_lost(rehearsal, acks, lag_s):
+    """Of the log, brokers tell clients what all replicas in sync have; with acks=1 that may be less than was acked."""
+    stage = rehearsal(acks=acks)
+    if acks == "all":
+        stage.publisher.flush_s = lag_s + 0.1  # brokers ack it only then
+    stage.broker.lag_s = lag_s
+    result = stage.measure()
+    assert (result.verdict, result.totals.records_lost, result.totals.records_appended) == ("pass", 0, 400)
+    assert stage.elapsed_s < 8 + lag_s
+
+
+def test_followers_have_as_long_as_the_drain(rehearsal):
+    stage = rehearsal(acks="1", drain_timeout=10.0)
+    stage.broker.lag_s = 60.0
+    result = stage.measure()
+    assert result.verdict == "fail"
+    assert 13 < stage.elapsed_s < 16
+
+
+def test_where_no_follower_has_to_catch_up_nobody_is_waited_for(rehearsal):
+    stage = rehearsal(acks="1")
+    stage.broker.facts = TopicFacts(replicas=1)
+    stage.publisher.drop = {7}
+    assert stage.measure().totals.records_lost == 4
+    assert stage.elapsed_s < 8
 
 
 def test_records_that_the_broker_lost_fail_the_run(rehearsal):
@@ -925,3 +957,13 @@ def test_where_nobody_watches_no_task_is_asked_for_more_than_counts(rehearsal):
     stage.measure()
     assert not any(question.sample for task in stage.subscribers for question in task.questions)
     assert stage.progress.live[-1].figures.so_far_p99_ms is None
+
+
+def test_an_order_that_no_task_would_take_is_refused_and_blames_no_task(rehearsal, monkeypatch):
+    monkeypatch.setattr(messages, "REQUEST_LIMIT_BYTES", 10_000)
+    stage = rehearsal(subscribers=1, clients_per_app=20, partitions=30)
+    with pytest.raises(UsageError, match=r"a task of 20 clients that read 600 partitions in all has [\d,]+ bytes"):
+        stage.measure()
+    assert "updateconfig" not in stage.subscribers[0].received
+    assert stage.broker.deleted == ["run-1"]
+    stage.assert_let_go()

@@ -152,3 +152,23 @@ def test_a_publisher_elsewhere_starts_when_the_plan_does(rehearsal):
     assert result.verdict == "pass"
     assert result.latency.e2e.max_ms <= 100
     assert stage.elapsed_s < 10
+
+
+def test_clocks_that_run_apart_are_measured_again_and_the_bound_holds_to_the_end(hosts):
+    away = hosts(tasks=2)
+    for item in away.tasks:
+        item.boot_id, item.clock_ahead_s, item.ways_s = "elsewhere", 50.0, [(0.001, 0.001)] * 2 * ROUNDS
+    away.measure()
+    assert away.clocks.error_s == pytest.approx(0.002, abs=SLACK_S)
+    away.tasks[1].clock_ahead_s += 0.07  # 20 millionths, for an hour
+    away.clocks.measure_again([away.roster])
+    assert away.clocks.error_s == pytest.approx(0.072, abs=2 * SLACK_S)
+    assert away.clocks.of("sub.1").offset_s == pytest.approx(50.0, abs=0.002), "times are corrected as at the start"
+
+
+def test_the_controllers_own_clock_is_not_measured_again(hosts):
+    here = hosts(tasks=2)
+    here.measure()
+    here.clocks.measure_again([here.roster])
+    assert [item.received for item in here.tasks] == [["ping"]] * 2
+    assert here.clocks.error_s == 0.0

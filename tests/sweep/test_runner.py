@@ -279,3 +279,16 @@ def test_tuning_finds_the_settings_with_the_lowest_latency():
     assert tuned.gained
     assert min(tuned.best_costs) == pytest.approx(2.4)
     assert grid(axes)
+
+
+@pytest.mark.parametrize("number", [1, 3, 5, 7])
+def test_a_run_on_an_unusable_stack_is_no_trial_of_a_tuning(number):
+    def of(options, count):
+        if count == number:
+            return run(options, error="the broker died", exit_code=4)
+        return run(options, p50_ms=1.0 + options.linger_ms)
+
+    begin = dataclasses.replace(begun("tune"), search=SearchSettings(axes=(Axis("linger_ms", (0, 5, 20)),)))
+    tuned, undisturbed = MadeUp(of).run(begin).tuned, MadeUp(lambda options, _: of(options, 0)).run(begin).tuned
+    assert tuned == undisturbed
+    assert tuned.gained

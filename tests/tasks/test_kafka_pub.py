@@ -8,7 +8,7 @@ from hydra.accounting import sample_latencies
 from hydra.accounting.latency import FINE_BITS, SAMPLE_BITS, LatencyHistogram
 from hydra.options.options import Options
 from hydra.options.order import RunOrder
-from hydra.signals.messages import StopSending, request
+from hydra.signals.messages import StartAt, StopSending, request
 from hydra.tasks import kafka_pub
 from hydra.tasks.kafka_pub import ACK_POLL_S, IDLE_POLL_S, MAX_RECORDS_AT_ONCE, KafkaPub, PublisherRun
 from hydra.tasks.task import TaskPlace
@@ -208,6 +208,19 @@ def test_the_controller_says_whether_acks_are_worth_waiting_for(scene, arguments
     assert stage.run.stopping
     waited_s = stage.clock.now_s() - stage.began_s - 0.5
     assert waited_s == pytest.approx(flushed_s, abs=0.2)
+
+
+def test_what_was_used_before_the_plan_started_is_not_counted(scene, monkeypatch):
+    stage, read_at = scene(), []
+    task = KafkaPub(TaskPlace("pub-1", "127.0.0.1", 1))
+    task._current = stage.run
+    real = kafka_pub.read_usage
+    monkeypatch.setattr(kafka_pub, "read_usage", lambda: read_at.append(stage.clock.now_s()) or real())
+    start_s = stage.clock.now_s() + 5
+    task._start.put((stage.run.order.run_id, StartAt(start_s, 0.0)))
+    task._work(stage.run)
+    assert stage.run.stats.attempted == 200
+    assert read_at[-2:] == pytest.approx([start_s, start_s + 2], abs=0.1)
 
 
 def test_acks_that_come_after_the_last_record_are_watched_as_they_come(scene):

@@ -6,8 +6,10 @@ from hydra.accounting import sample_latencies
 from hydra.accounting.stats import HostTraffic, ProcessUsage
 from hydra.options.options import Options
 from hydra.options.order import ClientAssignment, PartitionStart, RunOrder
-from hydra.signals.messages import DrainTo, StartAt
-from hydra.tasks.kafka_sub import KEPT_CLIENT_ARRIVALS, KEPT_TASK_ARRIVALS, MAX_NAMES, SubscriberRun
+from hydra.signals.messages import DrainTo, StartAt, request
+from hydra.tasks import kafka_sub
+from hydra.tasks.kafka_sub import KEPT_CLIENT_ARRIVALS, KEPT_TASK_ARRIVALS, MAX_NAMES, KafkaSub, SubscriberRun
+from hydra.tasks.task import TaskPlace
 
 FROM_THE_START = (PartitionStart(0, 0),)
 
@@ -210,3 +212,19 @@ def test_without_a_start_there_is_nothing_to_time(make, clock):
     stats = run.stats("t", USAGE, TRAFFIC)
     assert (stats.samples, stats.e2e.counts, stats.service.counts) == ((), (), ())
     assert stats.clients[0].received == 5
+
+
+def test_what_was_used_before_the_plan_started_is_not_counted(make, clock, monkeypatch):
+    run, _, _ = make()
+    run.open()
+    read_at, real = [], kafka_sub.read_usage
+    monkeypatch.setattr(kafka_sub, "read_usage", lambda: read_at.append(clock.now_s()) or real())
+    task = KafkaSub(TaskPlace("sub-1", "127.0.0.1", 1))
+    task._current = run
+    begin_s = clock.now_s()
+    task._test_start(request("teststart", start_at(clock, in_s=5.0)))
+    for _ in range(80):
+        task._move_on(run)
+        clock.sleep(0.1)
+    assert read_at[-1] == pytest.approx(begin_s + 5, abs=0.2)
+    assert len(read_at) == 3, "when the task began, when it was told to start, and when the plan did"
