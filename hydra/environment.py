@@ -1,4 +1,7 @@
-"""The environment that Hydra's own Python processes start with: settings for the user's programs are not for them."""
+"""The environment that processes start with: the controller's secrets are for none of them.
+
+Nor are settings for the user's Python programs for Hydra's own processes.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,14 @@ _SECRETS = ("HYDRA_KAFKA_", "HYDRA_MARATHON_")
 
 
 def for_own_processes(environment: Mapping[str, str]) -> dict[str, str]:
-    """Without PYTHONWARNINGS, PYTHONDEVMODE, PYTHONOPTIMIZE and the like, which would end or slow what is measured.
-
-    And without the controller's secrets, which are for the controller alone.
-    """
+    """Without PYTHONWARNINGS, PYTHONDEVMODE, PYTHONOPTIMIZE and the like, which would end or slow what is measured."""
     return {
         name: value
-        for name, value in environment.items()
-        if (not name.startswith("PYTHON") or name in _KEPT) and not name.startswith(_SECRETS)
+        for name, value in for_other_programs(environment).items()
+        if not name.startswith("PYTHON") or name in _KEPT
     }
+
+
+def for_other_programs(environment: Mapping[str, str]) -> dict[str, str]:
+    """For programs that are not Hydra's: all but the controller's secrets, since nobody knows what else they need."""
+    return {name: value for name, value in environment.items() if not name.startswith(_SECRETS)}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import hydra
-from hydra.environment import for_own_processes
+from hydra.environment import for_other_programs, for_own_processes
 
 ROOT = Path(hydra.__file__).parents[1]
 
@@ -25,6 +25,7 @@ def test_what_changes_a_program_is_left_out():
     kept = {"PATH": "/bin", "PYTHONPATH": "/drivers", "PYTHONPYCACHEPREFIX": "/cache", "PYTHONHOME": "/python"}
     secrets = {"HYDRA_KAFKA_PASSWORD": "x", "HYDRA_MARATHON_PASSWORD": "x"}
     assert for_own_processes({**kept, **SETTINGS, **secrets}) == kept
+    assert for_other_programs({**kept, **SETTINGS, **secrets}) == {**kept, **SETTINGS}
 
 
 @pytest.mark.integration

@@ -31,6 +31,7 @@ F = TypeVar("F", bound=Callable[..., object])
 Callback = Callable[[click.Context, click.Parameter, str | None], object]
 
 KAFKA_NAMES: Mapping[str, str] = {
+    "bootstrap_servers": "bootstrap_server",
     "consumer_max_buffer_size": "fetch_max_bytes",
     "fetch_wait_max_ms": "fetch_max_wait_ms",
 }
@@ -271,14 +272,21 @@ def write_output(flag: str, path: str, content: str | bytes) -> None:
     atomic_write(Path(path), data, origin=f"--{flag}={path}")
 
 
-def parse_outputs(ctx: click.Context) -> Outputs:
+def parse_outputs(ctx: click.Context, options: Options | None = None) -> Outputs:
     """What the flags of a command say, once it is seen that each file can be written.
+
+    Args:
+        ctx: the command's.
+        options: of a command whose ``--output`` is an option, so that hydra.ini or a plan may say it, too.
 
     Raises:
         OutputError: names every file that cannot, with its flag.
         UsageError: two of them are stdout.
     """
-    outputs = Outputs(**{name: ctx.params.get(name) for name in Outputs.__dataclass_fields__})
+    named = {name: ctx.params.get(name) for name in Outputs.__dataclass_fields__}
+    if options is not None:
+        named["output"] = options.output
+    outputs = Outputs(**named)
     if len(on_stdout := [f"--{flag}" for flag, path in vars(outputs).items() if path == STDOUT]) > 1:
         raise UsageError(f"{' and '.join(on_stdout)} are all '-' (stdout)", hint="name files for all but one")
     errors = OutputErrors()

@@ -60,7 +60,7 @@ def kafka(ctx: click.Context, /, **_flags: object) -> int:
         return 0
     workload = given_workload(ctx)
     options = chosen_options(ctx, under=workload.options)
-    outputs = parse_outputs(ctx)
+    outputs = parse_outputs(ctx, options)
     if (account := ctx.params["kube_controller"]) is not None:
         from hydra.cli.kube_run import run_in_cluster
 

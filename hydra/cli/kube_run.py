@@ -89,7 +89,8 @@ def run_in_cluster(ctx: click.Context, options: Options, account: str, outputs: 
 
 def fetch_result(ctx: click.Context) -> int:
     """Follow a run that was started before until its end, and bring its result here. Returns the run's exit code."""
-    options, outputs = chosen_options(ctx, for_a_run=False), parse_outputs(ctx)
+    options = chosen_options(ctx, for_a_run=False)
+    outputs = parse_outputs(ctx, options)
     if options.engine != "kubernetes":
         raise UsageError("results in a cluster are those of --engine=kubernetes", hint="add it")
     from hydra.cli.progress import shown_progress
@@ -128,11 +129,13 @@ class Follower:
 
     def start(self, options: Options, account: str, order: bytes) -> None:
         """Start the controller, and tell how its result is fetched without this command."""
+        from hydra.engine.kube_refusals import KubernetesUnavailableError
+
         self.job.check_right("get")
         try:
             self.job.create(options, account, order)
-        except HydraError:
-            if self.job.made:
+        except HydraError as error:
+            if self.job.made or isinstance(error, KubernetesUnavailableError):  # which may have made it all the same
                 self.remove()
             raise
         names = ("kube_context", "kube_namespace")
@@ -248,7 +251,10 @@ class Follower:
         return record.exit_code
 
     def _end(self, asked: InterruptedRunError) -> None:
-        """Have the run ended and cleaned up in the cluster."""
+        """Have the run ended and cleaned up in the cluster; where its Job is not known yet, only removed."""
+        if not self.job.made:
+            self.remove()
+            return
         self._progress.note(f"{asked}: the run in the cluster is being ended")
         self._progress.phase("cleaning up")
         try:

@@ -17,6 +17,7 @@ from hydra.cli.flags import (
     SERVED,
     OutputErrors,
     Outputs,
+    chosen_options,
     given_flags,
     output_flags,
     parse_outputs,
@@ -59,14 +60,14 @@ def sweep_flags(command: F) -> F:
 def new_sweep(
     kind: SweepKind, options: Options, *, plan: SweepPlan | None = None, search: SearchSettings | None = None
 ) -> SweepRecord:
-    """A sweep or search that is about to begin."""
+    """A sweep or search that is about to begin; ``output`` of the options is where all of it is to be written."""
     from hydra.sweep.record import SweepRecord
 
     return SweepRecord(
         kind=kind,
         started_at=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
         command=" ".join(["hydra", *sys.argv[1:]]),
-        options=dataclasses.replace(options, output=None),
+        options=options,
         plan=plan,
         search=search,
     )
@@ -92,23 +93,27 @@ def run_sweep(ctx: click.Context, kind: SweepKind, make: Callable[[], SweepRecor
     Raises:
         HydraError: what could be measured is shown and written all the same.
     """
-    outputs = parse_outputs(ctx)
     with interruptible():  # a folder is begun as a whole, too
-        if ctx.params["resume"] is not None:
-            folder = _resumed(ctx, kind)
-        else:
-            from hydra.sweep.folder import SweepFolder
-
-            sweep = make()
-            name = ctx.params["results"] or f"hydra-{kind}-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}"
-            folder = SweepFolder.begin(Path(name), sweep)
+        resumed = ctx.params["resume"] is not None
+        folder, outputs = _resumed(ctx, kind) if resumed else _begun(ctx, kind, make)
         from hydra.cli.watch import asked_watch
 
         with contextlib.closing(folder), asked_watch(ctx, results=str(folder.path)) as watch:
             return _measure(folder, outputs, watch)
 
 
-def _resumed(ctx: click.Context, kind: SweepKind) -> SweepFolder:
+def _begun(ctx: click.Context, kind: SweepKind, make: Callable[[], SweepRecord]) -> tuple[SweepFolder, Outputs]:
+    from hydra.sweep.folder import SweepFolder
+
+    sweep = make()
+    outputs = parse_outputs(ctx, sweep.options)
+    # A run of a search has these options, and would write itself where all of the search is to be.
+    sweep = dataclasses.replace(sweep, options=dataclasses.replace(sweep.options, output=None))
+    name = ctx.params["results"] or f"hydra-{kind}-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}"
+    return SweepFolder.begin(Path(name), sweep), outputs
+
+
+def _resumed(ctx: click.Context, kind: SweepKind) -> tuple[SweepFolder, Outputs]:
     from hydra.sweep.folder import SweepFolder
 
     for name in given_flags(ctx):
@@ -116,13 +121,14 @@ def _resumed(ctx: click.Context, kind: SweepKind) -> SweepFolder:
             raise UsageError(
                 f"--{name} cannot be given with --resume", hint="the folder says what is measured; only files may be"
             )
+    outputs = parse_outputs(ctx, chosen_options(ctx, for_a_run=False))
     folder = SweepFolder.resume(Path(ctx.params["resume"]))
     if folder.sweep.kind != kind:
         folder.close()
         raise UsageError(
             f"--resume={ctx.params['resume']} is of 'hydra kafka {folder.sweep.kind}'", hint="resume it with that"
         )
-    return folder
+    return folder, outputs
 
 
 def _measure(folder: SweepFolder, outputs: Outputs, watch: Watch) -> int:

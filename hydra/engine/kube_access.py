@@ -9,9 +9,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
-import shutil
 import subprocess
-import tempfile
 import threading
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,10 +21,11 @@ from urllib.parse import urlsplit
 import msgspec
 
 from hydra.engine.kube_certificates import check_authority, check_client
-from hydra.errors import KubernetesError, UsageError
+from hydra.errors import HydraError, KubernetesError, UsageError
 from hydra.files.atomic_write import reason_of, write_secret
 from hydra.files.bounded_command import run_bounded
 from hydra.files.bounded_read import read_bounded
+from hydra.files.folders import make_run_folder, new_run_folder, remove_run_folder
 
 MAX_FILE_BYTES = 4 * 1024 * 1024
 PLUGIN_TIMEOUT_S = 60.0
@@ -149,7 +148,7 @@ class KubernetesAccess:
                 self.verify = self._file(data, path, "ca.crt", folder) or True
             certificate = self._file(user.client_certificate_data, user.client_certificate, "client.crt", user_folder)
             key = self._file(user.client_key_data, user.client_key, "client.key", user_folder)
-        except UsageError:
+        except HydraError:
             self.close()
             raise
         self._certificate = (certificate, key) if certificate and key else None
@@ -215,16 +214,21 @@ class KubernetesAccess:
         """The path of a file of the kubeconfig, or of a private one with the data that stands in it."""
         if not data:
             return str(folder / path) if path else ""
-        if self._private is None:
-            self._private = Path(tempfile.mkdtemp(prefix="hydra-kube-"))
-            self._removal = weakref.finalize(self, shutil.rmtree, self._private, ignore_errors=True)
-        file = self._private / name
         try:
+            file = self._private_folder() / name
             file.unlink(missing_ok=True)
             write_secret(file, base64.b64decode(data, validate=True))
         except (OSError, ValueError) as error:
             raise UsageError(f"the {KEYS[name]} in the kubeconfig cannot be used ({error})") from error
         return str(file)
+
+    def _private_folder(self) -> Path:
+        """The folder of our files, with its owner: the next start removes it where we were killed."""
+        if self._private is None:
+            self._private = new_run_folder("hydra-kube")
+            self._removal = weakref.finalize(self, remove_run_folder, self._private)
+            make_run_folder(self._private)
+        return self._private
 
     def _named(self, file: str) -> str:
         """A file as whoever has written the kubeconfig knows it."""
@@ -257,14 +261,13 @@ class KubernetesAccess:
                 "certificate-authority-data": self._cluster.certificate_authority_data,
             }
         info = {"apiVersion": plugin.api_version, "kind": "ExecCredential", "spec": told}
-        environment = {**os.environ, **{each.name: each.value for each in plugin.env or ()}}
-        environment["KUBERNETES_EXEC_INFO"] = msgspec.json.encode(info).decode()
+        variables = {each.name: each.value for each in plugin.env or ()}
+        variables["KUBERNETES_EXEC_INFO"] = msgspec.json.encode(info).decode()
         # A path with a slash is relative to the kubeconfig; a bare name is looked up in PATH.
         command = str(self._user_folder / plugin.command) if "/" in plugin.command else plugin.command
+        words = [command, *(plugin.args or ())]
         try:
-            ended = run_bounded(
-                [command, *(plugin.args or ())], timeout_s=PLUGIN_TIMEOUT_S, most_bytes=MAX_FILE_BYTES, env=environment
-            )
+            ended = run_bounded(words, timeout_s=PLUGIN_TIMEOUT_S, most_bytes=MAX_FILE_BYTES, variables=variables)
         except subprocess.TimeoutExpired as error:
             raise KubernetesError(f"the plugin {command} gave no answer within {PLUGIN_TIMEOUT_S:g} s") from error
         except (OSError, ValueError) as error:

@@ -35,6 +35,7 @@ from hydra.engine.kube_refusals import ROLE_HINT, KubernetesUnavailableError
 from hydra.engine.kube_responses import ConfigMapResponse, JobResponse, StatusResponse
 from hydra.engine.kube_states import ENDED_PHASES, is_over, trouble_of
 from hydra.errors import KubernetesError, UsageError
+from hydra.files.folders import reap_orphans
 from hydra.options.options import Options
 from hydra.run.clock import Clock
 
@@ -80,7 +81,7 @@ class ControllerJob(KubernetesNamespace):
 
     @property
     def made(self) -> bool:
-        """Whether there is a Job that is ours to remove."""
+        """Whether a Job is known that we have made, or attached to."""
         return bool(self._uid)
 
     def check_right(self, verb: str) -> None:
@@ -99,6 +100,7 @@ class ControllerJob(KubernetesNamespace):
         Raises:
             UsageError: there is one already.
         """
+        reap_orphans()
         deadline_s, body = self._until(CALL_LIMIT_S), controller_job(options, account, self._owner)
         what = f"create the job {self._name}"
         try:
@@ -161,7 +163,12 @@ class ControllerJob(KubernetesNamespace):
         return ControllerState(pod.metadata.name, lines, started and not reason, ended, reason, final)
 
     def stop(self) -> None:
-        """Ask the controller to end its run, by a deadline that has passed; the Job stays for a day, for the result."""
+        """Ask the controller to end its run, by a deadline that has passed; the Job stays for a day, for the result.
+
+        Harmless where nothing was made: an empty uid is no precondition, and the Job of this name is somebody else's.
+        """
+        if not self.made:
+            return
         body = {"metadata": {"uid": self._uid}, "spec": {"activeDeadlineSeconds": 1}}
         path, what = f"{self._jobs}/{self._name}", f"end the job {self._name}"
         self._connection.request(what, "PATCH", path, JobResponse, self._until(CALL_LIMIT_S), body=body)
@@ -176,7 +183,9 @@ class ControllerJob(KubernetesNamespace):
         self.delete(self._name, self._uid)
 
     def removed(self) -> bool:
-        """Whether all of it is gone."""
+        """Whether all of it is gone; True where nothing was made."""
+        if not self.made:
+            return True
         jobs = self.jobs()
         uids = family_of(self._uid, jobs)
         lost = {job_uid_of(pod) for pod in self.lost_pods()}

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hydra.engine.kube_access import KubernetesAccess
-from hydra.engine.kube_lease import KEEP_S, Lease, date_of
+from hydra.engine.kube_lease import Lease, date_of
 from hydra.engine.kube_namespace import CALL_LIMIT_S, REMOVE_LIMIT_S, KubernetesNamespace, job_uid_of, owners_of
 from hydra.engine.kube_objects import (
     LEASE_S,
@@ -35,6 +35,7 @@ from hydra.engine.kube_seen import MOST_REASONS, Seen, reasons, told
 from hydra.engine.kube_states import NO_IMAGE, is_going, is_over_and_deleted, is_spent, task_of, troubles
 from hydra.engine.outage import Outage
 from hydra.errors import HydraError, KubernetesError, NotReadyError, StillGoingError
+from hydra.files.folders import reap_orphans
 from hydra.options.options import Options
 from hydra.run.clock import Clock, MonotonicClock
 from hydra.run.protocols import AppSpec, Task, WaitingReason
@@ -60,6 +61,7 @@ LOOK_SHARE = 0.25
 """Of the time, at most, lists are being asked for."""
 
 REFUSALS_EVERY_S = 2.0
+UNFETCHED_EVERY_S = 5.0
 LINES_SHOWN = 3
 
 
@@ -106,6 +108,7 @@ class KubernetesLauncher(KubernetesNamespace):
             UsageError: another run has it.
             StillGoingError: one of a run before is still being removed.
         """
+        reap_orphans()
         deadline_s = self._until(CALL_LIMIT_S)
         body = anchor_job(self._options, owner, self._controller)
         name = str(body["metadata"]["name"])
@@ -138,9 +141,9 @@ class KubernetesLauncher(KubernetesNamespace):
         anchor, self._anchor = self._anchor or self._unheard_anchor(), None
         self._began = ""
         if self._lease is not None:
-            if keep:
-                self._lease.extend(KEEP_S)
-            self._lease.close()
+            with contextlib.closing(self._lease) as lease:
+                if keep:
+                    lease.keep()
         if anchor is not None and not keep:
             Removal(self, anchor).finish(self._clock)
 
@@ -171,7 +174,7 @@ class KubernetesLauncher(KubernetesNamespace):
             self.scale(spec.app_id, spec.instances, job.metadata.uid)
         seen = self._seen.setdefault(spec.app_id, Seen())
         seen.wanted, seen.job_uid, seen.at_s = spec.instances, job.metadata.uid, float("-inf")
-        seen.settling, seen.whole, seen.vanished = True, False, []
+        seen.settling, seen.whole, seen.vanished, seen.fetches = True, False, [], bool(spec.fetch)
 
     def scale(self, app_id: str, instances: int, uid: str) -> None:
         """Ask for that many tasks of an app, whose job has this uid.
@@ -230,12 +233,14 @@ class KubernetesLauncher(KubernetesNamespace):
             refused = self._refusal(job.metadata.uid, deadline_s) if few or unknown else ""
             names = [each.pods[0] for each in found if each.ended and not each.deleted]
             lines = {name: self._last_lines(seen, name, deadline_s) for name in names[:MOST_REASONS]}
+            waits = self._unfetched(pods, deadline_s) if seen.fetches and seen.settling and not found else ""
         except HydraError as error:
             return WaitingReason(error.message)
         if text := told(found, lines, lease, refused):
             return WaitingReason(text, unplaced=not any(each.ended for each in found))
-        unreached = self._forwards.failure(app_id) if self._forwards is not None else None
-        return WaitingReason(unreached.message if unreached is not None else "")
+        if waits or self._forwards is None or (unreached := self._forwards.failure(app_id)) is None:
+            return WaitingReason(waits)
+        return WaitingReason(unreached.message)
 
     def _lease_end(self, deadline_s: float) -> str:
         """Why all that the run has made goes; empty where it does not, or nobody can tell."""
@@ -346,6 +351,12 @@ class KubernetesLauncher(KubernetesNamespace):
             if refused and (kind := _QUOTED.sub("", refused)) not in seen.refusals:
                 seen.refusals.add(kind)
                 self._note(f"{app_id}: {refused}")
+        if seen.fetches and seen.settling and now_s - seen.unfetched_at_s >= UNFETCHED_EVERY_S:
+            seen.unfetched_at_s = now_s
+            # One is enough: where the controller cannot be reached, no pod reaches it.
+            if waits := self._unfetched(seen.pods[:1], self._until(LOOK_LIMIT_S)):
+                seen.unfetched_at_s = float("inf")
+                self._note(waits)
 
     def _check_hope(self, app_id: str, seen: Seen) -> None:
         """Raise where waiting for the app's tasks does not help."""
@@ -373,12 +384,7 @@ class KubernetesLauncher(KubernetesNamespace):
     def _last_lines(self, seen: Seen, pod: str, deadline_s: float) -> str:
         """The end of a pod's log, as a part of a sentence; asked for once."""
         if pod not in seen.lines:
-            path = f"{self._connection.namespace_path}/pods/{pod}/log"
-            params = {"tailLines": str(LINES_SHOWN), "limitBytes": "4096"}
-            try:
-                text = self._connection.text(f"show the log of {pod}", path, params, deadline_s)
-            except KubernetesError:
-                text = ""
+            text = self._log_end(pod, LINES_SHOWN, deadline_s)
             lines = [line.strip() for line in text.splitlines() if line.strip()]
             seen.lines[pod] = f", its last lines: {' | '.join(lines)}" if lines else ""
         return seen.lines[pod]

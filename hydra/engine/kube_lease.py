@@ -20,6 +20,10 @@ RENEW_EVERY_S = 20.0
 CLOCKS_APART = timedelta(seconds=5)
 """API servers of one cluster may be on several machines."""
 
+CLOSE_LIMIT_S = 5.0
+LAST_RENEWAL_LIMIT_S = 2 * RENEW_EVERY_S
+"""A renewal gives up after RENEW_EVERY_S, and its last request some time later."""
+
 KEEP_S = 24 * 3600
 """So long apps live that were left up (--keep_running) and that no run has used since."""
 
@@ -81,12 +85,28 @@ class Lease:
             self.over = why_over(self._anchor, job, self.until, now, self.failure)
         return self.over
 
+    def keep(self) -> None:
+        """Stop renewing, and have the anchor live for KEEP_S from now on.
+
+        Raises:
+            KubernetesError: as ``extend``; or a renewal that was under way does not end.
+        """
+        # One that is under way would have the anchor live for LEASE_S again, and no other may use its connection.
+        if not self._stop(LAST_RENEWAL_LIMIT_S):
+            raise KubernetesError(f"the run's lease is still being renewed after {LAST_RENEWAL_LIMIT_S:g} s")
+        self.extend(KEEP_S)
+
     def close(self) -> None:
         """Stop renewing; harmless the second time."""
+        self._stop(CLOSE_LIMIT_S)
+        self._connection.close()
+
+    def _stop(self, limit_s: float) -> bool:
+        """End the thread. Whether it has ended within the limit."""
         self._ended.set()
         if self._thread.is_alive():
-            self._thread.join(timeout=5)
-        self._connection.close()
+            self._thread.join(limit_s)
+        return not self._thread.is_alive()
 
     def _renew_until_closed(self) -> None:
         while not self._ended.wait(RENEW_EVERY_S):

@@ -64,11 +64,12 @@ def _said(item: LimitRangeItem, resources: Resources, who: str) -> Iterator[str]
             yield f"each {kind} has to name a limit of {name}, and Hydra's pods name none"
         elif request is not None and quantity(request) > quantity(most):
             yield f"{who} requests {name}={request}, and each {kind} may have {most} at most"
-    for name, limit in item.default.items():
+    # Only containers are given defaults: those of another kind are in no pod's limits.
+    for name, limit in (item.default if item.type == CONTAINER else {}).items():
         request = resources.requests.get(name)
         told = name in item.max and request is not None and quantity(request) > quantity(item.max[name])
         over = request is not None and quantity(request) > quantity(resources.limits[name])
-        if over and not told and item.type == CONTAINER:
+        if over and not told:
             yield f"{who} requests {name}={request}, more than the limit of {limit} that it is given"
     for name, ratio in item.max_limit_request_ratio.items():
         request, limit = resources.requests.get(name), resources.limits.get(name, "")

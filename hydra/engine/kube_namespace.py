@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from hydra.engine.kube_access import KubernetesAccess
 from hydra.engine.kube_connection import KubernetesConnection
+from hydra.engine.kube_fetch import unfetched
 from hydra.engine.kube_objects import JOB_NAME_LABEL, JOB_UID_LABEL, OWNER_LABEL, SELECTOR, object_name
 from hydra.engine.kube_refusals import KubernetesUnavailableError
 from hydra.engine.kube_responses import (
@@ -22,7 +23,7 @@ from hydra.engine.kube_responses import (
     StatusResponse,
     VersionResponse,
 )
-from hydra.engine.kube_states import refusal_text
+from hydra.engine.kube_states import refusal_text, task_of
 from hydra.errors import KubernetesError
 from hydra.run.clock import Clock
 
@@ -194,6 +195,24 @@ class KubernetesNamespace:
         """All pods of an app; others' jobs may have had its name."""
         selector = f"{SELECTOR},{JOB_NAME_LABEL}={object_name(app_id)}"
         return self._list_pods(f"list the pods of {app_id}", selector, deadline_s)
+
+    def _log_end(self, pod: str, lines: int, deadline_s: float) -> str:
+        """The last lines of a pod's log; empty where they cannot be seen."""
+        path, params = f"{self._connection.namespace_path}/pods/{pod}/log", {"tailLines": f"{lines}"}
+        try:
+            return self._connection.text(f"show the log of {pod}", path, params | {"limitBytes": "4096"}, deadline_s)
+        except KubernetesError:
+            return ""
+
+    def _unfetched(self, pods: Iterable[PodResponse], deadline_s: float) -> str:
+        """What the first pod says that runs and still waits for its code; empty where none is seen to by then."""
+        for pod in pods:
+            if self._clock.now_s() >= deadline_s:
+                break
+            task = task_of(pod, "")
+            if task is not None and task.running and (text := unfetched(self._log_end(task.task_id, 1, deadline_s))):
+                return f"{task.task_id}: {text}"
+        return ""
 
     def _delete_pods(self, what: str, selector: str) -> None:
         path, params = f"{self._connection.namespace_path}/pods", {"labelSelector": selector}

@@ -20,6 +20,7 @@ from typing import Any
 
 import hydra
 from hydra.engine.apps import FILE_NAME, PUBLISHER, SUBSCRIBER, agent_python
+from hydra.engine.kube_fetch import FETCH, FETCH_LIMIT_S
 from hydra.options.options import Options
 from hydra.run.protocols import AppSpec
 from hydra.signals.keys import TASK_KEY
@@ -55,23 +56,6 @@ JOB_UID_LABEL = "batch.kubernetes.io/controller-uid"
 """What Kubernetes labels a pod with, by its Job."""
 
 SECRET_FIELD = "task-key"  # noqa: S105  # the name of a field
-
-FETCH = """
-import sys, time, urllib.request
-url, name = sys.argv[1:3]
-for wait_s in (0.2, 0.5, 1, 2, 0):
-    try:
-        with urllib.request.urlopen(url, timeout=30) as response, open(name, "wb") as file:
-            file.write(response.read())
-        break
-    except OSError as error:
-        if not wait_s:
-            host = url.split("/")[2]
-            sys.exit("hydra: the code cannot be fetched from %s (%s): with --kube_image it need not be" % (host, error))
-        time.sleep(wait_s)
-"""
-"""Fetches the task bundle, which the command behind it checks before it runs a line of it."""
-
 
 OPTIONAL_FIT_RULE = """  - apiGroups: [""]  # optional: it is then told before a run whether it fits
     resources: ["resourcequotas", "limitranges"]
@@ -234,7 +218,7 @@ def _command(spec: AppSpec, options: Options) -> str:
     """For a shell: what agents of Mesos do before a command, and the command."""
     if not spec.fetch:
         return spec.command
-    fetch = f"-I -c {shlex.quote(FETCH)} {shlex.join(spec.fetch)} {FILE_NAME}"
+    fetch = f"-I -c {shlex.quote(FETCH)} {shlex.join(spec.fetch)} {FILE_NAME} {FETCH_LIMIT_S}"
     return f"({agent_python(options.agent_python)} {fetch}) || exit 1\n{spec.command}"
 
 

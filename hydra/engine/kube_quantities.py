@@ -12,6 +12,8 @@ from fractions import Fraction
 _QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:([numkMGTPE]|[KMGTPE]i)|[eE]([+-]?\d{1,3}))?")
 _DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _BINARY: Mapping[str, int] = {f"{letter}i": 1 << 10 * (power + 1) for power, letter in enumerate("KMGTPE")}
+_MOST = Fraction(2**63 - 1)
+"""Kubernetes takes what is larger for this, and so do we: ``1e999`` can be written, and is beyond every float."""
 
 
 def quantity(text: str) -> Fraction:
@@ -23,12 +25,12 @@ def quantity(text: str) -> Fraction:
     match = _QUANTITY.fullmatch(text)
     if match is None:
         raise ValueError(f"{text!r} is not a quantity of Kubernetes")
-    number = Fraction(match[1])
-    if (suffix := match[2] or "") in _BINARY:
-        return number * _BINARY[suffix]
-    power = int(match[3] or _DECIMAL[suffix])
-    scale = Fraction(int(10 ** abs(power)))
-    return number * scale if power >= 0 else number / scale
+    number, suffix = Fraction(match[1]), match[2] or ""
+    if suffix in _BINARY:
+        number *= _BINARY[suffix]
+    else:
+        number *= Fraction(10) ** int(match[3] or _DECIMAL[suffix])
+    return max(-_MOST, min(number, _MOST))
 
 
 def shown(amount: Fraction) -> str:

@@ -11,6 +11,7 @@ from fractions import Fraction
 from hydra.engine.kube_limits import resources_of
 from hydra.engine.kube_quantities import quantity, shown
 from hydra.engine.kube_responses import LimitRangeResponse, QuotaResponse
+from hydra.errors import KubernetesError
 from hydra.options.options import Options
 
 APPLYING = {"NotTerminating", "NotBestEffort"}
@@ -30,6 +31,9 @@ def needs(
         options: of the run.
         ranges: the limit ranges of the namespace, whose defaults count, too.
         controller: its controller is in the cluster, too.
+
+    Raises:
+        KubernetesError: what a limit range gives is no quantity.
     """
     publishers = 2 if controller else 1
     pods, jobs, keys = publishers + options.total_sub_apps, publishers + 2, publishers
@@ -47,13 +51,20 @@ def needs(
             *((name, value) for name, value in given.requests.items() if name in {"cpu", "memory"}),
             *((f"limits.{name}", value) for name, value in given.limits.items()),
         ]
-        for key, value in amounts:
-            wanted[key] = wanted.get(key, Fraction(0)) + count * quantity(value)
+        try:
+            for key, value in amounts:
+                wanted[key] = wanted.get(key, Fraction(0)) + count * quantity(value)
+        except ValueError as error:
+            raise KubernetesError(f"what the limit ranges give to pods cannot be read: {error}") from error
     return wanted
 
 
 def shortages(quotas: Iterable[QuotaResponse], wanted: Mapping[str, Fraction]) -> Sequence[str]:
-    """Why a run does not fit: a sentence for each resource of a quota."""
+    """Why a run does not fit: a sentence for each resource of a quota. What is not wanted may be short.
+
+    Raises:
+        ValueError: a quota of what is wanted is no quantity.
+    """
     found = []
     for quota in quotas:
         scopes = {*quota.spec.scopes, *(each.scope_name for each in quota.spec.scope_selector.match_expressions)}
@@ -66,6 +77,6 @@ def shortages(quotas: Iterable[QuotaResponse], wanted: Mapping[str, Fraction]) -
                 found.append(f"{place} is limited, so each pod has to name a limit, and Hydra's pods name none")
             elif name in {"cpu", "memory", "requests.cpu", "requests.memory"} and name not in wanted:
                 found.append(f"{place} is limited, so each pod has to request some, and Hydra's pods are told not to")
-            elif wanted.get(name, 0) > quantity(limit) - quantity(used):
+            elif name in wanted and wanted[name] > quantity(limit) - quantity(used):
                 found.append(f"{place}: {shown(wanted[name])} needed, {used} of {limit} in use")
     return found

@@ -27,6 +27,10 @@ class Seen:
     asked_at_s: float = float("-inf")
     """When the last call for its tasks returned."""
     refusals_at_s: float = float("-inf")
+    fetches: bool = False
+    """Its pods fetch their code from the controller."""
+    unfetched_at_s: float = float("-inf")
+    """When one was last asked whether it still waits for that; infinite once that was told."""
     refusals: set[str] = field(default_factory=set)
     """What was told of them, without the names of pods."""
     lines: dict[str, str] = field(default_factory=dict)

@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from hydra.environment import for_other_programs
+
 POLL_S = 0.05
 CHUNK_BYTES = 64 * 1024
 END_TIMEOUT_S = 5.0
@@ -30,11 +32,12 @@ class EndedCommand:
 
 
 def run_bounded(
-    command: str | Sequence[str], *, timeout_s: float, most_bytes: int, env: Mapping[str, str] | None = None
+    command: str | Sequence[str], *, timeout_s: float, most_bytes: int, variables: Mapping[str, str] | None = None
 ) -> EndedCommand:
     """Run a command (a text: by the shell) without input, in a session of its own, which ends with it.
 
-    What it has started in the background may hold its pipes open for ever: that is neither waited for nor left.
+    What it has started in the background may hold its pipes open for ever: that is neither waited for nor left. It has
+    these environment variables beside our own, of which the controller's secrets are kept from it.
 
     Raises:
         subprocess.TimeoutExpired: it did not end in time.
@@ -43,7 +46,7 @@ def run_bounded(
     process = subprocess.Popen(
         command,
         shell=isinstance(command, str),  # the user's own command line, from the user's own file
-        env=env,
+        env={**for_other_programs(os.environ), **(variables or {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

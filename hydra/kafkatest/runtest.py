@@ -188,21 +188,21 @@ class RunTestKAFKA:
         assert self._session is not None
         from hydra.run.warm_up import WARM_UP_SPEED, Warmth, measured_speed
 
-        warmth = Warmth() if plan.until_warm else None
-        how_long = f"{plan.max_s:g} s" if warmth is None else f"until the broker is warm, at most {plan.max_s:g} s"
+        warmth = Warmth()
+        how_long = f"until the broker is warm, at most {plan.max_s:g} s" if plan.until_warm else f"{plan.max_s:g} s"
         self._progress.phase("warming up", f"{how_long} of the same records, not counted")
         options = dataclasses.replace(self._options, test_duration=plan.max_s)
         warm_up = self._run(options, WarmUpProgress(self._progress), WARM_UP_SPEED)
-        record = warm_up.warm_up(warmth)
+        record = warm_up.warm_up(warmth, until_warm=plan.until_warm)
         self._session.end_run(warm_up)
         if warm_up.error is not None:
             order = dataclasses.replace(record.order, options=self._options)
             self._keep_record(dataclasses.replace(record, order=order), warm_up.error)
             raise warm_up.error
-        speed = None if warmth is None else measured_speed(warm_up.order, warmth, record.evidence.cores)
+        speed = measured_speed(warm_up.order, warmth, record.evidence.cores)
         self._session.ran(speed)
         took_s = record.phases_s["warmup"]
-        if warmth is not None and (costs := str(warmth)):
+        if costs := str(warmth):
             paced = f"; the fetch pace is {1 / speed:g} times the usual one" if speed not in {None, 1.0} else ""
             self._progress.note(f"the warm-up took {took_s:.1f} s: {costs}{paced}")
         return took_s

@@ -82,12 +82,12 @@ class Run:
         """
         return self._recorded(self._measure)
 
-    def warm_up(self, warmth: Warmth | None = None) -> RunRecord:
-        """The same load before a run that counts; of this one nothing is read.
+    def warm_up(self, warmth: Warmth, *, until_warm: bool) -> RunRecord:
+        """The same load before a run that counts; of this one nothing is read but what fetches cost.
 
-        With ``warmth`` it ends as soon as the broker is warm.
+        It lasts as long as its plan, or with ``until_warm`` until the broker is warm.
         """
-        return self._recorded(lambda: self._phase("warmup", lambda: self._send_load(warmth)))
+        return self._recorded(lambda: self._phase("warmup", lambda: self._send_load(warmth, until_warm=until_warm)))
 
     def _measure(self) -> None:
         self._prepare()
@@ -104,15 +104,12 @@ class Run:
         self._monitor.confirm_topic()
         self.result = account(self.order, self.evidence)
 
-    def _send_load(self, warmth: Warmth | None) -> None:
+    def _send_load(self, warmth: Warmth, *, until_warm: bool) -> None:
         self._prepare()
-        if warmth is None:
-            self._send()
-        else:
-            self._monitor.watch_warmth(warmth)
-            self._send(lambda: warmth.settled)
-            # A broker that was too cold for the load would be seconds late with acks that nobody counts.
-            self._stop_publisher(await_acks=False)
+        self._monitor.watch_warmth(warmth)
+        self._send(lambda: until_warm and warmth.settled)
+        # A broker that was too cold for the load would be seconds late with acks that nobody counts.
+        self._stop_publisher(await_acks=False)
         if error := self._monitor.topic_error:
             raise DegradedError(error)
 

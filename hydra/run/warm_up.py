@@ -80,10 +80,10 @@ class Warmth:
     def fetch_cost_us(self, least_fetches_per_s: float, busy_cores: float) -> float | None:
         """CPU time of a fetch in the end, of the broker and the subscriber tasks together.
 
-        None while the broker was not warm, and where there were fewer fetches than that although fewer cores were busy:
-        what else the broker did then is not what a fetch costs.
+        Where the broker was not warm by then, it is more than it will be. None where there were fewer fetches than that
+        although fewer cores were busy: what else the broker did then is not what a fetch costs.
         """
-        if not self.settled:
+        if len(self._readings) <= WINDOW:
             return None
         before, now = self._readings[-1 - WINDOW], self._readings[-1]
         fetches, window_s = now.fetches - before.fetches, now.at_s - before.at_s

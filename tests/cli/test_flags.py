@@ -3,14 +3,19 @@
 import codecs
 import dataclasses
 import os
+import re
+from pathlib import Path
 
 import pytest
 
+import hydra
 from hydra.cli.flags import FIRST_RUN, KAFKA_NAMES
 from hydra.cli.help_page import GROUPS, METAVARS
 from hydra.options.options import ACCESS_OPTIONS, OPTION_KINDS, Options, parse_option
 from hydra.options.thresholds import METRICS
 from tests.facts import made_result
+
+ROOT = Path(hydra.__file__).parents[1]
 
 EXAMPLES = {
     "total_sub_apps": ("20", 20),
@@ -240,10 +245,10 @@ def test_the_help_names_every_option_with_its_default(call):
 
 def test_the_short_help_names_the_flags_of_a_first_run_and_the_long_help(call):
     _code, out, _err = call("kafka", "--help")
-    flags = [line.split()[0] for line in out.splitlines() if line.startswith("  --")]
+    flags = [line.split()[0].rstrip(",") for line in out.splitlines() if line.startswith("  --")]
     assert flags == [f"--{name}" for name in FIRST_RUN] + ["--config_file", "--help-all"]
     assert "hydra kafka --help-all" in out
-    assert out.index("Examples:") < out.index("--bootstrap_servers ") < out.index("Exit codes:")
+    assert out.index("Examples:") < out.index("--bootstrap_servers, --bootstrap_server ") < out.index("Exit codes:")
     assert call("kafka", "--help_all")[1] == call("kafka", "--help-all")[1]
 
 
@@ -261,8 +266,18 @@ def test_the_choices_in_the_help_are_those_that_are_taken(name):
 
 @pytest.mark.parametrize("name", KAFKA_NAMES)
 def test_kafkas_own_name_is_taken_too(options_of, name):
-    assert getattr(options_of(f"--{KAFKA_NAMES[name]}=123"), name) == 123
-    assert getattr(options_of(f"--{KAFKA_NAMES[name].replace('_', '-')}=123"), name) == 123
+    text, value = EXAMPLES[name]
+    for spelling in (KAFKA_NAMES[name], KAFKA_NAMES[name].replace("_", "-")):
+        assert differing(options_of(f"--{spelling}={text}")) == {name: value}
+
+
+def test_the_brokers_are_named_as_for_kafkas_own_tools(options_of):
+    assert options_of("--bootstrap-server", "k1:9092").bootstrap_servers == "k1:9092"
+
+
+def test_every_other_spelling_in_the_docs_is_taken():
+    told = re.findall(r"^\| `--(\w+)` .*Also `--(\w+)`", (ROOT / "docs" / "options.md").read_text(), re.MULTILINE)
+    assert dict(told) == KAFKA_NAMES
 
 
 @pytest.mark.parametrize(

@@ -217,7 +217,7 @@ def test_help_begins_with_an_example_and_the_commands_own_flags(call, command):
     _code, out, _err = call("kafka", command, "--help")
     example, rest = out.split("Examples:\n")[1].split("\nOptions:\n")
     assert f"  hydra kafka {command} " in example
-    flags = [line.split()[0] for line in rest.splitlines() if line.startswith("  --")]
+    flags = [line.split()[0].rstrip(",") for line in rest.splitlines() if line.startswith("  --")]
     own = OWN_FLAGS[command]
     assert flags[: len(own) + 2] == [*own, "--results", "--resume"]
     assert flags[len(own) + 2] == "--bootstrap_servers"
@@ -288,6 +288,53 @@ def test_a_file_for_everything(call, runs):
     code, _out, _err = call("report", "r.json", "s", "-o", "again.html", "--csv=again.csv", "--junit=again.xml")
     assert code == 0
     assert len(rows("again.csv")) == 4
+
+
+TWO_POINTS = ["sweep", "--client_set=10", "--msg_rate_set=10,20"]
+SEARCH = ["maxrate", "--total_sub_apps=1", "--max_runs=2"]
+
+
+@pytest.mark.parametrize("command", [TWO_POINTS, SEARCH], ids=lambda command: command[0])
+def test_the_output_of_hydra_ini_is_the_whole_sweeps_and_no_runs(call, runs, command):
+    Path("hydra.ini").write_text("[hydra]\noutput = ini.json\n")
+    call("kafka", *command, "--results=s")
+    assert [options.output for options in runs.asked] == [None, None]
+    written = json.loads(Path("ini.json").read_text())
+    assert (written["format"], len(written["points"]), written["options"]["output"]) == ("hydra-sweep", 2, None)
+    Path("ini.json").unlink()
+    call("kafka", *command, "--results=t", "--output=flag.json")
+    assert (Path("flag.json").exists(), Path("ini.json").exists()) == (True, False)
+    call("kafka", command[0], "--resume=s")
+    assert json.loads(Path("ini.json").read_text())["points"] == written["points"]
+
+
+def test_the_output_of_a_plan_wins_over_that_of_hydra_ini(call, runs):
+    Path("hydra.ini").write_text("[hydra]\noutput = ini.json\n")
+    Path("plan.toml").write_text("options.output = 'plan.json'\nsweep.msg_rate = [10, 20]\n")
+    assert call("kafka", "sweep", "--plan=plan.toml", "--results=s")[0] == 0
+    assert (Path("plan.json").exists(), Path("ini.json").exists()) == (True, False)
+    assert [options.output for options in runs.asked] == [None, None]
+
+
+@pytest.mark.parametrize("command", [[], TWO_POINTS, SEARCH, ["sweep", "--resume=s"]], ids=" ".join)
+def test_an_output_of_hydra_ini_without_a_place_is_refused_before_the_start(call, runs, command):
+    call("kafka", *TWO_POINTS, "--results=s")
+    runs.asked = []
+    Path("hydra.ini").write_text("[hydra]\noutput = missing/x\n")
+    code, out, err = call("kafka", *command)
+    assert (code, out, runs.asked) == (4, "", [])
+    assert "--output=missing/x: the folder 'missing' does not exist" in err
+
+
+def test_an_output_of_hydra_ini_on_stdout_is_alone_there(call, runs):
+    Path("hydra.ini").write_text("[hydra]\noutput = -\n")
+    code, out, err = call("kafka", *TWO_POINTS, "--results=s")
+    assert (code, json.loads(out)["format"]) == (0, "hydra-sweep")
+    assert "   pass" in err
+    code, out, err = call("kafka")  # the stand-in writes no file
+    assert (code, out) == (0, "")
+    assert "RES = {" in err
+    assert "--output and --csv are all '-'" in call("kafka", "--csv=-")[2]
 
 
 def test_one_run_has_the_same_files(call, runs):

@@ -136,6 +136,43 @@ def test_a_result_that_cannot_be_written_stays_in_the_cluster(case, capsys):
     assert case.server.config_maps
 
 
+@pytest.fixture
+def from_ini(call, case, monkeypatch):
+    """A command line in a folder whose hydra.ini names the cluster and a file for the result."""
+    monkeypatch.setenv("KUBECONFIG", str(case.output.parent / "config"))
+    places = "engine = kubernetes\noutput = ini.json\n[kafka]\nbootstrap_servers = 127.0.0.1:9\n"
+    Path("hydra.ini").write_text(f"[hydra]\n{places}[kubernetes]\nkube_image = hydra:1\n")
+    return call
+
+
+@pytest.mark.parametrize(("flags", "written"), [((), "ini.json"), (("--output=flag.json",), "flag.json")])
+def test_a_result_is_fetched_to_where_hydra_ini_says_and_a_flag_wins(from_ini, case, flags, written):
+    case.start()
+    case.end(run())
+    code, _out, err = from_ini("cli", "result", *flags)
+    assert code == 0, err
+    assert [str(file) for file in Path().glob("*.json")] == [written]
+    assert case.left == NOTHING
+
+
+def test_a_result_without_a_place_stays_in_the_cluster_whoever_says_so(from_ini, case):
+    case.start()
+    case.end(run())
+    Path("ini.json").mkdir()
+    code, _out, err = from_ini("cli", "result")
+    assert (code, "--output=ini.json is a folder" in err) == (4, True)
+    assert case.server.config_maps
+
+
+@pytest.mark.parametrize(("flags", "written"), [((), "ini.json"), (("--output=flag.json",), "flag.json")])
+def test_a_run_in_the_cluster_is_written_to_where_hydra_ini_says(from_ini, monkeypatch, flags, written):
+    given = []
+    monkeypatch.setattr(kube_run, "run_in_cluster", lambda *arguments: given.append(arguments[3]) or 0)
+    code, _out, err = from_ini("kafka", "--kube_controller", *flags)
+    assert code == 0, err
+    assert given == [Outputs(output=written)]
+
+
 @pytest.mark.parametrize(
     ("code", "error", "words"),
     [
@@ -282,6 +319,54 @@ def test_what_cannot_be_ordered_leaves_no_file_of_the_kubeconfig(case, monkeypat
     with pytest.raises(ZeroDivisionError):
         kube_run.run_in_cluster(None, OPTIONS, "hydra", Outputs(), "")
     assert set(Path(tempfile.gettempdir()).glob("hydra-kube-*")) == before
+
+
+@pytest.mark.parametrize("labelled", [True, False], ids=["another command's", "none of Hydra's"])
+def test_who_interrupts_before_the_job_is_made_ends_nobody_elses_run(case, labelled):
+    other = ControllerJob(case.job._access, case.clock, "g1")
+    other.create(OPTIONS, "hydra", b"{}")
+    if not labelled:
+        case.server.jobs[JOB]["metadata"]["labels"] = {}
+    before = json.dumps(case.server.jobs)
+    with pytest.raises(InterruptedRunError), case.follower.ended_on_purpose():
+        raise InterruptedRunError(2)
+    assert json.dumps(case.server.jobs) == before
+    assert {method for method, path, _headers in case.server.requests if path.endswith(JOB)} == {"GET"}
+    assert (case.shown.notes, case.clock.now_s()) == ([], 0)
+    other._connection.close()
+
+
+def lose_what_is_made(server):
+    """Have the API server make a job, and be away before it has said so."""
+    answer = server.answer_jobs
+
+    def lose(method, name, body, query):
+        answered = answer(method, name, body, query)
+        if method != "POST":
+            return answered
+        server.fail("POST", "/jobs", 503, "away", times=1000)
+        return 503, {"message": "lost"}, {}
+
+    server.answer_jobs = lose
+
+
+def test_a_job_whose_making_was_not_heard_of_is_removed_by_its_owner(case):
+    lose_what_is_made(case.server)
+    with pytest.raises(KubernetesError, match="503 away"):
+        case.start()
+    assert case.left == NOTHING
+
+
+def test_who_interrupts_the_making_removes_what_was_made(case):
+    lose_what_is_made(case.server)
+
+    def interrupt():
+        raise InterruptedRunError(2)
+
+    case.clock.meanwhile = lambda: (setattr(case.clock, "meanwhile", lambda: None), interrupt())
+    with pytest.raises(InterruptedRunError), case.follower.ended_on_purpose():
+        case.start()
+    assert case.left == NOTHING
 
 
 def test_what_is_left_of_a_controller_that_could_not_be_made_whole_is_told(case):

@@ -106,6 +106,14 @@ def test_a_command_prints_a_token():
     assert token_of(command="echo abc").get()[0] == "abc"
 
 
+def test_a_command_has_the_environment_but_for_the_controllers_secrets(monkeypatch):
+    monkeypatch.setenv("HYDRA_MARATHON_PASSWORD", "secret")
+    monkeypatch.setenv("HYDRA_KAFKA_CLIENT_SECRET", "secret")
+    monkeypatch.setenv("AWS_PROFILE", "lab")
+    command = 'echo "$AWS_PROFILE$HYDRA_MARATHON_PASSWORD$HYDRA_KAFKA_CLIENT_SECRET"'
+    assert token_of(command=command).get()[0] == "lab"
+
+
 def test_a_command_that_hangs_is_ended(monkeypatch):
     monkeypatch.setattr(access_token, "FETCH_TIMEOUT_S", 0.2)
     with pytest.raises(BrokerError, match=r"did not end, within 0\.2 s"):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import tempfile
 import threading
 import time
 from types import SimpleNamespace
 
 import pytest
 
+from hydra.codec import encode
+from hydra.files.folders import OWNER, make_run_folder, new_run_folder
+from hydra.files.process_identity import this_process
 from tests.scripted_marathon import ScriptedMarathon, drip, hang, lose, refuse
 
 
@@ -29,6 +34,17 @@ class FakeClock:
 @pytest.fixture
 def clock():
     return FakeClock()
+
+
+@pytest.fixture
+def killed_folder(tmp_path, monkeypatch):
+    """The folder of certificates of a command that was killed."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    folder = new_run_folder("hydra-kube")
+    make_run_folder(folder)
+    (folder / OWNER).write_bytes(encode(dataclasses.replace(this_process(), started="before")))
+    (folder / "client.key").write_text("KEY")
+    return folder
 
 
 @pytest.fixture

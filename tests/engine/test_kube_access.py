@@ -1,6 +1,7 @@
 """Kubeconfigs, plugins that fetch credentials, and the service account of a pod."""
 
 import base64
+import errno
 import json
 import os
 import stat
@@ -16,7 +17,8 @@ import trustme
 from hydra.engine import kube_access
 from hydra.engine.kube_access import kubernetes_access
 from hydra.engine.kube_connection import KubernetesConnection
-from hydra.errors import KubernetesError, UsageError
+from hydra.errors import HydraError, KubernetesError, UsageError
+from hydra.files.folders import orphans, reap_orphans
 from hydra.run.clock import MonotonicClock
 
 
@@ -92,6 +94,18 @@ def test_a_plugin_is_asked_once_and_again_when_its_token_is_refused(tmp_path, ve
     assert calls.read_text() == "token me\n"
     access.authorization(renew=True)
     assert calls.read_text() == "token me\n" * 2
+
+
+def test_a_plugin_has_the_environment_but_for_the_controllers_secrets(tmp_path, monkeypatch):
+    monkeypatch.setenv("HYDRA_KAFKA_PASSWORD", "hunter2")
+    monkeypatch.setenv("HYDRA_MARATHON_PASSWORD", "hunter2")
+    monkeypatch.setenv("AWS_PROFILE", "lab")
+    body = f"env > {tmp_path / 'told'}; echo '{credential(token='t')}'"
+    given = [{"name": "HYDRA_KAFKA_USER", "value": "of-the-kubeconfig"}]
+    access = kubernetes_access(None, None, write(tmp_path / "config", plugin(tmp_path, body, env=given)))
+    access.authorization()
+    told = (tmp_path / "told").read_text()
+    assert ("hunter2" in told, "AWS_PROFILE=lab" in told, "of-the-kubeconfig" in told) == (False, True, True)
 
 
 def test_a_token_that_is_about_to_expire_is_renewed(tmp_path):
@@ -322,6 +336,45 @@ def test_files_of_certificates_go_at_the_latest_with_the_process(tmp_path):
     told = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60).stdout
     assert told.startswith(tempfile.gettempdir())
     assert not Path(told.strip()).parent.exists()
+
+
+def test_files_of_a_command_that_was_killed_are_known_as_what_it_left(tmp_path):
+    data = base64.b64encode(b"CERTIFICATE").decode()
+    environment = write(tmp_path / "config", {"token": "t"}, cluster={"certificate-authority-data": data})
+    code = (
+        "import os, signal; from hydra.engine.kube_access import kubernetes_access\n"
+        "kept = kubernetes_access(None, None); print(kept.verify, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    environment["TMPDIR"] = str(tmp_path)
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+    left = Path(ended.stdout.strip()).parent
+    assert (left / "ca.crt").read_bytes() == b"CERTIFICATE"
+    assert stat.S_IMODE(left.stat().st_mode) == 0o700
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(tmp_path))
+        mine = kubernetes_access(None, None, environment)
+        assert list(orphans()) == [left]
+        reap_orphans()
+        assert not left.exists()
+        assert Path(str(mine.verify)).exists(), "its owner lives"
+        mine.close()
+
+
+@pytest.mark.parametrize("owner", [True, False], ids=["its owner's mark", "the folder"])
+def test_a_folder_of_certificates_that_cannot_be_made_is_one_clear_line(tmp_path, monkeypatch, owner):
+    def refuse(*_arguments, **_options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    data = base64.b64encode(b"CERTIFICATE").decode()
+    environment = write(tmp_path / "config", {"token": "t"}, cluster={"certificate-authority-data": data})
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(os, "open" if owner else "mkdir", refuse)
+    with pytest.raises(HydraError, match="No space left on device"):
+        kubernetes_access(None, None, environment)
+    monkeypatch.undo()
+    assert [path.name for path in tmp_path.iterdir()] == ["config"]
 
 
 @pytest.mark.parametrize(

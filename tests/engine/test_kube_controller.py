@@ -64,6 +64,10 @@ def test_it_has_the_account_the_order_and_an_end(server, job):
     assert pod["containers"][0]["securityContext"]["readOnlyRootFilesystem"]
 
 
+def test_a_run_in_the_cluster_removes_the_keys_that_a_killed_command_has_left(killed_folder, job):
+    assert not killed_folder.exists()
+
+
 def test_a_second_one_is_refused_and_the_first_stays(server, job, open_job):
     other = open_job()
     with pytest.raises(UsageError, match="of a run that was started before") as caught:
@@ -225,6 +229,15 @@ def test_to_stop_it_leaves_the_job_for_its_result(server, job):
     assert (job.look().ended, job.look().runs) == (False, False)  # it cleans up
     del server.pods[name]
     assert job.look().ended
+
+
+def test_who_has_made_none_stops_none_and_has_nothing_to_wait_for(server, job, open_job):
+    other, before = open_job(), json.dumps(server.jobs)
+    other.stop()
+    other.remove()
+    assert other.removed()
+    assert json.dumps(server.jobs) == before
+    assert all("deletionTimestamp" not in pod["metadata"] for pod in server.pods.values())
 
 
 def test_what_a_run_in_the_cluster_made_goes_with_it_though_nothing_collects_it(server, job):

@@ -10,6 +10,7 @@ from hydra.engine import kube_lease
 from hydra.engine.apps import PUBLISHER, SUBSCRIBER, Placement, app_spec
 from hydra.engine.kube_access import kubernetes_access
 from hydra.engine.kube_launcher import KubernetesLauncher
+from hydra.engine.kube_lease import KEEP_S
 from hydra.engine.kube_objects import LEASE_S, MANAGED_BY, OWNER_LABEL, PORT
 from hydra.errors import (
     InfrastructureError,
@@ -86,6 +87,10 @@ def test_all_that_a_run_makes_goes_with_its_anchor(server, launcher):
     assert (server.jobs, server.pods, server.secrets) == ({}, {}, {})
 
 
+def test_a_run_removes_the_keys_that_a_killed_one_has_left(killed_folder, launcher):
+    assert not killed_folder.exists()
+
+
 def test_an_anchor_has_no_pod_and_a_deadline_that_is_moved_on(server, launcher):
     anchor = server.jobs["hydra-g1"]["spec"]
     assert anchor["parallelism"] == 0
@@ -99,6 +104,44 @@ def test_what_is_kept_lives_for_a_day(server, launcher):
     before = server.jobs["hydra-g1"]["spec"]["activeDeadlineSeconds"]
     launcher.end(keep=True)
     assert server.jobs["hydra-g1"]["spec"]["activeDeadlineSeconds"] - before >= 23 * 3600
+
+
+def test_a_renewal_that_is_under_way_does_not_shorten_the_day(server, config, clock, monkeypatch):
+    monkeypatch.setattr(kube_lease, "RENEW_EVERY_S", 0.05)
+    launcher = KubernetesLauncher(kubernetes_access(None, None, config), OPTIONS, clock=clock)
+    launcher.begin("owner-1", '{"public": "", "secret": ""}')
+    deadlines_s, users, under_way, extend = [], set(), threading.Event(), launcher._lease.extend
+
+    def slow(seconds):
+        users.add(threading.current_thread())
+        if threading.current_thread() is launcher._lease._thread:
+            under_way.set()
+            launcher._lease._ended.wait(10)
+        extend(seconds)
+        deadlines_s.append(seconds)
+        users.discard(threading.current_thread())
+        assert not users, "two threads use one connection"
+
+    launcher._lease.extend = slow
+    assert under_way.wait(10)
+    launcher.end(keep=True)
+    launcher._lease._thread.join(10)
+    assert deadlines_s == [LEASE_S, KEEP_S]
+    assert server.jobs["hydra-g1"]["spec"]["activeDeadlineSeconds"] > KEEP_S
+    launcher.close()
+
+
+def test_a_renewal_that_does_not_end_is_told(launcher, monkeypatch):
+    monkeypatch.setattr(kube_lease, "LAST_RENEWAL_LIMIT_S", 0.05)
+    monkeypatch.setattr(kube_lease, "CLOSE_LIMIT_S", 0.05)
+    hangs = threading.Event()
+    launcher._lease.close()
+    launcher._lease._thread = threading.Thread(target=hangs.wait)
+    launcher._lease.start()
+    with pytest.raises(KubernetesError, match="is still being renewed after"):
+        launcher.end(keep=True)
+    hangs.set()
+    launcher._lease._thread.join(10)
 
 
 def test_scaling_changes_both_numbers_and_leaves_the_others_alone(server, launcher, clock):
@@ -462,6 +505,53 @@ def test_a_lease_that_is_being_renewed_when_its_run_ends_says_nothing(server, co
     launcher.end(keep=False)
     assert notes == []
     launcher.close()
+
+
+WAITS = "hydra: the code cannot be fetched from 10.0.0.5:9800 (timed out), and is asked for again"
+FETCHED = f"{WAITS}\nhydra: the code was fetched\n"
+FETCH = ("http://10.0.0.5:9800/x/hydra.pyz",)
+
+
+def test_a_start_that_runs_out_of_time_tells_that_pods_still_wait_for_the_code(server, launcher, clock):
+    launcher.apply(spec(5, fetch=FETCH))
+    launcher.tasks(APP)
+    *others, last = server.pods
+    server.logs.update(dict.fromkeys(others[1:], FETCHED) | {last: f"{WAITS}\n" * 3})
+    reason = launcher.waiting_reason(APP)
+    assert (reason.text, reason.unplaced) == (f"{last}: {WAITS}", False)
+    server.logs[last] = FETCHED
+    assert launcher.waiting_reason(APP).text == ""
+
+
+def test_logs_of_pods_that_have_their_code_are_not_asked_for(server, launcher, clock):
+    launcher.apply(spec())
+    launcher.apply(spec(1, PUBLISHER, fetch=FETCH))
+    assert settled(launcher, clock)
+    for role in (SUBSCRIBER, PUBLISHER):
+        for _look in range(3):
+            clock.sleep(1)
+            launcher.tasks(f"/g1/{role}")
+    clock.sleep(6)
+    launcher.tasks(f"/g1/{PUBLISHER}")
+    before = [path for _method, path, _headers in server.requests if path.endswith("/log")]
+    assert all(PUBLISHER in path for path in before), "an image has its code"
+    assert 1 <= len(before) <= 2, "and not while it was looked for"
+    for role in (SUBSCRIBER, PUBLISHER):
+        clock.sleep(6)
+        launcher.tasks(f"/g1/{role}")
+        launcher.waiting_reason(f"/g1/{role}")
+    assert [path for _method, path, _headers in server.requests if path.endswith("/log")] == before
+
+
+def test_that_a_pod_waits_for_the_code_is_told_once_and_at_once(server, launcher, clock, notes):
+    launcher.apply(spec(1, fetch=FETCH))
+    (name,) = server.pods
+    for text in ("", WAITS, WAITS.replace("timed out", "Connection refused")):
+        server.logs[name] = text
+        for _look in range(7):
+            clock.sleep(1)
+            launcher.tasks(APP)
+    assert notes == [f"{name}: {WAITS}"]
 
 
 def test_several_reasons_are_told_each_with_its_pods(server, launcher, clock):

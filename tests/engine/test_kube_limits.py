@@ -8,6 +8,7 @@ import pytest
 from hydra.engine.kube_limits import refusals, resources_of
 from hydra.engine.kube_quotas import needs, shortages
 from hydra.engine.kube_responses import LimitRangeResponse, Metadata, QuotaResponse, QuotaSpec, QuotaStatus
+from hydra.errors import KubernetesError
 from hydra.options.options import Options
 
 OPTIONS = Options(total_sub_apps=20)
@@ -63,6 +64,7 @@ def limit_range(kind="Container", **fields):
             ],
         ),
         ("PersistentVolumeClaim", {"max": {"storage": "1Gi"}, "min": {"storage": "1Gi"}}, []),
+        ("Pod", {"default": {"cpu": "100m"}}, []),  # which no pod is given
     ],
 )
 def test_what_a_limit_range_refuses_is_told_once_for_each_kind_of_pod(kind, fields, told):
@@ -98,3 +100,10 @@ def test_a_quota_on_requests_counts_those_that_pods_are_given():
     assert list(shortages([quota(requests_memory="2Gi")], needs(options, ranges))) == []
     assert len(shortages([quota(requests_memory="1Gi")], needs(options, ranges))) == 1
     assert len(shortages([quota(requests_memory="2Gi")], needs(options))) == 1
+
+
+def test_defaults_beyond_every_number_are_told_and_what_is_none_is_an_error_of_kubernetes():
+    (told,) = shortages([quota(limits_cpu="20")], needs(OPTIONS, [limit_range(default={"cpu": "1e999"})]))
+    assert told == "quota small: limits.cpu: 168Ei needed, 0 of 20 in use"
+    with pytest.raises(KubernetesError, match="what the limit ranges give to pods cannot be read: 'one' is not"):
+        needs(OPTIONS, [limit_range(default={"cpu": "one"})])

@@ -30,6 +30,9 @@ OPTIONS = Options(total_sub_apps=20)
         ("1E", 10**18),
         ("-3", -3),
         ("100n", Fraction(1, 10**7)),
+        ("1e-3", Fraction(1, 1000)),
+        ("1e999", 2**63 - 1),  # as Kubernetes caps it
+        ("-9Ei", 1 - 2**63),
     ],
 )
 def test_a_quantity_is_a_number(text, number):
@@ -61,6 +64,9 @@ LIMITED = "quota small: limits.cpu is limited, so each pod has to name a limit, 
         ({"secrets": "0"}, {}, ["quota small: secrets: 1 needed, 0 of 0 in use"]),
         ({"services": "0", "requests.storage": "0"}, {}, []),
         ({"limits.cpu": "100"}, {}, [LIMITED]),
+        ({"services": "2", "requests.nvidia.com/gpu": "0"}, {"services": "3", "requests.nvidia.com/gpu": "1"}, []),
+        ({"services": "many", "pods": "21"}, {"services": "1 Gi"}, []),
+        ({"pods": "20"}, {"pods": "30"}, ["quota small: pods: 21 needed, 30 of 20 in use"]),
     ],
 )  # fmt: skip
 def test_a_run_fits_or_it_is_told_what_is_short(hard, used, told):

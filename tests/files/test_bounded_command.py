@@ -49,7 +49,14 @@ def test_it_says_how_it_ended(command, said):
 
 
 def test_it_has_the_given_environment_and_no_input():
-    assert run_bounded('cat; echo "$A"', timeout_s=60, most_bytes=MOST, env={"A": "b"}).output == b"b\n"
+    assert run_bounded('cat; echo "$A"', timeout_s=60, most_bytes=MOST, variables={"A": "b"}).output == b"b\n"
+
+
+def test_it_has_our_environment_but_for_the_controllers_secrets(monkeypatch):
+    for name in ("HYDRA_KAFKA_PASSWORD", "HYDRA_MARATHON_PASSWORD", "HYDRA_RUN_ID", "AWS_PROFILE"):
+        monkeypatch.setenv(name, name.lower())
+    wanted = 'echo "$HYDRA_KAFKA_PASSWORD,$HYDRA_MARATHON_PASSWORD,$HYDRA_RUN_ID,$AWS_PROFILE"'
+    assert run_bounded(wanted, timeout_s=60, most_bytes=MOST).output == b",,hydra_run_id,aws_profile\n"
 
 
 @pytest.mark.parametrize("ending", ["sleep 61 | cat", "exec >&- 2>&-; sleep 61"])

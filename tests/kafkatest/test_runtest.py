@@ -29,9 +29,10 @@ class FakeRun:
         self.stack.measured.append(self.order)
         return self._record({"send": 1.0})
 
-    def warm_up(self, warmth):
+    def warm_up(self, warmth, *, until_warm):
         self.stack.warmed_up.append(self.order)
-        for fetches in range(6 if warmth is not None else 0):
+        self.stack.until_warm = until_warm
+        for fetches in range(6):
             warmth.note(FetchReading(fetches / 8000, fetches * 100e-6, fetches * self.stack.client_cost_s, fetches))
         return self._record({"warmup": 2.0})
 
@@ -239,8 +240,9 @@ def test_what_came_of_a_warm_up_until_the_broker_is_warm_is_told(stack):
     assert stack.loaded == 2
 
 
-def test_the_pace_follows_from_what_a_fetch_cost_in_the_warm_up(stack):
-    stack.warm_up_plan_is, stack.client_cost_s = WarmUpPlan(15.0, until_warm=True), 200e-6
+@pytest.mark.parametrize("until_warm", [True, False])
+def test_the_pace_follows_from_what_a_fetch_cost_in_the_warm_up(stack, until_warm):
+    stack.warm_up_plan_is, stack.client_cost_s = WarmUpPlan(15.0, until_warm=until_warm), 200e-6
     told = []
     progress = SilentProgress()
     progress.note = told.append
@@ -248,6 +250,7 @@ def test_the_pace_follows_from_what_a_fetch_cost_in_the_warm_up(stack):
     (before,), (run,) = stack.warmed_up, stack.measured
     assert (before.pace_ms, run.pace_ms) == (5.0, 2.5)  # the warm-up keeps the pace of the slowest machine
     assert told[0].endswith("100 us in the end; the fetch pace is 2 times the usual one")
+    assert stack.until_warm is until_warm
 
 
 def test_a_warm_up_that_fails_is_the_run_that_failed(stack):

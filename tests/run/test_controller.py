@@ -39,7 +39,7 @@ def test_a_warm_up_is_the_same_load_and_leaves_nothing(rehearsal):
     stage = rehearsal()
     appended = []
     stage.when_sent(400, lambda: appended.append(len(stage.broker.topics["run-1"][0])))
-    record = stage.run.warm_up()
+    record = stage.run.warm_up(Warmth(), until_warm=False)
     assert stage.progress.phases == ["configuring", "sending", "flushing"]
     assert appended == [400]
     assert (record.status, record.exit_code, record.result, record.phases_s["warmup"] > 4) == (
@@ -60,7 +60,7 @@ def test_a_warm_up_ends_once_the_broker_is_warm(rehearsal):
         now_s * 0.01 if now_s >= fallen_s else fallen_s * 0.01 - (2 ** (fallen_s - now_s) - 1)
     )
     warmth = Warmth()
-    record = stage.run.warm_up(warmth)
+    record = stage.run.warm_up(warmth, until_warm=True)
     assert warmth.settled
     assert max(warmth.costs_us[:2]) > 10 * warmth.costs_us[-1]
     assert 5 < record.phases_s["warmup"] < 10
@@ -74,7 +74,7 @@ def test_a_warm_up_waits_for_no_acks(rehearsal):
     stage = rehearsal(test_duration=8.0)
     stage.publisher.flush_s = 20.0
     stage.context.host.broker_cpu_s = lambda now_s: now_s * 0.01
-    record = stage.run.warm_up(warmth := Warmth())
+    record = stage.run.warm_up(warmth := Warmth(), until_warm=True)
     assert warmth.settled
     assert (record.status, record.exit_code) == ("complete", 0)
     assert record.phases_s["warmup"] < 8
@@ -88,7 +88,7 @@ def test_a_warm_up_is_bounded(rehearsal, broker_cpu_s):
     stage = rehearsal(test_duration=8.0)
     stage.context.host.broker_cpu_s = broker_cpu_s
     warmth = Warmth()
-    record = stage.run.warm_up(warmth)
+    record = stage.run.warm_up(warmth, until_warm=True)
     assert not warmth.settled
     assert 8 < record.phases_s["warmup"] < 12
     stage.assert_let_go()
@@ -722,7 +722,7 @@ def test_a_topic_that_is_taken_away_before_the_result_ends_the_run(rehearsal, wa
     def take():
         stage.broker.forget("run-1")
 
-    record = (stage.run.warm_up if warming_up else stage.run.measure)()
+    record = stage.run.warm_up(Warmth(), until_warm=False) if warming_up else stage.run.measure()
     assert isinstance(stage.run.error, DegradedError)
     assert (record.error, record.exit_code) == (DELETED, 3)
     assert stage.elapsed_s < 20

@@ -74,7 +74,8 @@ def test_what_a_fetch_costs_is_the_brokers_time_and_the_clients():
     assert warmth.fetch_cost_us(4000, 2.0) == pytest.approx(137.5)
     assert warmth.fetch_cost_us(8001, 1.2) is None
     assert warmth.fetch_cost_us(8001, 1.0) == pytest.approx(137.5)  # no more of them, since the cores were busy
-    assert warmed(8000, 137.5, intervals=4).fetch_cost_us(0, 0) is None  # not warm yet
+    assert warmed(8000, 137.5, intervals=3).fetch_cost_us(4000, 2.0) == pytest.approx(137.5)  # warm or not
+    assert warmed(8000, 137.5, intervals=2).fetch_cost_us(4000, 2.0) is None
 
 
 @pytest.mark.parametrize(
