@@ -30,6 +30,15 @@ class ThreadUse:
 
 
 @dataclass(frozen=True)
+class BrokerCpu:
+    """CPU time of the brokers on a machine, up to one moment."""
+
+    work_s: float
+    """Without their JVMs' compilers."""
+    compilers_s: float = 0.0
+
+
+@dataclass(frozen=True)
 class GcPause:
     """All threads of a broker stood still for the garbage collector."""
 

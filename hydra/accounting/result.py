@@ -16,6 +16,9 @@ from hydra.accounting.totals import Latencies, ThresholdOutcome, Totals
 from hydra.options.order import NO_TIMESTAMPS, RunOrder
 
 Verdict = Literal["pass", "fail", "indeterminate"]
+COMPILING_SHARE = 0.1
+"""A broker whose JVM's compilers took so much of the CPUs that it may use was not warm."""
+
 EXIT_CODES: Mapping[Verdict, int] = {"pass": 0, "fail": 1, "indeterminate": 3}
 
 
@@ -264,6 +267,17 @@ def _read_from_followers(rack: str, evidence: Evidence) -> str:
     )
 
 
+def _still_compiling(evidence: Evidence) -> list[str]:
+    """Of each broker that was not warm: what is compiled meanwhile is slower than it will be, and takes CPUs itself."""
+    return [
+        f"{process.name} was still compiling its code while records were sent ({use.cpus:.1f} of a core): on a broker"
+        " that is warm latencies are lower (see --warmup and --keep_running)"
+        for process in evidence.inside.processes
+        for use in process.threads
+        if use.kind == "compiler" and use.cpus >= COMPILING_SHARE * process.cpus_allowed
+    ]
+
+
 def _notes(order: RunOrder, evidence: Evidence, totals: Totals, latency: Latencies) -> list[str]:
     """What a reader should know beside the verdict."""
     notes = list(evidence.brokers_lost)
@@ -279,6 +293,7 @@ def _notes(order: RunOrder, evidence: Evidence, totals: Totals, latency: Latenci
     idle = totals.clients_reporting - totals.clients_expecting
     if idle and totals.records_counted:
         notes.append(f"{idle} of {totals.clients_reporting} clients had no partition to read")
+    notes += _still_compiling(evidence)
     if not order.has_acks:
         notes.append("acks=0: nothing is acknowledged; loss is judged against the broker's log")
     if order.batch_bytes < order.options.batch_size_bytes:

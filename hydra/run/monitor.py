@@ -196,11 +196,11 @@ class Monitor:
         return status
 
     def _note_costs(self, warmth: Warmth, now_s: float, statuses: Sequence[SubscriberStatus]) -> None:
-        broker_cpu_s = self._context.host.broker_work_cpu_s()
-        if broker_cpu_s is not None:
+        broker = self._context.host.broker_cpu()
+        if broker is not None:
             clients_cpu_s = sum(status.cpu_s for status in statuses)
             fetches = sum(status.fetches for status in statuses)
-            warmth.note(FetchReading(now_s, broker_cpu_s, clients_cpu_s, fetches))
+            warmth.note(FetchReading(now_s, broker, clients_cpu_s, fetches))
 
     def watch_draining(self) -> list[SubscriberStatus]:
         """One look while the clients read on to the log's end; shows what it sees."""

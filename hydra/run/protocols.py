@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from hydra.accounting.broker_inside import BrokerInside
+from hydra.accounting.broker_inside import BrokerCpu, BrokerInside
 from hydra.accounting.evidence import Audit, OffsetRange
 from hydra.accounting.live_figures import LiveFigures
 from hydra.accounting.stats import HostCpu, MachineSample
@@ -280,8 +280,8 @@ class Host(Protocol):
     def sample(self, at_s: float) -> MachineSample:
         """What it has used up to now, and the broker where that is a process of it; never raises."""
 
-    def broker_work_cpu_s(self) -> float | None:
-        """CPU time of such brokers up to now without their compilers'; None where there is none. Never raises."""
+    def broker_cpu(self) -> BrokerCpu | None:
+        """CPU time of such brokers up to now; None where there is none. Never raises."""
 
 
 class BrokerWatch(Protocol):

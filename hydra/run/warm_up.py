@@ -2,7 +2,8 @@
 
 A JVM interprets its code first and compiles what is called often, in two steps, for seconds and on the same cores. Code
 that is not compiled yet takes longer, so it shows in what a fetch costs, however the load is and however fast the
-machine. The compilers' own time is left out: it is not for a fetch, and some of it goes on for long.
+machine. That falls in steps, with rests between them: as long as the compilers are at work, another step is to come.
+Their own time is left out of what a fetch costs.
 
 They need a free core for it. A load that keeps all cores busy leaves them a quarter of one, and then they are at work
 for half a minute. So clients fetch at the pace of the slowest machine (``SPEEDS``) while the broker warms up.
@@ -13,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hydra.accounting.broker_inside import BrokerCpu
 from hydra.options.fetch_pace import SPEEDS, machine_speed
 from hydra.options.order import RunOrder
 
@@ -28,6 +30,9 @@ WARM_UP_SPEED = SPEEDS[0]
 COST_EVERY_S = 0.5
 WINDOW = 2
 SETTLED_RATIO = 0.9
+COMPILING_CORES = 0.25
+"""Where compilers take more, what is called often is still getting faster."""
+
 LEAST_FETCHES_SHARE = 0.5
 BUSY_SHARE = 0.6
 """Where fetches take so much of the cores, they are all that the broker and the subscriber tasks were busy with."""
@@ -52,8 +57,7 @@ class FetchReading:
     """What has been used, and for how many fetches of all clients, up to one moment."""
 
     at_s: float
-    broker_cpu_s: float
-    """Without its compilers'."""
+    broker: BrokerCpu
     clients_cpu_s: float
     """Of all subscriber tasks."""
     fetches: int
@@ -74,7 +78,7 @@ class Warmth:
             before = self._readings[-1]
             if now.fetches <= before.fetches:
                 return
-            self.costs_us.append(1e6 * (now.broker_cpu_s - before.broker_cpu_s) / (now.fetches - before.fetches))
+            self.costs_us.append(1e6 * (now.broker.work_s - before.broker.work_s) / (now.fetches - before.fetches))
         self._readings.append(now)
 
     def fetch_cost_us(self, least_fetches_per_s: float, busy_cores: float) -> float | None:
@@ -87,15 +91,22 @@ class Warmth:
             return None
         before, now = self._readings[-1 - WINDOW], self._readings[-1]
         fetches, window_s = now.fetches - before.fetches, now.at_s - before.at_s
-        used_s = now.broker_cpu_s - before.broker_cpu_s + now.clients_cpu_s - before.clients_cpu_s
+        used_s = now.broker.work_s - before.broker.work_s + now.clients_cpu_s - before.clients_cpu_s
         if fetches < least_fetches_per_s * window_s and used_s < busy_cores * window_s:
             return None
         return 1e6 * used_s / fetches
 
     @property
     def settled(self) -> bool:
-        """Whether the cost has stopped falling."""
-        return has_settled(self.costs_us)
+        """Whether the cost has stopped falling, and will not fall any more."""
+        return has_settled(self.costs_us) and self._compiling_cores() <= COMPILING_CORES
+
+    def _compiling_cores(self) -> float:
+        """CPU time a second of the compilers, in the last intervals."""
+        if len(self._readings) <= WINDOW:
+            return 0.0
+        before, now = self._readings[-1 - WINDOW], self._readings[-1]
+        return (now.broker.compilers_s - before.broker.compilers_s) / (now.at_s - before.at_s)
 
     def __str__(self) -> str:
         """What came of it, as a sentence without its subject; empty where nothing was measured."""
@@ -103,7 +114,10 @@ class Warmth:
             return ""
         first, last = (sum(part) / WINDOW for part in (self.costs_us[:WINDOW], self.costs_us[-WINDOW:]))
         text = f"a fetch cost the broker {first:,.0f} us of CPU at first and {last:,.0f} us in the end"
-        return text if self.settled else f"{text}, and that was still falling"
+        if self.settled:
+            return text
+        compiling = f"its compilers still took {self._compiling_cores():.1f} of a core"
+        return f"{text}, and {compiling if has_settled(self.costs_us) else 'that was still falling'}"
 
 
 def has_settled(costs: Sequence[float]) -> bool:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hydra.accounting.stats import HostCpu, HostTraffic, LinkTraffic, MachineSample, ProcessUsage
 from hydra.files.kept_open import KeptOpen
@@ -28,6 +29,9 @@ from hydra.run.cgroups import (
 )
 from hydra.run.protocols import ProcessReading
 from hydra.signals.messages import ClockReading
+
+if TYPE_CHECKING:
+    from hydra.accounting.broker_inside import BrokerCpu
 
 COUNTERS = Path("/proc/net/dev")
 """Linux: a line for each interface, in which the bytes received stand first and the bytes sent ninth."""
@@ -149,9 +153,9 @@ class LocalHost:
             throttled_s=used.throttled_s,
         )
 
-    def broker_work_cpu_s(self) -> float | None:
-        """CPU time of the brokers that Hydra started without their JVMs' compilers'; None where none is there."""
-        from hydra.accounting.broker_inside import COMPILER_THREADS
+    def broker_cpu(self) -> BrokerCpu | None:
+        """CPU time of the brokers that Hydra started; None where none is there."""
+        from hydra.accounting.broker_inside import COMPILER_THREADS, BrokerCpu
 
         broker_cpu_s, _rss_bytes = self._read_brokers()
         if broker_cpu_s is None:
@@ -162,7 +166,8 @@ class LocalHost:
                     if re.match(COMPILER_THREADS, self._read(f"{task}/comm") or ""):
                         times = (self._read(f"{task}/schedstat") or "").split()
                         self._compilers_cpu_s[str(task)] = int(times[0]) / 1e9 if times else 0.0
-        return broker_cpu_s - sum(self._compilers_cpu_s.values())
+        compilers_s = sum(self._compilers_cpu_s.values())
+        return BrokerCpu(broker_cpu_s - compilers_s, compilers_s)
 
     def _read_brokers(self) -> tuple[float | None, int | None]:
         """(CPU seconds, resident bytes) of all brokers together; None where none of them is there."""

@@ -31,6 +31,7 @@ POINTS: dict[str, tuple[str, ...]] = {
     "500x1000-linger500": ("--total_sub_apps=1", *SCALE),
     "5000x2000": ("--total_sub_apps=10", "--msg_rate=2000", *SCALE),
     "10000x1000": ("--total_sub_apps=20", *SCALE),
+    "10000x2000": ("--total_sub_apps=20", "--msg_rate=2000", *SCALE),
     "wire-50x1000": ("--total_sub_apps=5", "--pub_driver=wire"),
     "confluent-50x1000": ("--total_sub_apps=5", "--sub_driver=confluent", "--pub_driver=confluent"),
     "kafka-python-50x1000": ("--total_sub_apps=5", "--sub_driver=kafka-python", "--pub_driver=kafka-python"),

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from hydra.accounting.account import account
+from hydra.accounting.broker_inside import BrokerInside, BrokerProcess, ThreadUse
 from hydra.accounting.evidence import Audit, AuditedPartition, Evidence, OffsetRange
 from hydra.accounting.intervals import IntervalSet
 from hydra.accounting.latency import LatencyCounts, LatencyHistogram
@@ -452,6 +453,20 @@ def test_batches_that_the_topic_made_smaller_are_told():
     told = "batches were cut to 1,000 bytes, since the topic takes no larger ones: batch.size is 1,400"
     assert account(order, known).notes == ()
     assert account(cut, known).notes == (told,)
+
+
+@pytest.mark.parametrize(("cpus", "told"), [(0.19, False), (0.2, True), (0.9, True)])
+def test_a_broker_that_was_not_warm_is_told(cpus, told):
+    order, known = evidence([client("a", {0: range(10)})])
+    compiler = ThreadUse("compiler", threads=2, cpus=cpus, busy_ratio=0.5, busiest_ratio=0.5, busiest_cpu_ratio=0.5)
+    process = BrokerProcess("broker 1", 10.0, 40, 2.0, 1.2, 0.0, threads=(compiler,))
+    note = (
+        f"broker 1 was still compiling its code while records were sent ({cpus:.1f} of a core): on a broker that is"
+        " warm latencies are lower (see --warmup and --keep_running)"
+    )
+    assert account(order, dataclasses.replace(known, inside=BrokerInside((process,)))).notes == (
+        (note,) if told else ()
+    )
 
 
 NOT_IN_THE_LOG, IN_THE_LOG, UNKNOWN = (

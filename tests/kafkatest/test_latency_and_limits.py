@@ -126,7 +126,7 @@ def test_a_broken_threshold_fails_the_run_and_a_missing_audit_is_told(hydra, pla
     assert code == 1, command.text
     assert result["reasons"][0].startswith("e2e_p50<0.001ms is broken: it was ")
     assert result["bottleneck"]["limit"] == "broker"
-    assert result["notes"] == ["the log was not audited: --audit=never"]
+    assert "the log was not audited: --audit=never" in result["notes"]
 
 
 class Quota:

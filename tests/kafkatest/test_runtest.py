@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from hydra.accounting.broker_inside import BrokerCpu
 from hydra.errors import BrokerError, InfrastructureError, InterruptedRunError, MarathonError, OutputError, UsageError
 from hydra.kafkatest import runtest, session
 from hydra.kafkatest.runtest import RunTestKAFKA
@@ -33,7 +34,8 @@ class FakeRun:
         self.stack.warmed_up.append(self.order)
         self.stack.until_warm = until_warm
         for fetches in range(6):
-            warmth.note(FetchReading(fetches / 8000, fetches * 100e-6, fetches * self.stack.client_cost_s, fetches))
+            clients_cpu_s = fetches * self.stack.client_cost_s
+            warmth.note(FetchReading(fetches / 8000, BrokerCpu(fetches * 100e-6), clients_cpu_s, fetches))
         return self._record({"warmup": 2.0})
 
     def _record(self, phases_s):

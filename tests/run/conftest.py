@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from hydra.accounting.broker_inside import BrokerCpu
 from hydra.accounting.evidence import Audit, AuditedPartition, OffsetRange
 from hydra.accounting.intervals import IntervalSet
 from hydra.accounting.latency import LatencyCounts
@@ -240,8 +241,9 @@ class FakeHost:
         broker_cpu_s = None if self.broker_cpu_s is None else self.broker_cpu_s(self._clock.now_s())
         return MachineSample(at_s, busy_cpu_s=0.1 * at_s, memory_available_bytes=1, broker_cpu_s=broker_cpu_s)
 
-    def broker_work_cpu_s(self):
-        return self.sample(0.0).broker_cpu_s
+    def broker_cpu(self):
+        work_s = self.sample(0.0).broker_cpu_s
+        return None if work_s is None else BrokerCpu(work_s)
 
 
 class ClockAhead:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from hydra.accounting.broker_inside import BrokerCpu
 from hydra.options.options import Options
 from hydra.options.order import make_order
 from hydra.run.warm_up import (
@@ -36,24 +37,46 @@ def test_a_cost_that_does_not_fall_by_a_tenth_has_settled(costs, settled):
     assert has_settled(costs) is settled
 
 
-def test_the_cost_is_of_the_fetches_between_two_looks():
+def noted(*looks):
+    """Of (CPU time of the broker, of its compilers, fetches) every half a second."""
     warmth = Warmth()
-    for broker_cpu_s, fetches in ((10.0, 0), (10.3, 1000), (10.4, 2000), (10.46, 3000), (10.52, 4000)):
-        warmth.note(FetchReading(0.0, broker_cpu_s, 0.0, fetches))
+    for number, (work_s, compilers_s, fetches) in enumerate(looks):
+        warmth.note(FetchReading(number / 2, BrokerCpu(work_s, compilers_s), 0.0, fetches))
+    return warmth
+
+
+FALLING = ((10.0, 0.0, 0), (10.3, 0.0, 1000), (10.4, 0.0, 2000), (10.46, 0.0, 3000), (10.52, 0.0, 4000))
+
+
+def test_the_cost_is_of_the_fetches_between_two_looks():
+    warmth = noted(*FALLING)
     assert warmth.costs_us == pytest.approx([300, 100, 60, 60])
     assert str(warmth) == (
         "a fetch cost the broker 200 us of CPU at first and 60 us in the end, and that was still falling"
     )
-    warmth.note(FetchReading(0.0, 10.58, 0.0, 5000))
-    warmth.note(FetchReading(0.0, 10.64, 0.0, 6000))
+    warmth = noted(*FALLING, (10.58, 0.0, 5000), (10.64, 0.0, 6000))
     assert str(warmth) == "a fetch cost the broker 200 us of CPU at first and 60 us in the end"
+
+
+@pytest.mark.parametrize(("compiling_cores", "settled"), [(0.0, True), (0.2, True), (0.3, False), (0.9, False)])
+def test_as_long_as_the_compilers_are_at_work_another_step_is_to_come(compiling_cores, settled):
+    """A cost that does not fall for a while: the code is as it was, and what comes next is in the compilers' queue."""
+    warmth = noted(*((0.2 * number, 0.5 * compiling_cores * number, 1000 * number) for number in range(6)))
+    assert (warmth.settled, has_settled(warmth.costs_us)) == (settled, True)
+    told = "" if settled else f", and its compilers still took {compiling_cores} of a core"
+    assert str(warmth) == f"a fetch cost the broker 200 us of CPU at first and 200 us in the end{told}"
+
+
+def test_compilers_that_have_been_at_work_are_forgotten():
+    busy = [(0.2 * number, 0.4 * number, 1000 * number) for number in range(4)]
+    quiet = [(0.2 * number, 1.2, 1000 * number) for number in range(4, 7)]
+    assert not noted(*busy, *quiet[:1]).settled
+    assert noted(*busy, *quiet).settled
 
 
 def test_where_nothing_was_fetched_there_is_no_cost():
     """An interval without a fetch goes on until there is one; its CPU time is not lost."""
-    warmth = Warmth()
-    for broker_cpu_s, fetches in ((1.0, 100), (1.1, 100), (1.2, 200)):
-        warmth.note(FetchReading(0.0, broker_cpu_s, 0.0, fetches))
+    warmth = noted((1.0, 0.0, 100), (1.1, 0.0, 100), (1.2, 0.0, 200))
     assert warmth.costs_us == pytest.approx([2000])
     assert str(warmth) == ""
 
@@ -65,7 +88,7 @@ def warmed(fetches_per_s, cost_us, *, intervals=6, clients_share=0.5):
         at_s = number / 2
         used_s = cost_us / 1e6 * fetches_per_s * at_s
         fetches = int(fetches_per_s * at_s)
-        warmth.note(FetchReading(at_s, used_s * (1 - clients_share), used_s * clients_share, fetches))
+        warmth.note(FetchReading(at_s, BrokerCpu(used_s * (1 - clients_share)), used_s * clients_share, fetches))
     return warmth
 
 

@@ -175,14 +175,17 @@ def test_what_a_jvms_compilers_use_is_no_work_of_the_broker():
         try:
             host = LocalHost(lambda: [broker.pid])
             assert broker.stdout.readline() == b"compiled\n"
-            work_s, used_s = host.broker_work_cpu_s(), host.sample(0.0).broker_cpu_s
-            assert used_s - work_s == pytest.approx(0.5, abs=0.1)
+            before, used_s = host.broker_cpu(), host.sample(0.0).broker_cpu_s
+            assert used_s - before.work_s == pytest.approx(0.5, abs=0.1)
+            assert before.compilers_s == pytest.approx(0.5, abs=0.1)
             broker.stdin.close()
             assert broker.stdout.readline() == b"ended\n"
-            assert host.broker_work_cpu_s() - work_s < 0.3  # what it used before it ended is not forgotten
+            after = host.broker_cpu()
+            assert after.work_s - before.work_s < 0.3
+            assert after.compilers_s >= before.compilers_s  # what it used before it ended is not forgotten
         finally:
             broker.kill()
-    assert LocalHost(tuple).broker_work_cpu_s() is None
+    assert LocalHost(tuple).broker_cpu() is None
 
 
 def test_a_broker_that_is_started_again_is_found():
