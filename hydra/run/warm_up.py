@@ -33,6 +33,7 @@ SETTLED_RATIO = 0.9
 COMPILING_CORES = 0.25
 """Where compilers take more, what is called often is still getting faster."""
 
+LEAST_LEFT_SHARE = 0.5
 LEAST_FETCHES_SHARE = 0.5
 BUSY_SHARE = 0.6
 """Where fetches take so much of the cores, they are all that the broker and the subscriber tasks were busy with."""
@@ -99,9 +100,10 @@ class Warmth:
     @property
     def settled(self) -> bool:
         """Whether the cost has stopped falling, and will not fall any more."""
-        return has_settled(self.costs_us) and self._compiling_cores() <= COMPILING_CORES
+        return has_settled(self.costs_us) and self.compiling_cores <= COMPILING_CORES
 
-    def _compiling_cores(self) -> float:
+    @property
+    def compiling_cores(self) -> float:
         """CPU time a second of the compilers, in the last intervals."""
         if len(self._readings) <= WINDOW:
             return 0.0
@@ -116,7 +118,7 @@ class Warmth:
         text = f"a fetch cost the broker {first:,.0f} us of CPU at first and {last:,.0f} us in the end"
         if self.settled:
             return text
-        compiling = f"its compilers still took {self._compiling_cores():.1f} of a core"
+        compiling = f"its compilers still took {self.compiling_cores:.1f} of a core"
         return f"{text}, and {compiling if has_settled(self.costs_us) else 'that was still falling'}"
 
 
@@ -140,4 +142,8 @@ def measured_speed(order: RunOrder, warmth: Warmth, cores: float) -> float | Non
         return None
     least_fetches_per_s = LEAST_FETCHES_SHARE * 1000 * len(order.clients) / order.pace_ms
     cost_us = warmth.fetch_cost_us(least_fetches_per_s, BUSY_SHARE * cores)
-    return None if cost_us is None else machine_speed(order.options, cost_us)
+    if cost_us is None:
+        return None
+    # What the compilers still take, they take from the runs to come, too.
+    left_cores = max(LEAST_LEFT_SHARE * cores, cores - warmth.compiling_cores)
+    return machine_speed(order.options, cost_us * cores / left_cores)

@@ -134,3 +134,17 @@ def test_the_speed_of_a_machine_follows_from_what_a_fetch_costs_there(options, f
 )
 def test_a_load_of_many_bytes_goes_on_for_less_time(bytes_per_s, max_s):
     assert until_warm(bytes_per_s) == WarmUpPlan(max_s, until_warm=True)
+
+
+def test_what_compilers_still_take_is_not_there_for_fetches():
+    order = make_order(
+        "run-1", Options(), bootstrap_servers="h:1", task_ids=[f"t{n}" for n in range(100)], cores=2,
+        machine_speed=WARM_UP_SPEED,
+    )  # fmt: skip
+
+    def speed(compiling_cores):
+        work_s, fetches = 270e-6 * 1000, 1000  # of half a second, at 2,000 a second
+        looks = [(work_s * n, 0.5 * compiling_cores * n, fetches * n) for n in range(6)]
+        return measured_speed(order, noted(*looks), 2.0)
+
+    assert [speed(cores) for cores in (0.0, 0.4, 5.0)] == [1.0, 0.5, 0.5]
