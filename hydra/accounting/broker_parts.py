@@ -49,8 +49,8 @@ def broker_part(inside: BrokerInside) -> Part | None:
     for process in inside.processes:
         if found := next(_of_process(process), None):
             name, told = found
-            own = process.name if several else "it"
-            return Part(f"{process.name}, {name}" if several else name, tuple(f"{own}: {text}" for text in told))
+            full_name = f"{process.name}, {name}" if several else name
+            return Part(full_name, tuple(f"{process.name}: {text}" for text in told))
     for export in inside.exports:
         if found := _of_export(export):
             name, told = found

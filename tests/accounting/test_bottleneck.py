@@ -469,7 +469,9 @@ def test_a_part_is_named_only_where_the_broker_is_the_limit():
     assert (found.limit, found.part, found.name) == (
         "broker", "its request handlers", "broker: its request handlers",
     )  # fmt: skip
-    assert "it: its only one of the request handlers was busy for 95 % of the time (90 % on a CPU)" in found.evidence
+    assert (
+        "broker 1: its only one of the request handlers was busy for 95 % of the time (90 % on a CPU)" in found.evidence
+    )
     stood_still = subscriber(times=(0.0, 1.0, 9.0))
     found = limit_of_late(inside=FULL_BROKER, subscribers=(stood_still,))
     assert (found.limit, found.part, found.name) == ("harness", "", "harness")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import time
 
 import psutil
 import pytest
 
 from hydra.broker.admin import KafkaTopicAdmin
 from hydra.kafkatest.leftovers import run_id_in
-from tests.commands import suspend, wait_until
+from tests.commands import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.release, pytest.mark.timeout(300)]
 
@@ -19,9 +18,6 @@ LOAD = (
     "--output=result.json",
 )  # fmt: skip
 SMALL = ("--brokers=3", "--broker_heap_mb=256")
-STOPPED_AFTER_THE_LAST_ACK_S = 2.0
-"""Less than a follower may be behind, or silent, until it is no replica in sync any more."""
-
 FENCED_AFTER_MS = 5000
 """At least so long nobody leads a dead broker's partitions: Kafka notices after 9 s without one of its heartbeats."""
 
@@ -84,34 +80,5 @@ def test_too_few_replicas_in_sync_are_named_before_the_first_record(hydra, place
             hydra("kafka", *LOAD, f"--bootstrap_servers={servers}", *enough).end_well()
             assert place.record()["result"]["totals"]["records_acked"] == 300
             assert not [name for name in admin.topics() if run_id_in(name)]
-    finally:
-        assert hydra("local", "down").end() == 0
-
-
-def test_acked_records_that_a_follower_does_not_have_yet_are_waited_for(hydra, place):
-    """With acks=1 they are in the leader's log alone. Nobody may read them, and the log's end is told without them."""
-    try:
-        up = hydra("local", "up", *SMALL)
-        assert up.end(150) == 0, up.errors
-        servers = next(line.split()[1] for line in up.output if line.strip().startswith("Kafka "))
-        once = ("--acks=1", "--partitions=1", "--replication_factor=3", "--test_duration=3")
-        command = hydra("kafka", *LOAD, *once, f"--bootstrap_servers={servers}")
-        command.wait_for(r"delivered [1-9]", 90)
-        with contextlib.closing(KafkaTopicAdmin(servers)) as admin:
-            (topic,) = (name for name in admin.topics() if run_id_in(name))
-            (leader,) = admin.find_topic(topic)
-        follower = next(process for process in place.processes() if is_broker(process, 2 if leader.node_id == 1 else 1))
-        suspend(follower)
-        try:
-            command.wait_for(r"acked 450", 30)
-            time.sleep(STOPPED_AFTER_THE_LAST_ACK_S)
-        finally:
-            follower.resume()
-        command.end(90)
-        result = place.record()["result"]
-        totals = result["totals"]
-        assert result["latency"]["e2e"]["max_ms"] > 1000 * STOPPED_AFTER_THE_LAST_ACK_S, "nobody could read them before"
-        assert (totals["records_acked"], totals["records_appended"], totals["records_delivered"]) == (450, 450, 1350)
-        assert (totals["records_lost"], result["verdict"]) == (0, "pass"), result["reasons"]
     finally:
         assert hydra("local", "down").end() == 0
