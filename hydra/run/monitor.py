@@ -200,7 +200,8 @@ class Monitor:
         if broker is not None:
             clients_cpu_s = sum(status.cpu_s for status in statuses)
             fetches = sum(status.fetches for status in statuses)
-            warmth.note(FetchReading(now_s, broker, clients_cpu_s, fetches))
+            busy_cpu_s = self._context.host.sample(now_s).busy_cpu_s
+            warmth.note(FetchReading(now_s, broker, clients_cpu_s, fetches, busy_cpu_s))
 
     def watch_draining(self) -> list[SubscriberStatus]:
         """One look while the clients read on to the log's end; shows what it sees."""

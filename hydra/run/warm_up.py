@@ -36,7 +36,7 @@ COMPILING_CORES = 0.25
 LEAST_LEFT_SHARE = 0.5
 LEAST_FETCHES_SHARE = 0.5
 BUSY_SHARE = 0.6
-"""Where fetches take so much of the cores, they are all that the broker and the subscriber tasks were busy with."""
+"""Where so much of the cores is busy, there are few fetches because there was no room for more."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,8 @@ class FetchReading:
     clients_cpu_s: float
     """Of all subscriber tasks."""
     fetches: int
+    busy_cpu_s: float
+    """Of all that this machine does, within what Hydra may use."""
 
 
 class Warmth:
@@ -86,14 +88,15 @@ class Warmth:
         """CPU time of a fetch in the end, of the broker and the subscriber tasks together.
 
         Where the broker was not warm by then, it is more than it will be. None where there were fewer fetches than that
-        although fewer cores were busy: what else the broker did then is not what a fetch costs.
+        although fewer cores were busy, with whatever: what else the broker did then is not what a fetch costs.
         """
         if len(self._readings) <= WINDOW:
             return None
         before, now = self._readings[-1 - WINDOW], self._readings[-1]
         fetches, window_s = now.fetches - before.fetches, now.at_s - before.at_s
         used_s = now.broker.work_s - before.broker.work_s + now.clients_cpu_s - before.clients_cpu_s
-        if fetches < least_fetches_per_s * window_s and used_s < busy_cores * window_s:
+        busy_s = now.busy_cpu_s - before.busy_cpu_s - (now.broker.compilers_s - before.broker.compilers_s)
+        if fetches < least_fetches_per_s * window_s and busy_s < busy_cores * window_s:
             return None
         return 1e6 * used_s / fetches
 

@@ -35,7 +35,7 @@ class FakeRun:
         self.stack.until_warm = until_warm
         for fetches in range(6):
             clients_cpu_s = fetches * self.stack.client_cost_s
-            warmth.note(FetchReading(fetches / 8000, BrokerCpu(fetches * 100e-6), clients_cpu_s, fetches))
+            warmth.note(FetchReading(fetches / 8000, BrokerCpu(fetches * 100e-6), clients_cpu_s, fetches, 0.0))
         return self._record({"warmup": 2.0})
 
     def _record(self, phases_s):

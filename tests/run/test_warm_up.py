@@ -41,7 +41,7 @@ def noted(*looks):
     """Of (CPU time of the broker, of its compilers, fetches) every half a second."""
     warmth = Warmth()
     for number, (work_s, compilers_s, fetches) in enumerate(looks):
-        warmth.note(FetchReading(number / 2, BrokerCpu(work_s, compilers_s), 0.0, fetches))
+        warmth.note(FetchReading(number / 2, BrokerCpu(work_s, compilers_s), 0.0, fetches, work_s + compilers_s))
     return warmth
 
 
@@ -81,14 +81,15 @@ def test_where_nothing_was_fetched_there_is_no_cost():
     assert str(warmth) == ""
 
 
-def warmed(fetches_per_s, cost_us, *, intervals=6, clients_share=0.5):
+def warmed(fetches_per_s, cost_us, *, intervals=6, clients_share=0.5, others_cores=0.0):
     """A warm-up whose fetches cost this from the first on, broker and clients together."""
     warmth = Warmth()
     for number in range(intervals):
         at_s = number / 2
         used_s = cost_us / 1e6 * fetches_per_s * at_s
         fetches = int(fetches_per_s * at_s)
-        warmth.note(FetchReading(at_s, BrokerCpu(used_s * (1 - clients_share)), used_s * clients_share, fetches))
+        broker, busy_s = BrokerCpu(used_s * (1 - clients_share)), used_s + others_cores * at_s
+        warmth.note(FetchReading(at_s, broker, used_s * clients_share, fetches, busy_s))
     return warmth
 
 
@@ -97,6 +98,8 @@ def test_what_a_fetch_costs_is_the_brokers_time_and_the_clients():
     assert warmth.fetch_cost_us(4000, 2.0) == pytest.approx(137.5)
     assert warmth.fetch_cost_us(8001, 1.2) is None
     assert warmth.fetch_cost_us(8001, 1.0) == pytest.approx(137.5)  # no more of them, since the cores were busy
+    busy = warmed(2000, 137.5, others_cores=1.0)
+    assert busy.fetch_cost_us(8001, 1.2) == pytest.approx(137.5)  # no more of them, since others had the cores
     assert warmed(8000, 137.5, intervals=3).fetch_cost_us(4000, 2.0) == pytest.approx(137.5)  # warm or not
     assert warmed(8000, 137.5, intervals=2).fetch_cost_us(4000, 2.0) is None
 
