@@ -270,8 +270,8 @@ def _read_from_followers(rack: str, evidence: Evidence) -> str:
 def _still_compiling(evidence: Evidence) -> list[str]:
     """Of each broker that was not warm: what is compiled meanwhile is slower than it will be, and takes CPUs itself."""
     return [
-        f"{process.name} was still compiling its code while records were sent ({use.cpus:.1f} of a core): on a broker"
-        " that is warm latencies are lower (see --warmup and --keep_running)"
+        f"{process.name} was not warm: it still compiled its code while records were sent ({use.cpus:.1f} of a core;"
+        " see --warmup, --keep_running)"
         for process in evidence.inside.processes
         for use in process.threads
         if use.kind == "compiler" and use.cpus >= COMPILING_SHARE * process.cpus_allowed

@@ -461,8 +461,8 @@ def test_a_broker_that_was_not_warm_is_told(cpus, told):
     compiler = ThreadUse("compiler", threads=2, cpus=cpus, busy_ratio=0.5, busiest_ratio=0.5, busiest_cpu_ratio=0.5)
     process = BrokerProcess("broker 1", 10.0, 40, 2.0, 1.2, 0.0, threads=(compiler,))
     note = (
-        f"broker 1 was still compiling its code while records were sent ({cpus:.1f} of a core): on a broker that is"
-        " warm latencies are lower (see --warmup and --keep_running)"
+        f"broker 1 was not warm: it still compiled its code while records were sent ({cpus:.1f} of a core;"
+        " see --warmup, --keep_running)"
     )
     assert account(order, dataclasses.replace(known, inside=BrokerInside((process,)))).notes == (
         (note,) if told else ()
