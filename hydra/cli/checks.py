@@ -20,6 +20,7 @@ ERROR = "ERROR  "
 
 SMALL = {
     "total_sub_apps": 2, "clients_per_app": 2, "test_duration": 3.0, "msg_rate": 200.0, "app_prefix": "hydra-smoke",
+    "output": None,  # what hydra.ini names is the place of real results
 }  # fmt: skip
 """The options of a smoke test, where no flag says otherwise."""
 

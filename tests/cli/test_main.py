@@ -245,3 +245,12 @@ def test_ctrl_c_before_anything_began_is_no_traceback(prefix, code):
         [sys.executable, "-c", prefix + CTRL_C_AT_IMPORT], capture_output=True, text=True, timeout=60, check=False
     )
     assert (ended.returncode, ended.stderr) == (code, "")
+
+
+@pytest.mark.parametrize(("flags", "output"), [((), None), (("--output=smoke.json",), "smoke.json")])
+def test_a_smoke_test_writes_over_no_result_that_hydra_ini_names(call, stand_in, tmp_path, flags, output):
+    (tmp_path / "hydra.ini").write_text("[hydra]\noutput = real.json\n", encoding="utf-8")
+    stand_in.error = errors.BrokerError("gone")
+    code, out, _err = call("smoke", *flags)
+    assert (code, stand_in.options.output) == (errors.BrokerError.exit_code, output)
+    assert "Hydra does NOT work here" in out
