@@ -273,7 +273,7 @@ def one_request_handler(stage: Stage) -> Command:
 @planted(brokers=True, part="its garbage collector")
 def small_heap(stage: Stage) -> Command:
     """Large batches in a heap that hardly holds what the broker keeps for good: all of it is collected each time."""
-    flags = "-XX:+UseSerialGC -Xmn1m -Xmx36m -XX:TieredStopAtLevel=1"  # behind Hydra's own, so that it wins
+    flags = "-XX:+UseSerialGC -Xmn1m -Xmx40m -XX:TieredStopAtLevel=1"  # behind Hydra's own, so that it wins
     stage.place.environment[JVM_FLAGS_VARIABLE] = flags
     return stage.hydra("kafka", *LARGE, "--broker_heap_mb=64", "--batch_size=900000", "--msg_rate=30000")
 
