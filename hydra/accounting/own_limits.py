@@ -151,7 +151,7 @@ def waiting_signs(order: RunOrder, totals: Totals, thresholds: Sequence[Threshol
     for item in thresholds:
         if not item.broken or item.unit != "ms" or "<" not in item.threshold:
             continue
-        name, longest_ms = _longest({name: ms for name, ms in waits.items() if name in _waits_of(item.metric)})
+        name, longest_ms = _longest(_waits_of(item.metric, waits))
         # Records come evenly, and each waits for the rest of the time: so is the part of it that a percentile, or the
         # mean, waits.
         least_ms = longest_ms * _QUANTILES.get(item.metric.rpartition("_")[2], 0.0)
@@ -174,12 +174,10 @@ def _longest(waits: Mapping[str, float]) -> tuple[str, float]:
     return max(waits.items(), key=lambda item: item[1], default=("", 0.0))
 
 
-def _waits_of(metric: str) -> Sequence[str]:
-    """Which waits are part of a latency, by the name of its metric."""
-    for prefix, waits in _WAITS.items():
-        if metric.startswith(prefix):
-            return waits
-    return ("--linger_ms", "the fetch pace", "--fetch_min_bytes")
+def _waits_of(metric: str, waits: Mapping[str, float]) -> Mapping[str, float]:
+    """Those that are part of a latency, by the name of its metric."""
+    names = next((names for prefix, names in _WAITS.items() if metric.startswith(prefix)), waits)
+    return {name: waits[name] for name in names}
 
 
 def _share(order: RunOrder) -> float:

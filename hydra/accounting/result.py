@@ -278,6 +278,21 @@ def _still_compiling(evidence: Evidence) -> list[str]:
     ]
 
 
+def _hidden_send_time(order: RunOrder) -> str:
+    """Why the service latency is not known; empty where it is."""
+    if order.topic_facts.timestamp_type == NO_TIMESTAMPS:
+        return (
+            "this Kafka keeps no timestamps with its records: their actual send time is not known, and the service"
+            " latency was not measured"
+        )
+    if order.topic_facts.hides_send_time:
+        return (
+            "the topic has its records stamped by the broker (message.timestamp.type=LogAppendTime): their actual send"
+            " time is not known, nor the service latency"
+        )
+    return ""
+
+
 def _notes(order: RunOrder, evidence: Evidence, totals: Totals, latency: Latencies) -> list[str]:
     """What a reader should know beside the verdict."""
     notes = list(evidence.brokers_lost)
@@ -301,16 +316,8 @@ def _notes(order: RunOrder, evidence: Evidence, totals: Totals, latency: Latenci
             f"batches were cut to {order.batch_bytes:,} bytes, since the topic takes no larger ones: batch.size is"
             f" {order.options.batch_size_bytes:,}"
         )
-    if order.topic_facts.timestamp_type == NO_TIMESTAMPS:
-        notes.append(
-            "this Kafka keeps no timestamps with its records: their actual send time is not known, and the service"
-            " latency was not measured"
-        )
-    elif order.topic_facts.hides_send_time:
-        notes.append(
-            "the topic has its records stamped by the broker (message.timestamp.type=LogAppendTime): their actual send"
-            " time is not known, nor the service latency"
-        )
+    if hidden := _hidden_send_time(order):
+        notes.append(hidden)
     counts = (
         (totals.records_duplicated, "duplicate deliveries"),
         (totals.records_duplicated_in_log, "records stand in the log twice"),

@@ -137,8 +137,9 @@ def trend(history: Sequence[SavedRecord], *, tolerance_percent: float) -> list[S
                     gathered.setdefault((point, metric), []).append((started_at(saved), values))
     newest = max(map(started_at, history), default="")
     series = [_steady(point, metric, found, tolerance_percent) for (point, metric), found in gathered.items()]
-    level = level_of(sum(_could_change(each) for each in series))
-    changed = [_with_changes(each, level) if _could_change(each) else each for each in series]
+    could_change = [_could_change(each) for each in series]
+    level = level_of(sum(could_change))
+    changed = [_with_changes(each, level) if could else each for each, could in zip(series, could_change, strict=True)]
     return [dataclasses.replace(each, newest=each.times[-1] == newest) for each in changed]
 
 
