@@ -36,6 +36,8 @@ class BrokerCpu:
     work_s: float
     """Without their JVMs' compilers."""
     compilers_s: float = 0.0
+    compilers_waited_s: float = 0.0
+    """How long the compilers' threads were ready to run, and others had the CPUs."""
 
 
 @dataclass(frozen=True)

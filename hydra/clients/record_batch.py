@@ -155,8 +155,7 @@ class BatchCounter:
         interval_ms = timing.interval_ms if timing is not None else 0.0
         proven: list[Sent] = []
         fresh: list[Batch] = []
-        view, at = memoryview(buffer), start
-        known_end = known.end if known is not None else -1
+        view, at, known_end = memoryview(buffer), start, known.end if known is not None else -1
         while stop - at > MAGIC_AT:
             if position < known_end and known is not None:
                 cut = known.beginning(view[at:stop], position)

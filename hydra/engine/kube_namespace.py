@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Iterable, Mapping, Sequence
 
 from hydra.engine.kube_access import KubernetesAccess
@@ -68,7 +69,7 @@ class KubernetesNamespace:
         found = self._connection.request(
             "show its version", "GET", "/version", VersionResponse, deadline_s=self._until(CHECK_LIMIT_S)
         )
-        minor = "".join(char for char in found.minor if char.isdigit())
+        minor = "".join(char for char in found.minor if char in string.digits)
         if found.major == "1" and minor and int(minor) < OLDEST_MINOR:
             text = f"Kubernetes at {self._access.server} is {found.git_version}"
             raise KubernetesError(text, hint=f"it has to be 1.{OLDEST_MINOR} or newer")

@@ -6,12 +6,13 @@ machine. That falls in steps, with rests between them: as long as the compilers 
 Their own time is left out of what a fetch costs.
 
 They need a free core for it. A load that keeps all cores busy leaves them a quarter of one, and then they are at work
-for half a minute. So clients fetch at the pace of the slowest machine (``SPEEDS``) while the broker warms up.
+for half a minute. So clients fetch at the pace of the slowest machine (``SPEEDS``) while the broker warms up. Compilers
+that wait for a CPU are at work as well, or a machine that others keep busy would look warm.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hydra.accounting.broker_inside import BrokerCpu
@@ -30,8 +31,8 @@ WARM_UP_SPEED = SPEEDS[0]
 COST_EVERY_S = 0.5
 WINDOW = 2
 SETTLED_RATIO = 0.9
-COMPILING_CORES = 0.25
-"""Where compilers take more, what is called often is still getting faster."""
+COMPILING_RATIO = 0.25
+"""Where compilers are at work for more of the time, what is called often is still getting faster."""
 
 LEAST_LEFT_SHARE = 0.5
 LEAST_FETCHES_SHARE = 0.5
@@ -103,15 +104,23 @@ class Warmth:
     @property
     def settled(self) -> bool:
         """Whether the cost has stopped falling, and will not fall any more."""
-        return has_settled(self.costs_us) and self.compiling_cores <= COMPILING_CORES
+        return has_settled(self.costs_us) and self.compiling_ratio <= COMPILING_RATIO
 
     @property
     def compiling_cores(self) -> float:
         """CPU time a second of the compilers, in the last intervals."""
+        return self._compilers(lambda broker: broker.compilers_s)
+
+    @property
+    def compiling_ratio(self) -> float:
+        """For how much of the last intervals the compilers ran, or waited for a CPU. Two that always do have 2."""
+        return self._compilers(lambda broker: broker.compilers_s + broker.compilers_waited_s)
+
+    def _compilers(self, time_s: Callable[[BrokerCpu], float]) -> float:
         if len(self._readings) <= WINDOW:
             return 0.0
         before, now = self._readings[-1 - WINDOW], self._readings[-1]
-        return (now.broker.compilers_s - before.broker.compilers_s) / (now.at_s - before.at_s)
+        return (time_s(now.broker) - time_s(before.broker)) / (now.at_s - before.at_s)
 
     def __str__(self) -> str:
         """What came of it, as a sentence without its subject; empty where nothing was measured."""
@@ -121,7 +130,7 @@ class Warmth:
         text = f"a fetch cost the broker {first:,.0f} us of CPU at first and {last:,.0f} us in the end"
         if self.settled:
             return text
-        compiling = f"its compilers still took {self.compiling_cores:.1f} of a core"
+        compiling = f"its compilers were still at work for {100 * self.compiling_ratio:.0f} % of the time"
         return f"{text}, and {compiling if has_settled(self.costs_us) else 'that was still falling'}"
 
 

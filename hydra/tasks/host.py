@@ -125,8 +125,8 @@ class LocalHost:
         self._broker_pids = broker_pids
         self._broker_cpu_s: dict[int, float] = {}
         """What each broker has used, also one that has ended: their sum never falls."""
-        self._compilers_cpu_s: dict[str, float] = {}
-        """The same for each thread of a JVM's compilers, by its folder in /proc."""
+        self._compilers_s: dict[str, tuple[float, float]] = {}
+        """How long each thread of a JVM's compilers ran, and waited for a CPU, by its folder in /proc."""
         self._read = read
         self._meter = CpuMeter(read)
 
@@ -163,11 +163,12 @@ class LocalHost:
         for pid in self._broker_pids():
             with contextlib.suppress(OSError):
                 for task in Path(f"/proc/{pid}/task").iterdir():
-                    if re.match(COMPILER_THREADS, self._read(f"{task}/comm") or ""):
-                        times = (self._read(f"{task}/schedstat") or "").split()
-                        self._compilers_cpu_s[str(task)] = int(times[0]) / 1e9 if times else 0.0
-        compilers_s = sum(self._compilers_cpu_s.values())
-        return BrokerCpu(broker_cpu_s - compilers_s, compilers_s)
+                    if re.match(COMPILER_THREADS, self._read(f"{task}/comm") or "") and (
+                        times := (self._read(f"{task}/schedstat") or "").split()
+                    ):
+                        self._compilers_s[str(task)] = int(times[0]) / 1e9, int(times[1]) / 1e9
+        ran_s, waited_s = (sum(times) for times in zip((0.0, 0.0), *self._compilers_s.values(), strict=True))
+        return BrokerCpu(broker_cpu_s - ran_s, ran_s, waited_s)
 
     def _read_brokers(self) -> tuple[float | None, int | None]:
         """(CPU seconds, resident bytes) of all brokers together; None where none of them is there."""

@@ -63,8 +63,20 @@ def test_as_long_as_the_compilers_are_at_work_another_step_is_to_come(compiling_
     """A cost that does not fall for a while: the code is as it was, and what comes next is in the compilers' queue."""
     warmth = noted(*((0.2 * number, 0.5 * compiling_cores * number, 1000 * number) for number in range(6)))
     assert (warmth.settled, has_settled(warmth.costs_us)) == (settled, True)
-    told = "" if settled else f", and its compilers still took {compiling_cores} of a core"
+    told = "" if settled else f", and its compilers were still at work for {100 * compiling_cores:.0f} % of the time"
     assert str(warmth) == f"a fetch cost the broker 200 us of CPU at first and 200 us in the end{told}"
+
+
+@pytest.mark.parametrize(("waited_ratio", "settled"), [(0.1, True), (0.3, False)])
+def test_compilers_that_wait_for_a_cpu_are_at_work(waited_ratio, settled):
+    """Others may have the machine: then compilers get little done, and what is called often is not compiled yet."""
+    warmth = Warmth()
+    for number in range(6):
+        broker = BrokerCpu(0.2 * number, 0.05 * number, 0.5 * waited_ratio * number)
+        warmth.note(FetchReading(number / 2, broker, 0.0, 1000 * number, 1.0 * number))
+    assert (warmth.settled, has_settled(warmth.costs_us)) == (settled, True)
+    assert warmth.compiling_cores == pytest.approx(0.1)
+    assert warmth.compiling_ratio == pytest.approx(0.1 + waited_ratio)
 
 
 def test_compilers_that_have_been_at_work_are_forgotten():

@@ -188,6 +188,26 @@ def test_what_a_jvms_compilers_use_is_no_work_of_the_broker():
     assert LocalHost(tuple).broker_cpu() is None
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="CPUs are chosen by affinity")
+def test_compilers_that_others_keep_from_the_cpu_have_waited():
+    cpu = min(os.sched_getaffinity(0))
+    pinned = f"import os; os.sched_setaffinity(0, {{{cpu}}})\n"
+    with (
+        subprocess.Popen([sys.executable, "-c", f"{pinned}while True: pass"]) as other,
+        subprocess.Popen(
+            [sys.executable, "-c", pinned + COMPILER], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as broker,
+    ):
+        try:
+            assert broker.stdout.readline() == b"compiled\n"
+            used = LocalHost(lambda: [broker.pid]).broker_cpu()
+            assert used.compilers_s == pytest.approx(0.5, abs=0.1)
+            assert used.compilers_waited_s > 0.1
+        finally:
+            broker.kill()
+            other.kill()
+
+
 def test_a_broker_that_is_started_again_is_found():
     pids = iter([(), (os.getpid(),)])
     host = LocalHost(lambda: next(pids))
