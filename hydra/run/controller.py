@@ -107,7 +107,14 @@ class Run:
     def _send_load(self, warmth: Warmth, *, until_warm: bool) -> None:
         self._prepare()
         self._monitor.watch_warmth(warmth)
-        self._send(lambda: until_warm and warmth.settled)
+        clock, max_s = self._context.clock, self.order.options.test_duration
+
+        def enough() -> bool:
+            # A publisher that a cold broker holds up is still sending when its plan is over.
+            started_s = self._monitor.start_s or clock.now_s()
+            return clock.now_s() - started_s >= max_s or (until_warm and warmth.settled)
+
+        self._send(enough)
         # A broker that was too cold for the load would be seconds late with acks that nobody counts.
         self._stop_publisher(await_acks=False)
         if error := self._monitor.topic_error:

@@ -414,6 +414,8 @@ class FakePublisherTask(FakeTask):
         self.fail_with = ""
         self.fail_after_records = math.inf
         self.flush_s = 0.0
+        self.held_up_by = 1.0
+        """How much longer it takes than planned."""
         self.drop = set()
         """Sequences of partition 0 that are acked and are not in the log."""
         self._reset()
@@ -464,7 +466,7 @@ class FakePublisherTask(FakeTask):
 
     def _send(self, now_s):
         plan = self.order.send_plan
-        due = plan.due(now_s - self.started_s) - self.attempted
+        due = plan.due((now_s - self.started_s) / self.held_up_by) - self.attempted
         for partition, sequence, records in self.order.partitioner.runs(self.attempted, due):
             sequences = [k for k in range(sequence, sequence + records) if partition or k not in self.drop]
             self.broker.append(self.order.topic, partition, sequences)

@@ -94,6 +94,18 @@ def test_a_warm_up_is_bounded(rehearsal, broker_cpu_s):
     stage.assert_let_go()
 
 
+@pytest.mark.parametrize("until_warm", [False, True])
+def test_a_publisher_that_is_held_up_makes_no_warm_up_longer(rehearsal, until_warm):
+    stage = rehearsal(test_duration=8.0)
+    stage.publisher.held_up_by = 3.0
+    sent = []
+    stage.clock.at(8, lambda: sent.append(stage.publisher.attempted))
+    record = stage.run.warm_up(Warmth(), until_warm=until_warm)
+    assert 0 < sent[0] < 0.5 * stage.run.order.send_plan.records
+    assert 8 < record.phases_s["warmup"] < 12
+    stage.assert_let_go()
+
+
 def test_the_topic_is_the_runs_own_and_is_gone_afterwards(rehearsal):
     stage = rehearsal(partitions=3)
     stage.measure()
