@@ -197,6 +197,20 @@ def lose(regular, handler):
     handler.close_connection = True
 
 
+def drip_head(regular, handler):
+    """A play: an answer whose head comes by the drop, for some seconds."""
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+    with contextlib.suppress(OSError):
+        for _drop in range(100):
+            if handler.server.owner.ending.wait(0.05):
+                break
+            handler.wfile.write(b".")
+            handler.wfile.flush()
+        handler.wfile.write(b"\r\n\r\n")
+        regular()
+    handler.close_connection = True
+
+
 def drip(_regular, handler):
     """A play: an answer that comes by the drop."""
     handler.send_response(200)

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import http.client
+import io
+import socket
 import time
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import requests
+import requests.adapters
 import urllib3
 
 from hydra.endpoints import is_loopback
 
 RESPONSE_LIMIT_BYTES = 64 * 1024 * 1024
 CHUNK_BYTES = 64 * 1024
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+    from urllib3 import HTTPConnectionPool
 
 
 class GivenAuthorization(requests.auth.AuthBase):
@@ -37,6 +47,10 @@ class BoundedSession(requests.Session):
 
     def __init__(self, timeout_s: float, *, trust_env: bool) -> None:
         super().__init__()
+        self._deadline_s = 0.0
+        """Of the request that is under way (monotonic clock)."""
+        for scheme in ("http://", "https://"):
+            self.mount(scheme, _BoundedAdapter(lambda: self._deadline_s - time.monotonic()))
         self.trust_env = trust_env
         self.timeout_s = timeout_s
         self.proxy = ""
@@ -67,12 +81,12 @@ class BoundedSession(requests.Session):
     def request(self, *args: object, **kwargs: object) -> requests.Response:
         """Send a request and read the whole response. Redirects are not followed: our secrets are not for others."""
         self.failure, self.untrusted, self.timed_out, self.response = "", False, False, None
-        deadline_s = time.monotonic() + self.timeout_s
+        self._deadline_s = time.monotonic() + self.timeout_s
         bounded = {**kwargs, "stream": True, "timeout": self.timeout_s, "allow_redirects": False}
         try:
             response = super().request(*args, **bounded)  # type: ignore[arg-type]  # passed through
             with response:
-                _read_whole(response, deadline_s)
+                _read_whole(response, self._deadline_s)
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             self.failure, self.timed_out = _reason(error, self.timeout_s), _is_timeout(error)
             if self.proxy:
@@ -88,6 +102,54 @@ class BoundedSession(requests.Session):
             raise requests.exceptions.InvalidURL(str(error)) from error
         self.response = response
         return response
+
+
+class _BoundedAdapter(requests.adapters.HTTPAdapter):
+    """Its connections read no response for longer than there is time left.
+
+    The time-out of requests is for each wait, and a head that comes by the byte has one wait after the other.
+    """
+
+    def __init__(self, left_s: Callable[[], float]) -> None:
+        self._left_s = left_s
+        super().__init__()
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> HTTPConnectionPool:  # noqa: ANN401  # as requests has it
+        pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
+        kind = pool.ConnectionCls
+        if kind.response_class is http.client.HTTPResponse:
+            bounded = {"response_class": staticmethod(partial(_BoundedResponse, self._left_s))}
+            pool.ConnectionCls = type(kind.__name__, (kind,), bounded)
+        return pool  # type: ignore[no-any-return]
+
+
+class _BoundedResponse(http.client.HTTPResponse):
+    def __init__(self, left_s: Callable[[], float], sock: socket.socket, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        super().__init__(sock, *args, **kwargs)
+        self.fp = io.BufferedReader(_BoundedReader(self.fp.detach(), sock, left_s))
+
+
+class _BoundedReader(io.RawIOBase):
+    """What a socket receives, as long as there is time left."""
+
+    def __init__(self, received: io.RawIOBase, sock: socket.socket, left_s: Callable[[], float]) -> None:
+        self._received, self._socket, self._left_s = received, sock, left_s
+
+    def readable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._received.fileno()
+
+    def readinto(self, buffer: WriteableBuffer) -> int | None:
+        if (left_s := self._left_s()) <= 0:
+            raise TimeoutError
+        self._socket.settimeout(left_s)
+        return self._received.readinto(buffer)
+
+    def close(self) -> None:
+        self._received.close()
+        super().close()
 
 
 def _read_whole(response: requests.Response, deadline_s: float) -> None:

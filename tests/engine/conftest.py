@@ -13,7 +13,7 @@ import pytest
 from hydra.codec import encode
 from hydra.files.folders import OWNER, make_run_folder, new_run_folder
 from hydra.files.process_identity import this_process
-from tests.scripted_marathon import ScriptedMarathon, drip, hang, lose, refuse
+from tests.scripted_marathon import ScriptedMarathon, drip, drip_head, hang, lose, refuse
 
 
 class FakeClock:
@@ -74,4 +74,4 @@ def server(scripted):
 @pytest.fixture
 def plays():
     """What a server can be told to do in place of an answer."""
-    return SimpleNamespace(refuse=refuse, hang=hang, lose=lose, drip=drip)
+    return SimpleNamespace(refuse=refuse, hang=hang, lose=lose, drip=drip, drip_head=drip_head)

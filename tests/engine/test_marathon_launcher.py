@@ -257,8 +257,9 @@ def test_a_server_that_never_answers_is_given_up_in_time(launch, server, plays, 
     assert (planned.happened, clock.now_s()) == (asked + 1, gave_up_s), "no retries right after it was given up"
 
 
-def test_an_answer_by_the_drop_is_given_up_in_time(launch, server, plays):
-    planned = server.misbehave(plays.drip, times=100)
+@pytest.mark.parametrize("play", ["drip", "drip_head"])
+def test_an_answer_by_the_drop_is_given_up_in_time(launch, server, plays, play):
+    planned = server.misbehave(getattr(plays, play), times=100)
     launcher = launch(server, timeout_s=0.1)
     with pytest.raises(MarathonError, match="no response within"):
         launcher.facts()
