@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import stat
 from collections.abc import Iterable
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
 import aiohttp
@@ -15,6 +15,7 @@ from hydra.localmarathon.app_definition import FetchUri
 
 _TIMEOUT = aiohttp.ClientTimeout(total=600, sock_connect=10, sock_read=60)
 _CHUNK_BYTES = 256 * 1024
+_PIECE_BYTES = 4 * 1024 * 1024
 
 
 class FetchError(Exception):
@@ -55,11 +56,31 @@ async def _fetch(item: FetchUri, sandbox: Path) -> None:
         path = Path(unquote(split.path))
         if not path.is_absolute():
             raise ValueError("the path of a local file must be absolute")
-        await asyncio.to_thread(shutil.copyfile, path, target)
+        await _copy(path, target)
     else:
         raise ValueError(f"the local Marathon does not support {split.scheme}, only http, https and file")
     if item.executable:
         target.chmod(target.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
+
+
+async def _copy(path: Path, target: Path) -> None:
+    """Copy a regular file, in pieces: a thread that copies cannot be stopped, and the server waits for it at its end.
+
+    A device or a pipe may have no end, or never say anything.
+    """
+    with await asyncio.to_thread(_open_regular, path) as original, target.open("wb") as copy:
+        while await asyncio.to_thread(_copy_piece, original, copy):
+            pass
+
+
+def _open_regular(path: Path) -> BinaryIO:
+    if path.exists() and not path.is_file():
+        raise ValueError("it is not a regular file")
+    return path.open("rb")
+
+
+def _copy_piece(original: BinaryIO, copy: BinaryIO) -> int:
+    return copy.write(original.read(_PIECE_BYTES))
 
 
 async def _download(url: str, target: Path) -> None:

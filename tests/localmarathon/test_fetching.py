@@ -6,9 +6,12 @@ import threading
 
 import pytest
 
+from hydra.localmarathon import fetching
 from tests.marathon_fixtures import SLEEP
 
 pytestmark = pytest.mark.integration
+
+GIB = 1024**3
 
 
 @pytest.fixture
@@ -62,8 +65,12 @@ def test_uris_are_the_older_form_of_fetch(server, files):
 
 
 @pytest.mark.parametrize(
-    "uri", ["{url}/missing", "file:///missing", "missing", "ftp://a/b", "http://[a", "http://127.0.0.1:1/a"]
-)
+    "uri",
+    [
+        "{url}/missing", "file:///missing", "missing", "ftp://a/b", "http://[a", "http://127.0.0.1:1/a",
+        "file:///dev/null", "file:///dev",
+    ],
+)  # fmt: skip
 def test_a_fetch_that_fails_fails_the_task_and_says_why(server, files, poll, uri):
     uri = uri.format(url=files[0])
     server.create("/x", uris=[uri], cmd="touch was-run")
@@ -98,3 +105,25 @@ def test_a_task_is_killed_while_it_fetches(server):
             release.set()
             web.shutdown()
             thread.join()
+
+
+def test_a_task_is_killed_while_it_copies_a_large_file(server, tmp_path, monkeypatch):
+    """A file with a hole of a gigabyte, of which a copy would have all the zeros."""
+    pieces = []
+
+    def copied_piece(original, copy, copy_piece=fetching._copy_piece):
+        pieces.append(copy_piece(original, copy))
+        asked.set()
+        return pieces[-1]
+
+    asked = threading.Event()
+    monkeypatch.setattr(fetching, "_copy_piece", copied_piece)
+    large = tmp_path / "large"
+    with large.open("wb") as file:
+        file.truncate(GIB)
+    server.create("/x", fetch=[{"uri": f"file://{large}", "extract": False}], **SLEEP)
+    assert asked.wait(10)
+    server.call("DELETE", "/v2/apps/x")
+    server.wait_settled()
+    assert sum(pieces) < GIB
+    assert list(server.sandbox("").iterdir()) == []
