@@ -124,6 +124,11 @@ class AppDefinition:
         docker = container.get("docker") if isinstance(container, dict) else None
         return docker.get("image") if isinstance(docker, dict) else None
 
+    @property
+    def is_single(self) -> bool:
+        """Whether it may never have more than one task, not even while that is replaced."""
+        return self.labels.get("MARATHON_SINGLE_INSTANCE_APP") == "true"
+
     def same_config(self, other: AppDefinition) -> bool:
         """Whether at most the number of instances differs, so that running tasks need not be replaced."""
         return replace(self, instances=0, versions=Versions()) == replace(other, instances=0, versions=Versions())

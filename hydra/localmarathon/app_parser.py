@@ -301,7 +301,7 @@ def _check_combinations(app: JsonFields, definition: AppDefinition) -> None:
     has_cmd, has_args = definition.cmd is not None and len(definition.cmd) > 1, bool(definition.args)
     if (has_cmd and has_args) or not (has_cmd or has_args or "container" in definition.echoed):
         app.violate("", "AppDefinition must either contain one of 'cmd' or 'args', and/or a 'container'.")
-    if definition.labels.get("MARATHON_SINGLE_INSTANCE_APP") == "true" and definition.instances > 1:
+    if definition.is_single and definition.instances > 1:
         app.violate("", "Single instance app may only have one instance")
     if definition.docker_image is None and definition.echoed["networks"] != [{"mode": "host"}]:
         app.violate("networks", "the local Marathon supports only the network of the host: mode must be host")

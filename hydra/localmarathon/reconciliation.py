@@ -54,6 +54,8 @@ def kill_order(tasks: Iterable[Task], selection: KillSelection) -> list[Task]:
 
 def _capacity(app: AppDefinition) -> tuple[int, int]:
     """The least number of running tasks and the most tasks at all during a replacement."""
+    if app.is_single:  # whatever its strategy is: a cluster takes no other one than this of such an app
+        return 0, app.instances
     strategy = app.upgrade_strategy
     minimum = math.ceil(app.instances * strategy.minimum_health_capacity)
     maximum = math.floor(app.instances * (1 + strategy.maximum_over_capacity))

@@ -234,7 +234,7 @@ def test_an_app_cannot_be_a_group_as_well(server):
         assert "same identifier" in answer.json()["details"][0]["errors"][0]
 
 
-def test_a_single_instance_stays_single(server):
+def test_a_single_instance_stays_single(server, poll):
     single = {"labels": {"MARATHON_SINGLE_INSTANCE_APP": "true"}}
     (task,) = server.start_app("/x", **single, **SLEEP)
     for method, path, body in (
@@ -249,6 +249,15 @@ def test_a_single_instance_stays_single(server):
         assert (answer.status_code, answer.json()) == (422, refusal), (method, path)
     assert server.deployments() == []
     assert [one["id"] for one in server.tasks("/x")] == [task["id"]]
+    seen = []
+
+    def replaced():
+        seen.append([one["id"] for one in server.tasks("/x")])
+        return not server.deployments() and seen[-1] != [task["id"]]
+
+    assert server.call("POST", "/v2/apps/x/restart").status_code == 200
+    poll(replaced)
+    assert max(map(len, seen)) == 1
     # Without the label it may have as many as others.
     assert server.call("PUT", "/v2/apps/x", {"labels": {"a": "b"}, "instances": 2}).status_code == 200
     server.wait_settled()

@@ -76,6 +76,16 @@ def test_tasks_of_an_older_configuration_are_replaced_within_bounds(strategy, se
     assert (step.launch_count, [one.task_id for one in step.kill]) == (start, killed)
 
 
+@pytest.mark.parametrize("strategy", [UpgradeStrategy(1, 1), UpgradeStrategy(1, 0), UpgradeStrategy(0, 0)])
+def test_a_single_instance_is_never_replaced_by_one_beside_it(strategy):
+    app = replace(APP, instances=1, labels={"MARATHON_SINGLE_INSTANCE_APP": "true"}, upgrade_strategy=strategy)
+    old = task(1, config_version="v1")
+    assert next_step(app, [old]) == Step(0, (old,))
+    old.state = TaskState.KILLING
+    assert next_step(app, [old]) == Step(0, ())
+    assert next_step(app, []) == Step(1, ())
+
+
 @pytest.mark.parametrize("minimum", [0, 0.5, 1])
 @pytest.mark.parametrize("maximum", [0, 0.5, 1])
 @pytest.mark.parametrize("instances", [1, 2, 5])
