@@ -46,10 +46,8 @@ async def get_app(call: Call) -> web.Response:
 
 
 async def list_group_apps(call: Call) -> web.Response:
-    """``GET /v2/apps/{group}/*``."""
-    return json_response(
-        {"*": [_document(call, app, _embed(call)) for app in call.scheduler.apps_below(call.group_id)]}
-    )
+    """``GET /v2/apps/{group}/*``; ``GET /v2/apps/*`` of all groups."""
+    return json_response({"*": [_document(call, app, _SINGLE_EMBED) for app in call.group_apps]})
 
 
 async def put_app(call: Call) -> web.Response:
@@ -86,22 +84,14 @@ async def restart_app(call: Call) -> web.Response:
 
 async def get_group(call: Call) -> web.Response:
     """``GET /v2/groups``, ``GET /v2/groups/{id}``."""
-    documents = {app.definition.app_id: _document(call, app) for app in _group(call)}
+    documents = {app.definition.app_id: _document(call, app) for app in call.group_apps}
     return json_response(_group_document(call.group_id, documents, call.scheduler.deployments.version))
 
 
 async def delete_group(call: Call) -> web.Response:
     """``DELETE /v2/groups/{id}``: every app below it, in one deployment."""
-    app_ids = [app.definition.app_id for app in _group(call)]
+    app_ids = [app.definition.app_id for app in call.group_apps]
     return deployment_result(call.scheduler.delete(app_ids, force=call.flag("force")))
-
-
-def _group(call: Call) -> list[App]:
-    """The apps of the group in the path; a group exists while it contains an app."""
-    apps = call.scheduler.apps_below(call.group_id)
-    if not apps and call.group_id != "/":
-        raise RequestRefusedError(404, f"Group '{call.group_id}' does not exist")
-    return apps
 
 
 def _group_document(group_id: str, apps: Mapping[str, dict[str, object]], version: str) -> dict[str, object]:
@@ -133,7 +123,7 @@ ROUTES = (
     Route("GET", r"/v2/apps", list_apps),
     Route("POST", r"/v2/apps", create_app),
     Route("POST", r"/v2/apps/(?P<app_id>.+)/restart", restart_app),
-    Route("GET", r"/v2/apps/(?P<group_id>.+)/\*", list_group_apps),
+    Route("GET", r"/v2/apps/(?:(?P<group_id>.+)/)?\*", list_group_apps),
     Route("GET", r"/v2/apps/(?P<app_id>.+)", get_app),
     Route("PUT", r"/v2/apps/(?P<app_id>.+)", put_app),
     Route("PATCH", r"/v2/apps/(?P<app_id>.+)", patch_app),

@@ -64,6 +64,18 @@ class Call:
         """
         return self.scheduler.app(self.app_id)
 
+    @property
+    def group_apps(self) -> list[App]:
+        """The apps of the group in the path; a group exists while it contains an app.
+
+        Raises:
+            RequestRefusedError: 404.
+        """
+        apps = self.scheduler.apps_below(self.group_id)
+        if not apps and self.group_id != "/":
+            raise RequestRefusedError(404, f"Group '{self.group_id}' does not exist")
+        return apps
+
     def flag(self, name: str, *, default: bool = False) -> bool:
         """A boolean of the query, in any case: ``True`` means ``true``."""
         text = self.request.query.get(name)

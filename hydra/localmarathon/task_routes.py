@@ -19,7 +19,8 @@ _STATES_OF_STATUS = {"running": TaskState.RUNNING, "staging": TaskState.STAGING}
 
 async def list_tasks(call: Call) -> web.Response:
     """``GET /v2/tasks?status=``: of all apps that are not deleted."""
-    wanted = {_STATES_OF_STATUS.get(status) for status in call.texts("status")}
+    asked = (_STATES_OF_STATUS.get(status.lower()) for status in call.texts("status"))
+    wanted = {state for state in asked if state is not None}  # as in Marathon: other words are ignored
     tasks = [task for _app, task in _all_tasks(call) if not wanted or task.state in wanted]
     return json_response({"tasks": [task.document() for task in tasks]})
 
@@ -30,9 +31,8 @@ async def list_app_tasks(call: Call) -> web.Response:
 
 
 async def list_group_tasks(call: Call) -> web.Response:
-    """``GET /v2/apps/{group}/*/tasks``."""
-    apps = call.scheduler.apps_below(call.group_id)
-    return json_response({"tasks": [task.document() for app in apps for task in app.tasks.values()]})
+    """``GET /v2/apps/{group}/*/tasks``; ``GET /v2/apps/*/tasks`` of all groups."""
+    return json_response({"tasks": [task.document() for app in call.group_apps for task in app.tasks.values()]})
 
 
 async def kill_app_tasks(call: Call) -> web.Response:
@@ -92,7 +92,7 @@ def _kill(call: Call, found: Sequence[tuple[App, Task]], *, is_single: bool = Fa
 ROUTES = (
     Route("GET", r"/v2/tasks", list_tasks),
     Route("POST", r"/v2/tasks/delete", kill_tasks),
-    Route("GET", r"/v2/apps/(?P<group_id>.+)/\*/tasks", list_group_tasks),
+    Route("GET", r"/v2/apps/(?:(?P<group_id>.+)/)?\*/tasks", list_group_tasks),
     Route("GET", r"/v2/apps/(?P<app_id>.+)/tasks", list_app_tasks),
     Route("DELETE", r"/v2/apps/(?P<app_id>.+)/tasks", kill_app_tasks),
     Route("DELETE", r"/v2/apps/(?P<app_id>.+)/tasks/(?P<task_id>[^/]+)", kill_task),

@@ -314,6 +314,29 @@ def test_a_group_is_read_and_deleted_in_one_deployment(server):
     assert len(server.census()) == 1
 
 
+def test_the_apps_of_a_group_come_with_their_tasks(server):
+    for app_id in ("/g1/a", "/g2"):
+        server.start_app(app_id, **SLEEP)
+    for path, found in (
+        ("/v2/apps/g1/*", ["/g1/a"]),
+        ("/v2/apps/*", ["/g1/a", "/g2"]),
+        ("/v2/apps//*", ["/g1/a", "/g2"]),
+    ):
+        apps = server.get(path).json()["*"]
+        assert [app["id"] for app in apps] == found
+        assert apps == [server.app(app_id) for app_id in found]
+        tasks = server.get(f"{path}/tasks").json()["tasks"]
+        assert [task["appId"] for task in tasks] == found
+
+
+def test_a_group_without_apps_does_not_exist_but_the_root_does(server):
+    for path in ("/v2/groups/g1", "/v2/apps/g1/*", "/v2/apps/g1/*/tasks"):
+        answer = server.get(path)
+        assert (answer.status_code, answer.json()) == (404, {"message": "Group '/g1' does not exist"}), path
+    assert server.get("/v2/apps/*").json() == {"*": []}
+    assert server.get("/v2/apps/*/tasks").json() == {"tasks": []}
+
+
 def ids(server):
     return sorted(app["id"] for app in server.get("/v2/apps").json()["apps"])
 

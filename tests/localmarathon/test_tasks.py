@@ -227,6 +227,8 @@ def test_tasks_of_all_apps(server):
     assert len(tasks["/x"]["ports"]) == len(tasks["/x"]["servicePorts"]) == 2
     assert len(server.get("/v2/tasks?status=running").json()["tasks"]) == 2
     assert server.get("/v2/tasks?status[]=staging").json()["tasks"] == []
+    for query, found in (("status=killing", 2), ("status=RUNNING", 2), ("status=killing&status=staging", 0)):
+        assert len(server.get(f"/v2/tasks?{query}").json()["tasks"]) == found, query
 
 
 def test_a_task_is_staged_before_it_runs(start_marathon, poll):
