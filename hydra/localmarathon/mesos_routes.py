@@ -78,7 +78,7 @@ def _read(folder: Path, name: str, offset: int, length: int) -> dict[str, object
         with path.open("rb") as file:
             file.seek(offset)
             part = file.read(length)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RuntimeError):  # the last one is a link that leads to itself, up to Python 3.12
         return None
     # A character that is cut off at the end belongs to the next part; a byte that is no UTF-8 becomes a question mark.
     text = codecs.getincrementaldecoder("utf-8")("surrogateescape").decode(part)

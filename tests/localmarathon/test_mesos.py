@@ -43,10 +43,18 @@ def test_mesos_addresses_tell_of_agents_tasks_and_files(agents):
 
 def test_no_file_outside_of_the_sandboxes_is_read(server, tmp_path):
     (tmp_path / "secret").write_text("secret")
-    (task,) = server.start_app("/x", cmd=f"ln -s {tmp_path}/secret link; echo; exec sleep 1000")
+    (task,) = server.start_app("/x", cmd=f"ln -s {tmp_path}/secret link; ln -s loop loop; echo; exec sleep 1000")
     server.wait_text(task["id"])
     sandbox = server.sandbox(task["id"])
-    for path in ("/etc/passwd", f"{sandbox}/../../../secret", f"{sandbox}/link", str(sandbox), "", "\0"):
+    for path in (
+        "/etc/passwd",
+        f"{sandbox}/../../../secret",
+        f"{sandbox}/link",
+        f"{sandbox}/loop",
+        str(sandbox),
+        "",
+        "\0",
+    ):
         answer = server.get("/files/read", params={"path": path, "offset": 0})
         assert answer.status_code == 404, path
     assert server.get("/files/read?path=x&offset=y").status_code == 400
