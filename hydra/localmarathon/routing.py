@@ -21,6 +21,8 @@ from hydra.localmarathon.scheduler import Scheduler
 
 _LOG = logging.getLogger(__name__)
 MAX_BODY_BYTES = 4 * 1024 * 1024
+MAX_LEVELS = 100
+"""Of objects and arrays within each other: what is stored has to be written again, together with what is around it."""
 
 _compact_json = functools.partial(json.dumps, separators=(",", ":"))
 json_response = functools.partial(web.json_response, dumps=_compact_json)
@@ -96,9 +98,12 @@ class Call:
             reason = "No content to map due to end-of-input"
             raise RequestRefusedError(400, "Please specify data in JSON format", details=reason)
         try:
-            return json.loads(content, parse_constant=_refuse_constant)
+            value: object = json.loads(content, parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as error:
             raise RequestRefusedError(400, "Invalid JSON", details=str(error)) from None
+        if _is_too_deep(value):
+            raise RequestRefusedError(400, "Invalid JSON", details=f"nested more than {MAX_LEVELS} levels deep")
+        return value
 
 
 Handler = Callable[[Call], Awaitable[web.Response]]
@@ -190,6 +195,21 @@ async def _errors_as_json(
     except Exception as error:  # noqa: BLE001  # a bug of this server must not answer with a web page
         _LOG.exception("%s %s failed", request.method, request.path)
         return json_response({"message": f"{type(error).__name__}: {error}"}, status=500)
+
+
+def _is_too_deep(value: object) -> bool:
+    level = [value]
+    for _ in range(MAX_LEVELS):
+        level = [each for outer in level for each in _inner(outer)]
+        if not level:
+            return False
+    return True
+
+
+def _inner(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def _refuse_constant(name: str) -> None:

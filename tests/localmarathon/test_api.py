@@ -101,6 +101,17 @@ def test_what_is_not_json_is_told_so(server, body):
     assert server.get("/v2/apps").json() == {"apps": []}
 
 
+def test_what_is_nested_so_deeply_that_it_could_not_be_written_again_is_refused(server):
+    before = server.get("/v2/apps").json()
+    for levels in (101, *range(900, 1000)):
+        container = {"type": "DOCKER", "docker": {"image": "x", "parameters": []}}
+        document = json.dumps({"id": "/deep", "instances": 0, "container": container})
+        body = document.replace("[]", "[" * levels + "]" * levels)
+        answer = requests.post(f"{server.url}/v2/apps", data=body, headers=JSON, timeout=10)
+        assert (answer.status_code, answer.json()["message"]) == (400, "Invalid JSON"), levels
+        assert server.get("/v2/apps").json() == before
+
+
 @pytest.mark.parametrize("body", [b"", b" \n"])
 def test_a_body_is_asked_for_where_there_is_none(server, body):
     for method, path in (("POST", "/v2/apps"), ("PUT", "/v2/apps/x"), ("POST", "/v2/tasks/delete")):
