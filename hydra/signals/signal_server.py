@@ -63,7 +63,7 @@ class SignalServer:
             self._socket.bind(f"tcp://{_bind_address(host)}:{port}")
         except zmq.ZMQError as error:
             self._context.destroy(linger=0)
-            raise OSError(error.errno, f"{host}:{port}: {error}") from error
+            raise OSError(error.errno, f"{host}:{port} ({zmq.strerror(error.errno or 0)})") from error
         self._thread = threading.Thread(target=self._serve, name="signals", daemon=True)
 
     def start(self) -> None:

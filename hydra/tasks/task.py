@@ -144,7 +144,12 @@ def _run(kind: Callable[[TaskPlace], SignalledTask], driver: str, look: OrphanWa
     task = kind(place)
     address = signal_address(place.host)
     hold_files()
-    SignalServer(address, place.port, task.answer, controller=controller, own=own, look=look).start()
+    try:
+        server = SignalServer(address, place.port, task.answer, controller=controller, own=own, look=look)
+    except OSError as error:
+        hint = "see who listens there: the port is the one that this task was given"
+        raise InfrastructureError(f"this task cannot listen for signals on {error.strerror}", hint=hint) from error
+    server.start()
     task.loop()
 
 
