@@ -271,7 +271,11 @@ class KafkaSub:
         self._clean_up()
         driver = subscriber_driver(told.order, told.access, self._place.driver)
         run = SubscriberRun(told.order, driver, MonotonicClock(), process_reader(told.order))
-        run.open()
+        try:
+            run.open()
+        except BaseException:
+            run.close()  # some clients may be open already: members of groups, that nobody would ever end
+            raise
         self._current = run
         return success()
 

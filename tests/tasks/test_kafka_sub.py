@@ -4,9 +4,10 @@ import pytest
 
 from hydra.accounting import sample_latencies
 from hydra.accounting.stats import HostTraffic, ProcessUsage
+from hydra.errors import CapacityError
 from hydra.options.options import Options
 from hydra.options.order import ClientAssignment, PartitionStart, RunOrder
-from hydra.signals.messages import DrainTo, StartAt, request
+from hydra.signals.messages import DrainTo, StartAt, TaskOrder, request
 from hydra.tasks import kafka_sub
 from hydra.tasks.kafka_sub import KEPT_CLIENT_ARRIVALS, KEPT_TASK_ARRIVALS, MAX_NAMES, KafkaSub, SubscriberRun
 from hydra.tasks.task import TaskPlace
@@ -228,3 +229,17 @@ def test_what_was_used_before_the_plan_started_is_not_counted(make, clock, monke
         clock.sleep(0.1)
     assert read_at[-1] == pytest.approx(begin_s + 5, abs=0.2)
     assert len(read_at) == 3, "when the task began, when it was told to start, and when the plan did"
+
+
+def test_what_was_opened_is_closed_where_the_rest_cannot_be(make, monkeypatch):
+    run, driver, _ = make()
+
+    def fail():
+        raise CapacityError("the process may open 64 files")
+
+    driver.open = fail
+    monkeypatch.setattr(kafka_sub, "subscriber_driver", lambda *_arguments: driver)
+    task = KafkaSub(TaskPlace("sub-1", "127.0.0.1", 1))
+    with pytest.raises(CapacityError):
+        task._update_config(request("updateconfig", TaskOrder(run.order)))
+    assert (driver.closed, task._current) == (1, None)
