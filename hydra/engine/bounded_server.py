@@ -98,10 +98,11 @@ class BoundedServer(ThreadingHTTPServer):
         self._thread.start()
 
     def close(self) -> None:
-        """Stop serving and release the port; harmless the second time."""
+        """Stop serving, end all connections and release the port; harmless the second time."""
         if self._thread.is_alive():
             self.shutdown()
             self._thread.join(timeout=5)
+        self.end_all()  # nobody holds their deadlines any more
         self.server_close()
 
     def server_bind(self) -> None:

@@ -147,6 +147,17 @@ def test_who_sends_a_request_byte_by_byte_is_given_up_and_makes_room(serve, monk
         assert requests.get(server.url, timeout=10).status_code == 200
 
 
+def test_connections_end_with_the_server(serve):
+    server = serve()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as asking:
+        asking.sendall(b"GET /")
+        wait_until(lambda: server._held, 10, "the connection is there")
+        server.close()
+        with contextlib.suppress(ConnectionResetError):
+            assert asking.recv(1) == b""
+    wait_until(lambda: not server._held, 10, "its thread lets go of it")
+
+
 def test_who_does_not_take_the_response_is_given_up(serve, monkeypatch):
     monkeypatch.setattr(bounded_server, "REQUEST_TIMEOUT_S", 0.2)
     server = serve()
