@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
 _ADDRESS = "127.0.0.1"
 # Below the ephemeral port range: no outgoing connection of a load takes our port between two starts of the broker, or
-# between our choice and its bind.
-_PORTS = range(15000, 32000)
+# between our choice and its bind. And below the ports of a local Marathon's tasks (localmarathon/ports.py), which start
+# while the broker boots.
+_PORTS = range(15000, 21000)
 PORT_TRIES = 5
 _PORT_TAKEN = ("Address already in use", "java.net.BindException")
 _POLL_S = 0.02

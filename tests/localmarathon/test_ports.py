@@ -2,6 +2,7 @@ import socket
 
 import pytest
 
+from hydra.broker.embedded import free_ports as broker_ports
 from hydra.localmarathon.app_definition import AppDefinition, PortDefinition
 from hydra.localmarathon.ports import HostPorts, kept_service_ports, with_service_ports
 
@@ -88,3 +89,11 @@ def test_service_ports_are_unique_and_kept():
     assert [port.port for port in first.ports] == [10003, 10001, 10004]
     assert kept_service_ports(app(0, 10001, 0), first.ports) == first
     assert kept_service_ports(app(0), first.ports) == app(0)
+
+
+def test_no_broker_chooses_the_port_of_a_task_that_does_not_listen_yet(ports, monkeypatch):
+    """A local stack starts both at the same time; what chance may bring now and then is brought about here."""
+    host_ports = ports()
+    claimed = {host_ports.claim(app(0))[0] for _ in range(200)}
+    monkeypatch.setattr("random.sample", lambda numbers, _count: [*(set(numbers) & claimed), *numbers])
+    assert not claimed & set(broker_ports(2))
