@@ -67,10 +67,11 @@ def read_token(file: Path) -> str:
         UsageError: the file cannot be read, may be read by others, or has no token.
     """
     header = _read_secrets(file, "--token").get("authorization", "")
-    scheme, _, token = header.partition(" ")
-    if scheme.lower() != "bearer" or not token.strip().isascii() or not token.strip().isprintable():
+    scheme, _, rest = header.partition(" ")
+    token = rest.strip()
+    if scheme.lower() != "bearer" or not token or not token.isascii() or not token.isprintable():
         raise UsageError(f"--token={file} has no line 'Authorization: Bearer TOKEN'")
-    return token.strip()
+    return token
 
 
 def local_access(url: str, folder: Path) -> MarathonAccess:

@@ -135,7 +135,13 @@ def test_a_token_of_ones_own(tmp_path):
     file.write_text("# mine\nauthorization: Bearer  of-my-own\n")
     file.chmod(0o600)
     assert read_token(file) == "of-my-own"
-    for content, told in (("authorization = Basic x", "no line 'Authorization: Bearer TOKEN'"), ("", "is empty")):
+    no_token = "no line 'Authorization: Bearer TOKEN'"
+    for content, told in (
+        ("authorization = Basic x", no_token),
+        ("authorization = Bearer", no_token),
+        ("Authorization: bearer  ", no_token),
+        ("", "is empty"),
+    ):
         file.write_text(content)
         with pytest.raises(UsageError, match=told):
             read_token(file)
