@@ -9,6 +9,7 @@ import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -186,11 +187,14 @@ def start_jvm(command: Sequence[str], folder: Path, log: Path, env: Mapping[str,
 
 
 def end_jvm(process: subprocess.Popen[bytes]) -> None:
-    """Kill and reap it; harmless if it has ended. Its data are thrown away, so no clean shutdown is needed."""
+    """Kill and reap it; harmless if it has ended. Its data are thrown away, so no clean shutdown is needed.
+
+    With all of its session: a ``java`` may be a script, of which the JVM is a child.
+    """
     if process.poll() is None:
         # SIGKILL also ends a process that SIGSTOP has stopped.
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # the latter: macOS has it where it has ended
+            os.killpg(process.pid, signal.SIGKILL)
     # A process in uninterruptible sleep (a disk that does not answer) ends once the kernel lets it go.
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(timeout=_REAP_TIMEOUT_S)

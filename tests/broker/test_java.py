@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from hydra.broker import java as java_module
-from hydra.broker.java import Java, find_java
+from hydra.broker.java import Java, end_jvm, find_java, start_jvm
 from hydra.errors import JavaError
+from tests.commands import wait_until
 
 
 def fake_java(home: Path, said: str, status: int = 0) -> Path:
@@ -175,3 +178,19 @@ def test_a_java_that_cannot_be_used_is_told_before_anything_is_fetched(monkeypat
     with pytest.raises(JavaError):
         kafka_admin.old_java("/none", tmp_path, print)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_jvm_ends_also_where_java_is_a_script_that_starts_it(tmp_path):
+    script = tmp_path / "java"
+    script.write_text(f"#!/bin/sh\n{sys.executable} -c 'import time; time.sleep(600)'\n:\n")
+    script.chmod(0o755)
+    process = start_jvm([str(script)], tmp_path, tmp_path / "log", {})
+    try:
+        wait_until(lambda: psutil.Process(process.pid).children(), 20, "the script has started it")
+        started = psutil.Process(process.pid).children()
+    finally:
+        end_jvm(process)
+    _gone, alive = psutil.wait_procs(started, timeout=10)
+    for left in alive:
+        left.kill()
+    assert alive == []
