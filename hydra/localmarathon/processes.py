@@ -26,6 +26,7 @@ TASK_MARK = "HYDRA_LOCALMARATHON_TASK"
 _COALESCING_S = 0.01
 _POLL_S = 0.05
 _GIVE_UP_S = 10.0  # after SIGKILL; only a process that hangs in the kernel lives that long
+_SCARCE_S = 20.0  # a connection that asks for nothing has half as long (newcomers.py)
 
 
 @dataclass(frozen=True)
@@ -224,8 +225,17 @@ class TaskProcess:
         return known
 
     async def _processes(self) -> set[ProcessIdentity]:
-        table = await self._snapshot.take()
-        return table.task_processes(self._pid, self._mark)
+        """Those that there are. To see them takes a descriptor, which strangers' connections may leave none of."""
+        give_up_at_s = self._loop.time() + _SCARCE_S
+        while True:
+            try:
+                table = await self._snapshot.take()
+            except OSError:
+                if self._loop.time() > give_up_at_s:
+                    raise
+                await asyncio.sleep(_POLL_S)
+            else:
+                return table.task_processes(self._pid, self._mark)
 
 
 def _start_child(argv: Sequence[str], environment: dict[str, str], sandbox: Path) -> subprocess.Popen[bytes]:

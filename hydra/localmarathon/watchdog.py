@@ -63,10 +63,11 @@ def watch(framework_id: str, folder: Path) -> None:
         return
     give_up_at_s = time.monotonic() + _DEADLINE_S
     while time.monotonic() < give_up_at_s:
-        remaining = read_process_table().marked(f"{framework_id}/")
-        if not remaining:
-            break
-        send_signal(remaining, signal.SIGKILL)
+        with contextlib.suppress(OSError):  # a machine that has no descriptors left for a moment
+            remaining = read_process_table().marked(f"{framework_id}/")
+            if not remaining:
+                break
+            send_signal(remaining, signal.SIGKILL)
         time.sleep(_POLL_S)
     shutil.rmtree(folder, ignore_errors=True)
 

@@ -1,6 +1,7 @@
 """Tasks as real processes: what they find, how they end, what replaces them."""
 
 import contextlib
+import errno
 import os
 import re
 import signal
@@ -10,7 +11,7 @@ import time
 import psutil
 import pytest
 
-from hydra.localmarathon import agent
+from hydra.localmarathon import agent, processes
 from hydra.localmarathon.watchdog import Watchdog
 from tests.marathon_fixtures import SLEEP, TIMESTAMP
 
@@ -127,6 +128,21 @@ def test_the_whole_process_tree_goes(server, poll):
     assert server.census() == []
     # Nobody but the first process of the machine can collect them, at its leisure.
     assert {state_of(pid) for pid in pids} <= {"gone", psutil.STATUS_ZOMBIE}
+
+
+def test_a_task_ends_also_where_no_descriptors_are_left_to_see_its_processes_for_a_while(server, monkeypatch):
+    server.start_app("/x", **SLEEP)
+    misses, see = [1, 2, 3], processes.read_process_table
+
+    def see_later():
+        if misses:
+            raise OSError(errno.EMFILE, f"Too many open files ({misses.pop()})")
+        return see()
+
+    monkeypatch.setattr(processes, "read_process_table", see_later)
+    server.call("DELETE", "/v2/apps/x")
+    server.wait_settled()
+    assert (misses, server.census()) == ([], [])
 
 
 def test_what_a_task_leaves_behind_when_it_ends_goes_too(server, poll):
