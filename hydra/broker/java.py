@@ -168,8 +168,9 @@ def start_jvm(command: Sequence[str], folder: Path, log: Path, env: Mapping[str,
     Raises:
         JavaError: no process can be started.
     """
-    # Nothing of our environment that adds options, jars or agents to it.
-    inherited = {name: os.environ[name] for name in ("TZ", "LD_LIBRARY_PATH") if name in os.environ}
+    # Nothing of our environment that adds options, jars or agents to it. By the last one it is known whose it is.
+    names = ("TZ", "LD_LIBRARY_PATH", "HYDRA_RUN_ID")
+    inherited = {name: os.environ[name] for name in names if name in os.environ}
     bound_command = [sys.executable, "-I", "-S", str(_EXEC_WITH_PDEATHSIG), str(os.getpid()), *command]
     try:
         with log.open("ab") as output:

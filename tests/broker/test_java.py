@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -194,3 +195,15 @@ def test_a_jvm_ends_also_where_java_is_a_script_that_starts_it(tmp_path):
     for left in alive:
         left.kill()
     assert alive == []
+
+
+def test_a_jvm_is_told_whose_it_is_and_nothing_else_of_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("HYDRA_RUN_ID", "run-7")
+    monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-Xmx1m")
+    log = tmp_path / "log"
+    process = start_jvm([shutil.which("env")], tmp_path, log, {"MORE": "1"})
+    assert process.wait(20) == 0
+    told = dict(line.split("=", 1) for line in log.read_text().splitlines())
+    assert {name: told.get(name) for name in ("HYDRA_RUN_ID", "MORE", "JAVA_TOOL_OPTIONS")} == {
+        "HYDRA_RUN_ID": "run-7", "MORE": "1", "JAVA_TOOL_OPTIONS": None,
+    }  # fmt: skip
