@@ -16,6 +16,7 @@ from hydra.engine.apps import local_command
 from hydra.environment import for_own_processes
 from hydra.localmarathon.processes import TASK_MARK, ChildProcesses, StartedProcess, output_files
 from hydra.localmarathon.task import inherited_environment
+from hydra.localmarathon.threads import in_thread
 from hydra.tasks.fork_server import FORKING, MESSAGE_LIMIT_BYTES, ForkAnswer, ForkRequest
 from hydra.tasks.task import ROLES
 
@@ -98,7 +99,7 @@ class ForkedTasks:
         for end in (self._control, self._theirs):
             end.close()
         if self._server is not None:
-            await asyncio.to_thread(_end, self._server)
+            await in_thread(_end, self._server)
 
     def _starts_otherwise(self, environment: Mapping[str, str]) -> bool:
         """Whether an app sets variables that only a program's start respects."""

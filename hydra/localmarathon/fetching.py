@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 import aiohttp
 
 from hydra.localmarathon.app_definition import FetchUri
+from hydra.localmarathon.threads import in_thread
 
 _TIMEOUT = aiohttp.ClientTimeout(total=600, sock_connect=10, sock_read=60)
 _CHUNK_BYTES = 256 * 1024
@@ -68,8 +69,8 @@ async def _copy(path: Path, target: Path) -> None:
 
     A device or a pipe may have no end, or never say anything.
     """
-    with await asyncio.to_thread(_open_regular, path) as original, target.open("wb") as copy:
-        while await asyncio.to_thread(_copy_piece, original, copy):
+    with await in_thread(_open_regular, path) as original, target.open("wb") as copy:
+        while await in_thread(_copy_piece, original, copy):
             pass
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import codecs
 import re
 from pathlib import Path
@@ -14,6 +13,7 @@ from hydra.localmarathon.errors import RequestRefusedError
 from hydra.localmarathon.ports import HOST_PORTS
 from hydra.localmarathon.routing import Call, Route, json_response
 from hydra.localmarathon.task import Task
+from hydra.localmarathon.threads import in_thread
 
 MESOS_VERSION = "1.9.0"
 MAX_READ_BYTES = 64 * 1024  # Mesos' limit for one response
@@ -54,7 +54,7 @@ async def read_file(call: Call) -> web.Response:
     folder = call.scheduler.cluster.agents[0].settings.folder
     if not 0 <= length <= MAX_READ_BYTES:
         length = MAX_READ_BYTES
-    document = await asyncio.to_thread(_read, folder, query.get("path", ""), offset, length)
+    document = await in_thread(_read, folder, query.get("path", ""), offset, length)
     if document is None:
         return json_response({"message": "No such file or directory"}, status=404)
     return json_response(document)

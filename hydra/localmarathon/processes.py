@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import psutil
 
 from hydra.files.process_identity import ProcessIdentity, identity_of
+from hydra.localmarathon.threads import in_thread
 
 _LOG = logging.getLogger(__name__)
 # <framework id>/<task id> in the environment of a task: identifies its processes, whatever group or parent they have.
@@ -111,7 +112,7 @@ class ProcessSnapshot:
     async def _read_soon(self) -> ProcessTable:
         await asyncio.sleep(_COALESCING_S)
         self._next = None
-        return await asyncio.to_thread(read_process_table)
+        return await in_thread(read_process_table)
 
 
 @dataclass(frozen=True)

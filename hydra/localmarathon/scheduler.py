@@ -22,6 +22,7 @@ from hydra.localmarathon.errors import RequestRefusedError, Violation, rules_bro
 from hydra.localmarathon.ports import HostPorts, kept_service_ports, with_service_ports
 from hydra.localmarathon.reconciliation import is_settled, next_step
 from hydra.localmarathon.task import Task, TaskState
+from hydra.localmarathon.threads import in_thread
 
 _KEPT_SANDBOXES = 5  # of each app
 _FIRST_RECONCILIATION_S = 0.01  # the response is on its way before anything is launched
@@ -271,4 +272,4 @@ class Scheduler:
 async def _remove_sandboxes(app: App, *, kept: int) -> None:
     """Remove the folders of tasks that have ended, but for the latest few."""
     while len(app.sandboxes) > kept:
-        await asyncio.to_thread(shutil.rmtree, app.sandboxes.popleft(), ignore_errors=True)
+        await in_thread(shutil.rmtree, app.sandboxes.popleft(), ignore_errors=True)

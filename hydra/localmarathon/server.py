@@ -26,6 +26,7 @@ from hydra.localmarathon.processes import ChildProcesses, ProcessStarter
 from hydra.localmarathon.routing import ServerIdentity, make_application
 from hydra.localmarathon.scheduler import Scheduler
 from hydra.localmarathon.task import inherited_environment
+from hydra.localmarathon.threads import in_thread
 from hydra.localmarathon.watchdog import Watchdog
 from hydra.options.parsers import AgentSpec
 
@@ -146,8 +147,8 @@ class LocalMarathon:
         await self._starter.close()
         if self._watchdog is not None:
             watchdog, self._watchdog = self._watchdog, None
-            await asyncio.to_thread(watchdog.dismiss)
-        await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+            await in_thread(watchdog.dismiss)
+        await in_thread(shutil.rmtree, self._folder, ignore_errors=True)
 
     async def __aenter__(self) -> LocalMarathon:  # noqa: PYI034  # typing.Self is newer than Python 3.10
         await self.start()
