@@ -46,6 +46,8 @@ class _Forward:
     app_id: str
     listener: socket.socket
     endpoint: Endpoint
+    opening: asyncio.Task[None] | None = None
+    """Has the listener served."""
     server: asyncio.Server | None = None
     spare: asyncio.Task[WebSocket | None] | None = None
     """Is being opened, or is open, and the connection that it was for has been given up."""
@@ -134,7 +136,7 @@ class _Carrier:
 
     def begin(self, forward: _Forward) -> None:
         """Take connections for a pod."""
-        asyncio.run_coroutine_threadsafe(self._listen(forward), self._loop)
+        self._loop.call_soon_threadsafe(self._begin, forward)
 
     def end(self, forward: _Forward) -> None:
         """Close what leads to a pod."""
@@ -166,8 +168,14 @@ class _Carrier:
                 await asyncio.wait(others, timeout=CLOSE_TIMEOUT_S)
         await asyncio.sleep(LINGER_S)
 
-    async def _listen(self, forward: _Forward) -> None:
+    def _begin(self, forward: _Forward) -> None:
+        # At once: what is told next may be that it ends.
         self._live.add(forward)
+        forward.opening = asyncio.create_task(self._listen(forward))
+
+    async def _listen(self, forward: _Forward) -> None:
+        if forward not in self._live:
+            return  # its listener is closed
         accept = partial(self._accept, forward)
         forward.server = await asyncio.start_server(accept, sock=forward.listener, limit=CHUNK_BYTES)
         if forward not in self._live:

@@ -274,6 +274,15 @@ def is_refused(endpoint):
     return False
 
 
+def test_the_way_to_a_pod_that_is_gone_before_it_was_begun_is_closed(server, forwards):
+    release = threading.Event()
+    forwards._carrier._loop.call_soon_threadsafe(release.wait, PATIENCE_S)
+    (endpoint,) = follow(forwards, "pod-1")
+    follow(forwards)
+    release.set()
+    wait_until(lambda: is_refused(endpoint), PATIENCE_S, "nobody listens for it")
+
+
 def test_a_missing_right_is_told_once_and_known_not_to_pass(server, forwards, notes):
     refusal = (403, json.dumps({"message": FORBIDDEN}), {})
     server.faults = [refusal, (403, json.dumps({"message": FORBIDDEN.replace("pod-1", "pod-2")}), {}), refusal]
