@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, ThrottleEvent, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, ThrottleEvent, TopicPartition
 
 from hydra.accounting.tally import ClientTally
 from hydra.clients.library_access import librdkafka_settings
@@ -23,8 +23,9 @@ _STATISTICS_MS = 1000
 _LOOK_AGAIN_S = 1.0
 _LEADER_TIMEOUT_S = 0.05
 _COMMITTED_TIMEOUT_S = 3.0
+_END_REACHED = int(KafkaError._PARTITION_EOF)  # noqa: SLF001  librdkafka names its own codes so
 _OUT_OF_RANGE_ERRORS = frozenset(
-    (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE)  # noqa: SLF001  librdkafka names its own codes so
+    (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE)  # noqa: SLF001  as above
 )
 
 
@@ -142,7 +143,7 @@ class ConfluentClient(PolledClient):
         for message in messages:
             error = message.error()
             if error is not None:
-                self._note_error(message.partition(), error)
+                self._take_event(message, error)
                 continue
             value = message.value()
             size += len(value) if value else 0
@@ -177,7 +178,13 @@ class ConfluentClient(PolledClient):
             return
         self.clear_error()
 
-    def _note_error(self, partition: int | None, error: KafkaError) -> None:
+    def _take_event(self, message: Message, error: KafkaError) -> None:
+        """What comes in the place of a record: an error, or that the partition's end is reached."""
+        partition = message.partition()
+        if error.code() == _END_REACHED:
+            if partition in self.tally.partitions:
+                self.go_past(partition, message.offset() or 0)
+            return
         self.tally.error = error.str()
         if partition is not None and error.code() in _OUT_OF_RANGE_ERRORS:
             self._out_of_range.add(partition)
@@ -243,6 +250,10 @@ def settings(assignment: ClientAssignment, order: RunOrder) -> dict[str, Any]:
         **_membership(order),
         # A jump to the log's start or end would look like loss by the broker.
         "auto.offset.reset": "error",
+        # Kafka's default, and that of the other drivers; librdkafka's own waits for the open transactions of others.
+        "isolation.level": "read_uncommitted",
+        # Told with the first fetch that brings nothing: else a client cannot know that it has come past a marker.
+        "enable.partition.eof": True,
         "fetch.min.bytes": max(1, order.options.fetch_min_bytes),
         "fetch.wait.max.ms": order.options.fetch_wait_max_ms,
         "fetch.max.bytes": min(max(max_bytes, message_max_bytes), MOST_BYTES - 512),

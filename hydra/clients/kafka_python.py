@@ -308,6 +308,8 @@ class KafkaPythonClient(PolledClient):
         if sum(len(records) for records in found.values()) < _RECORDS_PER_POLL:
             self._next_try_s = now_s + _REST_S
         if not found:
+            for place, state in self._consumer._subscription.assignment.items():  # noqa: SLF001  asks no broker
+                self.go_past(place.partition, state.position.offset if state.position else 0)
             return False
         size = 0
         for place, records in found.items():

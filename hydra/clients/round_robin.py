@@ -59,6 +59,11 @@ class PolledClient:
                 self._stamps.append((self._sent_ms, self._sent_together))
             self._sent_ms, self._sent_together = sent_ms, 1
 
+    def go_past(self, partition: int, offset: int) -> None:
+        """The library reads on at this offset: before it is nothing more to count, as markers of transactions are."""
+        part = self.tally.partitions[partition]
+        part.next_offset = max(part.next_offset, offset)
+
     def arrived(self, now_s: float, size_bytes: int) -> None:
         """Note that what was counted since the last call came in at ``now_s``."""
         self.tally.arrived(now_s, size_bytes)

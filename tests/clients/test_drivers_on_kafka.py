@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from hydra.accounting.evidence import OffsetRange
 from hydra.accounting.intervals import IntervalSet
@@ -164,6 +164,33 @@ def test_foreign_records_are_counted_apart(broker, new_topic, publisher, subscri
     tally = reader.tallies[0]
     until(lambda: tally.partitions[0].next_offset >= 70, lambda: reader.poll(0.05), describe=tally.stats)
     assert (tally.foreign, tally.received, tally.corrupt, tally.error) == (20, 50, 0, "")
+
+
+@pytest.mark.parametrize("driver", SUBSCRIBER_DRIVERS)
+def test_a_transaction_of_others_keeps_nothing_back(broker, new_topic, publisher, subscriber, until, driver):
+    """Neither what comes behind one that is open, nor the end of the drain behind its marker, which is no record."""
+    topic = new_topic(broker)
+    other = Producer({"bootstrap.servers": broker.bootstrap_servers, "transactional.id": f"other-{topic}"})
+    other.init_transactions(START_TIMEOUT_S)
+    other.begin_transaction()
+    other.produce(topic, b"of a transaction that is not committed yet", partition=0)
+    other.flush(20)
+    sender = publisher(broker, topic)
+    send_all(sender, 1, records=50)
+    sender.flush(20)
+    reader = subscriber(broker, topic, driver=driver)
+    tally = reader.tallies[0]
+    until(lambda: tally.received >= 50, lambda: reader.poll(0.05), describe=tally.stats)
+    other.commit_transaction(20)
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
+
+    def end():
+        (found,) = admin.list_offsets({TopicPartition(topic, 0): OffsetSpec.latest()}).values()
+        return found.result(20).offset
+
+    until(lambda: end() == 52, lambda: reader.poll(0.05))  # the marker of the transaction is the log's last
+    until(lambda: tally.reached({0: 52}), lambda: reader.poll(0.05), describe=tally.stats)
+    assert (tally.foreign, tally.error) == (1, "")
 
 
 @pytest.mark.parametrize("driver", PUBLISHER_DRIVERS)
