@@ -1,7 +1,8 @@
 """A run second by second, put together from what each task, and the controller, noted about once a second.
 
 Tasks note their counts as they pass each full second of the plan. One that stood still notes nothing meanwhile: then
-the seconds that it missed repeat its last counts, and what came since stands in the second in which it went on.
+the seconds that it missed repeat its last counts, and what came since stands in the second in which it went on. What it
+used of the CPUs is known of these seconds, too, on average: one that is too busy to note anything is not idle.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from hydra.accounting.evidence import Evidence
 from hydra.accounting.latency import SAMPLE_BITS, LatencyHistogram
-from hydra.accounting.stats import MachineSample, SubscriberSample
+from hydra.accounting.stats import MachineSample, PublisherSample, SubscriberSample
 from hydra.options.order import RunOrder
 
 MIN_CPU_WINDOW_S = 0.5
@@ -74,12 +75,15 @@ class _Track(Generic[S]):
         self.latest: S | None = None
         """How things stand at the point: a task that noted nothing stands as it did."""
         self._by_point: dict[int, tuple[S, S]] = {}
+        self._missed: dict[int, tuple[S, S]] = {}
         before = None
         for sample in samples:
             # A late sample stands for the last full second before it.
             number = max(0, int(sample.at_s / every_s + _ROUNDING))
             if before is not None and number <= self.last:
                 number = self.last + 1  # the one that was taken at the very end, between two full seconds
+            if before is not None:
+                self._missed |= dict.fromkeys(range(self.last + 1, number), (before, sample))
             self.last = number
             self._by_point[number] = (before or sample, sample)
             before = sample
@@ -90,6 +94,10 @@ class _Track(Generic[S]):
         if pair is not None:
             self.latest = pair[1]
         return pair
+
+    def around(self, number: int) -> tuple[S, S] | None:
+        """The same; of a point that was missed, the samples on both sides of it."""
+        return self._by_point.get(number) or self._missed.get(number)
 
 
 def points(order: RunOrder, evidence: Evidence) -> tuple[TimelinePoint, ...]:
@@ -105,6 +113,8 @@ def points(order: RunOrder, evidence: Evidence) -> tuple[TimelinePoint, ...]:
         before = sent, acked, delivered
         sender, used = publisher.step(number), machine.step(number)
         receivers = [pair for track in subscribers if (pair := track.step(number))]
+        shares = [_percent(pair, _cpu_s) for track in subscribers if (pair := track.around(number))]
+        sending, using = publisher.around(number), machine.around(number)
         if publisher.latest is not None:
             sent, acked = publisher.latest.attempted, publisher.latest.acked
         delivered = sum(track.latest.received for track in subscribers if track.latest)
@@ -116,14 +126,16 @@ def points(order: RunOrder, evidence: Evidence) -> tuple[TimelinePoint, ...]:
                 delivered=delivered - before[2],
                 backlog=max(0, (acked if order.has_acks else sent) * order.readers - delivered),
                 publisher_lag_max_ms=sender[1].lag_max_s * 1000 if sender else 0.0,
-                publisher_cpu_percent=_percent(sender, lambda sample: sample.cpu_s) if sender else 0.0,
+                publisher_cpu_percent=_percent(sending, _cpu_s) if sending else 0.0,
+                subscriber_cpu_percent_sum=sum(shares),
+                subscriber_cpu_percent_max=max(shares, default=0.0),
                 publisher_rss_bytes=publisher.latest.rss_bytes if publisher.latest else 0,
                 **_subscriber_fields(receivers, [track.latest for track in subscribers if track.latest]),
                 **_latency_fields([sample for _, sample in receivers]),
-                broker_cpu_percent=_broker_percent(used),
+                broker_cpu_percent=_broker_percent(using),
                 broker_rss_bytes=used[1].broker_rss_bytes if used else None,
                 machine_cpu_percent=(
-                    _percent(used, lambda sample: sample.busy_cpu_s) / (evidence.cores or 1) if used else None
+                    _percent(using, lambda sample: sample.busy_cpu_s) / (evidence.cores or 1) if using else None
                 ),
             )
         )
@@ -134,13 +146,10 @@ def _subscriber_fields(
     noted: Sequence[tuple[SubscriberSample, SubscriberSample]], latest: Sequence[SubscriberSample]
 ) -> dict[str, Any]:
     """What a point says of all subscribers together: of what they noted for it, and of how they stand."""
-    cpus = [_percent(pair, lambda sample: sample.cpu_s) for pair in noted]
     return {
         "slowest_client_records": min((sample.slowest_received for sample in latest), default=0),
         "fetches": sum(now.fetches - before.fetches for before, now in noted),
         "received_bytes": sum(now.received_bytes - before.received_bytes for before, now in noted),
-        "subscriber_cpu_percent_sum": sum(cpus),
-        "subscriber_cpu_percent_max": max(cpus, default=0.0),
         "subscriber_rss_bytes_sum": sum(sample.rss_bytes for sample in latest),
     }
 
@@ -152,6 +161,10 @@ def _latency_fields(samples: Sequence[SubscriberSample]) -> dict[str, Any]:
         latencies.merge(sample.e2e)
     p50_us, p99_us = latencies.percentiles_us((50, 99))
     return {"e2e_p50_ms": p50_us / 1000, "e2e_p99_ms": p99_us / 1000, "e2e_max_ms": latencies.max_us / 1000}
+
+
+def _cpu_s(sample: PublisherSample | SubscriberSample) -> float:
+    return sample.cpu_s
 
 
 def _percent(pair: tuple[S, S], cpu_s: Callable[[S], float]) -> float:

@@ -8,7 +8,7 @@ import pytest
 from hydra.accounting.bottleneck import Bottleneck, find_bottleneck
 from hydra.accounting.broker_inside import BrokerInside, BrokerProcess, ThreadUse
 from hydra.accounting.evidence import Evidence
-from hydra.accounting.latency import LatencyCounts, LatencySummary
+from hydra.accounting.latency import SAMPLE_BITS, LatencyCounts, LatencySummary
 from hydra.accounting.stats import (
     ClientStats,
     HostTraffic,
@@ -21,7 +21,7 @@ from hydra.accounting.stats import (
     SubscriberSample,
     SubscriberStats,
 )
-from hydra.accounting.timeline import TimelinePoint
+from hydra.accounting.timeline import TimelinePoint, points
 from hydra.accounting.totals import ThresholdOutcome
 from hydra.options.options import Options
 from hydra.options.order import RunOrder
@@ -305,6 +305,18 @@ def test_a_full_network_is_named_where_the_harness_had_room():
     found = limit_of_late(publisher=publisher(network=traffic(92.0)))
     assert (found.limit, found.harness_limited) == ("network", False)
     assert found.evidence == ("p: eth0 was 92 % full (sent 115.0 MB/s, received 0.0 MB/s, of 125 MB/s each)",)
+
+
+def test_a_subscriber_that_is_too_busy_to_note_each_second_is_the_limit():
+    """Turns of 2.6 s on a full core: no pause of more than 2 s, and no sample in most seconds."""
+    samples = tuple(
+        SubscriberSample(2.6 * turn, 0, 0, 0, 0, 2.6 * turn, 0, LatencyCounts(SAMPLE_BITS)) for turn in range(5)
+    )
+    busy_one = dataclasses.replace(subscriber(), samples=samples)
+    order = RunOrder("r", Options(test_duration=10.0))
+    found = points(order, Evidence(publisher=publisher(range(11)), subscribers=(busy_one,), cores=2))
+    limit = limit_of_late(subscribers=(busy_one,), points=found)
+    assert (limit.limit, limit.evidence) == ("harness", ("the busiest subscriber used 100 % of a core",))
 
 
 def test_a_publisher_that_waits_for_its_flush_does_not_stand_still():

@@ -158,12 +158,27 @@ def test_cpu_is_in_percent_of_one_core_and_of_all_for_the_machine():
         [MachineSample(float(at), 2.0 * at, 1, broker_cpu_s=0.25 * at, broker_rss_bytes=9) for at in range(3)],
         cores=4,
     )
-    assert column(found, "publisher_cpu_percent") == pytest.approx([50.0, 0.0, 50.0])
+    assert column(found, "publisher_cpu_percent") == pytest.approx([50.0, 50.0, 50.0])
     assert column(found, "subscriber_cpu_percent_max") == pytest.approx([90.0, 50.0, 0.0])
     assert column(found, "subscriber_cpu_percent_sum") == pytest.approx([110.0, 70.0, 0.0])
     assert column(found, "machine_cpu_percent") == [pytest.approx(50.0), pytest.approx(50.0), None]
     assert column(found, "broker_cpu_percent") == [pytest.approx(25.0), pytest.approx(25.0), None]
     assert column(found, "broker_rss_bytes") == [9, 9, None]
+
+
+def test_who_is_too_busy_to_note_a_second_is_not_idle_in_it():
+    late = [0.0, 2.6, 5.2, 7.8, 10.4]
+    found = series(
+        publisher(*(sent(at_s, 1, cpu_s=0.9 * at_s) for at_s in late)),
+        [subscriber(*(got(at_s, 1, cpu_s=at_s, fetches=round(at_s)) for at_s in late))],
+        [MachineSample(at_s, 2 * at_s, 1, broker_cpu_s=0.5 * at_s) for at_s in late],
+    )
+    assert column(found, "at_s") == [float(second) for second in range(1, 11)]
+    assert column(found, "publisher_cpu_percent") == pytest.approx([90.0] * 10)
+    assert column(found, "subscriber_cpu_percent_max") == pytest.approx([100.0] * 10)
+    assert column(found, "machine_cpu_percent") == pytest.approx([100.0] * 10)
+    assert column(found, "broker_cpu_percent") == pytest.approx([50.0] * 10)
+    assert column(found, "fetches") == [0, 3, 0, 0, 2, 0, 3, 0, 0, 2], "counts stand where the task went on"
 
 
 def test_a_broker_that_hydra_does_not_run_has_no_cpu():
