@@ -54,6 +54,8 @@ class Monitor:
         self._publisher_seen_s = 0.0
         self._counted: tuple[PublisherStatus, float, int] | None = None
         """What to show next: where the publisher was, when that was, and how many deliveries there were then."""
+        self._received: dict[str, int] = {}
+        """By task, as it last told: one that is silent, or gone, has received that all the same."""
         self._samples = LiveSamples(context.host.cores) if context.progress.wants_figures else None
         self._samples_due_s = 0.0
         self._latencies_from = 0
@@ -162,6 +164,8 @@ class Monitor:
         for task_id, status in statuses.items():
             if status.phase == "idle":
                 self._subscribers.mark_gone(task_id, REPLACED)
+            else:
+                self._received[task_id] = status.received
         return [status for status in statuses.values() if status.phase != "idle"]
 
     def _question(self) -> Callable[[Task], StatusQuestion]:
@@ -189,7 +193,7 @@ class Monitor:
         if now_s - self._subscribers_seen_s >= self._subscribers_every_s:
             self._subscribers_seen_s = now_s
             statuses = self.subscriber_statuses()
-            self._count(statuses, self._publisher_seen_s)
+            self._count(self._publisher_seen_s)
             if self._warmth is not None and len(statuses) == len(self._subscribers.present):
                 self._note_costs(self._warmth, now_s, statuses)
         self._show("flushing" if flushing else "sending")
@@ -208,13 +212,13 @@ class Monitor:
         self.look()
         self.look_at_topic()
         statuses = self.subscriber_statuses()
-        self._count(statuses, self._context.clock.now_s())
+        self._count(self._context.clock.now_s())
         self._show("draining")
         return statuses
 
-    def _count(self, statuses: Sequence[SubscriberStatus], at_s: float) -> None:
+    def _count(self, at_s: float) -> None:
         """Take what was delivered, with how far the publisher was at that moment: they are shown together."""
-        self._counted = self._publisher_status, at_s, sum(status.received for status in statuses)
+        self._counted = self._publisher_status, at_s, sum(self._received.values())
 
     def _show(self, phase: str) -> None:
         """Show the phase, and the counts that are new, all of one moment."""

@@ -951,6 +951,15 @@ def test_who_watches_is_told_how_late_deliveries_are_and_what_they_cost(rehearsa
     assert seen[-1].subscriber_cpu_percent_sum == 0  # the twins' clock of CPU time stands still
 
 
+def test_what_a_task_that_is_silent_has_received_does_not_go_back_to_nothing(rehearsal):
+    """The deliveries are a counter for Prometheus: one that falls began anew, and its rate is a wrong one."""
+    stage = rehearsal(test_duration=20.0)
+    stage.when_sent(300, lambda: stage.subscribers[0].freeze(for_s=4.0))
+    stage.measure()
+    delivered = [each.delivered for each in stage.progress.live]
+    assert delivered == sorted(delivered)
+
+
 def test_few_tasks_are_asked_for_latencies_in_turns(rehearsal, monkeypatch):
     monkeypatch.setattr("hydra.run.monitor.LATENCIES_OF_TASKS", 2)
     stage = rehearsal(subscribers=5)
