@@ -112,31 +112,40 @@ class PartitionLog:
 
     def _locate(self, known: IntervalSet) -> tuple[SpanIndex, IntervalSet]:
         """The offset of every sequence that is, or was, in the log; and the offsets left without a sequence."""
-        offset_of = SpanIndex()
         # What the auditor went through and did not see is not in the log any more, whatever a client saw there before.
         vanished = self._audited.minus(self._in_log)
-        # With several copies in the log, the last offset counts: up to there the client may receive the record.
-        for offset, sequence, records in reversed(list(self._map)):
-            for start, stop in IntervalSet(((offset, offset + records),)).minus(vanished):
-                offset_of.put(sequence + start - offset, start, stop - start)
-        unseen = self._unseen()
+        pieces = _last_copies(self._map, vanished)
         unnamed = IntervalSet()
-        if not unseen:
-            return offset_of, unnamed
-        candidates = self._candidates(known)
+        if unseen := self._unseen():
+            candidates = self._candidates(known)
+            found, unnamed = self._placed(unseen, candidates)
+            pieces += found
+            # Once each record that was sent has its offset, what stands elsewhere is a copy, or somebody else's.
+            if self._outcomes is not None and len(candidates) == sum(records for *_, records in found):
+                unnamed = IntervalSet()
+        offset_of = SpanIndex()
+        for sequence, offset, records in sorted(pieces):  # each is put behind the others: between them costs more
+            offset_of.put(sequence, offset, records)
+        return offset_of, unnamed
+
+    def _placed(self, unseen: IntervalSet, candidates: IntervalSet) -> tuple[list[tuple[int, int, int]], IntervalSet]:
+        """(first sequence, its offset, records) of candidates at unseen offsets, in their order; the offsets left."""
         limits = self._limits()
+        found: list[tuple[int, int, int]] = []
+        unnamed = IntervalSet()
+        placed_to = 0
         for start, stop in unseen:
-            at, located = start, IntervalSet()
-            for first, end in candidates.within(*limits(start, stop)) if candidates else ():
+            at = start
+            lowest, highest = limits(start, stop)
+            # Limits rise with the offsets: what was placed stands before all that is still to be placed.
+            for first, end in candidates.within(max(lowest, placed_to), highest):
+                if at == stop:
+                    break
                 count = min(end - first, stop - at)
-                if count > 0:
-                    offset_of.put(first, at, count)
-                    located.add(first, first + count)
-                    at += count
-            candidates = candidates.minus(located) if located else candidates
+                found.append((first, at, count))
+                at, placed_to = at + count, first + count
             unnamed.add(at, stop)
-        # Once each record that was sent has its offset, what stands elsewhere is a copy, or somebody else's.
-        return offset_of, IntervalSet() if self._outcomes is not None and not candidates else unnamed
+        return found, unnamed
 
     def _limits(self) -> Callable[[int, int], tuple[int, int]]:
         """(the lowest sequence, the one above the highest) that may stand at unseen offsets, by what is around them."""
@@ -226,6 +235,22 @@ class PartitionLog:
             skipped=behind - start - expired_before,
             unread=stop - behind - expired_beyond,
         )
+
+
+def _last_copies(log: SpanIndex, vanished: IntervalSet) -> list[tuple[int, int, int]]:
+    """(first sequence, its offset, records) of what is in the log.
+
+    With several copies in the log, the last offset counts: up to there the client may receive the record.
+    """
+    found: list[tuple[int, int, int]] = []
+    located = IntervalSet()
+    for offset, sequence, records in reversed(list(log)):
+        for start, stop in IntervalSet(((offset, offset + records),)).minus(vanished):
+            first = sequence + start - offset
+            copies = IntervalSet(((first, first + stop - start),))
+            found += [(begin, start + begin - first, end - begin) for begin, end in copies.minus(located)]
+            located.add(first, first + stop - start)
+    return found
 
 
 def _audited(audit: AuditedPartition | None) -> IntervalSet:

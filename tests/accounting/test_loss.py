@@ -3,10 +3,12 @@
 Spans are (first offset, first sequence, records); ``planted anomalies`` has those that come up in random histories.
 """
 
+from bisect import bisect_right
+
 import pytest
 
 from hydra.accounting.evidence import AuditedPartition, OffsetRange
-from hydra.accounting.intervals import IntervalSet, received
+from hydra.accounting.intervals import IntervalSet, SpanIndex, received
 from hydra.accounting.loss import Losses, PartitionLog
 from hydra.accounting.stats import PartitionOutcomes, PartitionStats
 
@@ -219,3 +221,47 @@ def test_a_log_in_which_others_wrote_between_all_batches_is_gone_through_once():
     log = make_log(end=3 * stretches, attempted=stretches + 5, acked=((0, stretches),), seen=[seen], has_acks=False)
     assert log.expected_records == 3 * stretches
     assert losses(log, seen, position=3 * stretches).broker_lost == 0
+
+
+def steps_of(monkeypatch, log_of_parts):
+    """How many intervals are put into sets, and stretches in between others, to put a log of 100 and of 1,000 together.
+
+    A stretch that is not put behind all others moves those behind it.
+    """
+    counted = []
+    add, insert = IntervalSet.add, SpanIndex._insert
+
+    def counting_add(self, start, stop):
+        counted[-1] += 1
+        return add(self, start, stop)
+
+    def counting_insert(self, key, value, count):
+        counted[-1] += len(self._keys) - bisect_right(self._keys, key)
+        return insert(self, key, value, count)
+
+    monkeypatch.setattr(IntervalSet, "add", counting_add)
+    monkeypatch.setattr(SpanIndex, "_insert", counting_insert)
+    for parts in (100, 1000):
+        counted.append(0)
+        log_of_parts(parts)
+    return counted
+
+
+def test_a_log_between_others_records_is_put_together_from_its_beginning_to_its_end(monkeypatch):
+    def between_others(parts):
+        spans = [(2 * number, number, 1) for number in range(parts)]
+        log = make_log(end=2 * parts, attempted=parts, audit=audit(*spans, end=2 * parts), seen=[spans])
+        assert log.expected_records == parts
+
+    few, many = steps_of(monkeypatch, between_others)
+    assert many < 12 * few
+
+
+def test_what_nobody_saw_is_placed_from_the_logs_beginning_to_its_end(monkeypatch):
+    def with_holes(parts):
+        spans = [(2 * number, 2 * number, 1) for number in range(parts)]
+        log = make_log(end=2 * parts, attempted=2 * parts, seen=[spans])
+        assert losses(log, spans, position=2 * parts) == Losses(skipped=parts)
+
+    few, many = steps_of(monkeypatch, with_holes)
+    assert many < 12 * few
