@@ -27,7 +27,7 @@ from hydra.accounting.latency import merged
 from hydra.accounting.loss import PartitionLog
 from hydra.accounting.percentile_curve import LatencyCurves, percentile_curve
 from hydra.accounting.result import ClientResult, Result, find_verdict
-from hydra.accounting.stats import PublisherStats
+from hydra.accounting.stats import PublisherStats, SubscriberStats
 from hydra.accounting.timeline import TimelinePoint
 from hydra.accounting.totals import Latencies, Totals, judge_thresholds
 from hydra.errors import AccountingError
@@ -144,6 +144,7 @@ def _totals(
         fetches_per_s=_ratio(sum(point.fetches for point in sending), sending[-1].at_s if sending else 0.0),
         **_publisher_totals(evidence.publisher, counted),
         **_client_totals(clients),
+        records_per_fetch=_records_per_fetch(evidence.subscribers),
         **_usage_totals(evidence, clients, sending),
     )
 
@@ -184,7 +185,6 @@ def _client_totals(clients: Sequence[ClientResult]) -> dict[str, Any]:
     reporting = [client for client in clients if client.state in {"ok", "failing"}]
     expecting = [client for client in reporting if client.expected]
     sums = {name: sum(getattr(client, counted) for client in reporting) for name, counted in SUMMED.items()}
-    received = sums["records_delivered"] + sums["records_duplicated"]
     return {
         "clients_asked": len(clients),
         "clients_ok": states["ok"],
@@ -203,8 +203,14 @@ def _client_totals(clients: Sequence[ClientResult]) -> dict[str, Any]:
         or 0.0,
         "clients_throttled_s": sum(client.throttled_s for client in reporting),
         "clients_without_rate": sum(client.rate_per_s is None for client in reporting),
-        "records_per_fetch": _ratio(received, sums["fetches"]),
     }
+
+
+def _records_per_fetch(subscribers: Sequence[SubscriberStats]) -> float:
+    """Since the plan started: before that, clients ask for a minute, maybe, for what is not there yet."""
+    spans = [(stats.samples[0], stats.samples[-1]) for stats in subscribers if stats.samples]
+    received = sum(last.received - first.received for first, last in spans)
+    return _ratio(received, sum(last.fetches - first.fetches for first, last in spans))
 
 
 def _usage_totals(

@@ -74,6 +74,7 @@ class Totals:
     fetches_per_s: float
     """Over the send window."""
     records_per_fetch: float
+    """From the start of the plan on."""
     publisher_queue_full: int
     """How often the client library's queue had no room."""
     publisher_cpu_percent: float

@@ -8,7 +8,7 @@ from hydra.accounting.account import account
 from hydra.accounting.broker_inside import BrokerInside, BrokerProcess, ThreadUse
 from hydra.accounting.evidence import Audit, AuditedPartition, Evidence, OffsetRange
 from hydra.accounting.intervals import IntervalSet
-from hydra.accounting.latency import LatencyCounts, LatencyHistogram
+from hydra.accounting.latency import SAMPLE_BITS, LatencyCounts, LatencyHistogram
 from hydra.accounting.stats import (
     ClientStats,
     HostTraffic,
@@ -16,6 +16,7 @@ from hydra.accounting.stats import (
     ProcessUsage,
     PublisherStats,
     Refusal,
+    SubscriberSample,
     SubscriberStats,
 )
 from hydra.accounting.tally import PartitionTally
@@ -298,6 +299,19 @@ def test_a_record_that_may_stand_in_the_log_twice_is_no_proof_of_loss(acks, send
 def test_a_failed_publisher_is_a_doubt_with_its_reason():
     result = account(*evidence([client("a", {0: range(10)})], publisher_error="queue stuck"))
     assert (result.verdict, result.reasons) == ("indeterminate", ("the publisher failed: queue stuck",))
+
+
+def test_what_clients_asked_before_the_start_is_not_among_the_fetches_of_the_records():
+    """For a minute at the barrier, two a second that bring nothing; then ten records in five fetches."""
+    order, seen = evidence([client("a", {0: range(10)}, fetches=125)])
+    noted = ((0.0, 0, 120), (1.0, 6, 123), (2.0, 10, 125))
+    samples = tuple(
+        SubscriberSample(at_s, received, received, fetches, 0, 0.0, 0, LatencyCounts(SAMPLE_BITS))
+        for at_s, received, fetches in noted
+    )
+    subscribers = tuple(dataclasses.replace(stats, samples=samples) for stats in seen.subscribers)
+    totals = account(order, dataclasses.replace(seen, subscribers=subscribers)).totals
+    assert (totals.records_per_fetch, totals.fetches) == (2.0, 125)
 
 
 def test_nothing_sent():
