@@ -21,9 +21,10 @@ from typing import Any
 from hydra.accounting import timeline
 from hydra.accounting.bottleneck import find_bottleneck
 from hydra.accounting.client_accounting import client_results
+from hydra.accounting.delivery_latency import sent_before_planned
 from hydra.accounting.evidence import Evidence, within_plan
 from hydra.accounting.intervals import Span
-from hydra.accounting.latency import merged
+from hydra.accounting.latency import LatencyHistogram, merged
 from hydra.accounting.loss import PartitionLog
 from hydra.accounting.percentile_curve import LatencyCurves, percentile_curve
 from hydra.accounting.result import ClientResult, Result, find_verdict
@@ -104,14 +105,13 @@ def _while_sending(order: RunOrder, evidence: Evidence, points: Sequence[Timelin
 
 
 def _latency(order: RunOrder, evidence: Evidence, clients: Sequence[ClientResult]) -> Latencies:
-    # Against the broker's stamps it would be another figure, and another one with each driver.
-    service = () if order.topic_facts.hides_send_time else [stats.service for stats in evidence.subscribers]
     by_p99 = sorted((client.e2e.p99_ms, client.name) for client in clients if client.e2e.deliveries)
     p99s = [p99_ms for p99_ms, _ in by_p99] or [0.0]
     publisher = [evidence.publisher] if evidence.publisher else []
+    e2e = merged(stats.e2e for stats in evidence.subscribers)
     histograms = {
-        "e2e": merged(stats.e2e for stats in evidence.subscribers),
-        "service": merged(service),
+        "e2e": e2e,
+        "service": _service(order, evidence, e2e),
         "unpaced": merged(stats.unpaced for stats in evidence.subscribers),
         "publisher_lag": merged(stats.lag for stats in publisher),
         "ack": merged(stats.ack for stats in publisher),
@@ -126,6 +126,14 @@ def _latency(order: RunOrder, evidence: Evidence, clients: Sequence[ClientResult
         slowest_client=by_p99[-1][1] if by_p99 else "",
         clock_error_ms=evidence.clock_error_s * 1000,
     )
+
+
+def _service(order: RunOrder, evidence: Evidence, e2e: LatencyHistogram) -> LatencyHistogram:
+    """From when records were sent; nothing where their timestamps do not tell that."""
+    # Against the broker's stamps it would be another figure, and another one with each driver.
+    known = () if order.topic_facts.hides_send_time else evidence.subscribers
+    found = merged(stats.service for stats in known)
+    return merged(()) if sent_before_planned(found.summary(), e2e.summary()) else found
 
 
 def _totals(

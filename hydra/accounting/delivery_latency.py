@@ -14,7 +14,14 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from hydra.accounting.latency import LatencyCounts, LatencyHistogram, SpacedLatencies, Spacing
+from hydra.accounting.latency import (
+    PERCENTS,
+    LatencyCounts,
+    LatencyHistogram,
+    LatencySummary,
+    SpacedLatencies,
+    Spacing,
+)
 from hydra.records.send_plan import Partitioner, SendPlan
 
 STEADY_MS = 3.0
@@ -32,6 +39,9 @@ PART_MS = 12
 
 TIMESTAMP_ERROR_S = 0.010
 """By how much a record's timestamp, as it is told here from those of its batch, may be off."""
+
+SET_BACK_MS = 50.0
+"""As it is told here, no percentile of service latencies is above that of the end-to-end ones by more."""
 
 SPREAD_PARTS = 4
 """Into so many parts at most is such a batch cut: a latency is then off by 7 ms at most."""
@@ -76,6 +86,16 @@ def sent_times(batches: Iterable[Sent], interval_ms: float) -> SentTimes:
     if even_records:
         even.append(((even_ms + (even_records - 1) * interval_ms) / 1000, even_records))
     return SentTimes(even, uneven, unread)
+
+
+def sent_before_planned(service: LatencySummary, e2e: LatencySummary) -> bool:
+    """Whether records bear timestamps from before they were due: the clock that stamps them was set back in mid-run.
+
+    No record is sent before it is due, so no service latency is longer than the same delivery's end to end.
+    """
+    pairs = [(getattr(service, name), getattr(e2e, name)) for name in (*PERCENTS, "max_ms")]
+    above = any(since_sent_ms > 1.01 * since_due_ms + SET_BACK_MS for since_sent_ms, since_due_ms in pairs)
+    return above and e2e.deliveries > 0
 
 
 def is_steady(records: int, first_ms: float, last_ms: float, interval_ms: float) -> bool:

@@ -278,7 +278,7 @@ def _still_compiling(evidence: Evidence) -> list[str]:
     ]
 
 
-def _hidden_send_time(order: RunOrder) -> str:
+def _hidden_send_time(order: RunOrder, evidence: Evidence, latency: Latencies) -> str:
     """Why the service latency is not known; empty where it is."""
     if order.topic_facts.timestamp_type == NO_TIMESTAMPS:
         return (
@@ -289,6 +289,11 @@ def _hidden_send_time(order: RunOrder) -> str:
         return (
             "the topic has its records stamped by the broker (message.timestamp.type=LogAppendTime): their actual send"
             " time is not known, nor the service latency"
+        )
+    if not latency.service.deliveries and any(stats.service.counts for stats in evidence.subscribers):
+        return (
+            "records bear timestamps from before they were due: the clock of the publisher's host was set back during"
+            " the run, and the service latency is not known"
         )
     return ""
 
@@ -316,7 +321,7 @@ def _notes(order: RunOrder, evidence: Evidence, totals: Totals, latency: Latenci
             f"batches were cut to {order.batch_bytes:,} bytes, since the topic takes no larger ones: batch.size is"
             f" {order.options.batch_size_bytes:,}"
         )
-    if hidden := _hidden_send_time(order):
+    if hidden := _hidden_send_time(order, evidence, latency):
         notes.append(hidden)
     counts = (
         (totals.records_duplicated, "duplicate deliveries"),

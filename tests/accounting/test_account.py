@@ -425,6 +425,25 @@ def test_a_brokers_stamp_is_no_send_time(stamp, measured):
     assert any("keeps no timestamps" in note for note in result.notes) is (stamp == "NoTimestampType")
 
 
+@pytest.mark.parametrize(("service_us", "known"), [(9_900, True), (59_000, True), (3_010_000, False)])
+def test_a_clock_that_was_set_back_in_mid_run_leaves_no_service_latency(service_us, known):
+    """Nothing is sent before it is due: what was sent longer ago than that bears a wrong time, by 3 s here."""
+    e2e, service = LatencyHistogram(), LatencyHistogram()
+    e2e.add(10_000, 10)
+    service.add(9_000, 6)
+    service.add(service_us, 4)
+    order, seen = evidence([client("a", {0: range(10)})])
+    order = dataclasses.replace(order, options=dataclasses.replace(order.options, threshold=("service_p99<50ms",)))
+    subscribers = tuple(dataclasses.replace(each, e2e=e2e.fact(), service=service.fact()) for each in seen.subscribers)
+    result = account(order, dataclasses.replace(seen, subscribers=subscribers))
+    assert result.latency.e2e.deliveries == 10
+    assert (result.latency.service.deliveries, bool(result.latency.curves.service)) == (
+        (10, True) if known else (0, False)
+    )
+    assert (result.thresholds[0].kept is None) == (not known)
+    assert any("was set back during the run" in note for note in result.notes) == (not known)
+
+
 @pytest.mark.parametrize("acks", ["0", "1"])
 @pytest.mark.parametrize("reports", [True, False])
 def test_records_with_the_runs_tag_beyond_its_plan_are_somebody_elses(acks, reports):
