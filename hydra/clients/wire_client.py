@@ -155,8 +155,8 @@ class WireClient:
         self._back_off_s = min(BACK_OFF_LAST_S, 2 * self._back_off_s)
 
     def clear_error(self) -> None:
-        """A fetch succeeded: unless a partition is still unassigned, only lasting errors remain."""
-        if not self._unassigned:
+        """A fetch succeeded: where all partitions are read from brokers that answer, only lasting errors remain."""
+        if not self._unassigned and all(fetcher.let_in for fetcher in self.fetchers.values()):
             self._back_off_s = BACK_OFF_FIRST_S
             self.tally.error = self.group_error or self._lasting_error
 

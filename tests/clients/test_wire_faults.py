@@ -16,11 +16,13 @@ from pathlib import Path
 
 import pytest
 
+from hydra.accounting.delivery_latency import DeliveryTiming
 from hydra.clients import wire_client, wire_connection, wire_subscriber
 from hydra.clients.wire_subscriber import WireSubscriber
 from hydra.endpoints import Endpoint
 from hydra.errors import CapacityError
 from hydra.options.kafka_access import KafkaAccess
+from hydra.records.send_plan import Partitioner, SendPlan
 from tests.clients.scripted_broker import API_VERSIONS, FETCH, METADATA, silence
 from tests.facts import duplicates, sequences
 
@@ -441,6 +443,34 @@ def test_a_connection_that_a_broker_leaves_in_its_queue_is_told(scripted, subscr
     tally = driver.tallies[0]
     until(lambda: "not let in: no reply for" in tally.error, lambda: driver.poll(0.05))
     assert broker.connections == 1
+    hold.set()
+    until(lambda: not tally.error, lambda: driver.poll(0.05))
+
+
+def test_what_another_broker_answers_does_not_hide_that_one_lets_nobody_in(
+    scripted, subscriber, until, monkeypatch, run_batch
+):
+    monkeypatch.setattr(wire_subscriber, "_SILENCE_CHECK_S", 0.02)
+    monkeypatch.setattr(wire_subscriber, "_SILENCE_S", 0.2)
+    reads, lets_nobody_in, hold = scripted(), scripted(), threading.Event()
+    reads.append(run_batch(range(3)))
+    answer = lets_nobody_in.apis
+
+    def apis():
+        hold.wait(10)
+        return answer()
+
+    lets_nobody_in.apis = apis
+    leaders = {0: reads.endpoint, 1: lets_nobody_in.endpoint}
+    driver = subscriber(reads, leaders=leaders, partitions=2, fetch_wait_max_ms=10)
+    tally = driver.tallies[0]
+    # The run goes on: before its start those that are in would hold still.
+    tally.time_by(DeliveryTiming(SendPlan(1000, 12), Partitioner(2, 100), time.monotonic(), time.time()))
+    until(lambda: "not let in: no reply for" in tally.error, lambda: driver.poll(0.05))
+    monkeypatch.setattr(wire_subscriber, "_SILENCE_S", 1000.0)  # it is not told once more
+    fetches = tally.fetches
+    until(lambda: tally.fetches >= fetches + 5, lambda: driver.poll(0.05))
+    assert "not let in: no reply for" in tally.error
     hold.set()
     until(lambda: not tally.error, lambda: driver.poll(0.05))
 
