@@ -275,6 +275,16 @@ def test_without_acks_what_never_reached_the_log_is_a_doubt():
     )
 
 
+def test_without_acks_markers_of_others_transactions_do_not_stand_for_records_that_never_came():
+    """A marker has an offset, and is no record, of nobody: eight of ten records and two markers are in the log."""
+    sent = publisher({0: ()}, attempted={0: 10})
+    reader = client("a", {0: range(8)}, position={0: 10})
+    order, seen = evidence([reader], publisher=sent, acks="0", logs={0: [*range(8), None, None]})
+    result = account(order, dataclasses.replace(seen, audit=dataclasses.replace(seen.audit, foreign=0)))
+    assert result.verdict == "indeterminate"
+    assert result.reasons[0].startswith("2 records were sent and never reached the log")
+
+
 def test_a_publisher_that_is_gone_leaves_the_log_as_the_reference():
     result = account(*evidence([client("a", {0: range(10)})], publisher=None, publisher_error="its process ended"))
     assert (result.verdict, result.exit_code) == ("indeterminate", 3)

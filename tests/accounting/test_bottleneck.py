@@ -463,11 +463,11 @@ def test_errors_are_among_the_brokers_evidence():
 
 def test_where_records_went_without_acks_is_unknown():
     sent = {"records_unknown": 1000, "records_acked": 0}
-    astray = dataclasses.replace(FIGURES, **sent, records_appended=990)
+    astray = dataclasses.replace(FIGURES, **sent, records_counted=990)
     found = limit_of(astray, acks="0")
     assert (found.limit, found.evidence) == ("unknown", ("with acks=0 nobody is told why",))
     assert found.symptoms == ("10 records were sent and never reached the log",)
-    assert limit_of(dataclasses.replace(FIGURES, **sent, records_appended=1000), acks="0").limit == "none"
+    assert limit_of(dataclasses.replace(FIGURES, **sent, records_counted=1000), acks="0").limit == "none"
     late = dataclasses.replace(NO_LATENCY, e2e=LATE)
     assert limit_of(astray, acks="0", latency=late).limit == "broker"
 

@@ -137,7 +137,7 @@ def test_each_failure_alone_fails_a_run(totals, changes, reason):
             "3 records were sent and never reached the log, which acks=0 does not tell the publisher",
         ),
         (
-            {"records_acked": 0, "records_unknown": 100, "records_duplicated_in_log": 1},
+            {"records_acked": 0, "records_unknown": 100, "records_appended": 100, "records_counted": 98},
             {"acks": "0", "audit": Audit({}, foreign=1)},
             "2 records were sent and never reached the log, which acks=0 does not tell the publisher",
         ),
