@@ -84,10 +84,13 @@ class PartitionLog:
         for spans in seen:
             self._put_all(self._map, spans)
         known = self._map.values()
+        self._guessed = IntervalSet()
+        """Sequences that may be at the offsets that they were given, or were never in the log: others write there."""
         self._offset_of, self.unnamed = self._locate(known)
         """Offsets that hold records nobody can name."""
         if shared:
             self.unnamed = IntervalSet()
+            self._guessed = IntervalSet() if has_acks else self._offset_of.keys().minus(known)
         if outcomes is not None and has_acks:
             self.expected = IntervalSet(outcomes.acked)
             self.unnamed = IntervalSet()
@@ -208,14 +211,10 @@ class PartitionLog:
         """
         spared = spared or IntervalSet()
         passed = IntervalSet(jump for jump in part.jumps if jump[0] < jump[1])
-        classes = Losses()
-        for start, stop in self.expected.minus(received):
-            for _, offset, count in self._offset_of.pieces(start, stop):
-                if offset == NO_OFFSET:
-                    classes += Losses(broker_lost=count)
-                else:
-                    for interval in IntervalSet(((offset, offset + count),)).minus(spared):
-                        classes += self._at(interval, part.next_offset, passed)
+        missing = self.expected.minus(received)
+        certain = missing.minus(self._guessed)
+        classes = self._lost(certain, part.next_offset, passed, spared)
+        classes += Losses(unread=self._lost(missing.minus(certain), part.next_offset, passed, spared).lost)
         unnamed = Losses()
         for interval in self.unnamed.minus(spared):
             unnamed += self._at(interval, part.next_offset, passed)
@@ -223,6 +222,18 @@ class PartitionLog:
         doubtful = min(unnamed.skipped, duplicates)
         unnamed += Losses(unread=doubtful, skipped=-doubtful)
         return classes + unnamed
+
+    def _lost(self, sequences: IntervalSet, position: int, jumped: IntervalSet, spared: IntervalSet) -> Losses:
+        """Classes of sequences that were not received."""
+        classes = Losses()
+        for start, stop in sequences:
+            for _, offset, count in self._offset_of.pieces(start, stop):
+                if offset == NO_OFFSET:
+                    classes += Losses(broker_lost=count)
+                else:
+                    for interval in IntervalSet(((offset, offset + count),)).minus(spared):
+                        classes += self._at(interval, position, jumped)
+        return classes
 
     def _at(self, offsets: Interval, position: int, jumped: IntervalSet) -> Losses:
         """Classes of records that stand, or stood, at these offsets."""

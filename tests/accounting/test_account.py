@@ -285,6 +285,21 @@ def test_without_acks_markers_of_others_transactions_do_not_stand_for_records_th
     assert result.reasons[0].startswith("2 records were sent and never reached the log")
 
 
+def test_without_acks_and_audit_what_may_be_somebody_elses_is_no_proof_of_loss():
+    """Two of twelve records never came, and two others are in the topic, which no client and no auditor can name."""
+    log = [None, *range(10), None]
+    given = [(offset, sequence) for offset, sequence in enumerate(log) if sequence is not None]
+    reader = client("a", {0: given}, position={0: 12}, foreign=2)
+    sent = publisher({0: ()}, attempted={0: 12})
+    order, seen = evidence(
+        [reader], publisher=sent, acks="0", logs={0: log}, ends={0: 12}, audited=False, planned_s=12.0
+    )
+    options = dataclasses.replace(order.options, topic="orders")
+    result = account(dataclasses.replace(order, options=options), dataclasses.replace(seen, audit_error="a quota"))
+    assert (result.verdict, result.totals.records_skipped) == ("indeterminate", 0)
+    assert result.totals.records_lost == result.totals.records_unread
+
+
 def test_a_publisher_that_is_gone_leaves_the_log_as_the_reference():
     result = account(*evidence([client("a", {0: range(10)})], publisher=None, publisher_error="its process ended"))
     assert (result.verdict, result.exit_code) == ("indeterminate", 3)
