@@ -74,7 +74,6 @@ class ConfluentPublisher:
         self.take_ack_latencies = self._ledger.take_ack_latencies
         self._queue_records = queue_records(order)
         self._reports = order.options.acks != "0"
-        self._maybe_appended = False
         self._producer: Producer | None = None
 
     def open(self, deadline_s: float) -> None:
@@ -162,7 +161,7 @@ class ConfluentPublisher:
             if sequence not in block.refused:
                 self._blame(code)
             # After a lost connection an earlier try of the record may be in the log, whatever became of the last try.
-            if code in PROOFS_OF_REFUSAL and not self._maybe_appended:
+            if code in PROOFS_OF_REFUSAL and not self._ledger.maybe_appended:
                 self._ledger.fail(block.partition, sequence)
         self._ledger.ack(block.partition, start, block.first + block.count)
         # They were handed over together; the last report stands for all of them.
@@ -208,7 +207,7 @@ class ConfluentPublisher:
     def _on_error(self, error: KafkaError) -> None:
         self._ledger.error = error.str()
         if error.code() in _CONNECTION_ERRORS:
-            self._maybe_appended = True
+            self._ledger.maybe_appended = True
 
     def _on_throttle(self, event: ThrottleEvent) -> None:
         self._ledger.throttled_s += event.throttle_time

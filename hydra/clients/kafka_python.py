@@ -214,7 +214,7 @@ class KafkaPythonPublisher:
             if error is not None:
                 ledger.error = str(error)
                 self._blame(error)
-                if getattr(error, "errno", 0) in PROOFS_OF_REFUSAL:
+                if getattr(error, "errno", 0) in PROOFS_OF_REFUSAL and not ledger.maybe_appended:
                     ledger.fail(partition, sequence)
             elif self._acks and (partition, sequence, sent_s) == (run_partition, run_stop, run_sent_s):
                 run_stop, run_acked_s = run_stop + 1, acked_s

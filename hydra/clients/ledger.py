@@ -68,8 +68,8 @@ class DeliveryLedger:
     """Counts records as attempted, acked and failed; those neither acked nor failed are unknown."""
 
     __slots__ = (
-        "_ack_latencies", "_acked", "_attempted", "_failed", "_refusals", "acked", "error", "failed", "own_errors",
-        "throttled_s", "turned_away",
+        "_ack_latencies", "_acked", "_attempted", "_failed", "_refusals", "acked", "error", "failed",
+        "maybe_appended", "own_errors", "throttled_s", "turned_away",
     )  # fmt: skip
 
     def __init__(self, partitions: int) -> None:
@@ -79,6 +79,8 @@ class DeliveryLedger:
         """The last error, in the library's words."""
         self.own_errors = OwnErrors()
         """Those of them that were no broker's doing."""
+        self.maybe_appended = False
+        """Whether a library sent records again: an earlier try may be in the log, and no refusal proves that not."""
         self.throttled_s = 0.0
         """For how long a quota held the publisher back, according to the broker's replies."""
         self.turned_away = 0

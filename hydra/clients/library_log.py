@@ -7,6 +7,8 @@ import re
 import threading
 from typing import Protocol
 
+from hydra.clients.ledger import DeliveryLedger
+
 _CONSUMER_THREAD, _PRODUCER_THREAD = "kafka-io-", "-network-thread"
 """What comes before, or behind, the ``client_id`` in the name of a client's own thread in kafka-python."""
 
@@ -14,6 +16,8 @@ _LIBRDKAFKA_HEAD = re.compile(r"^[A-Z]+ \[[^]]*\] (\[thrd:[^]]*\]: )?")
 """What comes before librdkafka's own words: ``FAIL [NAME#consumer-1] [thrd:HOST:PORT/1]: ``."""
 
 _THROTTLED = "throttled by broker"
+_RETRIED = "Got error produce response on topic-partition %s, retrying"
+"""How kafka-python tells that it sends a batch once more."""
 
 
 class LibrarySink(Protocol):
@@ -64,6 +68,8 @@ class _KafkaPythonLog(logging.Handler):
             return
         if _THROTTLED in str(record.msg) and isinstance(record.args, tuple):
             sink.throttled_s += float(str(record.args[-1])) / 1000
+        elif _RETRIED in str(record.msg) and isinstance(sink, DeliveryLedger):
+            sink.maybe_appended = True
         elif record.levelno >= logging.ERROR:
             sink.note_error(record.getMessage())
 
