@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -272,27 +273,57 @@ def write_output(flag: str, path: str, content: str | bytes) -> None:
     atomic_write(Path(path), data, origin=f"--{flag}={path}")
 
 
-def parse_outputs(ctx: click.Context, options: Options | None = None) -> Outputs:
+def parse_outputs(ctx: click.Context, options: Options | None = None, *, results: Sequence[str] = ()) -> Outputs:
     """What the flags of a command say, once it is seen that each file can be written.
 
     Args:
         ctx: the command's.
         options: of a command whose ``--output`` is an option, so that hydra.ini or a plan may say it, too.
+        results: files of results, and folders of sweeps, that the command reads or keeps.
 
     Raises:
         OutputError: names every file that cannot, with its flag.
-        UsageError: two of them are stdout.
+        UsageError: two of them are one file, or stdout; or one of them is a result's.
     """
     named = {name: ctx.params.get(name) for name in Outputs.__dataclass_fields__}
     if options is not None:
         named["output"] = options.output
     outputs = Outputs(**named)
-    if len(on_stdout := [f"--{flag}" for flag, path in vars(outputs).items() if path == STDOUT]) > 1:
-        raise UsageError(f"{' and '.join(on_stdout)} are all '-' (stdout)", hint="name files for all but one")
     errors = OutputErrors()
     for flag, path in vars(outputs).items():
         if path is not None:
             with errors.kept():
                 check_output(path, flag)
     errors.raise_all()
+    _check_places(outputs, results)
     return outputs
+
+
+def _check_places(outputs: Outputs, results: Sequence[str]) -> None:
+    """Refuse files of which the second would replace the first, or one that would replace a result."""
+    flags: dict[Path, str] = {}
+    for flag, path in vars(outputs).items():
+        if path is None or (place := _place(path)) is None:
+            continue
+        named = f"--{flag}={path}"
+        if place in flags:
+            where = "both stdout" if place == Path(STDOUT) else "the same file"
+            raise UsageError(f"{flags[place]} and {named} are {where}", hint="name another one")
+        flags[place] = named
+    if not (flags and results):
+        return
+    from hydra.sweep.folder import is_file_of
+
+    for result in results:
+        kept = Path(os.path.realpath(result))
+        for place, named in flags.items():
+            if is_file_of(place, kept):
+                raise UsageError(f"{named} would replace a result ({result})", hint="name another file")
+
+
+def _place(path: str) -> Path | None:
+    """Which file a path leads to; ``-`` for stdout, None for another descriptor, a device or a pipe."""
+    if path == STDOUT or descriptor_of(Path(path)) == 1:
+        return Path(STDOUT)
+    place = Path(os.path.realpath(path))
+    return None if place.exists() and not place.is_file() else place

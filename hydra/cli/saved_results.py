@@ -48,7 +48,7 @@ def report(ctx: click.Context, /, results: tuple[str, ...], **_files: str | None
     """Make a page of RESULTs: files of runs, files or folders of sweeps and searches."""
     if not results:
         raise UsageError("no RESULT", hint="name a result file or the folder of a sweep")
-    outputs = parse_outputs(ctx)
+    outputs = parse_outputs(ctx, results=results)
     if outputs == Outputs():
         raise UsageError("nothing to write", hint="name a file: -o report.html")
     from hydra.sweep.folder import load_several
@@ -86,7 +86,7 @@ def compare(ctx: click.Context, /, before: str, after: str, tolerance: float, **
     takes 4 repeats a side, and more for many points. Below a millisecond no latency counts; any loss does where there
     was none.
     """
-    outputs = parse_outputs(ctx)
+    outputs = parse_outputs(ctx, results=(before, after))
     from hydra.cli.show_results import print_comparison
     from hydra.sweep.comparison import compare as compare_results
     from hydra.sweep.folder import load_several

@@ -106,10 +106,10 @@ def _begun(ctx: click.Context, kind: SweepKind, make: Callable[[], SweepRecord])
     from hydra.sweep.folder import SweepFolder
 
     sweep = make()
-    outputs = parse_outputs(ctx, sweep.options)
+    name = ctx.params["results"] or f"hydra-{kind}-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}"
+    outputs = parse_outputs(ctx, sweep.options, results=(name,))
     # A run of a search has these options, and would write itself where all of the search is to be.
     sweep = dataclasses.replace(sweep, options=dataclasses.replace(sweep.options, output=None))
-    name = ctx.params["results"] or f"hydra-{kind}-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}"
     return SweepFolder.begin(Path(name), sweep), outputs
 
 
@@ -121,7 +121,7 @@ def _resumed(ctx: click.Context, kind: SweepKind) -> tuple[SweepFolder, Outputs]
             raise UsageError(
                 f"--{name} cannot be given with --resume", hint="the folder says what is measured; only files may be"
             )
-    outputs = parse_outputs(ctx, chosen_options(ctx, for_a_run=False))
+    outputs = parse_outputs(ctx, chosen_options(ctx, for_a_run=False), results=(ctx.params["resume"],))
     folder = SweepFolder.resume(Path(ctx.params["resume"]))
     if folder.sweep.kind != kind:
         folder.close()

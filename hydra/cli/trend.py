@@ -36,13 +36,13 @@ def trend(ctx: click.Context, /, results: tuple[str, ...], tolerance: float, **_
     """
     if not results:
         raise UsageError("no RESULT", hint="name result files, or a folder of them")
-    outputs = parse_outputs(ctx)
     from hydra.cli.show_results import print_trend
     from hydra.codec import encode, to_builtins
     from hydra.sweep.change_points import min_results
-    from hydra.sweep.trend import load_history, trend_exit_code, unlike_over_time
+    from hydra.sweep.trend import load_history, named_results, trend_exit_code, unlike_over_time
     from hydra.sweep.trend import trend as series_of
 
+    outputs = parse_outputs(ctx, results=named_results(results))
     history = load_history(results)
     found, unlike = series_of(history, tolerance_percent=tolerance), unlike_over_time(history)
     if max((len(series.values) for series in found), default=0) < min_results():

@@ -108,6 +108,11 @@ def read_points(path: Path) -> dict[int, PointRecord]:
     return found
 
 
+def is_file_of(file: Path, result: Path) -> bool:
+    """Whether a file is that result, or one that the folder of that sweep keeps."""
+    return file in {result, result / SWEEP_FILE, result / LOCK_FILE} or file.parent == result / POINTS
+
+
 def load_results(path: str) -> SavedRecord:
     """What a path holds: the file of a run, a point or a sweep, or the folder of a sweep.
 

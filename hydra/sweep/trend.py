@@ -87,11 +87,11 @@ def started_at(saved: SavedRecord) -> str:
     return saved.runs[0].started_at if isinstance(saved, PointRecord) else saved.started_at
 
 
-def load_history(paths: Sequence[str]) -> list[SavedRecord]:
-    """The results that paths name, the oldest first: files, folders of sweeps, and folders of either.
+def named_results(paths: Sequence[str]) -> list[str]:
+    """The files and folders of sweeps that paths name; of any other folder those in it.
 
     Raises:
-        UsageError: a path is not a result, or one of another plan, or a folder has none in it, or one is there twice.
+        UsageError: a folder has none in it, or cannot be read.
     """
     named: list[str] = []
     for path in map(Path, paths):
@@ -108,7 +108,16 @@ def load_history(paths: Sequence[str]) -> list[SavedRecord]:
                 f"{str(path)!r} holds no results", hint="name a folder of result files or of sweep folders"
             )
         named += results
-    found = load_several(named)
+    return named
+
+
+def load_history(paths: Sequence[str]) -> list[SavedRecord]:
+    """The results that paths name, the oldest first: files, folders of sweeps, and folders of either.
+
+    Raises:
+        UsageError: a path is not a result, or one of another plan, or a folder has none in it, or one is there twice.
+    """
+    found = load_several(named_results(paths))
     _see_that_they_are_of_one_plan(found)
     return sorted((saved for _, saved in found), key=started_at)
 

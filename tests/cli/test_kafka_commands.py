@@ -334,7 +334,7 @@ def test_an_output_of_hydra_ini_on_stdout_is_alone_there(call, runs):
     code, out, err = call("kafka")  # the stand-in writes no file
     assert (code, out) == (0, "")
     assert "RES = {" in err
-    assert "--output and --csv are all '-'" in call("kafka", "--csv=-")[2]
+    assert "--output=- and --csv=- are both stdout" in call("kafka", "--csv=-")[2]
 
 
 def test_one_run_has_the_same_files(call, runs):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -15,8 +16,11 @@ from hydra.errors import MarathonError, OutputError
 from hydra.kafkatest import runtest
 from hydra.kafkatest.runtest import RunTestKAFKA
 from hydra.run.protocols import LiveCounts
+from hydra.sweep.folder import SweepFolder
 from tests.cli.test_main import result
+from tests.samples import sweep
 
+COMMANDS = {"kafka": ["kafka"], "report": ["report", "a.json"], "compare": ["compare", "a.json", "b.json"]}
 FLAGS = ["report", "csv", "junit", "output", "live"]
 
 
@@ -34,10 +38,7 @@ def test_all_files_that_could_not_be_written_are_named_and_the_others_are_writte
     stand_in.error = OutputError("--output=r.json cannot be written (No space left on device)")
     if command != "kafka":
         save(call, stand_in)
-    arguments = {"kafka": ["kafka"], "report": ["report", "a.json"], "compare": ["compare", "a.json", "b.json"]}[
-        command
-    ]
-    code, _out, err = call(*arguments, "--csv=/dev/full", "--junit=/dev/full")
+    code, _out, err = call(*COMMANDS[command], "--csv=/dev/full", "--junit=/dev/full")
     assert code == 4
     assert "--csv=/dev/full cannot be written (No space left on device)" in err
     assert "--junit=/dev/full cannot be written (No space left on device)" in err
@@ -80,10 +81,64 @@ def test_lines_on_stdout_are_alone_there(stand_in, tmp_path):
     assert json.loads((tmp_path / "out").read_text()) == {"event": "note"}
 
 
-def test_two_files_on_stdout_are_refused(call, stand_in):
-    code, _out, err = call("kafka", "--csv=-", "--junit=-")
-    assert (code, stand_in.options) == (2, None)
-    assert "--csv and --junit are all '-'" in err
+@pytest.mark.parametrize(
+    ("first", "second", "where"),
+    [
+        ("-", "-", "both stdout"),
+        ("-", "/dev/stdout", "both stdout"),
+        ("r", "r", "the same file"),
+        ("r", "./r", "the same file"),
+        ("r", "link", "the same file"),
+    ],
+)
+@pytest.mark.parametrize("command", ["kafka", "report", "compare"])
+def test_two_files_in_one_place_are_refused(call, stand_in, command, first, second, where):
+    Path("link").symlink_to("r")
+    save(call, stand_in)
+    code, out, err = call(*COMMANDS[command], f"--csv={first}", f"--junit={second}")
+    assert (code, out, stand_in.options) == (2, "", None)
+    assert err == f"hydra: --csv={first} and --junit={second} are {where}: name another one\n"
+    assert not Path("r").exists()
+
+
+def test_two_files_may_go_to_one_device(call, stand_in):
+    stand_in.result = result("pass")
+    assert call("kafka", "--csv=/dev/null", "--junit=/dev/null")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "file"),
+    [
+        (["report", "a.json", "--csv=a.json"], "a.json"),
+        (["report", "a.json", "b.json", "--junit=./b.json"], "b.json"),
+        (["report", "folder", "-o", "folder/sweep.json"], "folder/sweep.json"),
+        (["report", "folder", "--csv=folder/points/0001.json"], "folder/points/0001.json"),
+        (["compare", "a.json", "b.json", "--output=b.json"], "b.json"),
+        (["trend", "folder", "--output=folder/sweep.json"], "folder/sweep.json"),
+        (["trend", "nights", "--output=nights/a.json"], "nights/a.json"),
+        (["kafka", "sweep", "--resume=folder", "--output=folder/sweep.json"], "folder/sweep.json"),
+    ],
+)
+def test_a_file_that_would_replace_a_result_is_refused(call, stand_in, arguments, file):
+    save(call, stand_in)
+    Path("nights").mkdir()
+    Path("nights/a.json").write_bytes(Path("a.json").read_bytes())
+    with contextlib.closing(SweepFolder.begin(Path("folder"), sweep([{"clients": 10}]))) as folder:
+        folder.keep(sweep([{"clients": 10}]).points[0])
+    before = Path(file).read_bytes()
+    code, out, err = call(*arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert " would replace a result (" in err
+    assert Path(file).read_bytes() == before
+
+
+def test_a_new_sweep_has_its_folder_for_itself(call):
+    """What is interrupted could not be resumed once all of it was written over its plan."""
+    Path("folder").mkdir()
+    code, _out, err = call("kafka", "sweep", "--results=folder", "--output=folder/sweep.json")
+    assert code == 2
+    assert "--output=folder/sweep.json would replace a result (folder): name another file" in err
+    assert not os.listdir("folder")
 
 
 def test_the_result_is_printed_and_written_before_the_clean_up_whatever_comes_of_that(
