@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from hydra.errors import ConfigurationError, UsageError
 from hydra.options import parsers as kind
-from hydra.options.options import OPTION_KINDS, parse_option
+from hydra.options.options import OPTION_KINDS, parse_option, quotable
 
 SECTIONS = ("marathon", "mesos", "kubernetes", "kafka", "hydra")
 
@@ -132,11 +132,12 @@ class _Reader:
             try:
                 _PORT(value)
             except ValueError as error:
-                raise ConfigurationError(f"{self._origin(section, key)} = {value!r} {error}") from error
+                raise ConfigurationError(f"{self._origin(section, key)} = {quotable(value)!r} {error}") from error
             return True
         if key == "ip" or (key == "dev" and section == "hydra"):
             if not _HOST.fullmatch(value):
-                raise ConfigurationError(f"{self._origin(section, key)} = {value!r} must be an address or a host name")
+                text = f"{self._origin(section, key)} = {quotable(value)!r} must be an address or a host name"
+                raise ConfigurationError(text)
             return True
         return False
 

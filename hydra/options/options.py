@@ -298,8 +298,19 @@ def parse_option(name: str, text: str, *, origin: str) -> object:
     try:
         return OPTION_KINDS[name].parse(text.strip())
     except ValueError as error:
-        shown = re.sub(r"//[^/]*@", "//***@", text if len(text) <= 80 else text[:77] + "...")
-        raise UsageError(f"{origin} = {shown!r} {error}") from error
+        raise UsageError(f"{origin} = {quotable(text)!r} {error}") from error
+
+
+def quotable(text: str) -> str:
+    """What an error quotes of a text: 80 characters, without the user and the password of a URL.
+
+    All before the last @ may be one: a password may have slashes and commas, and a URL may lack its scheme.
+    """
+    before, at, rest = text.rpartition("@")
+    if ":" in before:
+        scheme = re.match(r"[a-z]+://|", text, re.IGNORECASE)
+        text = f"{scheme[0] if scheme else ''}***{at}{rest}"
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def merged(*layers: Mapping[str, object]) -> Options:

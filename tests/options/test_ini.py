@@ -140,6 +140,7 @@ def test_an_address_that_is_one_of_ours_is_left_unset(word):
         ("[kafka]\nip = a\nport = http\n", "x.ini:3: [kafka] port = 'http' must be a whole number"),
         ("[kafka]\nip = a\nport = 0\n", "x.ini:3: [kafka] port = '0' must be a whole number"),
         ("[mesos]\nport = 65536\n", "x.ini:2: [mesos] port = '65536' must be a whole number"),
+        ("[marathon]\nip = admin:secret@m\n", "x.ini:2: [marathon] ip = '***@m' must be an address or a host name"),
         ("[mesos]\nip =\n", "x.ini:2: [mesos] ip = '' must be an address or a host name"),
         ("[hydra]\ndev = eth 0\n", "x.ini:2: [hydra] dev = 'eth 0' must be an address"),
         ("[kafka]\ndev = eth0\n", "x.ini:2: [kafka] dev is not known"),

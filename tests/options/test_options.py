@@ -221,3 +221,24 @@ def test_replicas_on_brokers_that_are_not_known_yet_are_taken():
     with pytest.raises(UsageError, match=r"there are 2 brokers.*start the other"):
         check_broker_count(options, 2)
     assert resolved({"min_insync_replicas": 2, "bootstrap_servers": "a:1"}).min_insync_replicas == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("http://admin:secret@m1:8080", "http://***@m1:8080"),
+        ("http://admin:sec/ret@m1:8080", "http://***@m1:8080"),
+        ("http://admin:sec,ret@m1:8080", "http://***@m1:8080"),
+        ("http://admin:sec@ret@m1:8080", "http://***@m1:8080"),
+        ("http://m1:8080,http://admin:sec//ret@m2:8080", "http://***@m2:8080"),
+        ("admin:sec//ret@m1:8080", "***@m1:8080"),
+        (f"http://admin:{'secret' * 20}@m1:8080", "http://***@m1:8080"),
+        ("http://me@m1", "http://***@m1"),
+        ("me@m1", "me@m1"),
+    ],
+)
+@pytest.mark.parametrize("name", ["marathon_url", "mesos_url", "broker_metrics", "bootstrap_servers"])
+def test_no_error_quotes_the_password_of_a_url(name, text, shown):
+    with pytest.raises(UsageError) as caught:
+        parse_option(name, text, origin=f"--{name}")
+    assert str(caught.value).startswith(f"--{name} = {shown!r} must ")
