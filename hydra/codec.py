@@ -1,4 +1,7 @@
-"""JSON for signals, files and pipes: dataclasses to bytes and back, every field checked for its type."""
+"""JSON for signals, files and pipes: dataclasses to bytes and back, every field checked for its type.
+
+And the YAML of others.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ import msgspec
 from hydra.errors import HydraError
 
 T = TypeVar("T")
+
+MAX_YAML_VALUES = 1_000_000
 
 
 class DecodeError(HydraError):
@@ -29,6 +34,38 @@ def decode(data: bytes | msgspec.Raw, kind: type[T]) -> T:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise DecodeError(f"not a valid {kind.__name__}: {error}") from error
+
+
+def decode_yaml(data: bytes | str) -> object:
+    """YAML as dicts, lists and scalars.
+
+    Raises:
+        DecodeError: it is no YAML; has a value that is not what its tag says (``!!int ""``), of which PyYAML raises
+            what it stumbles over; refers to itself, or to parts of itself again and again: in full it would be huge.
+    """
+    try:
+        found = msgspec.yaml.decode(data)
+        values = _values_in_full(found, {})
+    except RecursionError as error:
+        raise DecodeError("it is nested too deeply") from error
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise DecodeError(" ".join(str(error).split())) from error
+    except (LookupError, AttributeError, ArithmeticError, TypeError) as error:
+        raise DecodeError("a value in it is not what its tag says") from error
+    if values > MAX_YAML_VALUES:
+        raise DecodeError(f"it refers to parts of itself so often that it has {values:,} values")
+    return found
+
+
+def _values_in_full(value: object, known: dict[int, int]) -> int:
+    """How many values there are, with those of each part as often as it is referred to."""
+    if not isinstance(value, (dict, list)):
+        return 1
+    if id(value) not in known:
+        known[id(value)] = MAX_YAML_VALUES  # a part that is met again before it is counted is a part of itself
+        parts = value.values() if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_values_in_full(part, known) for part in parts)
+    return known[id(value)]
 
 
 def to_builtins(fact: object) -> object:

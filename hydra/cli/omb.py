@@ -10,6 +10,7 @@ from typing import TypeVar
 import click
 
 from hydra.cli.flags import given_flags, parsed_by
+from hydra.codec import DecodeError, decode_yaml
 from hydra.errors import UsageError
 from hydra.options.omb_workload import OmbWorkload, parse_workload
 from hydra.options.parsers import path
@@ -50,15 +51,12 @@ def read_workload(file: str) -> OmbWorkload:
     Raises:
         UsageError: it cannot be read, or asks for what Hydra cannot do.
     """
-    import yaml
-
     try:
-        document = yaml.safe_load(read_text(Path(file), kind="workload"))
+        document = decode_yaml(read_text(Path(file), kind="workload"))
     except FileNotFoundError as error:
         raise UsageError(f"--omb_workload={file} does not exist") from error
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UsageError(f"{file} is not YAML: {reason}") from error
+    except DecodeError as error:
+        raise UsageError(f"{file} is not YAML: {error.message[:200]}") from error
     workload = parse_workload(document, file)
     if (payload := workload.payload_file) is None:
         return workload

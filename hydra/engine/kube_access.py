@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from hydra.codec import DecodeError, decode_yaml
 from hydra.engine.kube_certificates import check_authority, check_client
 from hydra.errors import HydraError, KubernetesError, UsageError
 from hydra.files.atomic_write import reason_of, write_secret
@@ -382,9 +383,9 @@ def _of_service_account(namespace: str | None, environment: Mapping[str, str]) -
 def _read_kubeconfig(file: Path) -> _Kubeconfig:
     try:
         content = read_bounded(file, MAX_FILE_BYTES)
-        return msgspec.convert(_without_nulls(msgspec.yaml.decode(content)) or {}, _Kubeconfig)
-    except RecursionError as error:
-        raise UsageError(f"the kubeconfig {file} cannot be read (it is nested too deeply)") from error
+        return msgspec.convert(_without_nulls(decode_yaml(content)) or {}, _Kubeconfig)
+    except DecodeError as error:
+        raise UsageError(f"the kubeconfig {file} cannot be read ({error.message})") from error
     except (OSError, ValueError) as error:
         reason = " ".join(reason_of(error).split())
         raise UsageError(f"the kubeconfig {file} cannot be read ({reason})") from error

@@ -68,6 +68,8 @@ def test_without_a_rate_a_search_is_named(call, stand_in):
         ("[]", "w.yaml is not a workload of OMB"),
         ("topics: many", "w.yaml: topics must be a whole number"),
         ("[" * 5000, "w.yaml is not YAML"),
+        ('producerRate: !!int ""', "w.yaml is not YAML: a value in it is not what its tag says"),
+        ("topics: !!bool maybe", "w.yaml is not YAML: a value in it is not what its tag says"),
     ],
 )
 def test_a_file_that_is_no_workload_is_one_line_and_starts_nothing(call, stand_in, text, told):

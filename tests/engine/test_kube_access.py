@@ -410,6 +410,7 @@ def test_a_kubeconfig_that_says_less_than_it_should_is_one_clear_line(tmp_path, 
         (b"\xff\xfe\x00", "cannot be read"),
         (b"[" * 20_000, "cannot be read"),
         (b"a: [\n b: }", "cannot be read"),
+        (b'current-context: !!int ""', "cannot be read .a value in it is not what its tag says"),
         (None, "cannot be read .Is a directory"),
     ],
 )
