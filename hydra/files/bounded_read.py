@@ -15,9 +15,17 @@ SILENT_S = 20.0
 
 PIECE_BYTES = 1024 * 1024
 
+KEPT_BYTES = 1024 * 1024
+"""What a descriptor gave is kept up to this: a command reads settings several times, a pipe only once."""
+
+_given: dict[tuple[int, int, int], bytes] = {}
+"""By descriptor, device and inode."""
+
 
 def read_bounded(path: Path, max_bytes: int, *, own: bool = False) -> bytes:
     """The content of a regular file, or of a descriptor that this process was given, such as /dev/stdin.
+
+    What such a descriptor gave the first time it gives each time.
 
     Args:
         path: the file. A link is followed, unless the file has to be our own.
@@ -60,6 +68,17 @@ def refuse_foreign(path: Path) -> None:
 
 
 def _read_descriptor(path: Path, descriptor: int, max_bytes: int) -> bytes:
+    status = os.fstat(descriptor)
+    key = (descriptor, status.st_dev, status.st_ino)
+    if key in _given:
+        return _checked(path, _given[key], max_bytes)
+    content = _all_of_descriptor(path, descriptor, max_bytes)
+    if len(content) <= KEPT_BYTES:
+        _given[key] = content
+    return content
+
+
+def _all_of_descriptor(path: Path, descriptor: int, max_bytes: int) -> bytes:
     content = bytearray()
     while len(content) <= max_bytes:
         if not select.select([descriptor], [], [], SILENT_S)[0]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -21,7 +22,7 @@ from hydra.options.kafka_access import NO_SECURITY, KafkaAccess, TokenSource
 from hydra.options.option_checks import checked
 from hydra.options.options import Options
 from hydra.options.order import RunOrder
-from hydra.options.reader import options_from_attributes
+from hydra.options.reader import options_from_attributes, with_kafka_config
 from hydra.signals.messages import TaskOrder
 
 SERVERS = "k1:9093"
@@ -68,6 +69,18 @@ def access(config=None, environment=None, mode=0o600, **options):
         Path("client.properties").chmod(mode)
         options["kafka_config"] = "client.properties"
     return access_to_brokers(checked(Options(bootstrap_servers=SERVERS, **options)), environment or {})
+
+
+def test_a_pipe_is_read_once_and_says_it_all():
+    """Such as --kafka_config=<(vault read ...): who names brokers in it is not to meet them in plain text."""
+    reader, writer = os.pipe()
+    with os.fdopen(reader, "rb"):
+        with os.fdopen(writer, "w") as file:
+            file.write(f"bootstrap.servers=k1:9093\nsasl.mechanism=PLAIN\nsasl.username=u\nsasl.password={PASSWORD}\n")
+        options = with_kafka_config(Options(kafka_config=f"/dev/fd/{reader}"))
+        for _ in range(2):
+            found = access_to_brokers(options, {})
+            assert (options.bootstrap_servers, found.protocol, found.password) == (SERVERS, "SASL_PLAINTEXT", PASSWORD)
 
 
 def test_nothing_said_is_plaintext():

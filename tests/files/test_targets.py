@@ -235,6 +235,25 @@ def test_a_descriptor_that_this_process_was_given_is_read_to_its_end(pipe):
     assert read_bounded(path, 5) == b"12345"
 
 
+def test_a_descriptor_gives_the_same_again(pipe):
+    """A command reads its files of settings several times, and a pipe would be empty the second time."""
+    path, writer = pipe
+    writer.write(b"12345")
+    writer.close()
+    assert [read_bounded(path, 5), read_bounded(path, 10)] == [b"12345"] * 2
+    with pytest.raises(OSError, match="larger than 4 bytes"):
+        read_bounded(path, 4)
+
+
+def test_another_pipe_of_the_same_number_is_another_one():
+    for content in (b"first", b"second"):
+        reader, writer = os.pipe()
+        with os.fdopen(reader, "rb"), os.fdopen(writer, "wb") as file:
+            file.write(content)
+            file.close()
+            assert read_bounded(Path(f"/dev/fd/{reader}"), 10) == content
+
+
 def test_a_descriptor_without_an_end_is_read_up_to_the_limit(pipe):
     path, writer = pipe
     writer.write(b"12345")
