@@ -14,6 +14,8 @@ from hydra.errors import HydraError
 T = TypeVar("T")
 
 MAX_YAML_VALUES = 1_000_000
+MAX_YAML_BITS = 64
+"""Python does not even print what has thousands of digits."""
 
 
 class DecodeError(HydraError):
@@ -41,7 +43,8 @@ def decode_yaml(data: bytes | str) -> object:
 
     Raises:
         DecodeError: it is no YAML; has a value that is not what its tag says (``!!int ""``), of which PyYAML raises
-            what it stumbles over; refers to itself, or to parts of itself again and again: in full it would be huge.
+            what it stumbles over; has a huge number; or refers to itself, or to parts of itself again and again: in
+            full it would be huge.
     """
     try:
         found = msgspec.yaml.decode(data)
@@ -59,6 +62,8 @@ def decode_yaml(data: bytes | str) -> object:
 
 def _values_in_full(value: object, known: dict[int, int]) -> int:
     """How many values there are, with those of each part as often as it is referred to."""
+    if isinstance(value, int) and value.bit_length() > MAX_YAML_BITS:
+        raise DecodeError(f"a whole number in it has {value.bit_length():,} bits")
     if not isinstance(value, (dict, list)):
         return 1
     if id(value) not in known:

@@ -56,6 +56,7 @@ def test_a_value_that_yaml_cannot_have_is_an_error_of_ours(value):
     ("text", "told"),
     [
         ("\n".join(f"{' ' * depth}a:" for depth in range(900)), "nested too deeply"),
+        (f"a: 0x{'f' * 6000}", "a whole number in it has 24,000 bits"),
         ("a: &a [*a]", "refers to parts of itself"),
         # Ten times ten, nine times over: to print it, or to make a copy of it, would take hours.
         ("\n".join(["a0: &a0 [x]", *(f"a{n + 1}: &a{n + 1} [{', '.join([f'*a{n}'] * 10)}]" for n in range(9))]),

@@ -61,10 +61,9 @@ def read_plan_file(path: str) -> PlanFile:
     except FileNotFoundError as error:
         raise ConfigurationError(f"--plan={path} does not exist") from error
     try:
-        tables = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # the former also of an integer with thousands of digits
+        return read_plan(tomllib.loads(text), name=path)
+    except (ValueError, RecursionError) as error:  # the former also of an integer with thousands of digits, as text
         raise ConfigurationError(f"{path}: {error}", hint="a plan is a TOML file") from error
-    return read_plan(tables, name=path)
 
 
 def read_plan(tables: Mapping[str, object], *, name: str) -> PlanFile:

@@ -70,7 +70,17 @@ def test_what_is_wrong_is_named_with_the_file_and_the_key(tables, words):
 
 
 @pytest.mark.parametrize(
-    "text", ["repeats = " + "9" * 5000, "repeats = ", "a = " + "[" * 5000, "[options]\nx = 1\n[options]"]
+    "text",
+    [
+        "repeats = " + "9" * 5000,
+        "repeats = 0x" + "f" * 6000,
+        "[options]\nmsg_rate = 0x" + "f" * 6000,
+        "[sweep]\nmsg_rate = [0x" + "f" * 6000 + "]",
+        "[[point]]\nmsg_rate = 0x" + "f" * 6000,
+        "repeats = ",
+        "a = " + "[" * 5000,
+        "[options]\nx = 1\n[options]",
+    ],
 )
 def test_a_file_that_is_no_toml_is_refused_by_its_name(tmp_path, text):
     (tmp_path / "plan.toml").write_text(text)
