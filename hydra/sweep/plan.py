@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import itertools
+import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -111,13 +113,14 @@ def parse_axis(text: str, *, origin: str) -> Axis:
 
 def make_axis(name: str, texts: Iterable[str], *, origin: str) -> Axis:
     """The axis of an option's name and the texts of its values; raises as ``parse_axis``."""
-    values = tuple(parse_value(name, text, origin=origin) for text in texts)
-    duplicate = next((value for index, value in enumerate(values) if value in values[:index]), None)
-    if duplicate is not None:
-        raise UsageError(
-            f"{origin}: duplicate value {name} = {format_value(duplicate)}", hint="use --repeats to repeat a point"
-        )
-    return Axis(name, values)
+    values: dict[object, None] = {}
+    for value in (parse_value(name, text, origin=origin) for text in texts):
+        if value in values:
+            raise UsageError(
+                f"{origin}: duplicate value {name} = {format_value(value)}", hint="use --repeats to repeat a point"
+            )
+        values[value] = None
+    return Axis(name, tuple(values))
 
 
 def parse_value(name: str, text: str, *, origin: str) -> object:
@@ -139,17 +142,37 @@ def parse_value(name: str, text: str, *, origin: str) -> object:
 
 
 def grid(axes: Sequence[Axis]) -> list[dict[str, object]]:
-    """Every combination of the axes' values; the last axis changes fastest."""
-    names = [axis.name for axis in axes]
+    """Every combination of the axes' values; the last axis changes fastest.
+
+    Raises:
+        UsageError: there are too many, or two axes are of one option.
+    """
+    _check_count(math.prod(len(axis.values) for axis in axes))  # before they are made: they may not fit into memory
+    names = _names(axes)
     return [dict(zip(names, values, strict=True)) for values in itertools.product(*(axis.values for axis in axes))]
+
+
+def _names(axes: Sequence[Axis]) -> list[str]:
+    """The names of the axes; raises UsageError if two of them are of one option: one of them would not count."""
+    names = [axis.name for axis in axes]
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise UsageError(f"{name} is swept {count} times", hint="give all its values in one list")
+    return names
+
+
+def _check_count(points: int) -> None:
+    if points > MAX_SWEEP_POINTS:
+        raise UsageError(f"the sweep has {points} points", hint=f"{MAX_SWEEP_POINTS} at most")
 
 
 def zipped(axes: Sequence[Axis]) -> list[dict[str, object]]:
     """The axes' first values together, then their second ones, and so on.
 
     Raises:
-        UsageError: the axes differ in length; names the lengths.
+        UsageError: the axes differ in length, or two of them are of one option; names the lengths or the option.
     """
+    _names(axes)
     lengths = {axis.name: len(axis.values) for axis in axes}
     if len(set(lengths.values())) > 1:
         counts = ", ".join(f"{name} has {length}" for name, length in lengths.items())
@@ -196,8 +219,7 @@ def make_points(options: Options, changes: Sequence[Mapping[str, object]]) -> tu
     """
     if not changes:
         raise UsageError("the sweep has no points", hint="give --sweep, --points or --plan")
-    if len(changes) > MAX_SWEEP_POINTS:
-        raise UsageError(f"the sweep has {len(changes)} points", hint=f"{MAX_SWEEP_POINTS} at most")
+    _check_count(len(changes))
     points = tuple(
         SweepPoint(number, dict(change), with_changes(dataclasses.replace(options, output=None), change))
         for number, change in enumerate(changes, 1)
@@ -223,14 +245,16 @@ def parse_settings(texts: Iterable[str], *, origin: str) -> dict[str, object]:
     """The changes in some ``OPTION=VALUE``, of any option, the stack's too.
 
     Raises:
-        UsageError: names the text that is not one.
+        UsageError: names the text that is not one, or the option that is there twice.
     """
-    changes = {}
+    changes: dict[str, object] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         name = name.strip().replace("-", "_")
         if not equals:
             raise UsageError(f"{origin}={text[:80]!r} must be OPTION=VALUE")
+        if name in changes:
+            raise UsageError(f"{origin} names {name} twice", hint="keep one")
         if name == CLIENTS:
             changes[name] = parse_value(name, value, origin=origin)
         elif name not in OPTION_KINDS or name in NOT_COMPARED:

@@ -19,6 +19,7 @@ from hydra.sweep.plan import (
     make_points,
     parse_axis,
     parse_points,
+    parse_settings,
     seconds_left,
     zipped,
 )
@@ -48,6 +49,26 @@ def test_zipped_values_vary_together():
 def test_zipped_lists_of_unequal_length_are_refused_with_their_lengths():
     with pytest.raises(UsageError, match="linger_ms has 2, msg_rate has 1"):
         zipped([Axis("linger_ms", (0, 5)), Axis("msg_rate", (100.0,))])
+
+
+@pytest.mark.parametrize("together", [grid, zipped])
+def test_two_lists_of_one_option_are_refused(together):
+    """Only one of them would count."""
+    axes = [Axis("linger_ms", (0, 5)), Axis("msg_rate", (1.0, 2.0)), Axis("linger_ms", (10, 20))]
+    with pytest.raises(UsageError, match="linger_ms is swept 2 times: give all its values in one list"):
+        together(axes)
+
+
+def test_one_option_twice_on_one_side_is_refused():
+    with pytest.raises(UsageError, match="--a names linger_ms twice: keep one"):
+        parse_settings(["linger_ms=5", "linger-ms=6"], origin="--a")
+
+
+def test_a_grid_is_counted_before_it_is_made():
+    """This one would take all memory there is."""
+    axes = [Axis(name, tuple(range(1000))) for name in ("linger_ms", "msg_batch", "partitions", "fetch_min_bytes")]
+    with pytest.raises(UsageError, match="the sweep has 1000000000000 points: 10000 at most"):
+        grid(axes)
 
 
 @pytest.mark.parametrize("name", sorted(set(OPTION_KINDS) - NOT_SWEPT))
