@@ -100,7 +100,7 @@ def _tell(record: RunRecord) -> int:
     result, options = record.result, record.order.options
     assert result is not None
     if result.exit_code != 0:
-        click.echo(f"Hydra does NOT work here as it should: {'; '.join(result.reasons)}")
+        click.echo(printable(f"Hydra does NOT work here as it should: {'; '.join(result.reasons)}"))
         return result.exit_code
     cluster = record.cluster
     click.echo(
@@ -109,5 +109,5 @@ def _tell(record: RunRecord) -> int:
     )
     engine = options.engine
     where = f"{cluster[engine]} {cluster[f'{engine}_version']}"
-    click.echo(f"{engine.capitalize()} {where}, Kafka {cluster['kafka']}")
+    click.echo(printable(f"{engine.capitalize()} {where}, Kafka {cluster['kafka']}"))
     return 0

@@ -338,4 +338,4 @@ def _tell(document: Mapping[str, object], text: str, *, as_json: bool) -> None:
     if as_json:
         print_json(document)
     else:
-        click.echo(text)
+        click.echo(printable(text))

@@ -11,6 +11,7 @@ from hydra.cli.flags import FIRST_RUN, chosen_options, option_flags, parse_flag,
 from hydra.cli.help_page import HelpPage
 from hydra.cli.omb import given_workload, tell_notes, workload_flag
 from hydra.cli.sweep_session import check_capacity_of, new_sweep, run_sweep, sweep_flags
+from hydra.cli.terminal import printable
 from hydra.options.omb_workload import OmbWorkload
 from hydra.options.options import Options
 from hydra.options.parsers import number, whole
@@ -203,7 +204,7 @@ def _run_search(
     def make() -> SweepRecord:
         found = workload()
         options = chosen_options(ctx, under=found.options)
-        tell_notes(found, lambda text: click.echo(f"hydra: {text}", err=True))
+        tell_notes(found, lambda text: click.echo(printable(f"hydra: {text}"), err=True))
         search = asked(options)
         first = search.clients or (round(search.start) if kind == "maxclients" else options.client_count,)
         check_capacity_of(with_changes(options, {CLIENTS: clients}) for clients in first)

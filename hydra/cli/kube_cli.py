@@ -79,7 +79,7 @@ def stop_app(launcher: KubernetesLauncher, app_id: str, *, as_json: bool) -> Non
     if as_json:
         print_json({"stopped": stopped})
     else:
-        click.echo(f"stopped {', '.join(stopped)}")
+        click.echo(printable(f"stopped {', '.join(stopped)}"))
 
 
 def scale_app(launcher: KubernetesLauncher, app_id: str, instances: int, *, as_json: bool) -> None:

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from hydra.cli.main import run
-from tests.scripted_marathon import ScriptedMarathon, refuse
+from tests.scripted_marathon import VERSION, ScriptedMarathon, refuse
 
 TASK = "g1_kafka-sub.instance-7a._app.1"
 LINES = "".join(f"line {number}\n" for number in range(100)) + "\x1b[31mred\x1b[0m\tthe end\n"
@@ -41,6 +41,14 @@ def cli(server, capsys, tmp_path, monkeypatch):
         return code, captured.out, captured.err
 
     return call
+
+
+def test_the_id_of_an_app_is_no_control_character(cli, server):
+    server.apps = {name: {"id": name} for name in ("/g1/a", "/g1/\b\bb")}
+    server.pages["/v2/groups/g1"] = {"deploymentId": "d1", "version": VERSION}
+    code, out, err = cli("stop", "g1")
+    assert (code, err) == (0, "")
+    assert out == "stopped /g1/\\x08\\x08b, /g1/a\n"
 
 
 @pytest.mark.parametrize("word", ["agents", "slaves"])

@@ -247,6 +247,12 @@ def test_ctrl_c_before_anything_began_is_no_traceback(prefix, code):
     assert (ended.returncode, ended.stderr) == (code, "")
 
 
+def test_the_reason_of_a_smoke_test_is_no_control_character(call, stand_in):
+    stand_in.result = dataclasses.replace(result("fail"), reasons=("the broker says \b\bno",))
+    code, out, _err = call("smoke")
+    assert (code, out) == (1, "Hydra does NOT work here as it should: the broker says \\x08\\x08no\n")
+
+
 @pytest.mark.parametrize(("flags", "output"), [((), None), (("--output=smoke.json",), "smoke.json")])
 def test_a_smoke_test_writes_over_no_result_that_hydra_ini_names(call, stand_in, tmp_path, flags, output):
     (tmp_path / "hydra.ini").write_text("[hydra]\noutput = real.json\n", encoding="utf-8")

@@ -92,3 +92,11 @@ def test_where_the_result_cannot_go_is_told_before_anything_starts(call, stand_i
     assert code != 0
     assert "--omb_result" in err
     assert stand_in.options is None
+
+
+@pytest.mark.parametrize("command", [["kafka"], ["kafka", "maxrate", "--results=/dev/null/s"]])
+def test_a_key_of_a_workload_is_no_control_character(call, stand_in, command):
+    stand_in.result = result("pass")
+    Path("w.yaml").write_text('messageSize: 100\nproducerRate: 5\n"\\b\\bkey": 1\n')
+    _code, _out, err = call(*command, "--omb_workload=w.yaml", "--clients=10")
+    assert "not as OMB does it: \\x08\\x08key: not known" in err
