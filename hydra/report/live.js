@@ -63,7 +63,8 @@
   const drawPlot = (id, plot, moments, end_s) => {
     const place = byId(id);
     const values = Object.values(plot.lines).flat().filter((value) => value != null && (!plot.log || value > 0));
-    for (const [, limit] of plot.limits || []) values.push(limit);
+    // A logarithmic axis has no zero: towards it there are ticks without end.
+    for (const [, limit] of plot.limits || []) if (!plot.log || limit > 0) values.push(limit);
     let high = Math.max(plot.top || 0, ...values, 1) * 1.1;
     let low = plot.log ? Math.min(...values, high) / 1.5 : 0;
     const scale = plot.log ? Math.log : (value) => value;

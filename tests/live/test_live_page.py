@@ -101,6 +101,20 @@ def test_what_is_counted_is_shown_and_nobody_else_is_asked(look_at, server, hist
     assert {address for address in requests if not address.startswith(server.url) and address != "data:,"} == set()
 
 
+def test_a_limit_of_zero_is_shown_at_the_bottom(look_at, server, history):
+    history.begin(dataclasses.replace(PLAN, latency_limits=(("max", 0.0, "e2e_max>0ms"),)))
+    history.phase("sending", "")
+    history.counts(COUNTS)
+
+    async def scenario(opened, _seconds):
+        await opened.until(f"{card('backlog')} === '900'", "the counts are shown")
+        limit = "document.querySelector('#latency path.limit').getAttribute('d')"
+        assert await opened.run(limit) == "M0 240H600"
+        return opened.complaints
+
+    assert look_at(server.url, scenario) == []
+
+
 FIRST_CARD_AT = (
     "new Promise(resolve => { const look = () => document.querySelector('#cards .card') ?"
     " resolve(Date.now() / 1000) : setTimeout(look, 5); look(); })"
