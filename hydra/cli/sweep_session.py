@@ -98,7 +98,7 @@ def run_sweep(ctx: click.Context, kind: SweepKind, make: Callable[[], SweepRecor
         folder, outputs = _resumed(ctx, kind) if resumed else _begun(ctx, kind, make)
         from hydra.cli.watch import asked_watch
 
-        with contextlib.closing(folder), asked_watch(ctx, results=str(folder.path)) as watch:
+        with contextlib.closing(folder), asked_watch(ctx, results=str(folder.path.absolute())) as watch:
             return _measure(folder, outputs, watch)
 
 

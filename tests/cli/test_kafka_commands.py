@@ -16,6 +16,7 @@ import pytest
 
 from hydra.cli.commands import KAFKA_COMMANDS
 from hydra.errors import BrokerError, InterruptedRunError, NotReadyError
+from hydra.live.underway import runs_under_way
 from hydra.options.options import Options
 from hydra.sweep.comparison import compare_sides
 from hydra.sweep.record import read_saved
@@ -378,6 +379,24 @@ def test_an_interrupted_sweep_goes_on_where_it_was(call, runs):
     assert out.count("pass") == 4
     assert len(rows("r.csv")) == 4
     assert call("kafka", "maxrate", "--resume=s")[0] == 2
+
+
+@pytest.mark.parametrize("folder", ["--results", "--resume"])
+def test_the_folder_of_a_sweep_is_told_as_it_is_found_from_elsewhere(call, runs, folder):
+    """By 'hydra watch', whose working folder is another one."""
+    seen = []
+
+    def look(options):
+        seen.extend(each.results for each in runs_under_way())
+        return run(options)
+
+    if folder == "--resume":
+        runs.of = lambda options: InterruptedRunError(2)
+        call("kafka", *TWO_POINTS, "--results=s")
+    runs.of = look
+    arguments = ["sweep", "--resume=s"] if folder == "--resume" else [*TWO_POINTS, "--results=s"]
+    assert call("kafka", *arguments)[0] == 0
+    assert set(seen) == {str(Path("s").absolute())}
 
 
 def test_a_stack_that_broke_is_started_anew_for_the_next_point(call, runs):
