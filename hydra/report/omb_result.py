@@ -58,9 +58,9 @@ def omb_result(record: RunRecord, workload: str = "") -> dict[str, object]:
 
 
 def _over_time(record: RunRecord) -> dict[str, object]:
-    """A value for each 10 s."""
+    """A value for each 10 s in which records were sent."""
     points = record.result.points if record.result is not None else ()
-    spans = _spans(points)
+    spans = _spans(points, record.order.sample_every_s, _sent_until_s(record))
     lengths = [length_s for length_s, _ in spans]
     acked = record.order.has_acks
     publisher = record.evidence.publisher
@@ -99,14 +99,27 @@ def _number(at_s: float) -> int:
     return max(0, -int(-at_s // INTERVAL_S) - 1)
 
 
-def _spans(points: Sequence[TimelinePoint]) -> list[tuple[float, list[TimelinePoint]]]:
-    """The points of each 10 s, and how many seconds they stand for: the last ones may be fewer."""
+def _sent_until_s(record: RunRecord) -> float:
+    """When the last record was due, or sent if that was later: seconds since the start of the plan."""
+    publisher, planned_s = record.evidence.publisher, record.order.options.test_duration
+    return planned_s if publisher is None else max(planned_s, publisher.send_window_s)
+
+
+def _spans(points: Sequence[TimelinePoint], every_s: float, end_s: float) -> list[tuple[float, list[TimelinePoint]]]:
+    """The points of each 10 s, and how many seconds they stand for: the last ones may be fewer.
+
+    What comes after the last record, while clients read on, has no rate: a value of it would be near zero. Nor has a
+    point of which only a bit lies before that.
+    """
     found: list[tuple[float, list[TimelinePoint]]] = []
     before_s = 0.0
-    for _, group in groupby(points, lambda point: _number(point.at_s)):
+    begin_s = end_s - every_s / 4
+    sent = [point for index, point in enumerate(points) if index == 0 or point.at_s - every_s < begin_s]
+    for _, group in groupby(sent, lambda point: _number(point.at_s)):
         span = list(group)
-        found.append((span[-1].at_s - before_s, span))
-        before_s = span[-1].at_s
+        until_s = min(span[-1].at_s, end_s)
+        found.append((until_s - before_s, span))
+        before_s = until_s
     return found
 
 

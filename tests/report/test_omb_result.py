@@ -92,6 +92,31 @@ def test_a_value_stands_for_ten_seconds_and_the_last_one_for_the_rest(record):
     assert found["endToEndLatency50pct"] == pytest.approx([4, 4, 4], rel=0.1)
 
 
+@pytest.mark.parametrize(
+    ("seconds", "duration_s", "rates"),
+    [(25, 25.0, [500, 500, 500]), (20, 20.0, [500, 500]), (20, 19.5, [500, 500]), (3, 3.2, [500]), (1, 0.1, [500])],
+)
+@pytest.mark.parametrize("drained", [1, 12])
+def test_the_seconds_after_the_last_record_have_no_rate(record, seconds, duration_s, rates, drained):
+    made = record(seconds=seconds)
+    options = dataclasses.replace(made.order.options, test_duration=duration_s)
+    made = dataclasses.replace(made, order=dataclasses.replace(made.order, options=options))
+    *points, last = made.result.points
+    part = min(1.0, duration_s - len(points))  # of the last second of the plan
+    points.append(dataclasses.replace(last, sent=round(500 * part), acked=round(500 * part), delivered=1000))
+    points += [
+        dataclasses.replace(last, at_s=float(seconds + more), sent=0, acked=0, delivered=3, backlog=7)
+        for more in range(1, drained + 1)
+    ]
+    sender = dataclasses.replace(made.evidence.publisher, send_window_s=duration_s)
+    evidence = dataclasses.replace(made.evidence, publisher=sender)
+    result = dataclasses.replace(made.result, points=tuple(points))
+    found = read(dataclasses.replace(made, result=result, evidence=evidence))
+    assert found["publishRate"] == pytest.approx(rates, rel=0.001)
+    assert len(found["consumeRate"]) == len(found["backlog"]) == len(found["endToEndLatency99pct"]) == len(rates)
+    assert found["backlog"][-1] != 7
+
+
 def test_units_are_theirs(record):
     found = read(record(lag=[0.2] * 99 + [3.0]))
     assert found["aggregatedEndToEndLatency50pct"] == pytest.approx(4, rel=0.01)  # ms
