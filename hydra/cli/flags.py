@@ -19,7 +19,7 @@ from hydra.errors import OutputError, UsageError
 from hydra.files.atomic_write import atomic_write, check_output
 from hydra.files.own_descriptor import descriptor_of
 from hydra.files.write_in_place import STDOUT
-from hydra.options.options import OPTION_KINDS, Options, merged, parse_option
+from hydra.options.options import OPTION_KINDS, Options, merged, parse_several
 from hydra.options.parsers import Parse, dns_label, switch, whole
 from hydra.options.reader import read_settings, with_kafka_config
 from hydra.options.thresholds import METRICS
@@ -134,14 +134,14 @@ def _flag(name: str) -> Callable[[F], F]:
 
 
 def _option(ctx: click.Context, param: click.Parameter, value: str | tuple[str, ...] | None) -> object:
-    """An option's value; the texts of one that was given several times are read as one, with commas between them."""
+    """An option's value; what the texts of one that was given several times say together."""
     if value is None or value == ():
         return None
     assert param.name is not None
-    text = value if isinstance(value, str) else ",".join(value)
-    if param.name == "threshold" and text.strip().lower() == "help" and not ctx.resilient_parsing:
+    texts = [value] if isinstance(value, str) else value
+    if param.name == "threshold" and ",".join(texts).strip().lower() == "help" and not ctx.resilient_parsing:
         _show_metrics(ctx)
-    return parse_option(param.name, text, origin=f"--{param.name}")
+    return parse_several(param.name, texts, origin=f"--{param.name}")
 
 
 def _show_metrics(ctx: click.Context) -> NoReturn:

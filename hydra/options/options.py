@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hydra.errors import UsageError
@@ -299,6 +299,17 @@ def parse_option(name: str, text: str, *, origin: str) -> object:
         return OPTION_KINDS[name].parse(text.strip())
     except ValueError as error:
         raise UsageError(f"{origin} = {quotable(text)!r} {error}") from error
+
+
+def parse_several(name: str, texts: Sequence[str], *, origin: str) -> object:
+    """The value of an option that was given several times, or as a list: what its texts say together.
+
+    Raises:
+        UsageError: one of them, or all together, are not what the option's kind takes.
+    """
+    for text in texts:  # behind another one, what is no setting itself would be taken for the rest of its value
+        parse_option(name, text, origin=origin)
+    return parse_option(name, ",".join(texts), origin=origin)
 
 
 def quotable(text: str) -> str:

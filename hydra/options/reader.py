@@ -13,7 +13,7 @@ from hydra.files.private_file import check_private, read_file
 from hydra.options.client_properties import ClientProperties, parse_client_properties
 from hydra.options.ini import Settings, parse_ini
 from hydra.options.option_checks import checked
-from hydra.options.options import OPTION_KINDS, Options, merged, parse_option
+from hydra.options.options import OPTION_KINDS, Options, merged, parse_several
 
 DEFAULT_CONFIG_FILE = "hydra.ini"
 MAX_CONFIG_BYTES = 1024 * 1024
@@ -105,8 +105,8 @@ def options_from_attributes(source: object) -> Options:
         if value is not None:
             if isinstance(value, Mapping):
                 value = [f"{key}={each}" for key, each in value.items()]
-            text = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-            values[name] = parse_option(name, text, origin=f"options.{name}")
+            texts = list(map(str, value)) if isinstance(value, (list, tuple)) else [str(value)]
+            values[name] = parse_several(name, texts, origin=f"options.{name}")
     config_file = getattr(source, "config_file", None)
     # The notebook names hydra.ini as a matter of course: it may be missing, as on a command line without the flag.
     named = str(config_file) if config_file and str(config_file) != DEFAULT_CONFIG_FILE else None

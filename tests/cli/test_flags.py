@@ -182,6 +182,8 @@ def test_a_named_file_is_read_whatever_wrote_it(options_of, tmp_path, encode):
         (["--clients=15"], ["--clients_per_app=10", "use 10"]),
         (["--clients=ten"], ["--clients = 'ten' must be a whole number from 1 to 100000"]),
         (["--clients=20", "--total-sub-apps=2"], ["--clients and --total_sub_apps are both set: keep one"]),
+        (["--broker_property=a=1", "--broker_property=b"], ["--broker_property = 'b' must be NAME=VALUE"]),
+        (["--threshold=loss==0", "--threshold=loss"], ["--threshold = 'loss' must be a metric"]),
         (["--broker_property=a=1", "--broker_property=a=2"], ["--broker_property = 'a=1,a=2' "]),
         (["--total_sub_apps=10000", "--clients_per_app=10000"], ["--clients_per_app=10000", "100000 at most"]),
         (["--config_file=missing.ini"], ["--config_file=missing.ini does not exist"]),
