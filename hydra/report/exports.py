@@ -183,11 +183,15 @@ def comparison_junit(found: Comparison) -> bytes:
     unanswered = "skipped" if "not worse" in points.values() else "error"
     tags = {"worse": "failure", "no result in B": "error"}
     suite = ET.Element("testsuite", name="hydra compare")
+    of_points: dict[str, list[MetricChange]] = {}
+    for item in found.differences:
+        of_points.setdefault(item.point, []).append(item)
+    verdicts = {name: f"verdict: {was} -> {now}" for name, was, now in found.verdicts}
     for name, state in points.items():
         case = ET.SubElement(suite, "testcase", classname="hydra.compare", name=_legal(name))
         if state == "not worse":
             continue
-        told = _point_lines(found, name, state)
+        told = _point_lines(of_points.get(name, []), verdicts.get(name, ""), state)
         tag = tags.get(state, unanswered)
         # Of a skipped test the schema has no type, and many readers show its message only.
         kind: dict[str, str] = {} if tag == "skipped" else {"type": state}
@@ -198,13 +202,12 @@ def comparison_junit(found: Comparison) -> bytes:
     return _document([suite])
 
 
-def _point_lines(found: Comparison, name: str, state: PointState) -> list[str]:
-    """Why a point is not judged to be as good as before."""
-    items = [item for item in found.differences if item.point == name]
+def _point_lines(items: Sequence[MetricChange], verdict: str, state: PointState) -> list[str]:
+    """Why a point is not judged to be as good as before; ``verdict``: how that of its runs changed, if it did."""
     if state == "worse":
         return [worse_text(item) for item in items if item.state == "worse"]
-    verdicts = [f"verdict: {was} -> {now}" for point, was, now in found.verdicts if point == name]
-    return [state, *verdicts, *(f"{item.metric}: {item.state} ({item.why})" for item in items if item.why)]
+    changed = [verdict] if verdict else []
+    return [state, *changed, *(f"{item.metric}: {item.state} ({item.why})" for item in items if item.why)]
 
 
 def _document(suites: Sequence[ET.Element]) -> bytes:

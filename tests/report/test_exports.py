@@ -306,3 +306,17 @@ def test_what_was_zero_or_nothing_has_no_percent_and_no_zero():
         ("10.0", "", ""),
     ]
     assert found.regressions[1] == "b: answer 10 -> none ms"
+
+
+def test_the_differences_of_many_points_are_not_gone_through_for_each():
+    class Counted(tuple):
+        passes = 0
+
+        def __iter__(self):
+            Counted.passes += 1
+            return super().__iter__()
+
+    before = sweep([{"clients": 10, "msg_rate": float(rate)} for rate in range(1, 31)])
+    found = compare(before, dataclasses.replace(before, started_at="2026-11-27"), tolerance_percent=10)
+    comparison_junit(dataclasses.replace(found, differences=Counted(found.differences)))
+    assert Counted.passes < 10
