@@ -165,6 +165,7 @@ def _measure(folder: SweepFolder, outputs: Outputs, watch: Watch) -> int:
 def forecast_lines(sweep: SweepRecord) -> list[str]:
     """How many runs there will be and about how long they take; the load that a Kafka of the user's own will get."""
     from hydra.report.text import load_line
+    from hydra.sweep.runner import first_trial
 
     about, which = "at most ", "to begin with, "
     if sweep.plan is not None:
@@ -175,7 +176,7 @@ def forecast_lines(sweep: SweepRecord) -> list[str]:
         about, which = "", "at most, "
     else:
         assert sweep.search is not None
-        runs, heaviest = sweep.search.max_trials * max(1, len(sweep.search.clients)), sweep.options
+        runs, heaviest = sweep.search.max_trials * max(1, len(sweep.search.clients)), first_trial(sweep)
         if sweep.kind == "tune":
             # Two of the setting to begin with, and of each value that differs from it; more where changing one helps.
             others = [value != getattr(sweep.options, axis.name) for axis in sweep.search.axes for value in axis.values]

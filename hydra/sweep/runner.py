@@ -224,6 +224,14 @@ def _limits(sweep: SweepRecord) -> Iterator[LimitSearch]:
         yield LimitSearch(question, "records/s", options, "msg_rate", within, {CLIENTS: clients}, clients)
 
 
+def first_trial(sweep: SweepRecord) -> Options:
+    """The options of the first run of a search."""
+    if sweep.kind == "tune":
+        return sweep.options
+    search = next(_limits(sweep))
+    return with_changes(search.options, search.changes(search.within.fit(search.within.start)))
+
+
 class StackRunner:
     """Runs of a sweep on one stack: it starts once and is scaled between points, and anew after it broke."""
 

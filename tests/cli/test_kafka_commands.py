@@ -276,6 +276,26 @@ def test_users_brokers_are_told_the_load_that_they_are_about_to_get(call, runs):
     assert "load on" not in call("kafka")[2]
 
 
+ONE_VALUE_EACH = ["--linger_ms_set=5", "--fetch_min_bytes_set=1", "--fetch_wait_max_ms_set=500"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "load"),
+    [
+        (["maxclients", "--max_runs=2"], "100 clients, 1,000 records/s"),
+        (["maxclients", "--start=40", "--clients=50", "--max_runs=2"], "40 clients, 1,000 records/s"),
+        (["maxrate", "--clients=20", "--start=20000", "--max_runs=2"], "20 clients, 20,000 records/s"),
+        (["frontier", "--client_set=30,60", "--start=500", "--max_runs=2"], "30 clients, 500 records/s"),
+        (["tune", "--clients=20", "--msg_rate=300", *ONE_VALUE_EACH], "20 clients, 300 records/s"),
+    ],
+)
+def test_the_load_that_a_search_begins_with_is_that_of_its_first_run(call, runs, arguments, load):
+    _code, _out, err = call("kafka", *arguments, "--bootstrap_servers=k1:9092", "--results=s")
+    assert f"hydra: to begin with, load on k1:9092: {load} in" in err
+    clients, rate = (int(part.split()[0].replace(",", "")) for part in load.split(", "))
+    assert loads(runs)[0] == (clients, rate)
+
+
 def test_a_file_for_everything(call, runs):
     runs.of = lambda options: run(options, result("fail", lost=3, clients=10) if options.msg_rate == 20 else None)
     files = ["--csv=r.csv", "--junit=r.xml", "--report=r.html", "--live=r.jsonl", "--output=r.json"]
