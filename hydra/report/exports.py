@@ -110,7 +110,7 @@ def junit_xml(contents: ReportContents) -> bytes:
 def _suite(contents: ReportContents) -> ET.Element:
     suite = ET.Element("testsuite", name=f"hydra kafka {contents.kind}")
     suite.set("time", f"{sum(_took_s(point) for point in contents.points):.3f}")
-    suite.set("timestamp", contents.started_at[:19])
+    suite.set("timestamp", _legal(contents.started_at[:19]))
     for point in contents.points:
         suite.append(_case(point, contents.kind))
     for name, verdict, lines in _judgements(contents):

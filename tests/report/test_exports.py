@@ -72,6 +72,11 @@ def test_a_metric_that_nobody_measured_is_an_empty_cell_and_no_zero():
     assert "average_tx_rate = not measured\n" in told
 
 
+def test_a_time_that_is_none_breaks_no_xml():
+    (suite,) = ET.fromstring(junit_xml(dataclasses.replace(MEASURED, started_at="2026\0\x1b\ud800")))
+    assert suite.get("timestamp") == "2026" + 3 * "\ufffd"
+
+
 def test_text_is_no_formula_in_a_spreadsheet():
     record = run(Options(total_sub_apps=1), error="=1+1")
     (row,) = csv.DictReader(io.StringIO(csv_text(collect([("", record)]))))
