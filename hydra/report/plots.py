@@ -298,7 +298,8 @@ def frontier_figure(answers: Sequence[SearchResult]) -> Figure:
 
     A hollow triangle: at least that; a circle: the broker's limit.
     """
-    found = sorted((one.clients, one.answer.best, one.answer) for one in answers if one.clients and one.answer.best)
+    known = [(one.clients, one.answer.best, one.answer) for one in answers if one.clients and one.answer.best]
+    found = sorted(known, key=lambda each: each[:2])  # two files may have the same clients and rate
     style = trace_style(0, size=11)
     symbols = ["triangle-up-open" if answer.at_least else "circle" for _, _, answer in found]
     good: Trace = {

@@ -393,6 +393,14 @@ def test_on_paper_every_plot_is_drawn_in_ink(look, tmp_path):
     assert complaints == []
 
 
+def test_two_frontiers_that_found_the_same_rate_are_one_page():
+    def found(above):
+        answer = SearchResult("a", "records/s", SearchAnswer(9000.0, above, "broker", True, 9), clients=10)
+        return dataclasses.replace(sweep([{"clients": 10}], kind="frontier"), answers=(answer,))
+
+    assert "Frontier" in page(collect([("a.json", found(9400.0)), ("b.json", found(9500.0))]))
+
+
 @pytest.mark.release
 def test_the_frontier(look):
     with_interval = SearchAnswer(9000.0, 9400.0, "broker", True, 9, interval=(8800.0, 9600.0))
