@@ -20,7 +20,7 @@ from hydra.cli.flags import (
     parse_outputs,
 )
 from hydra.cli.omb import given_workload, tell_notes, workload_flag
-from hydra.cli.run_outputs import print_run, tell_run
+from hydra.cli.run_outputs import print_run, tell_run, write_files
 from hydra.cli.terminal import interruptible
 from hydra.errors import HydraError, InterruptedRunError, OutputError, UsageError
 
@@ -81,7 +81,7 @@ def kafka(ctx: click.Context, /, **_flags: object) -> int:
         tell_notes(workload, progress.note)
         errors = OutputErrors()
         watch.begin(options)
-        _run(runner, outputs, progress, errors)
+        _run(runner, outputs, progress, errors, workload.name)
         progress.hide()
         # Before the clean-up, which may fail, or be interrupted.
         assert runner.record is not None
@@ -89,7 +89,7 @@ def kafka(ctx: click.Context, /, **_flags: object) -> int:
         return tell_run(runner.record, outputs, errors, workload.name)
 
 
-def _run(runner: RunTestKAFKA, outputs: Outputs, progress: Display, errors: OutputErrors) -> None:
+def _run(runner: RunTestKAFKA, outputs: Outputs, progress: Display, errors: OutputErrors, workload: str) -> None:
     """Run. That ``--output`` could not be written is told when all files have been."""
     try:
         runner.run_test()
@@ -103,5 +103,5 @@ def _run(runner: RunTestKAFKA, outputs: Outputs, progress: Display, errors: Outp
                 if runner.record.result is not None:  # a signal came when it was over
                     progress.hide()
                     print_run(runner.record, outputs)
-                outputs.write([("", runner.record)])
+                write_files(runner.record, outputs, OutputErrors(), workload)
         raise

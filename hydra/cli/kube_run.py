@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hydra.cli.flags import OutputErrors, Outputs, chosen_options, parse_outputs
-from hydra.cli.run_outputs import tell_run
+from hydra.cli.run_outputs import tell_run, write_files
 from hydra.cli.terminal import ASKED_BY_A_USER, interruptible
 from hydra.cli.watch import asked_watch
 from hydra.errors import (
@@ -242,8 +242,7 @@ class Follower:
                     write_json(Path(outputs.output), record, origin=f"--output={outputs.output}")
             if record.result is not None:
                 return tell_run(record, outputs, errors, self._workload)
-            with errors.kept():
-                outputs.write([("", record)])
+            write_files(record, outputs, errors, self._workload)
             errors.raise_all()
         except OutputError as error:
             hint = "the result is still in the cluster: 'hydra cli result' fetches it"

@@ -18,6 +18,13 @@ def tell_run(record: RunRecord, outputs: Outputs, errors: OutputErrors, workload
     """
     assert record.result is not None
     print_run(record, outputs)
+    write_files(record, outputs, errors, workload)
+    errors.raise_all()
+    return record.result.exit_code
+
+
+def write_files(record: RunRecord, outputs: Outputs, errors: OutputErrors, workload: str = "") -> None:
+    """Write all files but ``--output``; also without a result: those of yesterday would be taken for the run's."""
     with errors.kept():
         outputs.write([("", record)])
     if outputs.omb_result is not None:
@@ -26,8 +33,6 @@ def tell_run(record: RunRecord, outputs: Outputs, errors: OutputErrors, workload
 
         with errors.kept():
             write_output("omb_result", outputs.omb_result, encode(omb_result(record, workload)))
-    errors.raise_all()
-    return record.result.exit_code
 
 
 def print_run(record: RunRecord, outputs: Outputs) -> None:

@@ -375,11 +375,12 @@ def test_a_run_that_failed_is_a_test_case_that_failed(call, runs, monkeypatch):
         raise BrokerError("the broker died")
 
     monkeypatch.setattr(runtest.RunTestKAFKA, "run_test", run_test)
-    code, out, err = call("kafka", "--junit=r.xml", "--csv=r.csv", "--report=r.html")
+    code, out, err = call("kafka", "--junit=r.xml", "--csv=r.csv", "--report=r.html", "--omb_result=r.json")
     assert (code, out, err) == (4, "", "hydra: the broker died\n")
     assert ET.parse("r.xml").find(".//error").get("message") == "the broker died"
     assert rows("r.csv")[0]["reason"] == "the broker died"
     assert "the broker died" in Path("r.html").read_text()
+    assert json.loads(Path("r.json").read_text())["publishRate"] == []
 
 
 def test_an_interrupted_sweep_goes_on_where_it_was(call, runs):
