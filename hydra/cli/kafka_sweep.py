@@ -10,7 +10,7 @@ import click
 
 from hydra.cli.flags import FIRST_RUN, KAFKA_NAMES, chosen_options, given_flags, option_flags, parsed_by
 from hydra.cli.help_page import HelpPage
-from hydra.cli.sweep_session import check_capacity_of, new_sweep, run_sweep, sweep_flags
+from hydra.cli.sweep_session import check_capacity_of, check_flags, new_sweep, run_sweep, sweep_flags
 from hydra.options.options import Options
 from hydra.options.parsers import whole
 from hydra.sweep.plan import (
@@ -81,7 +81,7 @@ def sweep(ctx: click.Context, /, **_flags: object) -> int:
         changes = [*((zipped(axes) if ctx.params["zip"] else grid(axes)) if axes else []), *file.changes]
         if ctx.params["points"] is not None:
             changes += parse_points(ctx.params["points"], origin="--points")
-        return _planned("sweep", options, changes, ctx.params["repeats"] or file.repeats or 1)
+        return _planned(ctx, "sweep", options, changes, ctx.params["repeats"] or file.repeats or 1)
 
     return run_sweep(ctx, "sweep", make)
 
@@ -102,12 +102,16 @@ def batchsize(ctx: click.Context, /, **_flags: object) -> int:
 
     def make() -> SweepRecord:
         axis = make_axis("msg_batch", ctx.params["msg_batch_set"].split(","), origin="--msg_batch_set")
-        return _planned("batchsize", chosen_options(ctx), grid([axis]), ctx.params["repeats"] or 1)
+        return _planned(ctx, "batchsize", chosen_options(ctx), grid([axis]), ctx.params["repeats"] or 1)
 
     return run_sweep(ctx, "batchsize", make)
 
 
-def _planned(kind: SweepKind, options: Options, changes: Sequence[dict[str, object]], repeats: int) -> SweepRecord:
+def _planned(
+    ctx: click.Context, kind: SweepKind, options: Options, changes: Sequence[dict[str, object]], repeats: int
+) -> SweepRecord:
+    in_each = set.intersection(*(set(change) for change in changes)) if changes else set()
+    check_flags(ctx, {name: {change[name] for change in changes} for name in in_each})
     # One round is in the order in which it was asked for.
     seed = secrets.randbits(32) if repeats > 1 else None
     plan = SweepPlan(make_points(options, changes), repeats=repeats, seed=seed)

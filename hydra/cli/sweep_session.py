@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -29,7 +29,7 @@ from hydra.cli.terminal import interruptible
 from hydra.errors import HydraError, UsageError
 from hydra.options.options import Options
 from hydra.run.clock import duration
-from hydra.sweep.plan import SweepPlan
+from hydra.sweep.plan import CLIENTS, SweepPlan
 
 if TYPE_CHECKING:
     from hydra.cli.watch import Watch
@@ -71,6 +71,23 @@ def new_sweep(
         plan=plan,
         search=search,
     )
+
+
+def check_flags(ctx: click.Context, varied: Mapping[str, set[object]]) -> None:
+    """Refuse a flag for what each run has a value of its own for: it would have no effect.
+
+    Args:
+        ctx: the command's.
+        varied: the values of all runs, by the option (or ``clients``) that each of them sets.
+
+    Raises:
+        UsageError: names the flag.
+    """
+    given = given_flags(ctx)
+    for flag in given:
+        name = CLIENTS if flag == "total_sub_apps" else flag
+        if name in varied and varied[name] != {given[flag]}:
+            raise UsageError(f"--{flag} has no effect: each run has {name} of its own", hint="leave it out")
 
 
 def check_capacity_of(points: Iterable[Options]) -> None:

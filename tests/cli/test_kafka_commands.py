@@ -276,6 +276,32 @@ def test_users_brokers_are_told_the_load_that_they_are_about_to_get(call, runs):
     assert "load on" not in call("kafka")[2]
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["maxclients", "--clients=50"],
+        ["frontier", "--clients=50"],
+        ["frontier", "--total_sub_apps=5"],
+        ["sweep", "--clients=10", "--client_set=10,20"],
+        ["sweep", "--msg_rate=7", "--points=10x5,20x6"],
+        ["sweep", "--linger_ms=3", "--sweep=linger_ms=5"],
+        ["batchsize", "--msg_batch=5"],
+    ],
+)
+def test_a_flag_that_would_have_no_effect_is_refused(call, runs, arguments):
+    """Whoever names 50 clients does not expect the 500 of the default of another flag."""
+    code, out, err = call("kafka", *arguments, "--results=s")
+    flag = arguments[1].partition("=")[0]
+    assert (code, out, runs.asked) == (2, "", [])
+    assert re.fullmatch(rf"hydra: {flag} has no effect: each run has \w+ of its own: leave it out\n", err)
+
+
+def test_a_flag_that_some_points_need_or_all_have_is_taken(call, runs):
+    Path("p.toml").write_text("[[point]]\nclients = 10\nlinger_ms = 7\n[[point]]\nclients = 10\nmsg_rate = 6\n")
+    assert call("kafka", "sweep", "--plan=p.toml", "--msg_rate=5", "--clients=10", "--results=s")[0] == 0
+    assert loads(runs) == [(10, 5), (10, 6)]
+
+
 ONE_VALUE_EACH = ["--linger_ms_set=5", "--fetch_min_bytes_set=1", "--fetch_wait_max_ms_set=500"]
 
 
@@ -283,7 +309,7 @@ ONE_VALUE_EACH = ["--linger_ms_set=5", "--fetch_min_bytes_set=1", "--fetch_wait_
     ("arguments", "load"),
     [
         (["maxclients", "--max_runs=2"], "100 clients, 1,000 records/s"),
-        (["maxclients", "--start=40", "--clients=50", "--max_runs=2"], "40 clients, 1,000 records/s"),
+        (["maxclients", "--start=40", "--max_runs=2"], "40 clients, 1,000 records/s"),
         (["maxrate", "--clients=20", "--start=20000", "--max_runs=2"], "20 clients, 20,000 records/s"),
         (["frontier", "--client_set=30,60", "--start=500", "--max_runs=2"], "30 clients, 500 records/s"),
         (["tune", "--clients=20", "--msg_rate=300", *ONE_VALUE_EACH], "20 clients, 300 records/s"),
