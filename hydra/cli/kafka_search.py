@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from hydra.cli.flags import FIRST_RUN, chosen_options, option_flags, parse_flag, parsed_by, with_flags
+from hydra.cli.flags import FIRST_RUN, chosen_options, given_flags, option_flags, parse_flag, parsed_by, with_flags
 from hydra.cli.help_page import HelpPage
 from hydra.cli.omb import given_workload, tell_notes, workload_flag
-from hydra.cli.sweep_session import check_capacity_of, check_flags, new_sweep, run_sweep, sweep_flags
+from hydra.cli.sweep_session import check_capacity_of, new_sweep, run_sweep, sweep_flags, tell_unheeded
 from hydra.cli.terminal import printable
 from hydra.options.omb_workload import OmbWorkload
 from hydra.options.options import Options
@@ -98,7 +98,7 @@ def maxclients(ctx: click.Context, /, **_flags: object) -> int:
     """
 
     def asked(options: Options) -> SearchSettings:
-        check_flags(ctx, {CLIENTS: set()})
+        tell_unheeded(ctx, {CLIENTS: set()})
         per_app = options.clients_per_app
         highest = min(MAX_CLIENTS, MOST_APPS * per_app) // per_app * per_app
         found = _asked(ctx, start=min(START_APPS * per_app, highest), lowest=per_app, highest=highest)
@@ -124,9 +124,13 @@ def frontier(ctx: click.Context, /, **_flags: object) -> int:
     """Find the highest rate that passes for each number of clients: 'hydra kafka maxrate' for each of them."""
 
     def asked(options: Options) -> SearchSettings:
-        axis = make_axis(CLIENTS, ctx.params["client_set"].split(","), origin="--client_set")
+        given = given_flags(ctx)
+        fixed = "client_set" not in given and given.keys() & {CLIENTS, "total_sub_apps"}
+        numbers = [str(options.client_count)] if fixed else ctx.params["client_set"].split(",")
+        axis = make_axis(CLIENTS, numbers, origin="--client_set")
         clients = tuple(value for value in axis.values if isinstance(value, int))
-        check_flags(ctx, {CLIENTS: {*clients}})
+        if not fixed:
+            tell_unheeded(ctx, {CLIENTS: {*clients}})
         for count in clients:
             apps_for(count, options.clients_per_app)
         return _asked(ctx, start=options.msg_rate, lowest=LOWEST_RATE, highest=HIGHEST_RATE, clients=clients)

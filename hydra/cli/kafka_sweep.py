@@ -10,7 +10,7 @@ import click
 
 from hydra.cli.flags import FIRST_RUN, KAFKA_NAMES, chosen_options, given_flags, option_flags, parsed_by
 from hydra.cli.help_page import HelpPage
-from hydra.cli.sweep_session import check_capacity_of, check_flags, new_sweep, run_sweep, sweep_flags
+from hydra.cli.sweep_session import check_capacity_of, new_sweep, run_sweep, sweep_flags, tell_unheeded
 from hydra.options.options import Options
 from hydra.options.parsers import whole
 from hydra.sweep.plan import (
@@ -111,7 +111,7 @@ def _planned(
     ctx: click.Context, kind: SweepKind, options: Options, changes: Sequence[dict[str, object]], repeats: int
 ) -> SweepRecord:
     in_each = set.intersection(*(set(change) for change in changes)) if changes else set()
-    check_flags(ctx, {name: {change[name] for change in changes} for name in in_each})
+    tell_unheeded(ctx, {name: {change[name] for change in changes} for name in in_each})
     # One round is in the order in which it was asked for.
     seed = secrets.randbits(32) if repeats > 1 else None
     plan = SweepPlan(make_points(options, changes), repeats=repeats, seed=seed)

@@ -25,7 +25,7 @@ from hydra.cli.flags import (
     with_flags,
     write_output,
 )
-from hydra.cli.terminal import interruptible
+from hydra.cli.terminal import interruptible, printable
 from hydra.errors import HydraError, UsageError
 from hydra.options.options import Options
 from hydra.run.clock import duration
@@ -73,21 +73,18 @@ def new_sweep(
     )
 
 
-def check_flags(ctx: click.Context, varied: Mapping[str, set[object]]) -> None:
-    """Refuse a flag for what each run has a value of its own for: it would have no effect.
+def tell_unheeded(ctx: click.Context, varied: Mapping[str, set[object]]) -> None:
+    """Name each flag for what each run has a value of its own for.
 
     Args:
         ctx: the command's.
         varied: the values of all runs, by the option (or ``clients``) that each of them sets.
-
-    Raises:
-        UsageError: names the flag.
     """
     given = given_flags(ctx)
     for flag in given:
         name = CLIENTS if flag == "total_sub_apps" else flag
         if name in varied and varied[name] != {given[flag]}:
-            raise UsageError(f"--{flag} has no effect: each run has {name} of its own", hint="leave it out")
+            click.echo(printable(f"hydra: --{flag} has no effect: each run has {name} of its own"), err=True)
 
 
 def check_capacity_of(points: Iterable[Options]) -> None:

@@ -182,7 +182,7 @@ class ConfluentClient(PolledClient):
         """What comes in the place of a record: an error, or that the partition's end is reached."""
         partition = message.partition()
         if error.code() == _END_REACHED:
-            if partition in self.tally.partitions:
+            if partition is not None:
                 self.go_past(partition, message.offset() or 0)
             return
         self.tally.error = error.str()

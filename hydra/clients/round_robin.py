@@ -61,8 +61,9 @@ class PolledClient:
 
     def go_past(self, partition: int, offset: int) -> None:
         """The library reads on at this offset: before it is nothing more to count, as markers of transactions are."""
-        part = self.tally.partitions[partition]
-        part.next_offset = max(part.next_offset, offset)
+        part = self.tally.partitions.get(partition)
+        if part is not None:  # a group may have given it to this client just now
+            part.next_offset = max(part.next_offset, offset)
 
     def arrived(self, now_s: float, size_bytes: int) -> None:
         """Note that what was counted since the last call came in at ``now_s``."""

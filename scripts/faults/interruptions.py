@@ -16,9 +16,9 @@ import psutil
 import pytest
 from stage import House, Stage
 
-SMALL = ("--clients_per_app=2", "--msg_rate=100", "--warmup=0")
+SMALL = ("--total_sub_apps=1", "--clients_per_app=2", "--msg_rate=100", "--warmup=0")
 COMMANDS = {
-    "run": ("kafka", *SMALL, "--total_sub_apps=1", "--test_duration=2", "--output=result.json"),
+    "run": ("kafka", *SMALL, "--test_duration=2", "--output=result.json"),
     "sweep": (
         "kafka", "sweep", *SMALL, "--test_duration=1", "--client_set=2,4", "--msg_rate_set=100", "--results=results",
         "--output=sweep.json",
