@@ -17,12 +17,13 @@ from hydra.errors import HydraError, KubernetesError
 from hydra.run.clock import MonotonicClock
 
 RENEW_EVERY_S = 20.0
+RENEWAL_LIMIT_S = 20.0
 CLOCKS_APART = timedelta(seconds=5)
 """API servers of one cluster may be on several machines."""
 
 CLOSE_LIMIT_S = 5.0
-LAST_RENEWAL_LIMIT_S = 2 * RENEW_EVERY_S
-"""A renewal gives up after RENEW_EVERY_S, and its last request some time later."""
+LAST_RENEWAL_LIMIT_S = 2 * RENEWAL_LIMIT_S
+"""A renewal gives up after RENEWAL_LIMIT_S, and its last request some time later."""
 
 KEEP_S = 24 * 3600
 """So long apps live that were left up (--keep_running) and that no run has used since."""
@@ -62,7 +63,7 @@ class Lease:
             KubernetesError: it is gone, and ``over`` says why; or Kubernetes cannot be reached.
         """
         path = f"{self._connection.jobs_path}/{self._anchor.name}"
-        deadline_s = self._clock.now_s() + RENEW_EVERY_S
+        deadline_s = self._clock.now_s() + RENEWAL_LIMIT_S
         what = f"move on the deadline of the job {self._anchor.name}"
         job: JobResponse | None = None
         try:

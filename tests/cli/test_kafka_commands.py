@@ -279,9 +279,9 @@ def test_users_brokers_are_told_the_load_that_they_are_about_to_get(call, runs):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["maxclients", "--clients=50"],
-        ["frontier", "--clients=50", "--client_set=20,30"],
-        ["frontier", "--total_sub_apps=5", "--client_set=20,30"],
+        ["maxclients", "--clients=50", "--max_runs=2"],
+        ["frontier", "--clients=50", "--client_set=20,30", "--max_runs=2"],
+        ["frontier", "--total_sub_apps=5", "--client_set=20,30", "--max_runs=2"],
         ["sweep", "--clients=10", "--client_set=10,20"],
         ["sweep", "--msg_rate=7", "--points=10x5,20x6"],
         ["sweep", "--linger_ms=3", "--sweep=linger_ms=5"],
