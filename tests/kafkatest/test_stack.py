@@ -87,6 +87,7 @@ def open_interrupted(before_line: int, started: type[Exception]) -> str:
     return interruption.at
 
 
+@pytest.mark.release
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of a Popen that nobody got hold of
 def test_interrupted_before_any_line_of_its_start(here, opened_as_far_as_the_stack) -> None:
     """After the process is made each costs the start of an interpreter, so of those lines every third is taken."""

@@ -209,6 +209,7 @@ def hostile_page(names):
     return collect([(names[0], record), (names[1], run(options))])
 
 
+@pytest.mark.release
 def test_hostile_names_put_no_new_element_into_the_page(look):
     async def scenario(opened, _seconds):
         await opened.draw_all()
